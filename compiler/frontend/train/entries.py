@@ -78,7 +78,7 @@ class _Given:
 
 
 class Entries:
-    """The keys of one `train`, with what the command line says of them."""
+    """The keys of one `train`, with their replacements on the command line."""
 
     def __init__(self, session: Session, train: tree.Train) -> None:
         self.session, self.train, self.report = session, train, session.report
@@ -92,7 +92,7 @@ class Entries:
         self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
         epochs, steps = self._whole("epochs", 1), self._whole("steps", 1)
-        # What the command line says about the length replaces what the text says.
+        # A length on the command line replaces that of the text.
         set_there = [key for key in ("epochs", "steps") if key in session.settings.used]
         self.epochs = None if set_there == ["steps"] else epochs
         self.steps = None if set_there == ["epochs"] else steps
@@ -115,7 +115,7 @@ class Entries:
         return written | {name: given.span for name, given in self.session.settings.overrides.items()}
 
     def expression(self, key: str) -> tree.Expression | None:
-        """What a key is set to, where it is an expression over tensors or a form."""
+        """The value of a key that is an expression over tensors or a form."""
         return self._expressions.get(key)
 
     def check(self) -> None:
@@ -200,7 +200,7 @@ class Entries:
         return float(value)
 
     def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], _Form]) -> _Form | None:
-        """`early_stop` or `plateau`: a number on the command line changes the main setting of what the text gives."""
+        """`early_stop` or `plateau`: a number on the command line changes the main setting of the text's form."""
         given = self._given(key)
         if given is None:
             return None

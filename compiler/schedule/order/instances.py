@@ -6,7 +6,7 @@ from dataclasses import field
 
 from compiler.graph.ir import PERSISTENT, Role, Value
 from compiler.loops.ir import BufferArgument, CopyKernel
-from compiler.schedule.access import count, storage_strides
+from compiler.schedule.addresses import count, storage_strides
 from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, Schedule, ScheduleResult
 from compiler.schedule.kernels import Kernels, LoweredScan

@@ -1,4 +1,4 @@
-"""What depends on nothing but tensors that stay as they are while the program runs is done once, before all else."""
+"""Kernels that read nothing but tensors that stay as they are while the program runs, run once, before all else."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from compiler.nest.ir import (
     Zeros,
     vector,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
@@ -91,7 +91,7 @@ def emit(
         case ColumnKernel():
             return emit_sums_in_row_blocks(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
         case ContractionKernel():
-            return build(k, optimised(definition(kernel), Circumstances(machine, batch, lasts)))
+            return build(k, optimised(definition(kernel, lasts), Circumstances(machine, batch)))
         case ScatterKernel():
             return _emit_scatter(k, kernel)
         case PrefixSumKernel():

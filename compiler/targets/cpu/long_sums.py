@@ -8,7 +8,7 @@ from math import ceil, prod
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, SummedAxis
