@@ -95,7 +95,7 @@ class _StageDraft:
 
 
 def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, ...]:
-    """The instructions with a store behind all that still load what it overwrites."""
+    """The instructions with a store behind all that load from the place that it overwrites."""
     loaded: set[int] = set()
     late: list[Instruction] = []
     order: list[Instruction] = []

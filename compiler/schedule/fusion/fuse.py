@@ -153,7 +153,7 @@ class _Fuser:
         return not [other for other in others if above[other] >> number & 1]
 
     def crossing(self, producer: Group, consumer: Group) -> list[tuple[Member, Link]]:
-        """What the one reads of the other."""
+        """The values that the one reads of the other."""
         homes, number = self.index.homes, producer.number
         links = [(member, link, link.source.index) for member in consumer.members for link in member.links]
         return [(member, link) for member, link, source in links if source in homes and homes[source] == number]

@@ -36,7 +36,7 @@ def read_unpadded(fused: FusedGraph) -> FusedGraph:
 
 
 def _fill_of(group: Group, index: Index) -> Member | None:
-    """The member that fills what a value is copied into, if that is all that its group does, and it fills with 0."""
+    """The member that fills the base of a copy, if its group does nothing else, and it fills with 0."""
     insert = group.members[0]
     node = insert.node
     if len(group.members) > 1 or not isinstance(node.op, Insert) or node.op.axis is not None:
