@@ -222,7 +222,7 @@ class _Check:
                     marks.setdefault(buffer, set()).add(queue)
 
     def check_chains(self) -> None:
-        """The instances of a chain divide evenly, and each touches shared buffers that they write in its own shard only."""
+        """The instances of a chain divide evenly, and each touches buffers that they write in its own shard only."""
         plan = self.schedule
         for chain in plan.chains:
             members = plan.instances[chain.first : chain.last + 1]

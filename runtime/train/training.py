@@ -340,7 +340,7 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
-        """The tensors that are not finite, each with a step by which it was so: they are checked at the end of a call."""
+        """The tensors that are not finite, each with a step by which it was so, as known at the end of a call."""
         told = [name for name in self._job.scalars if name in results.scalars]
         bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in told}
         scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]
