@@ -1,4 +1,4 @@
-"""Steps of training that tell more: gradients, results of layers and values of lines, or how training works.
+"""Training steps with further outputs: gradients, results of layers and lines, or measures of units and updates.
 
 What layers and lines give is chosen after all passes that can change a rounding, so that it has the bits of the step
 as it was trained.
@@ -20,7 +20,8 @@ from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role,
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
-from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Symbolic, Tanh
+from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Subtract, Symbolic
+from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
 from compiler.programs.compilation import prepared_compilation
@@ -133,7 +134,7 @@ def _unknown(name: str, what: str, known: Sequence[str], more: str) -> UsageErro
 
 @record
 class WatchedStep:
-    """`watched` says what the scalars of `executable` are, by their names."""
+    """`watched` describes the scalars of `executable` by their names."""
 
     executable: Executable
     watched: tuple[WatchedNumber, ...]

@@ -8,7 +8,6 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.declared_tensors import end_of_range
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
-from compiler.frontend.failures import failure
 from compiler.frontend.names.expressions import FIXED, ExpressionNames, NameKind
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.syntax import tree
@@ -217,7 +216,7 @@ class StatementNames(ExpressionNames):
     # Scans
 
     def scan(self, scan: tree.Scan) -> None:
-        """The body of a `scan` sees what is around it, and assigns only what it carries or makes itself."""
+        """The body of a `scan` sees the names around it, and assigns only its carries and its own names."""
         self._scan_options(scan.options)
         outside = self.environment, self.scan_outer, self.is_in_scan
         own: dict[str, Span] = {}
@@ -246,10 +245,10 @@ class StatementNames(ExpressionNames):
                 self._record("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
             seen.add(option.name)
 
-    # What several of them need
+    # Shared by several of them
 
     def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
-        self.session.report.add(failure(code, message, span, *notes).diagnostic)
+        self.session.report.mistake(code, message, span, *notes)
 
     def _is_requirement(self, value: tree.Expression) -> bool:
         return is_requirement(value) and self.scope.lookup(Namespace.VALUE, "require") is None

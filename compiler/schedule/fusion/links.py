@@ -1,4 +1,4 @@
-"""What nodes read: their operands resolved through views, to values that lie in memory or are computed in place."""
+"""The reads of nodes: operands resolved through views, to values that lie in memory or are computed in place."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.schedule.addresses import IndexMap, address, axis_maps, through
 from compiler.schedule.fusion.ir import REDUCTIONS, VIEWS, Link, domain_shape
-from compiler.schedule.numerics.internal_op import After
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.numerics.internal_ops import After, Insert, Pick
 from compiler.support.record import mutable_record
 
 

@@ -1,4 +1,4 @@
-"""What depends on nothing but tensors that stay as they are while the program runs is done once, before all else."""
+"""Kernels that read nothing but tensors that stay as they are while the program runs, run once, before all else."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _fills(schedule: Schedule) -> set[int]:
 
 
 def _depends_on_call(kernel: Kernel) -> bool:
-    """Whether what a kernel writes depends on the batch, or on a draw."""
+    """Whether a kernel's results depend on the batch, or on a draw."""
     return depends_on_batch(extents_of(kernel)) or _draws(kernel)
 
 

@@ -6,12 +6,12 @@ import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from struct import Struct
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Results, Steps, Tensors
+from compiler.support.arrays import Array
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
@@ -45,7 +45,6 @@ from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, a
 from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, DType, numpy_dtype
 
-Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
 MARKS = {END: LAST, CHAIN: OF_CHAIN, CHAIN_END: OF_CHAIN | LAST}  # their flags
 
