@@ -45,7 +45,7 @@ class KernelView:
     code: tuple[CodeLine, ...]
 
     def statement(self, line: CodeLine) -> str:
-        """What the kernel says there; nothing for what belongs to no statement."""
+        """The line of the kernel there; nothing for an instruction of no statement."""
         return self.printed[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
 
 
@@ -102,7 +102,7 @@ def _llvm_line(row: str, table: Mapping[int, tuple[Origin, ...]]) -> CodeLine:
 
 
 def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None, machine: Machine | None = None) -> str:
-    """The kernels as text. With `chosen`, what it refuses is left out of loops, LLVM text and machine code.
+    """The kernels as text. With `chosen`, statements that it refuses are left out of loops, LLVM text and machine code.
 
     A `machine` that was chosen stands above them.
     """
@@ -144,7 +144,7 @@ def _print_kernel(view: KernelView, chosen: Chooser | None) -> str:
 
 
 def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
-    """A nest with comments, as LLVM text is printed; the loops around what is chosen stay."""
+    """A nest with comments, as LLVM text is printed; the loops around chosen statements stay."""
     return _commented(view, _with_loops_around(view.code, chosen), "#")
 
 

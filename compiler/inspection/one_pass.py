@@ -22,16 +22,16 @@ from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 
 _EVERY_OP = (*OPS, *INTERNAL_OPS)
 _BEFORE_MEMORY = ("read_inserted", "rematerialise_cheap", "join_siblings", "read_unpadded", "store_in_place")
-# What a type rule or a pass raises for attributes that no compiler would write.
+# The errors of type rules and passes for attributes that no compiler would write.
 _OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
 _Found = TypeVar("_Found")
 
 
 def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
-    """What the pass `name` makes of the graph in `text`, as text or as JSON.
+    """The result of the pass `name` on the graph in `text`, as text or as JSON.
 
     `source` is the name of the text in messages, `batch` the nominal batch, which a fused graph says itself. Raises
-    DataError where the text is not what the pass takes, or the verifier refuses it.
+    DataError where the pass does not take such a text, or the verifier refuses it.
     """
     each = passes_by_name(batch)[name]
     form = _read(text, each.is_fused, name, source)

@@ -10,7 +10,7 @@ from runtime.data.dataset import Dataset
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
@@ -24,7 +24,7 @@ class LoadedData:
     validation: Part | None
     test: Part | None
     preparation: Preparation
-    summary: Mapping[str, JsonValue]
+    summary: JsonObject
     notes: tuple[str, ...]
     most_sizes: int | None = 0
 

@@ -23,9 +23,7 @@ from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.listing import curves_of, epochs_of, summary_of
 from runtime.runs.trained import Choices, Trained, choices_of, open_trained_run, program_of
 from runtime.support import regular_files
-from runtime.support.files import JsonValue
-
-Record = Mapping[str, JsonValue]
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
@@ -111,7 +109,7 @@ def _trained(run: RunDirectory, options: Options, asked: ReportSelection) -> tup
         return None, f"The run has no weights that can be read: {error}"
 
 
-def _examined(trained: Trained, plan: Record, data: Record, asked: ReportSelection) -> Examination:
+def _examined(trained: Trained, plan: JsonObject, data: JsonObject, asked: ReportSelection) -> Examination:
     work, batch = plan.get("flops_forward"), plan.get("batch")
     of_row = work / batch if isinstance(work, int | float) and isinstance(batch, int) else 0.0
     chosen = evaluation_data(trained, asked.data, asked.part)
@@ -128,14 +126,14 @@ def _texts(run: RunDirectory) -> dict[str, str]:
     return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
 
 
-def _record(run: RunDirectory, name: str) -> Record:
+def _record(run: RunDirectory, name: str) -> JsonObject:
     try:
         return _mapping(run.read_json(name))
     except CheckpointError:  # the run ended early, or the file is damaged; the rest can be shown
         return {}
 
 
-def _mapping(value: JsonValue) -> Record:
+def _mapping(value: JsonValue) -> JsonObject:
     return value if isinstance(value, Mapping) else {}
 
 

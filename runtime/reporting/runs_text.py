@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import size
@@ -12,7 +12,7 @@ from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import measure
 from runtime.runs.listing import RunDifferences, RunSummary
 from runtime.runs.numerics import versions_as_cell
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 
 def print_runs(runs: Sequence[RunSummary]) -> None:
@@ -52,7 +52,7 @@ def print_comparison(first: Path, second: Path, found: RunDifferences) -> None:
         print_table("", [Column(title, list(differences), is_text=True), *sides])
 
 
-def _scalars(scalars: Mapping[str, JsonValue]) -> str:
+def _scalars(scalars: JsonObject) -> str:
     return "  ".join(f"{name} {_value(value)}" for name, value in scalars.items())
 
 

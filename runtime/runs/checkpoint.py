@@ -23,7 +23,16 @@ from runtime.runs.position import Position, Stagnation
 from runtime.runs.tensor_files import read_tensors, write_tensors
 from runtime.runs.totals import NOTHING, totals_from_json
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
+from runtime.support.files import (
+    JsonObject,
+    JsonValue,
+    explain,
+    json_bytes,
+    parse_json,
+    sha256_of,
+    sync_folder,
+    write_bytes,
+)
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 POSITION, MANIFEST = "position.json", "manifest.json"
@@ -187,7 +196,7 @@ def _remove_old(folder: Path, keep: int) -> None:
         return
 
 
-def _read_json(path: Path) -> Mapping[str, JsonValue]:
+def _read_json(path: Path) -> JsonObject:
     try:
         value = parse_json(regular_files.content(path))
     except OSError as error:
@@ -208,7 +217,7 @@ def _sum_of(path: Path) -> str:
         raise CheckpointError(message, path, _EARLIER) from error
 
 
-def _position_of(value: Mapping[str, JsonValue]) -> Position:
+def _position_of(value: JsonObject) -> Position:
     sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
     if not isinstance(sums, Mapping):
         raise ValueError("`sums` is missing")

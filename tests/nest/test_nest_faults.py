@@ -18,8 +18,8 @@ from compiler.graph.op import Array
 from compiler.loops.ir import ContractionKernel, Kernel, PrefixSumKernel, ScatterKernel, instructions_of
 from compiler.loops.ir import Random as Draw
 from compiler.machine import Machine
-from compiler.ops.arithmetic import Add, Multiply
 from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Slice
 from compiler.ops.reduction import CumulativeSum

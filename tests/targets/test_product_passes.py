@@ -28,7 +28,7 @@ from compiler.loops.ir import (
     Triangle,
 )
 from compiler.machine import AVX2, AVX512, Machine
-from compiler.ops.arithmetic import Add
+from compiler.ops.elementwise import Add
 from compiler.support.record import record
 from compiler.targets.cpu.products.ir import (
     Axis,

@@ -31,7 +31,7 @@ from compiler.schedule.fusion.ir import (
 )
 from compiler.schedule.fusion.links import Resolver, is_elementwise
 from compiler.schedule.fusion.naming import name_of_merge
-from compiler.schedule.numerics.placement import Empty
+from compiler.schedule.numerics.internal_ops import Empty
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.split import reduction_split
 from compiler.support.record import mutable_record

@@ -14,11 +14,7 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.schedule.addresses import IndexMap
-from compiler.schedule.numerics.internal_op import After
-from compiler.schedule.numerics.ordered import OrderedContraction
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.numerics.product_sum import ProductSum
-from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.schedule.numerics.internal_ops import After, Insert, OrderedContraction, ProductSum, SplitContraction
 from compiler.schedule.split import Split
 from compiler.support.record import record
 from compiler.types import Extent, Shape

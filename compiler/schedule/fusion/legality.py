@@ -13,7 +13,7 @@ from compiler.ops.indexing import Gather
 from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.numerics.internal_ops import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements

@@ -6,7 +6,7 @@ from compiler.graph.ir import Direction
 from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import REDUCTIONS, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.types import elements
 
 

@@ -10,9 +10,7 @@ from compiler.ops.sources import Constant
 from compiler.schedule.addresses import IDENTITY, IndexMap, add, address
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.numerics.internal_ops import Copy, Insert, ProductSum
 from compiler.schedule.split import RowSplit
 from compiler.support.numerics import LANES
 from compiler.tuning import Tuning

@@ -12,8 +12,7 @@ from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Copy, Insert
 from compiler.schedule.to_loops import COSTLY
 from compiler.support.record import mutable_record
 from compiler.tuning import Tuning

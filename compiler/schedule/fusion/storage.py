@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Alias, FusedGraph, GroupKind
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.support.record import mutable_record
 
 

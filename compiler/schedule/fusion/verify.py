@@ -31,7 +31,7 @@ from compiler.schedule.fusion.legality import at_own_place, divides, reads_insid
 from compiler.schedule.fusion.links import is_elementwise
 from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.printer import print_fused
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.schedule.numerics.internal_ops import Empty, Insert
 from compiler.schedule.split import reduction_split
 from compiler.support.record import mutable_record
 from compiler.types import at_batch, elements

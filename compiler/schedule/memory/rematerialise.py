@@ -24,8 +24,7 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.numerics.fix_numerics import MOVEMENTS
-from compiler.schedule.numerics.internal_op import After, Copy
-from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.schedule.numerics.internal_ops import After, Copy, SplitContraction
 from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
