@@ -11,6 +11,7 @@ from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
+    ContractionKernel,
     CopyKernel,
     FetchKernel,
     FlatKernel,
@@ -36,6 +37,7 @@ from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.iteration_space import is_row_blocked
+from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, specialisation
 from compiler.targets.cpu.tiles import tile_shape
@@ -116,6 +118,7 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
+        self.products: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
         self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
@@ -150,7 +153,8 @@ class _Lowering:
                 self.add(call, instance, flags | BARRIER * (meets or (barrier and place not in begins)))
             if place in ends:
                 self.table.add(Entry(CHAIN_END, 0, ends[place], 1, 1, 0), ())
-        return Lowered(self.manifest(), self.texts, self.nests, tuple(self.instances), tuple(self.firsts), self.plan)
+        named = self.texts, self.nests, self.products
+        return Lowered(self.manifest(), *named, tuple(self.instances), tuple(self.firsts), self.plan)
 
     def add(self, call: Call, instance: Instance, flags: int) -> None:
         """Put a call of an instance into the execution plan."""
@@ -347,6 +351,10 @@ class _Lowering:
         if code is None:
             nest = emit(what, self.machine, self.batch, keeps, passing)
             code = self.codes[key] = self.function(nest)
+            if self.keeps_nests and isinstance(what.kernel, ContractionKernel):
+                from compiler.targets.cpu.products.verify import verified  # few programs are verified or shown
+
+                self.products[code.symbol] = verified(what.kernel, keeps, Circumstances(self.machine, self.batch))
             self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
             self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)
