@@ -1,4 +1,4 @@
-"""Generated code (kernels, loops, LLVM text or machine code), line by line with its origins in the source."""
+"""Generated code (kernels, products, loops, LLVM text or machine code), line by line with its origins in the source."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class KernelView:
 def kernel_views(
     found: Lowered, stage: str, target: KernelTarget, machine: Machine, chosen: Chooser | None
 ) -> list[KernelView]:
-    """The kernels, or those with code that is chosen; `stage` is one of `kernels loops llvm asm`."""
+    """The kernels, or those with code that is chosen; `stage` is one of `kernels products loops llvm asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
         if symbol in found.texts and instance.origins and (chosen is None or chosen(instance.origins)):
@@ -65,6 +65,9 @@ def kernel_views(
             if any(view.printed == printed for view in views):
                 continue  # a product packs its operands in a function of its own
             code = tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(printed, 1))
+        elif stage == "products":
+            whole = tuple(dict.fromkeys(o for instance in instances for o in instance.origins))
+            code = tuple(CodeLine(row, FRAME, whole) for row in found.products.get(symbol, "").splitlines())
         elif stage == "loops":
             lines = nest_lines(found.nests[symbol], [buffer.name for buffer in kernel.buffers])
             code = tuple(CodeLine(line.text, line.statement, table.get(line.statement, ())) for line in lines)
@@ -106,7 +109,8 @@ def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None,
 
     A `machine` that was chosen stands above them.
     """
-    printed = {"kernels": _print_kernel, "loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}[stage]
+    code = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}
+    printed = {"kernels": _print_kernel, "products": _print_product, **code}[stage]
     comment = ";" if stage == "llvm" else "#"
     title = f"{comment} code for {machine.description}\n" if machine else ""
     return title + "\n".join(
@@ -141,6 +145,11 @@ def _print_kernel(view: KernelView, chosen: Chooser | None) -> str:
     width = max(len(c.text) for c in view.code)
     rows = [f"{c.text:{width}}  # {m}" if m else c.text for c, m in zip(view.code, margins, strict=True)]
     return "\n".join(rows) + "\n"
+
+
+def _print_product(view: KernelView, chosen: Chooser | None) -> str:
+    """Whole, as it can be read back."""
+    return "\n".join(line.text for line in view.code) + "\n"
 
 
 def _print_loops(view: KernelView, chosen: Chooser | None) -> str:

@@ -125,9 +125,9 @@ def test_kernels_of_every_kind_are_right(make: Callable[[GraphBuilder], Value], 
 
 
 def orders_of(cases: Cases) -> set[str]:
-    given = Circumstances(cases.machine, NOMINAL, cases.lasts)
+    given = Circumstances(cases.machine, NOMINAL)
     kernels = [i.kernel for i in cases.plan.instances if isinstance(i.kernel, ContractionKernel)]
-    return {loop_order_of(kernel, given) for kernel in kernels}
+    return {loop_order_of(kernel, cases.lasts, given) for kernel in kernels}
 
 
 def test_products_of_every_loop_order_are_right() -> None:
