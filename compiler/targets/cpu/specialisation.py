@@ -36,13 +36,13 @@ from compiler.machine import Machine
 from compiler.nest.ir import (
     Argument,
     ColumnsNumber,
+    ElementsNumber,
     ExtentNumber,
     FactorNumber,
     LiteralNumber,
     PlaceNumber,
     RowsNumber,
     ShiftNumber,
-    TotalNumber,
 )
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
@@ -120,7 +120,7 @@ def number_of(argument: Argument, what: Specialisation) -> Extent:
             return rows
         case ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
             return columns
-        case TotalNumber(), FlatKernel(elements=elements):
+        case ElementsNumber(), FlatKernel(elements=elements):
             return elements
         case LiteralNumber(result=result), kernel:
             every = (i for i in instructions_of(kernel) if isinstance(i, Literal))
