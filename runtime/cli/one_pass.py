@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _text(file: str | None) -> str:
-    """The text of a file or of standard input. Raises DataError for what is too long or no text."""
+    """The text of a file or of standard input. Raises DataError where it is too long or no text."""
     if file is None and sys.stdin.isatty():
         raise UsageError("standard input is a terminal", "name a file, or give a graph: `dlc pass PASS < graph.txt`")
     try:

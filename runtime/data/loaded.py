@@ -15,7 +15,7 @@ from runtime.support.files import JsonObject, JsonValue
 
 @record
 class LoadedData:
-    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user.
+    """The data of a training. `summary` is the run's `data.json`; `notes` are remarks for the user.
 
     Batches are computed at up to `most_sizes` lengths; None stands for as many as pay.
     """

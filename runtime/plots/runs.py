@@ -49,7 +49,7 @@ def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
     return figure
 
 
-_LETTERS = 30  # of the name of a class: what is longer leaves no room for the matrix
+_LETTERS = 30  # of the name of a class: longer ones leave no room for the matrix
 
 
 def confusion_figure(found: Confusion) -> Figure:

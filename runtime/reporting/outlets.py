@@ -48,7 +48,7 @@ class OutputStream:
 
     @contextlib.contextmanager
     def _named(self) -> Generator[None]:
-        """A failure says which file failed, as that of any other file. What is left goes nowhere, and fails no more."""
+        """A failure says which file failed, as that of any other file. The rest goes nowhere, and fails no more."""
         try:
             yield
         except BrokenPipeError:

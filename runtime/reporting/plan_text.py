@@ -10,7 +10,7 @@ from runtime.reporting.units import amount, heading
 from runtime.support.files import JsonObject, JsonValue
 
 _LEAST_TEXT = 16
-_RANKS = {"flops_forward": 3, "kind": 2, "output": 1}  # what a narrow terminal does without, the highest first
+_RANKS = {"flops_forward": 3, "kind": 2, "output": 1}  # columns that a narrow terminal does without, the highest first
 
 
 def print_plan(report: JsonObject) -> None:

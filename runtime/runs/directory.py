@@ -129,7 +129,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     except OSError as error:
         raise _failed(error, out or base) from error
     run = RunDirectory(path, lock, notes)
-    try:  # `run.json` comes first: by it, what a full disk leaves is known
+    try:  # `run.json` comes first: it marks the remains of a full disk
         run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": next(iter(copies), None)})
         run = run if lock is not None else RunDirectory(path, lock_run(path))
         run.checkpoints.mkdir()
@@ -170,7 +170,7 @@ def _is_begun_in_vain(path: Path) -> bool:
             and inside <= _MADE_FIRST
             and not is_in_use(path)
             and not ("checkpoints" in inside and checkpoints_in(run.checkpoints))
-            and len(run.read_metrics()) <= 1  # what had a second epoch had a checkpoint
+            and len(run.read_metrics()) <= 1  # a run with a second epoch had a checkpoint
         )
     except OSError:
         return False

@@ -66,13 +66,13 @@ class TrainingSession:
     position: Position
     notes: tuple[str, ...]
     directory: RunDirectory | None = None
-    weights: WeightsReport | None = None  # what a new training starts from
+    weights: WeightsReport | None = None  # the start of a new training
     compiled: int = 0
     warnings: tuple[str, ...] = ()
 
 
 def prepared(request: TrainingRequest) -> TrainingSession:
-    """Everything but the run directory: what `--dry-run` does. Nothing is written."""
+    """Everything but the run directory, as for `--dry-run`. Nothing is written."""
     return _prepared(*_program(request))[0]
 
 
@@ -227,7 +227,7 @@ def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
 
 
 def refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
-    """Raise CheckpointError unless the data is what the run began with."""
+    """Raise CheckpointError unless the data is that of the run's start."""
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
     if before != data.summary["fingerprints"]:

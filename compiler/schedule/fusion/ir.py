@@ -26,7 +26,7 @@ INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 
 class GroupKind(Enum):
-    """What a group computes."""
+    """The kind of computation of a group."""
 
     ELEMENTS = "elements"  # elementwise nodes and reductions
     PRODUCT = "product"  # a contraction, and elementwise nodes of its elements
@@ -49,7 +49,7 @@ class Link:
 
 @record
 class Member:
-    """A node of a group: its place in the order of the graph, the space of its index, and what it reads.
+    """A node of a group: its place in the order of the graph, the space of its index, and its reads.
 
     It comes after the `gates`. A scan has its `body`.
     """
@@ -125,7 +125,7 @@ class FusedGraph:
 
 
 def domain_shape(node: Node) -> Shape:
-    """The shape that a node goes over: of what it reduces, of the part that it inserts, of its result otherwise."""
+    """The shape that a node goes over: of a reduction's operand, of an inserted part, of the result otherwise."""
     match node.op:
         case Sum() | ProductSum() | Max() | Min() | CumulativeSum():
             return node.operands[0].type.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.ir import Value
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import Alias, FusedGraph, GroupKind
 from compiler.schedule.numerics.internal_ops import Insert
 from compiler.support.record import mutable_record
@@ -17,8 +17,8 @@ class Storage:
     targets: dict[int, Value]
 
     @classmethod
-    def of_graph(cls, fused: FusedGraph, index: Index) -> Storage:
-        """Outputs, what groups read of each other, and what a node that fuses with nothing gives are stored."""
+    def of_graph(cls, fused: FusedGraph, index: GroupIndex) -> Storage:
+        """Outputs, values that groups read of each other, and results of nodes that fuse with nothing are stored."""
         stored = {output.value.index for output in fused.outputs}
         homes = index.homes
         for group in fused.groups:

@@ -14,7 +14,7 @@ from compiler.loops.ir import Space
 from compiler.ops.scan import Scan
 from compiler.schedule.addresses import address
 from compiler.schedule.fusion.ancestry import Ancestry
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import (
     CONTRACTIONS,
     INLINE,
@@ -55,13 +55,13 @@ def expect_valid_fused(fused: FusedGraph) -> None:
             raise InvalidGraph(f"%{member.key} has a body and is no scan, or the other way round")
         if member.body is not None:
             expect_valid_fused(member.body)
-    _Check(fused, Index.of(fused)).run()
+    _Check(fused, GroupIndex.of(fused)).run()
 
 
 @mutable_record
 class _Check:
     fused: FusedGraph
-    index: Index
+    index: GroupIndex
 
     def run(self) -> None:
         self.check_definitions()
@@ -146,7 +146,7 @@ class _Check:
             raise InvalidGraph(f"%{member.key} reads outside of %{source.index}")
 
     def check_reads_inside(self, group: Group) -> None:
-        """What a member reads of its own group, an earlier one computes, at the reader's own place."""
+        """A value that a member reads of its own group is computed by an earlier one, at the reader's own place."""
         known: set[int] = set()
         for member in group.members:
             for link in member.links:
@@ -183,7 +183,7 @@ class _Check:
                 raise InvalidGraph(f"group {second} stands before group {first}, for which it waits")
 
     def check_aliases(self) -> None:
-        """Values share memory of their size, once each; what is overwritten is read before."""
+        """Values share memory of their size, once each; an overwritten value is read before."""
         targets = {alias.value.index: alias.target for alias in self.fused.aliases}
         if len(targets) < len(self.fused.aliases):
             raise InvalidGraph("a value lies in two places")

@@ -14,7 +14,7 @@ from compiler.support.record import record
 
 @record
 class Factors:
-    """What is multiplied before a sum, and how many sums have a factor in common with it."""
+    """The factors of a sum of products, and the number of sums with a factor in common."""
 
     pair: tuple[Value, Value]
     sums: int

@@ -129,7 +129,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """By its name; what cannot be read, such as a link to nothing, is told when it is read."""
+    """By its name; an unreadable file, such as a link to nothing, is told when it is read."""
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
 
 
