@@ -17,9 +17,8 @@ from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.builtins.functions import BUILTINS
-from compiler.frontend.claims import TestProgram
 from compiler.frontend.elaborator import Frame, Session
-from compiler.frontend.failures import Failure, Poisoned, Report, failure
+from compiler.frontend.failures import Report, failure
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
 from compiler.frontend.names.declarations import check_names
@@ -27,9 +26,9 @@ from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec,
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
-from compiler.frontend.trace import Subject
+from compiler.frontend.trace import Subject, TestProgram
 from compiler.frontend.train.experiment import elaborate_train
-from compiler.frontend.values import POISON, FormValue, Instance, TensorValue, TupleValue, Value
+from compiler.frontend.values import FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -109,7 +108,7 @@ def check(
 
 
 def _checked(module: tree.Module, experiment: str | None, found: Report) -> Sequence[tree.Train | tree.Model]:
-    """What `check` elaborates: all experiments, and the models that none trains; or the one that is named."""
+    """The subjects of `check`: all experiments, and the models that none trains; or the one that is named."""
     if experiment is not None:
         try:
             return [_chosen(module, experiment)]
@@ -168,13 +167,7 @@ def function_with_parameters(
     with _deep_recursion():
         session = new_session(modules, library, (), {})
         check_names(session, modules)
-        try:
-            graph = _function(session, modules, name, config, operand_types, training)
-        except Failure as mistake:
-            session.report.add(mistake.diagnostic)
-            graph = None
-        except Poisoned:
-            graph = None
+        graph = session.report.attempt(lambda: _function(session, modules, name, config, operand_types, training))
         session.report.raise_errors()
         assert graph is not None
         return with_constants(session, graph), tuple(session.parameters.values())
@@ -220,8 +213,7 @@ def _generates(session: Session, modules: tuple[tree.Module, ...]) -> dict[str, 
             name = declaration.model
             if name.id in own:
                 earlier = Note("the first one", own[name.id].model.span)
-                mistake = failure("E0621", f"`{name.id}` has two `generate`", name.span, earlier)
-                session.report.add(mistake.diagnostic)
+                session.report.mistake("E0621", f"`{name.id}` has two `generate`", name.span, earlier)
             own.setdefault(name.id, declaration)
             found[name.id] = (declaration, session.scopes[module.source.name])
     return found
@@ -263,7 +255,7 @@ def _asking_the_data(
 
 
 def _without_open_dimensions(session: Session, chosen: tree.Train | tree.Model) -> Iterator[Diagnostic]:
-    """The findings of an experiment whose data is not there: what only the data can say is no mistake of the text."""
+    """The findings of an experiment whose data is not there: a size of the data is no mistake of the text."""
     for finding in session.report.diagnostics:
         if finding.code != "E0415" or not isinstance(chosen, tree.Train):
             yield finding
@@ -328,13 +320,10 @@ def _elaborated(session: Session, modules: tuple[tree.Module, ...], chosen: tree
     if found is not None and isinstance(model, tree.Model) and refuse_endless(session, model, found.scope):
         return None
     try:
-        if isinstance(chosen, tree.Train):
-            return elaborate_train(session, chosen, scope, sources)
-        return _bare_model(session, chosen, sources)
-    except Failure as mistake:
-        session.report.add(mistake.diagnostic)
-    except Poisoned:
-        pass
+        with session.report.recording():
+            if isinstance(chosen, tree.Train):
+                return elaborate_train(session, chosen, scope, sources)
+            return _bare_model(session, chosen, sources)
     except RecursionError:
         message = f"`{getattr(chosen, 'name', None) or 'train'}` is nested too deeply to be elaborated"
         session.report.add(Diagnostic("E0310", message, chosen.head))
@@ -385,9 +374,9 @@ def _function(
     keywords = [
         (key, ready(_configured(evaluator, scope, signature.types[key], value), head)) for key, value in config.items()
     ]
-    bound: FormValue | Instance
+    bound: FormValue | LayerInstance
     if declaration.keyword == "layer":
-        bound = Instance(declaration, within, {}, "", ("function",), path="")
+        bound = LayerInstance(declaration, within, {}, "", ("function",), path="")
         bound.settings = evaluator.bind_settings(signature, within, (), keywords, receiver=bound)
         for setting, child in bound.children:
             child.place = setting
@@ -439,8 +428,6 @@ def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingVa
 
 
 def _add_results(evaluator: Evaluator, result: Value) -> None:
-    if result is POISON:
-        raise Poisoned
     items = result.items if isinstance(result, TupleValue) else (result,)
     for number, item in enumerate(items):
         tensor = item if isinstance(item, TensorValue) else evaluator.as_scalar(item)

@@ -10,14 +10,13 @@ from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.claims import Claim
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.signature import Signature, signature_of
-from compiler.frontend.trace import Trace
-from compiler.frontend.values import RunTimeNumber, TensorValue, Value
+from compiler.frontend.trace import Claim, Trace
+from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
@@ -62,14 +61,14 @@ class Frame:
     draws: list[int] = field(default_factory=lambda: [0])
     result: Value = None
     has_result: bool = False
-    is_frozen: bool = False  # `training` is false: what the layer keeps of past steps stays as it is
+    is_frozen: bool = False  # `training` is false: the states of the layer stay as they are
 
     @property
     def makes_instances(self) -> bool:
         return self.keyword in ("layer", "model", "test")
 
     def place(self) -> str:
-        """The path of what the current statement makes, before its kind."""
+        """The path of layers and parameters that the current statement makes, before their kind."""
         return joined(self.path, self.variable, *map(str, self.rounds))
 
 
@@ -79,7 +78,7 @@ def joined(*segments: str) -> str:
 
 @mutable_record
 class Session:
-    """What all graphs of one program share."""
+    """The state that all graphs of one program share."""
 
     report: Report
     scopes: Mapping[str, ModuleScope]
@@ -122,6 +121,12 @@ class Session:
         self.unknown.add(key)
         return is_new
 
+    def frame_of(self, form: FormValue, keyword: str, calls: tuple[Span, ...], path: str, graph: str) -> Frame:
+        """The frame of a form whose body becomes a graph of its own, under `path`."""
+        settings = dict(form.settings or {})
+        scope = self.new_scope()
+        return Frame(form.module, keyword, form.declaration.name, scope, calls, path, f"{path}#{graph}", settings)
+
     def new_scope(self) -> int:
         self.frames += 1
         return self.frames
@@ -142,7 +147,7 @@ class ModelRecord:
 
 @mutable_record
 class ScanRecord:
-    """The body of a `scan` that is being elaborated: what it has emitted, and each state as a step finds it."""
+    """The body of a `scan` that is being elaborated: its emitted values, and each state as a step finds it."""
 
     frame: Frame
     emitted: list[TensorValue] = field(default_factory=list[TensorValue])
@@ -178,22 +183,22 @@ class Elaborator(ABC):
 
     @abstractmethod
     def evaluate(self, expression: tree.Expression) -> Value:
-        """The value of an expression in the current frame. Raises `Failure` and `Poisoned`."""
+        """The value of an expression in the current frame, never `POISON`. Raises `Failure` and `Poisoned`."""
 
     @abstractmethod
     def evaluate_axis(self, expression: tree.Expression) -> Value:
         """As `evaluate`, where an axis is asked for: a bare dimension name means that dimension."""
 
     @abstractmethod
-    def evaluate_initializer(self, expression: tree.Expression) -> Value:
+    def evaluate_initializer(self, expression: tree.Expression) -> FormValue:
         """As `evaluate`, with names looked up among the initialisers."""
 
     @abstractmethod
-    def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
+    def initializer_graph(self, path: str, type_: TensorType, value: FormValue, span: Span) -> ir.Graph:
         """The graph that gives a parameter its first value."""
 
     def claim(self, statement: tree.ExpressionStatement) -> None:
-        """Record what a line of a test says."""
+        """Record a claim of a test."""
         self.fail("E0206", "this value is not used", span=statement.span)
 
     @abstractmethod

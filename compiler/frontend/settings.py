@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, h
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
-from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
+from compiler.frontend.values import FormValue, LayerInstance, RunTimeNumber, Value
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.syntax.parser import parse
@@ -124,7 +124,7 @@ def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
 
 
 def _moved(part: Any, source: Source, columns: int) -> Any:
-    """Syntax with the spans of another source: what is read as a declaration is shown as it was typed."""
+    """Syntax with the spans of another source: text that is read as a declaration is shown as it was typed."""
     if isinstance(part, Span):
         first = columns if part.line == 1 else 0
         last = columns if part.end_line == 1 else 0
@@ -137,7 +137,7 @@ def _moved(part: Any, source: Source, columns: int) -> Any:
 
 
 def plain(value: Value) -> SettingValue:
-    """A setting as data: what can be called is its name."""
+    """A setting as data: a function or layer is its name."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -145,7 +145,7 @@ def plain(value: Value) -> SettingValue:
             return value.value
         case tuple() | range():
             return tuple(plain(item) for item in value)
-        case FormValue(declaration) | Instance(declaration):
+        case FormValue(declaration) | LayerInstance(declaration):
             return declaration.name
         case _:
             return str(getattr(getattr(value, "builtin", value), "name", value))

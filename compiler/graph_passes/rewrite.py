@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.graph.builder import GraphBuilder
@@ -19,7 +19,7 @@ class Rewriting:
         self.keep = self.builder.append
 
     def current(self, node: Node) -> Node:
-        """`node` with its operands replaced; the builder stamps its origins on what is emitted next."""
+        """`node` with its operands replaced; the builder stamps its origins on the nodes emitted next."""
         self.builder.origins = node.origins
         replaced = self._replaced
         for operand in node.operands:
@@ -28,8 +28,18 @@ class Rewriting:
                 return Node(node.op, operands, node.results, node.origins)
         return node
 
+    def each(self, replacement: Callable[[Node], Value | None]) -> Graph:
+        """The graph with other values in place of the results of some nodes; a node without a replacement is kept."""
+        for node in map(self.current, self.graph.nodes):
+            value = replacement(node)
+            if value is None:
+                self.keep(node)
+            else:
+                self.replace(node, (value,))
+        return self.finish()
+
     def now(self, value: Value) -> Value:
-        """What stands in place of a value of the old graph."""
+        """The value in place of one of the old graph."""
         return self._replaced.get(value.index, value)
 
     def replace(self, node: Node, values: Sequence[Value]) -> None:

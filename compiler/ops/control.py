@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.ir import Direction, Graph, Node, Value
+from compiler.graph.op import Category, Cotangents, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands
 from compiler.support.arrays import Array
 from compiler.support.record import record
@@ -18,7 +19,7 @@ from compiler.types import TensorType
 
 @final
 @record
-class StopGradient(Op):
+class StopGradient(FlatOp):
     """Its operand, to which no cotangent flows."""
 
     name = "stop_gradient"
@@ -27,9 +28,6 @@ class StopGradient(Op):
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 1)
         return (operands[0],)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0],)
@@ -62,8 +60,6 @@ class CustomGradient(Op):
         return ys
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         ys = node.results
         known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(ys, cotangents, strict=True)]
         # The results, not the operands that they equal: a further derivative goes from them to x by this rule again.
@@ -73,3 +69,47 @@ class CustomGradient(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return tuple(operands[self.inputs :])
+
+
+@final
+@record
+class Objective(Op):
+    """Of a point [n]: the loss there and its gradient [n]; with a direction [n], also the Hessian's product with it.
+
+    `objective(p)` in an optimizer stands for a copy of the model, the loss and their derivatives on the batch of the
+    step, which `training_step` puts in its place.
+    """
+
+    name = "objective"
+    category = Category.CONTROL
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        if len(operands) not in (1, 2) or operands[0].rank != 1 or operands[-1] != operands[0]:
+            shown = " and ".join(map(str, operands)) or "nothing"
+            raise TypeRuleError(f"the objective takes a point, and a direction of the same type, but got {shown}")
+        return (TensorType(operands[0].dtype), *operands)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        raise CompilerBug("autodiff", "the objective has not been put in its place")
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        raise CompilerBug("reference target", "the objective has not been put in its place")
+
+
+def resolve_custom_gradients(graph: Graph) -> Graph:
+    """The graph without ops that steer differentiation, which stand for values that it has anyway."""
+    if not any(isinstance(node.op, (StopGradient, CustomGradient)) for node in graph.nodes):
+        return graph
+    known: dict[int, Value] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        operands = tuple(known.get(operand.index, operand) for operand in node.operands)
+        match node.op:
+            case StopGradient():
+                known[node.results[0].index] = operands[0]
+            case CustomGradient(inputs=inputs):
+                known.update(zip((r.index for r in node.results), operands[inputs:], strict=True))
+            case _:
+                nodes.append(Node(node.op, operands, node.results, node.origins))
+    outputs = tuple(replace(output, value=known.get(output.value.index, output.value)) for output in graph.outputs)
+    return Graph(graph.name, graph.inputs, tuple(nodes), outputs)

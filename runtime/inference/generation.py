@@ -13,7 +13,7 @@ from runtime.inference.decoding import Decoder
 
 @record
 class Hypothesis:
-    """A sequence that beam search found: what follows the prompt, and the sum of its scores."""
+    """A sequence that beam search found: the tokens behind the prompt, and the sum of their scores."""
 
     tokens: tuple[int, ...]
     score: float

@@ -9,7 +9,7 @@ CALL_SECONDS = 0.05
 
 @mutable_record
 class Pace:
-    """Adapts by measured time. The number of steps a call never changes what is computed."""
+    """Adapts by measured time. The number of steps a call never changes a result."""
 
     steps: int = 1
 

@@ -12,34 +12,31 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Op
 from compiler.ops import OPS
-from compiler.ops.arithmetic import Binary, Comparison, Unary
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import (
     Abs,
+    Binary,
     Cast,
+    Comparison,
     Divide,
     Floor,
     FloorDivide,
     FusedMultiplyAdd,
-    Log,
-    Log1p,
     Maximum,
     Minimum,
     Modulo,
     Not,
-    Power,
-    Rsqrt,
-    Sqrt,
-    Term,
+    Symbolic,
+    Unary,
     Where,
 )
 from compiler.ops.indexing import Gather, Put, ScatterAdd
+from compiler.ops.mathematics import Log, Log1p, Power, Rsqrt, Sqrt
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan, scan_body
-from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform, Threefry
 from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch, numpy_dtype
 
@@ -269,7 +266,7 @@ def custom_gradient() -> Sample:
     rule.input("x", Role.DATA, type_)
     rule.input("y", Role.DATA, type_)
     cotangent = rule.input("dy", Role.DATA, type_)
-    rule.output("d0", Role.OUTPUT, (Term(rule, cotangent) * -1.0).value)
+    rule.output("d0", Role.OUTPUT, (Symbolic(rule, cotangent) * -1.0).value)
     return _floats(CustomGradient(rule.build(), 1), type_, type_)
 
 
@@ -278,8 +275,8 @@ def _recurrence() -> Graph:
     builder = GraphBuilder("scan")
     state = _f32(_B, 3)
     x, h, w = (builder.input(n, Role.DATA, type_) for n, type_ in (("x", state), ("h", state), ("w", _f32(3, 3))))
-    product = Term(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), h, w))
-    moved = ((product + Term(builder, x)) * Term(builder, h)).value
+    product = Symbolic(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), h, w))
+    moved = ((product + Symbolic(builder, x)) * Symbolic(builder, h)).value
     return scan_body((x, h, w), builder.nodes, (moved, moved))
 
 

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from compiler.errors.diagnostics import Span, hint
+from compiler.frontend.bodies.declared_tensors import (
+    assign_state,
+    declare_input,
+    declare_output,
+    declare_parameter,
+    declare_state,
+    unpacked,
+    update_state,
+)
 from compiler.frontend.bodies.expected_work import refuse_endless_loop
 from compiler.frontend.bodies.instances import settle_all
-from compiler.frontend.bodies.model_statements import declare_input, declare_output, unpacked
-from compiler.frontend.bodies.parameters import assign_state, declare_parameter, declare_state, update_state
 from compiler.frontend.bodies.scan_values import emit
-from compiler.frontend.builtins.requirements import judge
+from compiler.frontend.builtins.functions import judge
 from compiler.frontend.elaborator import MAXIMUM_ROUNDS, Elaborator
 from compiler.frontend.failures import Failure, Poisoned, failure
 from compiler.frontend.values import (
@@ -45,15 +52,12 @@ def run_block(elaborator: Elaborator, block: tree.Block) -> bool:
         elaborator.count_work(statement.span)
         try:
             is_sound = _execute(elaborator, statement) and is_sound
-        except Failure as mistake:
+        except (Failure, Poisoned) as mistake:
             # A mistake in the library is the caller's to report, at the call.
             if elaborator.frame.module.is_library:
                 raise
-            elaborator.session.report.add(mistake.diagnostic)
-            is_sound = _poison(elaborator, statement)
-        except Poisoned:
-            if elaborator.frame.module.is_library:
-                raise
+            if isinstance(mistake, Failure):
+                elaborator.session.report.add(mistake.diagnostic)
             is_sound = _poison(elaborator, statement)
         if elaborator.frame.has_result:
             break
@@ -61,7 +65,7 @@ def run_block(elaborator: Elaborator, block: tree.Block) -> bool:
 
 
 def _poison(elaborator: Elaborator, statement: tree.Statement) -> bool:
-    """What a statement with a mistake would have bound has no value that could be judged; False, as a result."""
+    """Names that a statement with a mistake would have bound become POISON; False, as a result."""
     names = elaborator.frame.variables
     block = tree.Block((statement,), statement.span)
     for inner in statements_of(block):

@@ -8,14 +8,14 @@ from dataclasses import field, replace
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
-from compiler.schedule.access import IndexMap
+from compiler.schedule.addresses import IndexMap, insert_map
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.numerics.placement import Insert, insert_form
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.support.record import mutable_record
 
 
 @mutable_record
-class Index:
+class GroupIndex:
     """Groups by number, members by key; of each value by its index: its group, the node that makes it, its readers."""
 
     groups: dict[int, Group] = field(default_factory=dict[int, Group])
@@ -26,7 +26,7 @@ class Index:
     removed: list[tuple[int, Node]] = field(default_factory=list[tuple[int, Node]])
 
     @classmethod
-    def of(cls, fused: FusedGraph) -> Index:
+    def of(cls, fused: FusedGraph) -> GroupIndex:
         placed = [(group.number, member) for group in fused.groups for member in group.members]
         makers = {result.index: node for _, node in fused.unplaced for result in node.results}
         makers.update({result.index: member.node for _, member in placed for result in member.node.results})
@@ -139,7 +139,7 @@ class Index:
                     if type(op) is Iota:
                         found.append(link.axes[op.axis])
             if type(member.node.op) is Insert:
-                found.append(insert_form(member.node))
+                found.append(insert_map(member.node))
         return found
 
 

@@ -1,6 +1,6 @@
-"""Whether two groups may become one: what crosses the border lies, for its reader, at the reader's own place.
+"""Whether two groups may become one: each value that crosses the border lies at its reader's own place.
 
-That is the same element, its row, or its column. What the order of groups forbids is left to `fuse`.
+That is the same element, its row, or its column. The order of groups is the concern of `fuse`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from compiler.graph.ir import Node
 from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
-from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
-from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, Kind, Link, Member
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
+from compiler.schedule.fusion.index import GroupIndex
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -23,15 +23,17 @@ from compiler.types import BatchExtent, Extent, elements
 class Merge:
     """A group that two could become. The whole domain of the producer, or of the consumer, becomes the given space."""
 
-    kind: Kind
+    kind: GroupKind
     domain: Extent
     split: Split | None
     producer: Space = Space.FULL
     consumer: Space = Space.FULL
 
 
-def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> Merge | None:
-    """The first group that the two may become; `crossing` is what the consumer reads of the producer."""
+def legal_merge(
+    producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: GroupIndex
+) -> Merge | None:
+    """The first group that the two may become; `crossing` are the consumer's reads of the producer."""
     inserts = [member.node for member in consumer.members if type(member.node.op) is Insert]
     if any(_is_filled_by(producer, insert, index) for insert in inserts):
         return None
@@ -44,7 +46,7 @@ def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, L
     return None
 
 
-def divides(split: Split | None, member: Member, index: Index, space: Space = Space.FULL) -> bool:
+def divides(split: Split | None, member: Member, index: GroupIndex, space: Space = Space.FULL) -> bool:
     """Whether every address of a member is one of the row and one of the column, as its `space` counts them."""
     is_whole = isinstance(split, ColumnSplit) and space is Space.COLUMN and split.outer == 1
     if split is None or space is Space.ROW or is_whole:
@@ -101,8 +103,8 @@ def reads_inside(member: Member, link: Link, source: Node) -> bool:
 
 def _candidates(producer: Group, consumer: Group) -> Iterator[Merge]:
     """The groups that the two could become, before their crossing values are looked at."""
-    is_product = Kind.PRODUCT in (producer.kind, consumer.kind)
-    kind = Kind.PRODUCT if is_product else Kind.ELEMENTS
+    is_product = GroupKind.PRODUCT in (producer.kind, consumer.kind)
+    kind = GroupKind.PRODUCT if is_product else GroupKind.ELEMENTS
     if producer.domain == consumer.domain and (
         producer.split is None or consumer.split is None or producer.split == consumer.split
     ):
@@ -129,7 +131,7 @@ def _moved(space: Space, whole: Space) -> Space:
     return whole if space is Space.FULL else space
 
 
-def _fits(merge: Merge, member: Member, link: Link, index: Index) -> bool:
+def _fits(merge: Merge, member: Member, link: Link, index: GroupIndex) -> bool:
     maker = index.maker(link.source)
     source = result_space(maker.node, _moved(maker.space, merge.producer), merge.split)
     reader = _moved(member.space, merge.consumer)
@@ -137,14 +139,14 @@ def _fits(merge: Merge, member: Member, link: Link, index: Index) -> bool:
     return is_own and reads_inside(member, link, maker.node)
 
 
-def _keeps_divided(merge: Merge, group: Group, whole: Space, index: Index) -> bool:
+def _keeps_divided(merge: Merge, group: Group, whole: Space, index: GroupIndex) -> bool:
     """Whether the split that a group gets from another divides what its members read."""
     if group.split is not None or merge.split is None:
         return True
     return all(divides(merge.split, m, index, _moved(m.space, whole)) for m in group.members)
 
 
-def _is_filled_by(group: Group, node: Node, index: Index) -> bool:
+def _is_filled_by(group: Group, node: Node, index: GroupIndex) -> bool:
     """Whether an insertion must wait for that group. Those into one tensor are apart and may come in any order."""
     is_inside = index.homes.get(node.operands[0].index) == group.number
     return is_inside and not isinstance(index.makers[node.operands[0].index].op, Insert)

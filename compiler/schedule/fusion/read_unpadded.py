@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
-from compiler.schedule.access import IDENTITY, IndexMap, add, address
-from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.addresses import IDENTITY, IndexMap, add, address
+from compiler.schedule.fusion.index import GroupIndex
+from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Copy, Insert, ProductSum
 from compiler.schedule.split import RowSplit
 from compiler.support.numerics import LANES
 from compiler.tuning import Tuning
@@ -20,7 +18,7 @@ from compiler.tuning import Tuning
 
 def read_unpadded(fused: FusedGraph) -> FusedGraph:
     """The fused graph without the copies between zeros that all their readers can do without."""
-    index = Index.of(fused)
+    index = GroupIndex.of(fused)
     kept = {output.value.index for output in fused.outputs}
     kept |= {m.node.operands[0].index for g in fused.groups for m in g.members if isinstance(m.node.op, Insert)}
     for group in fused.groups:
@@ -37,8 +35,8 @@ def read_unpadded(fused: FusedGraph) -> FusedGraph:
     return index.rebuilt(fused)
 
 
-def _fill_of(group: Group, index: Index) -> Member | None:
-    """The member that fills what a value is copied into, if that is all that its group does, and it fills with 0."""
+def _fill_of(group: Group, index: GroupIndex) -> Member | None:
+    """The member that fills the base of a copy, if its group does nothing else, and it fills with 0."""
     insert = group.members[0]
     node = insert.node
     if len(group.members) > 1 or not isinstance(node.op, Insert) or node.op.axis is not None:
@@ -56,7 +54,7 @@ def _fill_of(group: Group, index: Index) -> Member | None:
     return filling if is_zero and part.type.shape[-1] == base.type.shape[-1] else None
 
 
-def _reads_enough(insert: Member, readers: Sequence[Member], index: Index, tuning: Tuning) -> bool:
+def _reads_enough(insert: Member, readers: Sequence[Member], index: GroupIndex, tuning: Tuning) -> bool:
     addresses: dict[int, set[IndexMap]] = {}
     for reader in readers:
         for link in reader.links:
@@ -65,11 +63,11 @@ def _reads_enough(insert: Member, readers: Sequence[Member], index: Index, tunin
     return bool(addresses) and all(len(found) >= tuning.window_reads for found in addresses.values())
 
 
-def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] | None:
+def _links_of(reader: Member, insert: Member, index: GroupIndex) -> tuple[Link, ...] | None:
     """The links of a reader past the copy; None where some link has no such address."""
     group, op = index.groups[index.homes[reader.key]], reader.node.op
     is_plain = op.category is Category.ELEMENTWISE or isinstance(op, ProductSum)
-    if group.kind is not Kind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
+    if group.kind is not GroupKind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
         return None
     if reader.space is not Space.FULL:
         return None

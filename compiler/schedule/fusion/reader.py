@@ -13,8 +13,8 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph
 from compiler.loops.ir import Edge, Space, Term
-from compiler.schedule.access import IndexMap, address
-from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.addresses import IndexMap, address
+from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, Extent
@@ -43,7 +43,7 @@ def read_fused(text: str, ops: Sequence[type[Op]], name: str = "<fused>") -> Fus
 
 @mutable_record
 class _Item:
-    """A node with its lines: those of the node, and those that say what a member reads; the place of its group."""
+    """A node with its lines: those of the node, and those of a member's reads; the place of its group."""
 
     place: int
     node: list[str]
@@ -131,7 +131,7 @@ class _Reader:
         return graph, {id(item): node for item, node in zip(ordered, graph.nodes, strict=True)}
 
     def group(self, place: int, head: re.Match[str], nodes: dict[int, Node]) -> Group:
-        kinds = {kind.value: kind for kind in Kind}
+        kinds = {kind.value: kind for kind in GroupKind}
         if head[2] not in kinds:
             raise DataError(f"{head[2]} is no kind of group", self.name)
         members = tuple(self.member(item, nodes[id(item)]) for item in self.items if item.group == place)

@@ -15,27 +15,26 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
-from compiler.ops.residues import FoldedAxis, folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.ops.window import Fold, FoldedAxis, folded_axes
+from compiler.schedule.numerics.internal_ops import Empty, Insert
 from compiler.support.record import mutable_record
 from compiler.types import Shape, TensorType
 
 
-class Emit(Protocol):
+class EmitRewritten(Protocol):
     """Adds an op of the language, rewritten like any other."""
 
     def __call__(self, op: Op, *operands: Value) -> Value: ...
 
 
-def folded(emit: Emit, builder: GraphBuilder, op: Fold, windows: Value) -> Value:
+def folded(emit: EmitRewritten, builder: GraphBuilder, op: Fold, windows: Value) -> Value:
     return _Folding(emit, builder, op).run(windows)
 
 
 @mutable_record
 class _Folding:
-    emit: Emit
+    emit: EmitRewritten
     builder: GraphBuilder
     op: Fold
 

@@ -22,7 +22,7 @@ class ControlLayout:
 def control_layout(manifest: Manifest) -> ControlLayout:
     arguments = 8 * (SETTINGS + len(manifest.settings) + 8)
     flags = arguments + 8 * len(manifest.relocations)
-    return ControlLayout(arguments, flags, flags + len(manifest.watched) + 64)
+    return ControlLayout(arguments, flags, flags + len(manifest.checked_stores) + 64)
 
 
 def entry_rows(manifest: Manifest) -> list[tuple[int, ...]]:

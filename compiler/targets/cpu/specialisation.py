@@ -6,9 +6,13 @@ the code.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
+
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import (
     Access,
     BufferArgument,
@@ -29,6 +33,17 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.machine import Machine
+from compiler.nest.ir import (
+    Argument,
+    ColumnsNumber,
+    ElementsNumber,
+    ExtentNumber,
+    FactorNumber,
+    LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
+    ShiftNumber,
+)
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
@@ -41,6 +56,7 @@ from compiler.targets.cpu.iteration_space import (
     transposed_rows,
 )
 from compiler.tuning import Tuning
+from compiler.types import DType, Extent
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 FIXED = (0, 1)  # offsets, strides and divisors that are part of the code
@@ -95,6 +111,38 @@ def factor_of(divisor: int) -> tuple[int, int]:
     return -(-(1 << shift) // divisor), shift
 
 
+def number_of(argument: Argument, what: Specialisation) -> Extent:
+    """The number that code is given for an argument that is no address and no stream of draws."""
+    match argument, what.kernel:
+        case ExtentNumber(extent=extent), _:
+            return extent
+        case RowsNumber(), ColumnKernel(rows=rows):
+            return rows
+        case ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
+            return columns
+        case ElementsNumber(), FlatKernel(elements=elements):
+            return elements
+        case LiteralNumber(result=result), kernel:
+            every = (i for i in instructions_of(kernel) if isinstance(i, Literal))
+            return next(bits_of(literal) for literal in every if literal.result == result)
+        case PlaceNumber(position=position), _:
+            return what.numbers[position]
+        case FactorNumber(position=position), _:
+            return factor_of(what.numbers[position])[0]
+        case ShiftNumber(position=position), _:
+            return factor_of(what.numbers[position])[1]
+        case _:
+            raise CompilerBug("lower", f"the kernel has no {argument}")
+
+
+def bits_of(literal: Literal) -> int:
+    """The bits of a float literal, as the number that an argument holds."""
+    size, number = ("<d", "<q") if literal.dtype is DType.F64 else ("<f", "<i")
+    with np.errstate(over="ignore"):
+        value = float(np.float32(literal.value)) if literal.dtype is DType.F32 else float(literal.value)
+    return int(struct.unpack(number, struct.pack(size, value))[0])
+
+
 def specialisation(kernel: Kernel, machine: Machine) -> Specialisation:
     """The specialisation of a kernel for a machine."""
     buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
@@ -137,8 +185,8 @@ class _Numbering:
                 access = self.access(i.access, in_body)
                 return Load, i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent, i.edges
             case Store():
-                access, is_watched = self.access(i.access, in_body), i.watch is not None
-                return Store, access, i.value, i.dtype, i.space, is_watched, i.index, i.index_stride, i.index_extent
+                access, is_checked = self.access(i.access, in_body), i.check is not None
+                return Store, access, i.value, i.dtype, i.space, is_checked, i.index, i.index_stride, i.index_extent
             case Position() if self.is_numbered:
                 return i.result, self.number(i.offset), self.rows(i.rows, in_body), i.columns, i.dtype, i.space
             case _:

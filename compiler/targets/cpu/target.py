@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,8 +27,8 @@ from compiler.targets.target import (
     LibraryTensors,
     MachineInstruction,
     Peaks,
-    Watched,
-    WatchedInTurns,
+    ProfiledProgram,
+    SimulatedProgram,
 )
 from compiler.types import DType
 
@@ -94,12 +94,17 @@ class CpuTarget:
         codes = [door.load(one.name, self._lowering(one, machine)) for one in compilations]
         return library(functions, codes, tensors, seed, machine)
 
+    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        from compiler.targets.cpu.products.one_pass import passes_on_text  # only `dlc pass` asks
+
+        return passes_on_text(machine, batch)
+
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
         from compiler.targets.llvm.listing import listing  # only readers of code ask
 
         return listing(text, symbol, machine)
 
-    def watch(self, compilation: Compilation) -> Watched:
+    def profiled(self, compilation: Compilation) -> ProfiledProgram:
         from compiler.targets.cpu.stamped import StampedExecutable  # only a profile asks for programs in this way
 
         machine = _machine(compilation.options)
@@ -110,16 +115,14 @@ class CpuTarget:
         threads = compilation.options.threads or usable_cores()
         first, second = Library([plain], SYMBOLS, machine), Library([stamped], with_ticks, machine)
         one, other = _address_in(first, SYMBOLS, kernels), _address_in(second, with_ticks, kernels)
-        return Watched(
+        return ProfiledProgram(
             program,
             NativeExecutable(program.manifest, one, Team(threads, one, (first, kernels))),
             StampedExecutable(program.manifest, other, Team(threads, other, (second, kernels))),
             clock.value,
         )
 
-    def watch_in_turns(
-        self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()
-    ) -> WatchedInTurns:
+    def simulated(self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()) -> SimulatedProgram:
         # only a simulation asks for programs in this way
         from compiler.targets.cpu.stamped import ROOM_IN_TURNS, OneForAll, StampedExecutable
 
@@ -129,7 +132,7 @@ class CpuTarget:
         program, kernels, (turns, stamped) = self._compiled(compilation, machine, runners)
         library, team = Library([turns], symbols, machine), Library([stamped], symbols, machine)
         one, all_ = _address_in(library, symbols, kernels), _address_in(team, symbols, kernels)
-        return WatchedInTurns(
+        return SimulatedProgram(
             program,
             {
                 n: StampedExecutable(program.manifest, one, OneForAll(n, one, (library, kernels)), ROOM_IN_TURNS)
@@ -144,7 +147,7 @@ class CpuTarget:
         return measured_peaks(machine_of(options.machine), threads, dtype, ObjectCache(options.cache), alone)
 
     def barrier_nanoseconds(self, machine: Machine, threads: int) -> tuple[float, bool]:
-        from compiler.targets.cpu.barrier_cost import barrier_nanoseconds  # only a simulation asks
+        from compiler.targets.cpu.peaks import barrier_nanoseconds  # only a simulation asks
 
         return barrier_nanoseconds(machine, threads)
 
