@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks"), str(_ROOT / "tests" / "support")]
 
 import numpy as np  # noqa: E402
-from c_programs import TOOLCHAINS, Toolchain  # noqa: E402
+from c_programs import TOOLCHAINS, Toolchain, different_numbers  # noqa: E402
 from keep_bits import rows_of  # noqa: E402
 
 from compiler import driver  # noqa: E402
@@ -59,7 +59,7 @@ def differences(source: Source, toolchains: list[Toolchain], steps: int) -> list
         files = c_files(program, library, tensors, {})
         functions = {signature.name: function_of(program, signature) for signature in library.functions}
         got = io.BytesIO(_of_program(files, functions, toolchain, data, rows, steps))
-        different = sum(_different(array, got) for array in expected)
+        different = sum(different_numbers(array, got) for array in expected)
         if different:
             found.append(f"{toolchain.machine}: {different} of {sum(array.size for array in expected)} numbers differ")
     return found
@@ -89,13 +89,6 @@ def _results(
     axes = {name: _batch_axis(shapes[name].shape) for name in program.outputs if name in found.arrays}
     arrays = [np.moveaxis(found.arrays[name], axis, 0) for name, axis in axes.items() if axis is not None]
     return losses + [np.ascontiguousarray(array) for array in arrays]
-
-
-def _different(expected: Array, got: io.BytesIO) -> int:
-    """How many of the next numbers have other bits; those of a NaN are the processor's."""
-    read = np.frombuffer(got.read(expected.nbytes), expected.dtype).reshape(expected.shape)
-    bits = np.dtype(f"u{expected.dtype.itemsize}")
-    return int(np.sum((read.view(bits) != expected.view(bits)) & ~(np.isnan(read) & np.isnan(expected))))
 
 
 def _batch_axis(shape: tuple[object, ...]) -> int | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from compiler.support.record import record
 
+Array: TypeAlias = np.ndarray[Any, Any]
 STRICT = ("-Wall", "-Wextra", "-Werror")
 
 
@@ -46,3 +51,12 @@ TOOLCHAINS = (
     Toolchain("neon", "aarch64-linux-gnu-gcc", ("qemu-aarch64",)),
     Toolchain("rvv", "riscv64-linux-gnu-gcc", ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0")),
 )
+
+
+def different_numbers(expected: Array, got: io.BytesIO) -> int:
+    """How many of the next numbers have other bits; those of a NaN are the processor's."""
+    read = np.frombuffer(got.read(expected.nbytes), expected.dtype).reshape(expected.shape)
+    bits = np.dtype(f"u{expected.dtype.itemsize}")
+    if expected.dtype.kind != "f":
+        return int(np.sum(read != expected))
+    return int(np.sum((read.view(bits) != expected.view(bits)) & ~(np.isnan(read) & np.isnan(expected))))
