@@ -95,7 +95,7 @@ def c_files(
 def function_of(program: Program, signature: LibrarySignature) -> Function:
     """A function with the names of its arguments in C."""
     names = [array.name for array in (*signature.inputs, *signature.outputs)]
-    identifiers = c_names(names, ("memory", "rows", "settings"))
+    identifiers = c_names(names)
     shapes = {spec.name: spec.type.shape for spec in program.inputs}
     settings = c_names(name for name, _, _ in signature.settings)
     return Function(

@@ -13,19 +13,23 @@ new noexcept not not_eq nullptr operator or or_eq private protected public regis
 return short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try
 typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
 """
-_KEYWORDS = frozenset(_WORDS.split())
+# Macros that are no functions, types, and what `model.h` and `example.c` call their own.
+_NAMES = """
+BUFSIZ EOF FILE I NULL ROWS block bytes ended errno error exit fprintf fread free fwrite filled got in_row int32_t
+int64_t linux main malloc memory row rows settings size_t stderr stdin stdout target uint8_t uintptr_t unix
+"""
+_TAKEN = frozenset([*_WORDS.split(), *_NAMES.split()])
 
 
-def c_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """An identifier for each name, none of them `taken` or a keyword of C or C++, and none twice."""
-    used = {*taken}
+def c_names(names: Iterable[str]) -> dict[str, str]:
+    """An identifier for each name, none of them taken by C, C++ or the library's files, and none twice."""
+    used = {*_TAKEN}
     found: dict[str, str] = {}
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "value"
-        if plain[0].isdigit():
-            plain = f"n{plain}"
+        plain = f"n{plain}" if plain[0].isdigit() or plain.lower().startswith("model_") else plain
         chosen, number = plain, 2
-        while chosen in used or chosen in _KEYWORDS:
+        while chosen in used:
             chosen, number = f"{plain}_{number}", number + 1
         used.add(chosen)
         found[name] = chosen
