@@ -1,4 +1,4 @@
-"""Write a trained model as a C library: a header, the code with the weights, an example, and a manifest.
+"""Write a trained model as a C library, or as a package for Python: the code with the weights, and a manifest.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
@@ -15,6 +15,7 @@ from runtime.cli.trained import add_trained, trained_of
 from runtime.exports.c_library import c_files
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
+from runtime.exports.wheel import wheel
 from runtime.reporting.terminal import say
 from runtime.runs.tensor_files import replace_tensors
 from runtime.support.files import replace_file
@@ -23,6 +24,7 @@ EXAMPLES = (
     "dlc export RUN --to c -o library",
     "dlc export RUN --to c --training --machine neon -o library",
     "dlc export RUN --to shared -o library",
+    "dlc export RUN --to python -o dist",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
 
@@ -32,9 +34,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared"],
+        choices=["c", "shared", "python"],
         metavar="FORM",
-        help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang",
+        help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel",
     )
     parser.add_argument("--training", action="store_true", help="with the training step, which changes the weights")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
@@ -48,15 +50,18 @@ def run(arguments: Namespace) -> int:
     program = trained.program
     library, tensors = model_library(trained, arguments.training)
     files = c_files(program, library, tensors, {setting.name: setting.value for setting in program.settings})
-    code = "libmodel.a"
-    if arguments.to == "shared":
+    if arguments.to != "c":
         del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
-        code = "libmodel.so"
-        files[code] = shared_library(library, is_native=trained.options.machine is None)
+        files["libmodel.so"] = shared_library(library, is_native=trained.options.machine is None)
+    if arguments.to == "python":
+        del files["model.h"]
+        files = dict([wheel(program.model, library.machine, files)])
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, content)
-    replace_tensors(folder / "weights.safetensors", tensors.values)
-    size = len(files[code]) - sum(array.nbytes for array in tensors.values.values())
-    say(f"{program.model} for {library.machine.name} in {folder}: {size / 1024:.0f} KiB beside its weights")
+    if arguments.to != "python":
+        replace_tensors(folder / "weights.safetensors", tensors.values)
+    weights, size = sum(array.nbytes for array in tensors.values.values()), sum(map(len, files.values()))
+    shares = f"{size / 1024:.0f} KiB, of which {weights / 1024:.0f} are weights"
+    say(f"{program.model} for {library.machine.name} in {folder}: {shares}")
     return 0

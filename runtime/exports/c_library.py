@@ -5,8 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from compiler.driver import ExportedLibrary, InputSlot, LibraryMemory, LibrarySignature, LibraryTensors, Program
+from compiler.driver import (
+    ExportedLibrary,
+    InputSlot,
+    InputSpec,
+    LibraryMemory,
+    LibrarySignature,
+    LibraryTensors,
+    Program,
+)
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape
 from runtime.exports.archive import archive
@@ -52,6 +61,8 @@ class Array:
     dtype: DType
     shape: tuple[int | None, ...]
     rows: int  # of it for each row of a call
+    low: int | None = None  # integers lie in `low <= x < high`
+    high: int | None = None
 
     @property
     def is_of_rows(self) -> bool:
@@ -65,7 +76,10 @@ class Array:
     def said(self) -> str:
         """For a reader: `pixels: f32[rows, 64]`."""
         count = "rows" if self.rows == 1 else f"{self.rows} * rows"
-        return f"{self.name}: {self.dtype.value}[{', '.join(count if e is None else str(e) for e in self.shape)}]"
+        limits = "" if self.low is None or self.high is None else f" in {self.low}..{self.high}"
+        return (
+            f"{self.name}: {self.dtype.value}[{', '.join(count if e is None else str(e) for e in self.shape)}]{limits}"
+        )
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -73,6 +87,8 @@ class Array:
             "identifier": self.identifier,
             "dtype": self.dtype.value,
             "shape": ["batch" if extent is None else extent for extent in self.shape],
+            "low": self.low,
+            "high": self.high,
             "bytes_per_row": self.elements * self.dtype.size if self.is_of_rows else None,
             "bytes": None if self.is_of_rows else self.elements * self.dtype.size,
         }
@@ -96,19 +112,21 @@ def function_of(program: Program, signature: LibrarySignature) -> Function:
     """A function with the names of its arguments in C."""
     names = [array.name for array in (*signature.inputs, *signature.outputs)]
     identifiers = c_names(names)
-    shapes = {spec.name: spec.type.shape for spec in program.inputs}
+    specs = {spec.name: spec for spec in program.inputs}
     settings = c_names(name for name, _, _ in signature.settings)
     return Function(
         signature.name,
         tuple((settings[name], dtype, value) for name, dtype, value in signature.settings),
-        tuple(_array(i.name, i.dtype, shapes.get(i.name, _shape_of(i)), identifiers) for i in signature.inputs),
+        tuple(_input(i, specs.get(i.name), identifiers) for i in signature.inputs),
         tuple(_array(o.name, o.dtype, o.shape, identifiers) for o in signature.outputs),
     )
 
 
-def _shape_of(slot: InputSlot) -> Shape:
-    """Of an input that the compiler adds: a number for each row, or one for all."""
-    return () if slot.batch_axis is None else (BatchExtent(1),)
+def _input(slot: InputSlot, spec: InputSpec | None, identifiers: Mapping[str, str]) -> Array:
+    """An input; one without `spec` is the compiler's own: a number for each row, or one for all."""
+    if spec is None:
+        return _array(slot.name, slot.dtype, () if slot.batch_axis is None else (BatchExtent(1),), identifiers)
+    return replace(_array(slot.name, slot.dtype, spec.type.shape, identifiers), low=spec.low, high=spec.high)
 
 
 def _array(name: str, dtype: DType, shape: Shape, identifiers: Mapping[str, str]) -> Array:

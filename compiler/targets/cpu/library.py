@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -164,7 +165,15 @@ def _results(function: _Function) -> list[ResultSlot]:
 
 
 def _is_own(result: ResultSlot) -> bool:
+    """Whether a result is the compiler's own: it lies in a line of its own, or of rows behind all values."""
     return ":" in result.name
+
+
+def _bytes_of_row(result: ResultSlot) -> int:
+    """Bytes of a result for each row, so many that each begins at a multiple of 8; 0 for one without rows."""
+    rows = [extent.multiple for extent in result.shape if isinstance(extent, BatchExtent)]
+    elements = prod(extent for extent in result.shape if isinstance(extent, int))
+    return -(-rows[0] * elements * result.dtype.size // 8) * 8 if rows else 0
 
 
 def _layout(functions: Sequence[_Function], changing: Mapping[str, Array]) -> _Layout:
@@ -191,12 +200,15 @@ def _layout(functions: Sequence[_Function], changing: Mapping[str, Array]) -> _L
     )
     sync, shared = place(sync_bytes(1)), place(max(m.shared_bytes for m in manifests) + SLACK)
     scratch = place(max(m.scratch_bytes for m in manifests) + SLACK)
-    values = tuple(
-        ValuesOfRows(m.batch_bytes, _up(MOST_TILE_ROWS * m.row_bytes + SLACK), m.batch_bytes < LARGE_ROW)
-        for m in manifests
-    )
+    values = tuple(map(_values_of_rows, manifests))
     memory = LibraryMemory(end, max(m.scratch_batch_bytes for m in manifests), values, ROUNDING)
     return _Layout(sync, shared, scratch, places, tensors, memory)
+
+
+def _values_of_rows(manifest: Manifest) -> ValuesOfRows:
+    own = sum(_bytes_of_row(result) for result in manifest.results if _is_own(result))
+    overshoot = _up(MOST_TILE_ROWS * manifest.row_bytes + SLACK)
+    return ValuesOfRows(manifest.batch_bytes + own, overshoot, manifest.batch_bytes < LARGE_ROW)
 
 
 def _up(size: int) -> int:
@@ -399,10 +411,19 @@ def _fixed_places(function: _Function, layout: _Layout, weights: Mapping[str, in
         if result.offset is not None:
             rows += _own(slot, result.offset, any(isinstance(extent, BatchExtent) for extent in result.shape))
         slot += 1
-    own = [number for number, result in enumerate(manifest.results) if _is_own(result)]
-    for place, number in enumerate(own):
-        assert not any(isinstance(extent, BatchExtent) for extent in manifest.results[number].shape)
-        rows.append(f"%result.{number} = getelementptr i8, ptr %memory, i64 {places.results + 64 * place}")
+    values = layout.memory.values[function.number]
+    line, of_row = places.results, manifest.batch_bytes
+    for number, result in enumerate(manifest.results):
+        if not _is_own(result):
+            continue
+        if bytes_of_row := _bytes_of_row(result):
+            rows.append(f"%result.{number}.offset = mul i64 %capacity, {of_row}")
+            rows.append(f"%result.{number}.begin = getelementptr i8, ptr %batch, i64 %result.{number}.offset")
+            rows.append(f"%result.{number} = getelementptr i8, ptr %result.{number}.begin, i64 {values.overshoot}")
+            of_row += bytes_of_row
+        else:
+            rows.append(f"%result.{number} = getelementptr i8, ptr %memory, i64 {line}")
+            line += 64
         rows += _put("outputs", number, f"ptr %result.{number}")
     for number, (name, dtype) in enumerate(zip(manifest.settings, manifest.setting_dtypes, strict=True), SETTINGS):
         rows += _put("control", number, _number(function.program.settings[name], dtype))

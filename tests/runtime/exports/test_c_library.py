@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -289,7 +291,7 @@ def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, caps
     replace_tensors(tmp_path / "w.safetensors", {name: trained.tensors[name] for name in weight_names(trained.program)})
     command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "c"]
     assert main([*command, "-o", str(tmp_path / "library")]) == 0
-    assert "beside its weights" in capsys.readouterr().err
+    assert "are weights" in capsys.readouterr().err
     files = {"model.h", "libmodel.a", "example.c", "manifest.json", "weights.safetensors", "CMakeLists.txt"}
     assert {file.name for file in (tmp_path / "library").iterdir()} == files
     manifest = json.loads((tmp_path / "library" / "manifest.json").read_text())
@@ -328,3 +330,43 @@ def test_a_linker_that_is_missing_is_said(trained: Trained, monkeypatch: pytest.
     library, _ = model_library(trained, False)
     with pytest.raises(UsageError, match="there is no `cc`, and ziglang is not installed"):
         shared_library(library, is_native=True)
+
+
+def test_a_wheel_predicts_with_numpy_alone(trained: Trained, tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    (tmp_path / "model.dl").write_text(MODEL)
+    replace_tensors(tmp_path / "w.safetensors", {name: trained.tensors[name] for name in weight_names(trained.program)})
+    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "python"]
+    assert main([*command, "-o", str(tmp_path / "dist")]) == 0
+    (wheel,) = (tmp_path / "dist").iterdir()
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "site")
+        record = [line.split(",") for line in packed.read("small-1.0.0.dist-info/RECORD").decode().splitlines()]
+        assert {name for name, *_ in record} == {*packed.namelist()}
+    x, double, _ = fed()
+    np.savez(tmp_path / "rows.npz", x=x, double=double)
+    subprocess.run([sys.executable, "-c", SERVED], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}, check=True)
+    expected = predicted(trained, trained.tensors)
+    with np.load(tmp_path / "outputs.npz") as found:
+        for name in ("scores", "size"):
+            assert found[name].tobytes() == expected[name].tobytes()
+
+
+SERVED = """
+import numpy as np, small, sys
+assert not {"compiler", "runtime", "llvmlite", "lark"} & {*sys.modules}
+rows = np.load("rows.npz")
+model = small.Model(rows=8)
+x, double = rows["x"], rows["double"]
+np.savez("outputs.npz", **model.predict(x=x.astype(np.float64), double=double.astype(np.uint8)))
+wrong = [(x[:3], double), (x[:, :3], double), (x, double + 3), (x, double + 0.5), (x + 1j, double), ("text", double)]
+wrong = [{}, {"x": x}, *({"x": one, "double": other} for one, other in wrong)]
+for inputs in wrong:
+    try:
+        model.predict(**inputs)
+    except ValueError:
+        continue
+    raise AssertionError(inputs)
+assert model.predict(x=x[:0], double=double[:0])["scores"].shape == (0, 3)
+"""
