@@ -42,8 +42,9 @@ model Small(width = 24) {
 
 train Small {
     target label: i32[batch] in 0..3
+    target amount: f32[batch]
     loss = cross_entropy(scores, label)
-    metrics = [accuracy(scores, label)]
+    metrics = [accuracy(scores, label), r2(size, amount)]
     optimizer = adam(lr = 0.01)
     schedule = cosine(T = total_steps)
     epochs = 3
@@ -58,7 +59,7 @@ TRAIN = """
 #include <stdlib.h>
 
 int main(void) {
-    static float x[37 * 10], scores[37 * 3], size[37], loss, accuracy, lr;
+    static float x[37 * 10], amount[37], scores[37 * 3], size[37], loss, accuracy, r2, lr;
     static int32_t inner[37], label[37];
     const int64_t bytes = MODEL_MEMORY(37);
     struct model_settings settings = MODEL_SETTINGS;
@@ -70,11 +71,13 @@ int main(void) {
     for (row = 0; row < 37; row++) {
         if (fread(x + 10 * row, 4, 10, stdin) != 10 || fread(inner + row, 4, 1, stdin) != 1) return 4;
         label[row] = (int32_t)(7 * row % 3);
+        amount[row] = (float)row;
     }
     for (step = 0; step < 50; step++) {
         const int64_t rows = step % 2 ? 16 : 37;
-        if (model_step(memory, rows, &settings, x, inner, label, &loss, &accuracy, &lr) != MODEL_OK) return 5;
+        if (model_step(memory, rows, &settings, x, inner, label, amount, &loss, &accuracy, &r2, &lr)) return 5;
         fwrite(&loss, 4, 1, stdout);
+        fwrite(&r2, 4, 1, stdout);
         if (step % 10 == 9) {
             if (model_predict(memory, 37, x, inner, scores, size) != MODEL_OK) return 6;
             fwrite(scores, 4, 37 * 3, stdout);
@@ -140,12 +143,12 @@ def test_training_steps_have_the_bits_of_training(toolchain: Toolchain, trained:
     tensors = fresh_tensors(program, options)
     settings = runtime_settings(program, length_of(training_of(program), ROWS))
     step = driver.compile_program(program, TRAINING, options)
-    data = {"x": x, "double": double, "label": label}
+    data = {"x": x, "double": double, "label": label, "amount": np.arange(ROWS, dtype=np.float32)}
     expected: list[bytes] = []
     for number in range(STEPS):
         rows = np.arange(16 if number % 2 else ROWS)
         found = step.run(Steps(tensors, data, rows, ROWS, number, training_of(program).seed, settings))
-        expected.append(found.scalars["loss"].astype(np.float32).tobytes())
+        expected += [found.scalars[name].astype(np.float32).tobytes() for name in ("loss", "r2")]
         if number % 10 == 9:
             expected.append(predicted(trained, tensors)["scores"].tobytes())
     assert got == b"".join(expected)
@@ -204,13 +207,13 @@ SAVE = """
 #include <string.h>
 
 static char block[MODEL_MEMORY(37) + 64], file[MODEL_FILE_BYTES];
-static float x[370], loss, accuracy, lr;
+static float x[370], amount[37], loss, accuracy, r2, lr;
 static int32_t inner[37], label[37];
 
 static float trained(void *memory, int steps) {
     const struct model_settings settings = MODEL_SETTINGS;
     while (steps-- > 0) {
-        if (model_step(memory, 37, &settings, x, inner, label, &loss, &accuracy, &lr) != MODEL_OK) loss = -1;
+        if (model_step(memory, 37, &settings, x, inner, label, amount, &loss, &accuracy, &r2, &lr)) loss = -1;
     }
     return loss;
 }
