@@ -205,7 +205,7 @@ def _read_json(path: Path) -> JsonObject:
     except ValueError as error:
         raise CheckpointError(f"this is not JSON text ({error})", path, _EARLIER) from error
     if not isinstance(value, Mapping):
-        raise CheckpointError("this does not hold names and values", path, _EARLIER)
+        raise CheckpointError("the file does not hold names with values", path, _EARLIER)
     return value
 
 

@@ -264,7 +264,7 @@ def _write_copies(folder: Path, copies: Mapping[str, Source]) -> None:
 def _mapping(value: JsonValue, path: Path) -> JsonObject:
     if isinstance(value, Mapping):
         return value
-    raise CheckpointError("this does not hold names and values", path, _RESTORE)
+    raise CheckpointError("the file does not hold names with values", path, _RESTORE)
 
 
 def _failed(error: OSError, path: Path) -> CheckpointError:
