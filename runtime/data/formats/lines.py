@@ -78,7 +78,7 @@ def fields_of_files(request: SourceRequest) -> dict[str, Field]:
     texts = [text for part, _, _ in parts for text in part]
     numbers = [number for _, _, part in parts for number in part]
     if not texts:
-        raise DataError("this holds no text", request.path, fix="check that this is the right file")
+        raise DataError("there is no text in it", request.path, fix="check that this is the right file")
     place = files[0].path if len(files) == 1 else request.path
     if len(files) > 1:
         numbers = list(range(1, len(texts) + 1))
@@ -142,7 +142,7 @@ def read_text(request: SourceRequest) -> Dataset:
     files = text_files(request.path, request.options)
     whole = "".join(file.text for file in files)
     if not whole.strip():
-        raise DataError("this holds no text", request.path, fix="check that this is the right file")
+        raise DataError("there is no text in it", request.path, fix="check that this is the right file")
     field = text_field([whole], files[0].path if len(files) == 1 else request.path, [1])
     plan = TextPlan(rules_of(request.options, "char"), {TOKENS: Reading(TOKENS), NEXT: Reading(TOKENS)})
     prints = {file.path.name: fingerprint(file.path) for file in files}
