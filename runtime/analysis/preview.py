@@ -15,10 +15,9 @@ from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.loading import LoadedData
 from runtime.data.preparation import Preparation
+from runtime.inference.feeding import at_epoch, in_precision, numbered
 from runtime.inference.model import length_of, runtime_settings, training_of
-from runtime.inference.precision import in_precision
 from runtime.train.jobs import load_data
-from runtime.train.samples import at_epoch, numbered
 
 
 @record

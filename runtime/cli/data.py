@@ -23,10 +23,9 @@ from runtime.cli.common import (
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.data.sample_pictures import picture_of
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
 from runtime.support.files import json_text, write_output
-from runtime.support.png import png_bytes
+from runtime.support.pictures import picture_of, png_bytes
 
 EXAMPLES = (
     "dlc data preview model.dl --epoch 3 --sample 17 --out a.png",

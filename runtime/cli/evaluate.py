@@ -11,7 +11,7 @@ from runtime.cli.trained import add_trained, trained_of
 from runtime.inference.evaluation import evaluator_of
 from runtime.reporting.terminal import say, say_labelled
 from runtime.reporting.units import measure
-from runtime.train.events_json import prefixed
+from runtime.train.events import prefixed
 
 EXAMPLES = (
     "dlc eval runs/Digits-20260101-120000",

@@ -18,8 +18,7 @@ from runtime.cli.common import add_json
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.inference.decoding import Decoder
-from runtime.inference.generation import Hypothesis, beams, ends_with, sampled
-from runtime.inference.generation_from_lines import generated_from_lines
+from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, sampled
 from runtime.inference.wording import Wording
 from runtime.reporting.outlets import exact
 from runtime.runs.trained import Trained

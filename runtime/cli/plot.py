@@ -87,7 +87,7 @@ class _Drawings:
 
     def __init__(self, arguments: Namespace) -> None:
         from runtime.plots import runs
-        from runtime.plots.plotted import Plotted
+        from runtime.plots.runs import Plotted
 
         plotted = Plotted(Path(arguments.run), arguments.last, compile_options(arguments))
         self.of_kind: dict[str, Callable[[], Figure]] = {

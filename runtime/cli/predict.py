@@ -21,8 +21,7 @@ from runtime.cli.trained import add_trained, trained_of
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part
-from runtime.inference.prediction import Predictor, attention_weights, classes
-from runtime.inference.prediction_files import FORMATS, json_lines, write_predictions
+from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_labelled
 from runtime.runs.trained import Trained
 
@@ -91,7 +90,7 @@ def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
 
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
-    from runtime.inference.attention_tokens import tokens_along
+    from runtime.inference.prediction import tokens_along
     from runtime.plots.figure import (
         attention_figure,  # a heavy library, and an extra
         write_figure,

@@ -20,8 +20,21 @@ from compiler import driver
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import harmless
-from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, simulate, simulation_json, weights_of
-from runtime.analysis.profile_rows import BY, Report, difference, saved_profile, trace_of
+from runtime.analysis.profile import (
+    BY,
+    Profile,
+    Report,
+    Weights,
+    as_json,
+    difference,
+    is_run,
+    profile,
+    saved_profile,
+    simulate,
+    simulation_json,
+    trace_of,
+    weights_of,
+)
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -33,8 +46,7 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
-from runtime.reporting.profile_text import difference_text, profile_text
-from runtime.reporting.simulation_text import simulation_text
+from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
 from runtime.reporting.terminal import say, say_labelled, width_of_page
 from runtime.runs.trained import open_trained_run
 from runtime.support.files import write_output

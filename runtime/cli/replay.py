@@ -17,7 +17,7 @@ from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
-from runtime.inference.prediction_files import npz_bytes
+from runtime.inference.prediction import npz_bytes
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
 from runtime.support.files import write_output
 from runtime.train.replay import Replay, replay

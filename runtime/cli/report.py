@@ -12,8 +12,7 @@ from pathlib import Path
 from runtime.analysis.evaluation_data import PARTS
 from runtime.cli.common import add_compilation, add_json, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.run_facts import Asked, facts_of, report_json
-from runtime.reporting.run_page import run_page
+from runtime.reporting.run_page import Asked, facts_of, report_json, run_page
 from runtime.reporting.terminal import say, say_labelled
 from runtime.support.files import replace_file, write_output
 

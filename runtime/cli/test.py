@@ -102,7 +102,7 @@ def _chosen(pattern: str | None) -> Callable[[str], bool]:
 
 def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
     from compiler.diagnosis.gradient_check import check_gradients
-    from runtime.analysis.gradient_rows import rows_for_check
+    from runtime.analysis.made_up_steps import rows_for_check
     from runtime.data.dimensions import dimensions_if_there, dimensions_of
     from runtime.inference.model import runtime_settings
     from runtime.runs.position import Length

@@ -27,8 +27,7 @@ from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
-from runtime.train.events import Observer, TrainingEnded, told
-from runtime.train.events_json import event_as_json, print_event
+from runtime.train.events import Observer, TrainingEnded, event_as_json, print_event, told
 from runtime.train.jobs import start_of
 from runtime.train.session import Request, Session, begun, prepared, resumed
 from runtime.train.training import ON_NAN, run_training

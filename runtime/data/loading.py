@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, Source, Span
+from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.batching import Split, split_rows
-from runtime.data.dataset import Dataset, Field, TableOptions
+from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import Part, RowNames
+from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, fraction_of, summary_of
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
-from runtime.data.series_loading import load_series, plain_series, series_part, tokenizers_of_series
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
-from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared
+from runtime.data.windows import load_series, plain_series, series_part, tokenizers_of_series
 
 # Options of the training that hold for rows to be predicted, too.
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
@@ -355,3 +354,61 @@ def part_in_columns(specs: Sequence[InputSpec], fields: Mapping[str, Field], sav
     arrays = {spec.name: array_in_columns(spec, fields[spec.name], saved) for spec in specs}
     rows = np.arange(len(next(iter(arrays.values()))), dtype=np.int64)
     return Part(arrays, rows, names={spec.name: _names_of(fields[spec.name]) for spec in specs})
+
+
+def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where `options` of the training's data ask for means or deviations, which are not known here."""
+    if options.get("normalise") or options.get("missing") == "mean":
+        raise unprepared(data)
+
+
+def refuse_numbered(data: object, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where an input takes the numbers that the training gave to categories."""
+    given = Options(options)
+    numbered = set(given.columns("categories")) - set(given.columns("target"))
+    numbered -= {spec.name for spec in specs if spec.is_target}
+    if given.columns("columns"):
+        numbered &= {*given.columns("columns"), *(spec.name for spec in specs)}
+    if numbered:
+        raise unprepared(data)
+
+
+def unprepared(data: object) -> UsageError:
+    message = f"{data} must be prepared as the training data was, which weights alone do not say"
+    return UsageError(message, "name the run instead of the model file")
+
+
+def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> Dataset:
+    """The data with the columns that the training would take for inputs, by the names that they had there.
+
+    Those of targets are left out: by their names, or by the option `target`. Of a series, the past of targets is an
+    input.
+    """
+    given = Options(options)
+    targets = {spec.name for spec in specs if spec.is_target} | given.names_in("target")
+    table = dataset.table
+    if table is None:
+        return replace(dataset, fields={n: field for n, field in dataset.fields.items() if n not in targets})
+    needed = sum(math.prod(row_shape(spec)) for spec in specs if not spec.is_target)
+    dataset = _named(dataset, table, given)
+    names = tuple(dataset.fields)
+    # A place is one of the training's table only where there are more columns than the inputs take.
+    places = range(-len(names), len(names)) if len(names) > needed else range(0)
+    targets |= set(columns_at([t for t in given.columns("target") if t in (*names, *places)], names, dataset.path))
+    chosen = given.columns("columns")
+    is_whole = bool(chosen) and all(column in (*names, *places) for column in chosen)
+    columns = columns_at(chosen, names, dataset.path) if is_whole else ()
+    left_out = set[str]() if dataset.windows is not None else targets - set(columns)
+    fields = {name: field for name, field in dataset.fields.items() if name not in left_out}
+    return replace(dataset, fields=fields, table=replace(table, columns=columns))
+
+
+def _named(dataset: Dataset, table: TableOptions, options: Options) -> Dataset:
+    """A table without a first line of names with those that the training gave to all its columns, or to its inputs."""
+    names = options.names("names")
+    targets = columns_at(options.columns("target"), names, dataset.path) if names else ()
+    layouts = (names, tuple(name for name in names if name not in targets), options.names("columns"))
+    found = next((layout for layout in layouts if len(layout) == len(dataset.fields)), None)
+    if not names or table.has_header or found is None:
+        return dataset
+    return replace(dataset, fields=dict(zip(found, dataset.fields.values(), strict=True)))

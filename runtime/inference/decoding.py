@@ -23,8 +23,8 @@ from compiler.driver import (
 from compiler.errors.diagnostics import UsageError
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
+from runtime.inference.feeding import in_dtype
 from runtime.inference.model import runtime_settings
-from runtime.inference.precision import in_dtype
 
 _PARENTS = "parents"
 _POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once

@@ -13,9 +13,9 @@ from compiler.driver import EVALUATION, Array, Executable, Options, Program, Res
 from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
+from runtime.inference.feeding import in_precision
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.inference.pace import Pace
-from runtime.inference.precision import in_precision
 from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
 
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long

@@ -11,7 +11,7 @@ from compiler.errors.diagnostics import size
 from compiler.support.harmless import harmless_lines
 from runtime.reporting.units import amount, heading, measure
 from runtime.support.files import JsonValue
-from runtime.support.png import png_bytes
+from runtime.support.pictures import png_bytes
 
 Record = Mapping[str, JsonValue]
 

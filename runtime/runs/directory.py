@@ -19,9 +19,8 @@ from compiler.errors.diagnostics import CheckpointError, Source
 from compiler.errors.suggestions import nearest
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.lock import LOCK, RunLock, is_in_use, lock_run
-from runtime.runs.metrics_file import Record, append_record, read_records, truncate_records
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain, json_bytes, parse_json, replace_file
+from runtime.support.files import JsonValue, explain, json_bytes, json_text, parse_json, replace_file
 
 RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1
@@ -270,3 +269,58 @@ def _mapping(value: JsonValue, path: Path) -> Mapping[str, JsonValue]:
 def _failed(error: OSError, path: Path) -> CheckpointError:
     message, fix = explain(error)
     return CheckpointError(message, path, fix)
+
+
+Record = Mapping[str, JsonValue]
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Add one line in a single write. Raises CheckpointError."""
+    line = (json_text(record) + "\n").encode()
+    try:
+        with regular_files.appended(path) as file:
+            file.write(line)
+    except OSError as error:
+        raise _failed(error, path) from error
+
+
+def read_records(path: Path) -> list[Record]:
+    """Every whole line. Only the last may be torn; damage before it raises CheckpointError with its line."""
+    lines = _lines_of(path)
+    records = [_record_of(line) for line in lines]
+    for number, record in enumerate(records, 1):
+        if record is None and number < len(records):
+            raise CheckpointError(f"line {number} is damaged", path, "remove the line")
+    return [record for record in records if record is not None]
+
+
+def truncate_records(path: Path, step: int) -> None:
+    """Keep the whole lines up to `step`, where a resumed training goes on. Raises CheckpointError."""
+    lines = _lines_of(path)
+    kept = [line for line in lines if (record := _record_of(line)) is not None and _step_of(record) <= step]
+    try:
+        replace_file(path, b"".join(line + b"\n" for line in kept))
+    except OSError as error:
+        raise _failed(error, path) from error
+
+
+def _lines_of(path: Path) -> list[bytes]:
+    try:
+        return [line for line in regular_files.content(path).split(b"\n") if line.strip()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _failed(error, path) from error
+
+
+def _record_of(line: bytes) -> Record | None:
+    try:
+        value = parse_json(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _step_of(record: Record) -> float:
+    step = record.get("step")
+    return step if isinstance(step, int | float) else 0

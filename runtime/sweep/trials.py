@@ -16,8 +16,7 @@ from runtime.inference.model import training_of
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
 from runtime.sweep.space import Settings, Space, as_values
-from runtime.train.events import EpochEnded, Event, told
-from runtime.train.events_json import event_as_json, prefixed
+from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, told
 from runtime.train.jobs import start_of
 from runtime.train.session import Request, Session, begun
 from runtime.train.training import LOSS, TrainingError, run_training

@@ -14,8 +14,7 @@ from runtime.runs.checkpoint import Checkpoint, best_checkpoint, write_checkpoin
 from runtime.runs.directory import RunDirectory
 from runtime.runs.position import Position
 from runtime.train.averages import exchanged_names
-from runtime.train.events import EpochEnded
-from runtime.train.events_json import event_as_json
+from runtime.train.events import EpochEnded, event_as_json
 
 
 class MemoryKeeper:

@@ -18,6 +18,7 @@ from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets
 from runtime.inference.evaluation import Evaluator
+from runtime.inference.feeding import at_epoch
 from runtime.inference.pace import Pace
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
@@ -25,8 +26,6 @@ from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
 from runtime.train.following import Following
 from runtime.train.interruption import Interruption
-from runtime.train.samples import at_epoch
-from runtime.train.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -409,3 +408,45 @@ class _Training:
             fix += f"; {keeper.run} keeps the last good state"
         message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"
         return TrainingError("\n".join([message, *text.split("\n")] if text else [message]), fix)
+
+
+# Copying may take this part of the time.
+_SHARE = 0.005
+
+
+class Snapshot:
+    """One copy of all tensors, taken anew when it has become cheap beside the time since the last."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+        self._copies: dict[str, Array] = {}
+        self._position: Position | None = None
+        self._next_at = 0.0
+
+    def keep_up(self, position: Position) -> None:
+        """Copy the tensors, which are at `position`, if it is time to."""
+        if self._position is None or time.perf_counter() >= self._next_at:
+            self.take(position)
+
+    def take(self, position: Position) -> None:
+        """Copy the tensors, which are at `position`."""
+        begin = time.perf_counter()
+        for name in self._tensors.names():
+            array = self._tensors[name]
+            if name in self._copies:
+                np.copyto(self._copies[name], array)
+            else:
+                self._copies[name] = array.copy()
+        end = time.perf_counter()
+        self._position, self._next_at = position, end + (end - begin) / _SHARE
+
+    def forget(self) -> None:
+        """What comes now cannot be reached from the copy by steps alone."""
+        self._position = None
+
+    def restore(self) -> Position:
+        """Put the copy back; where it was taken."""
+        assert self._position is not None, "a copy is taken before the first step"
+        for name, array in self._copies.items():
+            self._tensors.write(name, array)
+        return self._position

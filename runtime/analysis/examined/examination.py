@@ -19,18 +19,20 @@ from runtime.analysis.examined.pairs import Pair, alike, class_names, counted, p
 from runtime.analysis.examined.samples import (
     ANY,
     WORST,
+    JudgedText,
     ShownRow,
     ShownValue,
     chosen_rows,
     described,
+    judged_text,
+    log_probabilities,
     place_of,
     shown_output,
     shown_value,
 )
-from runtime.analysis.examined.tokens import JudgedText, judged_text, log_probabilities
 from runtime.data.part import Part
 from runtime.inference.evaluation import evaluator_of
-from runtime.inference.precision import in_precision
+from runtime.inference.feeding import in_precision
 from runtime.inference.prediction import Predictor
 from runtime.runs.trained import Trained
 

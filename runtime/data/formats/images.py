@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import warnings
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, ResourceError
+from compiler.errors.diagnostics import DataError, ResourceError, UsageError
 from compiler.support.processors import usable_processors
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
-from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, Form, decoder
 from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explain
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+FITS = ("crop", "stretch")
 _TRAINING, _TEST = ("train", "training"), ("test",)
 _SHOWN = 8  # damaged images that a message names
+# What bears the ending of another kind is read too, but nothing that is a program, as PostScript is.
+_KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_MOST_PIXELS = 1 << 26  # 8192 × 8192: to unpack and scale more takes gigabytes, whatever the size of the file
 
 
 @record
@@ -239,6 +249,70 @@ def _fingerprint(listed: _Listed) -> str:
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogatepass"))
         digest.update(content)
     return f"sha256:{digest.hexdigest()}"
+
+
+# Pictures, by Pillow, which is imported here alone and only when there is something to decode
+
+
+class DamagedPicture(Exception):
+    """A file that is no whole image."""
+
+
+@record
+class Form:
+    """How images are delivered: `size` is (height, width), None as they are; `channels` 3 (R, G, B) or 1 (grey).
+
+    `fit`: `crop` scales the shorter side and cuts the middle out, `stretch` scales each side by itself.
+    """
+
+    size: tuple[int, int] | None
+    channels: int
+    fit: str
+
+
+def decoder(form: Form) -> Callable[[Path], Array]:
+    """What turns a file into u8[channels, height, width], or raises DamagedPicture. Raises UsageError without Pillow.
+
+    A camera's note of how it was held is obeyed. What is transparent keeps the colour that it hides.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise UsageError(
+            "png and jpeg images are read by Pillow, which is not installed", "install it: pip install 'dlc[images]'"
+        ) from None
+    damage = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+    def sized(picture: Image) -> Image:
+        if form.size is None:
+            return picture
+        size = (form.size[1], form.size[0])
+        smooth = Image.Resampling.BILINEAR
+        return ImageOps.fit(picture, size, smooth) if form.fit == "crop" else picture.resize(size, smooth)
+
+    def in_bytes(picture: Image) -> Image:
+        if picture.mode.startswith(("I", "F")):  # Pillow cuts 16 bits off instead of scaling them
+            wide: Array = np.asarray(picture, np.float64)
+            picture = Image.fromarray((wide / 257 + 0.5).clip(0, 255).astype(np.uint8))
+        return picture.convert("L" if form.channels == 1 else "RGB")
+
+    def decoded(path: Path) -> Array:
+        try:
+            with regular_files.opened(path) as file, Image.open(file, formats=_KINDS) as opened:
+                _expect_usual(opened.size)
+                values: Array = np.asarray(sized(in_bytes(ImageOps.exif_transpose(opened))), np.uint8)
+        except damage as error:
+            raise DamagedPicture(str(error)) from error
+        return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+
+    return decoded
+
+
+def _expect_usual(size: tuple[int, int]) -> None:
+    """Before anything is unpacked: a file of some kilobytes can hold billions of pixels."""
+    across, down = size
+    if across * down > _MOST_PIXELS:
+        raise DamagedPicture(f"{down} × {across} pixels, and at most {_MOST_PIXELS:,} are read")
 
 
 IMAGES = Format("images", ENDINGS, read_images, holds_images)

@@ -21,7 +21,7 @@ from runtime.analysis.examined.samples import RIGHT, WRONG
 from runtime.cli.main import main
 from runtime.data.part import Part
 from runtime.inference.prediction import Predictor
-from runtime.reporting.run_facts import Asked, facts_of, report_json
+from runtime.reporting.run_page import Asked, facts_of, report_json
 from runtime.runs.trained import open_trained_run
 
 _ROWS = 240

@@ -15,8 +15,16 @@ from runtime.analysis.examined import numbers, weights
 from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
 from runtime.analysis.examined.numbers import NumberCounter
 from runtime.analysis.examined.pairs import alike, counted, pairs_of, truth_of
-from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, chosen_rows, place_of, shown_value
-from runtime.analysis.examined.tokens import log_probabilities
+from runtime.analysis.examined.samples import (
+    ANY,
+    RIGHT,
+    WORST,
+    WRONG,
+    chosen_rows,
+    log_probabilities,
+    place_of,
+    shown_value,
+)
 from runtime.analysis.examined.weights import BINS, facts_of_tensor, first_filters
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation, Scale
