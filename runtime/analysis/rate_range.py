@@ -142,10 +142,10 @@ class RateSchedule:
     """`rates` are those of `steps`, which count from 0: all of a short training, evenly chosen ones of a long one."""
 
     setting: str
-    steps: tuple[int, ...]
-    rates: tuple[float, ...]
     total_steps: int
     steps_per_epoch: int
+    steps: tuple[int, ...]
+    rates: tuple[float, ...]
 
 
 def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule:
@@ -165,5 +165,5 @@ def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule
     points = min(length.total_steps, _MOST_POINTS)
     steps = [int(step) for step in np.unique(np.linspace(0, length.total_steps - 1, points).round())]
     return RateSchedule(
-        plan.told_rate, tuple(steps), tuple(map(rate, steps)), length.total_steps, length.steps_per_epoch
+        plan.told_rate, length.total_steps, length.steps_per_epoch, tuple(steps), tuple(map(rate, steps))
     )

@@ -5,20 +5,11 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from compiler import driver
+from compiler.programs.executables import load_program
 from compiler.tuning import described
 from runtime.analysis.bench import BenchReport, bench
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    dimensions_if_there,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
-from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
+from runtime.cli.common import compile_options, dimensions_if_there, model_file, print_json
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import width_of
 from runtime.reporting.units import amount
@@ -32,21 +23,10 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    add_program(parser)
-    parser.add_argument(
-        "--mode",
-        choices=["train", "infer"],
-        default="train",
-        help="run a training step, or the model alone (default: train)",
-    )
-    parser.add_argument(
-        "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
-    )
-    parser.add_argument(
-        "--seconds", type=positive_number, default=3.0, metavar="S", help="the duration of the measurement (default: 3)"
-    )
-    add_compilation(parser)
-    add_json(parser)
+    parser.add_program()
+    parser.add_measurement()
+    parser.add_compilation()
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
@@ -55,7 +35,7 @@ def run(arguments: Namespace) -> int:
     if arguments.batch and arguments.mode == "train":
         overrides += (("batch", str(arguments.batch)),)
     report = bench(
-        lambda: driver.load(file, arguments.experiment, overrides, dimensions_if_there, folder_of_imports(arguments)),
+        lambda: load_program(arguments, dimensions_if_there, file, overrides),
         arguments.mode,
         arguments.batch,
         compile_options(arguments, arguments.batch),

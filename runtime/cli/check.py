@@ -15,10 +15,10 @@ from compiler.driver import DataQuestion
 from compiler.errors import rendering
 from compiler.errors.diagnostics import DataError, Diagnostic, Edit, Source, SourceError, UsageError
 from compiler.errors.suggestions import did_you_mean
-from runtime.cli.common import add_json, add_settings, folder_of_imports, model_files, print_json
+from runtime.cli.common import folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say, wants_colour, width_of
-from runtime.support.files import explain, rewrite_file
+from runtime.support.files import explained, rewrite_file
 
 EXAMPLES = ("dlc check model.dl", "dlc check examples --json", "dlc check model.dl --ignore W0102,W0107 --fix")
 _ROUNDS = 10  # one correction may make room for another
@@ -26,14 +26,14 @@ _ROUNDS = 10  # one correction may make room for another
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
-    add_settings(parser)
+    parser.add_settings()
     parser.add_argument(
         "--select", default="", metavar="CODES", help="report only these warnings, such as W0106,W0108 or W01"
     )
     parser.add_argument("--ignore", default="", metavar="CODES", help="report all warnings but these")
     parser.add_argument("--fix", action="store_true", help="apply the corrections that keep the meaning")
     parser.add_argument("--no-data", action="store_true", help="check the text alone, without loading its data")
-    add_json(parser, "print the findings as a JSON list")
+    parser.add_json("print the findings as a JSON list")
 
 
 def run(arguments: Namespace) -> int:
@@ -140,16 +140,13 @@ def correct(findings: Sequence[Diagnostic]) -> int:
 
 def _corrected(source: Source, findings: list[Diagnostic]) -> int:
     path = Path(source.name)
-    try:
+    with explained(DataError, path):
         before = path.read_bytes()
         mark = _MARK if before.startswith(_MARK) else b""
         if before.removeprefix(_MARK) != source.text.encode():
             return 0  # it has changed since it was checked
         after, count = _edited(source.text, findings)
         rewrite_file(path, mark + after.encode())
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
     return count
 
 

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler import driver
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
+from compiler.programs.executables import load_program
 from runtime.analysis.preview import Preview, preview
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.reporting.terminal import print_wrapped, say, say_labelled
+from runtime.reporting.terminal import print_wrapped, say, say_notes
 from runtime.support.files import json_text, write_output
 from runtime.support.pictures import picture_of, png_bytes
 
@@ -35,26 +27,22 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_argument("action", choices=["preview"], metavar="ACTION", help="preview")
-    add_program(parser)
-    parser.add_argument("--data", metavar="PATH", help="read this data instead of the file's own")
+    parser.add_program()
+    parser.add_argument("--data", type=Path, metavar="PATH", help="read this data instead of the file's own")
     parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="the epoch (default: 1)")
     parser.add_argument(
         "--sample", type=whole_number(0), metavar="N", help="the number of the sample (default: the first)"
     )
     parser.add_argument("--input", metavar="NAME", help="the input to draw, of several images")
     parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
-    add_compilation(parser)
-    add_json(parser, "print the values of all inputs and targets as JSON")
+    parser.add_compilation()
+    parser.add_json("print the values of all inputs and targets as JSON")
 
 
 def run(arguments: Namespace) -> int:
-    path = None if arguments.data is None else Path(arguments.data)
-    asked = dimensions_of(path)
-    file, within = model_file(arguments.file), folder_of_imports(arguments)
-    program = driver.load(file, arguments.experiment, tuple(arguments.settings), asked, within)
-    seen = preview(program, path, arguments.epoch, arguments.sample, compile_options(arguments))
-    for note in seen.notes:
-        say_labelled("note", note)
+    program = load_program(arguments, dimensions_of(arguments.data))
+    seen = preview(program, arguments.data, arguments.epoch, arguments.sample, compile_options(arguments))
+    say_notes(seen.notes)
     if arguments.out is not None:
         _draw(seen, arguments.input, Path(arguments.out))
     elif arguments.input is not None:

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import add_json
-from runtime.cli.parser import Namespace, Parser, key_value, whole_number
-from runtime.cli.trained import add_trained, trained_of
+from runtime.cli.parser import Namespace, Parser, key_value, number, whole_number
+from runtime.cli.trained import trained_of
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, sampled
 from runtime.inference.wording import Wording
@@ -32,8 +31,12 @@ EXAMPLES = (
 )
 
 
+_AT_LEAST_0 = number("a number of at least 0", lambda value: value >= 0)
+_SHARE = number("a number above 0 and at most 1", lambda value: 1e-9 <= value <= 1)
+
+
 def configure(parser: Parser) -> None:
-    add_trained(parser)
+    parser.add_trained()
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--prompt", metavar="TEXT", help="the text to extend (default: `start` of `generate`)")
     begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the prompt as numbers of tokens")
@@ -46,20 +49,20 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--temperature",
-        type=_at_least_0,
+        type=_AT_LEAST_0,
         metavar="T",
         help="divide the scores by T: below 1 likelier tokens, above 1 rarer",
     )
     parser.add_argument("--top-k", type=whole_number(1), metavar="K", help="draw among the K likeliest tokens")
     parser.add_argument(
-        "--top-p", type=_share, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
+        "--top-p", type=_SHARE, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
     )
     parser.add_argument(
         "--beam", type=whole_number(1), metavar="B", help="search for the likeliest sequences with B beams"
     )
     parser.add_argument(
         "--length-penalty",
-        type=_at_least_0,
+        type=_AT_LEAST_0,
         metavar="A",
         help="the exponent of the length in beam search; 0.6 favours longer sequences",
     )
@@ -81,7 +84,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--whole", action="store_true", help="compute all positions for each token: slower, with the same result"
     )
-    add_json(parser, "one JSON object a line: text, tokens, and score of a beam")
+    parser.add_json("one JSON object a line: text, tokens, and score of a beam")
 
 
 def run(arguments: Namespace) -> int:
@@ -107,7 +110,7 @@ def run(arguments: Namespace) -> int:
         return 0
     stop = wording.stop()
     streams: list[list[int]] = [[] for _ in range(rows)]
-    report.begin()
+    report.grown([])
     for tokens in sampled(decoder, np.tile(np.array(prompt), (rows, 1)), generation.length, stop):
         for stream, token in zip(streams, tokens, strict=True):
             if token is not None:
@@ -168,9 +171,6 @@ class _Text:
         self._shown = ""
         self._count = 0
 
-    def begin(self) -> None:
-        self.grown([])
-
     def grown(self, tokens: Sequence[int]) -> None:
         """Print what is new. Bytes of a character that is not whole yet wait for the others."""
         text = self._wording.text([*self._prompt, *tokens])
@@ -200,9 +200,6 @@ class _Json:
     def __init__(self, wording: Wording, prompt: Sequence[int]) -> None:
         self._wording, self._prompt = wording, prompt
 
-    def begin(self) -> None:
-        return
-
     def grown(self, tokens: Sequence[int]) -> None:
         return
 
@@ -227,21 +224,3 @@ def _tokens(text: str) -> tuple[int, ...]:
     if not found or min(found) < 0:
         raise argparse.ArgumentTypeError(f"wants tokens such as 1,2,3, not `{text}`")
     return found
-
-
-def _at_least_0(text: str) -> float:
-    return _number(text, "a number of at least 0", 0.0, float("inf"))
-
-
-def _share(text: str) -> float:
-    return _number(text, "a number above 0 and at most 1", 1e-9, 1.0)
-
-
-def _number(text: str, words: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= most or value == float("inf"):
-        raise argparse.ArgumentTypeError(f"wants {words}, not `{text}`")
-    return value

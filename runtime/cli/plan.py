@@ -9,17 +9,9 @@ from typing import Any
 
 from compiler import driver
 from compiler.errors.diagnostics import size
+from compiler.programs.executables import load_program
 from compiler.support.processors import usable_cores
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    dimensions_if_there,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import compile_options, dimensions_if_there, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import width_of_page
@@ -31,19 +23,17 @@ EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
 
 
 def configure(parser: Parser) -> None:
-    add_program(parser)
+    parser.add_program()
     parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`)")
     parser.add_argument(
         "--profile", action="store_true", help="profile a step as well, by layer, as `dlc profile` does"
     )
-    add_compilation(parser, runs=False)
-    add_json(parser)
+    parser.add_compilation(runs=False)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
-    overrides = tuple(arguments.settings)
-    file, within = model_file(arguments.file), folder_of_imports(arguments)
-    program = driver.load(file, arguments.experiment, overrides, dimensions_if_there, within)
+    program = load_program(arguments, dimensions_if_there)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
     options = driver.options_of(program, compile_options(arguments, batch))
     from compiler.inspection.plan import plan  # the whole compiler; `--help` must not pay for it

@@ -16,9 +16,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from compiler import driver
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
+from compiler.programs.executables import load_program
 from compiler.support.harmless import harmless
 from runtime.analysis.profile import (
     BY,
@@ -35,19 +35,10 @@ from runtime.analysis.profile import (
     trace_of,
     weights_of,
 )
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_settings,
-    compile_options,
-    dimensions_if_there,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import compile_options, dimensions_if_there, model_file, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
 from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
-from runtime.reporting.terminal import say, say_labelled, width_of_page
+from runtime.reporting.terminal import say, say_notes, width_of_page
 from runtime.runs.trained import open_trained_run
 from runtime.support.files import write_output
 
@@ -64,20 +55,9 @@ PICTURES = (".png", ".svg", ".pdf")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="the model file (.dl), or the folder of a run")
-    add_settings(parser)
-    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
-    parser.add_argument(
-        "--mode",
-        choices=["train", "infer"],
-        default="train",
-        help="run a training step, or the model alone (default: train)",
-    )
-    parser.add_argument(
-        "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
-    )
-    parser.add_argument(
-        "--seconds", type=positive_number, default=3.0, metavar="S", help="the duration of the measurement (default: 3)"
-    )
+    parser.add_settings()
+    parser.add_last()
+    parser.add_measurement()
     parser.add_argument("--by", choices=BY, help="divide the time by line, layer, kernel or op (default: line)")
     parser.add_argument("--top", type=whole_number(1), default=20, metavar="N", help="rows at most (default: 20)")
     parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
@@ -103,8 +83,8 @@ def configure(parser: Parser) -> None:
         metavar="GB/S",
         help="the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
     )
-    add_compilation(parser)
-    add_json(parser)
+    parser.add_compilation()
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
@@ -119,8 +99,7 @@ def run(arguments: Namespace) -> int:
     before = _before(arguments)
     found = _profile_of(arguments.file, arguments)
     report = as_json(found)
-    for note in found.report.notes:
-        say_labelled("note", note)
+    say_notes(found.report.notes)
     compared = None if before is None else difference(before, report, arguments.by)
     if arguments.json:
         print_json(report if compared is None else {**report, "diff": compared})
@@ -203,8 +182,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
         if arguments.experiment is not None:
             raise UsageError("--experiment goes with a model file", "a run is of one experiment")
         trained = open_trained_run(Path(place), arguments.last, overrides, options)
-        for note in trained.notes:
-            say_labelled("note", note)
+        say_notes(trained.notes)
         program, options = trained.program, trained.options
         weights = weights_of(trained.tensors, program)
     else:
@@ -212,8 +190,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
             raise UsageError("--last goes with a run", "leave it out")
         if arguments.batch and arguments.mode == "train":
             overrides += (("batch", str(arguments.batch)),)
-        within = folder_of_imports(arguments)
-        program = driver.load(model_file(place), arguments.experiment, overrides, dimensions_if_there, within)
+        program = load_program(arguments, dimensions_if_there, model_file(place), overrides)
     return program, options, weights
 
 
@@ -223,10 +200,7 @@ def _write(found: Profile, report: Report, arguments: Namespace) -> None:
         write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
         say(f"trace in {harmless(str(path))}")
     if arguments.plot is not None:
-        from runtime.plots.figure import (
-            profile_figure,  # matplotlib is slow to import, and need not be there
-            write_figure,
-        )
+        from runtime.plots.figure import profile_figure, write_figure  # slow to import, and need not be there
 
         path = Path(arguments.plot)
         write_figure(profile_figure(report, found.timeline), path)

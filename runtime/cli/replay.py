@@ -15,10 +15,10 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import add_json, print_json
+from runtime.cli.common import print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
 from runtime.inference.prediction import npz_bytes
-from runtime.reporting.terminal import print_wrapped, say, say_labelled
+from runtime.reporting.terminal import print_wrapped, say, say_notes
 from runtime.support.files import write_output
 from runtime.train.replay import Replay, replay
 
@@ -45,7 +45,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="the number of threads (default: all)"
     )
-    add_json(parser)
+    parser.add_json()
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
     parser.set_defaults(target="native", runs_code=True, no_tuning=False)
 
@@ -56,10 +56,8 @@ def run(arguments: Namespace) -> int:
     from runtime.cli.common import compile_options  # heavy; `--help` must not pay for it
 
     found = replay(Path(arguments.run), arguments.step, arguments.show or ["loss"], compile_options(arguments))
-    for warning in found.warnings:
-        say_labelled("warning", warning)
-    for note in found.notes:
-        say_labelled("note", note)
+    say_notes(found.warnings, "warning")
+    say_notes(found.notes)
     if arguments.json:
         print_json(_as_json(found))
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError, size
 from compiler.support.numerics import NUMERICS
-from runtime.cli.common import add_json, print_json
+from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import say, say_labelled
@@ -42,7 +42,7 @@ def configure(parser: Parser) -> None:
         "--keep", type=whole_number(1), metavar="N", help="with --prune: keep only the newest N runs of each model"
     )
     parser.add_argument("--dry-run", action="store_true", help="with --prune: list the runs to remove, and remove none")
-    add_json(parser)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:

@@ -15,15 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import GAP, Column, laid_out, wrapped_parts
@@ -43,7 +35,7 @@ _SAMPLERS = ("random", "tpe")
 
 
 def configure(parser: Parser) -> None:
-    add_program(parser)
+    parser.add_program()
     parser.add_argument(
         "--trials", type=whole_number(1), default=20, metavar="N", help="the number of trials (default: 20)"
     )
@@ -65,8 +57,8 @@ def configure(parser: Parser) -> None:
         "--seed", type=whole_number(0), default=0, metavar="N", help="the seed of the search (default: 0)"
     )
     parser.add_argument("--out", metavar="DIR", help="the folder of the sweep (default: a new one below runs)")
-    add_compilation(parser)
-    add_json(parser, "print one JSON object: every trial, and the best")
+    parser.add_compilation()
+    parser.add_json("print one JSON object: every trial, and the best")
 
 
 def run(arguments: Namespace) -> int:

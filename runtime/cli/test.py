@@ -18,7 +18,7 @@ from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
 from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.errors.rendering import render, to_json
 from compiler.support.record import record
-from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
+from runtime.cli.common import compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped, say, styled, wants_colour, width_of
@@ -28,11 +28,12 @@ EXAMPLES = ("dlc test model.dl", "dlc test examples --only 'softmax*'", "dlc tes
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
-    add_settings(parser)
+    parser.add_settings()
     parser.add_argument("--full", action="store_true", help="compare the derivative in each element of each layer")
     parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
     parser.add_argument(
         "--data",
+        type=Path,
         metavar="PATH",
         help="take the rows of the check from here (default: the data of `train`, or made-up rows)",
     )
@@ -45,7 +46,7 @@ def configure(parser: Parser) -> None:
         help="the seed of parameters and directions (default: 0)",
     )
     parser.add_argument("--native", action="store_true", help="compute the values of tests with compiled code")
-    add_json(parser, "print the findings as JSON")
+    parser.add_json("print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
     parser.set_defaults(target="reference", machine=None, no_tuning=True)
 
@@ -107,7 +108,7 @@ def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
     from runtime.inference.model import runtime_settings
     from runtime.runs.position import Length
 
-    data = None if arguments.data is None else Path(arguments.data)
+    data = arguments.data
     known = dimensions_if_there if data is None else dimensions_of(data)
     program = driver.load(file, name, tuple(arguments.settings), known, folder_of_imports(arguments))
     rows, is_real = rows_for_check(program, data, arguments.batch, arguments.seed)

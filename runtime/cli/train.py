@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,19 +13,10 @@ from typing import TYPE_CHECKING
 from compiler import driver
 from compiler.driver import StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
-from runtime.cli.common import (
-    Overrides,
-    add_compilation,
-    add_json,
-    add_settings,
-    compile_options,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
-from runtime.reporting.terminal import say, say_labelled, say_laid_out, wants_colour, width_of, width_of_page
+from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
 from runtime.train.events import Observer, TrainingEnded, event_as_json, print_event, told
@@ -96,9 +88,9 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
-    add_settings(parser)
-    add_compilation(parser)
-    add_json(parser, "print one JSON object a line: start, each epoch, end")
+    parser.add_settings()
+    parser.add_compilation()
+    parser.add_json("print one JSON object a line: start, each epoch, end")
 
 
 def run(arguments: Namespace) -> int:
@@ -124,13 +116,11 @@ def _run(session: Session, arguments: Namespace) -> int:
 
         warnings = SourceError(session.program.warnings)
         say_laid_out(render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
-    for warning in session.warnings:
-        say_labelled("warning", warning)
+    say_notes(session.warnings, "warning")
     notes = session.notes
     if arguments.tuning.changes:
         notes = (*notes, f"code for this processor is {arguments.tuning.description}")
-    for note in notes:
-        say_labelled("note", note)
+    say_notes(notes)
     with ExitStack() as opened:
         observers = [_reporter(arguments, opened)]
         if arguments.log == "tensorboard" and session.directory is not None:
@@ -207,11 +197,13 @@ def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
 def _session(arguments: Namespace) -> Session:
     overrides = _overrides(arguments)
     if arguments.overfit is not None:
-        _refuse_with_overfit(arguments)
+        others = ("resume", "out", "epochs", "log", "dry_run")
+        _refuse(arguments, others, "--overfit", "it ends by itself and writes nothing")
     file = None if arguments.file is None else model_file(arguments.file)
     options = compile_options(arguments, None if arguments.batch == "all" else arguments.batch)
     if arguments.resume is not None:
-        _refuse_with_resume(arguments)
+        others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
+        _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
         return resumed(Path(arguments.resume), file, overrides, options)
     if file is None:
         raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
@@ -268,18 +260,10 @@ def _start_weights(arguments: Namespace) -> StartWeights | None:
     return StartWeights(arguments.init_from, tuple(arguments.rename), tuple(arguments.fresh))
 
 
-def _refuse_with_resume(arguments: Namespace) -> None:
-    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run"):
+def _refuse(arguments: Namespace, options: Sequence[str], beside: str, why: str) -> None:
+    for option in options:
         if getattr(arguments, option):
-            name = "--" + option.replace("_", "-")
-            raise UsageError(f"{name} does not go with --resume", "a resumed training keeps its model, data and folder")
-
-
-def _refuse_with_overfit(arguments: Namespace) -> None:
-    for option in ("resume", "out", "epochs", "log", "dry_run"):
-        if getattr(arguments, option):
-            name = "--" + option.replace("_", "-")
-            raise UsageError(f"{name} does not go with --overfit", "it ends by itself and writes nothing")
+            raise UsageError(f"--{option.replace('_', '-')} does not go with {beside}", why)
 
 
 def _path(text: str | None) -> Path | None:

@@ -5,18 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
-from runtime.cli.parser import Namespace, Parser
-from runtime.reporting.terminal import say_labelled
+from runtime.cli.common import compile_options, folder_of_imports, model_file
+from runtime.cli.parser import Namespace
+from runtime.reporting.terminal import say_notes
 from runtime.runs.trained import Trained, open_model_file, open_trained_run
-
-
-def add_trained(parser: Parser) -> None:
-    parser.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
-    parser.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
-    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
-    add_settings(parser)
-    add_compilation(parser)
 
 
 def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
@@ -36,6 +28,5 @@ def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
     if arguments.experiment is not None:
         raise UsageError("--experiment goes with a model file", "a run is of one experiment")
     trained = open_trained_run(Path(arguments.model), arguments.last, overrides, options)
-    for note in trained.notes:
-        say_labelled("note", note)
+    say_notes(trained.notes)
     return trained

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
-from runtime.cli.common import add_json, print_json
+from runtime.cli.common import print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
 from runtime.reporting.terminal import print_wrapped, say
 
@@ -39,7 +39,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--machine", metavar="NAME", help="tune code for a part of this processor, such as avx2")
     parser.add_argument("--cache-dir", metavar="DIR", help="keep the result in DIR (default: the user's cache folder)")
-    add_json(parser)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:

@@ -121,8 +121,9 @@ def load_rows(
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
-    fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
-    dataset = replace(dataset, fields=fields, rows=rows)
+    if dataset.test is not None:
+        dataset = replace(dataset, fields=dataset.test)
+    files = next((field.files for field in dataset.fields.values() if field.files), ())
     if preparation is None:
         dataset = inputs_alone(dataset, specs, options)
     notes = list(dataset.notes)
@@ -131,7 +132,6 @@ def load_rows(
     if preparation is None and not _matched(inputs, dataset).is_plain:
         raise unprepared(path)
     part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
-    files = next((field.files for field in fields.values() if field.files), ())
     return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
 
 
@@ -149,20 +149,11 @@ def _load_texts(
         message = f"the model takes {quoted(sorted(names))}, and a file of lines gives one of them"
         raise DataError(message, path, fix="give an npz file with an array for each input")
     is_table = "text" in options and path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
-    field = _texts_of_table(path, options) if is_table else _texts_of_files(path, options)
+    passed_on = ("text", *OF_TABLES) if is_table else ("encoding", "each")
+    request = Request(path, Options({name: options[name] for name in passed_on if name in options}), frozenset())
+    field = (fields_of_table if is_table else fields_of_files)(request)[TOKENS]
     notes: list[str] = []
     return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes), field.files)
-
-
-def _texts_of_table(path: Path, options: Mapping[str, SettingValue]) -> Field:
-    """The column that held the texts in the training data."""
-    kept = {name: options[name] for name in ("text", *OF_TABLES) if name in options}
-    return fields_of_table(Request(path, Options(kept), frozenset()))[TOKENS]
-
-
-def _texts_of_files(path: Path, options: Mapping[str, SettingValue]) -> Field:
-    kept = {name: options[name] for name in ("encoding", "each") if name in options}
-    return fields_of_files(Request(path, Options(kept), frozenset()))[TOKENS]
 
 
 def _load_pairs(
@@ -244,7 +235,7 @@ def _without_gaps(dataset: Dataset, preparation: Preparation, notes: list[str]) 
         f"{dataset.path.name}: {dataset.rows - len(keep)} of {dataset.rows} rows miss a value and are left out"
     )
     fields = {name: _rows_of(field, keep) for name, field in dataset.fields.items()}
-    return replace(dataset, fields=fields, rows=len(keep))
+    return replace(dataset, fields=fields)
 
 
 def _rows_of(field: Field, rows: Array) -> Field:
@@ -328,7 +319,7 @@ def _evaluation_part(
     if dataset.windows is not None:
         return series_part(specs, dataset, preparation)
     if dataset.test is not None:
-        dataset = replace(dataset, fields=dataset.test, rows=dataset.test_rows)
+        dataset = replace(dataset, fields=dataset.test)
     return _part_like_training(specs, dataset, preparation, notes, may_drop=True)
 
 

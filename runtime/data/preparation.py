@@ -64,18 +64,7 @@ class Preparation:
         return self.vocabularies.get(fields[0], self.classes.get(fields[0])) if len(fields) == 1 else None
 
     def to_json(self) -> JsonValue:
-        return {
-            "columns": {name: list(fields) for name, fields in self.columns.items()},
-            "vocabularies": {name: list(texts) for name, texts in self.vocabularies.items()},
-            "fills": dict(self.fills),
-            "scales": {name: {"mean": s.mean, "deviation": s.deviation} for name, s in self.scales.items()},
-            "table": list(self.table),
-            "missing": self.missing,
-            "classes": {name: list(texts) for name, texts in self.classes.items()},
-            "tokenizers": {name: tokenizer.to_json() for name, tokenizer in self.tokenizers.items()},
-            "readings": {name: asdict(reading) for name, reading in self.readings.items()},
-            "buckets": [dict(sizes) for sizes in self.buckets],
-        }
+        return asdict(self)
 
 
 def preparation_from_json(value: JsonValue) -> Preparation:

@@ -13,6 +13,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Array, GraphKind, Options, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
+from compiler.syntax.tree import Callable
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion
@@ -202,3 +203,14 @@ def gradient_flow(trained: Trained, part: Part) -> Mapping[str, float]:
     data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
     results = executable.run(Steps(trained.tensors, data, rows, batch, 0, plan.seed, settings))
     return {path: math.sqrt(float(squares.mean())) for path, squares in results.scalars.items()}
+
+
+FIGURES: Mapping[str, Callable[[Plotted], Figure]] = {
+    "curves": lambda plotted: curves_figure(plotted.epochs),
+    "confusion": lambda plotted: confusion_figure(plotted.confusion),
+    "weights": lambda plotted: weights_figure(plotted.weights),
+    "activations": lambda plotted: weights_figure(plotted.activations),
+    "gradients": lambda plotted: gradients_figure(plotted.gradients, plotted.weights),
+    "filters": lambda plotted: filters_figure(plotted.weights),
+}
+"""The plots by kind; what several need is loaded once, and only when one asks for it."""

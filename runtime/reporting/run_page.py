@@ -249,7 +249,7 @@ def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
     plan = plan_of(program, compiled).to_json()
     epochs = epochs_of(run)
     times = [epoch.get("seconds") for epoch in epochs]
-    data = _record(run, "data.json")
+    data = run.read_record("data.json")
     trained, missing = _trained(run, options, asked)
     examination = None
     if trained is not None:
@@ -264,11 +264,11 @@ def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
         summary=summary_of(path),
         curves=curves_of(epochs),
         seconds=sum(time for time in times if isinstance(time, int | float)) if times else None,
-        settings=_mapping(_record(run, "settings.json").get("settings")),
+        settings=_mapping(run.read_record("settings.json").get("settings")),
         plan=plan,
         graph=_graph(run, choices, compiled),
         data={name: data[name] for name in ("rows", "fingerprints") if name in data},
-        environment=_record(run, "environment.json"),
+        environment=run.read_record("environment.json"),
         texts=_texts(run),
         checkpoint="" if trained is None else checkpoint_text(trained),
         weights=weight_facts(program, weights) if weights else (),
@@ -321,13 +321,6 @@ def _texts(run: RunDirectory) -> dict[str, str]:
     inside = (path for path in folder.rglob("*.dl") if path.resolve().is_relative_to(folder.resolve()))
     files = (main, *sorted(path for path in inside if path != main and path.is_file()))
     return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
-
-
-def _record(run: RunDirectory, name: str) -> Record:
-    try:
-        return _mapping(run.read_json(name))
-    except CheckpointError:  # the run ended early, or the file is damaged; the rest can be shown
-        return {}
 
 
 def _mapping(value: JsonValue) -> Record:

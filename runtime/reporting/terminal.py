@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 from compiler.errors.diagnostics import wrapped
@@ -68,6 +69,12 @@ def print_wrapped(text: str) -> None:
 def say_laid_out(text: str) -> None:
     """The same of lines that fit already, which may hold colours."""
     print(text, file=sys.stderr, flush=True)
+
+
+def say_notes(notes: Iterable[str], label: str = "note") -> None:
+    """Remarks for the user, each with its label."""
+    for note in notes:
+        say_labelled(label, note)
 
 
 def say_labelled(label: str, message: str) -> None:

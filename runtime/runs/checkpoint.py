@@ -23,7 +23,7 @@ from runtime.runs.position import Position, Stagnation
 from runtime.runs.tensor_files import read_tensors, write_tensors
 from runtime.runs.totals import NOTHING, totals_from_json
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
+from runtime.support.files import JsonValue, explained, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 POSITION, MANIFEST = "position.json", "manifest.json"
@@ -62,7 +62,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
 
     Raises CheckpointError where it cannot be written; earlier checkpoints are then as they were.
     """
-    try:
+    with explained(CheckpointError, folder, f"the checkpoint of step {checkpoint.position.step} cannot be written: "):
         folder.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(folder)
         temporary = folder / f"{_WRITING}{os.getpid()}"
@@ -76,11 +76,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(folder)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(
-            f"the checkpoint of step {checkpoint.position.step} cannot be written: {message}", folder, fix
-        ) from error
     _remove_old(folder, keep)
     return final
 
@@ -92,7 +87,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """One checkpoint, each file compared with its checksum first. Raises CheckpointError."""
-    manifest = _read_json(path / MANIFEST)
+    manifest = read_mapping(path / MANIFEST, _EARLIER)
     if manifest.get("version") != _VERSION:
         raise CheckpointError(f"version {manifest.get('version')!r} of the format is not known", path, _UPDATE)
     sums = manifest.get("sha256")
@@ -100,7 +95,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         wanted = sums.get(name) if isinstance(sums, Mapping) else None
         if wanted != _sum_of(path / name):
             raise CheckpointError("the content does not match its checksum: the file is damaged", path / name, _EARLIER)
-    position = _read_json(path / POSITION)
+    position = read_mapping(path / POSITION, _EARLIER)
     weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
     try:
         seed, numerics = _whole(position.get("seed")), _whole(position.get("numerics", UNKNOWN))
@@ -140,11 +135,8 @@ def _first_whole(candidates: list[Path], folder: Path) -> Found:
 
 
 def _listed(folder: Path) -> list[Path]:
-    try:
+    with explained(CheckpointError, folder):
         return checkpoints_in(folder)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(message, folder, fix) from error
 
 
 def _serial_of(path: Path) -> int:
@@ -187,25 +179,26 @@ def _remove_old(folder: Path, keep: int) -> None:
         return
 
 
-def _read_json(path: Path) -> Mapping[str, JsonValue]:
+def read_json(path: Path, fix: str) -> JsonValue:
+    """The value of a JSON file; `fix` says what to do where it is damaged. Raises CheckpointError."""
     try:
-        value = parse_json(regular_files.content(path))
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(message, path, fix) from error
+        with explained(CheckpointError, path):
+            return parse_json(regular_files.content(path))
     except ValueError as error:
-        raise CheckpointError(f"this is not JSON text ({error})", path, _EARLIER) from error
-    if not isinstance(value, Mapping):
-        raise CheckpointError("this does not hold names and values", path, _EARLIER)
-    return value
+        raise CheckpointError(f"this is not JSON text ({error})", path, fix) from error
+
+
+def read_mapping(path: Path, fix: str) -> Mapping[str, JsonValue]:
+    """The names and values of a JSON file. Raises CheckpointError."""
+    value = read_json(path, fix)
+    if isinstance(value, Mapping):
+        return value
+    raise CheckpointError("this does not hold names and values", path, fix)
 
 
 def _sum_of(path: Path) -> str:
-    try:
+    with explained(CheckpointError, path, fix=_EARLIER):
         return sha256_of(path)
-    except OSError as error:
-        message, _ = explain(error)
-        raise CheckpointError(message, path, _EARLIER) from error
 
 
 def _position_of(value: Mapping[str, JsonValue]) -> Position:

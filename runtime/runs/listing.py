@@ -17,7 +17,7 @@ from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
 from runtime.runs.lock import is_in_use, lock_run
 from runtime.runs.numerics import stretches_of, versions_of
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain
+from runtime.support.files import JsonValue, explained
 
 Record = Mapping[str, JsonValue]
 Lines = Mapping[str, Sequence[tuple[int, float]]]
@@ -94,7 +94,7 @@ def runs_below(folder: Path) -> list[RunSummary]:
 def summary_of(path: Path) -> RunSummary:
     """What a run came to. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
     run = RunDirectory(path, None)
-    about, result, settings = (_record(run, name) for name in ("run.json", RESULT, "settings.json"))
+    about, result, settings = (run.read_record(name) for name in ("run.json", RESULT, "settings.json"))
     epochs = epochs_of(run)
     best = best_of(epochs)
     reason = result.get("reason")
@@ -155,7 +155,7 @@ def compared(first: Path, second: Path) -> Comparison:
     metrics = [_measures(summary) for summary in summaries]
     parts = {
         "program": [_texts(run) for run in runs],
-        "data": [_record(run, "data.json").get("fingerprints") for run in runs],
+        "data": [run.read_record("data.json").get("fingerprints") for run in runs],
     }
     return Comparison(
         _differences(settings[0], settings[1]),
@@ -182,24 +182,13 @@ def remove_run(path: Path) -> None:
     It is renamed first, so that a half-removed run is never listed.
     """
     going = path.with_name(_REMOVING + path.name)
-    try:
+    with explained(CheckpointError, path, "the run cannot be removed: "):
         lock = lock_run(path)
         try:
             os.rename(path, going)
         finally:
             lock.release()
         shutil.rmtree(going)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(f"the run cannot be removed: {message}", path, fix) from error
-
-
-def _record(run: RunDirectory, name: str) -> Record:
-    try:
-        value = run.read_json(name)
-    except CheckpointError:
-        return {}
-    return value if isinstance(value, Mapping) else {}
 
 
 def _checkpoints(run: RunDirectory) -> list[Path]:
@@ -211,7 +200,7 @@ def _checkpoints(run: RunDirectory) -> list[Path]:
 
 def _settings(run: RunDirectory) -> Record:
     """Each setting's value; where it came from is no difference."""
-    settings = _record(run, "settings.json").get("settings")
+    settings = run.read_record("settings.json").get("settings")
     if not isinstance(settings, Mapping):
         return {}
     return {name: _plain(entry.get("value")) for name, entry in settings.items() if isinstance(entry, Mapping)}

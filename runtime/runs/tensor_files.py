@@ -19,7 +19,7 @@ from compiler.errors.diagnostics import CheckpointError
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from runtime.support import regular_files
-from runtime.support.files import explain
+from runtime.support.files import explained
 from runtime.support.memory import expect_room_to_read
 
 _NAMES = {
@@ -64,13 +64,13 @@ def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Put a safetensors file at `path` in one step. Raises CheckpointError; what was there before then stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        write_tensors(temporary, tensors)
-        os.replace(temporary, path)
-    except OSError as error:
+        with explained(CheckpointError, path):
+            write_tensors(temporary, tensors)
+            os.replace(temporary, path)
+    except CheckpointError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        message, fix = explain(error)
-        raise CheckpointError(message, path, fix) from error
+        raise
 
 
 def _header(tensors: Mapping[str, Array]) -> bytes:
@@ -90,12 +90,9 @@ def _header(tensors: Mapping[str, Array]) -> bytes:
 
 def read_tensors(path: Path) -> dict[str, Array]:
     """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError and ResourceError."""
-    try:
+    with explained(CheckpointError, path):
         expect_room_to_read(path, path.stat().st_size)
         content = regular_files.content(path)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(message, path, fix) from error
     return tensors_in(content, path)
 
 

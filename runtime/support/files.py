@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.errors.diagnostics import UsageError
+from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
@@ -175,6 +175,18 @@ def fingerprint(path: Path) -> str:
 def is_of_the_path(error: OSError) -> bool:
     """Whether a file cannot be written because of the path that was given for it, and not of the disk."""
     return error.errno in (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+@contextmanager
+def explained(
+    kind: type[DataError] | type[CheckpointError], place: Path, begin: str = "", fix: str | None = None
+) -> Generator[None]:
+    """An operating-system error within becomes one of this kind about `place`; `fix` stands for the usual advice."""
+    try:
+        yield
+    except OSError as error:
+        message, usual = explain(error)
+        raise kind(begin + message, place, fix=usual if fix is None else fix) from error
 
 
 def explain(error: OSError) -> tuple[str, str]:

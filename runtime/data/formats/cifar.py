@@ -16,7 +16,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of, text_of
 from runtime.data.formats.format import Format, Request
 from runtime.data.specs import Array
-from runtime.support.files import explain, fingerprint
+from runtime.support.files import explained, fingerprint
 
 _PIXELS = 3 * 32 * 32
 _LABELS = {_PIXELS + 1: ("label",), _PIXELS + 2: ("coarse", "label")}
@@ -36,17 +36,9 @@ def read_cifar(request: Request) -> Dataset:
             files, test = test, []
         if not files:
             raise DataError("no CIFAR batches to train on in this folder", folder, fix=f"put there {_EXPECTED}")
-    fields = _fields(files, folder)
     tested = _fields(test, folder) if test else None
-    return Dataset(
-        "cifar",
-        request.path,
-        fields,
-        len(fields["image"].values),
-        test=tested,
-        test_rows=0 if tested is None else len(tested["image"].values),
-        fingerprints={file.name: fingerprint(file) for file in (*files, *test)},
-    )
+    prints = {file.name: fingerprint(file) for file in (*files, *test)}
+    return Dataset("cifar", request.path, _fields(files, folder), tested, fingerprints=prints)
 
 
 def holds_cifar(folder: Path) -> bool:
@@ -59,11 +51,8 @@ def _is_batch(path: Path) -> bool:
 
 
 def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
-    try:
+    with explained(DataError, folder):
         found = sorted(path for path in folder.iterdir() if _is_batch(path))
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, folder, fix=fix) from error
     plain = {path.name.removesuffix(".gz"): path for path in reversed(found)}
     test = [plain[name] for name in sorted(plain) if name.startswith("test")]
     files = [plain[name] for name in sorted(plain) if not name.startswith("test")]

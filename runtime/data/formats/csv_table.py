@@ -71,7 +71,6 @@ def read_csv(request: Request) -> Dataset:
         "csv",
         path,
         fields,
-        len(row_numbers),
         table=table,
         windows=_windows(options),
         fingerprints=prints,

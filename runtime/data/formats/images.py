@@ -23,7 +23,7 @@ from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explain
+from runtime.support.files import explained
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,9 +64,8 @@ def read_images(request: Request) -> Dataset:
     prints: dict[str, str] = {}
     fields = _fields(training, form, prints)
     tested = None if test is None else _fields(test, form, prints)
-    test_rows = 0 if test is None else len(test.files)
     notes = training.notes if test is None else (*training.notes, *test.notes)
-    return Dataset("images", path, fields, len(training.files), tested, test_rows, fingerprints=prints, notes=notes)
+    return Dataset("images", path, fields, tested, fingerprints=prints, notes=notes)
 
 
 def holds_images(folder: Path) -> bool:
@@ -92,7 +91,7 @@ def _form(options: Options) -> Form:
 def _parts_of(path: Path, is_training: bool) -> tuple[_Listed, _Listed | None]:
     if not path.is_dir():
         return _Listed(path.parent, (path,), None), None
-    try:
+    with explained(DataError, path):
         folders = {entry.name.lower(): entry for entry in _folders_in(path)}
         training = next((folders[name] for name in _TRAINING if name in folders), None)
         if training is None and not is_training and list(folders) == list(_TEST):
@@ -101,9 +100,6 @@ def _parts_of(path: Path, is_training: bool) -> tuple[_Listed, _Listed | None]:
             return _listed(path), None
         test = next((folders[name] for name in _TEST if name in folders), None)
         return _listed(training), None if test is None else _listed(test)
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
 
 
 def _listed(folder: Path) -> _Listed:
@@ -172,11 +168,8 @@ def _decoded(listed: _Listed, form: Form) -> tuple[Array, str]:
 
 
 def _identity(file: Path) -> list[str | int]:
-    try:
+    with explained(DataError, file):
         status = file.stat()
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, file, fix=fix) from error
     return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 

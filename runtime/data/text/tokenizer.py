@@ -82,7 +82,7 @@ class Tokenizer:
         return text.translate(_BLANKS)
 
     def to_json(self) -> Mapping[str, JsonValue]:
-        return {"rules": asdict(self.rules), "tokens": list(self.tokens), "pairs": self.pairs}
+        return asdict(self)
 
 
 def learnt(rules: TokenRules, texts: Iterable[str]) -> Tokenizer:
