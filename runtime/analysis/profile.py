@@ -129,9 +129,9 @@ def is_run(path: Path) -> bool:
     return (path / "run.json").is_file()
 
 
-def as_json(found: Profile) -> dict[str, Any]:
+def as_json(report: ProfileReport | SimulationReport) -> dict[str, Any]:
     """The report as plain data, with the name of the processor. A setting that is no finite number becomes a text."""
-    return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}), parse_constant=str)
+    return json.loads(json.dumps({**report.to_json(), "cpu": cpu_name()}), parse_constant=str)
 
 
 _LEAST_ROUNDS = 5
@@ -183,11 +183,6 @@ def _record_round(
     made.run(executable, _STEPS)
     for part, found in zip(parts, take(), strict=True):
         part += found
-
-
-def simulation_json(found: SimulationReport) -> dict[str, Any]:
-    """The report as plain data, with the name of the processor."""
-    return json.loads(json.dumps({**found.to_json(), "cpu": cpu_name()}))
 
 
 Report = Mapping[str, Any]
@@ -269,17 +264,15 @@ def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[s
 
 def _changed(before: Report, after: Report) -> dict[str, tuple[Any, Any]]:
     found = {name: (before.get(name), after.get(name)) for name in _COMPARED if before.get(name) != after.get(name)}
-    found = {name: tuple(_rounded(v) for v in pair) for name, pair in found.items()}  # type: ignore[misc]
+    found = {
+        name: tuple(float(f"{v:.4g}") if isinstance(v, float) else v for v in pair) for name, pair in found.items()
+    }  # type: ignore[misc]
     settings: tuple[Mapping[str, Any], Mapping[str, Any]] = (before.get("settings", {}), after.get("settings", {}))
     for name in dict.fromkeys((*settings[0], *settings[1])):
         one, other = (given.get(name) for given in settings)
         if one != other:
             found[name] = (one, other)
     return found
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def trace_of(report: Report, spans: Sequence[Any]) -> dict[str, Any]:

@@ -42,14 +42,11 @@ def run(arguments: Namespace) -> int:
         arguments.seconds,
     )
     if arguments.json:
-        print_json({name: _rounded(value) for name, value in dataclasses.asdict(report).items()})
+        numbers = dataclasses.asdict(report).items()
+        print_json({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in numbers})
     else:
         print(_as_text(report))
     return 0
-
-
-def _rounded(value: object) -> object:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _machine(report: BenchReport) -> str:

@@ -34,7 +34,8 @@ def run(arguments: Namespace) -> int:
     only_look = arguments.check or arguments.diff
     for file, before, after in changes:
         if arguments.diff:
-            _print_difference(file, before, after)
+            texts = before.splitlines(), after.splitlines()
+            print("\n".join(difflib.unified_diff(*texts, str(file), str(file), lineterm="")))
         elif arguments.check:
             print(file)
         else:
@@ -50,8 +51,3 @@ def _formatted(file: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 text (byte {error.start})", file, fix="save it as UTF-8") from None
     return text, format_source(Source(str(file), text))
-
-
-def _print_difference(file: Path, before: str, after: str) -> None:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="")
-    print("\n".join(lines))

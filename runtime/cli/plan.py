@@ -56,7 +56,7 @@ def _measured(program: driver.Program, batch: int, options: driver.Options) -> d
     from runtime.analysis.profile import as_json, profile  # measuring is asked for
 
     mode = "infer" if program.plan is None else "train"
-    return as_json(profile(program, mode, batch, replace(options, threads=usable_cores()), PROFILE_SECONDS))
+    return as_json(profile(program, mode, batch, replace(options, threads=usable_cores()), PROFILE_SECONDS).report)
 
 
 _LEAST_TEXT = 16

@@ -31,7 +31,6 @@ from runtime.analysis.profile import (
     profile,
     saved_profile,
     simulate,
-    simulation_json,
     trace_of,
     weights_of,
 )
@@ -98,7 +97,7 @@ def run(arguments: Namespace) -> int:
     _refuse_endings(arguments)
     before = _before(arguments)
     found = _profile_of(arguments.file, arguments)
-    report = as_json(found)
+    report = as_json(found.report)
     say_notes(found.report.notes)
     compared = None if before is None else difference(before, report, arguments.by)
     if arguments.json:
@@ -140,7 +139,7 @@ def _before(arguments: Namespace) -> Report | None:
         return None
     if Path(arguments.diff).suffix == ".json":
         return saved_profile(Path(arguments.diff))
-    return as_json(_profile_of(arguments.diff, arguments))
+    return as_json(_profile_of(arguments.diff, arguments).report)
 
 
 def _simulated(arguments: Namespace) -> int:
@@ -161,7 +160,7 @@ def _simulated(arguments: Namespace) -> int:
         arguments.barrier_us,
         arguments.bandwidth,
     )
-    report = simulation_json(found)
+    report = as_json(found)
     if arguments.json:
         print_json(report)
     else:

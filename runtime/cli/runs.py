@@ -7,7 +7,7 @@ uses is never removed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError, size
@@ -111,7 +111,7 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
 
     The version of the numerics is shown where some run has another one than this `dlc`.
     """
-    scalars = [_scalars({**run.scalars, **run.test}) for run in runs]
+    scalars = ["  ".join(f"{n} {_value(v)}" for n, v in {**run.scalars, **run.test}.items()) for run in runs]
     columns = [
         Column("run", [str(run.path) for run in runs], is_text=True, least=24),
         Column("model", [run.model for run in runs], 3, is_text=True, least=12),
@@ -141,10 +141,6 @@ def print_comparison(first: Path, second: Path, found: Comparison) -> None:
             for side, run in enumerate((first, second))
         ]
         print_table("", [Column(title, list(differences), is_text=True), *sides])
-
-
-def _scalars(scalars: Mapping[str, JsonValue]) -> str:
-    return "  ".join(f"{name} {_value(value)}" for name, value in scalars.items())
 
 
 def _value(value: JsonValue) -> str:

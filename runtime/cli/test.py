@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -88,17 +88,14 @@ def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequenc
                 _print_checked(file, checked[-1], arguments.batch)
     if arguments.native:
         arguments.target = "native"
-    tests = run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments), within)
+
+    def is_chosen(name: str) -> bool:
+        return arguments.only is None or fnmatchcase(name, arguments.only)
+
+    tests = run_tests(file, is_chosen, arguments.seed, compile_options(arguments), within)
     if not arguments.json:
         _print_tests(file, tests)
     return checked, tests
-
-
-def _chosen(pattern: str | None) -> Callable[[str], bool]:
-    def is_chosen(name: str) -> bool:
-        return pattern is None or fnmatchcase(name, pattern)
-
-    return is_chosen
 
 
 def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
@@ -125,22 +122,14 @@ def _print_checked(file: Path, checked: _Checked, batch: int) -> None:
     print(styled(f"{file}: {checked.name}", "bold", sys.stdout) + f", derivatives in f64, {rows}")
     checks = checked.report.checks
     _print_rows(
-        [_verdict(check.is_right) for check in checks],
-        [_name(check) for check in checks],
+        [{True: "ok", False: "WRONG", None: "?"}[check.is_right] for check in checks],
+        ["(all)" if check.path is None else check.path or "(outside of layers)" for check in checks],
         ["" if check.span is None else f"line {check.span.line}" for check in checks],
         [f"{c.error:7.1e}" + (f", {c.elements} elements" if c.elements else "") for c in checks],
     )
     if any(check.is_right is None for check in checks):
         print_wrapped("  Where values are not finite, there is no derivative: give rows by --data PATH.")
     _print_findings(checked.report.findings)
-
-
-def _name(check: LayerCheck) -> str:
-    return "(all)" if check.path is None else check.path or "(outside of layers)"
-
-
-def _verdict(is_right: bool | None) -> str:
-    return {True: "ok", False: "WRONG", None: "?"}[is_right]
 
 
 def _print_tests(file: Path, tests: Sequence[TestResult]) -> None:

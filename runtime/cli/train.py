@@ -152,7 +152,7 @@ def _print_profile(session: Session, arguments: Namespace) -> None:
 
     batch = session.job.length.batch
     options = compile_options(arguments, batch)
-    report = as_json(profile(session.program, "train", batch, options, PROFILE_SECONDS))
+    report = as_json(profile(session.program, "train", batch, options, PROFILE_SECONDS).report)
     if arguments.json:
         print(json.dumps({"event": "profile", **report}), flush=True)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,10 +21,6 @@ def vocabulary_of(field: Field) -> tuple[str, ...]:
         return tuple(sorted(texts, key=lambda text: (float(text), text)))
     except ValueError:
         return tuple(sorted(texts))
-
-
-def vocabularies_of(names: Iterable[str], fields: Mapping[str, Field]) -> dict[str, tuple[str, ...]]:
-    return {name: vocabulary_of(fields[name]) for name in names if fields[name].is_text}
 
 
 def tokenizers_of(plan: TextPlan, fields: Mapping[str, Field], rows: Array) -> dict[str, Tokenizer]:
@@ -91,14 +87,10 @@ def fitted(
             if preparation.missing == "mean":
                 fills[name] = float(present.mean())
             if normalise and spec.type.dtype.is_float:
-                scales[name] = _scale_of(present)
+                # A constant column has no spread to divide by, whatever rounding makes of its deviation.
+                deviation = float(present.std()) if present.min() < present.max() else 1.0
+                scales[name] = Scale(float(present.mean()), deviation)
     return replace(preparation, fills=fills, scales=scales)
-
-
-def _scale_of(values: Array) -> Scale:
-    # A constant column has no spread to divide by, whatever rounding makes of its deviation.
-    deviation = float(values.std()) if values.min() < values.max() else 1.0
-    return Scale(float(values.mean()), deviation)
 
 
 def _missing(field: Field) -> Array:

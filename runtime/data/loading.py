@@ -15,7 +15,7 @@ from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.batching import Split, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
-from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
+from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabulary_of
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
@@ -25,9 +25,9 @@ from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, fraction_o
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
-from runtime.data.text.rows import TextRows, without_texts
+from runtime.data.text.rows import TextRows
 from runtime.data.text.tokenizer import PAD, Tokenizer
-from runtime.data.windows import load_series, plain_series, series_part, tokenizers_of_series
+from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
 # Options of the training that hold for rows to be predicted, too.
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
@@ -112,12 +112,12 @@ def load_rows(
         refuse_numbered(path, specs, options)
     if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
         return _load_texts(path, inputs, preparation, options)
-    known = format_of(path)
-    kept = {name: options[name] for name in _KEPT.get(known.name, ()) if name in options}
-    if known.name == "csv" and preparation is not None and not preparation.table:
+    form = format_of(path).name
+    kept = {name: options[name] for name in _KEPT.get(form, ()) if name in options}
+    if form == "csv" and preparation is not None and not preparation.table:
         kept = {}  # the training's data was no table
     span = Span(Source("--input", ""), 1, 1, 1, 1)
-    source = DataSource(known.name, str(path.absolute()), (), span)
+    source = DataSource(form, str(path.absolute()), (), span)
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
@@ -128,7 +128,8 @@ def load_rows(
         dataset = inputs_alone(dataset, specs, options)
     notes = list(dataset.notes)
     if dataset.windows is not None:
-        return LoadedPart(series_part(inputs, dataset, preparation or plain_series(inputs, dataset)), tuple(notes))
+        known = preparation or Preparation(columns_of_series(dataset, inputs), table=tuple(dataset.fields))
+        return LoadedPart(series_part(inputs, dataset, known), tuple(notes))
     if preparation is None and not _matched(inputs, dataset).is_plain:
         raise unprepared(path)
     part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
@@ -185,7 +186,8 @@ def _matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
     table = tuple(dataset.fields) if dataset.table is not None else ()
     missing = dataset.table.missing if dataset.table is not None else "error"
     classes = {name: known for name in used if (known := dataset.fields[name].classes) is not None}
-    vocabularies = vocabularies_of((name for name in used if name not in readings), dataset.fields)
+    texts = [name for name in used if name not in readings and dataset.fields[name].is_text]
+    vocabularies = {name: vocabulary_of(dataset.fields[name]) for name in texts}
     return Preparation(columns, vocabularies, {}, {}, table, missing, classes, readings=readings)
 
 
@@ -195,7 +197,7 @@ def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Prepar
         return _matched(specs, dataset)
     if dataset.text is not None:
         return replace(_matched(specs, dataset), vocabularies=saved.vocabularies, tokenizers=saved.tokenizers)
-    saved = without_texts(saved)
+    saved = replace(saved, readings={}, tokenizers={})  # tokens are numbers already
     is_table = dataset.table is not None
     columns_used = {name for spec in specs for name in saved.columns.get(spec.name, ())}
     if is_table and not saved.table and columns_used & saved.vocabularies.keys():

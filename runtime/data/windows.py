@@ -179,11 +179,6 @@ def series_part(specs: Sequence[InputSpec], dataset: Dataset, preparation: Prepa
     return _table_series(specs, dataset, replace(preparation, columns=columns)).part("whole", 0, dataset.rows)
 
 
-def plain_series(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
-    """How a table is a series where nothing was learnt from that of a training. Raises DataError."""
-    return Preparation(columns_of_series(dataset, specs), table=tuple(dataset.fields))
-
-
 def tokenizers_of_series(dataset: Dataset, cuts: Cuts) -> dict[str, Tokenizer]:
     """The tokenizer of a running text, from its part for training."""
     assert dataset.text is not None

@@ -86,7 +86,9 @@ class Evaluator:
                 rows = order[first : first + self._pace.steps * self._batch]
                 first += len(rows)
                 results, weights = self._run(tensors, part, rows)
-                sums = added_in_order(sums, _scalars(results), weights)
+                sums = added_in_order(
+                    sums, {name: values for name, values in results.scalars.items() if not is_total(name)}, weights
+                )
                 totals = totals.plus(results, len(rows))
         found = means_of(sums, len(part.rows))
         if self._finisher is not None:
@@ -119,7 +121,3 @@ class Evaluator:
         weights = np.full(steps, self._batch)
         weights[-1] = len(rows) - (steps - 1) * self._batch
         return results, weights
-
-
-def _scalars(results: Results) -> dict[str, Array]:
-    return {name: values for name, values in results.scalars.items() if not is_total(name)}

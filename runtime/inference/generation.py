@@ -63,7 +63,7 @@ def beams(
     complete: list[Hypothesis] = []
     for _ in range(length):
         scores = sums[:, None] + decoder.next(tokens, parents).astype(np.float64)
-        best = _largest(scores.reshape(-1), 2 * width)
+        best = np.argsort(-scores.reshape(-1), kind="stable")[: 2 * width]  # of equal scores, the first comes first
         rows, chosen = np.divmod(best, scores.shape[1])
         grown = np.concatenate([tokens[rows], chosen[:, None]], axis=1)
         is_over = np.array([ends_with(row[begin:], stop) for row in grown])
@@ -75,11 +75,6 @@ def beams(
             break
     open_ = [_hypothesis(tokens[k, begin:], sums[k], penalty, False) for k in np.flatnonzero(np.isfinite(sums))]
     return sorted([*complete, *open_], key=lambda h: (not h.is_finished, -h.score))[:width]
-
-
-def _largest(scores: Array, count: int) -> Array:
-    """Where the largest numbers stand, in their order; the first of equal ones comes first."""
-    return np.argsort(-scores, kind="stable")[:count]
 
 
 def _hypothesis(tokens: Array, total: float, penalty: float, is_finished: bool) -> Hypothesis:
@@ -121,7 +116,7 @@ def generated_from_lines(
     rows = min(_AT_ONCE, len(inputs)) if beam is None else beam.width
     found: list[Hypothesis | None] = [None] * len(inputs)
     # Lines of one length are likely to have answers of one length, so few sequences wait for others.
-    order = sorted(range(len(inputs)), key=lambda number: _tokens_of(inputs[number]))
+    order = sorted(range(len(inputs)), key=lambda number: sum(map(np.count_nonzero, inputs[number].values())))
     for first in range(0, len(order), rows if beam is None else 1):
         chosen = order[first : first + rows] if beam is None else [order[first]]
         filled = [*chosen, *[chosen[-1]] * (rows - len(chosen))]  # one program serves all
@@ -137,10 +132,6 @@ def _inputs(wording: Wording, name: str, line: str, path: Path, number: int) -> 
         return wording.inputs({name: line})
     except UsageError as error:
         raise DataError(str(error), path, number, error.fix) from error
-
-
-def _tokens_of(inputs: dict[str, Array]) -> int:
-    return sum(int(np.count_nonzero(array)) for array in inputs.values())
 
 
 def _decoded(decoder: Decoder, wording: Wording, prompt: Sequence[int], rows: int) -> Iterator[Hypothesis]:

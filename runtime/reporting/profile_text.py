@@ -7,6 +7,7 @@ from typing import Any
 
 from compiler.errors.diagnostics import size, wrapped
 from compiler.support.harmless import harmless
+from compiler.syntax.tree import Callable
 from runtime.analysis.profile import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
 from runtime.reporting.units import amount
@@ -36,10 +37,6 @@ def milliseconds(value: float) -> str:
     return f"{value:.4g}" if value >= 1 else f"{value:.4f}"
 
 
-def _percent(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}"
-
-
 def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
     what = "a training step" if report["mode"] == "train" else "an inference"
@@ -57,7 +54,7 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     columns = [
         Column("", [name for name, _, _ in rows], is_text=True),
         Column("ms", [milliseconds(ms) for _, ms, _ in rows]),
-        Column("", [_percent(ms, step) for _, ms, _ in rows]),
+        Column("", [f"{ms / step:.1%}" for _, ms, _ in rows]),
         Column("", [said for _, _, said in rows], is_text=True, least=_LEAST_TEXT, wraps=True),
     ]
     return [*wrapped(title, width, "  "), *laid_out(columns, width)]
@@ -110,14 +107,6 @@ def _by_line(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     ]
 
 
-def _by_layer(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
-    return [*_timed(rows, step, "layer"), *_directions(rows), *_work(rows)]
-
-
-def _by_op(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
-    return [*_timed(rows, step, "operation"), *_work(rows)]
-
-
 def _by_kernel(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     name, *timed = _timed(rows, step, "kernel")
     name = name._replace(cells=[cut(cell, 24) for cell in name.cells])
@@ -133,7 +122,12 @@ def _by_kernel(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     ]
 
 
-_COLUMNS = {"line": _by_line, "layer": _by_layer, "kernel": _by_kernel, "op": _by_op}
+_COLUMNS: Mapping[str, Callable[[Sequence[Mapping[str, Any]], float], list[Column]]] = {
+    "line": _by_line,
+    "layer": lambda rows, step: [*_timed(rows, step, "layer"), *_directions(rows), *_work(rows)],
+    "kernel": _by_kernel,
+    "op": lambda rows, step: [*_timed(rows, step, "operation"), *_work(rows)],
+}
 
 
 def difference_text(difference: Mapping[str, Any], by: str, top: int, width: int) -> str:

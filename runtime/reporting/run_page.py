@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.driver import Options
+from compiler.driver import Array, Options
 from compiler.errors.diagnostics import CheckpointError, DlcError
 from compiler.inspection.plan import plan as plan_of
 from compiler.inspection.view import View
@@ -15,7 +15,7 @@ from compiler.support.record import record
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import Examination, examined, rows_within
-from runtime.analysis.examined.weights import Filters, WeightFacts, first_filters, weight_facts
+from runtime.analysis.examined.weights import Filters, WeightFacts, facts_of_tensor, first_filters
 from runtime.inference.model import training_of, weight_names
 from runtime.reporting.line_chart import line_chart
 from runtime.reporting.page_parts import Record, pairs, picture, rows, shown, tables
@@ -185,7 +185,8 @@ def weights_section(facts: Sequence[WeightFacts], filters: Filters | None, check
     text += f", and {states:,} states." if states else "."
     if len(facts) > _MOST_TENSORS:
         text += f" The first {_MOST_TENSORS:,} are shown."
-    head = "".join(f"<th{_style(name)}>{name}</th>" for name in _HEADINGS)
+    texts = ("tensor", "shape", "histogram")
+    head = "".join(f"<th>{name}</th>" if name in texts else f'<th class="number">{name}</th>' for name in _HEADINGS)
     lines = "\n".join(map(_line, facts[:_MOST_TENSORS]))
     table = f'<div class="wide"><table class="weights">\n<tr>{head}</tr>\n{lines}\n</table></div>'
     return "\n".join([f"<p>{shown(text)}</p>", table, *([_filters(filters)] if filters is not None else [])])
@@ -202,10 +203,6 @@ def _line(one: WeightFacts) -> str:
         + "".join(f'<td class="number">{cell}</td>' for cell in cells)
         + f"<td>{small_histogram(one.bins)}</td></tr>"
     )
-
-
-def _style(name: str) -> str:
-    return "" if name in ("tensor", "shape", "histogram") else ' class="number"'
 
 
 def _filters(found: Filters) -> str:
@@ -249,7 +246,7 @@ def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
     plan = plan_of(program, compiled).to_json()
     epochs = epochs_of(run)
     times = [epoch.get("seconds") for epoch in epochs]
-    data = run.read_record("data.json")
+    data, settings = run.read_record("data.json"), run.read_record("settings.json").get("settings")
     trained, missing = _trained(run, options, asked)
     examination = None
     if trained is not None:
@@ -259,29 +256,27 @@ def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
             if asked.data is not None or asked.part is not None:
                 raise
             missing = f"The rows could not be measured: {error}"
-    weights = {} if trained is None else {n: trained.tensors[n] for n in weight_names(program)}
+    weights: dict[str, Array] = {}
+    checkpoint = ""
+    if trained is not None:
+        weights = {name: trained.tensors[name] for name in weight_names(program)}
+        checkpoint = f"the {'best' if trained.is_best else 'last'} checkpoint, after {trained.step or 0:,} steps"
     return RunFacts(
         summary=summary_of(path),
         curves=curves_of(epochs),
         seconds=sum(time for time in times if isinstance(time, int | float)) if times else None,
-        settings=_mapping(run.read_record("settings.json").get("settings")),
+        settings=settings if isinstance(settings, Mapping) else {},
         plan=plan,
         graph=_graph(run, choices, compiled),
         data={name: data[name] for name in ("rows", "fingerprints") if name in data},
         environment=run.read_record("environment.json"),
         texts=_texts(run),
-        checkpoint="" if trained is None else checkpoint_text(trained),
-        weights=weight_facts(program, weights) if weights else (),
+        checkpoint=checkpoint,
+        weights=[facts_of_tensor(p.path, p.role.value, weights[p.path]) for p in program.parameters if weights],
         filters=first_filters(weights),
         examination=examination,
         missing=missing,
     )
-
-
-def checkpoint_text(trained: Trained) -> str:
-    """`the best checkpoint, after 400 steps`."""
-    kind = "best" if trained.is_best else "last"
-    return f"the {kind} checkpoint, after {trained.step or 0:,} steps"
 
 
 def _graph(run: RunDirectory, choices: Choices, options: Options) -> str:
@@ -321,10 +316,6 @@ def _texts(run: RunDirectory) -> dict[str, str]:
     inside = (path for path in folder.rglob("*.dl") if path.resolve().is_relative_to(folder.resolve()))
     files = (main, *sorted(path for path in inside if path != main and path.is_file()))
     return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
-
-
-def _mapping(value: JsonValue) -> Record:
-    return value if isinstance(value, Mapping) else {}
 
 
 def report_json(facts: RunFacts) -> dict[str, JsonValue]:

@@ -93,7 +93,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     sums = manifest.get("sha256")
     for name in _FILES:
         wanted = sums.get(name) if isinstance(sums, Mapping) else None
-        if wanted != _sum_of(path / name):
+        with explained(CheckpointError, path / name, fix=_EARLIER):
+            found = sha256_of(path / name)
+        if wanted != found:
             raise CheckpointError("the content does not match its checksum: the file is damaged", path / name, _EARLIER)
     position = read_mapping(path / POSITION, _EARLIER)
     weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
@@ -196,13 +198,9 @@ def read_mapping(path: Path, fix: str) -> Mapping[str, JsonValue]:
     raise CheckpointError("this does not hold names and values", path, fix)
 
 
-def _sum_of(path: Path) -> str:
-    with explained(CheckpointError, path, fix=_EARLIER):
-        return sha256_of(path)
-
-
 def _position_of(value: Mapping[str, JsonValue]) -> Position:
     sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
+    kept = value.get("kept")
     if not isinstance(sums, Mapping):
         raise ValueError("`sums` is missing")
     return Position(
@@ -217,7 +215,7 @@ def _position_of(value: Mapping[str, JsonValue]) -> Position:
         seconds=_number(value.get("seconds")),
         epoch_seconds=_number(value.get("epoch_seconds")),
         rate=None if value.get("rate") is None else _number(value.get("rate")),
-        kept=_numbers(value.get("kept")),
+        kept={name: _number(number) for name, number in kept.items()} if isinstance(kept, Mapping) else {},
         totals=totals_from_json(value.get("totals")),
     )
 
@@ -227,10 +225,6 @@ def _stagnation(value: JsonValue) -> Stagnation:
         return Stagnation()
     best = value.get("value")
     return Stagnation(None if best is None else _number(best), _whole(value.get("epochs")))
-
-
-def _numbers(value: JsonValue) -> dict[str, float]:
-    return {name: _number(number) for name, number in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _whole(value: JsonValue) -> int:

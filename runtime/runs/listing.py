@@ -152,7 +152,7 @@ def compared(first: Path, second: Path) -> Comparison:
     runs = open_run(first), open_run(second)
     summaries = summary_of(first), summary_of(second)
     settings = [_settings(run) for run in runs]
-    metrics = [_measures(summary) for summary in summaries]
+    metrics = [{"epochs": s.epochs, "best_epoch": s.best_epoch, **s.scalars, **s.test} for s in summaries]
     parts = {
         "program": [_texts(run) for run in runs],
         "data": [run.read_record("data.json").get("fingerprints") for run in runs],
@@ -209,10 +209,6 @@ def _settings(run: RunDirectory) -> Record:
 def _plain(value: JsonValue) -> JsonValue:
     """A value that strict JSON can hold: infinities are words."""
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _measures(run: RunSummary) -> Record:
-    return {"epochs": run.epochs, "best_epoch": run.best_epoch, **run.scalars, **run.test}
 
 
 def _texts(run: RunDirectory) -> dict[str, bytes]:

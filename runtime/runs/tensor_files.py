@@ -18,9 +18,9 @@ from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
+from compiler.targets.available_memory import expect_memory
 from runtime.support import regular_files
 from runtime.support.files import explained
-from runtime.support.memory import expect_room_to_read
 
 _NAMES = {
     "float64": "F64",
@@ -91,7 +91,8 @@ def _header(tensors: Mapping[str, Array]) -> bytes:
 def read_tensors(path: Path) -> dict[str, Array]:
     """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError and ResourceError."""
     with explained(CheckpointError, path):
-        expect_room_to_read(path, path.stat().st_size)
+        size = path.stat().st_size
+        expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
         content = regular_files.content(path)
     return tensors_in(content, path)
 

@@ -20,6 +20,8 @@ JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping
 _WHOLE_HASH_LIMIT = 1 << 30
 _SAMPLE = 1 << 24
 _MOST_LEVELS = 64
+# A file cannot be written because of the path that was given for it, and not of the disk.
+_OF_THE_PATH = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -82,7 +84,7 @@ def _write_into(path: Path, content: bytes) -> None:
 
 def _unwritable(error: OSError) -> OSError | UsageError:
     """The error to raise where the file of a command line cannot be written."""
-    if not is_of_the_path(error):
+    if error.errno not in _OF_THE_PATH:
         return error
     message, fix = explain(error)
     if error.errno == errno.ENOENT:
@@ -170,11 +172,6 @@ def fingerprint(path: Path) -> str:
             file.seek((size - _SAMPLE) * part // 63)
             digest.update(file.read(_SAMPLE))
     return f"sha256-sampled:{digest.hexdigest()}"
-
-
-def is_of_the_path(error: OSError) -> bool:
-    """Whether a file cannot be written because of the path that was given for it, and not of the disk."""
-    return error.errno in (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @contextmanager

@@ -80,7 +80,8 @@ class RunKeeper:
                 self._write_put_off()
             self._write(self._checkpoint(position), event.is_best)
         elif event.is_best:
-            self._put_off = self._copied(position)
+            live = self._checkpoint(position)
+            self._put_off = replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
 
     def save(self, position: Position) -> None:
         if position == self._written:
@@ -132,10 +133,6 @@ class RunKeeper:
     def _checkpoint(self, position: Position) -> Checkpoint:
         others = [name for name in self._tensors.names() if name not in self._weights]
         return Checkpoint(self._named(self._weights), self._named(others), position, self._seed)
-
-    def _copied(self, position: Position) -> Checkpoint:
-        live = self._checkpoint(position)
-        return replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
 
     def _named(self, names: Sequence[str]) -> dict[str, Array]:
         return {name: self._tensors[self._exchanged.get(name, name)] for name in names}

@@ -81,16 +81,12 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
         step,
         start.step,
         epoch,
-        {name: found[name] for name in _in_order(paths, found)},
+        {n: found[n] for path in paths for n in found if n == path or n.startswith(f"{path}#")},
         tuple(notes),
         () if warning is None else (warning,),
         versions_in(stretches, start.step, end),
         same_bits and warning is None,
     )
-
-
-def _in_order(paths: Sequence[str], found: Mapping[str, Array]) -> list[str]:
-    return [name for path in paths for name in found if name == path or name.startswith(f"{path}#")]
 
 
 def _job(program: Program, data: LoadedData, options: Options) -> Job:

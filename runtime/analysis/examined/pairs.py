@@ -72,7 +72,7 @@ def pairs_of(
         if fitting and array.ndim > 1 and array.shape[-1] > 1 and _is_distribution(array, part.rows):
             mask = mask_of(spec, specs, part, array.shape[:-1])
             found += [Pair(spec, name, array.shape[-1], mask, is_distribution=True) for name in fitting]
-        elif fitting and _is_yes_or_no(array, part.rows):
+        elif fitting and all(np.isin(values, (0, 1)).all() for values in _stretches(array, part.rows)):
             found += [
                 Pair(spec, name, _YES_OR_NO, mask, is_score=True, threshold=thresholds.get(name)) for name in fitting
             ]
@@ -128,11 +128,6 @@ def alike(values: Array, target: Array) -> Array:
 def _fits(values: Array, target: Array) -> bool:
     ours, theirs = values.shape[1:], target.shape[1:]
     return values.dtype.kind == "f" and (ours == theirs or ours == (*theirs, 1) or (*ours, 1) == theirs)
-
-
-def _is_yes_or_no(target: Array, rows: Array) -> bool:
-    """Whether a target is 0 or 1 in all of the rows."""
-    return all(bool(np.isin(values, (0, 1)).all()) for values in _stretches(target, rows))
 
 
 def _is_distribution(target: Array, rows: Array) -> bool:

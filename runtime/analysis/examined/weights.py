@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from compiler.driver import Array, Program
+from compiler.driver import Array
 from compiler.support.record import record
 from runtime.support.files import JsonValue
 
@@ -61,11 +61,6 @@ class Filters:
     images: Array
     count: int
     bound: float  # the largest size of an element
-
-
-def weight_facts(program: Program, weights: Mapping[str, Array]) -> list[WeightFacts]:
-    """In the order of the program, parameters and states."""
-    return [facts_of_tensor(spec.path, spec.role.value, weights[spec.path]) for spec in program.parameters]
 
 
 def facts_of_tensor(path: str, role: str, values: Array) -> WeightFacts:

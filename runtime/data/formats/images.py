@@ -292,20 +292,15 @@ def decoder(form: Form) -> Callable[[Path], Array]:
     def decoded(path: Path) -> Array:
         try:
             with regular_files.opened(path) as file, Image.open(file, formats=_KINDS) as opened:
-                _expect_usual(opened.size)
+                across, down = opened.size
+                if across * down > _MOST_PIXELS:  # before it is unpacked: some kilobytes can hold billions of pixels
+                    raise DamagedPicture(f"{down} × {across} pixels, and at most {_MOST_PIXELS:,} are read")
                 values: Array = np.asarray(sized(in_bytes(ImageOps.exif_transpose(opened))), np.uint8)
         except damage as error:
             raise DamagedPicture(str(error)) from error
         return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
 
     return decoded
-
-
-def _expect_usual(size: tuple[int, int]) -> None:
-    """Before anything is unpacked: a file of some kilobytes can hold billions of pixels."""
-    across, down = size
-    if across * down > _MOST_PIXELS:
-        raise DamagedPicture(f"{down} × {across} pixels, and at most {_MOST_PIXELS:,} are read")
 
 
 IMAGES = Format("images", ENDINGS, read_images, holds_images)

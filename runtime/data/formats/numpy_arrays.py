@@ -126,14 +126,10 @@ def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
     values = values.reshape(shape, order="F" if fortran_order else "C")
     native = values.astype(dtype.newbyteorder("="), copy=False)
     if dtype.kind == "U":
-        _check_text(native, path, what)
+        codes = np.ascontiguousarray(native).view(np.uint32)
+        if bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
+            raise DataError(f"{what} holds text that is not Unicode", path, fix=_AGAIN)
     return native
-
-
-def _check_text(values: Array, path: Path, what: str) -> None:
-    codes = np.ascontiguousarray(values).view(np.uint32)
-    if bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
-        raise DataError(f"{what} holds text that is not Unicode", path, fix=_AGAIN)
 
 
 def _header_of(content: bytes, path: Path, what: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
