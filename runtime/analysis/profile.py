@@ -27,7 +27,7 @@ from compiler.profiling.simulation import SimulationReport, simulated_step, simu
 from compiler.profiling.step import ProfiledStep, profiled_step
 from compiler.support.record import record
 from runtime.analysis.made_up_steps import MadeUpSteps, Weights, usual_batch
-from runtime.runs.environment import cpu_name
+from runtime.runs.directory import cpu_name
 from runtime.support import regular_files
 from runtime.support.files import parse_json
 from runtime.support.memory import expect_room

@@ -11,13 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.parser import Namespace, Parser, key_value, number, whole_number
 from runtime.cli.trained import trained_of
 from runtime.inference.decoding import Decoder
-from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, sampled
+from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
 from runtime.inference.wording import Wording
 from runtime.reporting.outlets import exact
 from runtime.runs.trained import Trained
@@ -109,12 +107,8 @@ def run(arguments: Namespace) -> int:
             report.whole(hypothesis)
         return 0
     stop = wording.stop()
-    streams: list[list[int]] = [[] for _ in range(rows)]
-    report.grown([])
-    for tokens in sampled(decoder, np.tile(np.array(prompt), (rows, 1)), generation.length, stop):
-        for stream, token in zip(streams, tokens, strict=True):
-            if token is not None:
-                stream.append(token)
+    streams: list[list[int]] = []
+    for streams in growing(decoder, prompt, rows, stop):
         report.grown(streams[0])
     report.end(streams[0])
     for stream in streams[1:]:

@@ -115,8 +115,6 @@ def _request(arguments: Namespace, file: Path) -> Request:
         experiment=arguments.experiment,
         overrides=() if arguments.epochs is None else (("epochs", str(arguments.epochs)),),
         data=None if arguments.data is None else Path(arguments.data),
-        out=None,
-        init_from=None,
         options=compile_options(arguments),
         command_line=sys.argv,
         within=folder_of_imports(arguments),

@@ -17,7 +17,7 @@ from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import columns_for
 from runtime.data.batching import split_steps
-from runtime.data.dataset import Dataset, Field, WindowPlan, columns_at
+from runtime.data.dataset import Dataset, Field, columns_at
 from runtime.data.fitting import fitted, refuse_missing, tokenizers_of
 from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import LoadedData, Part, fraction_of, summary_of
@@ -58,10 +58,9 @@ class Series:
         return Part(self.arrays, np.arange(first, last - slack + 1, stride, dtype=np.int64), slack)
 
 
-def text_series(
-    specs: Sequence[InputSpec], dataset: Dataset, numbers: Array, preparation: Preparation, plan: WindowPlan
-) -> Series:
+def _text_series(specs: Sequence[InputSpec], dataset: Dataset, numbers: Array, preparation: Preparation) -> Series:
     """Windows of the token `numbers` of a text; targets lie a token further on."""
+    assert dataset.windows is not None
     arrays: dict[str, tuple[Array, int, int]] = {}
     for spec in specs:
         name = preparation.columns[spec.mask_of or spec.name][0]
@@ -73,11 +72,14 @@ def text_series(
         check_vocabulary(spec, tokenizer, dataset.fields[name])
         arrays[spec.name] = numbers.astype(dtype_of(spec), copy=False), int(name == "next"), length
     longest = max(length for _, _, length in arrays.values())
-    return _series(arrays, 0, plan.stride or longest, longest, dataset.path)
+    return _series(arrays, 0, dataset.windows.stride or longest, longest, dataset.path)
 
 
-def table_series(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation, plan: WindowPlan) -> Series:
+def _table_series(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> Series:
     """Windows of the columns of a table: inputs take `length` steps, targets what comes after them."""
+    refuse_missing(preparation, dataset.fields, specs)
+    plan = dataset.windows
+    assert plan is not None
     length = plan.length or 1
     found: dict[str, tuple[Array, int, int]] = {}
     for spec in specs:
@@ -233,14 +235,3 @@ def _behind_blank(text: str, place: int) -> int:
     while place < len(text) and not text[place - 1].isspace():
         place += 1
     return place
-
-
-def _text_series(specs: Sequence[InputSpec], dataset: Dataset, numbers: Array, preparation: Preparation) -> Series:
-    assert dataset.windows is not None
-    return text_series(specs, dataset, numbers, preparation, dataset.windows)
-
-
-def _table_series(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> Series:
-    assert dataset.windows is not None
-    refuse_missing(preparation, dataset.fields, specs)
-    return table_series(specs, dataset, preparation, dataset.windows)

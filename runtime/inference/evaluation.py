@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.feeding import in_precision
 from runtime.inference.model import length_of, runtime_settings, training_of
-from runtime.inference.pace import Pace
 from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
 
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
@@ -121,3 +120,19 @@ class Evaluator:
         weights = np.full(steps, self._batch)
         weights[-1] = len(rows) - (steps - 1) * self._batch
         return results, weights
+
+
+CALL_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Pace:
+    """Adapts by measured time. The number of steps a call never changes what is computed."""
+
+    steps: int = 1
+
+    def observe(self, steps: int, seconds: float) -> None:
+        """A call of `steps` took `seconds`."""
+        affordable = int(CALL_SECONDS * steps / max(seconds, 1e-9))
+        # The first call may be slow for other reasons, and a single short one may mislead: grow step by step.
+        self.steps = max(1, min(affordable, 4 * self.steps))

@@ -43,6 +43,17 @@ def sampled(decoder: Decoder, prompts: Array, length: int, stop: Sequence[int]) 
                 return
 
 
+def growing(decoder: Decoder, prompt: Sequence[int], rows: int, stop: Sequence[int]) -> Iterator[list[list[int]]]:
+    """The same lists again and again, one for each of `rows` sequences: empty at first, longer by a token each time."""
+    streams: list[list[int]] = [[] for _ in range(rows)]
+    yield streams
+    for tokens in sampled(decoder, np.tile(np.array(prompt), (rows, 1)), decoder.generation.length, stop):
+        for stream, token in zip(streams, tokens, strict=True):
+            if token is not None:
+                stream.append(token)
+        yield streams
+
+
 def ends_with(tokens: Sequence[int] | Array, stop: Sequence[int]) -> bool:
     return 0 < len(stop) <= len(tokens) and [int(t) for t in tokens[-len(stop) :]] == list(stop)
 
@@ -140,10 +151,5 @@ def _decoded(decoder: Decoder, wording: Wording, prompt: Sequence[int], rows: in
         penalty = generation.beam.length_penalty
         yield beams(decoder, prompt, generation.length, stop, rows, penalty)[0]
         return
-    streams: list[list[int]] = [[] for _ in range(rows)]
-    for tokens in sampled(decoder, np.tile(np.array(prompt), (rows, 1)), generation.length, stop):
-        for stream, token in zip(streams, tokens, strict=True):
-            if token is not None:
-                stream.append(token)
-    for stream in streams:
+    for stream in list(growing(decoder, prompt, rows, stop))[-1]:
         yield Hypothesis(tuple(stream), 0.0, ends_with(stream, stop))

@@ -20,9 +20,9 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec
 from runtime.inference.buckets import Buckets, Sizes
+from runtime.inference.evaluation import Pace
 from runtime.inference.feeding import in_dtype, in_precision
 from runtime.inference.model import batch_axes, runtime_settings
-from runtime.inference.pace import Pace
 from runtime.support.files import json_text, write_output
 
 

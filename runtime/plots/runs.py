@@ -22,7 +22,7 @@ from runtime.data.part import Part
 from runtime.inference.feeding import at_epoch, in_precision, numbered
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.figure import Figure, new_axes, new_figure, shown
-from runtime.reporting.line_chart import is_far_apart
+from runtime.reporting.charts import is_far_apart
 from runtime.runs.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.listing import curves_of, epochs_of

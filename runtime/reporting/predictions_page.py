@@ -10,8 +10,8 @@ from runtime.analysis.examined.confusion import ClassScores, Confusion
 from runtime.analysis.examined.examination import Examination
 from runtime.analysis.examined.numbers import NumberFit
 from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, JudgedText, JudgedToken, ShownRow, ShownValue
+from runtime.reporting.charts import histogram, scatter
 from runtime.reporting.page_parts import pairs, picture, rows, shown
-from runtime.reporting.small_charts import histogram, scatter
 from runtime.reporting.units import heading, measure, share
 from runtime.support.files import JsonValue
 

@@ -17,7 +17,7 @@ from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import Examination, examined, rows_within
 from runtime.analysis.examined.weights import Filters, WeightFacts, facts_of_tensor, first_filters
 from runtime.inference.model import training_of, weight_names
-from runtime.reporting.line_chart import line_chart
+from runtime.reporting.charts import line_chart, mosaic, small_histogram
 from runtime.reporting.page_parts import Record, pairs, picture, rows, shown, tables
 from runtime.reporting.predictions_page import (
     MOST_IN_FULL,
@@ -26,7 +26,6 @@ from runtime.reporting.predictions_page import (
     predictions_section,
     samples_section,
 )
-from runtime.reporting.small_charts import mosaic, small_histogram
 from runtime.reporting.units import duration, heading, measure, share
 from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.listing import Lines, RunSummary, curves_of, epochs_of, summary_of

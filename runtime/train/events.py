@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeAlias, assert_never
 
@@ -83,8 +84,8 @@ class NonfiniteMet:
     epoch: int
     step: int
     output: str
-    text: str
     action: str
+    text: str
 
 
 Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | NonfiniteMet | TrainingEnded
@@ -148,14 +149,7 @@ def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingE
                 "best": event.is_best,
             }
         case NonfiniteMet():
-            return {
-                "event": "nonfinite",
-                "epoch": event.epoch,
-                "step": event.step,
-                "output": event.output,
-                "action": event.action,
-                "text": event.text,
-            }
+            return {"event": "nonfinite", **asdict(event)}
         case TrainingEnded():
             return {
                 "event": "end",

@@ -31,8 +31,7 @@ from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
 from runtime.train.averages import averages_of
 from runtime.train.events import TrainingStarted
-from runtime.train.following import following_of
-from runtime.train.phases import compiled_step, kind_at
+from runtime.train.programs import compiled_step, following_of, kind_at
 from runtime.train.training import LOSS, Explanation, Job, Keeper
 
 if TYPE_CHECKING:

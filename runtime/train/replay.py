@@ -21,7 +21,7 @@ from runtime.runs.trained import choices_of, program_of, put_weights, saved_prep
 from runtime.train.averages import averages_of
 from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
-from runtime.train.phases import kind_at
+from runtime.train.programs import kind_at
 from runtime.train.session import put_optimizer_states, refuse_changed_data
 from runtime.train.training import Job, replay_to, steps_at
 

@@ -14,8 +14,7 @@ from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
-from runtime.runs.directory import RunDirectory, create_run, open_run
-from runtime.runs.environment import environment
+from runtime.runs.directory import RunDirectory, create_run, environment, open_run
 from runtime.runs.numerics import NEW, Stretches, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
@@ -46,10 +45,10 @@ class Request:
     file: Path
     experiment: str | None
     overrides: Overrides
-    data: Path | None
-    out: Path | None
-    init_from: StartWeights | None
     options: Options
+    data: Path | None = None
+    out: Path | None = None
+    init_from: StartWeights | None = None
     command_line: Sequence[str] = ()
     within: Path | None = None  # where imported files lie; None for the folder of `file`
 

@@ -17,15 +17,14 @@ from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets
-from runtime.inference.evaluation import Evaluator
+from runtime.inference.evaluation import Evaluator, Pace
 from runtime.inference.feeding import at_epoch
-from runtime.inference.pace import Pace
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
 from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
-from runtime.train.following import Following
 from runtime.train.interruption import Interruption
+from runtime.train.programs import Following
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -381,7 +380,7 @@ class _Training:
             raise self._failure(name, report)
         text = "" if report is None else report.text()
         epoch = position.step // job.length.steps_per_epoch + 1
-        self._observer(NonfiniteMet(epoch, position.step, name, text, job.on_nan))
+        self._observer(NonfiniteMet(epoch, position.step, name, job.on_nan, text))
         if job.on_nan == "skip":
             self._position = replace(position, step=position.step + 1)
         else:

@@ -13,8 +13,8 @@ from compiler.driver import InputSpec
 from compiler.errors.diagnostics import UsageError
 from runtime.analysis.examined import numbers, weights
 from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
+from runtime.analysis.examined.examination import alike, counted, pairs_of, truth_of
 from runtime.analysis.examined.numbers import NumberCounter
-from runtime.analysis.examined.pairs import alike, counted, pairs_of, truth_of
 from runtime.analysis.examined.samples import (
     ANY,
     RIGHT,

@@ -27,9 +27,8 @@ from runtime.analysis.examined.examination import confusion
 from runtime.cli.main import main
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import confusion_figure, curves_figure, filters_figure, gradient_flow
-from runtime.reporting.line_chart import line_chart, powers, round_ticks
+from runtime.reporting.charts import histogram, line_chart, powers, round_ticks, scatter
 from runtime.reporting.run_page import scalar_heading
-from runtime.reporting.small_charts import histogram, scatter
 from runtime.reporting.units import heading, share
 from runtime.runs.directory import create_run, open_run
 from runtime.runs.listing import curves_of, epochs_of
