@@ -72,25 +72,28 @@ class LoadedPart:
     files: tuple[Path, ...] = ()
 
 
-def summary_of(
+def loaded_data(
     dataset: Dataset,
     source: DataSource,
-    parts: Mapping[str, Part | None],
+    parts: tuple[Part, Part | None, Part | None],
     preparation: Preparation,
     seed: int,
     notes: Sequence[str],
-) -> dict[str, JsonValue]:
-    """The run's `data.json`."""
-    return {
+) -> LoadedData:
+    """The data of a training, in parts for training, validation and test."""
+    named = zip(("train", "validation", "test"), parts, strict=True)
+    notes = tuple(dict.fromkeys(notes))
+    summary: dict[str, JsonValue] = {
         "format": dataset.format,
         "path": str(dataset.path),
         "options": dict(source.options),
         "fingerprints": dict(dataset.fingerprints),
-        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
+        "rows": {name: len(part.rows) for name, part in named if part is not None},
         "split_seed": seed,
         "preparation": preparation.to_json(),
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(notes),
     }
+    return LoadedData(*parts, preparation, summary, notes, 0 if dataset.text is None else dataset.text.buckets)
 
 
 def fraction_of(part: float | DataSource | None) -> float:

@@ -20,7 +20,7 @@ from runtime.data.batching import split_steps
 from runtime.data.dataset import Dataset, Field, columns_at
 from runtime.data.fitting import fitted, refuse_missing, tokenizers_of
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import LoadedData, Part, fraction_of, summary_of
+from runtime.data.part import LoadedData, Part, fraction_of, loaded_data
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape
@@ -157,17 +157,15 @@ def load_series(
     loaded = _table(specs, dataset, cuts) if dataset.text is None else _text(specs, dataset, cuts, known)
     series, preparation, borders = loaded
     train = series.part("train", 0, borders[0])
-    parts: dict[str, Part | None] = {"train": train}
-    for name, given, begin, end in (
-        ("validation", cuts.validation, borders[0], borders[1]),
-        ("test", cuts.test, borders[1], borders[2]),
-    ):
+
+    def other_part(name: str, given: float | DataSource | None, begin: int, end: int) -> Part | None:
         if isinstance(given, DataSource):
-            parts[name] = series_part(specs, read_dataset(given, specs, preparation), preparation)
-        else:
-            parts[name] = series.part(name, begin, end) if given else None
-    summary = summary_of(dataset, source, parts, preparation, cuts.seed, dataset.notes)
-    return LoadedData(train, parts["validation"], parts["test"], preparation, summary, dataset.notes)
+            return series_part(specs, read_dataset(given, specs, preparation), preparation)
+        return series.part(name, begin, end) if given else None
+
+    validation = other_part("validation", cuts.validation, borders[0], borders[1])
+    parts = train, validation, other_part("test", cuts.test, borders[1], borders[2])
+    return loaded_data(dataset, source, parts, preparation, cuts.seed, dataset.notes)
 
 
 def series_part(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> Part:
