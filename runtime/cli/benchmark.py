@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from compiler.programs.executables import load_program
 from compiler.tuning import described
 from runtime.analysis.bench import BenchReport, bench
-from runtime.cli.common import compile_options, dimensions_if_there, model_file, print_json
+from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import width_of
@@ -35,7 +34,7 @@ def run(arguments: Namespace) -> int:
     if arguments.batch and arguments.mode == "train":
         overrides += (("batch", str(arguments.batch)),)
     report = bench(
-        lambda: load_program(arguments, dimensions_if_there, file, overrides),
+        lambda: chosen_program(arguments, dimensions_if_there, file, overrides),
         arguments.mode,
         arguments.batch,
         compile_options(arguments, arguments.batch),

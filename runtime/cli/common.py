@@ -67,7 +67,7 @@ def _tuning(arguments: Namespace, options: Options) -> Tuning:
     return arguments.tuning
 
 
-def load_program(
+def chosen_program(
     arguments: Namespace, dimensions: DimensionsOf, file: Path | None = None, overrides: Overrides | None = None
 ) -> Program:
     """The program of FILE, or of another file, with its experiment and settings, or with others."""

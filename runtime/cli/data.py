@@ -10,9 +10,8 @@ from pathlib import Path
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.executables import load_program
 from runtime.analysis.preview import Preview, preview
-from runtime.cli.common import compile_options, print_json
+from runtime.cli.common import chosen_program, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
 from runtime.reporting.terminal import print_wrapped, say, say_notes
@@ -40,7 +39,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    program = load_program(arguments, dimensions_of(arguments.data))
+    program = chosen_program(arguments, dimensions_of(arguments.data))
     seen = preview(program, arguments.data, arguments.epoch, arguments.sample, compile_options(arguments))
     say_notes(seen.notes)
     if arguments.out is not None:

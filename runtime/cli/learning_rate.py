@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.errors.diagnostics import SourceError, UsageError
-from compiler.programs.executables import load_program
 from runtime.analysis.rate_range import RateRange, RateSchedule, rate_range, rate_schedule
-from runtime.cli.common import compile_options, print_json
+from runtime.cli.common import chosen_program, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
 from runtime.data.dimensions import dimensions_of
 from runtime.inference.model import training_of, weight_names
@@ -76,10 +75,10 @@ def _range(arguments: Namespace) -> RateRange:
     overrides = tuple((key, value) for key, value in arguments.settings if key.split(".")[0] != "schedule")
     asked = dimensions_of(arguments.data)
     try:
-        program = load_program(arguments, asked, overrides=(*overrides, ("schedule", "constant")))
+        program = chosen_program(arguments, asked, overrides=(*overrides, ("schedule", "constant")))
     except SourceError:
         # of a bare model, this says that it has no `train`
-        training_of(load_program(arguments, asked, overrides=overrides))
+        training_of(chosen_program(arguments, asked, overrides=overrides))
         raise
     plan = training_of(program)
     if plan.epochs is None and plan.steps is None:  # the test says itself how long it is
@@ -95,7 +94,7 @@ def _range(arguments: Namespace) -> RateRange:
 
 
 def _schedule(arguments: Namespace) -> RateSchedule:
-    program = load_program(arguments, dimensions_of(arguments.data))
+    program = chosen_program(arguments, dimensions_of(arguments.data))
     data = load_data(program, arguments.data)
     return rate_schedule(program, len(data.train.rows), driver.options_of(program, compile_options(arguments)))
 

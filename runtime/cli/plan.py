@@ -9,9 +9,8 @@ from typing import Any
 
 from compiler import driver
 from compiler.errors.diagnostics import size
-from compiler.programs.executables import load_program
 from compiler.support.processors import usable_cores
-from runtime.cli.common import compile_options, dimensions_if_there, print_json
+from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import width_of_page
@@ -33,7 +32,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    program = load_program(arguments, dimensions_if_there)
+    program = chosen_program(arguments, dimensions_if_there)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
     options = driver.options_of(program, compile_options(arguments, batch))
     from compiler.inspection.plan import plan  # the whole compiler; `--help` must not pay for it

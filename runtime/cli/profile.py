@@ -18,7 +18,6 @@ from pathlib import Path
 
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.executables import load_program
 from compiler.support.harmless import harmless
 from runtime.analysis.profile import (
     BY,
@@ -34,7 +33,7 @@ from runtime.analysis.profile import (
     trace_of,
     weights_of,
 )
-from runtime.cli.common import compile_options, dimensions_if_there, model_file, print_json
+from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
 from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
 from runtime.reporting.terminal import say, say_notes, width_of_page
@@ -189,7 +188,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
             raise UsageError("--last goes with a run", "leave it out")
         if arguments.batch and arguments.mode == "train":
             overrides += (("batch", str(arguments.batch)),)
-        program = load_program(arguments, dimensions_if_there, model_file(place), overrides)
+        program = chosen_program(arguments, dimensions_if_there, model_file(place), overrides)
     return program, options, weights
 
 

@@ -1,9 +1,12 @@
 """The plots of a run, and their data: curves, confusion matrix, weights, activations, gradients, first filters."""
 
+# Keyword arguments have no types in matplotlib's stubs.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +16,6 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Array, GraphKind, Options, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
-from compiler.syntax.tree import Callable
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compiler.errors.diagnostics import size, wrapped
 from compiler.support.harmless import harmless
-from compiler.syntax.tree import Callable
 from runtime.analysis.profile import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
 from runtime.reporting.units import amount
