@@ -13,11 +13,11 @@ from typing import final
 
 import numpy as np
 
-from compiler.choices.find import Choice
+from compiler.choices.find import IndexChoice
 from compiler.evaluate import evaluate_node
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.graph.op import Category, Op, Sample
+from compiler.graph.op import Category, Op
 from compiler.interface import Array
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
@@ -32,7 +32,9 @@ _ELEMENTS, _FEW, _MANY = 1 << 24, 16, 4096
 class Disturbance:
     """A graph in which what some choices find for integers out of range can be changed."""
 
-    def __init__(self, graph: Graph, choices: Sequence[Choice], outputs: Sequence[str], settings: Mapping[str, float]):
+    def __init__(
+        self, graph: Graph, choices: Sequence[IndexChoice], outputs: Sequence[str], settings: Mapping[str, float]
+    ):
         chosen = {choice.key: choice for choice in choices}
         self._graph = replace(graph, outputs=tuple(o for o in graph.outputs if o.name in outputs))
         self._settings = settings
@@ -118,11 +120,11 @@ def _made_up(value: Value, rows: int, drawn: np.random.Generator) -> Array:
     return np.zeros(shape, dtype)
 
 
-def _disturbed(nodes: Sequence[Node], chosen: Mapping[int, Choice], variant: int) -> tuple[Node, ...]:
+def _disturbed(nodes: Sequence[Node], chosen: Mapping[int, IndexChoice], variant: int) -> tuple[Node, ...]:
     return tuple(_changed(node, chosen, variant) for node in nodes)
 
 
-def _changed(node: Node, chosen: Mapping[int, Choice], variant: int) -> Node:
+def _changed(node: Node, chosen: Mapping[int, IndexChoice], variant: int) -> Node:
     choice = chosen.get(node.results[0].index) if node.results else None
     if choice is not None:
         return replace(node, op=_Disturbed(node.op, choice.side, choice.count, variant))
@@ -171,7 +173,3 @@ class _Disturbed(Op):
         if found.dtype.kind == "f":
             return numbers
         return np.asarray(np.take(table, (numbers * table.size).astype(np.int64)))
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()

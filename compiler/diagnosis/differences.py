@@ -32,7 +32,7 @@ _ROUNDING = 1e-14  # of a value, below which nothing says how it bends
 
 
 @record
-class Comparison:
+class SlopeComparison:
     """A slope by our rules, and by differences; `scale` is what an error is compared with at least.
 
     At a kink, every slope between those ahead and behind is right: `play` is how far from the mean of both that may be.
@@ -63,11 +63,11 @@ class Element:
 
     name: str
     place: tuple[int, ...]
-    comparison: Comparison
+    comparison: SlopeComparison
 
 
 @record
-class Function:
+class WeightedOutputs:
     """The sum of a graph's float outputs, each element with its weight.
 
     `weights` are by the name of the output, `slopes` by the name of the input: the gradient by our rules.
@@ -88,7 +88,7 @@ class Function:
     def is_finite(self) -> bool:
         return all(weight.all() for weight in self.weights.values())
 
-    def along(self, random: np.random.Generator) -> Comparison:
+    def along(self, random: np.random.Generator) -> SlopeComparison:
         """The derivative along one random direction of all inputs that have a slope."""
         directions = {name: _direction(slope.shape, random) for name, slope in self.slopes.items()}
         ours = sum(float((self.slopes[name] * direction).sum()) for name, direction in directions.items())
@@ -106,13 +106,13 @@ class Function:
                 direction[place] = 1.0
                 yield Element(name, place, self._compared(float(slope[place]), {name: direction}))
 
-    def _compared(self, ours: float, directions: Mapping[str, Array]) -> Comparison:
-        found: list[Comparison] = []
+    def _compared(self, ours: float, directions: Mapping[str, Array]) -> SlopeComparison:
+        found: list[SlopeComparison] = []
         for step in _STEPS:
             ahead, behind = self._at(directions, step), self._at(directions, -step)
             change = sum(_weighed(ahead[n] - behind[n], w) for n, w in self.weights.items())
             size = sum(_weighed(np.abs(ahead[n]), np.abs(w)) for n, w in self.weights.items())
-            found.append(Comparison(ours, change / (2 * step), _PART_OF_SIZE * size))
+            found.append(SlopeComparison(ours, change / (2 * step), _PART_OF_SIZE * size))
             if found[-1].is_right:
                 break
         best = min(found, key=lambda comparison: comparison.error)
@@ -140,7 +140,7 @@ class Function:
 
 def function_of(
     graph: Graph, point: Mapping[str, Array], batch: int, random: np.random.Generator, wanted: Sequence[str]
-) -> Function:
+) -> WeightedOutputs:
     """A graph of f64 with random weights of its outputs, as a function of the float inputs called `wanted`.
 
     What is not finite has the weight 0: it has no derivative to compare.
@@ -153,7 +153,7 @@ def function_of(
         weights[name] = random.normal(size=shape) * np.isfinite(here[name])
     weighed = {_weight(name): weight for name, weight in weights.items()}
     slopes = evaluate(gradient_graph(graph, wanted), {**point, **weighed}, batch)
-    return Function(graph, slopes, weights, point, batch)
+    return WeightedOutputs(graph, slopes, weights, point, batch)
 
 
 def gradient_graph(graph: Graph, wanted: Sequence[str]) -> Graph:

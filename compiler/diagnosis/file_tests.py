@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnosis.reports import TestResult
-from compiler.diagnosis.test_run import Evaluation, failures_of
+from compiler.diagnosis.test_run import GraphEvaluator, failures_of
 from compiler.frontend.elaborate import elaborate_tests
 from compiler.frontend.library import library_scope
 from compiler.graph.ir import Graph, Role
@@ -40,7 +40,7 @@ def run_tests(
     )
 
 
-def _by_native_code(options: Options, seed: int) -> Evaluation:
+def _by_native_code(options: Options, seed: int) -> GraphEvaluator:
     def evaluation(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         fed = tuple(replace(i, role=Role.DATA) if i.role in (Role.PARAMETER, Role.STATE) else i for i in graph.inputs)
         return executable(replace(graph, inputs=fed), options).call(dict(inputs), seed=seed)

@@ -20,7 +20,7 @@ from compiler.interface import Executable, Options
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared
-from compiler.programs.steps.training_step import Step, in_phase
+from compiler.programs.steps.training_step import StepBuilder, in_phase
 from compiler.support.record import record
 from compiler.targets.registry import target_of
 
@@ -45,7 +45,7 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     Raises UsageError for one that names nothing.
     """
     program = in_precision(complete(program), options)
-    step = Step(*in_phase(program, phase))
+    step = StepBuilder(*in_phase(program, phase))
     step.differentiate(step.forward["loss"])
     gradients = [path for path in paths if path.endswith(GRADIENT)]
     for path in gradients:

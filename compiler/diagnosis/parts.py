@@ -14,7 +14,7 @@ from compiler.support.record import record
 
 
 @record
-class Part:
+class Subgraph:
     """Some nodes of a graph: what comes from the other nodes is an input called `name_of` the value.
 
     `rule` is the node that holds the gradient which the user wrote for the others.
@@ -83,14 +83,14 @@ def with_inputs(graph: Graph, values: Sequence[Value]) -> Graph:
     return eliminate_dead(replace(graph, inputs=(*graph.inputs, *further), nodes=nodes))
 
 
-def part_of(graph: Graph, nodes: Sequence[Node], rule: Node | None = None) -> Part:
+def part_of(graph: Graph, nodes: Sequence[Node], rule: Node | None = None) -> Subgraph:
     """Nodes of a graph, in their order; what other nodes or the outputs of the graph read is an output."""
     chosen, made = set(map(id, nodes)), {r.index for node in nodes for r in node.results}
     taken = {o.index: o for node in nodes for o in node.operands if o.index not in made}
     read = {o.index for node in graph.nodes if id(node) not in chosen for o in node.operands}
     read.update(output.value.index for output in graph.outputs)
     given = [r for node in nodes for r in node.results if r.index in read]
-    return Part(
+    return Subgraph(
         Graph(
             graph.name,
             tuple(GraphInput(name_of(value), Role.DATA, value) for value in taken.values()),
@@ -101,7 +101,7 @@ def part_of(graph: Graph, nodes: Sequence[Node], rule: Node | None = None) -> Pa
     )
 
 
-def layers_of(graph: Graph) -> dict[str, Part]:
+def layers_of(graph: Graph) -> dict[str, Subgraph]:
     """The parts of a graph that belong to one layer each, by its path; what lies in no layer has the path ``."""
     grouped: dict[str, list[Node]] = {}
     for node in graph.nodes:
@@ -114,7 +114,7 @@ def origin_of(node: Node) -> Origin | None:
     return node.origins[0] if node.origins else None
 
 
-def operations_of(part: Part) -> Iterator[Part]:
+def operations_of(part: Subgraph) -> Iterator[Subgraph]:
     """The nodes of a part one by one, those of a function with a gradient of its own together."""
     clusters = [(node, bodies) for node, bodies in custom_bodies(part.graph)]
     inside = {id(node) for _, body in clusters for node in body} | {id(rule) for rule, _ in clusters}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from compiler.diagnosis.differences import Element, Function, function_of
+from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
 from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate
@@ -23,10 +23,10 @@ _CUTS = 32  # places of a causal axis behind which everything is changed
 _ELEMENTS = 1000  # more elements than these are compared by chance
 _SAME = 1e-9
 
-Evaluation = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
+GraphEvaluator = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
 
 
-def failures_of(test: TestProgram, seed: int, evaluation: Evaluation | None = None) -> tuple[Diagnostic, ...]:
+def failures_of(test: TestProgram, seed: int, evaluation: GraphEvaluator | None = None) -> tuple[Diagnostic, ...]:
     """The claims of a test that do not hold, for parameters that start by `seed`.
 
     `evaluation` computes the values of a graph; by default the reference does. Gradients and dependence are always
@@ -40,7 +40,7 @@ def _by_reference(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 class _Run:
-    def __init__(self, test: TestProgram, seed: int, evaluation: Evaluation) -> None:
+    def __init__(self, test: TestProgram, seed: int, evaluation: GraphEvaluator) -> None:
         self._test, self._seed = test, seed
         self._random = np.random.default_rng(seed)
         self._results = evaluation(test.graph, self._inputs(test.graph))
@@ -142,7 +142,7 @@ class _Run:
             place = _first_difference(here, there, claim.axis_of, last)
             if place is not None:
                 time = place[claim.axis_of]
-                message = f"what stands at {time} of axis {claim.axis_of} depends on what stands behind {last} of it"
+                message = f"position {time} of axis {claim.axis_of} depends on positions behind {last}"
                 values = f"{here[place]:.6g} becomes {there[place]:.6g}"
                 note = Note(f"at {_shown_place(place)} {values} where everything behind {last} is changed")
                 return _failure(message, claim.span, note)
@@ -153,7 +153,7 @@ def _inputs_of(graph: Graph) -> list[Value]:
     return [entry.value for entry in graph.inputs]
 
 
-def _worst(function: Function, random: np.random.Generator) -> Element | None:
+def _worst(function: WeightedOutputs, random: np.random.Generator) -> Element | None:
     wrong = [e for e in function.elements(_ELEMENTS, random) if not e.comparison.is_right]
     return max(wrong, key=lambda element: element.comparison.error, default=None)
 

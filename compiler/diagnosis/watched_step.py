@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.diagnosis.parts import origin_of
-from compiler.diagnosis.reports import Watched
+from compiler.diagnosis.reports import WatchedNumber
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
@@ -13,12 +13,12 @@ from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
-from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Tanh, Term
+from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Symbolic, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
 from compiler.programs.executables import executable
 from compiler.programs.load import complete, in_precision
-from compiler.programs.steps.training_step import Step, in_phase
+from compiler.programs.steps.training_step import StepBuilder, in_phase
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, static_elements
 
@@ -31,26 +31,26 @@ class WatchedStep:
     """`watched` says what the scalars of `executable` are, by their names."""
 
     executable: Executable
-    watched: tuple[Watched, ...]
+    watched: tuple[WatchedNumber, ...]
 
 
 def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     """The watching step of a phase of the training."""
-    graph, watched = _watched(Step(*in_phase(in_precision(complete(program), options), phase)))
+    graph, watched = _watched(StepBuilder(*in_phase(in_precision(complete(program), options), phase)))
     return WatchedStep(executable(graph, options), watched)
 
 
-def _watched(step: Step) -> tuple[Graph, tuple[Watched, ...]]:
+def _watched(step: StepBuilder) -> tuple[Graph, tuple[WatchedNumber, ...]]:
     builder = step.builder
     forward = list(builder.nodes)
-    watched: list[Watched] = []
+    watched: list[WatchedNumber] = []
 
     def watch(kind: str, path: str, node: Node | None, value: Value, units: int) -> None:
         name = f"watched {len(watched)}"
         origin = None if node is None else origin_of(node)
         span = None if origin is None else origin.user_span
         builder.output(name, Role.OUTPUT, value)
-        watched.append(Watched(name, kind, span, path, units))
+        watched.append(WatchedNumber(name, kind, span, path, units))
 
     for node in forward:
         found = _without_effect(builder, node)
@@ -85,7 +85,7 @@ def _watched(step: Step) -> tuple[Graph, tuple[Watched, ...]]:
 
 def _mean_square(builder: GraphBuilder, value: Value) -> Value:
     square = builder.emit(Multiply(), value, value)
-    total = Term(builder, builder.emit(Sum(tuple(range(value.type.rank))), square))
+    total = Symbolic(builder, builder.emit(Sum(tuple(range(value.type.rank))), square))
     return (total / static_elements(value.type.shape)).value
 
 
@@ -115,4 +115,4 @@ def _without_effect(builder: GraphBuilder, node: Node) -> tuple[str, Value, int]
         least = builder.emit(Min(others), distance)
         without = builder.emit(LessEqual(), filled(builder, limit, least.type), least)
     counted = builder.emit(Cast(DType.F32), without)
-    return kind, (Term(builder, builder.emit(Sum((0,)), counted)) / units).value, units
+    return kind, (Symbolic(builder, builder.emit(Sum((0,)), counted)) / units).value, units

@@ -69,7 +69,7 @@ OTHER_NAMES = tuple(
     for here, elsewhere in rows.items()
 )
 FORMS: Mapping[str, str] = _TABLES["forms"]
-"""What an expression says where other frameworks have a function."""
+"""Expressions that stand where other frameworks have a function."""
 
 
 def _by_name(table: str) -> dict[str, str]:
@@ -85,7 +85,7 @@ IN_EXPRESSIONS: Mapping[str, str] = {
     **{folded(name): f"write `{form}`" for form, names in FORMS.items() for name in names.split()},
     **_by_name("in expressions"),
 }
-"""What is said of names where a value stands, by their folded names."""
+"""Advice for names in expressions, by their folded names."""
 IN_TRAIN: Mapping[str, str] = _by_name("in train")
 """The same of keys of `train`."""
 IN_CALLS: Mapping[str, str] = _by_name("in calls")

@@ -29,7 +29,7 @@ from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject
 from compiler.frontend.train.experiment import elaborate_train
-from compiler.frontend.values import POISON, FormValue, Instance, TensorValue, TupleValue, Value
+from compiler.frontend.values import POISON, FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -385,9 +385,9 @@ def _function(
     keywords = [
         (key, ready(_configured(evaluator, scope, signature.types[key], value), head)) for key, value in config.items()
     ]
-    bound: FormValue | Instance
+    bound: FormValue | LayerInstance
     if declaration.keyword == "layer":
-        bound = Instance(declaration, within, {}, "", ("function",), path="")
+        bound = LayerInstance(declaration, within, {}, "", ("function",), path="")
         bound.settings = evaluator.bind_settings(signature, within, (), keywords, receiver=bound)
         for setting, child in bound.children:
             child.place = setting

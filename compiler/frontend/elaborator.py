@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
@@ -23,11 +23,12 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
 from compiler.graph.op import Op, TypeRuleError
 from compiler.ops.sources import Constant, RandomUniform
+from compiler.support.record import mutable_record
 from compiler.syntax import tree
 from compiler.types import DType, Extent, Shape, TensorType, static_elements
 
 MAXIMUM_WORK = 1_000_000
-"""Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
+"""Expressions that may be evaluated for one program: some 100 times as many as ResNet-50 has."""
 MAXIMUM_APPLICATIONS = 10_000
 """Of one declaration, in one graph."""
 MAXIMUM_RECURSIONS = 1_000
@@ -38,7 +39,7 @@ MAXIMUM_ROUNDS = 100_000
 MAXIMUM_ELEMENTS = 2**31
 
 
-@dataclass(slots=True)
+@mutable_record
 class Frame:
     """One application of a declaration. `scope` numbers it; `application` is the path and count of the layer around."""
 
@@ -76,7 +77,7 @@ def joined(*segments: str) -> str:
     return ".".join(segment for segment in segments if segment)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Session:
     """What all graphs of one program share."""
 
@@ -130,7 +131,7 @@ class Session:
         self.decided |= number.sources
 
 
-@dataclass(slots=True)
+@mutable_record
 class ModelRecord:
     """The inputs and outputs that the body of a model has declared so far."""
 
@@ -139,7 +140,7 @@ class ModelRecord:
     is_sound: bool = True
 
 
-@dataclass(slots=True)
+@mutable_record
 class ScanRecord:
     """The body of a `scan` that is being elaborated: what it has emitted, and each state as a step finds it."""
 

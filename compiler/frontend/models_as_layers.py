@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.syntax import tree
 
 
 def scope_of_tests(scope: ModuleScope) -> ModuleScope:
     """The scope of a file, in which models can be applied like layers."""
     models = {
-        name: Found(as_layer(found.declaration), found.scope)
+        name: Located(as_layer(found.declaration), found.scope)
         for name in scope.names(Namespace.MODEL)
         if (found := scope.lookup(Namespace.MODEL, name)) and isinstance(found.declaration, tree.Model)
     }

@@ -45,10 +45,10 @@ class ModuleScope:
 
     name: str
     is_library: bool
-    own: dict[Namespace, Mapping[str, Found]] = field(default_factory=dict[Namespace, Mapping[str, "Found"]])
+    own: dict[Namespace, Mapping[str, Located]] = field(default_factory=dict[Namespace, Mapping[str, "Located"]])
     beyond: list[ModuleScope] = field(default_factory=list["ModuleScope"])
 
-    def lookup(self, namespace: Namespace, name: str) -> Found | None:
+    def lookup(self, namespace: Namespace, name: str) -> Located | None:
         """The declaration that `name` means here: the file's own before imported ones, those before the library's."""
         found = self.own.get(namespace, {}).get(name)
         if found is not None:
@@ -70,7 +70,7 @@ class ModuleScope:
 
 
 @record
-class Found:
+class Located:
     """A declaration and the file that it stands in."""
 
     declaration: Named
@@ -86,7 +86,7 @@ def module_scopes(
     mistakes: list[Diagnostic] = []
     for module in modules:
         scope = scopes[module.source.name]
-        declared: dict[Namespace, dict[str, Found]] = {}
+        declared: dict[Namespace, dict[str, Located]] = {}
         for declaration in module.declarations:
             if isinstance(declaration, tree.Import):
                 imported = by_path.get(_path_of(module.source, declaration))
@@ -113,9 +113,9 @@ def _path_of(source: Source, declaration: tree.Import) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(source.name), declaration.path))
 
 
-def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Found]], declaration: Named) -> list[Diagnostic]:
+def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Located]], declaration: Named) -> list[Diagnostic]:
     names = declared.setdefault(namespace_of(declaration), {})
-    earlier = names.setdefault(declaration.name, Found(declaration, scope)).declaration
+    earlier = names.setdefault(declaration.name, Located(declaration, scope)).declaration
     if earlier is declaration:
         return []
     message = f"`{declaration.name}` is declared twice in this file"

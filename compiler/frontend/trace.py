@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import Span
 from compiler.frontend.program import Program
 from compiler.frontend.values import FormValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 
 
@@ -37,7 +37,7 @@ class Application:
         return next((p for p in reversed((*self.calls, self.call)) if not p.source.is_library), self.call)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Trace:
     """Filled while a program is elaborated: applications by the name of their graph, initialisers by path."""
 

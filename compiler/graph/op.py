@@ -8,7 +8,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from compiler.support.arrays import Array
-from compiler.support.record import record
 from compiler.types import TensorType
 
 if TYPE_CHECKING:
@@ -38,15 +37,6 @@ class TypeRuleError(Exception):
     """Operand types that an op does not accept. The elaborator turns it into a `SourceError` at the user's line."""
 
 
-@record
-class Sample:
-    """An application of an op for generated tests: operand types, and for each the half-open range of its values."""
-
-    op: Op
-    operands: tuple[TensorType, ...]
-    ranges: tuple[tuple[float, float], ...]
-
-
 class Op(ABC):
     """One primitive. Subclasses are frozen dataclasses: their fields are the op's static attributes."""
 
@@ -64,8 +54,3 @@ class Op(ABC):
     @abstractmethod
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         """The meaning, in NumPy. `batch` is the run-time batch size."""
-
-    @classmethod
-    @abstractmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        """Applications that the generated tests run; inside their ranges a float op is differentiable."""

@@ -18,7 +18,7 @@ from compiler.ops.rules import other_axes
 from compiler.ops.window import Window
 from compiler.types import Shape, elements
 
-Reach: TypeAlias = "tuple[range | None, ...]"  # by axis: the places that are read; None for all of them
+ReadRanges: TypeAlias = "tuple[range | None, ...]"  # by axis: the places that are read; None for all of them
 
 LARGEST_PART = 2  # the part of an axis, one half, beyond which what is left out does not pay for another layout
 
@@ -37,7 +37,7 @@ class _Reaches:
     """What is read of each value. `narrowed`: the results that become narrower."""
 
     def __init__(self, graph: Graph) -> None:
-        self._read: dict[int, Reach] = {}
+        self._read: dict[int, ReadRanges] = {}
         self.narrowed: set[int] = set()
         windows = _made_of_windows(graph)
         for output in graph.outputs:
@@ -57,11 +57,11 @@ class _Reaches:
             for operand, part in zip(node.operands, operands, strict=True):
                 self._add(operand, part)
 
-    def of(self, value: Value) -> Reach | None:
+    def of(self, value: Value) -> ReadRanges | None:
         """What is read of a value; None where nothing is."""
         return self._read.get(value.index)
 
-    def _of_results(self, node: Node) -> Reach:
+    def _of_results(self, node: Node) -> ReadRanges:
         """What is read of the single result, along axes of which it is little."""
         (result, *others) = node.results
         read = self._read.get(result.index)
@@ -72,7 +72,7 @@ class _Reaches:
             for part, extent in zip(read, result.type.shape, strict=True)
         )
 
-    def _add(self, value: Value, part: Reach) -> None:
+    def _add(self, value: Value, part: ReadRanges) -> None:
         known = self._read.get(value.index)
         if known is None:
             self._read[value.index] = part
@@ -86,7 +86,7 @@ class _Narrowing:
     def __init__(self, graph: Graph, reaches: _Reaches) -> None:
         self._graph, self._reaches = graph, reaches
         self._builder = GraphBuilder.continuing(graph)
-        self._made: dict[int, tuple[Value, Reach]] = {}  # what stands for a value, and the part of it that this is
+        self._made: dict[int, tuple[Value, ReadRanges]] = {}  # what stands for a value, and the part of it that this is
 
     def run(self) -> Graph:
         for node in self._graph.nodes:
@@ -114,7 +114,7 @@ class _Narrowing:
         else:
             self._builder.append(Node(node.op, operands, node.results, node.origins))
 
-    def _read(self, value: Value, part: Reach) -> Value:
+    def _read(self, value: Value, part: ReadRanges) -> Value:
         """A part of a value of the old graph."""
         made, known = self._made.get(value.index, (value, _all_of(value)))
         left = tuple(None if has is not None else wanted for has, wanted in zip(known, part, strict=True))
@@ -126,7 +126,7 @@ class _Narrowing:
         return self._builder.emit(Slice(starts, _shape(made.type.shape, left), steps), made)
 
 
-def operands_read(node: Node, reach: Reach) -> tuple[Reach, ...] | None:
+def operands_read(node: Node, reach: ReadRanges) -> tuple[ReadRanges, ...] | None:
     """What a node with one result reads of its operands for a part of that; None where it takes all it can get."""
     op, operands = node.op, node.operands
     if isinstance(op, Slice):
@@ -180,7 +180,7 @@ def _in_slice(start: int, size: object, step: int, extent: object, part: range |
     return places if part is None else places[part.start : part.stop : part.step]
 
 
-def _before_reshape(before: Shape, after: Shape, reach: Reach) -> tuple[Reach, ...] | None:
+def _before_reshape(before: Shape, after: Shape, reach: ReadRanges) -> tuple[ReadRanges, ...] | None:
     """What a reshape reads; None where an axis that is read in part is not one of its operand too."""
     found: list[range | None] = [None] * len(before)
     first = 0
@@ -206,11 +206,11 @@ def _same(before: Shape, after: Shape) -> bool:
     return elements(before) == elements(after)
 
 
-def _all_of(value: Value) -> Reach:
+def _all_of(value: Value) -> ReadRanges:
     return (None,) * value.type.rank
 
 
-def _shape(shape: Shape, reach: Reach) -> Shape:
+def _shape(shape: Shape, reach: ReadRanges) -> Shape:
     return tuple(extent if part is None else len(part) for extent, part in zip(shape, reach, strict=True))
 
 

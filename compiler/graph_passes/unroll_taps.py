@@ -13,7 +13,7 @@ from typing import TypeVar
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.interleave import interleaved
 from compiler.graph_passes.law import Workbench
-from compiler.graph_passes.read_taps import Stretch, WindowTaps, at_tap, cut
+from compiler.graph_passes.read_taps import PaddedStretch, WindowTaps, at_tap, cut
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.graph_passes.simplify import LAWS
 from compiler.ops.contraction import Contraction, Labels
@@ -124,7 +124,7 @@ class _Unrolling:
             for taps in product(*(axis.classes[r] for axis, r in zip(axes, residues, strict=True))):
                 numbers = {len(result.shape) + place: tap.number for place, tap in enumerate(taps)}
                 stretches = {
-                    axis.axis: Stretch(tap.shift, axis.positions, axis.low, axis.high)
+                    axis.axis: PaddedStretch(tap.shift, axis.positions, axis.low, axis.high)
                     for axis, tap in zip(axes, taps, strict=True)
                 }
                 piece = at_tap(self._bench, operand, numbers, stretches)

@@ -12,7 +12,7 @@ from compiler.graph.ir import Graph
 from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
-from compiler.inspection.passes import FUSE, Form, passes_by_name
+from compiler.inspection.passes import FUSE, PassForm, passes_by_name
 from compiler.ops import OPS
 from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.printer import fused_to_json, print_fused
@@ -50,7 +50,7 @@ def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
     return json.dumps(graph_to_json(result) if isinstance(result, Graph) else fused_to_json(result))
 
 
-def _read(text: str, is_fused: bool, name: str, source: str) -> Form:
+def _read(text: str, is_fused: bool, name: str, source: str) -> PassForm:
     """The form that the text describes, valid and such as the pass `name` takes it."""
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     if first.startswith("fused ") is not is_fused and first.split(" ")[0] in ("fused", "graph"):
@@ -64,7 +64,7 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> Form:
     fused = _accepted(source, lambda: read_fused(text, _EVERY_OP, source))
     _accepted(source, lambda: expect_valid_fused(fused))
     if name in _BEFORE_MEMORY and _is_placed(fused):
-        raise DataError(f"says already what lies where, and {name} runs before that", source)
+        raise DataError(f"has storage for its values already, which is decided behind {name}", source)
     return fused
 
 
@@ -83,11 +83,11 @@ def _is_placed(fused: FusedGraph) -> bool:
     return is_decided or any(map(_is_placed, bodies))
 
 
-def _verify(form: Form, stage: str) -> None:
+def _verify(form: PassForm, stage: str) -> None:
     verify(form, stage) if isinstance(form, Graph) else verify_fused(form, stage)
 
 
-def _printed(form: Form) -> str:
+def _printed(form: PassForm) -> str:
     return print_graph(form) if isinstance(form, Graph) else print_fused(form)
 
 

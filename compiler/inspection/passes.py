@@ -17,7 +17,7 @@ from compiler.schedule.fusion.passes import FusedPass, everywhere, passes_withou
 from compiler.support.record import record
 from compiler.targets.registry import kernel_target_of
 
-Form: TypeAlias = Graph | FusedGraph
+PassForm: TypeAlias = Graph | FusedGraph
 FUSE = fuse.__name__
 
 
@@ -27,7 +27,7 @@ class FormPass:
 
     name: str
     is_fused: bool
-    run: Callable[[Form], Form]
+    run: Callable[[PassForm], PassForm]
 
 
 def all_passes(options: Options) -> tuple[FormPass, ...]:
@@ -42,12 +42,12 @@ def all_passes(options: Options) -> tuple[FormPass, ...]:
     )
 
 
-def _over_graph(run: Callable[[Graph], Form], form: Form) -> Form:
+def _over_graph(run: Callable[[Graph], PassForm], form: PassForm) -> PassForm:
     assert isinstance(form, Graph)
     return run(form)
 
 
-def _over_fused(run: FusedPass, form: Form) -> Form:
+def _over_fused(run: FusedPass, form: PassForm) -> PassForm:
     assert isinstance(form, FusedGraph)
     return everywhere(run, form)
 

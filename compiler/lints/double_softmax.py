@@ -16,7 +16,7 @@ _INSTEAD = {
 }
 """Losses of the library that want logits, with those that want probabilities."""
 _OWN = {"cross_entropy": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
-"""What they apply to logits."""
+"""The functions that they apply to logits."""
 
 
 def find_double_softmax(subject: Subject) -> Iterator[Diagnostic]:
@@ -44,7 +44,7 @@ def _is_inside_library(application: Application) -> bool:
 
 def _finding(application: Application, function: str, place: Span | None) -> Diagnostic:
     loss = application.declaration.name
-    advice = f"leave `{function}` out of what the loss gets"
+    advice = f"give the loss the operand of `{function}`"
     if loss in _INSTEAD:
         advice += f", or take a loss of probabilities: `{_INSTEAD[loss]}`"
     notes = () if place is None else (Note(f"`{function}` is applied here", place),)

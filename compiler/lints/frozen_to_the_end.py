@@ -21,7 +21,7 @@ def find_frozen_to_the_end(subject: Subject) -> Iterator[Diagnostic]:
         yield _warning("`freeze` selects every parameter, so nothing is trained", places["freeze"], advice)
     late = max((phase.first_epoch for phase in plan.phases), default=0)
     if plan.epochs is not None and late >= plan.epochs:
-        message = f"what `unfreeze` trains after {late} epochs stays frozen: the run has {plan.epochs}"
+        message = f"parameters that `unfreeze` trains after {late} epochs stay frozen: the run has {plan.epochs}"
         yield _warning(message, places.get("unfreeze", train.head), "unfreeze it earlier, or train for more epochs")
 
 

@@ -35,7 +35,7 @@ def find_padded_reductions(subject: Subject) -> Iterator[Diagnostic]:
                 told.add(place)
                 name = padded.dimension_names[1]
                 dimension = f"`{name}`" if name else "a padded dimension"
-                message = f"a reduction over {dimension} takes in what pads `{padded.name}`"
+                message = f"a reduction over {dimension} includes the padding of `{padded.name}`"
                 yield Diagnostic("W0115", message, place, (hint(f"`where = {mask.name}` leaves it out"),), "warning")
 
 

@@ -82,12 +82,12 @@ class _Search:
         known, name = self.ranges[operand], f"`{node.op.name}`"
         if known.falls_to(pole) or self.any_sign[operand]:
             lowest = f"{pole:g}" if known.low == pole else f"{pole:g} or less"
-            yield self._finding(node, operand, f"{name} of what can be {lowest}", _INFINITE)
+            yield self._finding(node, operand, f"{name} of a value that can be {lowest}", _INFINITE)
 
     def _below_zero(self, node: Node, name: str) -> Iterator[Diagnostic]:
         known = self.ranges[node.operands[0]]
         if -math.inf < known.low < 0 or self.any_sign[node.operands[0]]:
-            yield self._finding(node, node.operands[0], f"{name} of what can be negative", _UNDEFINED)
+            yield self._finding(node, node.operands[0], f"{name} of a value that can be negative", _UNDEFINED)
 
     def _finding(self, node: Node, operand: Value, message: str, outcome: str) -> Diagnostic:
         reason = self._reason(operand)

@@ -69,4 +69,4 @@ def _barrier(graph: Graph, flow: Flow, unreached: list[Value]) -> Node | None:
 def _barrier_note(node: Node) -> Iterator[Note]:
     place = place_of(node)
     if place is not None:
-        yield Note(f"`{node.op.name}` here lets none through", place)
+        yield Note(f"`{node.op.name}` here passes no gradient", place)

@@ -122,7 +122,7 @@ def touched_by(moved: Load | Store, kernel: StagedKernel) -> Footprint | None:
 
 
 @record
-class Block:
+class ElementBlock:
     """Elements `offset + sum(index * stride)` over axes of an extent and a stride each."""
 
     offset: int
@@ -140,14 +140,14 @@ class Block:
         return Footprint(places, step)
 
 
-def operand_of(contract: TileContract, is_left: bool) -> Block:
+def operand_of(contract: TileContract, is_left: bool) -> ElementBlock:
     """What a product reads of its left or of its right operand."""
     axes = [(a.extent, a.lhs_stride if is_left else a.rhs_stride) for a in (*contract.outer, *contract.k)]
     axes.append((contract.m, contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
-    return Block(contract.lhs_offset if is_left else contract.rhs_offset, tuple(axes))
+    return ElementBlock(contract.lhs_offset if is_left else contract.rhs_offset, tuple(axes))
 
 
-def blocks_of(kernel: Kernel) -> list[tuple[int, Block]]:
+def blocks_of(kernel: Kernel) -> list[tuple[int, ElementBlock]]:
     """What a kernel touches of its arguments besides what its instructions do."""
     match kernel:
         case ContractionKernel(contraction=contract):
@@ -165,7 +165,7 @@ def blocks_of(kernel: Kernel) -> list[tuple[int, Block]]:
             return []
         case _:
             assert_never(kernel)
-    return [(argument, Block(0, ((elements(shape), 1),))) for argument, shape in enumerate(shapes)]
+    return [(argument, ElementBlock(0, ((elements(shape), 1),))) for argument, shape in enumerate(shapes)]
 
 
 def meet(one: Footprint | None, other: Footprint | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from compiler.graph.printer import attributes_of, print_attribute
@@ -38,6 +38,7 @@ from compiler.loops.ir import (
     Triangle,
     contraction_of,
 )
+from compiler.support.record import mutable_record
 from compiler.types import Extent
 
 FRAME = 1  # the line of what belongs to no statement: arguments, loops, addresses of items
@@ -89,7 +90,7 @@ def _times(name: str, factor: int) -> str:
     return "0" if factor == 0 else name if factor == 1 else f"{name}*{factor}"
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Printer:
     kernel: Kernel
     lines: list[str] = field(default_factory=list[str])

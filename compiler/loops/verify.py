@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
@@ -33,7 +33,7 @@ from compiler.loops.ir import (
     Triangle,
 )
 from compiler.loops.printer import print_kernel
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.types import DType, TensorType
 
 # The spaces whose values an instruction of a space may use: those that are fixed while it runs.
@@ -75,7 +75,7 @@ class _Known:
     stage: int
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     kernel: StagedKernel
     values: dict[int, _Known] = field(default_factory=dict[int, _Known])
@@ -157,7 +157,7 @@ class _Check:
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
                 if space is Space.SCALAR:
-                    raise _Broken("each call stores what is no item's")
+                    raise _Broken("each call stores an element of no item")
                 if instruction.index is not None:
                     self.use(instruction.index, None, Space.SCALAR)
             case _:

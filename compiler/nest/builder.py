@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import overload
 
 from compiler.graph.op import Op
@@ -22,12 +22,13 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
+from compiler.support.record import mutable_record
 from compiler.types import DType
 
 LINE = 64  # bytes that the largest vectors are aligned to
 
 
-@dataclass(slots=True)
+@mutable_record
 class Builder:
     """The body of a nest in the making. `line` is that of the statement whose work is written, `lines` are all of them.
 

@@ -1,4 +1,4 @@
-"""Elementwise arithmetic, and `Term`, in which gradients are written: values with the operators of Python."""
+"""Elementwise arithmetic, and `Symbolic`, in which gradients are written: values with the operators of Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias, final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample
+from compiler.graph.op import Category, Op
 from compiler.ops.build import filled
 from compiler.ops.rules import (
     BOOLEANS,
@@ -23,63 +23,60 @@ from compiler.ops.rules import (
 )
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
+from compiler.types import DType, TensorType, numpy_dtype
 
 Types: TypeAlias = Sequence[TensorType]
 Cotangents: TypeAlias = Sequence[Value | None]
-Range: TypeAlias = tuple[float, float]
-
-SHAPES = ((), (3, 4), (BatchExtent(), 5))  # of samples
 
 
 @record
-class Term:
+class Symbolic:
     """A value under construction, with Python's arithmetic; numbers become constants of its type."""
 
     builder: GraphBuilder
     value: Value
 
-    def lift(self, other: Term | float) -> Value:
-        return other.value if isinstance(other, Term) else filled(self.builder, other, self.value.type)
+    def lift(self, other: Symbolic | float) -> Value:
+        return other.value if isinstance(other, Symbolic) else filled(self.builder, other, self.value.type)
 
-    def apply(self, op: Op, *others: Term | float) -> Term:
-        return Term(self.builder, self.builder.emit(op, self.value, *map(self.lift, others)))
+    def apply(self, op: Op, *others: Symbolic | float) -> Symbolic:
+        return Symbolic(self.builder, self.builder.emit(op, self.value, *map(self.lift, others)))
 
-    def __neg__(self) -> Term:
+    def __neg__(self) -> Symbolic:
         return self.apply(Negate())
 
-    def __add__(self, other: Term | float) -> Term:
+    def __add__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Add(), other)
 
-    def __sub__(self, other: Term | float) -> Term:
+    def __sub__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Subtract(), other)
 
-    def __rsub__(self, other: float) -> Term:
-        return Term(self.builder, self.lift(other)) - self
+    def __rsub__(self, other: float) -> Symbolic:
+        return Symbolic(self.builder, self.lift(other)) - self
 
-    def __mul__(self, other: Term | float) -> Term:
+    def __mul__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Multiply(), other)
 
-    def __rmul__(self, other: float) -> Term:
+    def __rmul__(self, other: float) -> Symbolic:
         return self.apply(Multiply(), other)
 
-    def __truediv__(self, other: Term | float) -> Term:
+    def __truediv__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Divide(), other)
 
-    def equals(self, other: Term | float) -> Term:
+    def equals(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Equal(), other)
 
-    def less(self, other: Term | float) -> Term:
+    def less(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Less(), other)
 
-    def choose(self, chosen: Term, other: Term) -> Term:
+    def choose(self, chosen: Symbolic, other: Symbolic) -> Symbolic:
         """`chosen` where this boolean is true, `other` elsewhere."""
         return self.apply(Where(), chosen, other)
 
-    def zeros(self) -> Term:
-        return Term(self.builder, filled(self.builder, 0, self.value.type))
+    def zeros(self) -> Symbolic:
+        return Symbolic(self.builder, filled(self.builder, 0, self.value.type))
 
-    def cast(self, dtype: DType) -> Term:
+    def cast(self, dtype: DType) -> Symbolic:
         return self if self.value.type.dtype is dtype else self.apply(Cast(dtype))
 
 
@@ -88,7 +85,6 @@ class Unary(Op):
 
     category = Category.ELEMENTWISE
     accepted: ClassVar[Sequence[DType]] = FLOATS
-    domain: ClassVar[Range] = (-2.0, 2.0)
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 1)
@@ -98,7 +94,7 @@ class Unary(Op):
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         if cotangents[0] is None:
             return (None,)
-        x, y, dy = (Term(builder, v) for v in (node.operands[0], node.results[0], cotangents[0]))
+        x, y, dy = (Symbolic(builder, v) for v in (node.operands[0], node.results[0], cotangents[0]))
         slope = self.backward(x, y, dy)
         return (None if slope is None else slope.value,)
 
@@ -106,13 +102,8 @@ class Unary(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.compute(operands[0])),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        dtypes = [d for d in (DType.F32, DType.I32, DType.BOOL) if d in cls.accepted]
-        return tuple(Sample(cls(), (TensorType(d, shape),), (cls.domain,)) for d in dtypes for shape in SHAPES)
-
     @abstractmethod
-    def backward(self, x: Term, y: Term, dy: Term) -> Term | None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic | None:
         """The cotangent of x, for y = op(x) with cotangent dy."""
 
     @abstractmethod
@@ -124,8 +115,6 @@ class Binary(Op):
 
     category = Category.ELEMENTWISE
     accepted: ClassVar[Sequence[DType]] = NUMBERS
-    domains: ClassVar[tuple[Range, Range]] = ((-2.0, 2.0), (-2.0, 2.0))
-    integer_domains: ClassVar[tuple[Range, Range]] = ((-9, 10), (-9, 10))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 2)
@@ -136,25 +125,15 @@ class Binary(Op):
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         if cotangents[0] is None:
             return (None, None)
-        a, b, y, dy = (Term(builder, v) for v in (*node.operands, node.results[0], cotangents[0]))
+        a, b, y, dy = (Symbolic(builder, v) for v in (*node.operands, node.results[0], cotangents[0]))
         return tuple(None if slope is None else slope.value for slope in self.backward(a, b, y, dy))
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):
             return (np.asarray(self.compute(*operands)),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        choices = ((DType.F32, cls.domains), (DType.I32, cls.integer_domains), (DType.BOOL, ((0, 2), (0, 2))))
-        return tuple(
-            Sample(cls(), (TensorType(dtype, shape),) * 2, ranges)
-            for dtype, ranges in choices
-            if dtype in cls.accepted
-            for shape in SHAPES
-        )
-
     @abstractmethod
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
         """The cotangents of a and b, for y = op(a, b) with cotangent dy."""
 
     @abstractmethod
@@ -167,7 +146,7 @@ class Negate(Unary):
     name = "neg"
     accepted = NUMBERS
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -dy
 
     def compute(self, x: Array) -> Array:
@@ -179,7 +158,7 @@ class Negate(Unary):
 class Add(Binary):
     name = "add"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, dy
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -191,7 +170,7 @@ class Add(Binary):
 class Subtract(Binary):
     name = "sub"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, -dy
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -203,7 +182,7 @@ class Subtract(Binary):
 class Multiply(Binary):
     name = "mul"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy * b, dy * a
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -215,9 +194,8 @@ class Multiply(Binary):
 class Divide(Binary):
     name = "div"
     accepted = FLOATS
-    domains = ((-2.0, 2.0), (0.3, 2.0))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         share = dy / b
         return share, -(share * y)
 
@@ -243,7 +221,7 @@ class FusedMultiplyAdd(Op):
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         if cotangents[0] is None:
             return (None, None, None)
-        a, b, dy = (Term(builder, v) for v in (*node.operands[:2], cotangents[0]))
+        a, b, dy = (Symbolic(builder, v) for v in (*node.operands[:2], cotangents[0]))
         return (dy * b).value, (dy * a).value, dy.value
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -252,16 +230,9 @@ class FusedMultiplyAdd(Op):
         with np.errstate(all="ignore"):
             return ((a * b + c).astype(operands[0].dtype),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        ranges = ((-2.0, 2.0),) * 3
-        return tuple(Sample(cls(), (TensorType(DType.F32, shape),) * 3, ranges) for shape in SHAPES)
-
 
 class Comparison(Binary):
     """A binary op whose result is boolean."""
-
-    integer_domains = ((0, 3), (0, 3))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 2)
@@ -269,7 +240,7 @@ class Comparison(Binary):
         expect_same_type(self.name, operands[0], operands[1])
         return (TensorType(DType.BOOL, operands[0].shape),)
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
 
@@ -311,20 +282,12 @@ class Where(Op):
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         if cotangents[0] is None:
             return (None, None, None)
-        condition, dy = Term(builder, node.operands[0]), Term(builder, cotangents[0])
+        condition, dy = Symbolic(builder, node.operands[0]), Symbolic(builder, cotangents[0])
         zeros = dy.zeros()
         return None, condition.choose(dy, zeros).value, condition.choose(zeros, dy).value
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.where(*operands),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return tuple(
-            Sample(cls(), (TensorType(DType.BOOL, shape), TensorType(d, shape), TensorType(d, shape)), ranges)
-            for d, ranges in ((DType.F32, ((0, 2), (-2, 2), (-2, 2))), (DType.I32, ((0, 2), (-9, 9), (-9, 9))))
-            for shape in SHAPES
-        )
 
 
 @final
@@ -347,7 +310,7 @@ class Cast(Op):
         source = node.operands[0].type.dtype
         if cotangents[0] is None or not (source.is_float and self.dtype.is_float):
             return (None,)
-        return (Term(builder, cotangents[0]).cast(source).value,)
+        return (Symbolic(builder, cotangents[0]).cast(source).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (values,), target = operands, numpy_dtype(self.dtype)
@@ -356,19 +319,6 @@ class Cast(Op):
                 return (_saturated(values, target),)
             result = values.astype(target)
         return (round_to_bf16(result) if self.dtype is DType.BF16 else result,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        changes: tuple[tuple[DType, DType, Range], ...] = (
-            (DType.F32, DType.F64, (-2, 2)),
-            (DType.F32, DType.I32, (-90, 90)),
-            (DType.U8, DType.F32, (0, 255)),
-            (DType.I64, DType.I32, (-90, 90)),
-            (DType.BOOL, DType.F32, (0, 2)),
-            (DType.I32, DType.BOOL, (0, 3)),
-            (DType.F32, DType.BF16, (-2, 2)),
-        )
-        return tuple(Sample(cls(to), (TensorType(of, (3, 4)),), (domain,)) for of, to, domain in changes)
 
 
 def _saturated(values: Array, target: np.dtype[Any]) -> Array:

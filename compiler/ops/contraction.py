@@ -8,16 +8,14 @@ from typing import TypeAlias, final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, TensorType
+from compiler.types import Extent, TensorType
 
 Labels: TypeAlias = tuple[int, ...]
-
-_BATCH = BatchExtent()
 
 
 @final
@@ -86,18 +84,3 @@ class Contraction(Op):
             )
         result = [*shared, *only_left, *only_right]
         return (product.reshape([sizes[label] for label in result]).transpose([result.index(i) for i in self.out]),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        def of(*shape: Extent) -> TensorType:
-            return TensorType(DType.F32, shape)
-
-        ranges = ((-2, 2),) * 2
-        return (
-            Sample(cls((0, 1), (1, 2), (0, 2)), (of(_BATCH, 3), of(3, 4)), ranges),
-            Sample(cls((0, 1), (0, 2), (2, 1)), (of(_BATCH, 3), of(_BATCH, 4)), ranges),
-            Sample(cls((5, 0, 1), (5, 2, 1), (5, 0, 2)), (of(2, _BATCH, 4), of(2, 5, 4)), ranges),
-            Sample(cls((0,), (1,), (0, 1)), (of(3), of(4)), ranges),
-            Sample(cls((0,), (0,), ()), (of(6), of(6)), ranges),
-            Sample(cls((0, 1), (0, 1), (1, 0)), (of(2, 3), of(2, 3)), ranges),
-        )

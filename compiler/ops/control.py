@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node, Role
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.ir import Direction, Graph, Node
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Term, Types
+from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands
 from compiler.support.arrays import Array
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import TensorType
 
 
 @final
@@ -33,13 +33,6 @@ class StopGradient(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0],)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(), (TensorType(DType.F32, (BatchExtent(), 3)),), ((-2, 2),)),
-            Sample(cls(), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
-        )
 
 
 @final
@@ -80,13 +73,3 @@ class CustomGradient(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return tuple(operands[self.inputs :])
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        type_ = TensorType(DType.F32, (BatchExtent(), 3))
-        rule = GraphBuilder("negated")
-        rule.input("x", Role.DATA, type_)
-        rule.input("y", Role.DATA, type_)
-        cotangent = rule.input("dy", Role.DATA, type_)
-        rule.output("d0", Role.OUTPUT, (Term(rule, cotangent) * -1.0).value)
-        return (Sample(cls(rule.build(), 1), (type_, type_), ((-2, 2), (-2, 2))),)

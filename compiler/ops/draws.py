@@ -7,13 +7,13 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands, expect_same_type
 from compiler.ops.sources import threefry2x32
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
+from compiler.types import DType, TensorType, numpy_dtype
 
 
 @final
@@ -46,12 +46,3 @@ class Threefry(Op):
         if self.dtype is DType.I64:
             return ((first.astype(np.uint64) | second.astype(np.uint64) << np.uint64(32)).astype(np.int64),)
         return (np.ldexp((first >> np.uint32(8)).astype(numpy_dtype(self.dtype)), -24),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        shapes = ((3, 4), (BatchExtent(), 5))
-        return tuple(
-            Sample(cls(dtype), (TensorType(DType.I64, shape),) * 2, ((-(2**62), 2**62), (0, 2**40)))
-            for dtype in (DType.I64, DType.F32)
-            for shape in shapes
-        )

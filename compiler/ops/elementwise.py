@@ -11,7 +11,7 @@ from compiler.ops.arithmetic import (
     Multiply,
     Negate,
     Subtract,
-    Term,
+    Symbolic,
     Types,
     Where,
 )
@@ -70,8 +70,8 @@ __all__ = [
     "Sigmoid",
     "Sqrt",
     "Subtract",
+    "Symbolic",
     "Tanh",
-    "Term",
     "Types",
     "Where",
 ]

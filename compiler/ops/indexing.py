@@ -7,7 +7,7 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import (
@@ -21,9 +21,7 @@ from compiler.ops.rules import (
 from compiler.ops.spreading import Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, depends_on_batch
-
-_BATCH = BatchExtent()
+from compiler.types import BatchExtent, DType, TensorType, depends_on_batch
 
 
 @final
@@ -71,19 +69,6 @@ class Gather(Op):
             empty = (0, *x.shape[1 : self.axis], *places.shape[1:], *x.shape[self.axis + 1 :])
             return (np.stack(taken) if taken else np.zeros(empty, x.dtype),)
         return (np.take(x, places, axis=self.axis),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(0), (TensorType(DType.F32, (5, 3)), TensorType(DType.I32, (_BATCH,))), ((-2, 2), (0, 5))),
-            Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)), TensorType(DType.I64, (2, 3))), ((-2, 2), (-1, 6))),
-            Sample(cls(0), (TensorType(DType.F32, (4,)), TensorType(DType.U8)), ((-2, 2), (0, 4))),
-            Sample(cls(0), (TensorType(DType.I32, (4, 2)), TensorType(DType.I32, (3,))), ((-9, 9), (0, 4))),
-            *(
-                Sample(cls(axis, by_row=True), (TensorType(DType.F32, x), TensorType(DType.I32, i)), ((-2, 2), (-1, 6)))
-                for axis, x, i in _BY_ROW
-            ),
-        )
 
 
 @final
@@ -135,27 +120,6 @@ class ScatterAdd(Op):
         np.add.at(result, np.clip(indices.reshape(-1), 0, self.extent - 1), rows)
         return np.moveaxis(result, 0, axis)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(
-                cls(0, 5), (TensorType(DType.I32, (_BATCH,)), TensorType(DType.F32, (_BATCH, 3))), ((0, 5), (-2, 2))
-            ),
-            Sample(
-                cls(1, 4), (TensorType(DType.I64, (2, 3)), TensorType(DType.F32, (_BATCH, 2, 3))), ((-1, 6), (-2, 2))
-            ),
-            Sample(cls(0, 3), (TensorType(DType.U8), TensorType(DType.F32)), ((0, 3), (-2, 2))),
-            Sample(cls(1, 3), (TensorType(DType.I32), TensorType(DType.F32, (_BATCH, 2))), ((0, 3), (-2, 2))),
-            *(
-                Sample(
-                    cls(axis, 4, by_row=True),
-                    (TensorType(DType.I32, i), TensorType(DType.F32, (*x[:axis], *i[1:], *x[axis + 1 :]))),
-                    ((-1, 6), (-2, 2)),
-                )
-                for axis, x, i in _BY_ROW
-            ),
-        )
-
 
 @final
 @record
@@ -190,36 +154,6 @@ class Put(Op):
         place = min(max(int(index), 0), x.shape[self.axis] - 1)
         result[(slice(None),) * self.axis + (slice(place, place + 1),)] = part
         return (result,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        cases: tuple[tuple[int, Shape, DType], ...] = (
-            (1, (3, 4), DType.I32),
-            (0, (5, 20), DType.I64),
-            (1, (_BATCH, 4, 2), DType.I64),
-            (2, (2, _BATCH, 6), DType.U8),
-        )
-        return tuple(
-            Sample(
-                cls(axis),
-                (
-                    TensorType(DType.F32, shape),
-                    TensorType(DType.F32, (*shape[:axis], 1, *shape[axis + 1 :])),
-                    TensorType(dtype),
-                ),
-                ((-2, 2), (-2, 2), (0, 8)),
-            )
-            for axis, shape, dtype in cases
-        )
-
-
-# The axis, x and indices of samples in which each row has its own indices.
-_BY_ROW: tuple[tuple[int, Shape, Shape], ...] = (
-    (1, (_BATCH, 4), (_BATCH, 3)),
-    (2, (_BATCH, 2, 4), (_BATCH, 3)),
-    (1, (3, 4, 2), (3, 2, 2)),
-    (1, (_BATCH, 5, 2), (_BATCH,)),
-)
 
 
 def _expect_rows(name: str, axis: int, by_row: bool, x: TensorType, indices: TensorType) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from compiler.support.record import record
 
 LEAST = 5e-324
-"""The least number above 0: the bound of what is positive, however small."""
+"""The least number above 0: the lower bound of positive numbers."""
 
 
 @record

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import ClassVar, final
 
 from compiler.graph.op import Op
-from compiler.ops.arithmetic import Binary, Term, Unary
+from compiler.ops.arithmetic import Binary, Symbolic, Unary
 from compiler.ops.build import constant_of
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.ops.rules import FLOATS
@@ -32,7 +32,7 @@ class Exp(Function):
     name = "exp"
     document = "e to the power of x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * y
 
     def compute(self, x: Array) -> Array:
@@ -48,7 +48,7 @@ class Expm1(Function):
     name = "expm1"
     document = "exp(x) - 1, exact for small x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Exp())  # y + 1 would lose the digits of what is far below 0
 
     def compute(self, x: Array) -> Array:
@@ -63,9 +63,8 @@ class Expm1(Function):
 class Log(Function):
     name = "log"
     document = "The natural logarithm."
-    domain = (0.3, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / x
 
     def compute(self, x: Array) -> Array:
@@ -81,9 +80,8 @@ class Log(Function):
 class Log1p(Function):
     name = "log1p"
     document = "log(1 + x), exact for small x."
-    domain = (-0.7, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / (x + 1)
 
     def compute(self, x: Array) -> Array:
@@ -99,9 +97,8 @@ class Log1p(Function):
 class Sqrt(Function):
     name = "sqrt"
     document = "The square root."
-    domain = (0.3, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * 0.5 / y
 
     def compute(self, x: Array) -> Array:
@@ -116,9 +113,8 @@ class Sqrt(Function):
 class Rsqrt(Function):
     name = "rsqrt"
     document = "1 / sqrt(x)."
-    domain = (0.3, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * -0.5 * (y * y * y)
 
     def compute(self, x: Array) -> Array:
@@ -134,7 +130,7 @@ class Tanh(Function):
     name = "tanh"
     document = "The hyperbolic tangent."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (1 - y * y)
 
     def compute(self, x: Array) -> Array:
@@ -150,7 +146,7 @@ class Sigmoid(Function):
     name = "sigmoid"
     document = "1 / (1 + exp(-x)), for x of any size."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (y * (1 - y))
 
     def compute(self, x: Array) -> Array:
@@ -167,7 +163,7 @@ class Erf(Function):
     name = "erf"
     document = "The error function."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * ((-(x * x)).apply(Exp()) * (2 / math.sqrt(math.pi)))
 
     def compute(self, x: Array) -> Array:
@@ -183,7 +179,7 @@ class Sin(Function):
     name = "sin"
     document = "The sine."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Cos())
 
     def compute(self, x: Array) -> Array:
@@ -199,7 +195,7 @@ class Cos(Function):
     name = "cos"
     document = "The cosine."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -(dy * x.apply(Sin()))
 
     def compute(self, x: Array) -> Array:
@@ -214,9 +210,8 @@ class Cos(Function):
 class Power(Binary):
     name = "pow"
     accepted = FLOATS
-    domains = ((0.3, 2.0), (-2.0, 2.0))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
         exponent = constant_of(b.builder, b.value)
         if exponent is not None:
             return _power_slope(a, float(exponent), y, dy), None
@@ -230,7 +225,7 @@ class Power(Binary):
         return np.power(a, b)
 
 
-def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
+def _power_slope(a: Symbolic, exponent: float, y: Symbolic, dy: Symbolic) -> Symbolic | None:
     """The cotangent of a in y = a ^ exponent, without a logarithm and without 0 * inf."""
     if exponent == 0:
         return None
@@ -247,4 +242,4 @@ def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
 
 FUNCTIONS: tuple[type[Function], ...] = (Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Tanh, Sigmoid, Erf, Sin, Cos)
 MATHEMATICS: tuple[type[Op], ...] = (*FUNCTIONS, Power)
-"""What takes many instructions, for each of which `targets/llvm/math` has a formula."""
+"""Ops of many instructions, for each of which `targets/llvm/math` has a formula."""

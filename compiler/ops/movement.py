@@ -7,17 +7,15 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
+from compiler.types import BatchExtent, Extent, Shape, TensorType, at_batch
 
 __all__ = ["Broadcast", "Concat", "Pad", "Reshape", "Reverse", "Slice", "Transpose"]
-
-_BATCH = BatchExtent()
 
 
 @final
@@ -42,14 +40,6 @@ class Transpose(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.transpose(operands[0], self.permutation),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1, 0)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((2, 0, 1)), (TensorType(DType.F32, (2, 3, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2, 1)), (TensorType(DType.I32, (2, 3, _BATCH)),), ((-9, 9),)),
-        )
 
 
 def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
@@ -103,14 +93,6 @@ class Slice(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         ends = zip(self.starts, at_batch(self.sizes, batch), self.steps, strict=True)
         return (operands[0][tuple(slice(start, start + size * step, step) for start, size, step in ends)],)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((0, 1), (_BATCH, 2), (1, 1)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((1, 0), (3, 2), (2, 3)), (TensorType(DType.F32, (7, 5)),), ((-2, 2),)),
-            Sample(cls((2,), (1,), (1,)), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
-        )
 
 
 def _dilate(builder: GraphBuilder, value: Value, axis: int, step: int) -> Value:
@@ -175,14 +157,6 @@ class Pad(Op):
         fill = np.asarray(self.value).astype(x.dtype)
         return (np.pad(x, tuple(zip(self.low, self.high, strict=True)), constant_values=fill) if x.ndim else x,)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((0, 1), (0, 2), 0.0), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((2, 0), (1, 3), -1.5), (TensorType(DType.F32, (2, 3)),), ((-2, 2),)),
-            Sample(cls((1,), (0,), 7.0), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
@@ -229,17 +203,6 @@ class Concat(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.concatenate(operands, axis=self.axis),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        def batch_of(n: int) -> TensorType:
-            return TensorType(DType.F32, (_BATCH, n))
-
-        return (
-            Sample(cls(1), (batch_of(2), batch_of(3), batch_of(1)), ((-2, 2),) * 3),
-            Sample(cls(0), (TensorType(DType.F32, (2, 3)),), ((-2, 2),)),
-            Sample(cls(0), (TensorType(DType.I32, (2,)), TensorType(DType.I32, (3,))), ((-9, 9),) * 2),
-        )
-
 
 @final
 @record
@@ -260,10 +223,3 @@ class Reverse(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.flip(operands[0], self.axes),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (2, 3, 4)),), ((-2, 2),)),
-        )

@@ -11,7 +11,7 @@ from typing import final
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.support.arrays import Array
 from compiler.support.record import record
@@ -37,7 +37,3 @@ class Objective(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         raise CompilerBug("reference target", "the objective has not been put in its place")
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()

@@ -8,9 +8,9 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.build import restored
-from compiler.ops.elementwise import Cast, Cotangents, Term, Types
+from compiler.ops.elementwise import Cast, Cotangents, Symbolic, Types
 from compiler.ops.rules import (
     FLOATS,
     NUMBERS,
@@ -24,11 +24,9 @@ from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
+from compiler.types import DType, Extent, Shape, TensorType, elements
 
 __all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]
-
-_BATCH = BatchExtent()
 
 
 def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtype: DType) -> Value:
@@ -36,7 +34,7 @@ def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtyp
     count: Extent = elements(tuple(shape[a] for a in axes))
     if isinstance(count, int):
         return builder.emit(Constant(count, dtype))
-    batch = Term(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
+    batch = Symbolic(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
     return (batch if count.multiple == 1 else batch * count.multiple).value
 
 
@@ -62,11 +60,11 @@ class _Extreme(Op):
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         if cotangents[0] is None:
             return (None,)
-        x, y, dy = Term(builder, node.operands[0]), node.results[0], Term(builder, cotangents[0])
+        x, y, dy = Symbolic(builder, node.operands[0]), node.results[0], Symbolic(builder, cotangents[0])
         shape = x.value.type.shape
-        reached = x.equals(Term(builder, restored(builder, y, shape, self.axes)))
+        reached = x.equals(Symbolic(builder, restored(builder, y, shape, self.axes)))
         ties = reached.cast(y.type.dtype).apply(Sum(self.axes))
-        share = Term(builder, restored(builder, (dy / ties).value, shape, self.axes))
+        share = Symbolic(builder, restored(builder, (dy / ties).value, shape, self.axes))
         return (reached.choose(share, share.zeros()).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -85,10 +83,6 @@ class Max(_Extreme):
     def compute(self, x: Array) -> Array:
         return np.max(x, axis=self.axes)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
-
 
 @final
 @record
@@ -98,19 +92,6 @@ class Min(_Extreme):
 
     def compute(self, x: Array) -> Array:
         return np.min(x, axis=self.axes)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
-
-
-def _extreme_samples(last: Op, first: Op, both: Op) -> tuple[Sample, ...]:
-    return (
-        Sample(last, (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
-        Sample(first, (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-        Sample(both, (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
-        Sample(first, (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-    )
 
 
 @final
@@ -135,13 +116,6 @@ class ArgMax(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.asarray(np.argmax(operands[0], axis=self.axis)).astype(np.int32),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls(0), (TensorType(DType.I32, (9,)),), ((0, 3),)),
-        )
 
 
 @final
@@ -171,14 +145,6 @@ class CumulativeSum(Op):
         total = np.cumsum(ordered, axis=self.axis, dtype=wide).astype(x.dtype)
         return (np.flip(total, self.axis) if self.reverse else total,)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(1, False), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls(0, True), (TensorType(DType.F32, (4, 3)),), ((-2, 2),)),
-            Sample(cls(0, False), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
@@ -199,15 +165,15 @@ class Moments(Op):
         return (result, result)
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        x, mean = Term(builder, node.operands[0]), node.results[0]
+        x, mean = Symbolic(builder, node.operands[0]), node.results[0]
         type_ = x.value.type
-        count = Term(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
-        parts: list[Term] = []
+        count = Symbolic(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
+        parts: list[Symbolic] = []
         if cotangents[0] is not None:
-            parts.append(_spread_share(Term(builder, cotangents[0]), count, type_.shape, self.axes))
+            parts.append(_spread_share(Symbolic(builder, cotangents[0]), count, type_.shape, self.axes))
         if cotangents[1] is not None:
-            share = _spread_share(Term(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
-            parts.append((x - Term(builder, restored(builder, mean, type_.shape, self.axes))) * share)
+            share = _spread_share(Symbolic(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
+            parts.append((x - Symbolic(builder, restored(builder, mean, type_.shape, self.axes))) * share)
         if not parts:
             return (None,)
         return ((parts[0] if len(parts) == 1 else parts[0] + parts[1]).value,)
@@ -217,17 +183,9 @@ class Moments(Op):
         wide = x.astype(np.float64)
         return np.mean(wide, axis=self.axes).astype(x.dtype), np.var(wide, axis=self.axes).astype(x.dtype)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (_BATCH, 3, 2)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.F32, (5,)),), ((-2, 2),)),
-        )
 
-
-def _spread_share(cotangent: Term, count: Term, shape: Shape, axes: Sequence[int]) -> Term:
+def _spread_share(cotangent: Symbolic, count: Symbolic, shape: Shape, axes: Sequence[int]) -> Symbolic:
     """cotangent / count, repeated along the reduced axes."""
     builder = cotangent.builder
     counts = restored(builder, count.value, cotangent.value.type.shape, range(cotangent.value.type.rank))
-    return Term(builder, restored(builder, (cotangent / Term(builder, counts)).value, shape, axes))
+    return Symbolic(builder, restored(builder, (cotangent / Symbolic(builder, counts)).value, shape, axes))

@@ -8,16 +8,15 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.build import filled
 from compiler.ops.chain_rule import apply_chain_rule
-from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Cotangents, Term, Types
+from compiler.ops.elementwise import Add, Cotangents, Types
 from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import DType, TensorType
 
 _STREAM_STEP = 0x9E3779B9  # odd: streams of different steps differ
 
@@ -110,16 +109,6 @@ class Scan(Op):
         """The places along the scanned axis, in the order of the steps."""
         return range(self.length - 1, -1, -1) if self.reverse else range(self.length)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        batch = BatchExtent()
-        state, weights = TensorType(DType.F32, (batch, 3)), TensorType(DType.F32, (3, 3))
-        types = (TensorType(DType.F32, (4, batch, 3)), state, weights)
-        return (
-            Sample(cls(_sample_body(state, weights), 1, 1, 4, False, 0), types, ((-2, 2), (-1, 1), (-1, 1))),
-            Sample(cls(_sample_body(state, weights), 1, 1, 4, True, 1), types, ((-2, 2), (-1, 1), (-1, 1))),
-        )
-
 
 def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> Graph:
     """The graph of a body: its inputs and outputs are known by their order."""
@@ -159,15 +148,6 @@ def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, .
         for result, array in zip(node.results, arrays, strict=True):
             values[result.index] = round_to_bf16(array) if result.type.dtype is DType.BF16 else array
     return tuple(values[output.value.index] for output in body.outputs)
-
-
-def _sample_body(state: TensorType, weights: TensorType) -> Graph:
-    """A simple recurrence: h' = h * (h W + x), which is also what it emits."""
-    builder = GraphBuilder("scan")
-    x, h, w = (builder.input(name, Role.DATA, type_) for name, type_ in (("x", state), ("h", state), ("w", weights)))
-    product = Term(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), h, w))
-    moved = ((product + Term(builder, x)) * Term(builder, h)).value
-    return scan_body((x, h, w), builder.nodes, (moved, moved))
 
 
 class _Backward:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -15,8 +15,6 @@ from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, nump
 if TYPE_CHECKING:
     from compiler.graph.builder import GraphBuilder
     from compiler.graph.ir import Node, Value
-
-_BATCH = BatchExtent()
 
 
 @final
@@ -59,11 +57,6 @@ class Constant(Op):
         with np.errstate(over="ignore"):
             return (np.array(self.value, numpy_dtype(self.dtype)),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        values = ((0.1, DType.F32), (-0.0, DType.F64), (float("inf"), DType.F32), (-7, DType.I32), (True, DType.BOOL))
-        return tuple(Sample(cls(value, dtype), (), ()) for value, dtype in values)
-
 
 @final
 @record
@@ -93,14 +86,6 @@ class Iota(Op):
         column = (-1,) + (1,) * (len(shape) - self.axis - 1)
         return (np.broadcast_to(positions.reshape(column), shape),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((3, 4), 1, DType.I32), (), ()),
-            Sample(cls((_BATCH, 4), 0, DType.F32), (), ()),
-            Sample(cls((2, BatchExtent(2)), 1, DType.I64), (), ()),
-        )
-
 
 @final
 @record
@@ -119,10 +104,6 @@ class BatchSize(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.array(batch, np.int64),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (Sample(cls(), (), ()),)
 
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -188,14 +169,6 @@ class RandomUniform(Op):
         positions = np.arange(math.prod(shape), dtype=np.uint64)
         draws = uniform(seed, step, self.stream, positions).reshape(stored)
         return (np.moveaxis(draws, 0, axis) if shape else draws,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        scalars = (TensorType(DType.I64), TensorType(DType.I64))
-        return (
-            Sample(cls((3, 4), 7), scalars, ((-50, 50), (0, 1000))),
-            Sample(cls((_BATCH, 4), 0), scalars, ((0, 50), (0, 1000))),
-        )
 
 
 def _halves(number: int) -> tuple[Array, Array]:

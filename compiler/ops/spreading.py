@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.rules import (
     FLOATS,
     expect_axes,
@@ -17,13 +17,11 @@ from compiler.ops.rules import (
 )
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, elements
+from compiler.types import DType, Shape, TensorType, at_batch, elements
 
 if TYPE_CHECKING:
     from compiler.graph.builder import GraphBuilder
     from compiler.graph.ir import Node, Value
-
-_BATCH = BatchExtent()
 
 
 @final
@@ -63,16 +61,6 @@ class Broadcast(Op):
             shape[axis] = extent
         return (np.broadcast_to(operands[0].reshape(shape), at_batch(self.shape, batch)),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((3, 4), ()), (TensorType(DType.F32),), ((-2, 2),)),
-            Sample(cls((_BATCH, 4), (1,)), (TensorType(DType.F32, (4,)),), ((-2, 2),)),
-            Sample(cls((_BATCH, 3, 4), (0, 2)), (TensorType(DType.F32, (_BATCH, 1)),), ((-2, 2),)),
-            Sample(cls((_BATCH, 4), (0, 1)), (TensorType(DType.F32, (1, 4)),), ((-2, 2),)),
-            Sample(cls((2, 3), (0,)), (TensorType(DType.I32, (2,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
@@ -101,15 +89,6 @@ class Sum(Op):
         wide = np.float64 if x.dtype.kind == "f" else x.dtype
         return (np.sum(x, axis=self.axes, dtype=wide).astype(x.dtype),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
@@ -135,12 +114,3 @@ class Reshape(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0].reshape(at_batch(self.shape, batch)),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((4, 3)), (TensorType(DType.F32, (2, 6)),), ((-2, 2),)),
-            Sample(cls((BatchExtent(3), 2)), (TensorType(DType.F32, (_BATCH, 6)),), ((-2, 2),)),
-            Sample(cls((_BATCH, 3)), (TensorType(DType.F32, (BatchExtent(3),)),), ((-2, 2),)),
-            Sample(cls((2, 1, 1)), (TensorType(DType.I32, (2,)),), ((-9, 9),)),
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from compiler.ops.arithmetic import Binary, Comparison, Term, Unary
+from compiler.ops.arithmetic import Binary, Comparison, Symbolic, Unary
 from compiler.ops.rules import BOOLEANS, EVERY, NUMBERS
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -15,7 +15,7 @@ class _Logical(Binary):
 
     accepted = BOOLEANS
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
 
@@ -24,9 +24,8 @@ class _Logical(Binary):
 class Not(Unary):
     name = "not"
     accepted = BOOLEANS
-    domain = (0, 2)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
 
     def compute(self, x: Array) -> Array:
@@ -70,7 +69,7 @@ class LessEqual(Comparison):
         return np.less_equal(a, b)
 
 
-def _tied(first: Term, second: Term, dy: Term) -> Term:
+def _tied(first: Symbolic, second: Symbolic, dy: Symbolic) -> Symbolic:
     """dy where `first` is less, half of it where both are equal, else 0."""
     return first.less(second).choose(dy, first.equals(second).choose(dy * 0.5, dy.zeros()))
 
@@ -81,9 +80,8 @@ class Maximum(Binary):
     """The larger of two; NaN if either is. Ties share the cotangent equally."""
 
     name = "maximum"
-    domains = ((-2.0, -0.1), (0.1, 2.0))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return _tied(b, a, dy), _tied(a, b, dy)
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -96,9 +94,8 @@ class Minimum(Binary):
     """The smaller of two; NaN if either is. Ties share the cotangent equally."""
 
     name = "minimum"
-    domains = ((-2.0, -0.1), (0.1, 2.0))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return _tied(a, b, dy), _tied(b, a, dy)
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -110,9 +107,8 @@ class Minimum(Binary):
 class Abs(Unary):
     name = "abs"
     accepted = NUMBERS
-    domain = (0.3, 2.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         at_or_above = x.zeros().less(x).choose(dy, dy.zeros())  # the subgradient at 0 is 0
         return x.less(0).choose(-dy, at_or_above)
 
@@ -124,9 +120,8 @@ class Abs(Unary):
 @record
 class Floor(Unary):
     name = "floor"
-    domain = (0.1, 0.9)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
 
     def compute(self, x: Array) -> Array:
@@ -139,10 +134,8 @@ class FloorDivide(Binary):
     """floor(a / b) of the exact quotient, as Python and NumPy have it; on integers, division by 0 gives 0."""
 
     name = "floordiv"
-    domains = ((4.1, 4.9), (1.1, 1.3))
-    integer_domains = ((-9, 10), (1, 5))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -155,10 +148,8 @@ class Modulo(Binary):
     """a - b * floor(a / b), the exact remainder, with the sign of b; on integers, modulo 0 gives 0."""
 
     name = "mod"
-    domains = ((4.1, 4.9), (1.7, 1.9))
-    integer_domains = ((-9, 10), (1, 5))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, -(dy * a.apply(FloorDivide(), b))
 
     def compute(self, a: Array, b: Array) -> Array:

@@ -30,7 +30,7 @@ from compiler.types import BatchExtent, DType, TensorType, depends_on_batch, sta
 _EXACT_IN_F32 = 2.0**24
 
 
-class Kind(Enum):
+class TotalKind(Enum):
     """How what two parts of the data give is put together."""
 
     SUM = "sum"
@@ -48,7 +48,7 @@ class Total:
     both moments, or the sum of the squares of distances from `centre`, which is repeated over the rows by `spread`.
     """
 
-    kind: Kind
+    kind: TotalKind
     node: Node
     elements: Value | None = None
     mask: Value | None = None
@@ -79,7 +79,7 @@ class Total:
 
 
 @record
-class Split:
+class TotalSplit:
     """`steps`, in order, compute the wanted values: a total stands where the graph reduces rows.
 
     `others` make values without rows of rows in any other way.
@@ -93,7 +93,7 @@ class Split:
         return tuple(step for step in self.steps if isinstance(step, Total))
 
 
-def split(graph: Graph, wanted: Sequence[Value]) -> Split:
+def split(graph: Graph, wanted: Sequence[Value]) -> TotalSplit:
     """How `wanted`, which have no rows, follow from totals. `graph` holds no ops that steer differentiation."""
     finder = _Finder(graph)
     needed = {value.index for value in wanted}
@@ -113,7 +113,7 @@ def split(graph: Graph, wanted: Sequence[Value]) -> Split:
         steps.append(total)
         if total.centre is not None:
             needed.add(total.centre.index)
-    return Split(tuple(reversed(steps)), tuple(reversed(others)))
+    return TotalSplit(tuple(reversed(steps)), tuple(reversed(others)))
 
 
 def dependent_on_the_batch(graph: Graph, wanted: Sequence[Value], own: Sequence[Node]) -> Node | None:
@@ -130,7 +130,7 @@ def dependent_on_the_batch(graph: Graph, wanted: Sequence[Value], own: Sequence[
     return None
 
 
-def form_of(found: Split) -> list[object]:
+def form_of(found: TotalSplit) -> list[object]:
     """What two splits that compute the same have in common: ops, totals, and which values they read."""
     places: dict[int, int] = {}
     form: list[object] = []
@@ -170,7 +170,7 @@ def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) ->
     the number of axes over which they are not taken. Whoever runs the step knows the number of its rows.
     """
     kind = total.kind.value
-    if total.kind is Kind.ROWS:
+    if total.kind is TotalKind.ROWS:
         return
     if total.elements is not None:
         yield f"{kind}:{number}:{len(total.kept_axes)}", _rows_first(builder, total, total.elements)
@@ -179,7 +179,7 @@ def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) ->
         return
     node = total.node
     value = node.results[0]
-    yield f"{kind}:{number}", _terms(builder, node) if by_rows and total.kind is Kind.SUM else value
+    yield f"{kind}:{number}", _terms(builder, node) if by_rows and total.kind is TotalKind.SUM else value
 
 
 def _terms(builder: GraphBuilder, node: Node) -> Value:
@@ -250,19 +250,19 @@ class _Finder:
     def total(self, node: Node) -> Total | None:
         match node.op:
             case BatchSize():
-                return Total(Kind.ROWS, node)
+                return Total(TotalKind.ROWS, node)
             case Moments(axes):
-                return Total(Kind.MOMENTS, node, node.operands[0], None, axes)
+                return Total(TotalKind.MOMENTS, node, node.operands[0], None, axes)
             case Max():
-                return Total(Kind.MOST, node)
+                return Total(TotalKind.MOST, node)
             case Min():
-                return Total(Kind.LEAST, node)
+                return Total(TotalKind.LEAST, node)
             case Sum(axes):
                 if not adds_up(node):
                     return None
-                return self._distances(node, axes) or Total(Kind.SUM, node)
+                return self._distances(node, axes) or Total(TotalKind.SUM, node)
             case _:
-                return Total(Kind.SUM, node) if adds_up(node) else None
+                return Total(TotalKind.SUM, node) if adds_up(node) else None
 
     def _distances(self, node: Node, axes: tuple[int, ...]) -> Total | None:
         """sum((x - c)^2), perhaps of the elements of a mask, where c follows from all rows, as the mean of x does."""
@@ -282,7 +282,7 @@ class _Finder:
                 continue
             varying = {a for a, e in zip(spread.op.axes, centre.type.shape, strict=True) if e != 1}
             alike = tuple(axis for axis in axes if axis not in varying)
-            return Total(Kind.MOMENTS, node, x, mask, alike, centre, spread.op)
+            return Total(TotalKind.MOMENTS, node, x, mask, alike, centre, spread.op)
         return None
 
     def _of_mask(self, value: Value) -> tuple[Value, Value | None]:

@@ -7,14 +7,12 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import FLOATS, expect_axes, expect_dtype, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
-
-_BATCH = BatchExtent()
 
 
 def window_count(extent: int, size: int, stride: int, dilation: int) -> int:
@@ -62,15 +60,6 @@ class Window(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (windows_of(self, operands[0]),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,), (3,), (1,), (1,)), (TensorType(DType.F32, (_BATCH, 5)),), ((-2, 2),)),
-            Sample(cls((1, 2), (2, 3), (2, 1), (1, 2)), (TensorType(DType.F32, (_BATCH, 5, 6)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (3,), (1,)), (TensorType(DType.F32, (7, 2)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (2,), (1,)), (TensorType(DType.I32, (4,)),), ((-9, 9),)),
-        )
 
 
 @final
@@ -122,20 +111,6 @@ class Fold(Op):
         for tap in np.ndindex(*self.sizes):  # the windows at one tap do not overlap
             places[(..., *tap)] += windows[(..., *tap)]
         return (result.astype(windows.dtype),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,), (3,), (1,), (1,), (5,)), (TensorType(DType.F32, (_BATCH, 3, 3)),), ((-2, 2),)),
-            Sample(
-                cls((1, 2), (2, 3), (2, 1), (1, 2), (5, 6)),
-                (TensorType(DType.F32, (_BATCH, 2, 2, 2, 3)),),
-                ((-2, 2),),
-            ),
-            Sample(cls((0,), (3,), (2,), (1,), (8,)), (TensorType(DType.F32, (3, 2, 3)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (3,), (1,), (7,)), (TensorType(DType.F32, (2, 2, 2)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (1,), (1,), (4,)), (TensorType(DType.I32, (3, 2)),), ((-9, 9),)),
-        )
 
 
 def windows_of(op: Window | Fold, x: Array, writeable: bool = False) -> Array:

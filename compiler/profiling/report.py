@@ -31,7 +31,7 @@ class LineRow:
 
 
 @record
-class LayerRow:
+class LayerTime:
     path: str
     forward_ms: float
     backward_ms: float
@@ -49,7 +49,7 @@ class OpRow:
 
 
 @record
-class KernelRow:
+class KernelTime:
     """A function and all its calls. `of_peak` and `of_bandwidth`: of what as many threads reach while they work on it.
 
     `gflops` is the rate in that time, `threads_ms` what each thread spent, `bound` what it is bound by: `memory` or
@@ -96,8 +96,8 @@ class ProfileReport:
     call_ms: float
     steps: int
     lines: tuple[LineRow, ...]
-    kernels: tuple[KernelRow, ...]
-    layers: tuple[LayerRow, ...]
+    kernels: tuple[KernelTime, ...]
+    layers: tuple[LayerTime, ...]
     ops: tuple[OpRow, ...]
     peak_gflops: float
     bandwidth_gbs: float
@@ -153,6 +153,6 @@ def largest(rows: Sequence[Any], key: str = "ms") -> list[Any]:
     return sorted(rows, key=lambda row: -(getattr(row, key, None) or total(row)))
 
 
-def total(row: LineRow | LayerRow) -> float:
+def total(row: LineRow | LayerTime) -> float:
     """The time of a line or a layer in all directions."""
     return row.forward_ms + row.backward_ms + row.update_ms

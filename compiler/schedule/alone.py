@@ -9,11 +9,11 @@ from compiler.ops.reduction import CumulativeSum
 from compiler.schedule.access import storage_order
 from compiler.schedule.fusion.ir import Member
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.to_loops import Lowered
+from compiler.schedule.to_loops import LoweredGroup
 from compiler.types import Extent, elements
 
 
-def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
+def lower_alone(member: Member, storage: Storage, name: str) -> LoweredGroup:
     """The kernel of a node that fuses with nothing. Operands are dense."""
     node = member.node
     sources = tuple(storage.place(link.source) for link in member.links)
@@ -37,7 +37,7 @@ def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
             kernel = PrefixSumKernel(label, buffers, before, shape[axis], after, reverse)
         case _:
             raise CompilerBug("to_loops", f"no kernel for {node.op.name}")
-    return Lowered(kernel, arguments, sources, (result,), ())
+    return LoweredGroup(kernel, arguments, sources, (result,), ())
 
 
 def _around(shape: tuple[Extent, ...], first: int, last: int) -> tuple[Extent, Extent]:

@@ -10,7 +10,7 @@ from compiler.loops.ir import PERIOD_COLUMNS, Term
 from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.access import IndexMap, count, split_form, splits_evenly, storage_order
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Kind
+from compiler.schedule.fusion.ir import CONTRACTIONS, Group, GroupKind
 from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.split import FlatSplit, RowSplit, Split
 from compiler.support.numerics import LANES
@@ -21,7 +21,7 @@ from compiler.types import BatchExtent, Extent, elements
 def chosen_split(group: Group, index: Index, tuning: Tuning) -> Split | FlatSplit:
     if group.split is not None:
         return group.split
-    if group.kind is Kind.PRODUCT:
+    if group.kind is GroupKind.PRODUCT:
         return _tile_split(next(m.node for m in group.members if isinstance(m.node.op, CONTRACTIONS)))
     forms = index.addresses_of(group.members)
     if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):

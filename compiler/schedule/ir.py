@@ -93,7 +93,7 @@ class Instance:
 
 
 @record
-class Place:
+class BufferPlace:
     """Where a buffer lies: bytes from the start of the arena (times the capacity, in BATCH)."""
 
     arena: Arena
@@ -112,7 +112,7 @@ class FedInput:
 
 
 @record
-class Result:
+class ScheduleResult:
     """A named result: a scalar of each step, a static array, or rows."""
 
     name: str
@@ -133,9 +133,9 @@ class Schedule:
     buffers: tuple[Buffer, ...]
     instances: tuple[Instance, ...]
     barriers: tuple[bool, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[BufferPlace, ...] = ()
     inputs: tuple[FedInput, ...] = ()
-    results: tuple[Result, ...] = ()
+    results: tuple[ScheduleResult, ...] = ()
     static_bytes: int = 0
     batch_bytes: int = 0
     loops: tuple[Loop, ...] = ()

@@ -6,9 +6,9 @@ from compiler.graph.ir import Value
 from compiler.ops.scan import Scan
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import FusedGraph, Group, Kind
+from compiler.schedule.fusion.ir import FusedGraph, Group, GroupKind
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.to_loops import GroupLowering, Lowered
+from compiler.schedule.to_loops import GroupLowering, LoweredGroup
 from compiler.support.record import record
 from compiler.tuning import Tuning
 
@@ -19,7 +19,7 @@ class Kernels:
 
     fused: FusedGraph
     storage: Storage
-    lowered: tuple[tuple[Group, Lowered | LoweredScan], ...]
+    lowered: tuple[tuple[Group, LoweredGroup | LoweredScan], ...]
 
 
 @record
@@ -45,7 +45,7 @@ def kernels_of(fused: FusedGraph, watched: bool = True) -> Kernels:
 
 def _lowered(
     group: Group, number: int, index: Index, storage: Storage, tuning: Tuning, checked: dict[int, str]
-) -> Lowered | LoweredScan:
+) -> LoweredGroup | LoweredScan:
     first = group.members[0]
     if isinstance(first.node.op, Scan):
         assert first.body is not None
@@ -53,6 +53,6 @@ def _lowered(
         return LoweredScan(first.node.op, sources, first.node.results, kernels_of(first.body, watched=False))
     words = dict.fromkeys(m.node.op.name for m in group.members if m.node.op.name not in ("broadcast", "reshape"))
     name = f"k{number}_{'_'.join(words)[:48]}"
-    if group.kind is Kind.ALONE:
+    if group.kind is GroupKind.ALONE:
         return lower_alone(first, storage, name)
     return GroupLowering(group, index, storage, tuning, checked).lower(name)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from compiler.graph.ir import Origin
 from compiler.loops.ir import FetchKernel, Kernel, extents_of
-from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
+from compiler.schedule.ir import Arena, Buffer, BufferPlace, Instance, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
@@ -71,7 +71,7 @@ def print_domain(kernel: Kernel) -> str:
     return f"{kernel.kind} {' x '.join(map(str, extents))}"
 
 
-def print_place(place: Place) -> str:
+def print_place(place: BufferPlace) -> str:
     """`static 128`, or `batch 40*capacity`."""
     return f"{place.arena.value} {place.offset}" + ("*capacity" if place.arena is Arena.BATCH else "")
 

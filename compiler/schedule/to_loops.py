@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
@@ -46,7 +46,7 @@ from compiler.schedule.access import (
 )
 from compiler.schedule.choose_split import chosen_split
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, GroupKind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.numerics.placement import Insert, Pick, insert_form
@@ -54,7 +54,7 @@ from compiler.schedule.numerics.product_sum import ProductSum
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
@@ -74,7 +74,7 @@ COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Co
 
 
 @record
-class Lowered:
+class LoweredGroup:
     """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write.
 
     `statements` has the origins of each of the kernel's statements.
@@ -88,7 +88,7 @@ class Lowered:
     statements: tuple[tuple[Origin, ...], ...] = ()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _StageDraft:
     body: list[Instruction] = field(default_factory=list[Instruction])
     after: list[Instruction] = field(default_factory=list[Instruction])
@@ -109,7 +109,7 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
     return (*reversed(order), *reversed(late))
 
 
-@dataclass(slots=True)
+@mutable_record
 class GroupLowering:
     """Lowers one group. `checked` names the values to check for NaN and Inf, by their index."""
 
@@ -134,7 +134,7 @@ class GroupLowering:
     values: int = 0
     contraction: TileContract | None = None
 
-    def lower(self, name: str) -> Lowered:
+    def lower(self, name: str) -> LoweredGroup:
         """The kernel of that name."""
         members = self.group.members
         self.split = chosen_split(self.group, self.index, self.tuning)
@@ -146,7 +146,7 @@ class GroupLowering:
             if isinstance(member.node.op, (*REDUCTIONS, Insert)) or member.key in self.storage.stored:
                 self.finish(member)
         kernel = self.kernel(name)
-        return Lowered(
+        return LoweredGroup(
             kernel,
             tuple(self.arguments),
             tuple(self.reads.values()),
@@ -355,7 +355,7 @@ class GroupLowering:
             space is Space.FULL
             and not columns
             and not isinstance(self.split, ColumnSplit)
-            and self.group.kind is Kind.ELEMENTS
+            and self.group.kind is GroupKind.ELEMENTS
         ):
             narrow, stage = Space.ROW, 0
         memo = ("load", source.index, link.address, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)

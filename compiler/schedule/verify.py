@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations, product
 from typing import assert_never
 
@@ -33,6 +33,7 @@ from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.order.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.printer import print_schedule
 from compiler.support.arrays import Array, np
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, Extent, elements
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
@@ -65,7 +66,7 @@ class _Broken(Exception):
     """An invariant that does not hold."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     schedule: Schedule
     batch: int
@@ -103,7 +104,7 @@ class _Check:
                 raise _Broken(f"{kernel.name}: buffer {number} is no {argument.dtype.value}")
         read, written = touched(instance)
         if not read <= set(instance.reads) or written != set(instance.writes):
-            raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, which is not what it says")
+            raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, unlike its declaration")
 
     def check_in_place(self, instance: Instance) -> None:
         """What is read of a buffer that is written too is written nowhere, or in its place after it was read."""
@@ -188,7 +189,7 @@ class _Check:
             if instance.once != (number < len(once)):
                 raise _Broken(f"{instance.kernel.name} runs once but does not stand before all that runs each time")
             if instance.once and instance.reads and later & {*instance.reads, *instance.writes}:
-                raise _Broken(f"{instance.kernel.name} runs once, but what it uses is written at each step")
+                raise _Broken(f"{instance.kernel.name} runs once, but its buffers are written at each step")
 
     def static_inputs(self) -> set[int]:
         """Buffers that the caller fills before the first step."""
@@ -232,7 +233,7 @@ class _Check:
             others = [*plan.instances[: chain.first], *plan.instances[chain.last + 1 :]]
             used = {b for i in others for b in (*i.reads, *i.writes) if not fills_evenly(i, plan.buffers[b])}
             if {*chain.passed_on} & used:
-                raise _Broken(f"what a chain at {members[0].kernel.name} passes on is used outside of it")
+                raise _Broken(f"a buffer inside a chain at {members[0].kernel.name} is used outside of it")
 
     def own(self, number: int) -> set[int]:
         """The buffers that the instances before it in the same chain touch, of which threads keep to their shards."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from compiler.syntax.grammar_tables import CALL, PASS, Rule, Tables
+from compiler.syntax.grammar_tables import CALL, PASS, GrammarRule, Tables
 from compiler.syntax.lexer import END, Token
 
 Actions: TypeAlias = Mapping[str, Callable[..., Any]]
@@ -92,7 +92,7 @@ class Automaton:
         return after
 
 
-def _reduce(rule: Rule, children: list[Any], actions: Actions) -> Any:
+def _reduce(rule: GrammarRule, children: list[Any], actions: Actions) -> Any:
     if rule.kind == PASS:
         return children[rule.children[0]]
     if not rule.is_plain:
@@ -100,7 +100,7 @@ def _reduce(rule: Rule, children: list[Any], actions: Actions) -> Any:
     return actions[rule.name](*children) if rule.kind == CALL else children
 
 
-def _selected(rule: Rule, children: list[Any]) -> list[Any]:
+def _selected(rule: GrammarRule, children: list[Any]) -> list[Any]:
     """The children that count: without punctuation, with None for what is absent, and with lists spliced in."""
     selected: list[Any] = []
     for position in rule.children:

@@ -18,7 +18,7 @@ CALL, PASS, SPLICE = 0, 1, 2
 
 
 @record
-class Rule:
+class GrammarRule:
     """One alternative of the grammar.
 
     `kind` is CALL (the action `name` makes a node of the children), PASS (the single child stands for the rule) or
@@ -46,7 +46,7 @@ class Tables:
 
     actions: tuple[dict[str, int], ...]
     gotos: tuple[dict[str, int], ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[GrammarRule, ...]
     start: int
     end: int
 
@@ -103,7 +103,7 @@ def build_tables(grammar: str) -> Tables:
     return Tables(tuple(actions), tuple(gotos), tuple(_rule(rule) for rule in rules), numbers[first], numbers[last])
 
 
-def _rule(rule: Any) -> Rule:
+def _rule(rule: Any) -> GrammarRule:
     """A rule of Lark's, which has no type declarations."""
     origin = str(rule.origin.name)
     absent = _absent_before(rule.options.empty_indices, len(rule.expansion))
@@ -121,7 +121,7 @@ def _rule(rule: Any) -> Rule:
     kind = SPLICE if origin.startswith("_") else PASS if passes else CALL
     name, size = str(rule.alias or origin), len(rule.expansion)
     is_plain = not splices and children == list(range(size))
-    return Rule(origin, size, kind, name, tuple(children), tuple(splices), is_plain)
+    return GrammarRule(origin, size, kind, name, tuple(children), tuple(splices), is_plain)
 
 
 def _absent_before(empty: tuple[bool, ...], size: int) -> list[int]:
@@ -159,7 +159,7 @@ def _decode(document: dict[str, Any]) -> Tables:
         tuple(rows[actions] for actions, _ in states),
         tuple(rows[gotos] for _, gotos in states),
         tuple(
-            Rule(origin, size, kind, name, tuple(children), tuple(splices), is_plain)
+            GrammarRule(origin, size, kind, name, tuple(children), tuple(splices), is_plain)
             for origin, size, kind, name, children, splices, is_plain in rules
         ),
         document["start"],

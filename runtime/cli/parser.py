@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
         group.add_argument(
             "--no-tuning",
             action="store_true",
-            help="compile with the numbers of every processor, not those that `dlc tune` kept; results keep their bits",
+            help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
         )
         group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
         if runs:

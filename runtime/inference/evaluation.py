@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class Evaluator:
 CALL_SECONDS = 0.05
 
 
-@dataclass(slots=True)
+@mutable_record
 class Pace:
     """Adapts by measured time. The number of steps a call never changes what is computed."""
 

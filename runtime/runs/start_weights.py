@@ -184,6 +184,6 @@ def _unfit(program: Program, report: WeightsReport, source: Path) -> CheckpointE
     return CheckpointError(
         f"the weights do not fit {program.model}:\n{listed}{more}",
         source,
-        'map names with `rename = ["name in the file -> name in the model"]`, name what keeps its start value in'
+        'map names with `rename = ["name in the file -> name in the model"]`, name those that keep their start value in'
         ' `fresh = ["head.*"]`, or give `strict = false`: `init_from = weights("…", …)`',
     )

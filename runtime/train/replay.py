@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from compiler.driver import Array, Options, Program, Results, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.record import record
 from runtime.data.loading import LoadedData
 from runtime.inference.model import training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, checkpoints_in, read_checkpoint
@@ -26,7 +27,7 @@ from runtime.train.session import put_optimizer_states, refuse_changed_data
 from runtime.train.training import Job, replay_to, steps_at
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Replay:
     """The tensors that were asked for, by their names, as they were after `step` updates; `start` is where from.
 

@@ -44,7 +44,7 @@ _GUARDS = {
     "div": "a division by 0 is not finite: add a small number to the divisor, or choose with `where`",
     "pow": "a power of a negative number, or a negative power of 0, is not finite: guard it, `max(x, 1e-7) ^ y`",
 }
-"""What to do where an operation was given what it has no finite value for."""
+"""Advice for an operation whose result is not finite for its operands."""
 _SKIPPED_IN_A_ROW = 10  # more spoilt steps than these one after the other are no accident
 
 

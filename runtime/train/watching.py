@@ -15,7 +15,7 @@ from runtime.train.programs import kind_at
 from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
-    from compiler.diagnosis.reports import Watched
+    from compiler.diagnosis.reports import WatchedNumber
     from compiler.diagnosis.watched_step import WatchedStep
 
 # Looking may take this part of the time.
@@ -84,7 +84,7 @@ class Watcher:
             self._phase = phase
         return self._step
 
-    def _note(self, watched: tuple[Watched, ...], scalars: Mapping[str, float], step: int) -> None:
+    def _note(self, watched: tuple[WatchedNumber, ...], scalars: Mapping[str, float], step: int) -> None:
         measured = [one for one in watched if one.kind in ("gradient", "update", "weight")]
         sizes = {(one.kind, one.path): math.sqrt(max(scalars[one.name], 0.0)) for one in measured}
         largest = max((size for (kind, _), size in sizes.items() if kind == "gradient"), default=0.0)

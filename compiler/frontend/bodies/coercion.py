@@ -10,7 +10,7 @@ from compiler.frontend.values import (
     BuiltinValue,
     ExceptAxes,
     FormValue,
-    Instance,
+    LayerInstance,
     Poison,
     RunTimeNumber,
     Value,
@@ -85,12 +85,12 @@ def _accepted(kind: str, value: Value) -> tuple[Value] | None:
             is_axis = isinstance(value, AxisName | ExceptAxes | tuple | None) or _whole(value) is not None
             return (value,) if is_axis else None
         case "fn":
-            is_function = isinstance(value, (BuiltinValue, Instance)) or (
+            is_function = isinstance(value, (BuiltinValue, LayerInstance)) or (
                 isinstance(value, FormValue) and value.declaration.keyword == "fn"
             )
             return (value,) if is_function else None
         case "layer":
-            return (value,) if isinstance(value, Instance) else _function_as_layer(value)
+            return (value,) if isinstance(value, LayerInstance) else _function_as_layer(value)
         case _:
             return (value,) if isinstance(value, FormValue) and value.declaration.keyword == kind else None
 

@@ -26,7 +26,7 @@ from compiler.frontend.values import (
     BatchValue,
     BuiltinValue,
     FormValue,
-    Instance,
+    LayerInstance,
     NamedExtent,
     Poison,
     TensorValue,
@@ -243,7 +243,7 @@ class Evaluator(Caller):
         values: list[Value] = []
         for position, item in enumerate(items):
             value = self._known(item)
-            if isinstance(value, Instance) and value.path is None:
+            if isinstance(value, LayerInstance) and value.path is None:
                 value.items = (position, *value.items)
             values.append(value)
         return tuple(values)
@@ -309,7 +309,7 @@ class Evaluator(Caller):
             self.fail("E0303", "`fresh` takes one layer", hint("write `fresh(cell)`"))
         value = self.argument_value(arguments[0], "")
         self.span = call
-        if isinstance(value, Instance):
+        if isinstance(value, LayerInstance):
             return self.fresh(value, name)
         if isinstance(value, (FormValue, BuiltinValue)):
             return value  # a function owns nothing, so it is as good as new

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, hint
+from compiler.frontend.bodies.setting_binding import counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.operators import cast, scalar, spread
@@ -57,8 +58,8 @@ def _rule(
     if len(clause.parameters) != wanted:
         elaborator.fail(
             "E0506",
-            f"this `gradient` takes {len(clause.parameters)} values, but `{elaborator.frame.name}` has {len(names)} "
-            f"tensor parameters and {len(results)} results, which makes {wanted}",
+            f"this `gradient` takes {counted(len(clause.parameters), 'value')}, but `{elaborator.frame.name}` has "
+            f"{counted(len(names), 'tensor parameter')} and {counted(len(results), 'result')}, which makes {wanted}",
             hint("it takes the parameters, the results, and one cotangent for each result: `gradient(x, y, dy)`"),
             span=clause.span,
         )

@@ -125,7 +125,7 @@ def _ask_for(elaborator: Elaborator, unknown: list[tree.Name]) -> NoReturn:
         "E0415",
         f"nothing says how large `{name}` is",
         *nearest(name, ("batch", *frame.variables)),
-        hint(f"data that is there says it; or give it by `--set {name}=…`, or as a setting: `model M({name} = …)`"),
+        hint(f"add the data, or give it by `--set {name}=…`, or as a setting: `model M({name} = …)`"),
         span=unknown[0].span,
     )
 

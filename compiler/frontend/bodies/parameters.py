@@ -83,7 +83,7 @@ def _declare(
     if depends_on_batch(type_.shape):
         elaborator.fail(
             "E0410",
-            f"`{statement.name}` is {type_}, but what is saved with the model cannot depend on the batch",
+            f"`{statement.name}` is {type_}, but a tensor that is saved with the model cannot depend on the batch",
             hint("give it sizes that are known before the program runs"),
             span=statement.annotation.span if statement.annotation else statement.span,
         )

@@ -21,7 +21,7 @@ from compiler.types import BatchExtent, DType
 
 
 @record
-class Steps:
+class ScannedSteps:
     """Tensors with the scanned axis first: the inputs, whether a step counts, and whether a gradient stops before it.
 
     `place` is where stacks of what is emitted have the scanned axis; a negative one counts from the end.
@@ -36,7 +36,7 @@ class Steps:
     cuts: TensorValue | None
 
 
-def steps_of(elaborator: Elaborator, scan: tree.Scan) -> Steps:
+def steps_of(elaborator: Elaborator, scan: tree.Scan) -> ScannedSteps:
     """Evaluate everything before the body but the carries."""
     values = [known(elaborator, scanned.value) for scanned in scan.inputs]
     axis = elaborator.evaluate_axis(scan.axis)
@@ -61,7 +61,7 @@ def steps_of(elaborator: Elaborator, scan: tree.Scan) -> Steps:
     is_reversed = _reversed(elaborator, options.get("reverse"))
     mask = _mask(elaborator, options.get("where"), axis, place, lengths[0])
     cuts = _cuts(elaborator, options.get("truncate"), lengths[0], is_reversed)
-    return Steps(lengths[0], place, named, is_reversed, tuple(stacks), mask, cuts)
+    return ScannedSteps(lengths[0], place, named, is_reversed, tuple(stacks), mask, cuts)
 
 
 def _axis_first(elaborator: Elaborator, tensor: TensorValue, place: int) -> TensorValue:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Span, hint
-from compiler.frontend.bodies.scan_inputs import Steps, steps_of
+from compiler.frontend.bodies.scan_inputs import ScannedSteps, steps_of
 from compiler.frontend.bodies.scan_values import chosen, cut_gradient, known, leaves, next_carry, rebuilt
 from compiler.frontend.bodies.statements import run_block
 from compiler.frontend.elaborator import Elaborator, ScanRecord
@@ -54,7 +54,7 @@ class _Carried:
 class _Elaboration:
     """One scan on its way into the graph. What its body sees of a step are values that no node defines."""
 
-    def __init__(self, elaborator: Elaborator, scan: tree.Scan, steps: Steps, starts: Sequence[Value]) -> None:
+    def __init__(self, elaborator: Elaborator, scan: tree.Scan, steps: ScannedSteps, starts: Sequence[Value]) -> None:
         self.elaborator, self.scan, self.steps, self.starts = elaborator, scan, steps, starts
         self.level = len(elaborator.scans)
         self.record = ScanRecord(elaborator.frame)

@@ -15,7 +15,7 @@ from compiler.frontend.failures import Poisoned, nearest
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.signature import Signature
-from compiler.frontend.values import FormValue, Instance, Poison, RunTimeNumber, Value, describe
+from compiler.frontend.values import FormValue, LayerInstance, Poison, RunTimeNumber, Value, describe
 from compiler.support.record import record
 from compiler.syntax import tree
 
@@ -81,7 +81,7 @@ class SettingBinder(Elaborator):
         arguments: Sequence[Argument],
         keywords: Sequence[tuple[str, Argument]],
         prefix: str | None = None,
-        receiver: Instance | None = None,
+        receiver: LayerInstance | None = None,
     ) -> dict[str, Value]:
         """The settings of a declaration, from a call and its defaults.
 

@@ -12,7 +12,7 @@ from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.operators import arithmetic, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
-from compiler.frontend.values import Instance, TensorValue, Value, describe, extent_value
+from compiler.frontend.values import LayerInstance, TensorValue, Value, describe, extent_value
 from compiler.graph.ir import Role
 from compiler.ops.build import filled
 from compiler.ops.chain_rule import apply_chain_rule
@@ -83,7 +83,7 @@ def _gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
 
 def _parameters(elaborator: Elaborator, arguments: Arguments) -> Value:
     layer = arguments["layer"]
-    if not isinstance(layer, Instance) or layer.path is None:
+    if not isinstance(layer, LayerInstance) or layer.path is None:
         fix = hint("bind the layer to a name, apply it, then count: `net = M()`, `y = net(x)`, `parameters(net)`")
         elaborator.fail(
             "E0312", f"`parameters` counts those of a layer that was applied, not of {describe(layer)}", fix

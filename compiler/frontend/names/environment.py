@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 
 from compiler.errors.diagnostics import Span
+from compiler.support.record import mutable_record
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """What a local name is."""
 
     SETTING = auto()
@@ -22,28 +23,28 @@ class Kind(Enum):
     OUTPUT = auto()
 
 
-FIXED: Mapping[Kind | None, str] = {
-    Kind.SETTING: "setting",
-    Kind.DIMENSION: "dimension",
-    Kind.LOOP: "loop variable",
+FIXED: Mapping[NameKind | None, str] = {
+    NameKind.SETTING: "setting",
+    NameKind.DIMENSION: "dimension",
+    NameKind.LOOP: "loop variable",
 }
-"""What keeps its value, with the words for it."""
+"""The kinds of names that keep their value, with the words for them."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class Environment:
     """`kinds` and `places` of the bound names; `partial` says of the others why they are not bound."""
 
-    kinds: dict[str, Kind] = field(default_factory=dict[str, Kind])
+    kinds: dict[str, NameKind] = field(default_factory=dict[str, NameKind])
     places: dict[str, Span] = field(default_factory=dict[str, Span])
     partial: dict[str, str] = field(default_factory=dict[str, str])
     used: set[str] = field(default_factory=set[str])
-    ever: dict[str, tuple[Kind, Span]] = field(default_factory=dict[str, "tuple[Kind, Span]"])
+    ever: dict[str, tuple[NameKind, Span]] = field(default_factory=dict[str, "tuple[NameKind, Span]"])
 
     def __contains__(self, name: str) -> bool:
         return name in self.kinds
 
-    def bind(self, name: str, kind: Kind, place: Span) -> None:
+    def bind(self, name: str, kind: NameKind, place: Span) -> None:
         self.kinds[name] = kind
         self.places.setdefault(name, place)
         self.partial.pop(name, None)

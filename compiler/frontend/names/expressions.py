@@ -10,7 +10,7 @@ from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.names.environment import Environment, Kind
+from compiler.frontend.names.environment import Environment, NameKind
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
 from compiler.syntax import tree
@@ -124,7 +124,7 @@ class ExpressionNames:
             return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
         if _is_applied(name):
             return ()
-        seen = (Kind.INPUT, Kind.OUTPUT, Kind.TENSOR, Kind.VARIABLE)
+        seen = (NameKind.INPUT, NameKind.OUTPUT, NameKind.TENSOR, NameKind.VARIABLE)
         there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
         return self.session.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
 

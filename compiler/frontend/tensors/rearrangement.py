@@ -14,8 +14,8 @@ from compiler.ops.movement import Transpose
 from compiler.ops.spreading import Reshape
 from compiler.types import BatchExtent, Extent, static_elements
 
-Group = list[str]
-_REST: Group = ["…"]  # `...` outside of brackets: one axis for each that it stands for
+AxisNames = list[str]
+_REST: AxisNames = ["…"]  # `...` outside of brackets: one axis for each that it stands for
 
 
 def rearrange(elaborator: Elaborator, tensor: TensorValue, pattern: str, sizes: Mapping[str, Extent]) -> TensorValue:
@@ -45,10 +45,10 @@ def rearrange(elaborator: Elaborator, tensor: TensorValue, pattern: str, sizes: 
     return TensorValue(value, tuple(axes[g[0]] if len(g) == 1 else Axis(origin=elaborator.here) for g in right))
 
 
-def _groups(elaborator: Elaborator, pattern: str, side: str) -> list[Group]:
+def _groups(elaborator: Elaborator, pattern: str, side: str) -> list[AxisNames]:
     """`b (h d) 1` as [[b], [h, d], []]."""
-    groups: list[Group] = []
-    inside: Group | None = None
+    groups: list[AxisNames] = []
+    inside: AxisNames | None = None
     for token in side.replace("(", " ( ").replace(")", " ) ").split():
         if token == "(" and inside is None:
             inside = []
@@ -69,15 +69,15 @@ def _groups(elaborator: Elaborator, pattern: str, side: str) -> list[Group]:
 
 
 def _with_rest(
-    elaborator: Elaborator, pattern: str, tensor: TensorValue, left: list[Group], right: list[Group]
-) -> tuple[list[Group], list[Group]]:
+    elaborator: Elaborator, pattern: str, tensor: TensorValue, left: list[AxisNames], right: list[AxisNames]
+) -> tuple[list[AxisNames], list[AxisNames]]:
     """`...` replaced by a name for each axis that it stands for."""
     if _REST not in left:
         return left, right
     dots = [f"…{i}" for i in range(tensor.rank - len(left) + 1)]
     place = left.index(_REST)
     left = [*left[:place], *([dot] for dot in dots), *left[place + 1 :]]
-    result: list[Group] = []
+    result: list[AxisNames] = []
     for group in right:
         if group == _REST:
             result += [[dot] for dot in dots]
@@ -109,7 +109,7 @@ def _expect_same_names(
 
 
 def _split_extents(
-    elaborator: Elaborator, pattern: str, tensor: TensorValue, left: list[Group], sizes: Mapping[str, Extent]
+    elaborator: Elaborator, pattern: str, tensor: TensorValue, left: list[AxisNames], sizes: Mapping[str, Extent]
 ) -> tuple[dict[str, Extent], dict[str, Axis]]:
     """The extent of each name, and its axis where a name stands for a whole axis."""
     extents: dict[str, Extent] = {}

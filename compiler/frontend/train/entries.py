@@ -45,7 +45,7 @@ KEYS = [
     "precision",
     "seed",
 ]
-Form = TypeVar("Form")
+_Form = TypeVar("_Form")
 _REQUIRED = ("loss", "optimizer", "batch")
 _EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
@@ -225,7 +225,7 @@ class Entries:
         self.session.run_time |= {kept.name: kept, taken.name: taken}
         return float(value)
 
-    def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], Form]) -> Form | None:
+    def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], _Form]) -> _Form | None:
         """`early_stop` or `plateau`: a number on the command line changes the main setting of what the text gives."""
         override, entry = self.session.settings.take(key), self.written.get(key)
         if entry is not None and (override is None or isinstance(override.expression, tree.Number)):

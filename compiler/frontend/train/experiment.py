@@ -28,7 +28,7 @@ from compiler.frontend.program import (
     TrainingPlan,
     UpdateRule,
 )
-from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic, cast, scalar
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.accumulation import accumulation_of
@@ -48,7 +48,7 @@ from compiler.syntax import tree
 from compiler.syntax.walk import statements_of
 from compiler.types import DType, TensorType
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 def elaborate_train(
@@ -68,7 +68,7 @@ class _Experiment:
     """One `train` in the course of elaboration."""
 
     def __init__(
-        self, session: Session, train: tree.Train, scope: ModuleScope, found: Found, model: tree.Model
+        self, session: Session, train: tree.Train, scope: ModuleScope, found: Located, model: tree.Model
     ) -> None:
         self.session, self.train, self.scope = session, train, scope
         self.found, self.model = found, model
@@ -402,7 +402,7 @@ class _Experiment:
         assert loss is not None
         return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)
 
-    def _attempt(self, compute: Callable[[], Result]) -> Result | None:
+    def _attempt(self, compute: Callable[[], _Result]) -> _Result | None:
         with self._recording():
             return compute()
         return None

@@ -93,7 +93,7 @@ def unsound_metrics(
 
 def _unsound(name: str, node: Node, span: Span) -> Diagnostic:
     place = node.origins[0].user_span if node.origins else span
-    notes = () if place == span else (Note("rows are taken together here", place),)
+    notes = () if place == span else (Note("rows meet here", place),)
     advice = hint(
         "make it of sums, means, variances, maxima and minima over rows, each of terms of a row alone, and combine"
         " these at the end"

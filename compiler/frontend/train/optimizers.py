@@ -13,7 +13,7 @@ from compiler.frontend.scope import Namespace
 from compiler.frontend.train.entries import Entries
 from compiler.frontend.train.freezing import Freezing
 from compiler.frontend.train.patterns import MATRICES, patterns_of, select, without_keywords
-from compiler.frontend.train.updates import Rule, RuleCache, elaborate_rule, refuse_with_objective
+from compiler.frontend.train.updates import OptimizerEntry, RuleCache, elaborate_rule, refuse_with_objective
 from compiler.frontend.values import FormValue, RunTimeNumber
 from compiler.graph.ir import Role
 from compiler.syntax import tree
@@ -64,7 +64,7 @@ class Optimizers:
                     "E0301", f"`{key}` changes the setting `lr` of an optimizer, which {names} does not have", self.span
                 )
 
-    def _rule(self, item: tree.Expression, prefix: str) -> Rule:
+    def _rule(self, item: tree.Expression, prefix: str) -> OptimizerEntry:
         bare, given = without_keywords(item, ("on", "decay_on"))
         self.evaluator.span = item.span
         form = self.evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
@@ -81,7 +81,9 @@ class Optimizers:
         if isinstance(rate, RunTimeNumber):
             # Every graph takes the scheduled rate as `lr`; the run passes the setting itself to the schedule.
             self.session.run_time.setdefault(rate.name, rate)
-        return Rule(form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span)
+        return OptimizerEntry(
+            form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span
+        )
 
     def _decay_patterns(self, expression: tree.Expression) -> tuple[str, ...]:
         if isinstance(expression, tree.Name) and expression.id == MATRICES:
@@ -106,7 +108,7 @@ class Optimizers:
         graph, states = elaborate_rule(self.session, rule, name, type_, True)
         return UpdateRule(name, graph, states, rule.rate, group=tuple(spec.path for spec in specs))
 
-    def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:
+    def _decays(self, rule: OptimizerEntry, spec: ParameterSpec) -> bool:
         if rule.decay_on == (MATRICES,):
             return spec.type.rank >= 2
         paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
@@ -117,7 +119,7 @@ def _expect_decay(form: FormValue, span: Span) -> None:
     if "weight_decay" not in (form.settings or {}):
         raise failure(
             "E0301",
-            f"`decay_on` selects what `weight_decay` applies to, which `{form.declaration.name}` does not have",
+            f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have",
             span,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.axes import Axis
@@ -31,7 +31,7 @@ from compiler.frontend.values import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.objective import Objective
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType
 
@@ -63,7 +63,7 @@ class RuleEvaluator(Evaluator):
 
 
 @record
-class Rule:
+class OptimizerEntry:
     """One optimizer of `train`: its form, what it updates, and what it decays."""
 
     form: FormValue
@@ -82,7 +82,7 @@ class Rule:
 _ALONE = ("clip", "accumulate", "ema", "unfreeze")
 
 
-def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[ParameterSpec]) -> None:
+def refuse_with_objective(entries: Entries, rule: OptimizerEntry, specs: Sequence[ParameterSpec]) -> None:
     """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
     name = rule.form.declaration.name
     for key in _ALONE:
@@ -98,7 +98,7 @@ def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[Paramete
 
 
 def elaborate_rule(
-    session: Session, rule: Rule, path: str, type_: TensorType, decays: bool
+    session: Session, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
 ) -> tuple[Graph, tuple[OptimizerState, ...]]:
     """The graph of an update: inputs p, g, t, lr, the states, settings; outputs p and the states.
 
@@ -138,7 +138,7 @@ def elaborate_rule(
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
 
 
-def _expect_rate(evaluator: Evaluator, rule: Rule) -> None:
+def _expect_rate(evaluator: Evaluator, rule: OptimizerEntry) -> None:
     """The one setting of an optimizer that its body cannot judge: there it is what the schedule makes of it."""
     given = (rule.form.settings or {})["lr"]
     number = plain(given)
@@ -206,7 +206,7 @@ def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str,
     return evaluator.builder.build()
 
 
-@dataclass(slots=True)
+@mutable_record
 class RuleCache:
     """Rules elaborated so far, by optimizer, type and decay: parameters of one type share a graph."""
 
@@ -216,7 +216,7 @@ class RuleCache:
     )
 
     def rule(
-        self, number: int, rule: Rule, path: str, type_: TensorType, decays: bool
+        self, number: int, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
     ) -> tuple[Graph, tuple[OptimizerState, ...]]:
         key = (number, type_, decays)
         if key not in self.known:

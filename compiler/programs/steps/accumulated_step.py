@@ -21,7 +21,7 @@ from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
 from compiler.programs.kinds import ACCUMULATION, GraphKind
 from compiler.programs.steps.finishing import with_totals
-from compiler.programs.steps.training_step import Step, finished_in_training, in_phase, reported
+from compiler.programs.steps.training_step import StepBuilder, finished_in_training, in_phase, reported
 from compiler.types import depends_on_batch
 
 _SHARE = "(share)"
@@ -37,18 +37,18 @@ def accumulated_step(program: Program, kind: GraphKind) -> Graph:
     return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
 
 
-def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     graph = replace(program.training_graph, outputs=_outputs(ledger.counts))
-    step = Step(replace(program, training_graph=graph), plan)
+    step = StepBuilder(replace(program, training_graph=graph), plan)
     _add_all(step, ledger.counts, Accumulation.count)
     return step
 
 
-def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
     outputs = tuple(output for output in graph.outputs if output.name in gathered)
     graph = _with_share(graph, ledger)
-    step = Step(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
+    step = StepBuilder(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
     step.differentiate(step.forward[_SHARE])
     for path, gradient in step.gradients.items():
         _add(step, Accumulation.gradient(path), gradient)
@@ -59,13 +59,13 @@ def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
     return step
 
 
-def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     # Other metrics are told by the epoch, from what `accumulating` gathers.
     plan = replace(plan, metrics=made_of_sums(program.training_graph, plan.metrics))
     after = _after_sums(program.training_graph, reported(program.training_graph, plan), ledger)
     whole = simplify(after, plan.is_double)
     # No batch takes part: this step begins with what follows from sums.
-    step = Step(replace(program, training_graph=whole, augmentation=None), plan)
+    step = StepBuilder(replace(program, training_graph=whole, augmentation=None), plan)
     step.differentiate(_loss_without_rows(step, whole, ledger))
     for path, gradient in step.gradients.items():
         added_up = step.input(Accumulation.gradient(path), Role.OPTIMIZER_STATE, gradient.type)
@@ -81,12 +81,12 @@ def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
     return step
 
 
-def _add_all(step: Step, values: Sequence[Value], name: Callable[[int], str]) -> None:
+def _add_all(step: StepBuilder, values: Sequence[Value], name: Callable[[int], str]) -> None:
     for number, value in enumerate(values):
         _add(step, name(number), step.forward[str(value.index)])
 
 
-def _add(step: Step, name: str, value: Value) -> None:
+def _add(step: StepBuilder, name: str, value: Value) -> None:
     before = step.input(name, Role.OPTIMIZER_STATE, value.type)
     step.builder.output(name, Role.OPTIMIZER_STATE, step.builder.emit(Add(), before, value), updates=name)
 
@@ -132,7 +132,7 @@ def _after_sums(graph: Graph, names: Sequence[str], ledger: Ledger) -> Graph:
     return Graph(graph.name, tuple(inputs), ledger.every.nodes, tuple(map(graph.output, names)))
 
 
-def _loss_without_rows(step: Step, whole: Graph, ledger: Ledger) -> Value:
+def _loss_without_rows(step: StepBuilder, whole: Graph, ledger: Ledger) -> Value:
     """The loss where each sum that parameters have a part in is 0: penalties, say."""
     trained = {Accumulation.sum(k) for k, value in enumerate(ledger.sums) if value in ledger.trained}
     arguments = [

@@ -41,7 +41,7 @@ def taken_apart(builder: GraphBuilder, vector: Value, specs: Sequence[ParameterS
     return parts
 
 
-class Evaluation:
+class LossEvaluation:
     """Evaluates the loss of `training` for other values of the parameters `specs`, with all else as in `arguments`."""
 
     def __init__(

@@ -21,11 +21,11 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.ops.build import filled, spread
-from compiler.ops.elementwise import Add, Cast, Multiply, Term
+from compiler.ops.elementwise import Add, Cast, Multiply, Symbolic
 from compiler.ops.spreading import Sum
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.steps.finishing import with_totals
-from compiler.programs.steps.objective import Evaluation, joined, taken_apart
+from compiler.programs.steps.objective import LossEvaluation, joined, taken_apart
 from compiler.types import DType, TensorType, static_elements
 
 
@@ -38,7 +38,7 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     """
     program, plan = in_phase(program, phase)
     graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
-    step = Step(replace(program, training_graph=graph), plan)
+    step = StepBuilder(replace(program, training_graph=graph), plan)
     step.differentiate(step.forward["loss"])
     step.clip()
     step.update()
@@ -88,11 +88,11 @@ def augmentation_graph(program: Program) -> Graph:
 
 def gradient_graph(program: Program) -> Graph:
     """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
-    step = Step(program, _plan_of(program, "gradient_graph"))
+    step = StepBuilder(program, _plan_of(program, "gradient_graph"))
     step.differentiate(step.forward["loss"])
     for path, gradient in step.gradients.items():
         square = step.builder.emit(Multiply(), gradient, gradient)
-        total = Term(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
+        total = Symbolic(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
         step.builder.output(path, Role.OUTPUT, (total / static_elements(gradient.type.shape)).value)
     return eliminate_dead(step.builder.build())
 
@@ -161,7 +161,7 @@ def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
     return eliminate_dead(replace(graph, outputs=tuple(by_name[name] for name in names)))
 
 
-class Step:
+class StepBuilder:
     """The step under construction: inputs, gradients and rates by name."""
 
     def __init__(self, program: Program, plan: TrainingPlan) -> None:
@@ -264,7 +264,7 @@ class Step:
         for state in rule.states:
             known[state.name] = self.input(names[state.name], Role.OPTIMIZER_STATE, state.type)
         arguments = [known.get(i.name) or self.input(i.name, Role.SETTING, i.value.type) for i in rule.graph.inputs]
-        evaluation = Evaluation(self.builder, self.prepared, self.arguments, specs)
+        evaluation = LossEvaluation(self.builder, self.prepared, self.arguments, specs)
         results = evaluation.inline(rule.graph, arguments)
         for spec, value in zip(specs, taken_apart(self.builder, results["p"], specs), strict=True):
             self.builder.output(spec.path, Role.PARAMETER, value, updates=spec.path)
@@ -272,17 +272,17 @@ class Step:
 
     def _averaged(self, path: str, new: Value) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - ema) (p - a)."""
-        before = Term(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
+        before = Symbolic(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
         share = self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32))
-        share = Term(self.builder, spread(self.builder, share, new.type.shape))
-        return (before + share * (Term(self.builder, new) - before)).value
+        share = Symbolic(self.builder, spread(self.builder, share, new.type.shape))
+        return (before + share * (Symbolic(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
-        count = Term(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
+        count = Symbolic(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
         if rule.since:
             in_epoch = self.input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
-            count = count - rule.since * Term(self.builder, in_epoch)
+            count = count - rule.since * Symbolic(self.builder, in_epoch)
         return count.value
 
     def _apply(self, rule: UpdateRule, count: Value, rate: Value) -> dict[str, Value]:

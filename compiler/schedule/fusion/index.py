@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
@@ -11,9 +11,10 @@ from compiler.ops.sources import Iota
 from compiler.schedule.access import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
 from compiler.schedule.numerics.placement import Insert, insert_form
+from compiler.support.record import mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class Index:
     """Groups by number, members by key; of each value by its index: its group, the node that makes it, its readers."""
 

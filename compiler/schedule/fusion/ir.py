@@ -29,7 +29,7 @@ CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 
-class Kind(Enum):
+class GroupKind(Enum):
     """What a group computes."""
 
     ELEMENTS = "elements"  # elementwise nodes and reductions
@@ -90,7 +90,7 @@ class Group:
     """
 
     number: int
-    kind: Kind
+    kind: GroupKind
     domain: Extent
     split: Split | None
     members: tuple[Member, ...]

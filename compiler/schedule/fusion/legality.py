@@ -12,7 +12,7 @@ from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
 from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import record
@@ -23,7 +23,7 @@ from compiler.types import BatchExtent, Extent, elements
 class Merge:
     """A group that two could become. The whole domain of the producer, or of the consumer, becomes the given space."""
 
-    kind: Kind
+    kind: GroupKind
     domain: Extent
     split: Split | None
     producer: Space = Space.FULL
@@ -101,8 +101,8 @@ def reads_inside(member: Member, link: Link, source: Node) -> bool:
 
 def _candidates(producer: Group, consumer: Group) -> Iterator[Merge]:
     """The groups that the two could become, before their crossing values are looked at."""
-    is_product = Kind.PRODUCT in (producer.kind, consumer.kind)
-    kind = Kind.PRODUCT if is_product else Kind.ELEMENTS
+    is_product = GroupKind.PRODUCT in (producer.kind, consumer.kind)
+    kind = GroupKind.PRODUCT if is_product else GroupKind.ELEMENTS
     if producer.domain == consumer.domain and (
         producer.split is None or consumer.split is None or producer.split == consumer.split
     ):

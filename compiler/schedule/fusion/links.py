@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Value
@@ -14,6 +14,7 @@ from compiler.schedule.access import IndexMap, address, axis_forms, through
 from compiler.schedule.fusion.ir import REDUCTIONS, VIEWS, Link, domain_shape
 from compiler.schedule.numerics.internal_op import After
 from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.support.record import mutable_record
 
 
 def is_elementwise(node: Node) -> bool:
@@ -25,7 +26,7 @@ def is_elementwise(node: Node) -> bool:
     )
 
 
-@dataclass(slots=True)
+@mutable_record
 class Resolver:
     """Resolves operands through views; remembers the `opaque` ones, through which no index map leads."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.graph.ir import Direction
 from compiler.schedule.access import IDENTITY, count
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import REDUCTIONS, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert
 from compiler.types import elements
 
@@ -16,7 +16,7 @@ def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member,
         return "update"
     if any(isinstance(member.node.op, Insert) for member, _ in crossing):
         return "insertions"
-    if producer.kind is Kind.PRODUCT or consumer.kind is Kind.PRODUCT:
+    if producer.kind is GroupKind.PRODUCT or consumer.kind is GroupKind.PRODUCT:
         return _name_of_epilogue(producer, consumer, index)
     if any(isinstance(index.makers[link.source.index].op, REDUCTIONS) for _, link in crossing):
         return "rows"
@@ -30,7 +30,7 @@ def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member,
 
 def _name_of_epilogue(producer: Group, consumer: Group, index: Index) -> str:
     """The same for a product and elementwise nodes behind it, by what else these read."""
-    is_first = producer.kind is Kind.PRODUCT
+    is_first = producer.kind is GroupKind.PRODUCT
     product, epilogue = (producer, consumer) if is_first else (consumer, producer)
     if any(origin.direction is Direction.BACKWARD for member in epilogue.members for origin in member.node.origins):
         return "slopes"

@@ -6,7 +6,7 @@ from compiler.graph.op import Category
 from compiler.loops.ir import Term
 from compiler.schedule.access import IndexMap, add, address, split_form, splits_evenly
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert
 
 DENSE = ((), (Term(1, None, 1),))
@@ -51,7 +51,7 @@ def _can_read(group: Group, reader: Member, number: int, form: IndexMap) -> bool
         labels = (op.lhs, op.rhs)[number]
         columns = [label for label in op.out if label in labels and label not in op.lhs]
         return number == 0 or len(columns) == 1
-    if group.kind is not Kind.ELEMENTS or op.category is Category.INDEXING:
+    if group.kind is not GroupKind.ELEMENTS or op.category is Category.INDEXING:
         return False
     if group.split is None:
         return True

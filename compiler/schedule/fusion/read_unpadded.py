@@ -9,7 +9,7 @@ from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
 from compiler.schedule.access import IDENTITY, IndexMap, add, address
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_op import Copy
 from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.numerics.product_sum import ProductSum
@@ -69,7 +69,7 @@ def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] 
     """The links of a reader past the copy; None where some link has no such address."""
     group, op = index.groups[index.homes[reader.key]], reader.node.op
     is_plain = op.category is Category.ELEMENTWISE or isinstance(op, ProductSum)
-    if group.kind is not Kind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
+    if group.kind is not GroupKind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
         return None
     if reader.space is not Space.FULL:
         return None

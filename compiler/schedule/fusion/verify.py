@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
 
@@ -23,7 +22,7 @@ from compiler.schedule.fusion.ir import (
     Alias,
     FusedGraph,
     Group,
-    Kind,
+    GroupKind,
     Link,
     Member,
     domain_shape,
@@ -34,6 +33,7 @@ from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.printer import print_fused
 from compiler.schedule.numerics.placement import Empty, Insert
 from compiler.schedule.split import reduction_split
+from compiler.support.record import mutable_record
 from compiler.types import at_batch, elements
 
 BATCHES = (1, 3)  # for which addresses are checked
@@ -58,7 +58,7 @@ def expect_valid_fused(fused: FusedGraph) -> None:
     _Check(fused, Index.of(fused)).run()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     fused: FusedGraph
     index: Index
@@ -105,8 +105,8 @@ class _Check:
         nodes = [member.node for member in group.members]
         products = sum(isinstance(node.op, CONTRACTIONS) for node in nodes)
         others = sum(not is_elementwise(node) for node in nodes) - products
-        expected = {Kind.PRODUCT: (1, 0), Kind.ELEMENTS: (0, 0), Kind.ALONE: (0, 1)}[group.kind]
-        if not nodes or (products, others) != expected or (group.kind is Kind.ALONE and len(nodes) > 1):
+        expected = {GroupKind.PRODUCT: (1, 0), GroupKind.ELEMENTS: (0, 0), GroupKind.ALONE: (0, 1)}[group.kind]
+        if not nodes or (products, others) != expected or (group.kind is GroupKind.ALONE and len(nodes) > 1):
             raise InvalidGraph(f"group {group.number} is no group of kind {group.kind.value}")
 
     def check_space(self, group: Group, member: Member) -> None:
@@ -115,13 +115,13 @@ class _Check:
         if len(member.links) != operands:
             raise InvalidGraph(f"%{member.key} reads {len(member.links)} values, and its op {operands}")
         size = elements(domain_shape(member.node))
-        if group.kind is not Kind.ALONE and size_of(group.domain, group.split, member.space) != size:
+        if group.kind is not GroupKind.ALONE and size_of(group.domain, group.split, member.space) != size:
             raise InvalidGraph(
                 f"%{member.key} has {size} elements, and the space {member.space.value} of its group has not"
             )
         if isinstance(member.node.op, REDUCTIONS):
             self.check_reduction(group, member)
-        if group.kind is Kind.ELEMENTS and not divides(group.split, member, self.index, member.space):
+        if group.kind is GroupKind.ELEMENTS and not divides(group.split, member, self.index, member.space):
             raise InvalidGraph(f"rows and columns of group {group.number} do not divide an address of %{member.key}")
 
     def check_reduction(self, group: Group, member: Member) -> None:

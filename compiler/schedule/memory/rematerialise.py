@@ -15,7 +15,7 @@ early, beside its first time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Role, Value
@@ -26,7 +26,7 @@ from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.numerics.fix_numerics import MOVEMENTS
 from compiler.schedule.numerics.internal_op import After, Copy
 from compiler.schedule.numerics.split_k import SplitContraction
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 
@@ -49,11 +49,11 @@ def rematerialise(graph: Graph, batch: int, tuning: Tuning) -> Graph:
     kept = timeline.kept()
     if sum(map(timeline.size, kept)) < tuning.spared_bytes:
         return graph
-    choice = Choice(timeline, kept)
+    choice = Rematerialisation(timeline, kept)
     return _Rewriter(timeline, choice).run() if choice.choose() >= tuning.spared_bytes else graph
 
 
-@dataclass(slots=True)
+@mutable_record
 class Timeline:
     """When each value of a graph is known, counted in products on the longest way to it; `end` is the loss's."""
 
@@ -144,8 +144,8 @@ class Way:
     is_cheap: bool
 
 
-@dataclass(slots=True)
-class Choice:
+@mutable_record
+class Rematerialisation:
     """Which of the kept `values` are computed `again`, and by which way."""
 
     timeline: Timeline
@@ -229,7 +229,7 @@ class Choice:
         return Way(frozenset(leaves), frozenset(reads), frozenset(roots), is_cheap)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Family:
     """Values that are computed again from the same large ones, behind the same gate."""
 
@@ -243,7 +243,7 @@ class Family:
 class _Rewriter:
     """Gives late readers copies of the nodes that they need, each family behind a gate."""
 
-    def __init__(self, timeline: Timeline, choice: Choice) -> None:
+    def __init__(self, timeline: Timeline, choice: Rematerialisation) -> None:
         self.timeline, self.graph = timeline, timeline.graph
         self.builder = GraphBuilder.continuing(timeline.graph)
         self.place = {r.index: place for place, node in enumerate(self.graph.nodes) for r in node.results}

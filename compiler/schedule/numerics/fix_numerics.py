@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
-from compiler.causality.zones import Order, orders_of
+from compiler.causality.zones import AxisOrder, orders_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
@@ -48,6 +48,7 @@ from compiler.schedule.numerics.product_sum import (
 )
 from compiler.schedule.numerics.split_k import SplitContraction, splits_for
 from compiler.support import numerics
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
@@ -59,13 +60,13 @@ def fix_numerics(graph: Graph) -> Graph:
     return _Rewriter(GraphBuilder(graph.name)).run(graph)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])
     overwriting: frozenset[int] = frozenset()
     factors: dict[int, Factors] = field(default_factory=dict[int, Factors])
-    orders: dict[int, Order] = field(default_factory=dict[int, Order])
+    orders: dict[int, AxisOrder] = field(default_factory=dict[int, AxisOrder])
 
     def run(self, graph: Graph) -> Graph:
         self.overwriting, self.orders = _overwriting(graph), orders_of(graph)
@@ -329,7 +330,7 @@ class _Rewriter:
         return self.builder.emit(Copy(), value)
 
     def contraction(
-        self, operands: tuple[Value, ...], lhs: Labels, rhs: Labels, out: Labels, order: Order | None
+        self, operands: tuple[Value, ...], lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
     ) -> Value:
         left, right = operands
         shape = {**dict(zip(rhs, right.type.shape, strict=True)), **dict(zip(lhs, left.type.shape, strict=True))}
@@ -357,7 +358,7 @@ class _Rewriter:
         rhs: tuple[int, ...],
         out: tuple[int, ...],
         shape: dict[int, Extent],
-        order: Order | None,
+        order: AxisOrder | None,
     ) -> Value:
         summed = [label for label in lhs if label in rhs and label not in out]
         only_left = [label for label in out if label not in rhs]
@@ -387,7 +388,9 @@ class _Rewriter:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
 
-    def product(self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: Order | None) -> Value:
+    def product(
+        self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
+    ) -> Value:
         """A contraction in the form of kernels; a long sum with few results, over the batch and more, is split."""
         whole = Contraction(lhs, rhs, out)
         triangle = None if order is None else ordered(whole, (left.type.shape, right.type.shape), order)

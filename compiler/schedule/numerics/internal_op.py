@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op, Sample
+from compiler.graph.op import Array, Category, Op
 from compiler.support.record import record
 from compiler.types import TensorType
 
@@ -18,10 +18,6 @@ class InternalOp(Op):
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
         raise CompilerBug("autodiff", f"the op {self.name} is made after differentiation")
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
 
 
 class _Identity(InternalOp):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.schedule.ir import Instance, Schedule
 from compiler.schedule.order.share_work import work_of
+from compiler.support.record import mutable_record
 
 
 def deal_out(schedule: Schedule) -> Schedule:
@@ -19,7 +20,7 @@ def deal_out(schedule: Schedule) -> Schedule:
     return replace(schedule, queues=queues_of(instances, schedule.barriers, work, pinned))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Queue:
     """Instances that one thread has to do in order, the buffers that they use, and how much work they are."""
 

@@ -10,7 +10,6 @@ elementwise stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 from compiler.loops.ir import TileContract
@@ -18,7 +17,7 @@ from compiler.machine import Machine
 from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
 from compiler.support.numerics import LANES
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
@@ -89,7 +88,7 @@ class _Strip:
     start: Index
 
 
-@dataclass(slots=True)
+@mutable_record
 class _AlongRows:
     k: KernelNest
     contract: TileContract

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
 from compiler.loops.printer import FRAME
@@ -26,13 +26,14 @@ from compiler.nest.ir import (
     vector,
 )
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
 from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
 from compiler.tuning import Tuning
 from compiler.types import DType, Extent
 
 
-@dataclass(slots=True)
+@mutable_record
 class KernelFrame:
     """The frame of one kernel. `lines` says where its statements stand in the printed loops (`statement_lines`)."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 from compiler.loops.ir import ContractedAxis, TileContract
@@ -11,7 +10,7 @@ from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.schedule.access import count
 from compiler.support.numerics import LANES
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, SummedAxis
 from compiler.types import DType
@@ -50,7 +49,7 @@ class Operands:
     right: Value
 
 
-@dataclass(slots=True)
+@mutable_record
 class LongSum:
     """The sum of a contraction, block by block."""
 

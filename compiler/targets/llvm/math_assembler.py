@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 
 Kind: TypeAlias = Literal["float", "double", "i1", "i32", "i64"]
 Number: TypeAlias = "Value | float"
@@ -23,7 +22,7 @@ _INTEGER_OF: dict[Kind, Kind] = {"float": "i32", "double": "i64"}
 _FLOAT_OF: dict[Kind, Kind] = {"i32": "float", "i64": "double"}
 
 
-@dataclass(slots=True)
+@mutable_record
 class Block:
     """The instructions written so far; `fresh` gives names that are new to the function around them."""
 

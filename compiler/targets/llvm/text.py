@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.types import DType
 
 REGISTER = {
@@ -48,7 +49,7 @@ def splat_of(type_: str, text: str, lanes: int = LANES) -> str:
     return text if lanes == 1 else f"splat ({type_} {text})"
 
 
-@dataclass(slots=True)
+@mutable_record
 class Text:
     """The body of a function, line by line. `location` is the end of each instruction."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
@@ -46,6 +45,7 @@ from compiler.nest.ir import (
     Zeros,
     type_of,
 )
+from compiler.support.record import mutable_record
 from compiler.targets.llvm.emit_compute import cast, compute
 from compiler.targets.llvm.locations import FUNCTION, location, location_nodes
 from compiler.targets.llvm.text import MEMORY, REGISTER, SUFFIX, Text, literal
@@ -111,7 +111,7 @@ class _Names(dict[Operand, str]):
                 raise KeyError(operand.number)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Walk:
     """The function so far; `line` is that of the last statement."""
 

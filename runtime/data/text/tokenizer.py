@@ -16,7 +16,7 @@ from runtime.support.files import JsonValue
 
 UNITS = ("char", "word", "space", "bpe")
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
-"""The first tokens of every vocabulary: what fills up, what no vocabulary has, and the ends of a text."""
+"""The first tokens of every vocabulary: padding, words outside the vocabulary, and the ends of a text."""
 PAD, UNKNOWN, START, END = range(len(SPECIAL))
 
 # A word with its inner hyphens and apostrophes, or any other mark by itself.

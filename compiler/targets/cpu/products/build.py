@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import assert_never
 
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.schedule.access import count
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import Block, LongSum, Operands, walked
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, multiplied_copying
@@ -64,7 +65,7 @@ def build(k: KernelNest, product: ProductLoops) -> Nest:
     return _Walk(k, product).nest()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Walk(Frame):
     def nest(self) -> Nest:
         """The whole nest, with the one that packs all panels before it where there is one."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Operand, Value
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
@@ -49,7 +49,7 @@ class OperandPlace:
     pointer: Value
 
 
-@dataclass(slots=True)
+@mutable_record
 class LongBlock:
     """A block of a sum over several axes: these, where it and the following one start, and the steps of a tile."""
 
@@ -60,7 +60,7 @@ class LongBlock:
     steps: list[SummedAxis] = field(default_factory=list[SummedAxis])
 
 
-@dataclass(slots=True)
+@mutable_record
 class Known:
     """What statements before have computed, as long as the loop around goes on."""
 
@@ -89,7 +89,7 @@ class Known:
     sums: Sequence[Operand] = ()
 
 
-@dataclass(slots=True)
+@mutable_record
 class Frame:
     """A product in the making."""
 
