@@ -23,7 +23,7 @@ _MOST_BYTES = 1 << 30
 _READ_LATER = ("images",)  # formats that decode every file, and keep that for the training
 
 
-class Asked:
+class DimensionAnswers:
     """Answers questions about dimensions, as far as there is data; `mistakes` are what is wrong with it."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from compiler.support.harmless import harmless
 from runtime.analysis.profile import (
     BY,
     Profile,
-    Report,
+    ProfileJson,
     Weights,
     as_json,
     difference,
@@ -132,7 +132,7 @@ def _refuse_places(arguments: Namespace) -> None:
             raise UsageError(f"there is no folder {Path(place).parent}", "make it first, or choose another place")
 
 
-def _before(arguments: Namespace) -> Report | None:
+def _before(arguments: Namespace) -> ProfileJson | None:
     """The profile to compare with: saved, or measured now in the same way."""
     if arguments.diff is None:
         return None
@@ -192,7 +192,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
     return program, options, weights
 
 
-def _write(found: Profile, report: Report, arguments: Namespace) -> None:
+def _write(found: Profile, report: ProfileJson, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
         write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 from runtime.analysis.evaluation_data import PARTS
 from runtime.cli.common import compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.run_page import Asked, facts_of, report_json, run_page
+from runtime.reporting.run_page import ReportSelection, facts_of, report_json, run_page
 from runtime.reporting.terminal import say, say_notes
 from runtime.support.files import replace_file, write_output
 
@@ -39,7 +39,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     folder = Path(arguments.run)
-    asked = Asked(arguments.last, arguments.data, arguments.part, arguments.rows)
+    asked = ReportSelection(arguments.last, arguments.data, arguments.part, arguments.rows)
     facts = facts_of(folder, compile_options(arguments), asked)
     notes = () if facts.examination is None else facts.examination.notes
     say_notes([facts.missing] if facts.missing else [])

@@ -17,7 +17,7 @@ from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import say, say_labelled
 from runtime.reporting.units import measure
-from runtime.runs.listing import Comparison, RunSummary, compared, prunable, remove_run, runs_below
+from runtime.runs.listing import RunDifferences, RunSummary, compared, prunable, remove_run, runs_below
 from runtime.runs.numerics import compared_by_others, versions_as_cell
 from runtime.support.files import JsonValue
 
@@ -127,7 +127,7 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
     print_table("", columns)
 
 
-def print_comparison(first: Path, second: Path, found: Comparison) -> None:
+def print_comparison(first: Path, second: Path, found: RunDifferences) -> None:
     """What differs, in columns for the two runs."""
     for name in found.parts:
         print(f"the {name} differs")

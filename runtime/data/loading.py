@@ -12,10 +12,10 @@ import numpy as np
 from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import quoted
 from runtime.data.arrays import array_for, array_in_columns
-from runtime.data.batching import Split, split_rows
+from runtime.data.batching import PartRows, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabulary_of
-from runtime.data.formats.format import Options, Request
+from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
 from runtime.data.formats.pairs import SOURCE, TARGET
@@ -29,7 +29,7 @@ from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
 _GIVEN = Span(Source("--input", ""), 1, 1, 1, 1)
-# Options of the training that hold for rows to be predicted, too.
+# SourceOptions of the training that hold for rows to be predicted, too.
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
 
 
@@ -142,7 +142,9 @@ def _load_texts(
         raise DataError(message, path, fix="give an npz file with an array for each input")
     is_table = "text" in options and path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
     passed_on = ("text", *OF_TABLES) if is_table else ("encoding", "each")
-    request = Request(path, Options({name: options[name] for name in passed_on if name in options}), frozenset())
+    request = SourceRequest(
+        path, SourceOptions({name: options[name] for name in passed_on if name in options}), frozenset()
+    )
     field = (fields_of_table if is_table else fields_of_files)(request)[TOKENS]
     loading = _Loading(inputs)
     part = loading.everything(dict.fromkeys(names, field), preparation)
@@ -271,7 +273,7 @@ def _rows_of(field: Field, rows: Array) -> Field:
 
 
 def _fitted(
-    specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation, split: Split, known: Preparation | None
+    specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation, split: PartRows, known: Preparation | None
 ) -> Preparation:
     table, text = dataset.table, dataset.text
     if text is not None:
@@ -311,7 +313,7 @@ def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None
 
 def refuse_numbered(data: object, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> None:
     """Raise UsageError where an input takes the numbers that the training gave to categories."""
-    given = Options(options)
+    given = SourceOptions(options)
     numbered = set(given.columns("categories")) - set(given.columns("target"))
     numbered -= {spec.name for spec in specs if spec.is_target}
     if given.columns("columns"):
@@ -331,7 +333,7 @@ def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[
     Those of targets are left out: by their names, or by the option `target`. Of a series, the past of targets is an
     input.
     """
-    given = Options(options)
+    given = SourceOptions(options)
     targets = {spec.name for spec in specs if spec.is_target} | given.names_in("target")
     table = dataset.table
     if table is None:
@@ -350,7 +352,7 @@ def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[
     return replace(dataset, fields=fields, table=replace(table, columns=columns))
 
 
-def _named(dataset: Dataset, table: TableOptions, options: Options) -> Dataset:
+def _named(dataset: Dataset, table: TableOptions, options: SourceOptions) -> Dataset:
     """A table without a first line of names with those that the training gave to all its columns, or to its inputs."""
     names = options.names("names")
     targets = columns_at(options.columns("target"), names, dataset.path) if names else ()

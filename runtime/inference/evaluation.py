@@ -11,6 +11,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import EVALUATION, Array, Executable, Options, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
+from compiler.support.record import mutable_record
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.feeding import in_precision
@@ -20,7 +21,7 @@ from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, mea
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
 
 
-def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> Evaluator:
+def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> PartEvaluator:
     """The compiled evaluation of a program that was trained on so many rows, in batches of `sizes`, as far as known.
 
     Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
@@ -40,7 +41,7 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     options = replace(options, batch=batch)
     buckets = Buckets(program, sizes)
     executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
-    return Evaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
+    return PartEvaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
 
 
 def finisher_of(program: Program, options: Options, of_training: bool = False) -> Finisher | None:
@@ -50,7 +51,7 @@ def finisher_of(program: Program, options: Options, of_training: bool = False) -
     return Finisher(driver.compile_program(program, driver.finishing_kind(program, of_training), options))
 
 
-class Evaluator:
+class PartEvaluator:
     """Takes `batch` rows at a time, as the training did, which a loss that is no mean depends on."""
 
     def __init__(

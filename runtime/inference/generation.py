@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-<<<<<<< HEAD
-from dataclasses import dataclass
 from pathlib import Path
-=======
->>>>>>> main
 
 import numpy as np
 
 from compiler.driver import Array
-<<<<<<< HEAD
 from compiler.errors.diagnostics import DataError, UsageError
+from compiler.support.record import record
 from runtime.data.text.files import decoded
 from runtime.inference.decoding import Decoder, generation_of
 from runtime.inference.wording import Wording
 from runtime.runs.trained import Trained
-=======
-from compiler.support.record import record
-from runtime.inference.decoding import Decoder
->>>>>>> main
 
 
 @record

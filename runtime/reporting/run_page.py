@@ -220,7 +220,7 @@ def _filters(found: Filters) -> str:
 
 
 @record
-class Asked:
+class ReportSelection:
     """Which weights and rows a report is of: by default the best, and the last part of the data that there is.
 
     `rows` is how many are measured at most, None for as many as are quickly measured.
@@ -232,7 +232,7 @@ class Asked:
     rows: int | None = None
 
 
-def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
+def facts_of(path: Path, options: Options, asked: ReportSelection) -> RunFacts:
     """What a report shows of a run. The graph is that of the model without its loss. Raises CheckpointError.
 
     Without a checkpoint, or without its data, the report says so instead. Where other data or a part was asked for,
@@ -292,7 +292,7 @@ def _graph(run: RunDirectory, choices: Choices, options: Options) -> str:
     return show(view, options, lambda _: choices.dimensions)
 
 
-def _trained(run: RunDirectory, options: Options, asked: Asked) -> tuple[Trained | None, str]:
+def _trained(run: RunDirectory, options: Options, asked: ReportSelection) -> tuple[Trained | None, str]:
     """The model with its weights, or why there are none."""
     try:
         return open_trained_run(run.path, asked.use_last, (), options), ""
@@ -300,7 +300,7 @@ def _trained(run: RunDirectory, options: Options, asked: Asked) -> tuple[Trained
         return None, f"The run has no weights that can be read: {error}"
 
 
-def _examined(trained: Trained, plan: Record, data: Record, asked: Asked) -> Examination:
+def _examined(trained: Trained, plan: Record, data: Record, asked: ReportSelection) -> Examination:
     work, batch = plan.get("flops_forward"), plan.get("batch")
     of_row = work / batch if isinstance(work, int | float) and isinstance(batch, int) else 0.0
     chosen = evaluation_data(trained, asked.data, asked.part)

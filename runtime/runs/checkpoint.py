@@ -49,7 +49,7 @@ class Checkpoint:
 
 
 @record
-class Found:
+class FoundCheckpoint:
     """A checkpoint that was read, its folder, and remarks on damaged ones that were passed over."""
 
     checkpoint: Checkpoint
@@ -106,12 +106,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"the position cannot be read: {error}", path / POSITION, _EARLIER) from error
 
 
-def newest_checkpoint(folder: Path) -> Found:
+def newest_checkpoint(folder: Path) -> FoundCheckpoint:
     """The newest checkpoint that is whole; notes say which damaged ones were passed over. Raises CheckpointError."""
     return _first_whole(list(reversed(_listed(folder))), folder)
 
 
-def best_checkpoint(folder: Path) -> Found:
+def best_checkpoint(folder: Path) -> FoundCheckpoint:
     """The newest checkpoint marked best; where none is whole, the newest one. Raises CheckpointError."""
     newest_first = list(reversed(_listed(folder)))
     return _first_whole(sorted(newest_first, key=lambda path: not is_marked_best(path)), folder)
@@ -122,11 +122,11 @@ def is_marked_best(path: Path) -> bool:
     return path.name.endswith(_BEST)
 
 
-def _first_whole(candidates: list[Path], folder: Path) -> Found:
+def _first_whole(candidates: list[Path], folder: Path) -> FoundCheckpoint:
     notes: list[str] = []
     for path in candidates:
         try:
-            return Found(read_checkpoint(path), path, tuple(notes))
+            return FoundCheckpoint(read_checkpoint(path), path, tuple(notes))
         except CheckpointError as error:
             notes.append(f"checkpoint {path.name} is passed over: {error}")
     if notes:

@@ -68,7 +68,7 @@ class RunSummary:
 
 
 @record
-class Comparison:
+class RunDifferences:
     """What is not the same in two runs. `parts` names whole files that differ: the program, the data.
 
     `numerics` are the versions of the numerics of both.
@@ -147,7 +147,7 @@ def curves_of(epochs: Sequence[Record]) -> dict[str, Lines]:
     return dict(sorted(curves.items(), key=lambda curve: curve[0] == "rate"))
 
 
-def compared(first: Path, second: Path) -> Comparison:
+def compared(first: Path, second: Path) -> RunDifferences:
     """The settings and metrics in which two runs differ. Raises CheckpointError where one is no run."""
     runs = open_run(first), open_run(second)
     summaries = summary_of(first), summary_of(second)
@@ -157,7 +157,7 @@ def compared(first: Path, second: Path) -> Comparison:
         "program": [_texts(run) for run in runs],
         "data": [run.read_record("data.json").get("fingerprints") for run in runs],
     }
-    return Comparison(
+    return RunDifferences(
         _differences(settings[0], settings[1]),
         _differences(metrics[0], metrics[1]),
         tuple(name for name, (one, other) in parts.items() if one != other),

@@ -15,10 +15,10 @@ from compiler.support.record import record
 from runtime.inference.model import training_of
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
-from runtime.sweep.space import Settings, Space, as_values
+from runtime.sweep.space import SearchSpace, Settings, as_values
 from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, told
 from runtime.train.jobs import start_of
-from runtime.train.session import Request, Session, begun
+from runtime.train.session import TrainingRequest, TrainingSession, begun
 from runtime.train.training import LOSS, TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
@@ -69,9 +69,9 @@ class Trial:
 
 
 def trials(
-    space: Space,
+    space: SearchSpace,
     sampler: Sampler,
-    request: Request,
+    request: TrainingRequest,
     folder: Path,
     goal: Goal,
     count: int,
@@ -125,7 +125,7 @@ def best_of(found: list[Trial]) -> Trial | None:
 
 
 def _trained(
-    number: int, chosen: Mapping[str, str], request: Request, goal: Goal, tell: Callable[[str], None]
+    number: int, chosen: Mapping[str, str], request: TrainingRequest, goal: Goal, tell: Callable[[str], None]
 ) -> tuple[Trial, bool]:
     session = begun(request)
     assert session.directory is not None
@@ -155,7 +155,7 @@ def _trained(
     return trial, end.reason == "interrupted"
 
 
-def _aim(goal: Goal, session: Session) -> tuple[str, bool]:
+def _aim(goal: Goal, session: TrainingSession) -> tuple[str, bool]:
     """The scalar that counts, and whether a larger one is better. Raises UsageError where one is not known."""
     plan, job = training_of(session.program), session.job
     prefixes = ("",) if job.validation is None else ("", "val_")
@@ -198,7 +198,7 @@ class Sampler(Protocol):
 class RandomSampler:
     """Each setting is drawn by itself. Bergstra & Bengio, "Random search for hyper-parameter optimization", 2012."""
 
-    def __init__(self, space: Space, seed: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space, self._draw = space, random.Random(seed)
 
     def ask(self) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, put_recorded_weights
 from runtime.runs.trained import choices_of, program_of, put_weights, saved_preparation
 from runtime.train.averages import averages_of
-from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 from runtime.train.programs import kind_at
 from runtime.train.session import put_optimizer_states, refuse_changed_data
@@ -59,7 +59,7 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
     path = None if choices.data is None else Path(choices.data)
     data = load_data(program, path, saved_preparation(directory))
     refuse_changed_data(directory, data)
-    compile_ahead(program, Parts(data.train, data.validation, None), options, step)
+    compile_ahead(program, DataParts(data.train, data.validation, None), options, step)
     job = _job(program, data, options)
     if not 0 <= step <= job.length.total_steps:
         raise UsageError(f"the run has no step {step}", f"give one from 0 to {job.length.total_steps}")
@@ -94,7 +94,7 @@ def _job(program: Program, data: LoadedData, options: Options) -> Job:
     """The training without what changes no tensor: only plateaus and schedules look at the validation part."""
     tensors = fresh_tensors(program, options)
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
-    job = job_of(program, Parts(data.train, data.validation, None), tensors, options, keeper)
+    job = job_of(program, DataParts(data.train, data.validation, None), tensors, options, keeper)
     looks = job.plateau is not None or job.following is not None
     return replace(job, early_stop=None, validation=job.validation if looks else None)
 

@@ -17,7 +17,7 @@ from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets
-from runtime.inference.evaluation import Evaluator, Pace
+from runtime.inference.evaluation import Pace, PartEvaluator
 from runtime.inference.feeding import at_epoch
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
@@ -79,7 +79,7 @@ class Keeper(Protocol):
         ...
 
 
-Explanation: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
+Explainer: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
 
 
 @record
@@ -87,7 +87,7 @@ class Job:
     """Everything that a training needs, compiled and loaded."""
 
     step: Executable
-    evaluator: Evaluator | None  # needed where there is a validation or test part
+    evaluator: PartEvaluator | None  # needed where there is a validation or test part
     tensors: Tensors
     settings: Mapping[str, float]  # of run time
     seed: int
@@ -102,7 +102,7 @@ class Job:
     keeper: Keeper
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
     on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
-    explain: Explanation | None = None
+    explain: Explainer | None = None
     watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
     finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is

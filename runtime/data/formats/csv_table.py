@@ -20,7 +20,7 @@ from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.content import text_of
-from runtime.data.formats.format import Format, Options, Request
+from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
 from runtime.support.files import fingerprint
 
@@ -52,7 +52,7 @@ class _Lines:
             ) from error
 
 
-def read_csv(request: Request) -> Dataset:
+def read_csv(request: SourceRequest) -> Dataset:
     """Every column of the file. Which of them the program uses is decided when they are matched to its inputs."""
     path, options = request.path, request.options
     lines = _lines_of(path, options)
@@ -78,7 +78,7 @@ def read_csv(request: Request) -> Dataset:
     )
 
 
-def _windows(options: Options) -> WindowPlan | None:
+def _windows(options: SourceOptions) -> WindowPlan | None:
     """How the rows are a series, where `window` says that they are."""
     length = options.number("window")
     if length is not None:
@@ -90,7 +90,7 @@ def _windows(options: Options) -> WindowPlan | None:
     return None
 
 
-def _table_options(options: Options, head: Head) -> TableOptions:
+def _table_options(options: SourceOptions, head: Head) -> TableOptions:
     return TableOptions(
         target=options.columns("target"),
         columns=options.columns("columns"),
@@ -101,7 +101,7 @@ def _table_options(options: Options, head: Head) -> TableOptions:
     )
 
 
-def _lines_of(path: Path, options: Options) -> _Lines:
+def _lines_of(path: Path, options: SourceOptions) -> _Lines:
     content = text_of(path)
     try:
         text = content.decode("utf-8-sig")
@@ -124,7 +124,7 @@ def _lines_of(path: Path, options: Options) -> _Lines:
     return _Lines(path, texts, numbers, _separator(options, texts[0], path))
 
 
-def _separator(options: Options, first_line: str, path: Path) -> str:
+def _separator(options: SourceOptions, first_line: str, path: Path) -> str:
     separator = options.text("separator")
     if separator is None:
         found = next((mark for mark in ";\t" if "," not in first_line and mark in first_line), None)
@@ -264,7 +264,7 @@ def number_in(cell: str) -> float | None:
     return value if math.isfinite(value) and "_" not in cell else None
 
 
-def head_of(records: Sequence[Sequence[str]], first_line: int, request: Request) -> Head:
+def head_of(records: Sequence[Sequence[str]], first_line: int, request: SourceRequest) -> Head:
     """The head of a table of which `records` are the first rows. Raises DataError."""
     path, options = request.path, request.options
     first = tuple(cell.strip() for cell in records[0])
@@ -285,7 +285,9 @@ def head_of(records: Sequence[Sequence[str]], first_line: int, request: Request)
     return Head(names, has_header, tuple(records[1:] if has_header else records), notes)
 
 
-def _names_of(first: tuple[str, ...], has_header: bool, request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _names_of(
+    first: tuple[str, ...], has_header: bool, request: SourceRequest
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     given = request.options.names("names")
     width = len(first)
     if request.layouts:
@@ -301,7 +303,7 @@ def _names_of(first: tuple[str, ...], has_header: bool, request: Request) -> tup
 
 
 def _names_by_layout(
-    first: tuple[str, ...], has_header: bool, request: Request
+    first: tuple[str, ...], has_header: bool, request: SourceRequest
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names for a table like another one: by its header, or by position where one of the two tables has no names."""
     table, needed = request.layouts
@@ -340,7 +342,7 @@ def _looks_like_header(first: Sequence[str], sample: Sequence[Sequence[str]], as
     return False
 
 
-def _detection_notes(first: Sequence[str], has_header: bool, options: Options, path: Path) -> tuple[str, ...]:
+def _detection_notes(first: Sequence[str], has_header: bool, options: SourceOptions, path: Path) -> tuple[str, ...]:
     """A remark where the first line could be either: names of which some are numbers, or data of nothing but text."""
     holds_number = any(number_in(cell) is not None for cell in first)
     if options.flag("header") is not None or options.names("names") or holds_number is not has_header:

@@ -15,7 +15,7 @@ from runtime.data.specs import SettingValue
 
 
 @record
-class Options:
+class SourceOptions:
     """The options of one data source, read by type. `place` is where in the source text they stand."""
 
     values: Mapping[str, SettingValue]
@@ -102,7 +102,7 @@ class Options:
 
 
 @record
-class Request:
+class SourceRequest:
     """What to read: `wanted` are the names of the program's inputs and targets, `others` further files by what they
     hold.
 
@@ -113,7 +113,7 @@ class Request:
     """
 
     path: Path
-    options: Options
+    options: SourceOptions
     wanted: frozenset[str]
     texts: frozenset[str] = frozenset()
     layouts: tuple[tuple[str, ...], ...] = ()
@@ -131,6 +131,6 @@ class Format:
 
     name: str
     endings: tuple[str, ...]
-    read: Callable[[Request], Dataset]
+    read: Callable[[SourceRequest], Dataset]
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False
