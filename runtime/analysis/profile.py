@@ -264,15 +264,17 @@ def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[s
 
 def _changed(before: ProfileJson, after: ProfileJson) -> dict[str, tuple[Any, Any]]:
     found = {name: (before.get(name), after.get(name)) for name in _COMPARED if before.get(name) != after.get(name)}
-    found = {
-        name: tuple(float(f"{v:.4g}") if isinstance(v, float) else v for v in pair) for name, pair in found.items()
-    }  # type: ignore[misc]
+    found = {name: (_rounded(one), _rounded(other)) for name, (one, other) in found.items()}
     settings: tuple[Mapping[str, Any], Mapping[str, Any]] = (before.get("settings", {}), after.get("settings", {}))
     for name in dict.fromkeys((*settings[0], *settings[1])):
         one, other = (given.get(name) for given in settings)
         if one != other:
             found[name] = (one, other)
     return found
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def trace_of(report: ProfileJson, spans: Sequence[Any]) -> dict[str, Any]:
