@@ -32,7 +32,8 @@ READ = """
     for name in sys.argv[1].split():
         for path in sys.argv[2:]:
             try:
-                found = format_named(name).read(SourceRequest(Path(path), SourceOptions({}), frozenset({"x", "image", "tokens"})))
+                request = SourceRequest(Path(path), SourceOptions({}), frozenset({"x", "image", "tokens"}))
+                found = format_named(name).read(request)
                 said = f"{len(found.fields)} fields, {found.rows} rows"
             except DlcError as error:
                 said = f"{type(error).__name__}: {error}"
