@@ -13,11 +13,12 @@ from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
 from runtime.cli.parser import Namespace
-from runtime.reporting.terminal import say_labelled
+from runtime.reporting.terminal import say_labelled, say_notes
 
 if TYPE_CHECKING:
     from compiler.driver import DataQuestion, DimensionsOf, Options, Program
     from compiler.tuning import Tuning
+    from runtime.runs.trained import Trained
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -125,3 +126,26 @@ def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
     from runtime.data import dimensions  # loads NumPy and every format of data, and few models ask
 
     return dimensions.dimensions_if_there(question)
+
+
+def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
+    """The trained model, with remarks printed. Raises UsageError, SourceError and CheckpointError."""
+    from runtime.runs.trained import open_model_file, open_trained_run  # heavy; `--help` must not pay for it
+
+    overrides, options = tuple(arguments.settings), compile_options(arguments)
+    is_file = Path(arguments.model).suffix == ".dl" or Path(arguments.model).is_file()
+    if is_file:
+        file = model_file(arguments.model)
+        if arguments.weights is None:
+            raise UsageError(f"{arguments.model} alone has no weights", "give --weights W.safetensors, or name a run")
+        if arguments.last:
+            raise UsageError("--last goes with a run", "leave it out")
+        weights, within = Path(arguments.weights), folder_of_imports(arguments)
+        return open_model_file(file, weights, arguments.experiment, overrides, options, data, within)
+    if arguments.weights is not None:
+        raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
+    if arguments.experiment is not None:
+        raise UsageError("--experiment goes with a model file", "a run is of one experiment")
+    trained = open_trained_run(Path(arguments.model), arguments.last, overrides, options)
+    say_notes(trained.notes)
+    return trained

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.analysis.evaluation_data import PARTS, evaluation_data
-from runtime.cli.common import print_json
+from runtime.cli.common import print_json, trained_of
 from runtime.cli.parser import Namespace, Parser
-from runtime.cli.trained import trained_of
 from runtime.inference.evaluation import evaluator_of
 from runtime.reporting.terminal import say, say_notes
 from runtime.reporting.units import measure

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
+from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser, key_value, number, whole_number
-from runtime.cli.trained import trained_of
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
 from runtime.inference.wording import Wording

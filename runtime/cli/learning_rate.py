@@ -22,6 +22,7 @@ from runtime.data.dimensions import dimensions_of
 from runtime.inference.model import training_of, weight_names
 from runtime.reporting.terminal import say, say_notes, width_of
 from runtime.reporting.units import measure
+from runtime.support.files import finite
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 
@@ -113,8 +114,8 @@ def _show_range(found: RateRange, arguments: Namespace) -> None:
 
         _write(range_figure(found, _schedule_if_any(arguments)), arguments, "lr")
     if arguments.json:
-        finite = {"losses": _finite(found.losses), "smoothed": _finite(found.smoothed)}
-        print_json({**asdict(found), **finite, "suggestion": found.suggestion})
+        losses = {"losses": [*map(finite, found.losses)], "smoothed": [*map(finite, found.smoothed)]}
+        print_json({**asdict(found), **losses, "suggestion": found.suggestion})
         return
     # Losses after a divergence would flatten all bars before it.
     _print_bars(found.setting, "smoothed loss", found.rates, found.smoothed, 2 * abs(found.smoothed[0]))
@@ -158,7 +159,3 @@ def _write(figure: Figure, arguments: Namespace, what: str) -> None:
     path = Path(arguments.plot or f"{Path(arguments.file).stem}-{what}.svg")
     write_figure(figure, path)
     say(f"plot in {path}")
-
-
-def _finite(values: Sequence[float]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values]

@@ -16,8 +16,8 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
+from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.cli.trained import trained_of
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part

@@ -19,7 +19,7 @@ from runtime.cli.common import print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
 from runtime.inference.prediction import npz_bytes
 from runtime.reporting.terminal import print_wrapped, say, say_notes
-from runtime.support.files import write_output
+from runtime.support.files import finite, write_output
 from runtime.train.replay import Replay, replay
 
 EXAMPLES = (
@@ -105,5 +105,5 @@ def _as_json(found: Replay) -> dict[str, object]:
 def _array_as_json(array: Array) -> dict[str, object]:
     size, least, mean, most, others = _statistics(array)
     keys = ("min", "mean", "max")
-    numbers = {k: v if math.isfinite(v) else None for k, v in zip(keys, (least, mean, most), strict=True)}
+    numbers = dict(zip(keys, map(finite, (least, mean, most)), strict=True))
     return {"type": str(array.dtype), "shape": list(array.shape), "elements": size, **numbers, "not_finite": others}

@@ -7,7 +7,6 @@ The exit code is 1 where a derivative is wrong or a test fails.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -22,6 +21,7 @@ from runtime.cli.common import compile_options, folder_of_imports, model_files, 
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped, say, styled, wants_colour, width_of
+from runtime.support.files import finite
 
 EXAMPLES = ("dlc test model.dl", "dlc test examples --only 'softmax*'", "dlc test model.dl --full --json")
 
@@ -187,7 +187,7 @@ def _check_as_json(check: LayerCheck) -> dict[str, object]:
     return {
         "layer": check.path,
         "line": None if check.span is None else check.span.line,
-        "error": check.error if math.isfinite(check.error) else None,
+        "error": finite(check.error),
         "right": check.is_right,
         "elements": check.elements,
     }

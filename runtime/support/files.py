@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
+from compiler.targets.llvm import math
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -120,6 +121,11 @@ def json_text(value: object, indent: int | None = None) -> str:
     """JSON with letters of all scripts as they are, and what could steer the terminal of a reader as `\\u009b`."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def finite(value: float) -> float | None:
+    """A number as strict JSON has it: null where it is NaN or infinite."""
+    return value if math.isfinite(value) else None
 
 
 def parse_json(content: bytes) -> JsonValue:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from typing import TypeAlias, assert_never
 from compiler.driver import Setting
 from compiler.support.record import record
 from runtime.runs.start_weights import WeightsReport
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonValue, finite
 
 Scalars: TypeAlias = Mapping[str, float]
 
@@ -166,7 +165,7 @@ def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingE
 
 
 def prefixed(prefix: str, scalars: Mapping[str, float]) -> dict[str, JsonValue]:
-    return {prefix + name: value if math.isfinite(value) else None for name, value in scalars.items()}
+    return {prefix + name: finite(value) for name, value in scalars.items()}
 
 
 def _path(path: object) -> str | None:

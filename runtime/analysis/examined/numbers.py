@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.support.record import record
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonValue, finite
 
 BINS = 40
 _POINTS = 2000  # that are kept to be drawn
@@ -18,8 +18,8 @@ _POINTS = 2000  # that are kept to be drawn
 class NumberFit:
     """An error is a prediction less the true value. `points` [n, 2] are true and predicted values of a sample.
 
-    `mean_error`, `mean_absolute_error`, `root_mean_squared_error`, `r2` and `largest` are over the `count` elements
-    whose error is finite; `nonfinite` are the others.
+    `mean_error`, `mean_absolute_error`, `root_mean_squared_error`, `r2` and `largest_error` are over the `count`
+    elements whose error is finite; `nonfinite` are the others.
     """
 
     target: str
@@ -30,27 +30,21 @@ class NumberFit:
     mean_absolute_error: float
     root_mean_squared_error: float
     r2: float
-    largest: float
+    largest_error: float
     points: Array
 
     @property
     def errors(self) -> dict[str, float]:
-        return {
-            "mean_error": self.mean_error,
-            "mean_absolute_error": self.mean_absolute_error,
-            "root_mean_squared_error": self.root_mean_squared_error,
-            "r2": self.r2,
-            "largest_error": self.largest,
-        }
+        names = ("mean_error", "mean_absolute_error", "root_mean_squared_error", "r2", "largest_error")
+        return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> dict[str, JsonValue]:
-        known = {name: value if math.isfinite(value) else None for name, value in self.errors.items()}
         return {
             "target": self.target,
             "output": self.output,
             "count": self.count,
             "nonfinite": self.nonfinite,
-            **known,
+            **{name: finite(value) for name, value in self.errors.items()},
             "points": [[float(true), float(guess)] for true, guess in self.points],
         }
 

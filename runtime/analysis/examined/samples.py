@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import asdict, field
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from compiler.driver import Array, InputSpec
 from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonValue, finite
 from runtime.support.pictures import no_larger, picture_of, square_picture_of
 
 RIGHT, WRONG, ANY, WORST = "right", "wrong", "any", "worst"
@@ -55,7 +55,7 @@ class ShownRow:
     def to_json(self) -> dict[str, JsonValue]:
         parts = {"inputs": self.inputs, "targets": self.targets, "predictions": self.predictions}
         shown = {part: {value.name: value.to_json() for value in values} for part, values in parts.items()}
-        return {"kind": self.kind, "row": self.place, "loss": self.loss if np.isfinite(self.loss) else None, **shown}
+        return {"kind": self.kind, "row": self.place, "loss": finite(self.loss), **shown}
 
 
 def chosen_rows(losses: Array, is_right: Array | None) -> list[tuple[str, int]]:
@@ -199,16 +199,10 @@ class JudgedText:
 
     def to_json(self) -> dict[str, JsonValue]:
         tokens = [
-            {
-                "text": token.text,
-                "probability": _finite(token.probability),
-                "loss": _finite(token.loss),
-                "likeliest": token.likeliest,
-                "likeliest_probability": _finite(token.likeliest_probability),
-            }
+            {name: finite(value) if isinstance(value, float) else value for name, value in asdict(token).items()}
             for token in self.tokens
         ]
-        loss = _finite(self.mean_loss)
+        loss = finite(self.mean_loss)
         return {"row": self.place, "target": self.target, "count": self.count, "mean_loss": loss, "tokens": tokens}
 
 
@@ -237,7 +231,3 @@ def log_probabilities(scores: Array) -> Array:
             return np.log(wide)
         shifted = wide - wide.max(axis=-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def _finite(value: float) -> JsonValue:
-    return value if math.isfinite(value) else None

@@ -123,7 +123,7 @@ def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch
     assert found.mean_error == pytest.approx((g - t).mean())
     assert found.mean_absolute_error == pytest.approx(np.abs(g - t).mean())
     assert found.root_mean_squared_error == pytest.approx(np.sqrt(((g - t) ** 2).mean()))
-    assert found.largest == np.abs(g - t).max()
+    assert found.largest_error == np.abs(g - t).max()
     assert found.r2 == pytest.approx(1 - ((g - t) ** 2).sum() / ((t - t.mean()) ** 2).sum())
     assert len(found.points) == pytest.approx(450, abs=10)
     assert {(float(x), float(y)) for x, y in found.points} <= set(zip(t.tolist(), g.tolist(), strict=True))
