@@ -17,8 +17,8 @@ from compiler import driver
 from compiler.driver import Array, GraphKind, Options, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from runtime.analysis.evaluation_data import evaluation_data
-from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion
+from runtime.analysis.examined.measures import Confusion
 from runtime.analysis.examined.weights import first_filters
 from runtime.data.part import Part
 from runtime.inference.feeding import at_epoch, in_precision, numbered

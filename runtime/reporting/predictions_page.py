@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.analysis.examined.confusion import ClassScores, Confusion
 from runtime.analysis.examined.examination import Examination
-from runtime.analysis.examined.numbers import NumberFit
+from runtime.analysis.examined.measures import ClassScores, Confusion, NumberFit
 from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, JudgedText, JudgedToken, ShownRow, ShownValue
 from runtime.reporting.charts import histogram, scatter
 from runtime.reporting.page_parts import pairs, picture, rows, shown

@@ -13,8 +13,8 @@ from compiler.inspection.plan import plan as plan_of
 from compiler.inspection.view import View
 from compiler.support.record import record
 from runtime.analysis.evaluation_data import evaluation_data
-from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import Examination, examined, rows_within
+from runtime.analysis.examined.measures import Confusion
 from runtime.analysis.examined.weights import Filters, WeightFacts, facts_of_tensor, first_filters
 from runtime.inference.model import training_of, weight_names
 from runtime.reporting.charts import line_chart, mosaic, small_histogram

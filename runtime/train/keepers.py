@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from compiler.driver import Array, Tensors
 from compiler.errors.diagnostics import CheckpointError
@@ -73,6 +74,7 @@ class RunKeeper:
         return self._directory.path
 
     def epoch_ended(self, position: Position, event: EpochEnded) -> None:
+        """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
         with self._resumable():
             self._directory.append_metrics(event_as_json(event))
         if time.monotonic() >= self._may_save_at:
@@ -84,19 +86,21 @@ class RunKeeper:
             self._put_off = replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
 
     def save(self, position: Position) -> None:
+        """Save everything now."""
         if position == self._written:
             return
-        if self._put_off is not None and self._put_off.position == position:
-            self._write_put_off()
-            return
+        is_put_off = self._put_off is not None and self._put_off.position == position
         self._write_put_off()
-        self._write(self._checkpoint(position), is_best=False)
+        if not is_put_off:
+            self._write(self._checkpoint(position), is_best=False)
 
     def give_up(self) -> bool:
+        """The tensors are spoilt: write what was put off. Whether the run now holds a good state."""
         self._write_put_off()
         return self._written is not None
 
     def restore_best(self) -> None:
+        """Put the best weights back into the tensors."""
         best = best_checkpoint(self._directory.checkpoints).checkpoint
         for name in self._weights:
             self._tensors.write(name, best.weights[name])
@@ -140,3 +144,7 @@ class RunKeeper:
 
 def _copies(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name: values.copy() for name, values in tensors.items()}
+
+
+Keeper: TypeAlias = MemoryKeeper | RunKeeper
+"""Keeps what must outlast a training: in memory, or in a run directory."""

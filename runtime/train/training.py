@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
 from runtime.train.interruption import Interruption
 from runtime.train.programs import Following
+from runtime.train.training import Keeper
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -54,29 +54,6 @@ class TrainingError(DlcError):
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
         self._advise(fix)
-
-
-class Keeper(Protocol):
-    """Keeps what must outlast the training: in a run directory, or in memory."""
-
-    @property
-    def run(self) -> Path | None: ...
-
-    def epoch_ended(self, position: Position, event: EpochEnded) -> None:
-        """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
-        ...
-
-    def save(self, position: Position) -> None:
-        """Save everything now."""
-        ...
-
-    def give_up(self) -> bool:
-        """The tensors are spoilt: write what was put off. Whether the run now holds a good state."""
-        ...
-
-    def restore_best(self) -> None:
-        """Put the best weights back into the tensors."""
-        ...
 
 
 Explainer: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step

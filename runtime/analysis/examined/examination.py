@@ -13,8 +13,7 @@ from compiler.programs import comparisons
 from compiler.support.record import record
 from compiler.types import static_elements
 from runtime.analysis.evaluation_data import EvaluationData
-from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
-from runtime.analysis.examined.numbers import NumberCounter, NumberFit
+from runtime.analysis.examined.measures import Confusion, ConfusionCounter, NumberCounter, NumberFit
 from runtime.analysis.examined.samples import (
     ANY,
     WORST,

@@ -11,10 +11,9 @@ import pytest
 from compiler import driver
 from compiler.driver import InputSpec
 from compiler.errors.diagnostics import UsageError
-from runtime.analysis.examined import numbers, weights
-from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
+from runtime.analysis.examined import measures, weights
 from runtime.analysis.examined.examination import alike, counted, pairs_of, truth_of
-from runtime.analysis.examined.numbers import NumberCounter
+from runtime.analysis.examined.measures import Confusion, ConfusionCounter, NumberCounter
 from runtime.analysis.examined.samples import (
     ANY,
     RIGHT,
@@ -112,7 +111,7 @@ def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch
     guess[17], guess[18] = np.nan, np.inf
     keep = draw.random(5000) < 0.9
     keep[17:19] = True
-    monkeypatch.setattr(numbers, "_POINTS", 500)
+    monkeypatch.setattr(measures, "_POINTS", 500)
     counter = NumberCounter(5000)
     for part in np.array_split(np.arange(5000), 9):
         counter.add(truth[part], guess[part], keep[part])

@@ -22,8 +22,8 @@ from compiler.driver import Options
 from compiler.interface import Steps
 from compiler.programs.kinds import TRAINING
 from runtime.analysis.evaluation_data import evaluation_data
-from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion
+from runtime.analysis.examined.measures import Confusion
 from runtime.cli.main import main
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import confusion_figure, curves_figure, filters_figure, gradient_flow
