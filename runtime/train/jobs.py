@@ -31,8 +31,9 @@ from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
 from runtime.train.averages import averages_of
 from runtime.train.events import TrainingStarted
+from runtime.train.keepers import Keeper
 from runtime.train.programs import compiled_step, following_of, kind_at
-from runtime.train.training import LOSS, Explainer, Job, Keeper
+from runtime.train.training import LOSS, Explainer, Job
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport

@@ -23,8 +23,8 @@ from runtime.runs.totals import Finisher, is_total
 from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
 from runtime.train.interruption import Interruption
+from runtime.train.keepers import Keeper
 from runtime.train.programs import Following
-from runtime.train.training import Keeper
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
