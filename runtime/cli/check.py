@@ -31,8 +31,8 @@ def configure(parser: Parser) -> None:
         "--select", default="", metavar="CODES", help="report only these warnings, such as W0106,W0108 or W01"
     )
     parser.add_argument("--ignore", default="", metavar="CODES", help="report all warnings but these")
-    parser.add_argument("--fix", action="store_true", help="apply the corrections that keep the meaning")
-    parser.add_argument("--no-data", action="store_true", help="check the text alone, without loading its data")
+    parser.add_flag("--fix", "apply the corrections that keep the meaning")
+    parser.add_flag("--no-data", "check the text alone, without loading its data")
     parser.add_json("print the findings as a JSON list")
 
 

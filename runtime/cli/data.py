@@ -17,7 +17,7 @@ from compiler.driver import Array, GraphKind, Options, Program, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.cli.common import chosen_program, compile_options, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.data.batching import rows_of_epoch
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
@@ -39,10 +39,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("action", choices=["preview"], metavar="ACTION", help="preview")
     parser.add_program()
     parser.add_argument("--data", type=Path, metavar="PATH", help="read this data instead of the file's own")
-    parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="the epoch (default: 1)")
-    parser.add_argument(
-        "--sample", type=whole_number(0), metavar="N", help="the number of the sample (default: the first)"
-    )
+    parser.add_whole("--epoch", "the epoch (default: 1)", default=1)
+    parser.add_whole("--sample", "the number of the sample (default: the first)", least=0)
     parser.add_argument("--input", metavar="NAME", help="the input to draw, of several images")
     parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
     parser.add_compilation()

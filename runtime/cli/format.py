@@ -19,10 +19,8 @@ EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.d
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, folders of them, or -")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a file would change")
-    parser.add_argument(
-        "--diff", action="store_true", help="print the changes and make none; exit with 1 if there are any"
-    )
+    parser.add_flag("--check", "change nothing; exit with 1 if a file would change")
+    parser.add_flag("--diff", "print the changes and make none; exit with 1 if there are any")
 
 
 def run(arguments: Namespace) -> int:

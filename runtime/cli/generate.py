@@ -13,7 +13,7 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
-from runtime.cli.parser import Namespace, Parser, key_value, number, whole_number
+from runtime.cli.parser import Namespace, Parser, key_value, number
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
 from runtime.inference.wording import Wording
@@ -38,40 +38,32 @@ def configure(parser: Parser) -> None:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--prompt", metavar="TEXT", help="the text to extend (default: `start` of `generate`)")
     begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the prompt as numbers of tokens")
-    parser.add_argument(
-        "--n", type=whole_number(1), default=1, metavar="N", help="the number of sequences (default: 1)"
-    )
-    parser.add_argument("--max", type=whole_number(1), metavar="N", help="the most tokens to add")
-    parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="the seed of random draws (default: 0)"
-    )
+    parser.add_whole("--n", "the number of sequences (default: 1)", default=1)
+    parser.add_whole("--max", "the most tokens to add")
+    parser.add_whole("--seed", "the seed of random draws (default: 0)", least=0, default=0, metavar="S")
     parser.add_argument(
         "--temperature",
         type=_AT_LEAST_0,
         metavar="T",
         help="divide the scores by T: below 1 likelier tokens, above 1 rarer",
     )
-    parser.add_argument("--top-k", type=whole_number(1), metavar="K", help="draw among the K likeliest tokens")
+    parser.add_whole("--top-k", "draw among the K likeliest tokens", metavar="K")
     parser.add_argument(
         "--top-p", type=_SHARE, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
     )
-    parser.add_argument(
-        "--beam", type=whole_number(1), metavar="B", help="search for the likeliest sequences with B beams"
-    )
+    parser.add_whole("--beam", "search for the likeliest sequences with B beams", metavar="B")
     parser.add_argument(
         "--length-penalty",
         type=_AT_LEAST_0,
         metavar="A",
         help="the exponent of the length in beam search; 0.6 favours longer sequences",
     )
-    parser.add_argument(
+    parser.add_repeated(
         "--input",
+        "NAME=TEXT",
+        "another input of the model, such as the text to translate; may be repeated",
         dest="inputs",
         type=key_value,
-        action="append",
-        default=[],
-        metavar="NAME=TEXT",
-        help="another input of the model, such as the text to translate; may be repeated",
     )
     parser.add_argument(
         "--input-file",
@@ -79,9 +71,7 @@ def configure(parser: Parser) -> None:
         metavar="NAME=FILE",
         help="a file with one text a line for another input: one sequence for each line, in their order",
     )
-    parser.add_argument(
-        "--whole", action="store_true", help="compute all positions for each token: slower, with the same result"
-    )
+    parser.add_flag("--whole", "compute all positions for each token: slower, with the same result")
     parser.add_json("one JSON object a line: text, tokens, and score of a beam")
 
 

@@ -17,7 +17,7 @@ from compiler import driver
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.analysis.rate_range import RateRange, RateSchedule, rate_range, rate_schedule
 from runtime.cli.common import chosen_program, compile_options, print_json
-from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.data.dimensions import dimensions_of
 from runtime.inference.model import training_of, weight_names
 from runtime.reporting.terminal import say, say_notes, width_of
@@ -40,16 +40,10 @@ _LINES, _BAR = 24, 40
 def configure(parser: Parser) -> None:
     parser.add_program()
     parser.add_argument("--data", type=Path, metavar="PATH", help="train on this data instead of the file's own")
-    parser.add_argument("--schedule", action="store_true", help="show the rates of the training; train nothing")
-    parser.add_argument(
-        "--from", dest="low", type=positive_number, default=1e-6, metavar="RATE", help="the first rate (default: 1e-6)"
-    )
-    parser.add_argument(
-        "--to", dest="high", type=positive_number, default=10.0, metavar="RATE", help="the last rate (default: 10)"
-    )
-    parser.add_argument(
-        "--steps", type=whole_number(3), default=300, metavar="N", help="steps at most (default: %(default)s)"
-    )
+    parser.add_flag("--schedule", "show the rates of the training; train nothing")
+    parser.add_positive("--from", "RATE", "the first rate (default: 1e-6)", default=1e-6, dest="low")
+    parser.add_positive("--to", "RATE", "the last rate (default: 10)", default=10.0, dest="high")
+    parser.add_whole("--steps", "steps at most (default: %(default)s)", least=3, default=300)
     parser.add_argument(
         "--plot",
         nargs="?",

@@ -32,6 +32,35 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
 
+    def add_flag(self, name: str, help: str) -> None:
+        self.add_argument(name, action="store_true", help=help)
+
+    def add_repeated(
+        self, name: str, metavar: str, help: str, dest: str | None = None, type: Callable[[str], object] = str
+    ) -> None:
+        """An option that may be repeated; its values are a list."""
+        self.add_argument(name, metavar=metavar, help=help, dest=dest, type=type, action="append", default=[])
+
+    def add_whole(
+        self,
+        name: str,
+        help: str,
+        least: int = 1,
+        most: int | None = None,
+        default: int | None = None,
+        metavar: str = "N",
+        required: bool = False,
+    ) -> None:
+        """An option with a whole number."""
+        kind = whole_number(least, most)
+        self.add_argument(name, type=kind, default=default, metavar=metavar, help=help, required=required)
+
+    def add_positive(
+        self, name: str, metavar: str, help: str, default: float | None = None, dest: str | None = None
+    ) -> None:
+        """An option with a number above 0."""
+        self.add_argument(name, type=positive_number, default=default, dest=dest, metavar=metavar, help=help)
+
     def add_program(self) -> None:
         """FILE with the choice of an experiment and settings."""
         self.add_argument("file", metavar="FILE", help="the model file (.dl)")
@@ -41,18 +70,14 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "-e", "--experiment", metavar="NAME", help="the 'train NAME: …' to use, of a file with several"
         )
-        self.add_argument(
+        self.add_repeated(
             "--set",
+            "KEY=VALUE",
+            "change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
             dest="settings",
             type=key_value,
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
         )
-        self.add_argument(
-            "--allow-imports-outside", action="store_true", help="let imports leave the folder of the model file"
-        )
+        self.add_flag("--allow-imports-outside", "let imports leave the folder of the model file")
 
     def add_trained(self) -> None:
         """The arguments that name a trained model: a run, or a model file with weights."""
@@ -63,7 +88,7 @@ class Parser(argparse.ArgumentParser):
         self.add_compilation()
 
     def add_last(self) -> None:
-        self.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
+        self.add_flag("--last", "use the run's last weights instead of its best")
 
     def add_measurement(self) -> None:
         """Which step is measured on made-up data, and for how long."""
@@ -73,16 +98,8 @@ class Parser(argparse.ArgumentParser):
             default="train",
             help="run a training step, or the model alone (default: train)",
         )
-        self.add_argument(
-            "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
-        )
-        self.add_argument(
-            "--seconds",
-            type=positive_number,
-            default=3.0,
-            metavar="S",
-            help="the duration of the measurement (default: 3)",
-        )
+        self.add_whole("--batch", "rows of a step (default: that of `train`; 1 for infer)")
+        self.add_positive("--seconds", "S", "the duration of the measurement (default: 3)", default=3.0)
 
     def add_compilation(self, runs: bool = True) -> None:
         """How to compile: the fields of the compiler's `Options`; a command that runs nothing takes fewer."""
@@ -137,7 +154,7 @@ class Parser(argparse.ArgumentParser):
         self.set_defaults(runs_code=runs)
 
     def add_json(self, help: str = "print JSON") -> None:
-        self.add_argument("--json", action="store_true", help=help)
+        self.add_flag("--json", help)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(*self._explained(message))

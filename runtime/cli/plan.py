@@ -11,7 +11,7 @@ from compiler import driver
 from compiler.errors.diagnostics import size
 from compiler.support.processors import usable_cores
 from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import width_of_page
 from runtime.reporting.units import amount, heading
@@ -23,10 +23,8 @@ EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
 
 def configure(parser: Parser) -> None:
     parser.add_program()
-    parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`)")
-    parser.add_argument(
-        "--profile", action="store_true", help="profile a step as well, by layer, as `dlc profile` does"
-    )
+    parser.add_whole("--batch", "rows of a step (default: that of `train`)")
+    parser.add_flag("--profile", "profile a step as well, by layer, as `dlc profile` does")
     parser.add_compilation(runs=False)
     parser.add_json()
 

@@ -17,7 +17,7 @@ import numpy as np
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part
@@ -49,7 +49,7 @@ def configure(parser: Parser) -> None:
         metavar="FILE",
         help="draw the attention weights of one row into a .png, .svg or .pdf file instead",
     )
-    parser.add_argument("--row", type=whole_number(0), metavar="N", help="the row to draw, counted from 0 (default: 0)")
+    parser.add_whole("--row", "the row to draw, counted from 0 (default: 0)", least=0)
 
 
 def run(arguments: Namespace) -> int:

@@ -34,7 +34,7 @@ from runtime.analysis.profile import (
     weights_of,
 )
 from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
 from runtime.reporting.terminal import say, say_notes, width_of_page
 from runtime.runs.trained import open_trained_run
@@ -57,29 +57,27 @@ def configure(parser: Parser) -> None:
     parser.add_last()
     parser.add_measurement()
     parser.add_argument("--by", choices=BY, help="divide the time by line, layer, kernel or op (default: line)")
-    parser.add_argument("--top", type=whole_number(1), default=20, metavar="N", help="rows at most (default: 20)")
+    parser.add_whole("--top", "rows at most (default: 20)", default=20)
     parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
     parser.add_argument("--plot", metavar="OUT", help="draw the roofline and the threads: a .png, .svg or .pdf file")
     parser.add_argument(
         "--diff", metavar="OTHER", help="compare with another file or run, or with a profile saved by --json"
     )
-    parser.add_argument(
+    parser.add_whole(
         "--simulate-threads",
-        type=whole_number(1, MOST_THREADS),
+        "compute the time of T threads from their shares, measured on one thread",
+        most=MOST_THREADS,
         metavar="T",
-        help="compute the time of T threads from their shares, measured on one thread",
     )
-    parser.add_argument(
+    parser.add_positive(
         "--barrier-us",
-        type=positive_number,
-        metavar="US",
-        help="the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)",
+        "US",
+        "the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)",
     )
-    parser.add_argument(
+    parser.add_positive(
         "--bandwidth",
-        type=positive_number,
-        metavar="GB/S",
-        help="the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
+        "GB/S",
+        "the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
     )
     parser.add_compilation()
     parser.add_json()

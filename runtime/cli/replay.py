@@ -16,7 +16,7 @@ import numpy as np
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import print_json
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.inference.prediction import npz_bytes
 from runtime.reporting.terminal import print_wrapped, say, say_notes
 from runtime.support.files import finite, write_output
@@ -31,20 +31,10 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--step", type=whole_number(0), required=True, metavar="N", help="replay the step after N updates"
-    )
-    parser.add_argument(
-        "--show",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="the tensor to compute; may be repeated (default: loss)",
-    )
+    parser.add_whole("--step", "replay the step after N updates", least=0, required=True)
+    parser.add_repeated("--show", "PATH", "the tensor to compute; may be repeated (default: loss)")
     parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
-    parser.add_argument(
-        "--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="the number of threads (default: all)"
-    )
+    parser.add_whole("--threads", "the number of threads (default: all)", most=MOST_THREADS)
     parser.add_json()
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
     parser.set_defaults(target="native", runs_code=True, no_tuning=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runtime.analysis.evaluation_data import PARTS
 from runtime.cli.common import compile_options, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.run_page import ReportSelection, facts_of, report_json, run_page
 from runtime.reporting.terminal import say, say_notes
 from runtime.support.files import replace_file, write_output
@@ -27,12 +27,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
     )
-    parser.add_argument(
-        "--rows",
-        type=whole_number(1),
-        metavar="N",
-        help="measure at most N rows (default: 10,000, fewer of a large model)",
-    )
+    parser.add_whole("--rows", "measure at most N rows (default: 10,000, fewer of a large model)")
     parser.add_json("print the numbers as JSON; the file is written only where --out names it")
     parser.add_compilation()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from compiler.errors.diagnostics import UsageError, size
 from compiler.support.numerics import NUMERICS
 from runtime.cli.common import print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import say, say_labelled
 from runtime.reporting.units import measure
@@ -35,13 +35,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="show the settings and metrics in which two runs differ"
     )
-    parser.add_argument(
-        "--prune", action="store_true", help="remove runs without a checkpoint, and older runs as --keep says"
-    )
-    parser.add_argument(
-        "--keep", type=whole_number(1), metavar="N", help="with --prune: keep only the newest N runs of each model"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="with --prune: list the runs to remove, and remove none")
+    parser.add_flag("--prune", "remove runs without a checkpoint, and older runs as --keep says")
+    parser.add_whole("--keep", "with --prune: keep only the newest N runs of each model")
+    parser.add_flag("--dry-run", "with --prune: list the runs to remove, and remove none")
     parser.add_json()
 
 

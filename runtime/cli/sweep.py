@@ -17,7 +17,7 @@ from pathlib import Path
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import GAP, Column, laid_out, wrapped_parts
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, styled, width_of
 from runtime.reporting.units import measure
@@ -36,26 +36,18 @@ _SAMPLERS = ("random", "tpe")
 
 def configure(parser: Parser) -> None:
     parser.add_program()
-    parser.add_argument(
-        "--trials", type=whole_number(1), default=20, metavar="N", help="the number of trials (default: 20)"
-    )
+    parser.add_whole("--trials", "the number of trials (default: 20)", default=20)
     parser.add_argument(
         "--sampler", choices=_SAMPLERS, default="random", metavar="NAME", help="random (the default), or Optuna's tpe"
     )
     parser.add_argument(
         "--metric", metavar="NAME", help="the metric to optimise (default: val_loss, or loss without validation)"
     )
-    parser.add_argument(
-        "--maximise", action="store_true", help="prefer larger values of the metric (default: as the metric says)"
-    )
-    parser.add_argument(
-        "--minimise", action="store_true", help="prefer smaller values of the metric (default: as the metric says)"
-    )
+    parser.add_flag("--maximise", "prefer larger values of the metric (default: as the metric says)")
+    parser.add_flag("--minimise", "prefer smaller values of the metric (default: as the metric says)")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
-    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data in each trial")
-    parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="N", help="the seed of the search (default: 0)"
-    )
+    parser.add_whole("--epochs", "passes over the data in each trial")
+    parser.add_whole("--seed", "the seed of the search (default: 0)", least=0, default=0)
     parser.add_argument("--out", metavar="DIR", help="the folder of the sweep (default: a new one below runs)")
     parser.add_compilation()
     parser.add_json("print one JSON object: every trial, and the best")

@@ -18,7 +18,7 @@ from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.errors.rendering import render, to_json
 from compiler.support.record import record
 from runtime.cli.common import compile_options, folder_of_imports, model_files, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped, say, styled, wants_colour, width_of
 from runtime.support.files import finite
@@ -29,7 +29,7 @@ EXAMPLES = ("dlc test model.dl", "dlc test examples --only 'softmax*'", "dlc tes
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
     parser.add_settings()
-    parser.add_argument("--full", action="store_true", help="compare the derivative in each element of each layer")
+    parser.add_flag("--full", "compare the derivative in each element of each layer")
     parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
     parser.add_argument(
         "--data",
@@ -37,15 +37,9 @@ def configure(parser: Parser) -> None:
         metavar="PATH",
         help="take the rows of the check from here (default: the data of `train`, or made-up rows)",
     )
-    parser.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="the number of rows (default: 4)")
-    parser.add_argument(
-        "--seed",
-        type=whole_number(0),
-        default=0,
-        metavar="N",
-        help="the seed of parameters and directions (default: 0)",
-    )
-    parser.add_argument("--native", action="store_true", help="compute the values of tests with compiled code")
+    parser.add_whole("--batch", "the number of rows (default: 4)", default=4)
+    parser.add_whole("--seed", "the seed of parameters and directions (default: 0)", least=0, default=0)
+    parser.add_flag("--native", "compute the values of tests with compiled code")
     parser.add_json("print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
     parser.set_defaults(target="reference", machine=None, no_tuning=True)

@@ -15,7 +15,7 @@ from compiler.driver import StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
-from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
+from runtime.cli.parser import Namespace, Parser, rows_of_a_step
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
@@ -39,30 +39,16 @@ PROFILE_SECONDS, PROFILE_ROWS = 2.0, 20
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
-    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data")
+    parser.add_whole("--epochs", "passes over the data")
     parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows in a step; `all`: every row")
-    parser.add_argument(
-        "--seed", type=whole_number(0), metavar="N", help="the seed of start values, shuffling and dropout"
-    )
+    parser.add_whole("--seed", "the seed of start values, shuffling and dropout", least=0)
     parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
     parser.add_argument(
         "--init-from", metavar="WEIGHTS", help="start from the tensors of a safetensors file or a run, matched by name"
     )
-    parser.add_argument(
-        "--rename",
-        action="append",
-        default=[],
-        metavar="RULE",
-        help="rename tensors of WEIGHTS: 'module.* -> *'; may be repeated",
-    )
-    parser.add_argument(
-        "--fresh",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="parameters that keep their own start values: 'head.*'; may be repeated",
-    )
+    parser.add_repeated("--rename", "RULE", "rename tensors of WEIGHTS: 'module.* -> *'; may be repeated")
+    parser.add_repeated("--fresh", "PATTERN", "parameters that keep their own start values: 'head.*'; may be repeated")
     parser.add_argument(
         "--on-nan",
         choices=ON_NAN,
@@ -70,23 +56,14 @@ def configure(parser: Parser) -> None:
         metavar="WHAT",
         help="how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)",
     )
-    parser.add_argument(
-        "--overfit",
-        type=whole_number(1),
-        metavar="N",
-        help="train on N rows alone, compare the loss with its least possible value, and write nothing",
+    parser.add_whole(
+        "--overfit", "train on N rows alone, compare the loss with its least possible value, and write nothing"
     )
-    parser.add_argument(
-        "--watch",
-        action="store_true",
-        help="report dead and saturated units, vanishing and exploding gradients, and updates too large or small",
+    parser.add_flag(
+        "--watch", "report dead and saturated units, vanishing and exploding gradients, and updates too large or small"
     )
-    parser.add_argument(
-        "--profile",
-        action="store_true",
-        help="profile a step on made-up data at the end, as `dlc profile` does",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
+    parser.add_flag("--profile", "profile a step on made-up data at the end, as `dlc profile` does")
+    parser.add_flag("--dry-run", "check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     parser.add_settings()
     parser.add_compilation()
