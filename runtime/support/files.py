@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -14,7 +15,6 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
-from compiler.targets.llvm import math
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
