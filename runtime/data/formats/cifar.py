@@ -36,9 +36,10 @@ def read_cifar(request: SourceRequest) -> Dataset:
             files, test = test, []
         if not files:
             raise DataError("no CIFAR batches to train on in this folder", folder, fix=f"put there {_EXPECTED}")
+    fields = _fields(files, folder)
     tested = _fields(test, folder) if test else None
     prints = {file.name: fingerprint(file) for file in (*files, *test)}
-    return Dataset("cifar", request.path, _fields(files, folder), tested, fingerprints=prints)
+    return Dataset("cifar", request.path, fields, tested, fingerprints=prints)
 
 
 def holds_cifar(folder: Path) -> bool:
