@@ -10,8 +10,7 @@ from compiler.errors.diagnostics import DataError, Source
 from compiler.syntax.format import format_source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
-from runtime.reporting.outlets import exact
-from runtime.reporting.terminal import say
+from runtime.reporting.terminal import exact, say
 from runtime.support.files import rewrite_file
 
 EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.dl")

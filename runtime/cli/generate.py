@@ -17,7 +17,7 @@ from runtime.cli.parser import Namespace, Parser, key_value, number
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
 from runtime.inference.wording import Wording
-from runtime.reporting.outlets import exact
+from runtime.reporting.terminal import exact
 from runtime.runs.trained import Trained
 from runtime.support.files import json_text
 

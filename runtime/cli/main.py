@@ -14,8 +14,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from compiler.errors.diagnostics import wrapped
-from runtime.reporting.outlets import harmless_outlets
-from runtime.reporting.terminal import styled, width_of
+from runtime.reporting.terminal import harmless_outlets, styled, width_of
 
 INTERRUPTED = 130
 READER_GONE = 141

@@ -13,7 +13,7 @@ from compiler.driver import Options
 from compiler.errors.diagnostics import DataError, UsageError, size
 from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser
-from runtime.reporting.outlets import exact
+from runtime.reporting.terminal import exact
 from runtime.support.files import write_output
 from runtime.support.regular_files import opened
 

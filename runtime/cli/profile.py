@@ -19,20 +19,7 @@ from pathlib import Path
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import harmless
-from runtime.analysis.profile import (
-    BY,
-    Profile,
-    ProfileJson,
-    Weights,
-    as_json,
-    difference,
-    is_run,
-    profile,
-    saved_profile,
-    simulate,
-    trace_of,
-    weights_of,
-)
+from runtime.analysis import profile as profiles
 from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
@@ -56,7 +43,9 @@ def configure(parser: Parser) -> None:
     parser.add_settings()
     parser.add_last()
     parser.add_measurement()
-    parser.add_argument("--by", choices=BY, help="divide the time by line, layer, kernel or op (default: line)")
+    parser.add_argument(
+        "--by", choices=profiles.BY, help="divide the time by line, layer, kernel or op (default: line)"
+    )
     parser.add_whole("--top", "rows at most (default: 20)", default=20)
     parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
     parser.add_argument("--plot", metavar="OUT", help="draw the roofline and the threads: a .png, .svg or .pdf file")
@@ -94,9 +83,9 @@ def run(arguments: Namespace) -> int:
     _refuse_endings(arguments)
     before = _before(arguments)
     found = _profile_of(arguments.file, arguments)
-    report = as_json(found.report)
+    report = profiles.as_json(found.report)
     say_notes(found.report.notes)
-    compared = None if before is None else difference(before, report, arguments.by)
+    compared = None if before is None else profiles.difference(before, report, arguments.by)
     if arguments.json:
         print_json(report if compared is None else {**report, "diff": compared})
     else:
@@ -130,13 +119,13 @@ def _refuse_places(arguments: Namespace) -> None:
             raise UsageError(f"there is no folder {Path(place).parent}", "make it first, or choose another place")
 
 
-def _before(arguments: Namespace) -> ProfileJson | None:
+def _before(arguments: Namespace) -> profiles.ProfileJson | None:
     """The profile to compare with: saved, or measured now in the same way."""
     if arguments.diff is None:
         return None
     if Path(arguments.diff).suffix == ".json":
-        return saved_profile(Path(arguments.diff))
-    return as_json(_profile_of(arguments.diff, arguments).report)
+        return profiles.saved_profile(Path(arguments.diff))
+    return profiles.as_json(_profile_of(arguments.diff, arguments).report)
 
 
 def _simulated(arguments: Namespace) -> int:
@@ -146,7 +135,7 @@ def _simulated(arguments: Namespace) -> int:
     if arguments.by not in (None, "kernel"):
         raise UsageError(f"--by {arguments.by} does not go with --simulate-threads", "threads share kernels")
     program, options, weights = _opened(arguments.file, arguments)
-    found = simulate(
+    found = profiles.simulate(
         program,
         arguments.mode,
         arguments.batch,
@@ -157,7 +146,7 @@ def _simulated(arguments: Namespace) -> int:
         arguments.barrier_us,
         arguments.bandwidth,
     )
-    report = as_json(found)
+    report = profiles.as_json(found)
     if arguments.json:
         print_json(report)
     else:
@@ -165,22 +154,22 @@ def _simulated(arguments: Namespace) -> int:
     return 0
 
 
-def _profile_of(place: str, arguments: Namespace) -> Profile:
+def _profile_of(place: str, arguments: Namespace) -> profiles.Profile:
     program, options, weights = _opened(place, arguments)
-    return profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
+    return profiles.profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
 
 
-def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights | None]:
+def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, profiles.Weights | None]:
     """The program of a file or of a run, and the weights of a run."""
     options, overrides = compile_options(arguments, arguments.batch), tuple(arguments.settings)
-    weights: Weights | None = None
-    if is_run(Path(place)):
+    weights: profiles.Weights | None = None
+    if profiles.is_run(Path(place)):
         if arguments.experiment is not None:
             raise UsageError("--experiment goes with a model file", "a run is of one experiment")
         trained = open_trained_run(Path(place), arguments.last, overrides, options)
         say_notes(trained.notes)
         program, options = trained.program, trained.options
-        weights = weights_of(trained.tensors, program)
+        weights = profiles.weights_of(trained.tensors, program)
     else:
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
@@ -190,10 +179,10 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
     return program, options, weights
 
 
-def _write(found: Profile, report: ProfileJson, arguments: Namespace) -> None:
+def _write(found: profiles.Profile, report: profiles.ProfileJson, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
-        write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
+        write_output(path, json.dumps(profiles.trace_of(report, found.timeline), allow_nan=False).encode())
         say(f"trace in {harmless(str(path))}")
     if arguments.plot is not None:
         from runtime.plots.figure import profile_figure, write_figure  # slow to import, and need not be there

@@ -14,14 +14,20 @@ from compiler.errors.suggestions import quoted
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.batching import PartRows, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
-from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabulary_of
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, fraction_of, loaded_data
-from runtime.data.preparation import Preparation
+from runtime.data.preparation import (
+    Preparation,
+    fitted,
+    refuse_missing,
+    rows_without_gaps,
+    tokenizers_of,
+    vocabulary_of,
+)
 from runtime.data.reading import read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
 from runtime.data.text.rows import TextRows

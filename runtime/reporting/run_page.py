@@ -18,13 +18,18 @@ from runtime.analysis.examined.measures import Confusion
 from runtime.analysis.examined.weights import Filters, WeightFacts, facts_of_tensor, first_filters
 from runtime.inference.model import training_of, weight_names
 from runtime.reporting.charts import line_chart, mosaic, small_histogram
-from runtime.reporting.page_parts import Record, pairs, picture, rows, shown, tables
 from runtime.reporting.predictions_page import (
     MOST_IN_FULL,
+    Record,
     class_row,
     most_confused_rows,
+    pairs,
+    picture,
     predictions_section,
+    rows,
     samples_section,
+    shown,
+    tables,
 )
 from runtime.reporting.units import duration, heading, measure, share
 from runtime.runs.directory import RunDirectory, open_run

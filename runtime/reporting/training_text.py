@@ -23,9 +23,8 @@ from compiler.driver import Setting
 from compiler.errors.diagnostics import wrapped
 from compiler.support.harmless import harmless_lines
 from compiler.support.record import record
-from runtime.reporting.outlets import unfiltered
 from runtime.reporting.tables import GAP, Column, print_table, rows_laid_out, wrapped_parts
-from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of
+from runtime.reporting.terminal import say, say_labelled, unfiltered, wants_colour, width_of
 from runtime.reporting.units import amount, duration, measure, value_text
 from runtime.train.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.train.watching import Sight

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +25,6 @@ from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
 from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
-from runtime.train.interruption import Interruption
 from runtime.train.keepers import Keeper
 from runtime.train.programs import Following
 
@@ -426,3 +428,35 @@ class Snapshot:
         for name, array in self._copies.items():
             self._tensors.write(name, array)
         return self._position
+
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+
+
+class Interruption:
+    """While entered, SIGINT, SIGTERM and SIGHUP set `requested`; SIGHUP does not where it is ignored, as with `nohup`.
+
+    Outside the main thread signals stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, _Handler] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python
+        self._before.clear()
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
