@@ -114,7 +114,7 @@ def tokenizer_from_json(value: JsonValue) -> Tokenizer | None:
                 "min_frequency": int(least),
                 "most": None | int() as most,
             },
-            "tokens": list(tokens),
+            "tokens": list() | tuple() as tokens,
             "pairs": None | str() as pairs,
         } if unit in UNITS:
             if pairs is not None and not byte_pairs.is_like_learnt(pairs, len(tokens) - len(SPECIAL)):
