@@ -5,8 +5,7 @@ from __future__ import annotations
 from compiler.errors.diagnostics import Span
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
-from compiler.lints.flow import Flow, place_of
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import Flow, inlined, place_of
 from compiler.ops.control import StopGradient
 from compiler.ops.elementwise import Equal, NotEqual
 from compiler.ops.indexing import Gather

@@ -10,8 +10,7 @@ from compiler.choices.find import IndexChoice, choices_of
 from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
 from compiler.graph.ir import GraphOutput, Role
-from compiler.lints.flow import Flow
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import Flow, inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
 from compiler.support.arrays import Array, np

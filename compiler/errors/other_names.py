@@ -1,4 +1,4 @@
-"""The names that other frameworks give to what is here, and the hints for who writes them.
+"""Names of other frameworks, with their counterparts here and the hints that messages give.
 
 `other_names.json` is the one table of what PyTorch, Keras, NumPy and scikit-learn say; from it are made the hints of
 every message, and the table of `docs/coming-from.md`.

@@ -17,7 +17,6 @@ from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.builtins.functions import BUILTINS
-from compiler.frontend.claims import TestProgram
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, Report, failure
 from compiler.frontend.finish import finished, with_constants
@@ -27,7 +26,7 @@ from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec,
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
-from compiler.frontend.trace import Subject
+from compiler.frontend.trace import Subject, TestProgram
 from compiler.frontend.train.experiment import elaborate_train
 from compiler.frontend.values import POISON, FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder

@@ -1,16 +1,70 @@
-"""The trace of an elaboration, for lints: the functions and layers that were applied, with their tensors."""
+"""Records of elaboration beside graphs: the applications of functions, for lints, and the claims of a `test`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from typing import TypeAlias
 
 from compiler.errors.diagnostics import Span
-from compiler.frontend.program import Program
+from compiler.frontend.program import ParameterSpec, Program
 from compiler.frontend.values import FormValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
+
+
+@record
+class Side:
+    """An operand of a comparison: its text, and the tensor or what configuration says that it is."""
+
+    text: str
+    value: ir.Value | str
+
+
+@record
+class Holds:
+    """`value`, a tensor of bool, is true in every element; `sides` are what it compares, where it is a comparison."""
+
+    span: Span
+    value: ir.Value | bool
+    sides: tuple[Side, ...] = ()
+
+
+@record
+class GradientsAgree:
+    """The gradient of `of` in `by`, by our rules, is the one that differences give."""
+
+    span: Span
+    of: ir.Value
+    by: ir.Value
+
+
+@record
+class IsCausal:
+    """What stands in `of` at a place of the axis `axis_of` depends on nothing behind this place of `by`."""
+
+    span: Span
+    of: ir.Value
+    by: ir.Value
+    axis_of: int
+    axis_by: int
+
+
+Claim: TypeAlias = Holds | GradientsAgree | IsCausal
+
+
+@record
+class TestProgram:
+    """One `test`. Each tensor of a claim is the output of `graph` called `value INDEX`."""
+
+    __test__ = False  # pytest takes it for a test of its own
+
+    name: str
+    span: Span
+    graph: ir.Graph
+    parameters: tuple[ParameterSpec, ...]
+    claims: tuple[Claim, ...]
 
 
 @record

@@ -1,4 +1,4 @@
-"""The passes over a graph and a fused graph, watched: what stands behind each of them, and the time that it takes."""
+"""The passes over a graph and a fused graph at work: the text behind each of them, and the time that it takes."""
 
 from __future__ import annotations
 

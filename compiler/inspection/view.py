@@ -1,4 +1,4 @@
-"""What is asked of a look at the compiler, and a pass as it ran."""
+"""A request to show a stage or passes, and a pass as it ran."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from compiler.frontend.program import Program
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Op
-from compiler.lints.flow import owner_place, place_of, unchanged
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import inlined, owner_place, place_of, unchanged
 from compiler.lints.ranges import Ranges
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import (

@@ -1,4 +1,4 @@
-"""Kernels: what is computed over the elements of buffers, the same for every target.
+"""Kernels: computations over the elements of buffers, the same for every target.
 
 A kernel is a number of independent *items*, and any thread may run any item. Most kernels compute elements of an
 iteration space of `rows x columns`, and each value depends on both indices, on one, or on none (its `Space`).
@@ -153,7 +153,7 @@ class Reduce:
 
 @record
 class Store:
-    """Write an element. `watch` names what is written, where a NaN or Inf in it must be reported.
+    """Write an element. `check` names the output whose NaN and Inf are reported.
 
     `index` and what follows are as in `Load`; it is a SCALAR.
     """
@@ -162,7 +162,7 @@ class Store:
     value: int
     dtype: DType
     space: Space
-    watch: str | None = None
+    check: str | None = None
     index: int | None = None
     index_stride: int = 0
     index_extent: int = 0

@@ -282,8 +282,8 @@ class _Printer:
                 self.statement(instruction, f"v{result} = uniform({keys}, element {self.value(position)})")
             case Reduce():
                 self.statement(instruction, self.reduced(instruction))
-            case Store(access=access, value=value, watch=watch):
-                remark = "" if watch is None else f"  # NaN and Inf are reported: {watch}"
+            case Store(access=access, value=value, check=check):
+                remark = "" if check is None else f"  # NaN and Inf are reported: {check}"
                 place = self.element(access, row, self.shift(instruction))
                 self.statement(instruction, f"{place} = {self.value(value)}{remark}")
             case _:

@@ -242,4 +242,4 @@ def _power_slope(a: Symbolic, exponent: float, y: Symbolic, dy: Symbolic) -> Sym
 
 FUNCTIONS: tuple[type[Function], ...] = (Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Tanh, Sigmoid, Erf, Sin, Cos)
 MATHEMATICS: tuple[type[Op], ...] = (*FUNCTIONS, Power)
-"""Ops of many instructions, for each of which `targets/llvm/math` has a formula."""
+"""Ops of many instructions, for each of which `targets/llvm/math_single` and `math_double` have a formula."""

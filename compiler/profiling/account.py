@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.graph.ir import Role
 from compiler.profiling.attribution import Attribution, lines_of
-from compiler.profiling.lines_of_table import table_lines
+from compiler.profiling.kernel_entries import kernel_entries
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
 from compiler.profiling.step import ProfiledPart, ProfiledStep
 from compiler.profiling.times import StepTimes, central, times_of
@@ -34,7 +34,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         running = max(running, found.threads)
         _add_totals(totals, by_thread, found, part.times * _MS)
         in_place = mode == "infer" or step.has_parts
-        for line in table_lines(part.program.lowered, part.batch, in_place):
+        for line in kernel_entries(part.program.lowered, part.batch, in_place):
             attribution.add(line, [float(ns) * part.times * _MS for ns in found.work[line.number]], part.times)
     outside = measured.outside * 1e3
     kernels = attribution.kernels()
@@ -109,7 +109,7 @@ def timeline_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]]) -> tup
 
 
 def _spans(part: ProfiledPart, chosen: Step, start: float) -> list[TimelineSpan]:
-    lines = {line.number: line for line in table_lines(part.program.lowered, part.batch)}
+    lines = {line.number: line for line in kernel_entries(part.program.lowered, part.batch)}
     places = {number: lines_of(line.instance.origins) for number, line in lines.items()}
     origin = int(np.min(chosen.spans[:, 0]))
     found: list[TimelineSpan] = []

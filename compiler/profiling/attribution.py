@@ -8,7 +8,7 @@ from dataclasses import field
 from compiler.graph.ir import Direction, Origin
 from compiler.inspection.code_view import margin_of
 from compiler.inspection.plan import layer_of
-from compiler.profiling.lines_of_table import TableLine
+from compiler.profiling.kernel_entries import KernelEntry
 from compiler.profiling.report import KernelTime, LayerTime, LineRow, OpRow
 from compiler.schedule.work import Share
 from compiler.support.record import mutable_record
@@ -35,7 +35,7 @@ class Amounts:
 class _Kernel:
     """What the calls of one function add up to; the possible work is what the machine could do in their time."""
 
-    first: TableLine
+    first: KernelEntry
     ms: float = 0.0
     calls: int = 0
     bytes: float = 0.0
@@ -59,7 +59,7 @@ class Attribution:
         self._ops: dict[str, Amounts] = {}
         self._kernels: dict[str, _Kernel] = {}
 
-    def add(self, line: TableLine, threads_ms: Sequence[float], times: int) -> None:
+    def add(self, line: KernelEntry, threads_ms: Sequence[float], times: int) -> None:
         """Add a line whose threads took so long in a step, which runs its program `times`."""
         workers = max(1, sum(ms > 0 for ms in threads_ms))
         flops, moved = times * line.flops, times * line.bytes

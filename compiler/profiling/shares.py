@@ -6,15 +6,13 @@ Between two barriers, so many threads would take as long as the longest share, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.errors.diagnostics import CompilerBug
+from compiler.support.arrays import Array
 from compiler.support.record import record
 from compiler.targets.recording import Step, is_wait
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 QUARTILE = 25
 

@@ -10,10 +10,10 @@ from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
 from compiler.profiling.attribution import lines_of
-from compiler.profiling.lines_of_table import TableLine, table_lines
+from compiler.profiling.kernel_entries import KernelEntry, kernel_entries
 from compiler.profiling.shares import Shares, shares_of, slowdowns
 from compiler.profiling.step import native_only, size_of
-from compiler.programs.executables import compile_program, joined, programs_in_turns
+from compiler.programs.executables import compile_program, joined, simulated_programs
 from compiler.programs.kinds import GraphKind
 from compiler.programs.load import complete, options_of
 from compiler.support.arrays import np
@@ -21,7 +21,7 @@ from compiler.support.processors import usable_cores
 from compiler.support.record import record
 from compiler.targets.recording import Step
 from compiler.targets.registry import kernel_target_of
-from compiler.targets.target import WatchedInTurns
+from compiler.targets.target import SimulatedProgram
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
@@ -91,7 +91,7 @@ class SimulationReport:
 class SimulatedPart:
     """One of the programs of a step, which runs it `times`."""
 
-    turns: WatchedInTurns
+    turns: SimulatedProgram
     batch: int
     times: int
 
@@ -129,7 +129,7 @@ def simulated_step(program: Program, kind: GraphKind, options: Options, threads:
     program, options = complete(program), options_of(program, options)
     cores = min(threads, usable_cores())
     counts, real_counts = sorted({1, cores, threads}), [cores] if cores > 1 else []
-    made = programs_in_turns(program, kind, options, counts, real_counts)
+    made = simulated_programs(program, kind, options, counts, real_counts)
     parts = tuple(SimulatedPart(turns, *size_of(program, part, options)) for part, turns in made.items())
     in_turns = {n: joined(program, {part: turns.in_turns[n] for part, turns in made.items()}) for n in counts}
     at_once = joined(program, {part: turns.real[cores] for part, turns in made.items()}) if cores > 1 else None
@@ -168,7 +168,7 @@ def simulation_of(
         single, shares = shares_of(taken[1][place]), shares_of(taken[step.threads][place], factors)
         undisturbed = shares_of(taken[step.threads][place])
         totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS
-        lines = {line.number: line for line in table_lines(part.turns.lowered, part.batch)}
+        lines = {line.number: line for line in kernel_entries(part.turns.lowered, part.batch)}
         met = 0 if shares.threads == 1 else shares.barriers
         barriers += part.times * met
         totals["one"] += part.times * single.nanoseconds(0.0) * _MS
@@ -213,7 +213,7 @@ def simulation_of(
     )
 
 
-def _kernels(shares: Shares, lines: Mapping[int, TableLine], times: int) -> list[tuple[int, SimulatedKernel]]:
+def _kernels(shares: Shares, lines: Mapping[int, KernelEntry], times: int) -> list[tuple[int, SimulatedKernel]]:
     """What each line of the table takes, with the number of the line."""
     found: list[tuple[int, SimulatedKernel]] = []
     for place, number in enumerate(shares.entries.tolist()):

@@ -17,7 +17,7 @@ from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import kernel_target_of, target_of
-from compiler.targets.target import Compilation, LoadedProgram, Watched, WatchedInTurns
+from compiler.targets.target import Compilation, LoadedProgram, ProfiledProgram, SimulatedProgram
 from compiler.types import DType, Shape, TensorType
 
 # settings that say what a program is run on and how long, which no graph knows
@@ -76,19 +76,19 @@ def executable(graph: Graph, options: Options) -> LoadedProgram:
     return target_of(options).load(compilation(lambda: graph, options))
 
 
-def watched_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, Watched]:
+def profiled_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, ProfiledProgram]:
     """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
     target = kernel_target_of(options)
-    return {part: target.watch(_compilation(program, part, options)) for part in graphs_of_step(program, kind)}
+    return {part: target.profiled(_compilation(program, part, options)) for part in graphs_of_step(program, kind)}
 
 
-def programs_in_turns(
+def simulated_programs(
     program: Program, kind: GraphKind, options: Options, threads: Sequence[int], real: Sequence[int] = ()
-) -> dict[GraphKind, WatchedInTurns]:
+) -> dict[GraphKind, SimulatedProgram]:
     """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
     target = kernel_target_of(options)
     return {
-        part: target.watch_in_turns(_compilation(program, part, options), threads, real)
+        part: target.simulated(_compilation(program, part, options), threads, real)
         for part in graphs_of_step(program, kind)
     }
 

@@ -6,7 +6,7 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import BufferArgument, PrefixSumKernel, ScatterKernel
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum
-from compiler.schedule.access import storage_order
+from compiler.schedule.addresses import storage_order
 from compiler.schedule.fusion.ir import Member
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.to_loops import LoweredGroup

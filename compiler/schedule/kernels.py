@@ -32,11 +32,11 @@ class LoweredScan:
     body: Kernels
 
 
-def kernels_of(fused: FusedGraph, watched: bool = True) -> Kernels:
-    """The kernels; where `watched`, they check for NaN and Inf in outputs."""
+def kernels_of(fused: FusedGraph, checks: bool = True) -> Kernels:
+    """The kernels; with `checks`, they report NaN and Inf in outputs."""
     index = Index.of(fused)
     storage = Storage.of_graph(fused, index)
-    checked = {o.value.index: o.name for o in fused.outputs if watched and o.value.type.dtype.is_float}
+    checked = {o.value.index: o.name for o in fused.outputs if checks and o.value.type.dtype.is_float}
     lowered = tuple(
         (g, _lowered(g, k, index, storage, fused.machine.tuning, checked)) for k, g in enumerate(fused.groups)
     )
@@ -50,7 +50,7 @@ def _lowered(
     if isinstance(first.node.op, Scan):
         assert first.body is not None
         sources = tuple(link.source for link in first.links)
-        return LoweredScan(first.node.op, sources, first.node.results, kernels_of(first.body, watched=False))
+        return LoweredScan(first.node.op, sources, first.node.results, kernels_of(first.body, checks=False))
     words = dict.fromkeys(m.node.op.name for m in group.members if m.node.op.name not in ("broadcast", "reshape"))
     name = f"k{number}_{'_'.join(words)[:48]}"
     if group.kind is GroupKind.ALONE:

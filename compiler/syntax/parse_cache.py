@@ -32,7 +32,7 @@ _NODES: dict[type, tuple[str, ...]] = {
     if isinstance(node, type) and hasattr(node, "__dataclass_fields__") and node is not Source
 }
 _BY_NAME = {(node.__module__, node.__qualname__): node for node in _NODES}
-_CODE = ("tree", "lexer", "declarations", "automaton", "build_syntax", "parser", "parse_cache")
+_CODE = ("tree", "lexer", "declarations", "grammar_tables", "build_syntax", "parser", "parse_cache")
 
 
 class ParseCache:

@@ -12,8 +12,8 @@ from pathlib import Path
 from compiler.errors.diagnostics import CompilerBug, Diagnostic, Note, Source, Span, hint
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.record import record
-from compiler.syntax.automaton import Automaton, UnexpectedToken
 from compiler.syntax.declarations import split_declarations
+from compiler.syntax.grammar_tables import Automaton, UnexpectedToken
 from compiler.syntax.lexer import (
     CONTEXTUAL,
     DECLARATIONS,

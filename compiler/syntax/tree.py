@@ -429,6 +429,10 @@ class Train:
     span: Span
     head: Span
 
+    def place_of(self, key: str) -> Span:
+        """Where the value of a key stands; the head of a `train` without the key."""
+        return next((entry.value.span for entry in self.entries if entry.key == key), self.head)
+
 
 @record
 class Generate:

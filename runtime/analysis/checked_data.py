@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnosis.file_tests import subjects
+from compiler.diagnosis.test_run import subjects
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
 from compiler.errors.diagnostics import DataError, Diagnostic, SourceError, Span, hint
 from compiler.lints.poles_of_data import poles_of_data

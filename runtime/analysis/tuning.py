@@ -1,4 +1,4 @@
-"""What this processor prefers: numbers of a tuning are tried on small trainings, each beside the usual one in turns.
+"""The tuning of this processor: numbers are tried on small trainings, each beside the usual one in turns.
 
 A number is kept where its own workload becomes faster by more than noise, twice, and no other workload slower. Both
 trainings are checked to have the same bits.

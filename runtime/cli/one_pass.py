@@ -1,4 +1,4 @@
-"""Run one pass of the compiler on the text of a graph or of a fused graph, and print what it makes.
+"""Run one pass of the compiler on the text of a graph or of a fused graph, and print its result.
 
 The text is what `dlc show FILE --stage step` and `--stop-after` print. It is checked before the pass and after it.
 """

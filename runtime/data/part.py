@@ -10,7 +10,7 @@ from compiler.support.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, DataSource
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
@@ -58,7 +58,7 @@ class LoadedData:
     validation: Part | None
     test: Part | None
     preparation: Preparation
-    summary: Mapping[str, JsonValue]
+    summary: JsonObject
     notes: tuple[str, ...]
     most_sizes: int | None = 0
 

@@ -29,13 +29,13 @@ from runtime.runs.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.listing import curves_of, epochs_of
 from runtime.runs.trained import Trained, open_trained_run
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject
 
 _BINS = 60
 _NUMBERED_CLASSES = 25  # above this many, the numbers in the cells would be too small to read
 
 
-def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
+def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
     """Each scalar over the epochs, in training and validation, with the best epoch marked."""
     curves = curves_of(epochs)
     if not curves:
@@ -145,7 +145,7 @@ class Plotted:
         self._run, self._use_last, self._options = open_run(path), use_last, options
 
     @cached_property
-    def epochs(self) -> Sequence[Mapping[str, JsonValue]]:
+    def epochs(self) -> Sequence[JsonObject]:
         return epochs_of(self._run)
 
     @cached_property

@@ -19,7 +19,7 @@ from runtime.analysis.examined.measures import ClassScores, Confusion, NumberFit
 from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, JudgedText, JudgedToken, ShownRow, ShownValue
 from runtime.reporting.charts import histogram, scatter
 from runtime.reporting.units import amount, heading, measure, share
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 from runtime.support.pictures import png_bytes
 
 MOST_IN_FULL = 20
@@ -203,15 +203,12 @@ def _token(token: JudgedToken) -> str:
     return f'<span style="{colour}" title="{shown(said)}">{shown(token.text)}</span>'
 
 
-Record = Mapping[str, JsonValue]
-
-
 def shown(text: str) -> str:
     """Text of others as a page may hold it: it can neither be read as a part of the page nor steer what shows it."""
     return html.escape(harmless_lines(text))
 
 
-def tables(record: Record) -> str:
+def tables(record: JsonObject) -> str:
     """A table for each mapping and each list of rows, after one for the single values."""
     single = {name: value for name, value in record.items() if not isinstance(value, Mapping) and not _is_rows(value)}
     parts = [pairs(single, has_keys=True)] if single else []
@@ -224,7 +221,7 @@ def tables(record: Record) -> str:
     return "\n".join(parts)
 
 
-def pairs(named: Record, has_keys: bool = False) -> str:
+def pairs(named: JsonObject, has_keys: bool = False) -> str:
     """A table of names and values; with `has_keys`, names are keys of a record, or of files."""
     said = {str(name): heading(str(name)) if has_keys and str(name).isidentifier() else str(name) for name in named}
     lines = "\n".join(
@@ -233,7 +230,7 @@ def pairs(named: Record, has_keys: bool = False) -> str:
     return f"<table>\n{lines}\n</table>"
 
 
-def rows(records: Sequence[Record]) -> str:
+def rows(records: Sequence[JsonObject]) -> str:
     """A table with a line for each record; the names of the first are the headings."""
     if not records:
         return ""
@@ -279,7 +276,7 @@ def _cell(name: str, value: JsonValue) -> str:
     return f"<td{_NUMBER if _is_number(value) else ''}>{shown(text_of(name, value))}</td>"
 
 
-def _of_numbers(name: str, records: Sequence[Record]) -> str:
+def _of_numbers(name: str, records: Sequence[JsonObject]) -> str:
     return _NUMBER if all(_is_number(row.get(name)) for row in records) else ""
 
 

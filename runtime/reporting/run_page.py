@@ -20,7 +20,7 @@ from runtime.inference.model import training_of, weight_names
 from runtime.reporting.charts import line_chart, mosaic, small_histogram
 from runtime.reporting.predictions_page import (
     MOST_IN_FULL,
-    Record,
+    JsonObject,
     class_row,
     most_confused_rows,
     pairs,
@@ -54,11 +54,11 @@ class RunFacts:
     summary: RunSummary
     curves: Mapping[str, Lines]
     seconds: float | None
-    settings: Record
-    plan: Record
+    settings: JsonObject
+    plan: JsonObject
     graph: str  # an `<svg>` element, or a whole SVG file
-    data: Record
-    environment: Record
+    data: JsonObject
+    environment: JsonObject
     texts: Mapping[str, str]
     checkpoint: str
     weights: Sequence[WeightFacts]
@@ -123,7 +123,7 @@ def _curves(facts: RunFacts) -> str:
     return "\n".join(charts) or "<p>No epoch has ended yet.</p>"
 
 
-def _settings(settings: Record) -> str:
+def _settings(settings: JsonObject) -> str:
     return rows(
         [
             {"setting": name, "value": entry.get("value"), "from": entry.get("from")}
@@ -305,7 +305,7 @@ def _trained(run: RunDirectory, options: Options, asked: ReportSelection) -> tup
         return None, f"The run has no weights that can be read: {error}"
 
 
-def _examined(trained: Trained, plan: Record, data: Record, asked: ReportSelection) -> Examination:
+def _examined(trained: Trained, plan: JsonObject, data: JsonObject, asked: ReportSelection) -> Examination:
     work, batch = plan.get("flops_forward"), plan.get("batch")
     of_row = work / batch if isinstance(work, int | float) and isinstance(batch, int) else 0.0
     chosen = evaluation_data(trained, asked.data, asked.part)

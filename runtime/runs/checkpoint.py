@@ -23,7 +23,16 @@ from runtime.runs.position import Position, Stagnation
 from runtime.runs.tensor_files import read_tensors, write_tensors
 from runtime.runs.totals import NOTHING, totals_from_json
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explained, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
+from runtime.support.files import (
+    JsonObject,
+    JsonValue,
+    explained,
+    json_bytes,
+    parse_json,
+    sha256_of,
+    sync_folder,
+    write_bytes,
+)
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 POSITION, MANIFEST = "position.json", "manifest.json"
@@ -190,7 +199,7 @@ def read_json(path: Path, fix: str) -> JsonValue:
         raise CheckpointError(f"this is not JSON text ({error})", path, fix) from error
 
 
-def read_mapping(path: Path, fix: str) -> Mapping[str, JsonValue]:
+def read_mapping(path: Path, fix: str) -> JsonObject:
     """The names and values of a JSON file. Raises CheckpointError."""
     value = read_json(path, fix)
     if isinstance(value, Mapping):
@@ -198,7 +207,7 @@ def read_mapping(path: Path, fix: str) -> Mapping[str, JsonValue]:
     raise CheckpointError("this does not hold names and values", path, fix)
 
 
-def _position_of(value: Mapping[str, JsonValue]) -> Position:
+def _position_of(value: JsonObject) -> Position:
     sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
     kept = value.get("kept")
     if not isinstance(sums, Mapping):

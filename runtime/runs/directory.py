@@ -17,16 +17,14 @@ from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeAlias
 
 from compiler.errors.diagnostics import CheckpointError, Source
 from compiler.errors.suggestions import nearest
 from runtime.runs.checkpoint import checkpoints_in, read_json, read_mapping
 from runtime.runs.lock import LOCK, RunLock, is_in_use, lock_run
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explained, json_bytes, json_text, parse_json, replace_file
+from runtime.support.files import JsonObject, JsonValue, explained, json_bytes, json_text, parse_json, replace_file
 
-Record: TypeAlias = Mapping[str, JsonValue]
 RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1
 _MADE_FIRST = {  # all that a training writes before its first checkpoint
@@ -75,7 +73,7 @@ class RunDirectory:
         with explained(CheckpointError, self.path / name):
             (self.path / name).unlink(missing_ok=True)
 
-    def read_record(self, name: str) -> Record:
+    def read_record(self, name: str) -> JsonObject:
         """The names and values of a JSON file; none where it is missing or damaged, as a run may end at any moment."""
         try:
             value = self.read_json(name)
@@ -83,11 +81,11 @@ class RunDirectory:
             return {}
         return value if isinstance(value, Mapping) else {}
 
-    def append_metrics(self, record: Record) -> None:
+    def append_metrics(self, record: JsonObject) -> None:
         """Add one JSON object as a line, in a single write. Raises CheckpointError."""
         _append(self.metrics, (json_text(record) + "\n").encode())
 
-    def read_metrics(self) -> list[Record]:
+    def read_metrics(self) -> list[JsonObject]:
         """Every whole line. Only the last may be torn; damage before it raises CheckpointError with its line."""
         records = [_record_of(line) for line in self._lines_of_metrics()]
         if None in records[:-1]:
@@ -272,7 +270,7 @@ def _append(path: Path, line: bytes) -> None:
         file.write(line)
 
 
-def _record_of(line: bytes) -> Record | None:
+def _record_of(line: bytes) -> JsonObject | None:
     try:
         value = parse_json(line)
     except ValueError:
@@ -280,7 +278,7 @@ def _record_of(line: bytes) -> Record | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _step_of(record: Record) -> float:
+def _step_of(record: JsonObject) -> float:
     step = record.get("step")
     return step if isinstance(step, int | float) else 0
 

@@ -17,9 +17,8 @@ from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
 from runtime.runs.lock import is_in_use, lock_run
 from runtime.runs.numerics import stretches_of, versions_of
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explained
+from runtime.support.files import JsonObject, JsonValue, explained
 
-Record = Mapping[str, JsonValue]
 Lines = Mapping[str, Sequence[tuple[int, float]]]
 Difference = Mapping[str, tuple[JsonValue, JsonValue]]
 
@@ -44,8 +43,8 @@ class RunSummary:
     epochs: int
     step: int
     best_epoch: int | None
-    scalars: Record
-    test: Record
+    scalars: JsonObject
+    test: JsonObject
     checkpoints: int
     bytes: int
     numerics: tuple[int, ...]
@@ -115,7 +114,7 @@ def summary_of(path: Path) -> RunSummary:
     )
 
 
-def epochs_of(run: RunDirectory) -> list[Record]:
+def epochs_of(run: RunDirectory) -> list[JsonObject]:
     """The line of each epoch, in order; none where the file is damaged."""
     try:
         return [record for record in run.read_metrics() if record.get("event") == "epoch"]
@@ -123,18 +122,18 @@ def epochs_of(run: RunDirectory) -> list[Record]:
         return []
 
 
-def best_of(epochs: Sequence[Record]) -> Record | None:
+def best_of(epochs: Sequence[JsonObject]) -> JsonObject | None:
     """The last epoch that was the best so far; the last of all where none is marked."""
     best = [epoch for epoch in epochs if epoch.get("best")]
     return best[-1] if best else epochs[-1] if epochs else None
 
 
-def scalars_of(epoch: Record) -> Record:
+def scalars_of(epoch: JsonObject) -> JsonObject:
     """The loss and metrics of the line of an epoch."""
     return {name: value for name, value in epoch.items() if name not in _NOT_SCALARS}
 
 
-def curves_of(epochs: Sequence[Record]) -> dict[str, Lines]:
+def curves_of(epochs: Sequence[JsonObject]) -> dict[str, Lines]:
     """Each scalar with its lines, `training` and `validation`, as points (epoch, value); at last the rate."""
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for epoch in epochs:
@@ -198,7 +197,7 @@ def _checkpoints(run: RunDirectory) -> list[Path]:
         return []
 
 
-def _settings(run: RunDirectory) -> Record:
+def _settings(run: RunDirectory) -> JsonObject:
     """Each setting's value; where it came from is no difference."""
     settings = run.read_record("settings.json").get("settings")
     if not isinstance(settings, Mapping):
@@ -216,7 +215,7 @@ def _texts(run: RunDirectory) -> dict[str, bytes]:
     return {str(path.relative_to(source)): regular_files.content(path) for path in sorted(source.rglob("*.dl"))}
 
 
-def _differences(first: Record, second: Record) -> Difference:
+def _differences(first: JsonObject, second: JsonObject) -> Difference:
     names = list(dict.fromkeys([*first, *second]))
     return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
 

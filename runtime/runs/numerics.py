@@ -1,4 +1,4 @@
-"""Which versions of the numerics computed the steps of a run: by them, bits can be promised, or not.
+"""The versions of the numerics that computed the steps of a run; they decide whether bits can be promised.
 
 A run that is resumed by another version has several, one after the other. `settings.json` keeps them.
 """

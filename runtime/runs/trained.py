@@ -16,7 +16,7 @@ from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.runs.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint
 from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.tensor_files import match_tensors, read_tensors
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 from runtime.support.memory import expect_room_for_weights
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
@@ -82,7 +82,7 @@ def choices_of(run: RunDirectory) -> Choices:
             raise CheckpointError("the settings of the run are damaged", run.path / "settings.json", "train again")
 
 
-def _dimensions(choices: Mapping[str, JsonValue]) -> dict[str, int]:
+def _dimensions(choices: JsonObject) -> dict[str, int]:
     saved = choices.get("dimensions")
     return {n: e for n, e in saved.items() if isinstance(e, int)} if isinstance(saved, Mapping) else {}
 

@@ -16,7 +16,8 @@ from typing import TypeAlias
 from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
 
-JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
+JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 _WHOLE_HASH_LIMIT = 1 << 30
 _SAMPLE = 1 << 24

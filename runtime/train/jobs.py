@@ -150,7 +150,7 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explainer:
     def explain(step: Steps) -> NonfiniteReport | None:
         program, step = buckets.of_step(step)
-        from compiler.diagnosis.step_replay import explain_step  # every op of the reference, once a loss is not finite
+        from compiler.diagnosis.nonfinite import explain_step  # every op of the reference, once a loss is not finite
 
         return explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
 

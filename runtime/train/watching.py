@@ -15,8 +15,8 @@ from runtime.train.programs import kind_at
 from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
+    from compiler.diagnosis.inspected_step import WatchedStep
     from compiler.diagnosis.reports import WatchedNumber
-    from compiler.diagnosis.watched_step import WatchedStep
 
 # Looking may take this part of the time.
 _SHARE = 0.01
@@ -78,7 +78,7 @@ class Watcher:
     def _compiled(self, epoch: int, batch: int) -> WatchedStep:
         phase = kind_at(self._program, epoch).phase
         if self._step is None or phase != self._phase:
-            from compiler.diagnosis.watched_step import watched_step  # the whole compiler, which reports do without
+            from compiler.diagnosis.inspected_step import watched_step  # the whole compiler, which reports do without
 
             self._step = watched_step(self._program, phase, replace(self._options, batch=batch))
             self._phase = phase

@@ -46,6 +46,7 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
+    TurnSums,
     UsePanels,
 )
 from compiler.targets.cpu.products.passes import PASSES, definition, optimised
@@ -95,6 +96,19 @@ CASES = {
             lhs_m_stride=9,
         ),
         repeats=8,
+    ),
+    "long sum of neighbouring rows": Case(
+        replace(
+            contract(64, 40, 9, outer=(OuterAxis(3, 64, 0, 64),)),
+            k=(ContractedAxis(BatchExtent(1), 9000, 9000), ContractedAxis(9, 1000, 1000)),
+            lhs_m_stride=1,
+            splits=4,
+            split_step=192,
+        ),
+        repeats=8,
+    ),
+    "long sum of few columns": Case(
+        replace(contract(64, 3, 9), k=(ContractedAxis(BatchExtent(1), 64, 3),), lhs_m_stride=1, splits=4, split_step=64)
     ),
     "larger than the cache, short sum": Case(contract(2048, 512, 64), machine=SMALL_CACHES),
 }
@@ -172,6 +186,10 @@ def final(name: str) -> ProductLoops:
         ("long sum", CopyColumns),
         ("long sum", Put),
         ("larger than the cache", Put),
+        ("long sum of neighbouring rows", Clear),
+        ("long sum of neighbouring rows", CopyColumns),
+        ("long sum of neighbouring rows", Put),
+        ("long sum of neighbouring rows", TurnSums),
     ],
 )
 def test_loops_without_one_of_their_statements_are_refused(name: str, kind: type[Statement]) -> None:
@@ -187,6 +205,21 @@ def test_loops_without_one_of_their_statements_are_refused(name: str, kind: type
 def test_loops_that_leave_out_tiles_are_refused(name: str, axis: Axis) -> None:
     with pytest.raises(CompilerBug, match="single ones"):
         verify(changed_loops(final(name), axis))
+
+
+def test_columns_that_no_register_tile_takes_are_refused() -> None:
+    product = final("long sum of neighbouring rows")
+    body = rewritten(product.body, lambda s: () if isinstance(s, Multiply) and s.left is Place.ITSELF else (s,))
+    with pytest.raises(CompilerBug, match="nothing lies in the copy"):
+        verify(replace(product, body=body))
+
+    def change(statement: Statement) -> tuple[Statement, ...]:
+        if isinstance(statement, Loop) and statement.axis is Axis.STRIP:
+            return (replace(statement, body=tuple(s for s in statement.body if not isinstance(s, Put))),)
+        return (statement,)
+
+    with pytest.raises(CompilerBug, match="the first round of a loop is left out"):
+        verify(replace(product, body=rewritten(product.body, change)))
 
 
 def test_sums_that_begin_anew_in_each_block_are_refused() -> None:

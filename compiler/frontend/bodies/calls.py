@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.bodies.exchanged import with_exchange
-from compiler.frontend.bodies.gradient_clause import with_own_gradient
 from compiler.frontend.bodies.instances import place_of, settle
+from compiler.frontend.bodies.own_graphs import with_own_gradient
 from compiler.frontend.bodies.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.builtins.table import Builtin, Required

@@ -8,8 +8,8 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_EXPRESSIONS, in_place_of_a_method
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.calls import Caller
-from compiler.frontend.bodies.initializers import initializer_graph
 from compiler.frontend.bodies.instances import ordinals_in
+from compiler.frontend.bodies.own_graphs import initializer_graph
 from compiler.frontend.bodies.scans import evaluate_scan
 from compiler.frontend.bodies.setting_binding import Argument, ready, written
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES

@@ -9,11 +9,10 @@ from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
 from compiler.frontend.generation import KEYS as GENERATE_KEYS
 from compiler.frontend.generation import check_keys
-from compiler.frontend.models_as_layers import scope_of_tests
-from compiler.frontend.names.environment import Environment, NameKind
+from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
-from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.train.start_weights import is_form
+from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
+from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, statements_of, values_of
 

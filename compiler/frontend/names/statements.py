@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, Span, hint
+from compiler.frontend.bodies.declared_tensors import end_of_range
 from compiler.frontend.bodies.instances import names_in
-from compiler.frontend.bodies.model_statements import end_of_range
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure
-from compiler.frontend.names.environment import FIXED, NameKind
-from compiler.frontend.names.expressions import ExpressionNames
+from compiler.frontend.names.expressions import FIXED, ExpressionNames, NameKind
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, is_requirement

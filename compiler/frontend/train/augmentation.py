@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
+from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
-from compiler.frontend.bodies.model_statements import declare_input
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.failures import Poisoned, failure

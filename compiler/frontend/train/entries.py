@@ -11,9 +11,7 @@ from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, SettingValue, StartWeights
 from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.train.constants import evaluate_constant
-from compiler.frontend.train.start_weights import start_weights
-from compiler.frontend.train.stopping import early_stop_of, plateau_of
+from compiler.frontend.train.forms import early_stop_of, evaluate_constant, plateau_of, start_weights
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import OPTIONS
 from compiler.syntax import tree

@@ -10,9 +10,9 @@ from typing import TypeVar
 from compiler.errors.diagnostics import Source, Span, hint
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.axes import Axis
+from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
-from compiler.frontend.bodies.model_statements import declare_input
 from compiler.frontend.bodies.setting_binding import ready, written
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
@@ -31,15 +31,13 @@ from compiler.frontend.program import (
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic, cast, scalar
 from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.train.accumulation import accumulation_of
 from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries
-from compiler.frontend.train.freezing import Freezing, freezing_of
-from compiler.frontend.train.metrics import LOSS, expect_direction, named_metrics, unsound_metrics
-from compiler.frontend.train.optimizers import Optimizers
-from compiler.frontend.train.patterns import patterns_of, select, without_keywords
+from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
+from compiler.frontend.train.patterns import Freezing, freezing_of, patterns_of, select, without_keywords
 from compiler.frontend.train.schedules import elaborate_schedule, schedule_end
 from compiler.frontend.train.updates import (
+    Optimizers,
     elaborate_clip,
 )
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number

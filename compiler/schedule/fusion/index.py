@@ -8,9 +8,9 @@ from dataclasses import field, replace
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
-from compiler.schedule.access import IndexMap
+from compiler.schedule.addresses import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.numerics.placement import Insert, insert_form
+from compiler.schedule.numerics.placement import Insert, insert_map
 from compiler.support.record import mutable_record
 
 
@@ -139,7 +139,7 @@ class Index:
                     if type(op) is Iota:
                         found.append(link.axes[op.axis])
             if type(member.node.op) is Insert:
-                found.append(insert_form(member.node))
+                found.append(insert_map(member.node))
         return found
 
 

@@ -1,4 +1,4 @@
-"""The fused graph: groups of nodes, each of which becomes one kernel, how they read each other, and what lies where."""
+"""The fused graph: groups of nodes, each of which becomes one kernel, their reads of each other, and storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
-from compiler.schedule.access import IndexMap
+from compiler.schedule.addresses import IndexMap
 from compiler.schedule.numerics.internal_op import After
 from compiler.schedule.numerics.ordered import OrderedContraction
 from compiler.schedule.numerics.placement import Insert

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.fusion import cost
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import Index

@@ -6,7 +6,7 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Load, StagedKernel, Store
 from compiler.ops.scan import Scan
-from compiler.schedule.access import IDENTITY, IndexMap
+from compiler.schedule.addresses import IDENTITY, IndexMap
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Group, GroupKind
 from compiler.schedule.fusion.storage import Storage

@@ -1,4 +1,4 @@
-"""Whether two groups may become one: what crosses the border lies, for its reader, at the reader's own place.
+"""Whether two groups may become one: each value that crosses the border lies at its reader's own place.
 
 That is the same element, its row, or its column. What the order of groups forbids is left to `fuse`.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from compiler.graph.ir import Node
 from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
-from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
+from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert, Pick

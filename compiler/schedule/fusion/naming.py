@@ -1,9 +1,9 @@
-"""Which of `interface.FUSIONS` joining two groups is."""
+"""The name, of `interface.FUSIONS`, for joining two groups."""
 
 from __future__ import annotations
 
 from compiler.graph.ir import Direction
-from compiler.schedule.access import IDENTITY, count
+from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert

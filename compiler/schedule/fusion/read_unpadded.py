@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
-from compiler.schedule.access import IDENTITY, IndexMap, add, address
+from compiler.schedule.addresses import IDENTITY, IndexMap, add, address
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_op import Copy

@@ -13,7 +13,7 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph
 from compiler.loops.ir import Edge, Space, Term
-from compiler.schedule.access import IndexMap, address
+from compiler.schedule.addresses import IndexMap, address
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import mutable_record

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Space
-from compiler.schedule.access import IDENTITY, count
+from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, GroupKind, Link, Member

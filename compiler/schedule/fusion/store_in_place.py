@@ -1,4 +1,4 @@
-"""What is written into a part of a value lies where this lies, and what a scan carries, where it started."""
+"""An insertion lies inside its base, and the carry of a scan lies where it started."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from compiler.graph.op import Category
 from compiler.graph.verify import InvalidGraph, expect_valid
 from compiler.loops.ir import Space
 from compiler.ops.scan import Scan
-from compiler.schedule.access import address
+from compiler.schedule.addresses import address
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import (

@@ -9,7 +9,7 @@ from itertools import accumulate
 from operator import itemgetter
 
 from compiler.graph.ir import PERSISTENT
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Buffer, BufferPlace, Schedule, spans_of_loops
 from compiler.support.record import record
 from compiler.types import BatchExtent

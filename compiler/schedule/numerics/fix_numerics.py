@@ -36,7 +36,15 @@ from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Fold, Window
-from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
+from compiler.schedule.addresses import (
+    address,
+    axis_maps,
+    count,
+    linear_strides,
+    storage_order,
+    storage_strides,
+    through,
+)
 from compiler.schedule.numerics.fold import folded
 from compiler.schedule.numerics.internal_op import Copy
 from compiler.schedule.numerics.ordered import ordered
@@ -110,7 +118,7 @@ class _Rewriter:
                 return (self.padded(operands[0], low, value, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
                 return (self.reversed_batch(operands[0], axes),)
-            case Reshape(shape=shape) if through(node, axis_forms(shape)) is None:
+            case Reshape(shape=shape) if through(node, axis_maps(shape)) is None:
                 return (self.reshaped(operands[0], shape),)
             case ScatterAdd():
                 return (self.scattered(operands[0], operands[1], node.op),)
@@ -468,18 +476,18 @@ class _Rewriter:
 def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int, ...], int] | None:
     """The stored value behind a chain of movements, with a stride for each axis and an offset; None if not linear."""
     shape = value.type.shape
-    forms = axis_forms(shape)
+    maps = axis_maps(shape)
     while True:
         node = builder.definition(value)
         if node is None or not isinstance(node.op, MOVEMENTS):
             break
-        moved = through(node, forms)
+        moved = through(node, maps)
         if moved is None:
             return None
-        forms, value = moved, node.operands[0]
-    form = address(value.type.shape, forms)
-    strides = linear_strides(shape, form)
-    return None if strides is None else (value, strides, form.offset)
+        maps, value = moved, node.operands[0]
+    index_map = address(value.type.shape, maps)
+    strides = linear_strides(shape, index_map)
+    return None if strides is None else (value, strides, index_map.offset)
 
 
 def _overwriting(graph: Graph) -> frozenset[int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.graph.ir import Node
 from compiler.graph.op import Array, Category
-from compiler.schedule.access import IndexMap, add, address, axis_forms
+from compiler.schedule.addresses import IndexMap, add, address, axis_maps
 from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support.record import record
 from compiler.types import Shape, TensorType, at_batch, numpy_dtype
@@ -75,10 +75,10 @@ def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:
     return tuple(start if k == axis else 0 for k in range(len(shape)))
 
 
-def insert_form(node: Node) -> IndexMap:
+def insert_map(node: Node) -> IndexMap:
     """Where an `Insert` puts the elements of its part."""
     op = node.op
     assert isinstance(op, Insert)
     part, whole = node.operands[1].type.shape, node.results[0].type.shape
-    forms = tuple(add(IndexMap(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
-    return address(whole, forms)
+    maps = tuple(add(IndexMap(s), f) for s, f in zip(op.starts, axis_maps(part), strict=True))
+    return address(whole, maps)

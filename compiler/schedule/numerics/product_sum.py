@@ -13,7 +13,7 @@ from compiler.graph.op import Array, Category
 from compiler.ops.elementwise import Multiply
 from compiler.ops.reduction import Sum
 from compiler.ops.rules import without_axes
-from compiler.schedule.access import count, storage_order
+from compiler.schedule.addresses import count, storage_order
 from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support import numerics
 from compiler.support.record import record

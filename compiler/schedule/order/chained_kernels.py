@@ -24,7 +24,7 @@ from compiler.loops.ir import (
     contraction_of,
     instructions_of,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import Buffer, ChainedKernels, Instance, Schedule
 from compiler.tuning import MOST_TILE_ROWS, Tuning
 from compiler.types import BatchExtent, Extent

@@ -6,7 +6,7 @@ from dataclasses import field
 
 from compiler.graph.ir import PERSISTENT, Role, Value
 from compiler.loops.ir import BufferArgument, CopyKernel
-from compiler.schedule.access import count, storage_strides
+from compiler.schedule.addresses import count, storage_strides
 from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, Schedule, ScheduleResult
 from compiler.schedule.kernels import Kernels, LoweredScan
@@ -111,7 +111,7 @@ class _Instances:
             tuple(dict.fromkeys([self.buffer(scope, value) for value in part.reads])),
             tuple(dict.fromkeys([self.buffer(scope, value) for value in part.writes])),
             tuple(dict.fromkeys([origin for member in group.members for origin in member.node.origins])),
-            part.watched,
+            part.checked_stores,
             statements=part.statements,
             loops=scope.loops,
             strides=tuple(strides),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.loops.ir import BufferArgument, CollectKernel, FetchKernel
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import FedInput, Instance, Schedule, ScheduleResult
 from compiler.types import BatchExtent, depends_on_batch, elements
 

@@ -22,7 +22,7 @@ from compiler.nest.ir import (
     ShiftNumber,
     Type,
     Value,
-    type_of,
+    dtype_of,
     vector,
 )
 from compiler.support.numerics import LANES
@@ -217,12 +217,6 @@ class KernelFrame:
 def in_memory(dtype: DType) -> DType:
     """The type that an element has in memory: a truth is a byte."""
     return DType.U8 if dtype is DType.BOOL else dtype
-
-
-def dtype_of(operand: Operand) -> DType:
-    dtype = type_of(operand).dtype
-    assert dtype is not None
-    return dtype
 
 
 def _number(operand: Operand) -> float | int | bool:

@@ -7,9 +7,8 @@ from math import ceil, prod
 
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
-from compiler.nest.ir import Index, Operand, Value, vector
-from compiler.schedule.access import count
-from compiler.support.numerics import LANES
+from compiler.nest.ir import Index, Operand, Value
+from compiler.schedule.addresses import count
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, SummedAxis
@@ -103,10 +102,6 @@ class LongSum:
             nest.pointer(k.bases[contract.lhs], nest.add(left, contract.lhs_offset), self.type),
             nest.pointer(k.bases[contract.rhs], nest.add(right, contract.rhs_offset), self.type),
         )
-
-    def clear(self, elements: int) -> None:
-        """Start the sums."""
-        self.k.nest.clear(self.k.bases[self.contract.tile], elements, vector(self.type, LANES))
 
     def each(
         self,

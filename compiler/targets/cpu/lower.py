@@ -41,7 +41,7 @@ from compiler.nest.ir import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 from compiler.support.numerics import LANES
@@ -125,7 +125,7 @@ class _Lowering:
         self.texts: dict[str, str] = {}
         self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
         self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
-        self.watched: list[str] = []
+        self.checked_stores: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
@@ -187,7 +187,7 @@ class _Lowering:
             tuple(i.name for i in self.graph.inputs if i.role is Role.SETTING),
             tuple(self.input_slot(k) for k in range(len(self.plan.inputs))),
             tuple(self.result_slot(k) for k in range(len(self.plan.results))),
-            tuple(self.watched),
+            tuple(self.checked_stores),
             self.plan.static_bytes + self.lasting_bytes,
             self.plan.batch_bytes,
             max((size_in_arena(b) for b in self.plan.buffers if isinstance(b.elements, BatchExtent)), default=0),
@@ -323,8 +323,8 @@ class _Lowering:
                     drawn.append(len(self.relocations))
                     self.relocations.append((LITERAL, streams[position], 0))
                 case FlagPointer():
-                    self.relocations.append((FLAGS, len(self.watched), 0))
-                    self.watched.append(instance.watched[argument.position])
+                    self.relocations.append((FLAGS, len(self.checked_stores), 0))
+                    self.checked_stores.append(instance.checked_stores[argument.position])
         is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
         items = items_of(kernel, self.machine) if is_shared else code.nest.items
         self.move(instance, moved, drawn)

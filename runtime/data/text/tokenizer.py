@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.text import byte_pairs
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 UNITS = ("char", "word", "space", "bpe")
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
@@ -81,7 +81,7 @@ class Tokenizer:
         text = self.decode([number]) if is_bytes else self.tokens[number]
         return text.translate(_BLANKS)
 
-    def to_json(self) -> Mapping[str, JsonValue]:
+    def to_json(self) -> JsonObject:
         return asdict(self)
 
 

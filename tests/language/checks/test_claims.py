@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from elaboration import codes, library, mistakes, modules
 
-from compiler.diagnosis.file_tests import run_tests
-from compiler.diagnosis.test_run import failures_of
+from compiler.diagnosis.test_run import failures_of, run_tests
 from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.frontend.elaborate import check, elaborate_tests
 from compiler.interface import Options

@@ -1,4 +1,4 @@
-"""Which part of each operand the part of a value at one position needs, and that part computed."""
+"""The slice of each operand that a value at one position needs, and ops on these slices."""
 
 from __future__ import annotations
 

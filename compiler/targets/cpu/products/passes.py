@@ -14,6 +14,12 @@ from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, 
 from compiler.targets.cpu.products.make_tiles import block_rows, make_items, put_panels_outside, tile
 from compiler.targets.cpu.products.pack_panels import pack, pack_all_panels, pack_while_multiplying, take_by_register
 from compiler.targets.cpu.products.place_sums import keep_repeated, spill
+from compiler.targets.cpu.products.put_vectors_along_rows import (
+    block_strips,
+    copy_strips,
+    join_strips,
+    put_vectors_along_rows,
+)
 from compiler.targets.cpu.products.rewriting import nested
 
 
@@ -33,6 +39,10 @@ PASSES = tuple(
     ProductPass(run, reason)
     for run, reason in (
         (tile, "an element that is loaded meets several, and their sums stay in registers"),
+        (put_vectors_along_rows, "rows are neighbours, and fill vectors where columns would not"),
+        (block_strips, "blocks of a long sum stay in cache, as the sums of a thread's strips do"),
+        (copy_strips, "all columns of a strip read its rows: in one stretch, from the first-level cache"),
+        (join_strips, "a thread copies the columns of a block once for its strips, whatever its items"),
         (block_long_sum, "both operands come from far away once, not once for each tile"),
         (
             copy_both_operands,

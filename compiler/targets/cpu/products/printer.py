@@ -26,16 +26,25 @@ from compiler.targets.cpu.products.ir import (
     Kind,
     Let,
     LetShare,
+    LetSteps,
     Loop,
     Multiply,
     PackPanel,
     ProductLoops,
     Put,
     Statement,
+    TurnSums,
     UsePanels,
     When,
 )
 
+_KINDS = {
+    Kind.EVENLY: "evenly",
+    Kind.OF_SPLIT: "within the split",
+    Kind.AT_MOST: "at most",
+    Kind.BUT_FIRST: "but the first",
+}
+_COPYING = {Copying.WHEN_NEW: "packing it, where the panel is new", Copying.STRIP: "copying the strip"}
 _SCALAR = {Axis.TILE: "row", Axis.PANEL: "column"}  # before there are tiles
 
 
@@ -51,6 +60,8 @@ def _head(product: ProductLoops) -> str:
     if cut is not None:
         lines = f" in {cut.shape.lines} lines" if cut.shape.lines > 1 else ""
         parts.append(f"tiles {cut.shape.rows} x {cut.shape.width}{lines}")
+    if product.along_rows is not None:
+        parts.append(f"vectors along the rows, {product.along_rows.rows} columns at once")
     parts += [f"scratch {' '.join(str(size) for _, size in product.scratch)} bytes"] if product.scratch else []
     parts += ["panels last"] if product.lasts else []
     return f"product {'; '.join(parts)}"
@@ -83,11 +94,10 @@ def _opening(product: ProductLoops, statement: Loop | Join | When) -> str:
             name = axis.value if product.tiling is not None else _SCALAR.get(axis, axis.value)
             words = ["items" if kind is Kind.ITEMS else "for", name]
             words += [f"by {step}"] if step > 1 else []
-            words += ["evenly"] if kind is Kind.EVENLY else []
-            words += ["within the split"] if kind is Kind.OF_SPLIT else []
+            words += [_KINDS[kind]] if kind in _KINDS else []
             return " ".join(words)
         case Join():
-            return "the thread's items as rectangles"
+            return "the thread's items together"
         case When(is_last=is_last):
             return "in the last block of the sum" if is_last else "in the other blocks of the sum"
 
@@ -104,9 +114,11 @@ def _line(statement: Statement) -> str:
             return "let where the sums of the tile are kept"
         case LetShare(stretches=stretches):
             return f"let the tile's share of the next block, of {stretches} stretches a row"
+        case LetSteps():
+            return _steps(statement)
         case UsePanels(place=place):
             return f"panels: {place.value}"
-        case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns():
+        case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns() | TurnSums():
             return _filling(statement)
         case AskForResults():
             return "ask for what the stage reads and writes"
@@ -124,8 +136,11 @@ def _filling(statement: Filling) -> str:
     match statement:
         case Clear(elements=elements):
             return f"sums of the {'block' if elements is None else 'item'} = 0"
-        case CopyColumns(pitch=pitch):
-            return f"copy the columns of the block, panels {pitch} apart"
+        case CopyColumns(pitch=pitch, width=width, is_unrolled=is_unrolled):
+            loop = ", one panel behind the other" if is_unrolled else ""
+            return f"copy the columns of the block, panels of {width} {pitch} apart{loop}"
+        case TurnSums():
+            return "turn the sums of the strip to rows"
         case CopyStrips(to=to, strips=strips, together=together):
             side = "left" if to == LEFT else "right"
             return f"copy {side} operand in strips of {strips.width}, {strips.most} at most, {together} together"
@@ -135,11 +150,17 @@ def _filling(statement: Filling) -> str:
             return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
 
 
+def _steps(steps: LetSteps) -> str:
+    given = (("broadcast", steps.broadcast), ("vectors", steps.vectors), ("copied", steps.copied))
+    apart = "".join(f", {number} {what}" for what, number in given if number)
+    return f"let axes of the sum, joined where one step serves, for left {steps.left.value}{apart}"
+
+
 def _product(multiply: Multiply) -> str:
     words = [f"sums = {multiply.sums.value} + left {multiply.left.value} * right {multiply.right.value}"]
     words += [f"by {multiply.lanes} lanes"] if multiply.lanes != LANES else []
     words += ["lines asked for before their use"] if multiply.streams else []
-    words += ["packing it, where the panel is new"] if multiply.copying is not Copying.NEVER else []
+    words += [_COPYING[multiply.copying]] if multiply.copying is not Copying.NEVER else []
     return ", ".join(words)
 
 

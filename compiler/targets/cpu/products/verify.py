@@ -28,6 +28,7 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
+    TurnSums,
     UsePanels,
     When,
 )
@@ -63,8 +64,12 @@ class _Check:
     ) -> None:
         """What is filled stays so for the statements behind and within."""
         finishes = any(isinstance(s, Finish) and not s.in_registers for s in body)
-        if finishes and not any(isinstance(s, Put | FindSums) for s in body):
+        if finishes and not any(isinstance(s, Put | FindSums | TurnSums) for s in body):
             self.found.append("sums are finished that were not kept")
+        later = tuple(s for s in body if isinstance(s, Loop) and s.kind is Kind.BUT_FIRST)
+        puts = [number for number, s in enumerate(body) if isinstance(s, Put)]
+        if any(not puts or body.index(loop) < puts[0] for loop in later):
+            self.found.append("the first round of a loop is left out")
         for statement in body:
             match statement:
                 case Loop() | Join() | When():
@@ -84,8 +89,10 @@ class _Check:
                     self.clears = True
                 case Multiply():
                     self.multiply(statement, around, filled)
+                    if statement.copying is Copying.STRIP:
+                        filled |= {Place.COPY}
                 case Put() | Finish():
-                    self.element(statement, around)
+                    self.element(statement, (*around, *later))
                 case _:
                     pass
 
@@ -98,7 +105,10 @@ class _Check:
     def element(self, statement: Put | Finish, around: tuple[Loop | Join | When, ...]) -> None:
         """Sums are kept and finished tile by tile."""
         last = {a.axis: a.step for a in around if isinstance(a, Loop)}
-        needed = [Axis.TILE] + ([Axis.PANEL] if self.product.tiling is None or self.product.cut.panels > 1 else [])
+        tiles = Axis.TILE if self.product.along_rows is None else Axis.STRIP
+        of_panel = tiles is Axis.TILE or isinstance(statement, Put)
+        has_panels = self.product.tiling is None or self.product.panels > 1
+        needed = [tiles] + ([Axis.PANEL] if of_panel and has_panels else [])
         for axis in needed:
             if last.get(axis) != 1:
                 self.found.append(f"no loop goes over single ones of {axis.value}")
@@ -122,5 +132,5 @@ class _Check:
         if what.sums is Sums.KEPT and not self.clears:
             self.found.append("sums are kept that do not begin")
         self.needs |= bool(self.blocks(around))
-        if what.copying is not Copying.NEVER and what.right is not Place.OWN:
+        if what.copying is Copying.WHEN_NEW and what.right is not Place.OWN:
             self.found.append("what is copied has no panel")

@@ -1,27 +1,31 @@
-"""W0115: reductions along a padded dimension that include elements behind the end of a row."""
+"""W0112 and W0115: rows of a batch that meet, and reductions that go on behind the end of a row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.errors.diagnostics import Diagnostic, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import InputSpec
 from compiler.frontend.trace import Subject
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
-from compiler.lints.flow import Flow, place_of
+from compiler.lints.flow import Flow, inlined, place_of
 from compiler.ops.arithmetic import Comparison, Where
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Transpose
 from compiler.ops.reduction import Max, Min, Moments
+from compiler.ops.row_mixing import mixed_values
 from compiler.ops.scan import Scan
 from compiler.ops.spreading import Broadcast, Reshape, Sum
+from compiler.syntax import tree
+from compiler.syntax.walk import statements_of
 from compiler.types import Shape
 
 
 def find_padded_reductions(subject: Subject) -> Iterator[Diagnostic]:
+    """W0115: reductions along a padded dimension that include elements behind the end of a row."""
     graph = subject.program.inference_graph
     specs = {spec.name: spec for spec in subject.program.inputs}
     told: set[Span] = set()
@@ -118,3 +122,25 @@ def _axis_in(before: Shape, axis: int, after: Shape) -> int | None:
         if [extent for extent in after[: place + 1] if extent != 1] == leading and after[place] == before[axis]:
             return place
     return None
+
+
+def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
+    """W0112: outputs of a model in which the rows of a batch meet, so that a prediction depends on its neighbours."""
+    graph = inlined(subject.program.inference_graph)
+    mixing = mixed_values(graph.nodes)
+    places = dict(_output_places(subject.model))
+    for output in graph.outputs:
+        node = mixing.get(output.value.index)
+        if output.role is Role.OUTPUT and output.name in subject.program.outputs and node is not None:
+            message = f"the output `{output.name}` mixes the rows of a batch: a prediction depends on its neighbours"
+            advice = hint("leave it to the loss, or reduce over another axis; `dlc predict` takes the rows 32 by 32")
+            where = place_of(node)
+            notes = () if where is None else (Note("rows meet here", where),)
+            yield Diagnostic("W0112", message, places[output.name], (advice, *notes), "warning")
+
+
+def _output_places(model: tree.Model) -> Iterator[tuple[str, Span]]:
+    for statement in statements_of(model.body):
+        if isinstance(statement, tree.OutputDeclaration):
+            for name in statement.names:
+                yield name.id, name.span

@@ -68,25 +68,25 @@ def storage_strides(shape: Shape) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def axis_forms(shape: Shape) -> tuple[IndexMap, ...]:
-    """Each axis's own index as a form of the linear index of a dense value."""
+def axis_maps(shape: Shape) -> tuple[IndexMap, ...]:
+    """Each axis's own index as a map of the linear index of a dense value."""
     has_outermost = depends_on_batch(shape)
-    forms: list[IndexMap] = []
+    maps: list[IndexMap] = []
     for extent, stride in zip(shape, storage_strides(shape), strict=True):
         if type(extent) is BatchExtent:
-            forms.append(IndexMap(0, (Term(stride, None, 1),)))
+            maps.append(IndexMap(0, (Term(stride, None, 1),)))
         elif extent == 1:
-            forms.append(ZERO)
+            maps.append(ZERO)
         else:
-            forms.append(IndexMap(0, (Term(stride, extent if has_outermost else None, 1),)))
+            maps.append(IndexMap(0, (Term(stride, extent if has_outermost else None, 1),)))
             has_outermost = True
-    return tuple(forms)
+    return tuple(maps)
 
 
-def add(*forms: IndexMap) -> IndexMap:
-    """The sum of forms, with neighbouring digits joined."""
-    given = [t for f in forms for t in f.terms if t.stride]
-    return IndexMap(sum([f.offset for f in forms]), _joined(given))
+def add(*maps: IndexMap) -> IndexMap:
+    """The sum of index maps, with neighbouring digits joined."""
+    given = [t for f in maps for t in f.terms if t.stride]
+    return IndexMap(sum([f.offset for f in maps]), _joined(given))
 
 
 def _joined(given: list[Term]) -> tuple[Term, ...]:
@@ -109,51 +109,51 @@ def _join(high: Term, low: Term) -> Term | None:
     return Term(low.divisor, None if high.modulus is None else high.modulus * low.modulus, low.stride)
 
 
-def address(shape: Shape, forms: tuple[IndexMap, ...]) -> IndexMap:
-    """The place of an element in the storage of a dense value, from the forms of its axes."""
+def address(shape: Shape, maps: tuple[IndexMap, ...]) -> IndexMap:
+    """The place of an element in the storage of a dense value, from the index maps of its axes."""
     offset = 0
-    given: list[Term] = []  # without the forms between, which are most of what a schedule would make
-    for form, stride in zip(forms, storage_strides(shape), strict=True):
+    given: list[Term] = []  # without the maps between, which are most of what a schedule would make
+    for index_map, stride in zip(maps, storage_strides(shape), strict=True):
         if stride:
-            offset += form.offset * stride
+            offset += index_map.offset * stride
             if stride == 1:
-                given += [t for t in form.terms if t.stride]
+                given += [t for t in index_map.terms if t.stride]
             else:
-                given += [Term(t.divisor, t.modulus, t.stride * stride) for t in form.terms if t.stride]
+                given += [Term(t.divisor, t.modulus, t.stride * stride) for t in index_map.terms if t.stride]
     return IndexMap(offset, _joined(given))
 
 
-def through(node: Node, forms: tuple[IndexMap, ...]) -> tuple[IndexMap, ...] | None:
-    """The axis forms of a movement op's operand from those of its result; None where no form can say it."""
+def through(node: Node, maps: tuple[IndexMap, ...]) -> tuple[IndexMap, ...] | None:
+    """The index maps of the axes of a movement op's operand from those of its result; None where no map can say it."""
     operand = node.operands[0].type.shape
     match node.op:
         case Transpose(permutation=permutation):
-            placed = dict(zip(permutation, forms, strict=True))
+            placed = dict(zip(permutation, maps, strict=True))
             return tuple(placed[axis] for axis in range(len(operand)))
         case Broadcast(axes=axes):
-            return tuple(ZERO if operand[i] == 1 else forms[axis] for i, axis in enumerate(axes))
+            return tuple(ZERO if operand[i] == 1 else maps[axis] for i, axis in enumerate(axes))
         case Slice(starts=starts, steps=steps):
-            scaled = zip(forms, starts, steps, strict=True)
-            return tuple(add(IndexMap(start), form.scaled(step)) for form, start, step in scaled)
+            scaled = zip(maps, starts, steps, strict=True)
+            return tuple(add(IndexMap(start), index_map.scaled(step)) for index_map, start, step in scaled)
         case Reverse(axes=axes):
             return tuple(
-                add(IndexMap(count(operand[axis]) - 1), form.scaled(-1)) if axis in axes else form
-                for axis, form in enumerate(forms)
+                add(IndexMap(count(operand[axis]) - 1), index_map.scaled(-1)) if axis in axes else index_map
+                for axis, index_map in enumerate(maps)
             )
         case Window(axes=axes, strides=strides, dilations=dilations):
-            moved = list(forms[: len(operand)])
-            for axis, stride, dilation, tap in zip(axes, strides, dilations, forms[len(operand) :], strict=True):
-                moved[axis] = add(forms[axis].scaled(stride), tap.scaled(dilation))
+            moved = list(maps[: len(operand)])
+            for axis, stride, dilation, tap in zip(axes, strides, dilations, maps[len(operand) :], strict=True):
+                moved[axis] = add(maps[axis].scaled(stride), tap.scaled(dilation))
             return tuple(moved)
         case After():
-            return forms
+            return maps
         case Reshape():
-            return _through_reshape(node.results[0].type.shape, operand, forms)
+            return _through_reshape(node.results[0].type.shape, operand, maps)
         case _:
             return None
 
 
-def _through_reshape(result: Shape, operand: Shape, forms: tuple[IndexMap, ...]) -> tuple[IndexMap, ...] | None:
+def _through_reshape(result: Shape, operand: Shape, maps: tuple[IndexMap, ...]) -> tuple[IndexMap, ...] | None:
     """Axes are matched in groups of equal size; in a group the index is joined, then split."""
     found: list[IndexMap] = []
     i = j = 0
@@ -169,7 +169,7 @@ def _through_reshape(result: Shape, operand: Shape, forms: tuple[IndexMap, ...])
                 size_j, batch_j, j = size_j * count(operand[j]), batch_j or isinstance(operand[j], BatchExtent), j + 1
             else:
                 break
-        joined = _join_axes(result[first_i:i], forms[first_i:i])
+        joined = _join_axes(result[first_i:i], maps[first_i:i])
         if joined is None:
             return None
         split = _split_axis(operand[first_j:j], joined)
@@ -179,29 +179,29 @@ def _through_reshape(result: Shape, operand: Shape, forms: tuple[IndexMap, ...])
     return tuple(found)
 
 
-def _join_axes(shape: Shape, forms: tuple[IndexMap, ...]) -> IndexMap | None:
+def _join_axes(shape: Shape, maps: tuple[IndexMap, ...]) -> IndexMap | None:
     if any(isinstance(extent, BatchExtent) for extent in shape[1:]) and count(shape[0]) != 1:
         return None  # the index would need a stride that depends on the batch
     suffix = [math.prod(count(e) for e in shape[k + 1 :]) for k in range(len(shape))]
-    return add(*(form.scaled(size) for form, size in zip(forms, suffix, strict=True)))
+    return add(*(index_map.scaled(size) for index_map, size in zip(maps, suffix, strict=True)))
 
 
-def _split_axis(shape: Shape, form: IndexMap) -> list[IndexMap] | None:
+def _split_axis(shape: Shape, index_map: IndexMap) -> list[IndexMap] | None:
     significant = [k for k, extent in enumerate(shape) if extent != 1]
     if len(significant) <= 1:
-        return [form if k in significant else ZERO for k in range(len(shape))]
+        return [index_map if k in significant else ZERO for k in range(len(shape))]
     if any(isinstance(shape[k], BatchExtent) for k in significant[1:]):
         return None
     split: list[IndexMap] = [ZERO] * len(shape)
-    if not form.terms:  # always the same element
-        left = form.offset
+    if not index_map.terms:  # always the same element
+        left = index_map.offset
         for k in reversed(significant):
             split[k] = IndexMap(left if k == significant[0] else left % count(shape[k]))
             left //= count(shape[k])
         return split
-    if form.offset or len(form.terms) != 1 or form.terms[0].stride != 1:
+    if index_map.offset or len(index_map.terms) != 1 or index_map.terms[0].stride != 1:
         return None
-    term = form.terms[0]
+    term = index_map.terms[0]
     size, left = 1, term.modulus  # of the index, `left` values remain for the axes that are not split off yet
     for k in reversed(significant):
         extent = count(shape[k])
@@ -214,13 +214,13 @@ def _split_axis(shape: Shape, form: IndexMap) -> list[IndexMap] | None:
     return split
 
 
-def split_form(form: IndexMap, columns: Extent) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
-    """Row terms and column terms of a form of `e = row * columns + column`."""
+def split_map(index_map: IndexMap, columns: Extent) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    """Row terms and column terms of the map of `e = row * columns + column`."""
     if isinstance(columns, BatchExtent):
-        return (), form.terms  # a single row
+        return (), index_map.terms  # a single row
     rows: list[Term] = []
     low: list[Term] = []
-    for term in form.terms:
+    for term in index_map.terms:
         span = None if term.modulus is None else term.divisor * term.modulus
         if term.divisor % columns == 0:
             rows.append(Term(term.divisor // columns, term.modulus, term.stride))
@@ -234,11 +234,11 @@ def split_form(form: IndexMap, columns: Extent) -> tuple[tuple[Term, ...], tuple
     return tuple(rows), tuple(low)
 
 
-def splits_evenly(form: IndexMap, columns: Extent) -> bool:
-    """Whether `split_form` can divide the form between rows of `columns` elements."""
+def splits_evenly(index_map: IndexMap, columns: Extent) -> bool:
+    """Whether `split_map` can divide the map between rows of `columns` elements."""
     if isinstance(columns, BatchExtent):
         return True
-    for term in form.terms:
+    for term in index_map.terms:
         span = None if term.modulus is None else term.divisor * term.modulus
         if term.divisor % columns == 0 or (span is not None and span <= columns and columns % span == 0):
             continue
@@ -247,15 +247,15 @@ def splits_evenly(form: IndexMap, columns: Extent) -> bool:
     return True
 
 
-def linear_strides(shape: Shape, form: IndexMap) -> tuple[int, ...] | None:
-    """The stride of each axis, where `form`, of the linear index of `shape`, is linear in every axis."""
+def linear_strides(shape: Shape, index_map: IndexMap) -> tuple[int, ...] | None:
+    """The stride of each axis, where `index_map`, of the linear index of `shape`, is linear in every axis."""
     own = storage_strides(shape)
     if 0 in shape:  # no element, and so no place of one
         return own
 
     def at(index: int) -> int:
         total = 0
-        for t in form.terms:
+        for t in index_map.terms:
             digit = index // t.divisor
             total += t.stride * (digit if t.modulus is None else digit % t.modulus)
         return total
@@ -264,7 +264,7 @@ def linear_strides(shape: Shape, form: IndexMap) -> tuple[int, ...] | None:
     for axis, extent in enumerate(shape):
         size = 1 << 20 if isinstance(extent, BatchExtent) else extent
         stride = at(own[axis]) if size > 1 else 0
-        probes = {1, 2, size // 2, size - 1, *(t.divisor // own[axis] for t in form.terms)}
+        probes = {1, 2, size // 2, size - 1, *(t.divisor // own[axis] for t in index_map.terms)}
         if any(at(own[axis] * p) != stride * p for p in probes if 0 < p < size):
             return None
         strides.append(stride)

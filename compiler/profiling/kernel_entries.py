@@ -13,7 +13,7 @@ from compiler.targets.manifest import END, LOOP, Manifest
 
 
 @record(eq=False)
-class TableLine:
+class KernelEntry:
     """A line that calls a kernel: `calls` and the shares are of a step."""
 
     number: int
@@ -32,14 +32,14 @@ class TableLine:
         return sum(share.bytes for share in self.shares)
 
 
-def table_lines(lowered: Lowered, batch: int, in_place: bool = False) -> list[TableLine]:
+def kernel_entries(lowered: Lowered, batch: int, in_place: bool = False) -> list[KernelEntry]:
     """The lines that run in each step of `batch` rows, in order; not those that run once for many.
 
     Where a call makes one step, rows are read and written `in_place`, and transfers move nothing.
     """
     calls, manifest = _calls(lowered.manifest), lowered.manifest
     places = {first: number for number, first in enumerate(lowered.firsts)}
-    found: list[TableLine] = []
+    found: list[KernelEntry] = []
     for number, entry in enumerate(manifest.entries):
         if entry.function < 0 or number < manifest.once:
             continue
@@ -50,12 +50,12 @@ def table_lines(lowered: Lowered, batch: int, in_place: bool = False) -> list[Ta
         if behind is instance:  # the first of two calls: it packs what the second multiplies
             packed = packing_of(instance, lowered.plan, batch)
             shares = tuple(Share(0, calls[number] * s.bytes, s.origins, s.op) for s in packed)
-            found.append(TableLine(number, symbol, f"{PACKING}_{name}", instance, calls[number], shares))
+            found.append(KernelEntry(number, symbol, f"{PACKING}_{name}", instance, calls[number], shares))
         else:
             shares = work_of(instance, lowered.plan, batch)
             if in_place and isinstance(instance.kernel, FetchKernel | CollectKernel):
                 shares = tuple(replace(share, bytes=0.0) for share in shares)
-            found.append(TableLine(number, symbol, name, instance, calls[number], shares))
+            found.append(KernelEntry(number, symbol, name, instance, calls[number], shares))
     return found
 
 
