@@ -51,10 +51,9 @@ from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained, open_trained_run, program_of_run
 from runtime.support.caller import for_caller
 from runtime.support.regular_files import expect_model
-from runtime.train.averages import averages_of
 from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data, start_of
-from runtime.train.keepers import MemoryKeeper
+from runtime.train.keepers import MemoryKeeper, averages_of
 from runtime.train.training import TrainingError, run_training
 
 __all__ = [

@@ -94,13 +94,11 @@ def _of_file(
     asked: list[Diagnostic] = []
 
     def dimensions_of(question: DataQuestion) -> Mapping[str, int]:
-        from runtime.analysis.checked_data import (
-            DimensionAnswers,  # loads NumPy and every format of data, and few models ask
-        )
+        # loads NumPy and every format of data, and few models ask
+        from runtime.analysis.checked_data import dimensions_or_mistakes
 
-        answers = DimensionAnswers()
-        found = answers(question)
-        asked.extend(answers.mistakes)
+        found, mistakes = dimensions_or_mistakes(question)
+        asked.extend(mistakes)
         return found
 
     found = (*driver.check(file, arguments.experiment, settings, dimensions_of, within), *dict.fromkeys(asked))

@@ -23,8 +23,7 @@ from runtime.reporting.terminal import say, say_labelled, say_laid_out, styled, 
 from runtime.reporting.units import measure
 from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
 from runtime.support.files import JsonValue, json_bytes, replace_file
-from runtime.sweep.space import SearchSpace, space_of
-from runtime.sweep.trials import Goal, RandomSampler, Sampler, Trial, best_of, trials
+from runtime.sweep.trials import Goal, RandomSampler, Sampler, SearchSpace, Trial, best_of, space_of, trials
 from runtime.train.session import TrainingRequest
 
 EXAMPLES = (

@@ -10,6 +10,8 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from functools import partial
 from typing import assert_never
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -118,7 +120,7 @@ class TextReporter:
         else:
             self._print_header(epoch_table(started, event, width))
             assert self._table is not None
-            line = Text(self._table.row(started, event))
+            line = Text(self._table.row(event))
         if event.is_best:
             line.append("  best", style="green")
         self._show(line)
@@ -299,12 +301,11 @@ _WITHOUT_ROOM = ("speed", "rate", "time")  # what goes first, in this order
 
 @record
 class EpochColumn:
-    """`kind` is epoch, step, train, validation, rate, speed or time; `name` that of a scalar."""
+    """A column with its heading, line by line, and what it shows of an epoch."""
 
-    kind: str
-    name: str
-    heading: tuple[str, ...]  # its lines
+    heading: tuple[str, ...]
     width: int
+    cell: Callable[[EpochEnded], str] = field(compare=False)
 
 
 @record
@@ -321,9 +322,9 @@ class EpochTable:
         lines = zip(*padded, strict=True)
         return [self._line(cells).rstrip() for cells in lines]
 
-    def row(self, started: TrainingStarted, event: EpochEnded) -> str:
+    def row(self, event: EpochEnded) -> str:
         """The values of an epoch, without the mark of the best."""
-        return self._line([_cell(column, started, event) for column in self.columns])
+        return self._line([column.cell(event) for column in self.columns])
 
     def _line(self, cells: Sequence[str]) -> str:
         return GAP.join(cell.rjust(column.width) for cell, column in zip(cells, self.columns, strict=True))
@@ -375,24 +376,25 @@ def _columns(
     started: TrainingStarted, event: EpochEnded, left_out: Sequence[str], is_folded: bool
 ) -> Iterator[EpochColumn]:
     total = epochs_text(started)
-    yield _column("epoch", "", "epoch", 2 * len(total) + 1)
+    yield _column("epoch", 2 * len(total) + 1, lambda epoch: f"{epoch.epoch}/{total}")
     if step_text(started, event.step) is not None:
-        yield _column("step", "", "step", 2 * len(str(started.total_steps)) + 1)
+        width = 2 * len(str(started.total_steps)) + 1
+        yield _column("step", width, lambda epoch: step_text(started, epoch.step) or "")
     for kind, scalars in (("train", event.scalars), ("validation", event.validation)):
         for name in scalars:
             if (heading := _heading(kind, name)) not in left_out:
-                yield _column(kind, name, heading, _VALUE, is_folded)
+                yield _column(heading, _VALUE, partial(_scalar, kind, name), is_folded)
     if event.rate is not None and "rate" not in left_out:
-        yield _column("rate", "", "rate", _VALUE)
+        yield _column("rate", _VALUE, lambda epoch: "" if epoch.rate is None else f"{epoch.rate:.2e}")
     if "speed" not in left_out:
-        yield _column("speed", "", "samples/s", 0)
+        yield _column("samples/s", 0, lambda epoch: amount(epoch.samples_per_second))
     if "time" not in left_out:
-        yield _column("time", "", "time", _TIME)
+        yield _column("time", _TIME, lambda epoch: duration(epoch.seconds))
 
 
-def _column(kind: str, name: str, heading: str, width: int, is_folded: bool = False) -> EpochColumn:
+def _column(heading: str, width: int, cell: Callable[[EpochEnded], str], is_folded: bool = False) -> EpochColumn:
     lines = _folded(heading, width) if is_folded else (heading,)
-    return EpochColumn(kind, name, lines, max(width, *map(len, lines)))
+    return EpochColumn(lines, max(width, *map(len, lines)), cell)
 
 
 def _heading(kind: str, name: str) -> str:
@@ -412,25 +414,9 @@ def _folded(heading: str, width: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _cell(column: EpochColumn, started: TrainingStarted, event: EpochEnded) -> str:
-    match column.kind:
-        case "epoch":
-            return f"{event.epoch}/{epochs_text(started)}"
-        case "step":
-            return step_text(started, event.step) or ""
-        case "rate":
-            return "" if event.rate is None else f"{event.rate:.2e}"
-        case "speed":
-            return amount(event.samples_per_second)
-        case "time":
-            return duration(event.seconds)
-        case _:
-            scalars = event.validation if column.kind == "validation" else event.scalars
-            return _value(scalars[column.name])
-
-
-def _value(value: float) -> str:
+def _scalar(kind: str, name: str, epoch: EpochEnded) -> str:
     """A scalar with four places, or with three digits where that would hide it or be too long."""
+    value = (epoch.validation if kind == "validation" else epoch.scalars)[name]
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.4f}"
     return f"{value:.2e}"

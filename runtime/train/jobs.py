@@ -29,9 +29,8 @@ from runtime.inference.model import (
 from runtime.runs.position import Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
-from runtime.train.averages import averages_of
 from runtime.train.events import TrainingStarted
-from runtime.train.keepers import Keeper
+from runtime.train.keepers import Keeper, averages_of
 from runtime.train.programs import compiled_step, following_of, kind_at
 from runtime.train.training import LOSS, Explainer, Job
 

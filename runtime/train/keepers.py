@@ -1,4 +1,9 @@
-"""The two keepers of a training's results: memory, for the Python API, and a run directory."""
+"""The two keepers of a training's results, memory and a run directory, and averaged weights (`ema` in `train`).
+
+Beside each trained parameter, the step moves an average. While training, parameters hold the weights that the optimizer
+moves. Whenever the model is measured or saved, averages stand in their place: a checkpoint holds the average as the
+weight, and the weight in the place of the average.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.driver import Array, Tensors
+from compiler import driver
+from compiler.driver import Array, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError
 from runtime.runs.checkpoint import Checkpoint, best_checkpoint, write_checkpoint
 from runtime.runs.directory import RunDirectory
 from runtime.runs.position import Position
-from runtime.train.averages import exchanged_names
 from runtime.train.events import EpochEnded, event_as_json
 
 
@@ -148,3 +153,45 @@ def _copies(tensors: Mapping[str, Array]) -> dict[str, Array]:
 
 Keeper: TypeAlias = MemoryKeeper | RunKeeper
 """Keeps what must outlast a training: in memory, or in a run directory."""
+
+
+def averages_of(program: Program) -> Mapping[str, str]:
+    """The name of the average of each parameter that has one."""
+    if program.plan is None or program.plan.ema is None:
+        return {}
+    return {rule.parameter: f"{rule.parameter}:{driver.AVERAGE}" for rule in program.plan.every_rule}
+
+
+def exchanged_names(averages: Mapping[str, str]) -> dict[str, str]:
+    """Each parameter by its average, and each average by its parameter."""
+    return {**averages, **{average: path for path, average in averages.items()}}
+
+
+def begin_averages(tensors: Tensors, averages: Mapping[str, str]) -> None:
+    """Averages begin with the weights."""
+    for path, average in averages.items():
+        tensors.write(average, tensors[path])
+
+
+def take_averages(tensors: Tensors, averages: Mapping[str, str]) -> None:
+    """Parameters become their averages."""
+    for path, average in averages.items():
+        tensors.write(path, tensors[average])
+
+
+def exchange(tensors: Tensors, averages: Mapping[str, str]) -> None:
+    """Parameters and averages take each other's content."""
+    for path, average in averages.items():
+        content = tensors[path].copy()
+        tensors.write(path, tensors[average])
+        tensors.write(average, content)
+
+
+@contextmanager
+def averaged(tensors: Tensors, averages: Mapping[str, str]) -> Generator[None, None, None]:
+    """Averages stand in the place of the parameters, for a measurement."""
+    exchange(tensors, averages)
+    try:
+        yield
+    finally:
+        exchange(tensors, averages)

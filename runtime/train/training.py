@@ -23,9 +23,8 @@ from runtime.inference.evaluation import Pace, PartEvaluator
 from runtime.inference.feeding import at_epoch
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
-from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
-from runtime.train.keepers import Keeper
+from runtime.train.keepers import Keeper, averaged, begin_averages, take_averages
 from runtime.train.programs import Following
 
 if TYPE_CHECKING:
