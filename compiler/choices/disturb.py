@@ -2,7 +2,7 @@
 
 A model may leave such places out: by a mask, by a choice, by a product with 0. That is not read off its text. The
 graph is evaluated twice, with one and with another content in these places; where the outputs are the same, nothing
-was wrong. What depends neither on the places nor on the data alone is made up: it would need the trained model.
+was wrong. A value that depends neither on the places nor on the data alone is made up: it would need the trained model.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import numpy as np
 
 from compiler.choices.find import IndexChoice
 from compiler.evaluate import evaluate_node
-from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.graph.op import Category, Op
+from compiler.graph.op import Category, FlatOp, Op, Types
 from compiler.interface import Array
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
 from compiler.ops.scan import Scan
 from compiler.support.record import record
@@ -46,7 +44,7 @@ class Disturbance:
         self._needed = self._needed_values()
 
     def matters(self, data: Mapping[str, Array], rows: int) -> bool:
-        """Whether some output depends on what is found for integers out of range in these rows of data."""
+        """Whether some output depends on the elements found for integers out of range in these rows of data."""
         drawn = np.random.default_rng(0)
         known: dict[int, Array] = {}
         for entry in self._graph.inputs:
@@ -69,7 +67,7 @@ class Disturbance:
         return index in self._unknown and index not in self._touched and value.type.dtype.is_float
 
     def _needed_values(self) -> set[int]:
-        """What the outputs depend on, as far as it is not made up."""
+        """The values on which the outputs depend, as far as they are not made up."""
         needed = {output.value.index for output in self._graph.outputs}
         for node in reversed(self._graph.nodes):
             if any(r.index in needed and not self._is_made_up(r) for r in node.results):
@@ -138,7 +136,7 @@ def _changed(node: Node, chosen: Mapping[int, IndexChoice], variant: int) -> Nod
 
 @final
 @record
-class _Disturbed(Op):
+class _Disturbed(FlatOp):
     """As `op`, but what integers find that are not in 0..count depends on the variant. It never leaves this file."""
 
     op: Op
@@ -150,9 +148,6 @@ class _Disturbed(Op):
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         return tuple(self.op.result_types(operands))
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return self.op.gradient(builder, node, cotangents)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (found,) = self.op.evaluate(operands, batch)

@@ -35,7 +35,7 @@ class IndexChoice:
 
     @property
     def key(self) -> int:
-        """What tells it from others, in the bodies of scans as well."""
+        """Its identity among all choices, those in the bodies of scans included."""
         return self.node.results[0].index
 
     @property

@@ -105,7 +105,7 @@ def _is_wrong(program: Program, choice: IndexChoice, at_end: bool) -> bool:
 
 
 def _filled(program: Program, choice: IndexChoice, at_end: bool, others: bool) -> dict[str, Array]:
-    """Data of one value each: an end of the range for what the choice is made of, as much or as little for the rest."""
+    """Data of one value each: an end of the range for inputs of the choice, as much or as little for the rest."""
     drawn = np.random.default_rng(0)
     found: dict[str, Array] = {}
     for spec in program.inputs:
@@ -185,7 +185,7 @@ def _wrong_rows(program: Program, choice: IndexChoice, data: Mapping[str, Array]
 
 
 def _indices(program: Program, choice: IndexChoice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
-    """What chooses, by row; of the body of a scan that of its first step."""
+    """The choosing integers by row; in the body of a scan, those of its first step."""
     from compiler.evaluate import evaluate
     from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
 
@@ -229,7 +229,7 @@ def _row_that_matters(
 
 
 def _judged(program: Program) -> tuple[str, ...]:
-    """What a mistake changes: the loss and the metrics, or the outputs of a bare model."""
+    """The outputs that a mistake changes: the loss and the metrics, or the outputs of a bare model."""
     return program.outputs if program.plan is None else ("loss", *program.plan.metrics)
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Array
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
@@ -127,7 +127,7 @@ class WeightedOutputs:
             after, before = ahead[name] - here[name], here[name] - behind[name]
             bend = np.abs(after - before)
             further = np.abs(further_ahead[name] - 2 * here[name] + further_behind[name])
-            # What bends smoothly does so by the square of the step; in a sum of many, a kink is a small part.
+            # A smooth bend shrinks with the square of the step; in a sum of many, a kink is a small part.
             is_kink = (bend > further / (2 * _FURTHER)) & (bend > _ROUNDING * np.abs(here[name]))
             is_kink |= bend > _BEND * (np.abs(after) + np.abs(before))
             play += _weighed(np.where(is_kink, bend, 0.0), np.abs(weight)) / (2 * step)
@@ -188,6 +188,6 @@ def _weight(output: str) -> str:
 
 
 def _direction(shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    """Of length 1, so that a step is a small part of what it moves."""
+    """A direction of length 1, so that a step moves each tensor by a small part."""
     direction = np.asarray(random.normal(size=shape))
     return direction / max(float(np.sqrt((direction**2).sum())), _LEAST)

@@ -20,7 +20,8 @@ from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role,
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
-from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Symbolic, Tanh
+from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Subtract, Symbolic
+from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
 from compiler.programs.compilation import prepared_compilation
@@ -133,7 +134,7 @@ def _unknown(name: str, what: str, known: Sequence[str], more: str) -> UsageErro
 
 @record
 class WatchedStep:
-    """`watched` says what the scalars of `executable` are, by their names."""
+    """`watched` describes the scalars of `executable` by their names."""
 
     executable: Executable
     watched: tuple[WatchedNumber, ...]

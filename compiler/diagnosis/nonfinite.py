@@ -140,7 +140,7 @@ def _first_bad(array: Array) -> tuple[int, ...]:
 
 
 def _shown_place(type_: TensorType, names: Names, place: tuple[int, ...], rows: Sequence[int]) -> str:
-    """`[batch 3 (row 17 of the data), time 5, 2]`: what the text has no name for is a number alone."""
+    """`[batch 3 (row 17 of the data), time 5, 2]`: an index without a name in the text is a number alone."""
     shown: list[str] = []
     for extent, name, position in zip(type_.shape, names, place, strict=True):
         if isinstance(extent, BatchExtent):
@@ -152,7 +152,7 @@ def _shown_place(type_: TensorType, names: Names, place: tuple[int, ...], rows: 
 
 
 def _operand(step: Evaluated, node: Node, result: Value, place: tuple[int, ...], operand: Value) -> str:
-    """The element that went in, where it stands at the same place; else what the whole operand is like."""
+    """The operand's element at the same place, where there is one; else a summary of the whole operand."""
     array = step.values[operand.index]
     if node.op.category is Category.ELEMENTWISE and operand.type.shape == result.type.shape:
         return f"{array[place]:.6g}"
@@ -284,7 +284,7 @@ class DimensionNames:
                 read.add(place, node.operands)
                 if isinstance(node.op, Scan) and node.op.scanned:
                     self._steps.setdefault(place, axes.names(node.operands[0])[0])
-        # What a function reads has the names of its caller.
+        # Operands of a function have the names of its caller.
         self._named = {**read.named, **made.named}
 
     def of(self, origins: Sequence[Origin], value: Value) -> Names:
@@ -328,5 +328,5 @@ def _every_node(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def _agreed(one: Names, other: Names) -> Names:
-    """What two values of a line and a shape are both called: a name that one of them lacks is that of the other."""
+    """The names of two values of one line and shape: a name that one of them lacks is that of the other."""
     return tuple(a if a == b or not b else b if not a else "" for a, b in zip(one, other, strict=True))

@@ -15,7 +15,7 @@ from compiler.support.record import record
 
 
 def advice(name: str, known: Iterable[str], said: Mapping[str, str] | None = None) -> str | None:
-    """A hint for an unknown name: what `said` has for it (by default `IN_EXPRESSIONS`), else `did you mean …?`."""
+    """A hint for an unknown name: the advice of `said` (by default `IN_EXPRESSIONS`), else `did you mean …?`."""
     names = set(known)
     written = folded(name)
     if not any(candidate in names for candidate in NAMES.get(written, ())):
@@ -37,7 +37,7 @@ def in_place_of_a_method(name: str, tensor: str, known: Iterable[str]) -> str | 
 
 
 def in_place_of_a_member(name: str, known: Iterable[str]) -> str:
-    """A hint for `nn.name`: what stands by itself here."""
+    """A hint for `nn.name`, which is a name by itself here."""
     names = set(known)
     if name in names:
         return f"it stands by itself: `{name}`"
@@ -51,7 +51,7 @@ def is_framework(name: str) -> bool:
 
 @record
 class OtherNames:
-    """The names `elsewhere` of what is called `here`, by the chapter of the page in which they stand."""
+    """The names `elsewhere` for the name `here`, by the chapter of the page in which they stand."""
 
     chapter: str
     here: str

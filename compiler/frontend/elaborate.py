@@ -108,7 +108,7 @@ def check(
 
 
 def _checked(module: tree.Module, experiment: str | None, found: Report) -> Sequence[tree.Train | tree.Model]:
-    """What `check` elaborates: all experiments, and the models that none trains; or the one that is named."""
+    """The subjects of `check`: all experiments, and the models that none trains; or the one that is named."""
     if experiment is not None:
         try:
             return [_chosen(module, experiment)]
@@ -262,7 +262,7 @@ def _asking_the_data(
 
 
 def _without_open_dimensions(session: Session, chosen: tree.Train | tree.Model) -> Iterator[Diagnostic]:
-    """The findings of an experiment whose data is not there: what only the data can say is no mistake of the text."""
+    """The findings of an experiment whose data is not there: a size of the data is no mistake of the text."""
     for finding in session.report.diagnostics:
         if finding.code != "E0415" or not isinstance(chosen, tree.Train):
             yield finding

@@ -61,14 +61,14 @@ class Frame:
     draws: list[int] = field(default_factory=lambda: [0])
     result: Value = None
     has_result: bool = False
-    is_frozen: bool = False  # `training` is false: what the layer keeps of past steps stays as it is
+    is_frozen: bool = False  # `training` is false: the states of the layer stay as they are
 
     @property
     def makes_instances(self) -> bool:
         return self.keyword in ("layer", "model", "test")
 
     def place(self) -> str:
-        """The path of what the current statement makes, before its kind."""
+        """The path of layers and parameters that the current statement makes, before their kind."""
         return joined(self.path, self.variable, *map(str, self.rounds))
 
 
@@ -78,7 +78,7 @@ def joined(*segments: str) -> str:
 
 @mutable_record
 class Session:
-    """What all graphs of one program share."""
+    """The state that all graphs of one program share."""
 
     report: Report
     scopes: Mapping[str, ModuleScope]
@@ -141,7 +141,7 @@ class ModelRecord:
 
 @mutable_record
 class ScanRecord:
-    """The body of a `scan` that is being elaborated: what it has emitted, and each state as a step finds it."""
+    """The body of a `scan` that is being elaborated: its emitted values, and each state as a step finds it."""
 
     frame: Frame
     emitted: list[TensorValue] = field(default_factory=list[TensorValue])
@@ -192,7 +192,7 @@ class Elaborator(ABC):
         """The graph that gives a parameter its first value."""
 
     def claim(self, statement: tree.ExpressionStatement) -> None:
-        """Record what a line of a test says."""
+        """Record a claim of a test."""
         self.fail("E0206", "this value is not used", span=statement.span)
 
     @abstractmethod

@@ -38,7 +38,7 @@ BY_KEYWORD = {
 }
 Named = tree.Const | tree.Callable | tree.Model
 
-# What a body may call of its own kind, beside values: an initialiser others, a schedule others.
+# Declarations of its own kind that a body may call, beside values: an initialiser others, a schedule others.
 OWN_FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
 
 

@@ -124,7 +124,7 @@ def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
 
 
 def _moved(part: Any, source: Source, columns: int) -> Any:
-    """Syntax with the spans of another source: what is read as a declaration is shown as it was typed."""
+    """Syntax with the spans of another source: text that is read as a declaration is shown as it was typed."""
     if isinstance(part, Span):
         first = columns if part.line == 1 else 0
         last = columns if part.end_line == 1 else 0
@@ -137,7 +137,7 @@ def _moved(part: Any, source: Source, columns: int) -> Any:
 
 
 def plain(value: Value) -> SettingValue:
-    """A setting as data: what can be called is its name."""
+    """A setting as data: a function or layer is its name."""
     match value:
         case None | bool() | int() | float() | str():
             return value

@@ -24,7 +24,7 @@ class Side:
 
 @record
 class Holds:
-    """`value`, a tensor of bool, is true in every element; `sides` are what it compares, where it is a comparison."""
+    """`value`, a tensor of bool, is true in every element; `sides` are the operands, where it is a comparison."""
 
     span: Span
     value: ir.Value | bool
@@ -42,7 +42,7 @@ class GradientsAgree:
 
 @record
 class IsCausal:
-    """What stands in `of` at a place of the axis `axis_of` depends on nothing behind this place of `by`."""
+    """An element of `of` at a place of the axis `axis_of` depends on nothing behind this place of `by`."""
 
     span: Span
     of: ir.Value
@@ -116,7 +116,7 @@ class Trace:
 
 @record
 class Subject:
-    """What is linted: an experiment, or a model without one, that has no mistakes."""
+    """The subject of the lints: an experiment, or a model without one, that has no mistakes."""
 
     program: Program
     model: tree.Model

@@ -16,7 +16,7 @@ from compiler.types import BatchExtent, DType, Extent, Shape
 
 @record
 class TensorValue:
-    """A tensor that exists at run time, with what is known of each of its axes."""
+    """A tensor that exists at run time, with the names and origins of its axes."""
 
     value: ir.Value
     axes: tuple[Axis, ...]
@@ -177,7 +177,7 @@ def holds_tensor(value: Value) -> bool:
 
 
 def describe(value: Value) -> str:
-    """What a value is, for a message: `the number 3`, `a tensor f32[batch, 4]`."""
+    """A value in words, for a message: `the number 3`, `a tensor f32[batch, 4]`."""
     match value:
         case bool() | None:
             return "`none`" if value is None else "`true`" if value else "`false`"

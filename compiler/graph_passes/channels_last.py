@@ -225,7 +225,7 @@ class _Turning:
         (operand,) = node.operands
         rank = min(operand.type.rank, node.results[0].type.rank)
         order = _last(self.runs.get((operand if isinstance(op, Window) else node.results[0]).index, ()), rank)
-        # What are channels in one view of a tensor may be an axis that windows slide over in another.
+        # Channels of one view of a tensor may be an axis that windows slide over in another.
         places = sorted(range(len(op.axes)), key=lambda place: order.index(op.axes[place]))
         axes = tuple(order.index(op.axes[place]) for place in places)
         taps = tuple(rank + place for place in places)
@@ -238,7 +238,7 @@ class _Turning:
             yield self.builder.emit(changed, self.get(operand, (*order, *taps))), order
 
     def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterable[tuple[Value, Layout]]:
-        """What is left keeps the order of the operand."""
+        """The remaining axes keep the order of the operand."""
         (operand,) = node.operands
         order = self.wanted(operand)
         gone = (op.axis,) if isinstance(op, ArgMax) else op.axes

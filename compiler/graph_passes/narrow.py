@@ -34,7 +34,7 @@ def narrow(graph: Graph) -> Graph:
 
 
 class _Reaches:
-    """What is read of each value. `narrowed`: the results that become narrower."""
+    """The elements of each value that are read. `narrowed`: the results that become narrower."""
 
     def __init__(self, graph: Graph) -> None:
         self._read: dict[int, ReadRanges] = {}
@@ -58,11 +58,11 @@ class _Reaches:
                 self._add(operand, part)
 
     def of(self, value: Value) -> ReadRanges | None:
-        """What is read of a value; None where nothing is."""
+        """The ranges of a value that are read; None where nothing is."""
         return self._read.get(value.index)
 
     def _of_results(self, node: Node) -> ReadRanges:
-        """What is read of the single result, along axes of which it is little."""
+        """The ranges of the single result that are read, along axes of which they are little."""
         (result, *others) = node.results
         read = self._read.get(result.index)
         if others or read is None:
@@ -86,7 +86,7 @@ class _Narrowing:
     def __init__(self, graph: Graph, reaches: _Reaches) -> None:
         self._graph, self._reaches = graph, reaches
         self._builder = GraphBuilder.continuing(graph)
-        self._made: dict[int, tuple[Value, ReadRanges]] = {}  # what stands for a value, and the part of it that this is
+        self._made: dict[int, tuple[Value, ReadRanges]] = {}  # the value in its place, and the ranges that it has
 
     def run(self) -> Graph:
         for node in self._graph.nodes:
@@ -127,7 +127,7 @@ class _Narrowing:
 
 
 def operands_read(node: Node, reach: ReadRanges) -> tuple[ReadRanges, ...] | None:
-    """What a node with one result reads of its operands for a part of that; None where it takes all it can get."""
+    """The ranges of the operands for a part of the single result; None where the node needs all."""
     op, operands = node.op, node.operands
     if isinstance(op, Slice):
         return (tuple(map(_in_slice, op.starts, op.sizes, op.steps, operands[0].type.shape, reach)),)
@@ -181,7 +181,7 @@ def _in_slice(start: int, size: object, step: int, extent: object, part: range |
 
 
 def _before_reshape(before: Shape, after: Shape, reach: ReadRanges) -> tuple[ReadRanges, ...] | None:
-    """What a reshape reads; None where an axis that is read in part is not one of its operand too."""
+    """The ranges that a reshape reads; None where an axis that is read in part is not one of its operand too."""
     found: list[range | None] = [None] * len(before)
     first = 0
     for axis, part in enumerate(reach):

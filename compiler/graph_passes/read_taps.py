@@ -86,7 +86,7 @@ def _left(shape: Shape, numbers: Numbers, stretches: PaddedStretches) -> Shape:
 
 
 class _Reader:
-    """`exact`: what lies outside of a stretch must be zero; otherwise it may be any number."""
+    """`exact`: elements outside of a stretch must be zero; otherwise they may be any number."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench

@@ -20,9 +20,8 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Add, And, Equal, LessEqual, Maximum, Minimum, Multiply, Not, Where
 from compiler.ops.movement import Broadcast, Concat, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Min, Sum
-from compiler.ops.residues import folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold, Window
+from compiler.ops.window import Fold, Window, folded_axes
 from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Shape, TensorType
 
@@ -111,7 +110,7 @@ class _Unrolling:
         return self._bench.emit(Broadcast(type_.shape, ()), self._bench.emit(Constant(number, type_.dtype)))
 
     def _folded(self, node: Node, op: Fold) -> Value | None:
-        """A sum over the taps of each residue class, of what is folded where a window of that tap read the element."""
+        """A sum over the taps of each residue class, of the operand where a window of that tap read the element."""
         (operand,) = node.operands
         if math.prod(op.sizes) > numerics.MOST_TAPS:
             return None

@@ -30,6 +30,6 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
 
 
 def lint(subject: Subject) -> Iterator[Diagnostic]:
-    """What all lints find."""
+    """The findings of all lints."""
     for find in LINTS:
         yield from find(subject)

@@ -89,9 +89,9 @@ def place_of(node: Node) -> Span | None:
 
 
 def inlined(graph: Graph) -> Graph:
-    """A step's element is the first of its stack, and a stack repeats what the step emits.
+    """A step's element is the first of its stack, and a stack repeats the emitted value.
 
-    What a step carries is an input of which nothing is known. The values of bodies stay what they are.
+    A carry is an input of which nothing is known. The values of bodies stay as they are.
     """
     if not any(isinstance(node.op, Scan) for node in graph.nodes):
         return graph

@@ -9,7 +9,7 @@ from compiler.frontend.bodies.exchanged import are_exchanged, learned_values, pl
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Value
 from compiler.lints.flow import Flow, inlined, place_of
-from compiler.ops.elementwise import Sigmoid
+from compiler.ops.mathematics import Sigmoid
 
 _INSTEAD = {
     "cross_entropy": "sparse_categorical_cross_entropy` (for classes) or `categorical_cross_entropy",

@@ -59,7 +59,7 @@ def _turns(flow: Flow, node: Node, op: CustomGradient) -> bool:
 
 
 def _opposed(flow: Flow) -> _Reason | None:
-    """What parameters make enters further parameters twice, once without a gradient: a generator and its judge."""
+    """Whether a value of parameters meets further ones twice, once without a gradient: a generator and its judge."""
     graph = flow.graph
     parameters = [entry.value for entry in graph.inputs if entry.role is Role.PARAMETER]
     learned = flow.depending(parameters)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from compiler.autodiff import gradients_of
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.lints.flow import Flow, inlined, owner_place, place_of, unchanged
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Sigmoid, Subtract, Tanh
+from compiler.ops.elementwise import Add, Subtract
+from compiler.ops.mathematics import Sigmoid, Tanh
 
 
 def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:

@@ -10,9 +10,9 @@ from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.lints.flow import Flow, inlined, place_of
-from compiler.ops.arithmetic import Comparison, Where
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient
+from compiler.ops.elementwise import Comparison, Where
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Transpose
 from compiler.ops.reduction import Max, Min, Moments

@@ -44,7 +44,7 @@ class Access:
 
 @record
 class Edge:
-    """A bound of what a row reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
+    """A bound of a row's reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
 
     offset: int
     terms: tuple[Term, ...]
@@ -251,7 +251,7 @@ class OuterAxis:
 
 @record
 class _Kernel:
-    """One parallel loop over items, and what an item does. `buffers` are its arguments."""
+    """One parallel loop over items, and the work of an item. `buffers` are its arguments."""
 
     kind: ClassVar[str]
     name: str
@@ -377,7 +377,7 @@ class CollectKernel(_Kernel):
 @final
 @record
 class CopyKernel(_Kernel):
-    """A single item: the first buffer becomes what the second one is."""
+    """A single item: the first buffer becomes a copy of the second one."""
 
     kind: ClassVar[str] = "copy"
     elements: Extent

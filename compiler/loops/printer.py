@@ -136,7 +136,7 @@ class _Printer:
         self.statements[id(what)] = len(self.lines)
 
     def loop(self, index: str, extent: Extent | str, remark: str = "") -> None:
-        """Open a loop; what follows stands inside it."""
+        """Open a loop; the lines behind it stand inside."""
         bounds = extent if isinstance(extent, str) else f"0..{extent}"
         self.line(f"for {index} in {bounds}:" + (f"  # {remark}" if remark else ""))
         self.depth += 1
@@ -168,7 +168,7 @@ class _Printer:
         self.stages(kernel.stages, "row", rows, outer)
 
     def stages(self, stages: Sequence[Stage], index: str, extent: Extent | str, after: str = "row") -> None:
-        """A loop over `index` for each stage; what follows it counts its rows by `after`."""
+        """A loop over `index` for each stage; lines behind it count its rows by `after`."""
         depth = self.depth
         for stage in stages:
             if stage.body:
@@ -298,7 +298,7 @@ class _Printer:
         return f"{element} if {' and '.join(bounds)} else 0" if bounds else element
 
     def shift(self, moved: Load | Store) -> str:
-        """What an index adds to an address."""
+        """The contribution of an index to an address."""
         if moved.index is None:
             return "0"
         index = self.value(moved.index)

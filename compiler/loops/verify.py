@@ -68,7 +68,7 @@ class _Broken(Exception):
 
 @record
 class _Known:
-    """What is known of a value, and the number of the stage that defines it."""
+    """The type and space of a value, and the number of the stage that defines it."""
 
     dtype: DType
     space: Space
@@ -93,7 +93,7 @@ class _Check:
 
     @property
     def folded(self) -> Space:
-        """The space of what a reduction gives."""
+        """The space of a reduction's result."""
         return Space.ROW if isinstance(self.kernel, RowKernel | FlatKernel) else Space.COLUMN
 
     def check_contraction(self, contract: TileContract) -> None:

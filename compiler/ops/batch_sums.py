@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
-from compiler.ops.arithmetic import Divide
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Divide
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
 from compiler.support.record import record
@@ -82,7 +82,7 @@ def trained_sums(graph: Graph, parts: BatchSums) -> tuple[Value, ...]:
 
 
 def divisor_of(graph: Graph, scalar: Value) -> Value | None:
-    """What a mean over some elements of a batch is divided by: how many there are.
+    """The divisor of a mean over some elements of a batch: how many there are.
 
     None where the scalar is divided by the number of rows, as the mean over all of them is, or is no such mean.
     """
@@ -103,7 +103,7 @@ def divisor_of(graph: Graph, scalar: Value) -> Value | None:
 
 @record
 class Ledger:
-    """What is added up over the batches of an update.
+    """The sums over the batches of an update.
 
     `counts`, on which the loss depends and no parameter has an influence, must be known before gradients are taken;
     `sums` are the other ones of the loss and the metrics. `loss` and `every` say how what is wanted follows from them.
@@ -146,7 +146,7 @@ def slopes_of(
 
 
 def evaluated_again(builder: GraphBuilder, nodes: Sequence[Node], known: dict[int, Value]) -> dict[int, Value]:
-    """What `nodes` give where some values are replaced: `known`, with each value that depends on a replaced one."""
+    """Results of `nodes` with some values replaced: `known`, with each value that depends on a replaced one."""
     for node in nodes:
         if any(operand.index in known for operand in node.operands):
             with builder.at(node.origins):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TypeAlias, final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -20,7 +19,7 @@ Labels: TypeAlias = tuple[int, ...]
 
 @final
 @record
-class Contraction(Op):
+class Contraction(DifferentiableOp):
     """An einsum: one label for each axis; labels that `out` lacks are summed, and both operands have them."""
 
     lhs: Labels
@@ -54,10 +53,7 @@ class Contraction(Op):
         if not kept <= known or not known - kept <= {*self.lhs} & {*self.rhs}:
             raise TypeRuleError(f"a label of {self} that one tensor lacks must be in both others")
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        if cotangent is None:
-            return (None, None)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         left, right = node.operands
         return (
             builder.emit(Contraction(self.out, self.rhs, self.lhs), cotangent, right),

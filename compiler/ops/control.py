@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, Cotangents, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands
 from compiler.support.arrays import Array
 from compiler.support.record import record
@@ -18,7 +18,7 @@ from compiler.types import TensorType
 
 @final
 @record
-class StopGradient(Op):
+class StopGradient(FlatOp):
     """Its operand, to which no cotangent flows."""
 
     name = "stop_gradient"
@@ -27,9 +27,6 @@ class StopGradient(Op):
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 1)
         return (operands[0],)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0],)
@@ -62,8 +59,6 @@ class CustomGradient(Op):
         return ys
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         ys = node.results
         known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(ys, cotangents, strict=True)]
         # The results, not the operands that they equal: a further derivative goes from them to x by this rule again.
@@ -73,3 +68,28 @@ class CustomGradient(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return tuple(operands[self.inputs :])
+
+
+@final
+@record
+class Objective(Op):
+    """Of a point [n]: the loss there and its gradient [n]; with a direction [n], also the Hessian's product with it.
+
+    `objective(p)` in an optimizer stands for a copy of the model, the loss and their derivatives on the batch of the
+    step, which `training_step` puts in its place.
+    """
+
+    name = "objective"
+    category = Category.CONTROL
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        if len(operands) not in (1, 2) or operands[0].rank != 1 or operands[-1] != operands[0]:
+            shown = " and ".join(map(str, operands)) or "nothing"
+            raise TypeRuleError(f"the objective takes a point, and a direction of the same type, but got {shown}")
+        return (TensorType(operands[0].dtype), *operands)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        raise CompilerBug("autodiff", "the objective has not been put in its place")
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        raise CompilerBug("reference target", "the objective has not been put in its place")

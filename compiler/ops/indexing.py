@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import (
     FLOATS,
     INTEGERS,
@@ -26,7 +25,7 @@ from compiler.types import BatchExtent, DType, TensorType, depends_on_batch
 
 @final
 @record
-class Gather(Op):
+class Gather(DifferentiableOp):
     """Operands (x, indices): along `axis` of x, the elements at the indices; their axes stand in its place.
 
     With `by_row`, axis 0 of both counts rows, and each row of x is picked from by its own row of indices.
@@ -52,13 +51,11 @@ class Gather(Op):
         expect_one_batch_extent(self.name, shape)
         return (TensorType(x.dtype, shape),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None, None)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         x, indices = node.operands
         extent = x.type.shape[self.axis]
         assert isinstance(extent, int)
-        return builder.emit(ScatterAdd(self.axis, extent, self.by_row), indices, cotangents[0]), None
+        return builder.emit(ScatterAdd(self.axis, extent, self.by_row), indices, cotangent), None
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         x, indices = operands
@@ -73,7 +70,7 @@ class Gather(Op):
 
 @final
 @record
-class ScatterAdd(Op):
+class ScatterAdd(DifferentiableOp):
     """Operands (indices, updates): zeros with `extent` elements along `axis`, the updates added in index order.
 
     The axes of `indices` stand in `updates` from `axis` on, as in the result of `gather`; so does `by_row`.
@@ -99,10 +96,8 @@ class ScatterAdd(Op):
             )
         return (TensorType(updates.dtype, (*updates.shape[: self.axis], self.extent, *updates.shape[end:])),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None, None)
-        return None, builder.emit(Gather(self.axis, self.by_row), cotangents[0], node.operands[0])
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return None, builder.emit(Gather(self.axis, self.by_row), cotangent, node.operands[0])
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         indices, updates = operands
@@ -123,8 +118,8 @@ class ScatterAdd(Op):
 
 @final
 @record
-class Put(Op):
-    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of what it has at the index."""
+class Put(DifferentiableOp):
+    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of the element at the index."""
 
     axis: int
     name = "put"
@@ -140,13 +135,11 @@ class Put(Op):
             raise TypeRuleError(f"put along axis {self.axis}: {part} at {index} is no part of {x}")
         return (x,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None, None, None)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         _, part, index = node.operands
         place = builder.emit(Reshape((1,)), index)
-        kept = builder.emit(self, cotangents[0], filled(builder, 0, part.type), index)
-        return kept, builder.emit(Gather(self.axis), cotangents[0], place), None
+        kept = builder.emit(self, cotangent, filled(builder, 0, part.type), index)
+        return kept, builder.emit(Gather(self.axis), cotangent, place), None
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         x, part, index = operands

@@ -7,11 +7,10 @@ from abc import abstractmethod
 from typing import ClassVar, final
 
 from compiler.graph.op import Op
-from compiler.ops.arithmetic import Binary, Symbolic, Unary
 from compiler.ops.build import constant_of
+from compiler.ops.elementwise import And, Binary, Not, Symbolic, Unary
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.ops.rules import FLOATS
-from compiler.ops.stepwise import And, Not
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 
@@ -35,9 +34,6 @@ class Exp(Function):
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * y
 
-    def compute(self, x: Array) -> Array:
-        return np.exp(x)
-
     def interval(self, x: Range) -> Range:
         return Range(max(guarded(math.exp, x.low), LEAST), guarded(math.exp, x.high))
 
@@ -51,9 +47,6 @@ class Expm1(Function):
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Exp())  # y + 1 would lose the digits of what is far below 0
 
-    def compute(self, x: Array) -> Array:
-        return np.expm1(x)
-
     def interval(self, x: Range) -> Range:
         return Range(guarded(math.expm1, x.low), guarded(math.expm1, x.high))
 
@@ -66,9 +59,6 @@ class Log(Function):
 
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / x
-
-    def compute(self, x: Array) -> Array:
-        return np.log(x)
 
     def interval(self, x: Range) -> Range:
         low = math.log(x.low) if x.is_positive else -math.inf
@@ -84,9 +74,6 @@ class Log1p(Function):
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / (x + 1)
 
-    def compute(self, x: Array) -> Array:
-        return np.log1p(x)
-
     def interval(self, x: Range) -> Range:
         low = math.log1p(x.low) if x.low > -1 else -math.inf
         return Range(low, guarded(math.log1p, x.high) if x.high > -1 else 0.0)
@@ -100,9 +87,6 @@ class Sqrt(Function):
 
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * 0.5 / y
-
-    def compute(self, x: Array) -> Array:
-        return np.sqrt(x)
 
     def interval(self, x: Range) -> Range:
         return root(x)
@@ -132,9 +116,6 @@ class Tanh(Function):
 
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (1 - y * y)
-
-    def compute(self, x: Array) -> Array:
-        return np.tanh(x)
 
     def interval(self, x: Range) -> Range:
         return between(math.tanh, x, BOTH_SIDES)
@@ -182,9 +163,6 @@ class Sin(Function):
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Cos())
 
-    def compute(self, x: Array) -> Array:
-        return np.sin(x)
-
     def interval(self, x: Range) -> Range:
         return BOTH_SIDES
 
@@ -198,9 +176,6 @@ class Cos(Function):
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -(dy * x.apply(Sin()))
 
-    def compute(self, x: Array) -> Array:
-        return np.cos(x)
-
     def interval(self, x: Range) -> Range:
         return BOTH_SIDES
 
@@ -209,6 +184,7 @@ class Cos(Function):
 @record
 class Power(Binary):
     name = "pow"
+    numpy = "power"
     accepted = FLOATS
 
     def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
@@ -220,9 +196,6 @@ class Power(Binary):
         flat = a.equals(0).apply(And(), b.less(0).apply(Not()))
         logarithm = flat.choose(a.zeros(), y * a.apply(Log()))
         return dy * base, dy * logarithm
-
-    def compute(self, a: Array, b: Array) -> Array:
-        return np.power(a, b)
 
 
 def _power_slope(a: Symbolic, exponent: float, y: Symbolic, dy: Symbolic) -> Symbolic | None:

@@ -20,11 +20,10 @@ from compiler.ops.elementwise import (
     Multiply,
     Negate,
     NotEqual,
-    Rsqrt,
-    Sqrt,
     Subtract,
     Where,
 )
+from compiler.ops.mathematics import Rsqrt, Sqrt
 from compiler.ops.movement import Concat, Reverse, Slice, Transpose
 from compiler.ops.reduction import Max, Min, Moments
 from compiler.ops.sources import Constant

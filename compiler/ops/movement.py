@@ -7,8 +7,7 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.arrays import Array, np
@@ -20,7 +19,7 @@ __all__ = ["Broadcast", "Concat", "Pad", "Reshape", "Reverse", "Slice", "Transpo
 
 @final
 @record
-class Transpose(Op):
+class Transpose(DifferentiableOp):
     """Result axis i is operand axis `permutation[i]`."""
 
     permutation: tuple[int, ...]
@@ -34,9 +33,8 @@ class Transpose(Op):
             raise TypeRuleError(f"transpose: {list(self.permutation)} does not order the axes of {operand}")
         return (TensorType(operand.dtype, tuple(operand.shape[a] for a in self.permutation)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        return (None if cotangent is None else builder.emit(Transpose(inverse(self.permutation)), cotangent),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(Transpose(inverse(self.permutation)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.transpose(operands[0], self.permutation),)
@@ -50,7 +48,7 @@ def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
 
 @final
 @record
-class Slice(Op):
+class Slice(DifferentiableOp):
     """Along each axis, `sizes` elements from `starts` on, `steps` apart; a batch axis is always whole."""
 
     starts: tuple[int, ...]
@@ -77,10 +75,8 @@ class Slice(Op):
             elements = f"{size} elements from {start} on with step {step}"
             raise TypeRuleError(f"slice takes {elements} along axis {axis} of {operand}, which has {extent}")
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         for axis, step in enumerate(self.steps):
             if step > 1:
                 cotangent = _dilate(builder, cotangent, axis, step)
@@ -111,7 +107,7 @@ def _dilate(builder: GraphBuilder, value: Value, axis: int, step: int) -> Value:
 
 @final
 @record(eq=False)
-class Pad(Op):
+class Pad(DifferentiableOp):
     """`low` elements of `value` before, and `high` behind, each axis."""
 
     low: tuple[int, ...]
@@ -146,10 +142,8 @@ class Pad(Op):
             raise TypeRuleError(f"axis {axis} of {operand} is the batch, which cannot be padded")
         return extent
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         return (builder.emit(Slice(self.low, shape, (1,) * len(shape)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -160,7 +154,7 @@ class Pad(Op):
 
 @final
 @record
-class Concat(Op):
+class Concat(DifferentiableOp):
     """The operands one after the other along `axis`."""
 
     axis: int
@@ -186,10 +180,7 @@ class Concat(Op):
     def _rest(self, operand: TensorType) -> tuple[Shape, Shape]:
         return operand.shape[: self.axis], operand.shape[self.axis + 1 :]
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        if cotangent is None:
-            return (None,) * len(node.operands)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         slices: list[Value] = []
         start, rank = 0, cotangent.type.rank
         for operand in node.operands:
@@ -206,7 +197,7 @@ class Concat(Op):
 
 @final
 @record
-class Reverse(Op):
+class Reverse(DifferentiableOp):
     """The elements in opposite order along `axes`."""
 
     axes: tuple[int, ...]
@@ -218,8 +209,8 @@ class Reverse(Op):
         expect_axes(self.name, self.axes, operands[0])
         return (operands[0],)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None if cotangents[0] is None else builder.emit(self, cotangents[0]),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(self, cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.flip(operands[0], self.axes),)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import restored
-from compiler.ops.elementwise import Cast, Cotangents, Symbolic, Types
+from compiler.ops.elementwise import Cast, Symbolic
 from compiler.ops.rules import (
     FLOATS,
     NUMBERS,
@@ -38,29 +37,32 @@ def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtyp
     return (batch if count.multiple == 1 else batch * count.multiple).value
 
 
-def _expect_elements(name: str, operand: TensorType, axes: Sequence[int]) -> None:
+def _reduced(name: str, operands: Types, axes: Sequence[int], accepted: Sequence[DType]) -> TensorType:
+    """The type of what is left of the single operand, which has elements over `axes`."""
+    expect_operands(name, operands, 1)
+    (operand,) = operands
+    expect_dtype(name, operand, accepted)
+    expect_axes(name, axes, operand)
     if 0 in (operand.shape[a] for a in axes):
         raise TypeRuleError(f"{name} of no elements has no value: {operand} over the axes {list(axes)}")
+    return TensorType(operand.dtype, without_axes(operand.shape, axes))
 
 
-class _Extreme(Op):
-    """The largest or smallest element over `axes`; NaN if there is one. Ties share the cotangent equally."""
+@record
+class _Extreme(DifferentiableOp):
+    """The largest or smallest element over `axes`, as the function of NumPy of its name has it; NaN if there is one.
+
+    Ties share the cotangent equally.
+    """
 
     axes: tuple[int, ...]
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        (operand,) = operands
-        expect_dtype(self.name, operand, NUMBERS)
-        expect_axes(self.name, self.axes, operand)
-        _expect_elements(self.name, operand, self.axes)
-        return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
+        return (_reduced(self.name, operands, self.axes, NUMBERS),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None,)
-        x, y, dy = Symbolic(builder, node.operands[0]), node.results[0], Symbolic(builder, cotangents[0])
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        x, y, dy = Symbolic(builder, node.operands[0]), node.results[0], Symbolic(builder, cotangent)
         shape = x.value.type.shape
         reached = x.equals(Symbolic(builder, restored(builder, y, shape, self.axes)))
         ties = reached.cast(y.type.dtype).apply(Sum(self.axes))
@@ -68,35 +70,24 @@ class _Extreme(Op):
         return (reached.choose(share, share.zeros()).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
-        return (np.asarray(self.compute(operands[0])),)
-
-    @abstractmethod
-    def compute(self, x: Array) -> Array: ...
+        return (np.asarray(getattr(np, self.name)(operands[0], axis=self.axes)),)
 
 
 @final
 @record
 class Max(_Extreme):
-    axes: tuple[int, ...]
     name = "max"
-
-    def compute(self, x: Array) -> Array:
-        return np.max(x, axis=self.axes)
 
 
 @final
 @record
 class Min(_Extreme):
-    axes: tuple[int, ...]
     name = "min"
-
-    def compute(self, x: Array) -> Array:
-        return np.min(x, axis=self.axes)
 
 
 @final
 @record
-class ArgMax(Op):
+class ArgMax(FlatOp):
     """The position of the largest element along `axis`, the first of ties; NaN counts as largest."""
 
     axis: int
@@ -104,15 +95,7 @@ class ArgMax(Op):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        (operand,) = operands
-        expect_dtype(self.name, operand, NUMBERS)
-        expect_axis(self.name, self.axis, operand)
-        _expect_elements(self.name, operand, (self.axis,))
-        return (TensorType(DType.I32, without_axes(operand.shape, (self.axis,))),)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None,)
+        return (TensorType(DType.I32, _reduced(self.name, operands, (self.axis,), NUMBERS).shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.asarray(np.argmax(operands[0], axis=self.axis)).astype(np.int32),)
@@ -120,7 +103,7 @@ class ArgMax(Op):
 
 @final
 @record
-class CumulativeSum(Op):
+class CumulativeSum(DifferentiableOp):
     """Each element plus all before it along `axis` (all after it where `reverse`)."""
 
     axis: int
@@ -134,9 +117,8 @@ class CumulativeSum(Op):
         expect_axis(self.name, self.axis, operands[0])
         return (operands[0],)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        return (None if cotangent is None else builder.emit(CumulativeSum(self.axis, not self.reverse), cotangent),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(CumulativeSum(self.axis, not self.reverse), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (x,) = operands
@@ -156,13 +138,7 @@ class Moments(Op):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        (operand,) = operands
-        expect_dtype(self.name, operand, FLOATS)
-        expect_axes(self.name, self.axes, operand)
-        _expect_elements(self.name, operand, self.axes)
-        result = TensorType(operand.dtype, without_axes(operand.shape, self.axes))
-        return (result, result)
+        return (_reduced(self.name, operands, self.axes, FLOATS),) * 2
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         x, mean = Symbolic(builder, node.operands[0]), node.results[0]
@@ -174,8 +150,6 @@ class Moments(Op):
         if cotangents[1] is not None:
             share = _spread_share(Symbolic(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
             parts.append((x - Symbolic(builder, restored(builder, mean, type_.shape, self.axes))) * share)
-        if not parts:
-            return (None,)
         return ((parts[0] if len(parts) == 1 else parts[0] + parts[1]).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

@@ -8,10 +8,10 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
-from compiler.ops.elementwise import Add, Cotangents, Types
+from compiler.ops.elementwise import Add
 from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
@@ -79,8 +79,6 @@ class Scan(Op):
         return tuple(entry.value for entry in self.body.outputs[self.carries :])
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         return _Backward(self, builder, node, cotangents).run()
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -151,9 +149,9 @@ def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, .
 
 
 class _Backward:
-    """The gradient of a scan: a scan in the other direction, over what a forward scan emits for it.
+    """The gradient of a scan: a scan in the other direction, over stacks that a forward scan emits for it.
 
-    The forward scan is made once more, with what the backward one needs among its stacks; a later pass finds that
+    The forward scan is made once more, with the values for the backward one among its stacks; a later pass finds that
     it computes everything that the first one does. Gradients of captures are carried as running sums.
     """
 
@@ -254,7 +252,7 @@ class _Backward:
         return found
 
     def stacks_of(self, residuals: Sequence[Value]) -> list[Value]:
-        """All steps' values of the forward body: its own inputs, or what a forward scan emits."""
+        """All steps' values of the forward body: its own inputs, or stacks of a forward scan."""
         scan = self.scan
         known = {v.index: stack for v, stack in zip(scan.step_inputs, self.node.operands, strict=False)}
         places = {v.index: k for k, v in reversed(list(enumerate(scan.emitted)))}

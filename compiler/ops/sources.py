@@ -6,20 +6,26 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, TypeRuleError
-from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands
+from compiler.graph.op import Category, FlatOp, TypeRuleError, Types
+from compiler.ops.rules import (
+    NUMBERS,
+    expect_axis,
+    expect_dtype,
+    expect_one_batch_extent,
+    expect_operands,
+    expect_same_type,
+)
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 if TYPE_CHECKING:
-    from compiler.graph.builder import GraphBuilder
-    from compiler.graph.ir import Node, Value
+    pass
 
 
 @final
 @record(eq=False)
-class Constant(Op):
+class Constant(FlatOp):
     """A scalar known to the compiler. Equal constants have equal bits: 0.0 is not -0.0, and NaN is NaN."""
 
     value: float | int | bool
@@ -50,9 +56,6 @@ class Constant(Op):
             raise TypeRuleError(f"{self.value} does not fit a constant of type {self.dtype.value}")
         return (TensorType(self.dtype),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         with np.errstate(over="ignore"):
             return (np.array(self.value, numpy_dtype(self.dtype)),)
@@ -60,7 +63,7 @@ class Constant(Op):
 
 @final
 @record
-class Iota(Op):
+class Iota(FlatOp):
     """Each element is its own position along `axis`, from 0."""
 
     shape: Shape
@@ -77,9 +80,6 @@ class Iota(Op):
         expect_one_batch_extent(self.name, self.shape)
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         shape = at_batch(self.shape, batch)
         positions = np.arange(shape[self.axis]).astype(numpy_dtype(self.dtype))
@@ -89,7 +89,7 @@ class Iota(Op):
 
 @final
 @record
-class BatchSize(Op):
+class BatchSize(FlatOp):
     """The run-time batch size, an i64 scalar."""
 
     name = "batch_size"
@@ -98,9 +98,6 @@ class BatchSize(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 0)
         return (TensorType(DType.I64),)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.array(batch, np.int64),)
@@ -137,7 +134,7 @@ def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
 
 @final
 @record
-class RandomUniform(Op):
+class RandomUniform(FlatOp):
     """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, position) alone.
 
     Positions count row by row, with the batch axis outermost wherever it stands: draws do not depend on the batch size.
@@ -158,9 +155,6 @@ class RandomUniform(Op):
         expect_one_batch_extent(self.name, self.shape)
         return (TensorType(DType.F32, self.shape),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return (None, None)
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
         axis = next((k for k, extent in enumerate(self.shape) if isinstance(extent, BatchExtent)), 0)
@@ -177,3 +171,34 @@ def _halves(number: int) -> tuple[Array, Array]:
 
 def _word(number: int) -> Array:
     return np.array(number & 0xFFFFFFFF, np.uint32)
+
+
+@final
+@record
+class Threefry(FlatOp):
+    """Operands (key, counter), both i64: the words of Threefry-2x32 with 20 rounds, the low halves first.
+
+    Its elements bring keys of their own, such as those of a sample of the data.
+
+    As i64, the result is both words, which can be the key of other draws. As a float, it is a number in [0, 1): the
+    upper 24 bits of the first word. So `random_uniform` at element e is
+    threefry(threefry(seed, step + 2^32 stream), e), for a step below 2^32.
+    """
+
+    dtype: DType
+    name = "threefry"
+    category = Category.ELEMENTWISE
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 2)
+        if self.dtype not in (DType.I64, DType.F32, DType.F64) or operands[0].dtype is not DType.I64:
+            raise TypeRuleError(f"threefry makes i64, f32 or f64 of two i64, not {self.dtype.value} of {operands[0]}")
+        expect_same_type(self.name, *operands)
+        return (TensorType(self.dtype, operands[0].shape),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        key, counter = ((x.astype(np.uint32), (x >> 32).astype(np.uint32)) for x in operands)
+        first, second = threefry2x32(key, counter)
+        if self.dtype is DType.I64:
+            return ((first.astype(np.uint64) | second.astype(np.uint64) << np.uint64(32)).astype(np.int64),)
+        return (np.ldexp((first >> np.uint32(8)).astype(numpy_dtype(self.dtype)), -24),)

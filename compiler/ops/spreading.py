@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError
 from compiler.ops.rules import (
     FLOATS,
     expect_axes,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @final
 @record
-class Broadcast(Op):
+class Broadcast(DifferentiableOp):
     """Operand axis i becomes result axis `axes[i]` (increasing); an extent 1 is repeated, other axes are new."""
 
     shape: Shape
@@ -46,10 +46,8 @@ class Broadcast(Op):
                 raise TypeRuleError(f"{operand} cannot be broadcast to {result}: {extent} meets {self.shape[axis]}")
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        cotangent, operand = cotangents[0], node.operands[0].type
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        operand = node.operands[0].type
         kept = tuple(a for e, a in zip(operand.shape, self.axes, strict=True) if e == self.shape[a])
         repeated = other_axes(len(self.shape), kept)
         summed = builder.emit(Sum(repeated), cotangent) if repeated else cotangent
@@ -64,7 +62,7 @@ class Broadcast(Op):
 
 @final
 @record
-class Sum(Op):
+class Sum(DifferentiableOp):
     """The sum over `axes`, which are dropped."""
 
     axes: tuple[int, ...]
@@ -78,10 +76,8 @@ class Sum(Op):
         expect_axes(self.name, self.axes, operand)
         return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         return (builder.emit(Broadcast(shape, other_axes(len(shape), self.axes)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -92,7 +88,7 @@ class Sum(Op):
 
 @final
 @record
-class Reshape(Op):
+class Reshape(DifferentiableOp):
     """The same elements in row-major order under another shape."""
 
     shape: Shape
@@ -108,9 +104,8 @@ class Reshape(Op):
             raise TypeRuleError(f"{operand} has {before} elements and cannot be reshaped to {result} with {after}")
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        cotangent = cotangents[0]
-        return (None if cotangent is None else builder.emit(Reshape(node.operands[0].type.shape), cotangent),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(Reshape(node.operands[0].type.shape), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0].reshape(at_batch(self.shape, batch)),)

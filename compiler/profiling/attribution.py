@@ -19,7 +19,7 @@ MEMORY, ARITHMETIC = "memory", "arithmetic"
 
 @mutable_record
 class Amounts:
-    """What belongs to a row: milliseconds by direction, bytes, operations."""
+    """The sums of a row: milliseconds by direction, bytes, operations."""
 
     ms: dict[Direction, float] = field(default_factory=lambda: dict.fromkeys(Direction, 0.0))
     bytes: float = 0.0
@@ -33,7 +33,7 @@ class Amounts:
 
 @mutable_record
 class _Kernel:
-    """What the calls of one function add up to; the possible work is what the machine could do in their time."""
+    """The sums over the calls of one function; the possible work is that of the machine's peak in their time."""
 
     first: KernelEntry
     ms: float = 0.0

@@ -47,7 +47,7 @@ def kernel_entries(lowered: Lowered, batch: int, in_place: bool = False) -> list
         symbol, instance = lowered.instances[place]
         behind = lowered.instances[place + 1][1] if place + 1 < len(lowered.instances) else None
         name = kernel_name(instance.kernel)
-        if behind is instance:  # the first of two calls: it packs what the second multiplies
+        if behind is instance:  # the first of two calls: it packs an operand of the second
             packed = packing_of(instance, lowered.plan, batch)
             shares = tuple(Share(0, calls[number] * s.bytes, s.origins, s.op) for s in packed)
             found.append(KernelEntry(number, symbol, f"{PACKING}_{name}", instance, calls[number], shares))

@@ -42,7 +42,7 @@ class ProfiledStep:
     peaks: Mapping[int, Peaks]
 
     def take(self) -> list[list[Recording]]:
-        """For each part, what was recorded since the last time."""
+        """For each part, the recordings since the last time."""
         return [part.program.stamped.recordings() for part in self.parts]
 
     def most_events(self, taken: Sequence[Sequence[Recording]]) -> int:

@@ -20,7 +20,7 @@ from compiler.targets.registry import kernel_target_of, target_of
 from compiler.targets.target import Compilation, LoadedProgram, ProfiledProgram, SimulatedProgram
 from compiler.types import DType, Shape, TensorType
 
-# settings that say what a program is run on and how long, which no graph knows
+# settings of the data and the length of a run, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "best", "init_from")
 _OF_ONE_ROW = (
     *(Purpose.INITIALISATION, Purpose.UPDATING, Purpose.FOLLOWING, Purpose.FINISHING, Purpose.FINISHING_EPOCH),
@@ -177,9 +177,9 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
 
 
 def memory_needed(program: Program, kinds: Sequence[GraphKind], options: Options) -> dict[str, int]:
-    """Bytes by what they are for: what `allocate` takes, and VALUES for what programs of `kinds` keep during a step.
+    """Bytes by purpose: those of `allocate`, and VALUES for the values that programs of `kinds` keep during a step.
 
-    Of these, it knows those that the cache has. The reference target takes what it takes.
+    Of these, it knows those that the cache has. Those of the reference target are unknown.
     """
     names = {Role.PARAMETER: "parameters", Role.STATE: "states", Role.OPTIMIZER_STATE: OPTIMIZER_STATES}
     needed = dict.fromkeys((*names.values(), VALUES), 0)

@@ -13,7 +13,7 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.schedule.numerics.internal_op import After
+from compiler.schedule.numerics.internal_ops import After, Insert
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, Shape, depends_on_batch
 
@@ -269,3 +269,12 @@ def linear_strides(shape: Shape, index_map: IndexMap) -> tuple[int, ...] | None:
             return None
         strides.append(stride)
     return tuple(strides)
+
+
+def insert_map(node: Node) -> IndexMap:
+    """Where an `Insert` puts the elements of its part."""
+    op = node.op
+    assert isinstance(op, Insert)
+    part, whole = node.operands[1].type.shape, node.results[0].type.shape
+    maps = tuple(add(IndexMap(s), f) for s, f in zip(op.starts, axis_maps(part), strict=True))
+    return address(whole, maps)

@@ -11,7 +11,7 @@ from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.addresses import IndexMap, count, split_map, splits_evenly, storage_order
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, Group, GroupKind
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.schedule.split import FlatSplit, RowSplit, Split
 from compiler.support.numerics import LANES
 from compiler.tuning import Tuning

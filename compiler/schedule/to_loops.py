@@ -40,6 +40,7 @@ from compiler.schedule.addresses import (
     IndexMap,
     address,
     axis_maps,
+    insert_map,
     split_map,
     splits_evenly,
     storage_strides,
@@ -49,8 +50,7 @@ from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, GroupKind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.numerics.placement import Insert, Pick, insert_map
-from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.numerics.internal_ops import Insert, Pick, ProductSum
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
@@ -95,7 +95,7 @@ class _StageDraft:
 
 
 def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, ...]:
-    """The instructions with a store behind all that still load what it overwrites."""
+    """The instructions with a store behind all that load from the place that it overwrites."""
     loaded: set[int] = set()
     late: list[Instruction] = []
     order: list[Instruction] = []

@@ -36,7 +36,7 @@ class Automaton:
         self._shortcuts: dict[tuple[int, str, str], int] = {}
 
     def run(self, tokens: Sequence[Token], actions: Actions) -> Any:
-        """What `actions`, by rule name, make of the tokens (the last has the kind END) and of each other.
+        """The result of `actions`, by rule name, on the tokens (the last has the kind END) and on each other.
 
         Raises `UnexpectedToken` at the first token that the grammar does not allow.
         """
@@ -108,7 +108,7 @@ def _reduce(rule: GrammarRule, children: list[Any], actions: Actions) -> Any:
 
 
 def _selected(rule: GrammarRule, children: list[Any]) -> list[Any]:
-    """The children that count: without punctuation, with None for what is absent, and with lists spliced in."""
+    """The children that count: without punctuation, with None for absent ones, and with lists spliced in."""
     selected: list[Any] = []
     for position in rule.children:
         if position in rule.splices:
@@ -121,7 +121,7 @@ def _selected(rule: GrammarRule, children: list[Any]) -> list[Any]:
 GRAMMAR = Path(__file__).parents[2] / "grammar" / "dl.lark"
 STORED = GRAMMAR.with_suffix(".tables.json")
 
-# What happens to the children of a reduced rule.
+# The treatment of the children of a reduced rule.
 CALL, PASS, SPLICE = 0, 1, 2
 
 

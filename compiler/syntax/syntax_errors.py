@@ -97,7 +97,7 @@ class Explainer:
 
 
 def mistake_in(snippet: str, automaton: Automaton) -> dict[str, str]:
-    """What `same` can name, of the first mistake of a snippet."""
+    """The names for `same`, of the first mistake of a snippet."""
     source = Source("<snippet>", snippet)
     for declared in split_declarations(source, lex(source)):
         tokens = end_declaration(declared.tokens)
@@ -192,7 +192,7 @@ def _no_declaration(span: Span, token: Token) -> Diagnostic:
 
 
 def _wanted(expected: frozenset[str]) -> list[str]:
-    """What could stand there, in words; of an expression that may go on, only what ends it."""
+    """The tokens that could stand there, in words; of an expression that may go on, only those that end it."""
     words: list[str] = []
     kinds = set(expected)
     if "NUMBER" in kinds:

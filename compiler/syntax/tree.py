@@ -148,7 +148,7 @@ class Index:
 
 @record
 class ScanInput:
-    """`name in value`: what one step sees of a scanned tensor or range."""
+    """`name in value`: the element of a scanned tensor or range in one step."""
 
     name: str
     value: Expression

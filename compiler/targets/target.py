@@ -164,7 +164,14 @@ class KernelTarget(Target, Protocol):
         begin: Begin | None = None,
         keeps_nests: bool = False,
     ) -> Lowered:
-        """The execution plan of a schedule and the text of its kernels, and their nests where those are to be kept."""
+        """The execution plan of a schedule and the text of its kernels; products and nests where it `keeps_nests`."""
+        ...
+
+    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        """The passes over the loops of a product, in order: each leads from a text, with its name in messages, to one.
+
+        They raise DataError where the text is no product, or such as the pass does not take.
+        """
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

@@ -24,7 +24,7 @@ _READ_LATER = ("images",)  # formats that decode every file, and keep that for t
 
 
 def dimensions_or_mistakes(question: DataQuestion) -> tuple[Mapping[str, int], list[Diagnostic]]:
-    """The dimensions that a question asks for, as far as there is data, and what is wrong with it."""
+    """The dimensions that a question asks for, as far as there is data, and the mistakes of the data."""
     try:
         return dimensions_if_there(question), []
     except DataError as error:
@@ -42,7 +42,7 @@ def data_findings(
     for name in names:
         try:
             program = driver.load(file, name, overrides, dimensions_if_there, within)
-        except SourceError:  # what only absent data knows, of which the check has warned
+        except SourceError:  # sizes of absent data, of which the check has warned
             continue
         if program.plan is not None and program.plan.data is not None:
             yield from without_suppressed(_findings(program, program.plan, program.plan.data))

@@ -22,7 +22,7 @@ from runtime.support.memory import expect_room
 from runtime.train.jobs import load_data
 
 Weights: TypeAlias = Mapping[str, Array]  # by the names of tensors
-_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
+_SUPPOSED_STEPS = 10_000  # `total_steps` of a schedule
 
 
 def usual_batch(program: Program, mode: str) -> int:

@@ -85,7 +85,7 @@ def _measure(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> tuple[Mea
         outside.append(_outside(found) / per_sample)
         for part, recordings in zip(taken, found, strict=True):
             part += recordings
-    # a sample is compared with the one beside it: what else runs on the machine then slows both
+    # a sample is compared with the one beside it: other work on the machine then slows both
     ratios = [stamped / without for stamped, without in zip(walls, plain, strict=True)]
     return Measured(_middle(plain), _middle(ratios) - 1, max(0.0, _middle(outside))), taken
 
@@ -149,7 +149,7 @@ def simulate(
     barrier_us: float | None = None,
     bandwidth: float | None = None,
 ) -> SimulationReport:
-    """What `threads` threads would do, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
+    """The simulation of `threads` threads, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
     kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
     step = simulated_step(program, kind, replace(options, batch=batch), threads)
     expect_room(step.program, [kind], step.options)
@@ -188,9 +188,9 @@ def _record_round(
 ProfileJson = Mapping[str, Any]
 BY = ("line", "layer", "kernel", "op")
 _MOST_MS = sys.float_info.max  # a whole number in JSON may be larger than any float
-DATA = "(data)"  # what came from no line: rows are fetched and handed over
+DATA = "(data)"  # time of no line: rows are fetched and handed over
 _KEYS = ("step_ms", "threads", "lines", "kernels", "layers", "ops")
-# what may differ between two profiles, and is worth a line where it does
+# facts that may differ between two profiles, and are worth a line where they do
 _COMPARED = ("model", "mode", "batch", "threads", "dtype", "machine", "cpu", "step_ms", "barrier_ms", "idle_ms")
 
 
@@ -200,14 +200,14 @@ def ms_of(row: Mapping[str, Any]) -> float:
 
 
 def label_of(row: Mapping[str, Any]) -> str:
-    """What a row is called in a table."""
+    """The name of a row in a table."""
     if "file" in row:
         return f"{Path(row['file']).name}:{row['line']}" if row["file"] else DATA
     return str(row["path"] if "path" in row else row["name"])
 
 
 def saved_profile(path: Path) -> ProfileJson:
-    """What `--json` of a profile wrote. Raises UsageError."""
+    """A profile that `--json` wrote. Raises UsageError."""
     try:
         found: Any = parse_json(regular_files.content(path))
     except OSError as error:
@@ -231,7 +231,7 @@ def _is_profile(found: Any) -> bool:
 
 
 def difference(before: ProfileJson, after: ProfileJson, by: str) -> dict[str, Any]:
-    """What changed, and the times of each row in both; lines are the same where their texts are."""
+    """The changes, and the times of each row in both; lines are the same where their texts are."""
     one, other = _keyed(before[f"{by}s"]), _keyed(after[f"{by}s"])
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys((*other, *one)):
@@ -252,7 +252,7 @@ def difference(before: ProfileJson, after: ProfileJson, by: str) -> dict[str, An
 
 
 def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Rows by what they are called, and those that are called alike in their order."""
+    """Rows by their names, and those of one name in their order."""
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     met: Counter[str] = Counter()
     for row in rows:

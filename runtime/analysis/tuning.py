@@ -61,7 +61,7 @@ class Candidates:
 
 @record
 class Ratio:
-    """How many times as fast as the usual a workload is: the median over pairs; `noise` is what is no difference."""
+    """How many times as fast as the usual a workload is: the median over pairs; `noise` is no difference."""
 
     value: float
     noise: float
@@ -77,13 +77,13 @@ class Ratio:
 
 @record
 class Tried:
-    """What came of a choice: the ratio of each value that was tried; `value` is the one in force."""
+    """The outcome for one number: the ratio of each value that was tried; `value` is the one in force."""
 
     choice: Candidates
     usual: int | float
     value: int | float
     ratios: tuple[tuple[int | float, Ratio], ...]
-    why: str  # what became of the fastest, if it was not kept
+    why: str  # the reason, if the fastest was not kept
 
 
 @record

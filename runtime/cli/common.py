@@ -50,7 +50,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
 
 
 def _tuning(arguments: Namespace, options: Options) -> Tuning:
-    """What `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
+    """The tuning that `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
     from compiler.kept_tuning import has_tunings, kept_tuning  # loaded with the compiler
 
     if getattr(arguments, "tuning", None) is None:
@@ -85,7 +85,7 @@ def folder_of_imports(arguments: Namespace) -> Path | None:
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
-    """One JSON value; without `indent` in one line, for what is collected line by line."""
+    """One JSON value; without `indent` in one line, for logs of one value a line."""
     json.dump(value, sys.stdout, indent=indent, allow_nan=False)
     print()
 

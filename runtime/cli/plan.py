@@ -57,7 +57,7 @@ def _measured(program: driver.Program, batch: int, options: driver.Options) -> d
 
 
 _LEAST_TEXT = 16
-_RANKS = {"flops_forward": 3, "kind": 2, "output": 1}  # what a narrow terminal does without, the highest first
+_RANKS = {"flops_forward": 3, "kind": 2, "output": 1}  # columns that a narrow terminal does without, the highest first
 
 
 def print_plan(report: JsonObject) -> None:

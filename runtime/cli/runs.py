@@ -124,7 +124,7 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
 
 
 def print_comparison(first: Path, second: Path, found: RunDifferences) -> None:
-    """What differs, in columns for the two runs."""
+    """The differences, in columns for the two runs."""
     for name in found.parts:
         print(f"the {name} differs")
     for title, differences in (("settings", found.settings), ("metrics", found.metrics)):

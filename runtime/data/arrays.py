@@ -20,7 +20,7 @@ _EXACT = {"float32": 1 << 24, "float64": 1 << 53}
 
 @record
 class _Place:
-    """What a message says about where a value stands: its field, and the input or target that it feeds."""
+    """The place of a value in a message: its field, and the input or target that it feeds."""
 
     spec: InputSpec
     name: str

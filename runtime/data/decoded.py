@@ -61,7 +61,7 @@ class DecodedCache:
             return None
 
     def put(self, name: str, array: Array, notes: JsonObject) -> None:
-        """Keep an array of u8. What cannot be written is not kept."""
+        """Keep an array of u8, if it can be written."""
         if array.nbytes > self.limit_bytes:
             return
         header = json.dumps({"shape": json.dumps(array.shape), "notes": dict(notes)}).encode()

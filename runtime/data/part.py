@@ -25,7 +25,7 @@ class RowNames:
     files: tuple[Path, ...] = ()
 
     def of(self, row: int) -> int:
-        """What to call row `row` (from 0) in a message."""
+        """The name of row `row` (from 0) in a message."""
         return row + 1 if self.numbers is None else int(self.numbers[row])
 
 
@@ -49,7 +49,7 @@ class Part:
 
 @record
 class LoadedData:
-    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user.
+    """The data of a training. `summary` is the run's `data.json`; `notes` are remarks for the user.
 
     Batches are computed at up to `most_sizes` lengths; None stands for as many as pay.
     """

@@ -44,7 +44,7 @@ def located(source: DataSource) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something lies at a path; what `*` stands for is the concern of the format."""
+    """Whether something lies at a path; `*` is the concern of the format."""
     return "*" in str(path) or path.exists()
 
 

@@ -113,7 +113,7 @@ class PartEvaluator:
         return self._buckets.stretches(part.arrays, part.rows)
 
     def _run(self, tensors: Tensors, part: Part, rows: Array) -> tuple[Results, Array]:
-        """What steps over `rows` give, and the number of rows of each."""
+        """The results of steps over `rows`, and the number of rows of each."""
         begin = time.perf_counter()
         results = self._executable.run(Steps(tensors, part.arrays, rows, self._batch, settings=self._settings))
         steps = -(-len(rows) // self._batch)
@@ -128,7 +128,7 @@ CALL_SECONDS = 0.05
 
 @mutable_record
 class Pace:
-    """Adapts by measured time. The number of steps a call never changes what is computed."""
+    """Adapts by measured time. The number of steps a call never changes a result."""
 
     steps: int = 1
 

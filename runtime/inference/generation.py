@@ -18,7 +18,7 @@ from runtime.runs.trained import Trained
 
 @record
 class Hypothesis:
-    """A sequence that beam search found: what follows the prompt, and the sum of its scores."""
+    """A sequence that beam search found: the tokens behind the prompt, and the sum of their scores."""
 
     tokens: tuple[int, ...]
     score: float

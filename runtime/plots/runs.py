@@ -61,7 +61,7 @@ def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
     return figure
 
 
-_LETTERS = 30  # of the name of a class: what is longer leaves no room for the matrix
+_LETTERS = 30  # of the name of a class: longer ones leave no room for the matrix
 
 
 def confusion_figure(found: Confusion) -> Figure:
@@ -215,4 +215,4 @@ FIGURES: Mapping[str, Callable[[Plotted], Figure]] = {
     "gradients": lambda plotted: gradients_figure(plotted.gradients, plotted.weights),
     "filters": lambda plotted: filters_figure(plotted.weights),
 }
-"""The plots by kind; what several need is loaded once, and only when one asks for it."""
+"""The plots by kind; data of several is loaded once, and only when one asks for it."""

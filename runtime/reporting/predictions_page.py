@@ -246,7 +246,7 @@ def picture(image: Array, label: str, css: str = "picture") -> str:
 
 
 def text_of(name: str, value: JsonValue) -> str:
-    """A value as people read it; its name says what it counts."""
+    """A value as people read it, in the unit that its name implies."""
     match value:
         case None:
             return "none"

@@ -238,7 +238,7 @@ class ReportSelection:
 
 
 def facts_of(path: Path, options: Options, asked: ReportSelection) -> RunFacts:
-    """What a report shows of a run. The graph is that of the model without its loss. Raises CheckpointError.
+    """The facts of a run in a report. The graph is that of the model without its loss. Raises CheckpointError.
 
     Without a checkpoint, or without its data, the report says so instead. Where other data or a part was asked for,
     what is wrong with it is raised: DataError and UsageError.
@@ -315,7 +315,7 @@ def _examined(trained: Trained, plan: JsonObject, data: JsonObject, asked: Repor
 
 
 def _texts(run: RunDirectory) -> dict[str, str]:
-    """The main file first, then what it imports; no link that leads out of the folder, since pages are sent around."""
+    """The main file first, then its imports; no link that leads out of the folder, since pages are sent around."""
     folder, main = run.path / "source", run.program
     inside = (path for path in folder.rglob("*.dl") if path.resolve().is_relative_to(folder.resolve()))
     files = (main, *sorted(path for path in inside if path != main and path.is_file()))
@@ -323,7 +323,7 @@ def _texts(run: RunDirectory) -> dict[str, str]:
 
 
 def report_json(facts: RunFacts) -> dict[str, JsonValue]:
-    """What is not finite is null; `evaluation` is null where no rows could be measured, and `missing` says why."""
+    """NaN and Inf are null; `evaluation` is null where no rows could be measured, and `missing` says why."""
     found = facts.examination
     return {
         **{name: _finite(value) for name, value in facts.summary.to_json().items()},

@@ -87,7 +87,7 @@ def say_notes(notes: Iterable[str], label: str = "note") -> None:
 def say_labelled(label: str, message: str) -> None:
     """`error: …`, `hint: …` and the like; further lines of the message are indented below the first.
 
-    Names of columns, tensors and files stand in messages: what could steer a terminal is replaced.
+    Names of columns, tensors and files stand in messages: characters that could steer a terminal are replaced.
     """
     width = width_of(sys.stderr)
     first, *rest = map(harmless, message.split("\n"))
@@ -131,7 +131,7 @@ class OutputStream:
 
     @contextlib.contextmanager
     def _named(self) -> Generator[None]:
-        """A failure says which file failed, as that of any other file. What is left goes nowhere, and fails no more."""
+        """A failure says which file failed, as that of any other file. The rest goes nowhere, and fails no more."""
         try:
             yield
         except BrokenPipeError:

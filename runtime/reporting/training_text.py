@@ -40,7 +40,7 @@ _HANGING = "  "
 
 
 class HarmlessConsole(Console):
-    """Shows text of others without what could steer the terminal; what steers it here is rich's own."""
+    """Shows text of others without characters that could steer the terminal; only rich's own do."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
@@ -126,7 +126,7 @@ class TextReporter:
         self._show(line)
 
     def _print_header(self, table: EpochTable) -> None:
-        """Once, and again where the terminal or what is measured has changed."""
+        """Once, and again where the terminal or the measured values have changed."""
         if table == self._table:
             return
         self._table = table
@@ -168,7 +168,7 @@ class TextReporter:
 
 
 def settings_text(settings: tuple[Setting, ...], width: int | None) -> Text:
-    """What a run resolved to, and where each value came from; what is off, or follows from others, is left out."""
+    """The settings of a run with their origins; those that are off, or follow from others, are left out."""
     shown = [
         setting
         for setting in settings
@@ -296,7 +296,7 @@ def _number(value: float | None) -> str:
 _VALUE = 8  # columns of a value: `0.1234`, `999.1234`, `1.23e-05`
 _TIME = 10  # `12 min 34 s`
 _BEST = "best"
-_WITHOUT_ROOM = ("speed", "rate", "time")  # what goes first, in this order
+_WITHOUT_ROOM = ("speed", "rate", "time")  # these columns go first, in this order
 
 
 @record
@@ -358,7 +358,7 @@ def step_text(started: TrainingStarted, step: int) -> str | None:
 
 
 def _forms(event: EpochEnded) -> Iterator[tuple[list[str], bool]]:
-    """What is left out and whether headings are folded, from the widest table to the narrowest."""
+    """The columns left out and whether headings are folded, from the widest table to the narrowest."""
     yield [], False
     left_out = [_WITHOUT_ROOM[0]]
     yield left_out, False

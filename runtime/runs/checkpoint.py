@@ -170,7 +170,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written or half removed. The run's lock keeps others out."""
+    """Remove checkpoints that a killed process left half written or half removed. The run's lock keeps others out."""
     for path in folder.iterdir():
         if path.name.startswith((_WRITING, _REMOVING)):
             shutil.rmtree(path, ignore_errors=True)

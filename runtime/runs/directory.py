@@ -138,7 +138,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
             path = made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
     run = RunDirectory(path, lock, notes)
     try:
-        with explained(CheckpointError, out or base):  # `run.json` comes first: by it, what a full disk leaves is known
+        with explained(CheckpointError, out or base):  # `run.json` comes first: it marks the remains of a full disk
             about: JsonValue = {"version": _VERSION, "name": name, "created": created, "main": next(iter(copies), None)}
             run.write_json(_RUN, about)
             run = run if lock is not None else RunDirectory(path, lock_run(path))
@@ -174,7 +174,7 @@ def _is_begun_in_vain(path: Path) -> bool:
             and inside <= _MADE_FIRST
             and not is_in_use(path)
             and not ("checkpoints" in inside and checkpoints_in(run.checkpoints))
-            and len(run.read_metrics()) <= 1  # what had a second epoch had a checkpoint
+            and len(run.read_metrics()) <= 1  # a run with a second epoch had a checkpoint
         )
     except OSError:
         return False
@@ -312,7 +312,7 @@ def _version_of(package: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """The name that the processor gives itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

@@ -23,7 +23,7 @@ Lines = Mapping[str, Sequence[tuple[int, float]]]
 Difference = Mapping[str, tuple[JsonValue, JsonValue]]
 
 TRAINING, BROKEN_OFF = "training", "broken off"
-# What every line of an epoch holds beside its scalars.
+# The keys of every line of an epoch beside its scalars.
 _NOT_SCALARS = ("event", "epoch", "step", "rate", "samples_per_second", "seconds", "best")
 _REMOVING = ".removing-"
 
@@ -68,7 +68,7 @@ class RunSummary:
 
 @record
 class RunDifferences:
-    """What is not the same in two runs. `parts` names whole files that differ: the program, the data.
+    """The differences of two runs. `parts` names whole files that differ: the program, the data.
 
     `numerics` are the versions of the numerics of both.
     """
@@ -91,7 +91,7 @@ def runs_below(folder: Path) -> list[RunSummary]:
 
 
 def summary_of(path: Path) -> RunSummary:
-    """What a run came to. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
+    """The outcome of a run. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
     run = RunDirectory(path, None)
     about, result, settings = (run.read_record(name) for name in ("run.json", RESULT, "settings.json"))
     epochs = epochs_of(run)

@@ -46,7 +46,7 @@ def stretches_to_json(stretches: VersionSpans) -> JsonValue:
 
 
 def continued(stretches: VersionSpans, step: int) -> VersionSpans:
-    """After the run went on from `step` by this version: what it had computed beyond is computed again."""
+    """After the run went on from `step` by this version: the steps beyond are computed again."""
     before = tuple(stretch for stretch in stretches if stretch.step < step)
     return before if before and before[-1].version == NUMERICS else (*before, VersionSpan(step, NUMERICS))
 
@@ -77,7 +77,7 @@ def versions_as_cell(versions: Sequence[int]) -> str:
 
 
 def resumed_by_another(stretches: VersionSpans, step: int) -> str | None:
-    """What to tell where a run goes on from `step` by another version than computed the step before it."""
+    """A warning where a run goes on from `step` by another version than computed the step before it."""
     last = versions_in(stretches, step - 1, step)
     if not step or last == (NUMERICS,):
         return None
@@ -88,7 +88,7 @@ def resumed_by_another(stretches: VersionSpans, step: int) -> str | None:
 
 
 def replayed_by_another(stretches: VersionSpans, begin: int, end: int) -> str | None:
-    """What to tell where steps from `begin` up to `end` are computed again, and not by the version of the run."""
+    """A warning where steps from `begin` up to `end` are computed again, and not by the version of the run."""
     versions = versions_in(stretches, begin, end)
     if all(version == NUMERICS for version in versions):
         return None
@@ -99,7 +99,7 @@ def replayed_by_another(stretches: VersionSpans, begin: int, end: int) -> str | 
 
 
 def compared_by_others(first: Sequence[int], second: Sequence[int]) -> str | None:
-    """What to tell where two runs were not computed by one version."""
+    """A warning where two runs were not computed by one version."""
     if not first or not second or (tuple(first) == tuple(second) and len(first) == 1):
         return None
     return (

@@ -24,7 +24,7 @@ Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
 @record
 class Choices:
-    """What the user chose on the command line for a run: all that makes its program and data again."""
+    """The user's choices on the command line for a run: all that makes its program and data again."""
 
     experiment: str | None
     overrides: Overrides
@@ -32,7 +32,7 @@ class Choices:
     folder: str  # of the model file: relative paths in it count from here
     dtype: str = "f32"
     target: str = "native"
-    dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # what the data decided
+    dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # decided by the data
 
     def to_json(self) -> JsonValue:
         return asdict(self)
@@ -135,7 +135,7 @@ def located_in(program: Program, folder: Path) -> Program:
 
 
 def refuse_other_precision(program: Program, choices: Choices, options: Options) -> None:
-    """Raise UsageError where f64 is asked for and the run is of f32: what it was trained in is a part of a run."""
+    """Raise UsageError where f64 is asked for and the run is of f32: the type of its training is a part of a run."""
     own = driver.options_of(program, replace(options, dtype=choices.dtype)).dtype
     if options.dtype == "f64" and own != "f64":
         raise UsageError(f"a run cannot change its element type, {own}", "give the model file and the weights instead")

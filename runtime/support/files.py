@@ -53,7 +53,7 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """What a command writes at a path of its command line, whole or not at all; a device or a pipe there is written to.
+    """Write an output of a command at a path of its command line, whole or not at all; into a device or a pipe there.
 
     Raises UsageError where no file can be at such a path, and OSError where the disk is at fault.
     """
@@ -130,7 +130,7 @@ def finite(value: float) -> float | None:
 
 
 def parse_json(content: bytes) -> JsonValue:
-    """The value of JSON text. Raises ValueError for anything else, and for what is nested above 64 levels.
+    """The value of JSON text. Raises ValueError for anything else, and for a nesting above 64 levels.
 
     What shows, compares or checks a value goes down level by level, and the stack must hold that.
     """
@@ -194,7 +194,7 @@ def explained(
 
 
 def explain(error: OSError) -> tuple[str, str]:
-    """What an operating-system error means to the user, and what to do about it."""
+    """An operating-system error in the user's words, and the remedy."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return "the disk is full", "free some space"

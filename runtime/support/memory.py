@@ -32,7 +32,7 @@ def expect_room_for_weights(program: Program, options: Options) -> None:
 
 
 def _smaller(needed: Mapping[str, int]) -> str:
-    """What to do about the larger half."""
+    """The remedy for the larger half."""
     values = needed[driver.VALUES]
     if 2 * values > sum(needed.values()):
         return "use a smaller batch, with `accumulate` if each update should see as many rows"

@@ -33,7 +33,7 @@ _DRAWS = 1000  # after so many in a row that were tried before, a sampler is tak
 class Goal:
     """The scalar to make small or large, by its best value over the epochs.
 
-    None for `metric`: what `best` of the training names, of validation if any. None for `maximise`: as the metric says.
+    None for `metric`: that of `best` in the training, of validation if any. None for `maximise`: as the metric says.
     """
 
     metric: str | None
@@ -44,7 +44,7 @@ class Goal:
 class Trial:
     """`value` is that of the goal, None where training failed, for the reason `failure`.
 
-    `compiled` is how many programs the trial shares with none before it. `metric` is what the value is of, and
+    `compiled` is how many programs the trial shares with none before it. `metric` is the name of the value, and
     `maximise` says whether a larger one is better. `kept` is the epoch of the run's best weights, which another measure
     than the goal may have chosen.
     """

@@ -110,7 +110,7 @@ def fresh_tensors(program: Program, options: Options) -> Tensors:
 
 
 def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
-    """Compile what the training needs. Raises UsageError where nothing says how long to train."""
+    """Compile the programs of the training. Raises UsageError where nothing says how long to train."""
     plan = training_of(program)
     length = length_of(plan, len(parts.train.rows))
     settings = runtime_settings(program, length)

@@ -45,7 +45,7 @@ class Overfit:
 
     @property
     def remark(self) -> str | None:
-        """What is odd about the first loss."""
+        """A remark on an odd first loss."""
         if self.guess is None or self.floor is None:
             return None
         if self.first - self.floor > _FAR * (self.guess - self.floor):

@@ -119,7 +119,7 @@ def _put_start(directory: RunDirectory, program: Program, tensors: Tensors, step
 def _computed(
     program: Program, job: Job, position: Position, paths: Sequence[str], options: Options
 ) -> tuple[dict[str, Array], bool]:
-    """What the next step computes, and whether it leaves the tensors with the bits that the plain step gives."""
+    """The results of the next step, and whether it leaves the tensors with the bits of the plain step."""
     phase = kind_at(program, position.step // job.length.steps_per_epoch).phase
     cut = whole = steps_at(job, position)
     if training_of(program).accumulation is not None:
@@ -144,7 +144,7 @@ def _computed(
 
 
 def _results_of(results: Results, paths: Sequence[str]) -> dict[str, Array]:
-    """What a step gives as it is, where it is made of several programs, none of which keeps anything else."""
+    """The results of a plain step of several programs, none of which keeps anything else."""
     for name in paths:
         if name not in results.scalars:
             known = ", ".join(results.scalars)

@@ -64,13 +64,13 @@ class TrainingSession:
     position: Position
     notes: tuple[str, ...]
     directory: RunDirectory | None = None
-    weights: WeightsReport | None = None  # what a new training starts from
+    weights: WeightsReport | None = None  # the start of a new training
     compiled: int = 0
     warnings: tuple[str, ...] = ()
 
 
 def prepared(request: TrainingRequest) -> TrainingSession:
-    """Everything but the run directory: what `--dry-run` does. Nothing is written."""
+    """Everything but the run directory, as for `--dry-run`. Nothing is written."""
     return _prepared(*_program(request))[0]
 
 

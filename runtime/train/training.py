@@ -127,7 +127,7 @@ def settings_at(job: Job, position: Position) -> Mapping[str, float]:
 
 
 def remedy(report: NonfiniteReport | None, step: int) -> str:
-    """What to do about a value that is not finite: a rate is at fault only after an update has been made."""
+    """The remedy for a value that is not finite: a rate is at fault only after an update has been made."""
     rate = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
     guard = None if report is None else _GUARDS.get(report.born.operation)
     if guard is None:
@@ -316,7 +316,7 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
-        """What is not finite, each with a step by which it was so: tensors are looked at at the end of a call."""
+        """The tensors that are not finite, each with a step by which it was so, as known at the end of a call."""
         told = [name for name in self._job.scalars if name in results.scalars]
         bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in told}
         scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]
@@ -418,7 +418,7 @@ class Snapshot:
         self._position, self._next_at = position, end + (end - begin) / _SHARE
 
     def forget(self) -> None:
-        """What comes now cannot be reached from the copy by steps alone."""
+        """The next state cannot be reached from the copy by steps alone."""
         self._position = None
 
     def restore(self) -> Position:

@@ -27,7 +27,7 @@ _HARDLY, _TOO_MUCH = 1e-7, 0.1
 
 @record
 class Sight:
-    """What a layer's line or a parameter showed. `step` is that of the worst look, whose numbers these are.
+    """An observation at a layer's line or a parameter. `step` is that of the worst look, whose numbers these are.
 
     `gradient`, `ratio` (of update to weight) are of parameters, `share` of the `units` of an activation that are dead
     or saturated. `mistake` says what is wrong, if anything.

@@ -16,20 +16,8 @@ from compiler.graph.op import Op
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.elementwise import (
-    Abs,
-    Divide,
-    Exp,
-    Log,
-    Maximum,
-    Minimum,
-    Multiply,
-    Power,
-    Sigmoid,
-    Sqrt,
-    Symbolic,
-    Where,
-)
+from compiler.ops.elementwise import Abs, Divide, Maximum, Minimum, Multiply, Symbolic, Where
+from compiler.ops.mathematics import Exp, Log, Power, Sigmoid, Sqrt
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType, at_batch

@@ -8,8 +8,9 @@ from op_samples import SAMPLES, Sample, name_of
 from compiler.graph.op import Op, TypeRuleError
 from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, And, Exp, Where
+from compiler.ops.elementwise import Add, And, Where
 from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, Max, Moments, Sum
 from compiler.ops.sources import Constant, Iota, RandomUniform

@@ -19,7 +19,8 @@ from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
 from compiler.ops.control import StopGradient
-from compiler.ops.elementwise import Add, Exp, Multiply
+from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.mathematics import Exp
 from compiler.types import DType, TensorType
 
 SPAN = Span(Source("model.dl", "a\nb\n"), 1, 1, 1, 2)

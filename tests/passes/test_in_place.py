@@ -40,8 +40,8 @@ from compiler.loops.ir import (
     statements_of,
 )
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Multiply, Subtract, Tanh
-from compiler.ops.mathematics import Sin
+from compiler.ops.elementwise import Multiply, Subtract
+from compiler.ops.mathematics import Sin, Tanh
 from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Transpose
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.spreading import Sum

@@ -15,7 +15,8 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.interface import FUSIONS
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Divide, Exp, Multiply, Subtract, Tanh
+from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
+from compiler.ops.mathematics import Exp, Tanh
 from compiler.ops.movement import Broadcast, Concat, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Sum
 from compiler.ops.sources import Constant

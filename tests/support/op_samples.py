@@ -12,34 +12,31 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Op
 from compiler.ops import OPS
-from compiler.ops.arithmetic import Binary, Comparison, Unary
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import (
     Abs,
+    Binary,
     Cast,
+    Comparison,
     Divide,
     Floor,
     FloorDivide,
     FusedMultiplyAdd,
-    Log,
-    Log1p,
     Maximum,
     Minimum,
     Modulo,
     Not,
-    Power,
-    Rsqrt,
-    Sqrt,
     Symbolic,
+    Unary,
     Where,
 )
 from compiler.ops.indexing import Gather, Put, ScatterAdd
+from compiler.ops.mathematics import Log, Log1p, Power, Rsqrt, Sqrt
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan, scan_body
-from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform, Threefry
 from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch, numpy_dtype
 

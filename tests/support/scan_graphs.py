@@ -8,8 +8,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.build import filled, spread
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Cast, Less, Multiply, Sigmoid, Symbolic, Tanh, Where
+from compiler.ops.elementwise import Add, Cast, Less, Multiply, Symbolic, Where
 from compiler.ops.indexing import Gather
+from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.movement import Broadcast, Concat, Slice, Transpose
 from compiler.ops.reduction import Sum
 from compiler.ops.scan import Scan, scan_body

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from compiler import driver
 from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Steps
-from compiler.profiling.shares import shares_of, slowdowns
+from compiler.profiling.simulation import shares_of, slowdowns
 from compiler.programs import executables
 from compiler.programs.kinds import TRAINING
 from compiler.targets.lowered import Lowered

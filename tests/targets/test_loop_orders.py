@@ -34,5 +34,5 @@ def test_every_order_has_a_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_product_is_turned_by_the_pass_for_its_operands(name: str) -> None:
     of, lasts = CASES[name]
-    given = Circumstances(AVX512, 32, lasts)
-    assert loop_order_of(ContractionKernel("product", (), (), (), of), given) == name
+    kernel = ContractionKernel("product", (), (), (), of)
+    assert loop_order_of(kernel, lasts, Circumstances(AVX512, 32)) == name

@@ -28,7 +28,7 @@ from compiler.loops.ir import (
     Triangle,
 )
 from compiler.machine import AVX2, AVX512, Machine
-from compiler.ops.arithmetic import Add
+from compiler.ops.elementwise import Add
 from compiler.support.record import record
 from compiler.targets.cpu.products.ir import (
     Axis,
@@ -49,8 +49,10 @@ from compiler.targets.cpu.products.ir import (
     TurnSums,
     UsePanels,
 )
+from compiler.targets.cpu.products.one_pass import passes_on_text
 from compiler.targets.cpu.products.passes import PASSES, definition, optimised
 from compiler.targets.cpu.products.printer import print_product
+from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
 from compiler.targets.cpu.products.verify import verify
 from compiler.types import BatchExtent, DType, Extent
@@ -131,8 +133,8 @@ def kernel(case: Case) -> ContractionKernel:
 
 def steps(case: Case) -> list[tuple[str, ProductLoops]]:
     """The definition, and the loops behind each pass that changes them."""
-    given = Circumstances(case.machine, 32, case.lasts)
-    found = [("definition", definition(kernel(case)))]
+    given = Circumstances(case.machine, 32)
+    found = [("definition", definition(kernel(case), case.lasts))]
     for each in PASSES:
         product = each.run(found[-1][1], given)
         if product != found[-1][1]:
@@ -148,7 +150,17 @@ def test_passes_make_the_loops_of_their_case(name: str, golden: Golden) -> None:
         heading = f"# {step}: {reasons[step]}" if step in reasons else f"# {step}"
         texts.append(f"{heading}\n{print_product(product)}")
         verify(product)
+        assert read_product(texts[-1]) == product
     golden(f"products/{name.replace(' ', '_').replace(',', '')}.loops", "\n".join(texts))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_passes_on_text_make_the_same_loops(name: str) -> None:
+    found = steps(CASES[name])
+    text = print_product(found[0][1])
+    for run in passes_on_text(CASES[name].machine, 32).values():
+        text = run(text, "<text>")
+    assert text == print_product(found[-1][1])
 
 
 def test_each_pass_changes_some_case() -> None:
@@ -169,7 +181,7 @@ def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
 
 def final(name: str) -> ProductLoops:
     case = CASES[name]
-    return optimised(definition(kernel(case)), Circumstances(case.machine, 32, case.lasts))
+    return optimised(definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from compiler.graph.verify import verify
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Steps
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Maximum, Minimum, Sqrt, Symbolic, Tanh
+from compiler.ops.elementwise import Maximum, Minimum, Symbolic
+from compiler.ops.mathematics import Sqrt, Tanh
 from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum, element_count
 from compiler.pipeline import optimise_graph

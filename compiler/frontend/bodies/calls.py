@@ -212,7 +212,7 @@ class Caller(SettingBinder):
     def _refuse_one_group(
         self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
     ) -> None:
-        """`x |> gru(3, where = mask)`: what stands among tensors cannot be the setting that is missing."""
+        """`x |> gru(3, where = mask)`: an argument among tensors cannot be the missing setting."""
         given = {key for key, _ in keywords}
         is_missing = any(s.default is None and s.name not in given for s in signature.settings)
         misplaced = [a for a in arguments if a.is_evaluated and not holds_tensor(a.value)]
@@ -258,7 +258,7 @@ class Caller(SettingBinder):
         return LayerInstance(declaration, module, {}, place_of(frame, declaration.name, ordinal), site)
 
     def fresh(self, instance: LayerInstance, name: tree.Name | None) -> LayerInstance:
-        """A new instance of the same kind; what was made in its arguments is new too."""
+        """A new instance of the same kind; the layers made in its arguments are new too."""
         copy = self.new_instance(instance.declaration, instance.module, name)
         made = {id(child): child for _, child in instance.children}
         replacements = {key: self.fresh(child, name) for key, child in made.items()}

@@ -219,7 +219,7 @@ def _declare_mask(
 
 
 def _bind_free_dimensions(elaborator: Elaborator, statement: tree.InputDeclaration) -> list[tree.Name]:
-    """Bind names that no setting binds: `batch`, and what the data or the command line says.
+    """Bind names that no setting binds: `batch`, and sizes from the data or the command line.
 
     Gives those that nothing says; they are 1 for the moment.
     """
@@ -334,7 +334,7 @@ def _own_name(axis: Axis, scope: int) -> str | None:
 
 
 def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:
-    """The items of a tuple or list for that many names. `of_scan`: the value is what a `scan` gives."""
+    """The items of a tuple or list for that many names. `of_scan`: the value is the result of a `scan`."""
     items: Sequence[Value]
     match value:
         case TupleValue(items):

@@ -109,7 +109,7 @@ class Evaluator(Caller):
         return value
 
     def _global(self, name: tree.Name) -> Value:
-        """What a name means outside of the declaration."""
+        """The meaning of a name outside of the declaration."""
         if name.id == "training":
             return self.training and not self.frame.is_frozen
         found = self.frame.module.lookup(Namespace.VALUE, name.id)
@@ -231,7 +231,7 @@ class Evaluator(Caller):
         return TensorValue(self.emit(Transpose(order), value.value), tuple(value.axes[i] for i in order))
 
     def _instead_of(self, expression: tree.Attribute) -> tuple[Note, ...]:
-        """What is written here for an attribute or a method that a tensor has elsewhere."""
+        """The counterpart here of an attribute or a method that a tensor has elsewhere."""
         if expression.name.casefold() in ("t", "mt"):
             return (hint("did you mean `.T`?"),)
         tensor = expression.value.span.text if isinstance(expression.value, tree.Name) else "x"
@@ -280,7 +280,7 @@ class Evaluator(Caller):
         return self.call(callee, arguments, keywords)
 
     def _callee(self, function: tree.Expression) -> Value:
-        """What is called: a local name that cannot be called is passed over."""
+        """The callee: a local name that cannot be called is passed over."""
         if not isinstance(function, tree.Name):
             return self._known(function)
         local = self.frame.variables.get(function.id)
@@ -337,7 +337,7 @@ class Evaluator(Caller):
         return self.call(callee, arguments, ())
 
     def _piped_into(self, callee: FormValue, arguments: tuple[Argument, ...], name: tree.Name | None) -> Value:
-        """`x |> relu`: what is piped never lands among the settings."""
+        """`x |> relu`: a piped value never lands among the settings."""
         stage = self.here
         signature = self.session.signature(callee.declaration, callee.module)
         bound = self._bound(callee, signature, (), (), name)

@@ -34,7 +34,7 @@ def learned_values(inputs: Iterable[ir.GraphInput], nodes: Iterable[ir.Node]) ->
 
 
 def are_exchanged(operands: Mapping[str, ir.Value], learned: Collection[int]) -> bool:
-    """Whether the data stands where a function of both takes what the model says, and that in its place."""
+    """Whether the data stands where a function of both takes the output of the model, and this in its place."""
     places = places_of(operands)
     if places is None:
         return False

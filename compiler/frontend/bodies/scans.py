@@ -31,7 +31,7 @@ from compiler.types import BatchExtent, DType, TensorType
 
 
 def evaluate_scan(elaborator: Elaborator, scan: tree.Scan) -> Value:
-    """The stacks of what the steps emit, then what the last one carries on; a single one is no tuple."""
+    """The stacks of emitted values, then the carries of the last step; a single one is no tuple."""
     steps = steps_of(elaborator, scan)
     starts = [_start(elaborator, carry) for carry in scan.carries]
     first, last = scan.span, scan.axis.span
@@ -52,7 +52,7 @@ def _start(elaborator: Elaborator, carry: tree.Carry) -> Value:
 
 @record
 class _Carried:
-    """One tensor that is handed from step to step: what the first gets, what a step sees, what it hands on."""
+    """One tensor that is handed from step to step: its start, its value in a step, and the value handed on."""
 
     start: ir.Value
     seen: ir.Value
@@ -60,7 +60,7 @@ class _Carried:
 
 
 class _Elaboration:
-    """One scan on its way into the graph. What its body sees of a step are values that no node defines."""
+    """One scan on its way into the graph. The inputs of a step are values that no node defines."""
 
     def __init__(self, elaborator: Elaborator, scan: tree.Scan, steps: ScannedSteps, starts: Sequence[Value]) -> None:
         self.elaborator, self.scan, self.steps, self.starts = elaborator, scan, steps, starts
@@ -190,7 +190,7 @@ class _Elaboration:
 
 
 def _captures(inputs: Sequence[ir.Value], nodes: Sequence[Node], outputs: Sequence[ir.Value]) -> list[ir.Value]:
-    """What a body reads of the graph around it, in the order of its nodes."""
+    """The values that a body captures from the graph around it, in the order of its nodes."""
     own = {value.index for value in inputs}
     found: dict[int, ir.Value] = {}
     for node in nodes:

@@ -34,7 +34,7 @@ from compiler.syntax import tree
 
 @record
 class Argument:
-    """One argument: what was written, and its value where it is already known."""
+    """One argument: its expression, and its value where it is already known."""
 
     expression: tree.Expression | None
     value: Value

@@ -68,7 +68,7 @@ def run_block(elaborator: Elaborator, block: tree.Block) -> bool:
 
 
 def _poison(elaborator: Elaborator, statement: tree.Statement) -> bool:
-    """What a statement with a mistake would have bound has no value that could be judged; False, as a result."""
+    """Names that a statement with a mistake would have bound become POISON; False, as a result."""
     names = elaborator.frame.variables
     block = tree.Block((statement,), statement.span)
     for inner in statements_of(block):

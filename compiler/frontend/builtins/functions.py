@@ -35,8 +35,8 @@ from compiler.frontend.values import (
 )
 from compiler.graph.ir import Role
 from compiler.ops import mathematics
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.control import StopGradient
 from compiler.ops.movement import Concat
 from compiler.ops.spreading import Reshape
@@ -49,7 +49,7 @@ _NEAR = 1e-5
 
 
 def _tensor(elaborator: Elaborator, arguments: Arguments) -> Value:
-    """A node for each number: what a test writes down is short."""
+    """A node for each number: tensors in a test are short."""
     numbers, shape = _flat(elaborator, arguments["values"])
     if not numbers or len(numbers) > _MOST_NUMBERS:
         elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")

@@ -109,7 +109,7 @@ def _axes_left_whole(tensor: TensorValue, shape: Sequence[Extent]) -> dict[int, 
 
 
 def _inferred(elaborator: Elaborator, tensor: TensorValue, shape: tuple[Extent, ...]) -> tuple[Extent, ...]:
-    """The shape with -1 replaced by what is left."""
+    """The shape with -1 replaced by the remaining elements."""
     if -1 not in shape:
         return shape
     if shape.count(-1) > 1:

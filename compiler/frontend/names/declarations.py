@@ -25,7 +25,7 @@ _TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
 
 
 def check_names(session: Session, modules: tuple[tree.Module, ...]) -> None:
-    """Record each name that means nothing, each statement that stands where it cannot, and what is never used."""
+    """Record each name that means nothing, each statement that stands where it cannot, and each unused name."""
     read = _read_by_experiments(modules)
     for module in modules:
         scope = session.scopes[module.source.name]
@@ -208,7 +208,7 @@ class _DeclarationNames(StatementNames):
         self.environment = before
 
     def _enter_model(self, model: tree.Model) -> None:
-        """What `train` sees of a model: settings, inputs with their dimension names, and outputs."""
+        """The names of a model in `train`: settings, inputs with their dimension names, and outputs."""
         for parameter in model.settings:
             self.environment.bind(parameter.name, NameKind.SETTING, parameter.span)
         for statement in model.body.statements:

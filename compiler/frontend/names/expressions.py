@@ -23,7 +23,7 @@ from compiler.syntax.walk import parts_of
 
 
 class NameKind(Enum):
-    """What a local name is."""
+    """The kind of a local name."""
 
     SETTING = auto()
     DIMENSION = auto()
@@ -84,7 +84,7 @@ class Environment:
                     self.partial.setdefault(name, why)
 
     def end_round(self, inside: Environment, reason: str) -> None:
-        """After a `for`: what its body bound first ends with the round."""
+        """After a `for`: names that its body bound first end with the round."""
         for name in inside.kinds:
             if name not in self.kinds:
                 self.partial.setdefault(name, reason)
@@ -107,7 +107,7 @@ class ExpressionNames:
         raise NotImplementedError
 
     def expression(self, expression: tree.Expression) -> None:
-        """Record what is wrong with the names in an expression."""
+        """Record mistakes in the names of an expression."""
         match expression:
             case tree.Name():
                 self._name(expression)

@@ -217,7 +217,7 @@ class StatementNames(ExpressionNames):
     # Scans
 
     def scan(self, scan: tree.Scan) -> None:
-        """The body of a `scan` sees what is around it, and assigns only what it carries or makes itself."""
+        """The body of a `scan` sees the names around it, and assigns only its carries and its own names."""
         self._scan_options(scan.options)
         outside = self.environment, self.scan_outer, self.is_in_scan
         own: dict[str, Span] = {}
@@ -246,7 +246,7 @@ class StatementNames(ExpressionNames):
                 self._record("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
             seen.add(option.name)
 
-    # What several of them need
+    # Shared by several of them
 
     def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
         self.session.report.add(failure(code, message, span, *notes).diagnostic)

@@ -49,7 +49,7 @@ _EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "
 
 
 class Entries:
-    """The keys of one `train`, with what the command line says of them."""
+    """The keys of one `train`, with their replacements on the command line."""
 
     def __init__(self, session: Session, train: tree.Train) -> None:
         self.session, self.train = session, train
@@ -81,7 +81,7 @@ class Entries:
         return written | {name: given.span for name, given in self.session.settings.overrides.items()}
 
     def expression(self, key: str) -> tree.Expression | None:
-        """What a key is set to, where it is an expression over tensors or a form."""
+        """The value of a key that is an expression over tensors or a form."""
         return self._expressions.get(key)
 
     def _record(self, mistake: Failure) -> None:
@@ -130,7 +130,7 @@ class Entries:
         self.accumulate = self._whole("accumulate", 1) or 1
         self.epochs = self._whole("epochs", 1)
         self.steps = self._whole("steps", 1)
-        # What the command line says about the length replaces what the text says.
+        # A length on the command line replaces that of the text.
         used = self.session.settings.used
         if "steps" in used and "epochs" not in used:
             self.epochs = None
@@ -224,7 +224,7 @@ class Entries:
         return float(value)
 
     def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], _Form]) -> _Form | None:
-        """`early_stop` or `plateau`: a number on the command line changes the main setting of what the text gives."""
+        """`early_stop` or `plateau`: a number on the command line changes the main setting of the text's form."""
         override, entry = self.session.settings.take(key), self.written.get(key)
         if entry is not None and (override is None or isinstance(override.expression, tree.Number)):
             expression, origin = entry.value, "train"

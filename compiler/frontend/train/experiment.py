@@ -202,7 +202,7 @@ class _Experiment:
                 self._augment(evaluator, self.train.augment)
         else:
             self._declare_targets(evaluator)
-        # In expressions `batch` is the nominal batch size; of `batch = all`, what the step has.
+        # In expressions `batch` is the nominal batch size; of `batch = all`, the rows of the step.
         if self.entries.batch is not None:
             frame.variables["batch"] = self.entries.batch * self.entries.accumulate
 
@@ -391,7 +391,7 @@ class _Experiment:
         )
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
-        """What adds up over the batches of an update, where there are several."""
+        """The sums over the batches of an update, where there are several."""
         if self.entries.accumulate == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]

@@ -23,7 +23,7 @@ from compiler.syntax import tree
 
 @record
 class _Setting:
-    """What a setting of a form must be."""
+    """The condition on a setting of a form."""
 
     words: str
     is_right: Callable[[Value], bool]
@@ -102,7 +102,7 @@ def _overridden(
     given: dict[str, Value],
     origin: str,
 ) -> dict[str, str]:
-    """Put what `--set KEY.SETTING=…`, or `--set KEY=…` for the first, says in the place of what the text gives.
+    """Put the value of `--set KEY.SETTING=…`, or `--set KEY=…` for the first, in the place of the text's.
 
     The result is where each setting comes from.
     """

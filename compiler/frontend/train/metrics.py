@@ -51,7 +51,7 @@ def named_metrics(value: tree.Expression | None, taken: Collection[str]) -> list
 
 
 def name_of_call(expression: tree.Expression) -> str:
-    """What a metric is called: the function that gives it; `maximise` and `minimise` only say which value is better."""
+    """The name of a metric: the function that gives it; `maximise` and `minimise` only say which value is better."""
     match expression:
         case tree.Call(tree.Name(name), (metric,), ()) if name in DIRECTIONS:
             return name_of_call(metric)

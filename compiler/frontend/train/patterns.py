@@ -65,7 +65,7 @@ _FORM = 'such as `after(3, "backbone.4.*")`, or a list of them'
 
 @record
 class Thaw:
-    """After so many epochs, what the patterns select is trained too."""
+    """After so many epochs, the parameters that the patterns select are trained too."""
 
     epochs: int
     patterns: tuple[str, ...]
@@ -74,7 +74,7 @@ class Thaw:
 
 @record
 class Freezing:
-    """`patterns` select what is frozen at first. `span` is that of `freeze`; None where nothing is."""
+    """`patterns` select the parameters that are frozen at first. `span` is that of `freeze`; None where nothing is."""
 
     patterns: tuple[str, ...] = ()
     thaws: tuple[Thaw, ...] = ()
@@ -110,7 +110,7 @@ def freezing_of(
     unfreeze: tree.Expression | None,
     evaluate: Callable[[tree.Expression], Value],
 ) -> Freezing:
-    """What the two keys say. Raises `Failure`."""
+    """The values of the two keys. Raises `Failure`."""
     if freeze is None:
         if unfreeze is not None:
             message = "`unfreeze` ends a `freeze`, and there is no `freeze`"

@@ -33,7 +33,7 @@ from compiler.frontend.values import (
 )
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.ops.objective import Objective
+from compiler.ops.control import Objective
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType, static_elements
@@ -67,7 +67,7 @@ class RuleEvaluator(Evaluator):
 
 @record
 class OptimizerEntry:
-    """One optimizer of `train`: its form, what it updates, and what it decays."""
+    """One optimizer of `train`: its form, the patterns of its parameters, and of those that decay."""
 
     form: FormValue
     rate: str
@@ -142,7 +142,7 @@ def elaborate_rule(
 
 
 def _expect_rate(evaluator: Evaluator, rule: OptimizerEntry) -> None:
-    """The one setting of an optimizer that its body cannot judge: there it is what the schedule makes of it."""
+    """The one setting of an optimizer that its body cannot judge: there it is the scheduled rate."""
     given = (rule.form.settings or {})["lr"]
     number = plain(given)
     if isinstance(number, int | float) and number < 0:
@@ -246,7 +246,7 @@ def objective_of(name: str, type_: TensorType) -> BuiltinValue:
 
 
 class Optimizers:
-    """What stands after `optimizer =`: one rule, or a list of which the first that selects a parameter updates it."""
+    """The value of `optimizer`: one rule, or a list of which the first that selects a parameter updates it."""
 
     def __init__(
         self,

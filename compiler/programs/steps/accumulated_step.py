@@ -1,6 +1,6 @@
 """The step of a training whose updates take several batches (`accumulate`), as three graphs.
 
-For each batch, `counting` adds up what the loss is divided by, and `accumulating`, once that is known of all batches,
+For each batch, `counting` adds up the divisor of the loss, and `accumulating`, once that is known of all batches,
 gradients and sums. `updating` then does for the whole what a step does after its gradients.
 """
 
@@ -28,7 +28,7 @@ _SHARE = "(share)"
 
 
 def accumulated_step(program: Program, kind: GraphKind) -> Graph:
-    """One of ACCUMULATION. What they add up lies in the tensors that `Accumulation` names; updating empties them."""
+    """One of ACCUMULATION. Their sums lie in the tensors that `Accumulation` names; updating empties them."""
     program, plan = in_phase(program, kind.phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
@@ -92,9 +92,9 @@ def _add(step: StepBuilder, name: str, value: Value) -> None:
 
 
 def _with_share(graph: Graph, ledger: Ledger) -> Graph:
-    """The training graph with the sums and `(share)`: what its rows contribute to the loss of the whole.
+    """The training graph with the sums and `(share)`: the contribution of its rows to the loss of the whole.
 
-    Counts are those of the whole, in a tensor. What of the loss no row contributes to is left out.
+    Counts are those of the whole, in a tensor. Terms of the loss without rows are left out.
     """
     builder = GraphBuilder.continuing(graph)
     for node in graph.nodes:
@@ -153,7 +153,7 @@ def _inputs(values: Sequence[Value], name: Callable[[int], str]) -> list[GraphIn
 
 
 def _with_used_inputs(graph: Graph) -> Graph:
-    """Each part is fed with what it reads, and has no other tensors."""
+    """Each part is fed with the tensors that it reads, and has no others."""
     used = {operand.index for node in graph.nodes for operand in node.operands}
     used |= {output.value.index for output in graph.outputs}
     updated = {output.updates for output in graph.outputs}

@@ -20,7 +20,7 @@ ROWS = "(rows)"
 
 
 def with_totals(graph: Graph, names: Sequence[str], by_rows: bool) -> tuple[Graph, tuple[str, ...]]:
-    """The graph with further outputs, whose names are given: what a step gives of the metrics `names`."""
+    """The graph with further outputs, whose names are given: the totals of the metrics `names` in a step."""
     if not names:
         return graph, ()
     plain = without_controls(graph)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from compiler.autodiff import gradients_of
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import (
     AVERAGE,
@@ -20,6 +19,7 @@ from compiler.frontend.program import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Multiply, Symbolic
 from compiler.ops.spreading import Sum
@@ -50,7 +50,7 @@ def training_step(program: Program, phase: int = 0) -> Graph:
 
 
 def finished_in_training(plan: TrainingPlan) -> tuple[str, ...]:
-    """What is gathered in training for the metrics of an epoch: what the program that finishes them takes."""
+    """The totals of training for the metrics of an epoch: inputs of the program that finishes them."""
     return () if not plan.metrics else plan.finished if plan.finishes_alike else plan.metrics
 
 
@@ -64,7 +64,7 @@ def in_phase(program: Program, phase: int) -> tuple[Program, TrainingPlan]:
 
 
 def evaluation_graph(program: Program) -> Graph:
-    """The loss of the inference program, and what it and the metrics are finished from."""
+    """The loss of the inference program, and the totals from which it and the metrics are finished."""
     plan = _plan_of(program, "evaluation_graph")
     graph, gathered = with_totals(program.inference_graph, plan.finished, by_rows=True)
     finished = {*plan.finished} - {"loss"}
@@ -80,7 +80,7 @@ def prediction_graph(program: Program) -> Graph:
 
 
 def augmentation_graph(program: Program) -> Graph:
-    """What training makes of samples before the model sees them."""
+    """The samples as training changes them for the model."""
     if program.augmentation is None:
         raise CompilerBug("augmentation_graph", f"{program.name} has no `augment`")
     return program.augmentation
@@ -112,7 +112,7 @@ def schedule_graph(program: Program) -> Graph:
 
 
 def following_graph(program: Program) -> Graph:
-    """What the schedule keeps of an epoch, from what it kept of those before and the loss of this one."""
+    """The next state of the schedule, from the state before and the loss of the epoch."""
     plan = _plan_of(program, "following_graph")
     assert plan.follower is not None
     builder = GraphBuilder("following")
@@ -144,7 +144,7 @@ def initial_graph(program: Program) -> Graph:
 
 
 def reported(graph: Graph, plan: TrainingPlan) -> tuple[str, ...]:
-    """The outputs of a graph that are told of each step: the loss, the metrics, and what they are means of."""
+    """The outputs of a graph that are told of each step: the loss, the metrics, and the divisors of their means."""
     names = ("loss", *plan.metrics)
     outputs = {output.name for output in graph.outputs}
     return (*names, *(name + KEPT for name in names if name + KEPT in outputs))

@@ -14,7 +14,7 @@ def is_small_enough(first: Group, second: Group, tuning: Tuning) -> bool:
 
 
 def reads_neighbours(members: Sequence[Member]) -> bool:
-    """Whether what is computed behind a product reads neighbours along its columns; scattered ones would cost more."""
+    """Whether the epilogue of a product reads neighbours along its columns; scattered ones would cost more."""
     (product,) = (member for member in members if isinstance(member.node.op, CONTRACTIONS))
     op = product.node.op
     assert isinstance(op, CONTRACTIONS)

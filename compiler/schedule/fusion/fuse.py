@@ -31,7 +31,7 @@ from compiler.schedule.fusion.ir import (
 )
 from compiler.schedule.fusion.links import Resolver, is_elementwise
 from compiler.schedule.fusion.naming import name_of_merge
-from compiler.schedule.numerics.placement import Empty
+from compiler.schedule.numerics.internal_ops import Empty
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.split import reduction_split
 from compiler.support.record import mutable_record
@@ -153,7 +153,7 @@ class _Fuser:
         return not [other for other in others if above[other] >> number & 1]
 
     def crossing(self, producer: Group, consumer: Group) -> list[tuple[Member, Link]]:
-        """What the one reads of the other."""
+        """The values that the one reads of the other."""
         homes, number = self.index.homes, producer.number
         links = [(member, link, link.source.index) for member in consumer.members for link in member.links]
         return [(member, link) for member, link, source in links if source in homes and homes[source] == number]

@@ -8,9 +8,9 @@ from dataclasses import field, replace
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
-from compiler.schedule.addresses import IndexMap
+from compiler.schedule.addresses import IndexMap, insert_map
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.numerics.placement import Insert, insert_map
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.support.record import mutable_record
 
 

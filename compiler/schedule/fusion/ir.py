@@ -14,11 +14,7 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.schedule.addresses import IndexMap
-from compiler.schedule.numerics.internal_op import After
-from compiler.schedule.numerics.ordered import OrderedContraction
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.numerics.product_sum import ProductSum
-from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.schedule.numerics.internal_ops import After, Insert, OrderedContraction, ProductSum, SplitContraction
 from compiler.schedule.split import Split
 from compiler.support.record import record
 from compiler.types import Extent, Shape
@@ -30,7 +26,7 @@ INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 
 class GroupKind(Enum):
-    """What a group computes."""
+    """The kind of computation of a group."""
 
     ELEMENTS = "elements"  # elementwise nodes and reductions
     PRODUCT = "product"  # a contraction, and elementwise nodes of its elements
@@ -53,7 +49,7 @@ class Link:
 
 @record
 class Member:
-    """A node of a group: its place in the order of the graph, the space of its index, and what it reads.
+    """A node of a group: its place in the order of the graph, the space of its index, and its reads.
 
     It comes after the `gates`. A scan has its `body`.
     """
@@ -129,7 +125,7 @@ class FusedGraph:
 
 
 def domain_shape(node: Node) -> Shape:
-    """The shape that a node goes over: of what it reduces, of the part that it inserts, of its result otherwise."""
+    """The shape that a node goes over: of a reduction's operand, of an inserted part, of the result otherwise."""
     match node.op:
         case Sum() | ProductSum() | Max() | Min() | CumulativeSum():
             return node.operands[0].type.shape

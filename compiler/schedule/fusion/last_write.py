@@ -10,7 +10,7 @@ from compiler.schedule.addresses import IDENTITY, IndexMap
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Group, GroupKind
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.schedule.to_loops import GroupLowering, LoweredGroup
 from compiler.tuning import Tuning
 from compiler.types import elements

@@ -1,6 +1,6 @@
 """Whether two groups may become one: each value that crosses the border lies at its reader's own place.
 
-That is the same element, its row, or its column. What the order of groups forbids is left to `fuse`.
+That is the same element, its row, or its column. The order of groups is the concern of `fuse`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from compiler.ops.indexing import Gather
 from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.numerics.internal_ops import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -31,7 +31,7 @@ class Merge:
 
 
 def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> Merge | None:
-    """The first group that the two may become; `crossing` is what the consumer reads of the producer."""
+    """The first group that the two may become; `crossing` are the consumer's reads of the producer."""
     inserts = [member.node for member in consumer.members if type(member.node.op) is Insert]
     if any(_is_filled_by(producer, insert, index) for insert in inserts):
         return None

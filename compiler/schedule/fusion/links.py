@@ -12,8 +12,7 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.schedule.addresses import IndexMap, address, axis_maps, through
 from compiler.schedule.fusion.ir import REDUCTIONS, VIEWS, Link, domain_shape
-from compiler.schedule.numerics.internal_op import After
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.numerics.internal_ops import After, Insert, Pick
 from compiler.support.record import mutable_record
 
 

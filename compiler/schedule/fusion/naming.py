@@ -6,12 +6,12 @@ from compiler.graph.ir import Direction
 from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import REDUCTIONS, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.types import elements
 
 
 def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> str:
-    """The fusion, where `crossing` is what the consumer reads of the producer."""
+    """The fusion, where `crossing` are the consumer's reads of the producer."""
     if _is_update(producer) != _is_update(consumer):
         return "update"
     if any(isinstance(member.node.op, Insert) for member, _ in crossing):
@@ -41,7 +41,7 @@ def _name_of_epilogue(producer: Group, consumer: Group, index: Index) -> str:
 
 
 def _outer_links(group: Group, other: Group, index: Index) -> list[Link]:
-    """What a group reads that comes from neither of the two."""
+    """The reads of a group that come from neither of the two."""
     links = [link for member in group.members for link in member.links]
     return [link for link in links if index.homes.get(link.source.index) not in (group.number, other.number)]
 

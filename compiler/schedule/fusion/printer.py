@@ -62,7 +62,7 @@ def print_split(split: Split) -> str:
 
 
 def fused_to_json(fused: FusedGraph) -> Json:
-    """What the text says, as data."""
+    """The content of the text as data."""
     groups: list[Json] = [_group_to_json(group) for group in fused.groups]
     aliases: list[Json] = [[alias.value.index, alias.target.index] for alias in fused.aliases]
     copies: list[Json] = [[copy.value.index, copy.target.index] for copy in fused.copies]

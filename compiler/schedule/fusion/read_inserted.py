@@ -7,7 +7,7 @@ from compiler.loops.ir import Term
 from compiler.schedule.addresses import IndexMap, add, address, split_map, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 
 DENSE = ((), (Term(1, None, 1),))
 

@@ -43,7 +43,7 @@ def read_fused(text: str, ops: Sequence[type[Op]], name: str = "<fused>") -> Fus
 
 @mutable_record
 class _Item:
-    """A node with its lines: those of the node, and those that say what a member reads; the place of its group."""
+    """A node with its lines: those of the node, and those of a member's reads; the place of its group."""
 
     place: int
     node: list[str]

@@ -12,8 +12,7 @@ from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, GroupKind, Link, Member
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Copy, Insert
 from compiler.schedule.to_loops import COSTLY
 from compiler.support.record import mutable_record
 from compiler.tuning import Tuning
@@ -35,14 +34,14 @@ class _Rematerialising:
     tuning: Tuning
     outputs: set[int]
     fresh: int  # index of the next value
-    written: set[int] = field(default_factory=set[int])  # what would have to be stored for the value in question
+    written: set[int] = field(default_factory=set[int])  # values that would have to be stored for the one in question
     copies: dict[tuple[int, int], Value] = field(default_factory=dict[tuple[int, int], Value])
     copied_from: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])  # the keys of copies
 
     def run(self) -> None:
         for number in reversed(list(self.index.groups)):
             for member in reversed(self.index.groups[number].members):
-                # what needs a value is made again before the value itself
+                # readers of a value are made again before the value itself
                 if member.key in self.index.members and self.is_cheap(member.node):
                     self.make_again(self.index.members[member.key], number)
         for number in dict.fromkeys(number for _, number in self.copies):

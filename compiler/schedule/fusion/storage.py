@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Alias, FusedGraph, GroupKind
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.support.record import mutable_record
 
 
@@ -18,7 +18,7 @@ class Storage:
 
     @classmethod
     def of_graph(cls, fused: FusedGraph, index: Index) -> Storage:
-        """Outputs, what groups read of each other, and what a node that fuses with nothing gives are stored."""
+        """Outputs, values that groups read of each other, and results of nodes that fuse with nothing are stored."""
         stored = {output.value.index for output in fused.outputs}
         homes = index.homes
         for group in fused.groups:

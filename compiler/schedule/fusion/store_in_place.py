@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion.ir import Alias, FusedGraph
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 
 
 def store_in_place(fused: FusedGraph) -> FusedGraph:

@@ -31,7 +31,7 @@ from compiler.schedule.fusion.legality import at_own_place, divides, reads_insid
 from compiler.schedule.fusion.links import is_elementwise
 from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.printer import print_fused
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.schedule.numerics.internal_ops import Empty, Insert
 from compiler.schedule.split import reduction_split
 from compiler.support.record import mutable_record
 from compiler.types import at_batch, elements
@@ -146,7 +146,7 @@ class _Check:
             raise InvalidGraph(f"%{member.key} reads outside of %{source.index}")
 
     def check_reads_inside(self, group: Group) -> None:
-        """What a member reads of its own group, an earlier one computes, at the reader's own place."""
+        """A value that a member reads of its own group is computed by an earlier one, at the reader's own place."""
         known: set[int] = set()
         for member in group.members:
             for link in member.links:
@@ -183,7 +183,7 @@ class _Check:
                 raise InvalidGraph(f"group {second} stands before group {first}, for which it waits")
 
     def check_aliases(self) -> None:
-        """Values share memory of their size, once each; what is overwritten is read before."""
+        """Values share memory of their size, once each; an overwritten value is read before."""
         targets = {alias.value.index: alias.target for alias in self.fused.aliases}
         if len(targets) < len(self.fused.aliases):
             raise InvalidGraph("a value lies in two places")

@@ -52,7 +52,7 @@ def lives_of(schedule: Schedule) -> dict[int, Life]:
 
 
 def _extend_over_loops(lives: dict[int, Life], schedule: Schedule, epochs: Sequence[int]) -> None:
-    """What is used in a loop and outside, or carried by it, is needed at each of its steps."""
+    """A buffer that is used in a loop and outside, or carried by it, is needed at each of its steps."""
     instances = schedule.instances
     for first, last in spans_of_loops(instances):
         inside = {b for i in instances[first : last + 1] for b in (*i.reads, *i.writes)}

@@ -1,6 +1,6 @@
 """Rematerialisation: the backward pass computes cheap values again instead of keeping them.
 
-Runs on the fixed graph, in front of fusion. What is done again are the same ops on the same numbers in the same order,
+Runs on the fixed graph, in front of fusion. The same ops are done again on the same numbers in the same order,
 so no bit changes. Chen, Xu, Zhang & Guestrin, "Training deep nets with sublinear memory cost", 2016.
 
 A value is *early* when it is known before the loss, and *kept* when a later node reads it. A kept value that comes from
@@ -24,8 +24,7 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.numerics.fix_numerics import MOVEMENTS
-from compiler.schedule.numerics.internal_op import After, Copy
-from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.schedule.numerics.internal_ops import After, Copy, SplitContraction
 from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
@@ -38,7 +37,7 @@ DRAWS = ("threefry", "random_uniform")
 
 
 def rematerialise(graph: Graph, batch: int, tuning: Tuning) -> Graph:
-    """The graph of a training step in which late nodes read what is computed again, where this saves much.
+    """The graph of a training step in which late nodes read rematerialised values, where this saves much.
 
     Bytes are counted at the nominal `batch`.
     """
@@ -120,7 +119,7 @@ class Timeline:
         return [result for node in self.graph.nodes for result in node.results if result.index in found]
 
     def is_repeatable(self, node: Node) -> bool:
-        """Whether doing a node a second time costs less than keeping what it gave."""
+        """Whether doing a node a second time costs less than keeping its result."""
         op = node.op
         if isinstance(op, CONTRACTIONS):
             shape = dict(zip(op.lhs, node.operands[0].type.shape, strict=True))
@@ -155,7 +154,7 @@ class Rematerialisation:
     roots: dict[int, Value] = field(default_factory=dict[int, Value])
 
     def choose(self) -> int:
-        """Decide; the bytes of what is computed again."""
+        """Decide; the bytes of rematerialised values."""
         self.kept = {value.index for value in self.values}
         possible = {v.index for v in self.values if (way := self.way(v)) is not None and not way.roots}
         families: dict[frozenset[int], list[Value]] = {}
@@ -190,7 +189,7 @@ class Rematerialisation:
             self.kept |= dropped
 
     def kind(self, value: Value) -> tuple[str, TensorType]:
-        """What values have in common that are decided alike."""
+        """The common properties of values that are decided alike."""
         return self.timeline.producers[value.index].op.name, value.type
 
     def way(self, target: Value) -> Way | None:

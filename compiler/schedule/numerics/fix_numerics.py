@@ -16,6 +16,7 @@ from compiler.causality.zones import AxisOrder, orders_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
+from compiler.ops.build import filled, spread
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import (
     Add,
@@ -45,16 +46,19 @@ from compiler.schedule.addresses import (
     storage_strides,
     through,
 )
+from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.ordered import ordered
-from compiler.schedule.numerics.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.numerics.product_sum import (
-    Factors,
+from compiler.schedule.numerics.internal_ops import (
+    Copy,
+    Empty,
+    Insert,
+    Pick,
     ProductSum,
-    factors_of_sums,
+    SplitContraction,
+    ordered,
+    splits_for,
+    starts_at,
 )
-from compiler.schedule.numerics.split_k import SplitContraction, splits_for
 from compiler.support import numerics
 from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
@@ -220,12 +224,14 @@ class _Rewriter:
         return mean, self.builder.emit(Add(), within, between)
 
     def size_of(self, extents: Sequence[Extent], like: TensorType) -> Value:
+        """The product of extents at run time, as a tensor of the type `like`."""
         builder = self.builder
-        size = builder.emit(Constant(float(math.prod(count(e) for e in extents)), like.dtype))
+        size = builder.emit(Constant(math.prod(count(e) for e in extents), like.dtype))
         if any(isinstance(e, BatchExtent) for e in extents):
-            batch = builder.emit(Cast(like.dtype), builder.emit(BatchSize()))
+            batch = builder.emit(BatchSize())
+            batch = batch if like.dtype is DType.I64 else builder.emit(Cast(like.dtype), batch)
             size = builder.emit(Multiply(), size, batch)
-        return builder.emit(Broadcast(like.shape, ()), size) if like.shape else size
+        return spread(builder, size, like.shape)
 
     def argmax(self, value: Value, axis: int) -> Value:
         """The least index at which the maximum, or a NaN, stands."""
@@ -236,7 +242,7 @@ class _Rewriter:
         if value.type.dtype.is_float:
             found = builder.emit(Or(), found, builder.emit(NotEqual(), value, value))
         place = builder.emit(Iota(shape, axis, DType.I32))
-        beyond = builder.emit(Broadcast(shape, ()), builder.emit(Constant(2**31 - 1, DType.I32)))
+        beyond = filled(builder, 2**31 - 1, place.type)
         return self.reduced(Min, builder.emit(Where(), found, place, beyond), (axis,))
 
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
@@ -247,9 +253,7 @@ class _Rewriter:
         return result
 
     def padded(self, value: Value, low: Sequence[int], fill: float, type_: TensorType) -> Value:
-        number = fill if type_.dtype.is_float else int(fill)
-        constant = self.builder.emit(Constant(number, type_.dtype))
-        base = self.builder.emit(Copy(), self.builder.emit(Broadcast(type_.shape, ()), constant))
+        base = self.builder.emit(Copy(), filled(self.builder, fill, type_))
         return self.builder.emit(Insert(tuple(low)), base, value)
 
     def by_index(self, value: Value, result: Shape, indices: Sequence[Value]) -> Value:
@@ -265,15 +269,11 @@ class _Rewriter:
 
     def whole(self, number: int, shape: Shape) -> Value:
         """An integer, repeated to `shape`."""
-        scalar = self.builder.emit(Constant(number, DType.I64))
-        return self.builder.emit(Broadcast(shape, ()), scalar) if shape else scalar
+        return filled(self.builder, number, TensorType(DType.I64, shape))
 
     def extent(self, extents: Sequence[Extent], shape: Shape) -> Value:
         """The product of extents at run time, repeated to `shape`."""
-        size = self.builder.emit(Constant(math.prod(count(e) for e in extents), DType.I64))
-        if any(isinstance(e, BatchExtent) for e in extents):
-            size = self.builder.emit(Multiply(), size, self.builder.emit(BatchSize()))
-        return self.builder.emit(Broadcast(shape, ()), size) if shape else size
+        return self.size_of(extents, TensorType(DType.I64, shape))
 
     def reversed_batch(self, value: Value, axes: Sequence[int]) -> Value:
         """The batch axis is reversed by computed index: no stride could say it."""

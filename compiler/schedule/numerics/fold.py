@@ -15,10 +15,9 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
-from compiler.ops.residues import FoldedAxis, folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.ops.window import Fold, FoldedAxis, folded_axes
+from compiler.schedule.numerics.internal_ops import Empty, Insert
 from compiler.support.record import mutable_record
 from compiler.types import Shape, TensorType
 

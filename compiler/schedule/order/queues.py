@@ -11,7 +11,7 @@ from compiler.support.record import mutable_record
 
 
 def deal_out(schedule: Schedule) -> Schedule:
-    """The schedule with the queues of its instances: the first one for what a loop repeats, and for what runs once."""
+    """The schedule with the queues of its instances: the first one for those of loops, and those that run once."""
     instances = schedule.instances
     work = [None if i.parallel else work_of(i, schedule.batch) for i in instances]
     for chain in schedule.chains:
@@ -53,7 +53,7 @@ def queues_of(
     """The queue of each instance; between two barriers, instances of different queues are independent.
 
     `work` is that of an instance for one thread, None where several share it. The queues with the most work come first,
-    so that dealing them out to threads in turn is fair. What is `pinned` runs in queue 0.
+    so that dealing them out to threads in turn is fair. Those that are `pinned` run in queue 0.
     """
     found = [0] * len(instances)
     queues = [_Queue(is_pinned=True)]

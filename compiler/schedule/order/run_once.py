@@ -63,7 +63,7 @@ def _fills(schedule: Schedule) -> set[int]:
 
 
 def _depends_on_call(kernel: Kernel) -> bool:
-    """Whether what a kernel writes depends on the batch, or on a draw."""
+    """Whether a kernel's results depend on the batch, or on a draw."""
     return depends_on_batch(extents_of(kernel)) or _draws(kernel)
 
 

@@ -91,7 +91,7 @@ def emit(
         case ColumnKernel():
             return emit_sums_in_row_blocks(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
         case ContractionKernel():
-            return build(k, optimised(definition(kernel), Circumstances(machine, batch, lasts)))
+            return build(k, optimised(definition(kernel, lasts), Circumstances(machine, batch)))
         case ScatterKernel():
             return _emit_scatter(k, kernel)
         case PrefixSumKernel():

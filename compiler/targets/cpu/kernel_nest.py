@@ -44,8 +44,7 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
-from compiler.ops.arithmetic import Cast
-from compiler.ops.stepwise import Abs, Maximum, Minimum
+from compiler.ops.elementwise import Abs, Cast, Maximum, Minimum
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores

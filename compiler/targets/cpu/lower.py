@@ -14,6 +14,7 @@ from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
+    ContractionKernel,
     CopyKernel,
     FetchKernel,
     FlatKernel,
@@ -49,6 +50,7 @@ from compiler.support.record import record
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
+from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
 from compiler.targets.cpu.tiles import tile_shape
@@ -122,6 +124,7 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
+        self.products: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
         self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
@@ -198,7 +201,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
-        return Lowered(manifest, self.texts, self.nests, tuple(instances), tuple(firsts), self.plan)
+        return Lowered(manifest, self.texts, self.nests, self.products, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
@@ -374,6 +377,10 @@ class _Lowering:
         if code is None:
             nest = emit(what, self.machine, self.batch, keeps, passing)
             code = self.codes[key] = self.function(nest)
+            if self.keeps_nests and isinstance(what.kernel, ContractionKernel):
+                from compiler.targets.cpu.products.verify import verified  # few programs are verified or shown
+
+                self.products[code.symbol] = verified(what.kernel, keeps, Circumstances(self.machine, self.batch))
             self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
             self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -74,6 +74,11 @@ class CpuTarget:
 
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)
+
+    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        from compiler.targets.cpu.products.one_pass import passes_on_text  # only `dlc pass` asks
+
+        return passes_on_text(machine, batch)
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
         from compiler.targets.llvm.listing import listing  # only readers of code ask

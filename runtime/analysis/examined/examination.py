@@ -42,13 +42,13 @@ _WORK = 3e11  # floating-point operations of one pass over the rows
 _ELEMENTS = 1 << 24  # of outputs that are held at a time
 _ROWS_AT_ONCE = 4096
 _MOST_PAIRS = 6
-_PROBED = 2  # rows whose outputs say what they have the shape of
+_PROBED = 2  # rows whose outputs show which targets have their shape
 _TYPICAL_TEXTS = 2
 
 
 @record
 class Examination:
-    """What a model makes of `measured` rows of the `rows` of `data`.
+    """The predictions of a model for `measured` rows of the `rows` of `data`.
 
     `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an output
     that is not finite.
@@ -232,7 +232,7 @@ class _Predictions:
         return ShownRow(kind, place_of(self._part, row), loss, inputs, targets, said)
 
     def _said(self, pair: Pair, row: int, output: Array) -> ShownValue:
-        """What an output says about its target, in the words of the data."""
+        """The prediction of a target, in the words of the data."""
         if pair.classes is None:
             return ShownValue(pair.output, described(output))
         truth, counts = self._truth(pair, np.array([row]))
@@ -281,7 +281,7 @@ class Pair:
     threshold: float | None = None  # None: the program does not say it
 
     def guesses(self, values: Array, target: Array) -> Array:
-        """The classes [rows, …] for what the model gives: the likeliest, of equals the first."""
+        """The classes [rows, …] that the model predicts: the likeliest, of equals the first."""
         if not self.is_score:
             return values.argmax(axis=-1)
         return (alike(values, target) > (self.threshold or 0.0)).astype(np.int64)
@@ -354,7 +354,7 @@ def counted(pair: Pair, part: Part, rows: Array, preparation: Preparation | None
 
 
 def class_names(pair: Pair, preparation: Preparation | None) -> tuple[str, ...]:
-    """What the data calls the classes, or their numbers."""
+    """The names of the classes in the data, or their numbers."""
     assert pair.classes is not None
     numbers = tuple(map(str, range(pair.classes)))
     if preparation is None:

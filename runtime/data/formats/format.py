@@ -103,8 +103,8 @@ class SourceOptions:
 
 @record
 class SourceRequest:
-    """What to read: `wanted` are the names of the program's inputs and targets, `others` further files by what they
-    hold.
+    """A request to a reader: `wanted` are the names of the program's inputs and targets, `others` further files
+    by their content.
 
     For a table that is read after another one (validation, prediction): `texts` are the columns that hold categories
     there, `layouts` the lists of column names that a table without a fitting header may have, by position.

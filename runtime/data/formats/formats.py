@@ -33,7 +33,7 @@ def format_named(name: str, place: str | None = None) -> Format:
 
 
 def format_of(path: Path) -> Format:
-    """The format that a path looks like: a folder goes by what is in it, a file by its ending. Raises DataError."""
+    """The format that a path looks like: a folder goes by its content, a file by its ending. Raises DataError."""
     if path.is_dir():  # the first format of which it has data; idx, which knows how to complain, where there is none
         with explained(DataError, path):
             return next((known for known in FORMATS if known.holds is not None and known.holds(path)), IDX)

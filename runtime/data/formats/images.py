@@ -32,7 +32,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 FITS = ("crop", "stretch")
 _TRAINING, _TEST = ("train", "training"), ("test",)
 _SHOWN = 8  # damaged images that a message names
-# What bears the ending of another kind is read too, but nothing that is a program, as PostScript is.
+# A file with the ending of another kind is read too, but nothing that is a program, as PostScript is.
 _KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 1 << 26  # 8192 × 8192: to unpack and scale more takes gigabytes, whatever the size of the file
 
@@ -135,7 +135,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """By its name; what cannot be read, such as a link to nothing, is told when it is read."""
+    """By its name; an unreadable file, such as a link to nothing, is told when it is read."""
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
 
 
@@ -264,9 +264,9 @@ class ImageFormat:
 
 
 def decoder(form: ImageFormat) -> Callable[[Path], Array]:
-    """What turns a file into u8[channels, height, width], or raises DamagedPicture. Raises UsageError without Pillow.
+    """From a file to u8[channels, height, width]; the function raises DamagedPicture. Raises UsageError without Pillow.
 
-    A camera's note of how it was held is obeyed. What is transparent keeps the colour that it hides.
+    A camera's note of how it was held is obeyed. Transparent pixels keep the colour that they hide.
     """
     try:
         from PIL import Image, ImageOps

@@ -15,8 +15,8 @@ SOURCE, TARGET, NEXT = "source", "target", "next"
 def read_pairs(request: SourceRequest) -> Dataset:
     """Two files with a text in each line, or one whose lines hold both texts. Raises DataError.
 
-    `source` has both ends marked; `target` is what a decoder is fed, with its start marked, and `next` what it should
-    say, with its end marked. With `shared`, both sides have one vocabulary.
+    `source` has both ends marked; `target` is the input of a decoder, with its start marked, and `next` the text that
+    it should say, with its end marked. With `shared`, both sides have one vocabulary.
     """
     options = request.options
     encoding = options.text("encoding") or "utf-8-sig"

@@ -17,7 +17,7 @@ _WIDE = ("utf16", "utf_16", "utf32", "utf_32", "u16", "u32")
 
 @record
 class TextFile:
-    """`star`: what the first `*` of the path stands for; empty without one."""
+    """`star`: the text in place of the first `*` of the path; empty without one."""
 
     path: Path
     text: str

@@ -74,7 +74,7 @@ class Tokenizer:
         return _joined([self.tokens[number] for number in kept], self.rules.unit)
 
     def shown(self, number: int) -> str:
-        """One token as a reader sees it by itself: what is blank by a sign."""
+        """One token as a reader sees it by itself: blanks as signs."""
         if not 0 <= number < len(self.tokens):
             return str(number)
         is_bytes = self.pairs is not None and number >= len(SPECIAL)

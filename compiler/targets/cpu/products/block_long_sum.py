@@ -74,7 +74,7 @@ def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     )
     panel = (Let.PANEL,) if copies else ()
     multiplied = each_tile(Let.BLOCK_OPERANDS, *panel, KeepSums(tiles), multiply, Put())
-    columns = (CopyColumns(RIGHT, pitch, cut.shape.width, ALIGNMENT),) if copies else ()
+    columns = (CopyColumns(pitch, cut.shape.width, ALIGNMENT),) if copies else ()
     steps = LetSteps(Place.ITSELF, vectors=cut.shape.width if copies else 0)
     inside = (*columns, steps, Loop(Axis.PANEL, Kind.PLAIN, (multiplied,)))
     over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)

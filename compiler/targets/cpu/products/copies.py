@@ -12,6 +12,7 @@ from compiler.targets.cpu.products.frame import Frame
 from compiler.targets.cpu.products.ir import (
     ALIGNMENT,
     LEFT,
+    RIGHT,
     TURNED,
     Axis,
     Clear,
@@ -60,7 +61,7 @@ def _copy_columns(frame: Frame, copy: CopyColumns) -> None:
     assert long is not None
 
     def one(given: Value, number: Index) -> None:
-        there = nest.pointer(k.bases[copy.to], nest.mul(number, copy.width), dtype)
+        there = nest.pointer(k.bases[RIGHT], nest.mul(number, copy.width), dtype)
 
         def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
             first = nest.pointer(given, nest.mul(panel, copy.width), dtype)

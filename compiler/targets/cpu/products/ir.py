@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeAlias
 
-from compiler.loops.ir import ContractionKernel, TileContract
+from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.support.numerics import LANES
 from compiler.support.record import record
@@ -127,7 +127,6 @@ class CopyColumns:
     """Copy the columns of a block of the sum, each `width` of them to their own stretch of scratch, `pitch` elements
     apart, where stores are aligned to so many bytes."""
 
-    to: int
     pitch: int
     width: int
     align: int
@@ -308,24 +307,30 @@ Statement: TypeAlias = (
 
 
 @record
-class ProductLoops:
-    """A product: what it computes (`kernel`), how it is cut into register tiles, and its loops.
+class Epilogue:
+    """The facts about the elementwise stage that decide where it finds its sums."""
 
-    A tile is a strip where vectors run `along_rows`: a register tile then takes so many of its columns. `scratch` are
-    the bytes of each stretch of scratch, in order. A function of its own packs the panels before where they are shared;
-    where the right operand `lasts` over calls, once.
+    statements: int
+    overwrites: bool  # a buffer that it reads
+    repeats: bool  # something along the rows of the result
+
+
+@record
+class ProductLoops:
+    """A product: its operands, its elementwise stage, how it is cut into register tiles, and its loops.
+
+    The right operand may last over calls. A tile is a strip where vectors run `along_rows`: a register tile then takes
+    so many of its columns. `scratch` are the bytes of each stretch of scratch, in order. Panels that are shared are
+    packed before by a function of its own.
     """
 
-    kernel: ContractionKernel
+    contract: TileContract
+    epilogue: Epilogue
+    lasts: bool
     tiling: Tiling | None
     body: tuple[Statement, ...]
     along_rows: TileShape | None = None
     scratch: tuple[tuple[int, int], ...] = ()
-    lasts: bool = False
-
-    @property
-    def contract(self) -> TileContract:
-        return self.kernel.contraction
 
     @property
     def cut(self) -> Tiling:
@@ -345,11 +350,10 @@ class ProductLoops:
 
 @record
 class Circumstances:
-    """What decides beside the product itself: `batch` is the nominal one; the right operand may last over calls."""
+    """What decides beside the product itself: the machine, and the nominal batch."""
 
     machine: Machine
     batch: int
-    lasts: bool
 
     @property
     def tuning(self) -> Tuning:

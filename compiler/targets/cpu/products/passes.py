@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.loops.ir import ContractionKernel
+from compiler.loops.ir import ContractionKernel, Load, Store
 from compiler.support.record import record
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_long_sum import block_long_sum
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
 from compiler.targets.cpu.products.copy_both_operands import copy_both_operands
-from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, Loop, Multiply, ProductLoops
+from compiler.targets.cpu.products.finishing import repeating_loads
+from compiler.targets.cpu.products.ir import Axis, Circumstances, Epilogue, Finish, Kind, Loop, Multiply, ProductLoops
 from compiler.targets.cpu.products.make_tiles import block_rows, make_items, put_panels_outside, tile
 from compiler.targets.cpu.products.pack_panels import pack, pack_all_panels, pack_while_multiplying, take_by_register
 from compiler.targets.cpu.products.place_sums import keep_repeated, spill
@@ -67,11 +68,18 @@ PASSES = tuple(
 )
 
 
-def definition(kernel: ContractionKernel) -> ProductLoops:
-    """What a product is: row by row and column by column, a sum and the elementwise stage on it."""
+def definition(kernel: ContractionKernel, lasts: bool) -> ProductLoops:
+    """What a product is: row by row and column by column, a sum and the elementwise stage on it.
+
+    The right operand that `lasts` is the same from call to call.
+    """
+    body = [i for stage in kernel.stages for i in stage.body]
+    written = {i.access.buffer for i in body if isinstance(i, Store)}
+    read = {i.access.buffer for i in body if isinstance(i, Load)}
+    epilogue = Epilogue(len(body), bool(written & read), bool(repeating_loads(kernel.stages)))
     axes = (Axis.OUTER, Axis.TILE, Axis.PANEL)
     loops = nested([Loop(axis, Kind.PLAIN, ()) for axis in axes], (Multiply(), Finish(in_registers=True)))
-    return ProductLoops(kernel, None, (loops,))
+    return ProductLoops(kernel.contraction, epilogue, lasts, None, (loops,))
 
 
 def optimised(product: ProductLoops, given: Circumstances) -> ProductLoops:

@@ -109,7 +109,7 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     tile = (Let.PANEL, Let.PANEL_SUMS, Multiply(right=Place.STRIPS, sums=Sums.KEPT), Put())
     panels = tile if product.panels == 1 else (Loop(Axis.PANEL, Kind.PLAIN, tile),)
     multiplied = (Let.STRIP, Let.BLOCK_OPERANDS, Let.STRIP_SUMS, *panels)
-    copy = CopyColumns(RIGHT, pitch, shape.rows, size, is_unrolled=product.panels <= LANES)
+    copy = CopyColumns(pitch, shape.rows, size, is_unrolled=product.panels <= LANES)
     steps = (LetSteps(Place.ITSELF, shape.rows), LetSteps(Place.COPY, shape.rows, shape.width))
     inside = (copy, *steps, Loop(Axis.STRIP, Kind.FROM_ZERO, multiplied))
     over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)

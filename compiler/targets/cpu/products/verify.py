@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import CompilerBug
+from compiler.loops.ir import ContractionKernel
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
     Axis,
+    Circumstances,
     Clear,
     CopyColumns,
     Copying,
@@ -32,14 +34,29 @@ from compiler.targets.cpu.products.ir import (
     UsePanels,
     When,
 )
+from compiler.targets.cpu.products.passes import PASSES, definition
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.rewriting import statements_of
 
 
+def verified(kernel: ContractionKernel, lasts: bool, given: Circumstances) -> str:
+    """The loops of a product behind the last pass as text, checked behind each. Raises CompilerBug."""
+    product = definition(kernel, lasts)
+    for each in PASSES:
+        product = each.run(product, given)
+        verify(product)
+    return print_product(product)
+
+
 def verify(product: ProductLoops) -> None:
     """Raises CompilerBug."""
-    for fault in _Check(product).faults():
+    for fault in faults_of(product):
         raise CompilerBug(f"product: {fault}", print_product(product))
+
+
+def faults_of(product: ProductLoops) -> list[str]:
+    """What is wrong with the loops; nothing where they are right."""
+    return _Check(product).faults()
 
 
 class _Check:
@@ -83,8 +100,10 @@ class _Check:
                     filled |= {Place.OWN}
                 case CopyRows():
                     filled |= {Place.COPY}
-                case CopyStrips(to=to) | CopyColumns(to=to):
+                case CopyStrips(to=to):
                     filled |= {to}
+                case CopyColumns():
+                    filled |= {RIGHT}
                 case Clear():
                     self.clears = True
                 case Multiply():

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import ClassVar, final
-
-import numpy as np
 
 from compiler.graph.ir import Graph, Node, Value
-from compiler.graph.op import Array, Category
 from compiler.ops.elementwise import Multiply
 from compiler.ops.reduction import Sum
-from compiler.ops.rules import without_axes
 from compiler.schedule.addresses import count, storage_order
-from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support import numerics
 from compiler.support.record import record
-from compiler.types import TensorType
 
 
 @record
 class Factors:
-    """What is multiplied before a sum, and how many sums have a factor in common with it."""
+    """The factors of a sum of products, and the number of sums with a factor in common."""
 
     pair: tuple[Value, Value]
     sums: int
-
-
-@final
-@record
-class ProductSum(InternalOp):
-    """(x, y) -> the sum of x * y over `axes`, neighbours in storage that are not the innermost, in their order."""
-
-    axes: tuple[int, ...]
-    name: ClassVar[str] = "product_sum"
-    category: ClassVar[Category] = Category.REDUCTION
-
-    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        return (TensorType(operands[0].dtype, without_axes(operands[0].shape, self.axes)),)
-
-    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
-        return (np.asarray(np.sum(operands[0] * operands[1], axis=self.axes, dtype=operands[0].dtype)),)
 
 
 def factors_of_sums(graph: Graph) -> dict[int, Factors]:
