@@ -185,7 +185,7 @@ def _record_round(
         part += found
 
 
-ProfileJson = Mapping[str, Any]
+ProfileRecord = Mapping[str, Any]
 BY = ("line", "layer", "kernel", "op")
 _MOST_MS = sys.float_info.max  # a whole number in JSON may be larger than any float
 DATA = "(data)"  # time of no line: rows are fetched and handed over
@@ -206,7 +206,7 @@ def label_of(row: Mapping[str, Any]) -> str:
     return str(row["path"] if "path" in row else row["name"])
 
 
-def saved_profile(path: Path) -> ProfileJson:
+def saved_profile(path: Path) -> ProfileRecord:
     """A profile that `--json` wrote. Raises UsageError."""
     try:
         found: Any = parse_json(regular_files.content(path))
@@ -230,7 +230,7 @@ def _is_profile(found: Any) -> bool:
         return False
 
 
-def difference(before: ProfileJson, after: ProfileJson, by: str) -> dict[str, Any]:
+def difference(before: ProfileRecord, after: ProfileRecord, by: str) -> dict[str, Any]:
     """The changes, and the times of each row in both; lines are the same where their texts are."""
     one, other = _keyed(before[f"{by}s"]), _keyed(after[f"{by}s"])
     rows: list[dict[str, Any]] = []
@@ -262,7 +262,7 @@ def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[s
     return found
 
 
-def _changed(before: ProfileJson, after: ProfileJson) -> dict[str, tuple[Any, Any]]:
+def _changed(before: ProfileRecord, after: ProfileRecord) -> dict[str, tuple[Any, Any]]:
     found = {name: (before.get(name), after.get(name)) for name in _COMPARED if before.get(name) != after.get(name)}
     found = {name: (_rounded(one), _rounded(other)) for name, (one, other) in found.items()}
     settings: tuple[Mapping[str, Any], Mapping[str, Any]] = (before.get("settings", {}), after.get("settings", {}))
@@ -277,7 +277,7 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def trace_of(report: ProfileJson, spans: Sequence[Any]) -> dict[str, Any]:
+def trace_of(report: ProfileRecord, spans: Sequence[Any]) -> dict[str, Any]:
     """Chrome's trace format: one process, a row for each thread; times in microseconds."""
     name = f"{report['model']}, {report['mode']}, batch {report['batch']}"
     threads = sorted({span.thread for span in spans})

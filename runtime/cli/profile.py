@@ -119,7 +119,7 @@ def _refuse_places(arguments: Namespace) -> None:
             raise UsageError(f"there is no folder {Path(place).parent}", "make it first, or choose another place")
 
 
-def _before(arguments: Namespace) -> profiles.ProfileJson | None:
+def _before(arguments: Namespace) -> profiles.ProfileRecord | None:
     """The profile to compare with: saved, or measured now in the same way."""
     if arguments.diff is None:
         return None
@@ -179,7 +179,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, profile
     return program, options, weights
 
 
-def _write(found: profiles.Profile, report: profiles.ProfileJson, arguments: Namespace) -> None:
+def _write(found: profiles.Profile, report: profiles.ProfileRecord, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
         write_output(path, json.dumps(profiles.trace_of(report, found.timeline), allow_nan=False).encode())

@@ -32,7 +32,7 @@ from runtime.support.memory import expect_room
 from runtime.train.events import TrainingStarted
 from runtime.train.keepers import Keeper, averages_of
 from runtime.train.programs import compiled_step, following_of, kind_at
-from runtime.train.training import LOSS, Explainer, Job
+from runtime.train.training import LOSS, Job
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -146,7 +146,7 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
     )
 
 
-def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explainer:
+def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> NonfiniteFinder:
     def explain(step: Steps) -> NonfiniteReport | None:
         program, step = buckets.of_step(step)
         from compiler.diagnosis.nonfinite import explain_step  # every op of the reference, once a loss is not finite

@@ -85,7 +85,7 @@ def argument_of(
             return size_at(kernel.rows, batch)
         case ir.ColumnsNumber():
             return size_at(kernel.columns, batch)
-        case ir.TotalNumber():
+        case ir.ElementsNumber():
             return size_at(kernel.elements, batch)
         case ir.PlaceNumber(position=position):
             return numbers[position]

@@ -29,6 +29,7 @@ from compiler.machine import Machine
 from compiler.nest.ir import (
     BufferPointer,
     ColumnsNumber,
+    ElementsNumber,
     ExtentNumber,
     FactorNumber,
     FlagPointer,
@@ -40,7 +41,6 @@ from compiler.nest.ir import (
     SharedPointer,
     ShiftNumber,
     StreamNumber,
-    TotalNumber,
 )
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
@@ -317,7 +317,7 @@ class _Lowering:
                     self.relocations.append((LITERAL, factor_of(numbers[position])[0], 0))
                 case ShiftNumber(position=position):
                     self.relocations.append((LITERAL, factor_of(numbers[position])[1], 0))
-                case TotalNumber():
+                case ElementsNumber():
                     assert isinstance(kernel, FlatKernel)
                     self.relocations.append(number(kernel.elements))
                 case SharedPointer():

@@ -114,7 +114,7 @@ def ended(epoch: int, value: float, names: tuple[str, ...] = METRICS) -> EpochEn
 def test_rows_of_epochs_stand_below_their_header(width: int) -> None:
     table = epoch_table(started(), ended(1, 0.5), width)
     *_, header = table.header()
-    rows = [table.row(started(), ended(epoch, value)) for epoch, value in ((1, 2.3026), (7, 0.01), (20, 3.2e-7))]
+    rows = [table.row(ended(epoch, value)) for epoch, value in ((1, 2.3026), (7, 0.01), (20, 3.2e-7))]
     ends = {match.end() for match in re.finditer(r"\S+", header)}
     for row in rows:
         assert len(row) + len("  best") <= width
@@ -136,7 +136,7 @@ def test_a_narrow_table_says_what_it_leaves_out() -> None:
 def test_all_values_of_a_column_have_the_same_number_of_digits() -> None:
     table = epoch_table(started(), ended(1, 0.5, ("loss",)), 120)
     for values in ((2.3026, 0.5, 0.01, 123.4567), (0.001234, 3.2e-7, 12345.678)):
-        cells = [table.row(started(), ended(1, value, ("loss",))).split()[1] for value in values]
+        cells = [table.row(ended(1, value, ("loss",))).split()[1] for value in values]
         assert len({len(cell.split(".")[1]) for cell in cells}) == 1, cells
 
 
