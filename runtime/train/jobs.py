@@ -32,7 +32,7 @@ from runtime.support.memory import expect_room
 from runtime.train.events import TrainingStarted
 from runtime.train.keepers import Keeper, averages_of
 from runtime.train.programs import compiled_step, following_of, kind_at
-from runtime.train.training import LOSS, Job
+from runtime.train.training import LOSS, Job, NonfiniteFinder
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport

@@ -127,8 +127,8 @@ def test_rows_of_epochs_stand_below_their_header(width: int) -> None:
 def test_a_narrow_table_says_what_it_leaves_out() -> None:
     assert epoch_table(started(), ended(1, 0.5), 200).left_out == ()
     narrow = epoch_table(started(), ended(1, 0.5), 80)
-    kept = {(column.kind, column.name) for column in narrow.columns}
-    assert {("train", "loss"), ("validation", "loss"), ("validation", "mean_absolute_error")} <= kept
+    kept = {"".join(column.heading) for column in narrow.columns}
+    assert {"loss", "val_loss", "val_mean_absolute_error"} <= kept
     assert narrow.left_out == ("mean_absolute_error", "recall", "precision", "accuracy")
     assert narrow.columns[-1].heading == ("val_mean_", "absolute_", "error")
 
@@ -144,7 +144,7 @@ def test_steps_within_an_epoch_are_told_as_steps() -> None:
     part = started(0.8, 80)
     assert epoch_parts(part, ended(1, 0.5))[:2] == ["epoch 1/1", "step 100/80"]
     assert epoch_parts(started(), ended(3, 0.5))[0] == "epoch  3/20"
-    assert [c.kind for c in epoch_table(part, ended(1, 0.5), 200).columns][:3] == ["epoch", "step", "train"]
+    assert ["".join(c.heading) for c in epoch_table(part, ended(1, 0.5), 200).columns][:3] == ["epoch", "step", "loss"]
 
 
 def test_a_pipe_shows_a_sign_of_life_every_ten_seconds(
