@@ -25,8 +25,8 @@ from compiler.ops.movement import Broadcast
 from compiler.schedule.build import schedule
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
+from compiler.targets.cpu.kernel_nest import store_masked
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.turning import move_turned, pieces_of
 from compiler.targets.llvm.jit import Library, assembly, compile_module
 from compiler.targets.llvm.to_llvm import to_llvm

@@ -22,7 +22,7 @@ from compiler.targets.cpu.products.ir import (
     Statement,
 )
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
-from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, nominal_rows, rows_of_tiles
+from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, nominal_product, rows_of_tiles
 from compiler.targets.cpu.turning import pieces_of
 
 
@@ -63,7 +63,7 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
         return Place.SHARED
     rows = nominal(cut.row_steps.extent, batch) * cut.row_steps.unit
     if cut.turns_outside:
-        rows *= nominal_rows(cut.row_steps.outer, batch)
+        rows *= nominal_product(cut.row_steps.outer, batch)
     if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
         return Place.OWN
     return Place.ITSELF  # a single tile of rows reads each panel once
