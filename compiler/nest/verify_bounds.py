@@ -15,6 +15,7 @@ from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent
 
+MOST_UNROLLED = 3
 BEHIND = 128  # bytes behind a buffer that may be read, and are never used
 
 
@@ -81,8 +82,8 @@ class Bounds:
         self.collect(self.nest.body)
         extent, chunk, factor = self.items
         count = extent.multiple if isinstance(extent, BatchExtent) else extent
-        whole = BATCH.times(count) if isinstance(extent, BatchExtent) else as_form(count)
-        self.count = self.forms.quotient(whole + (chunk - 1), as_form(chunk)).times(factor)
+        whole = BATCH * count if isinstance(extent, BatchExtent) else as_form(count)
+        self.count = self.forms.quotient(whole + (chunk - 1), as_form(chunk)) * factor
         end = self.forms.between(1, self.count)
         self.content[END.number] = end
         self.content[BEGIN.number] = self.forms.between(0, end - 1)
@@ -133,8 +134,14 @@ class Bounds:
             facts = []
         else:
             rounds = self.forms.rounds(start, stop, loop.step)
-            index = start + rounds.times(loop.step)
+            index = start + rounds * loop.step
             facts = [] if self.forms.is_never_negative(stop - start - 1) else [stop - start - 1]
+        first, last = start.constant, stop.constant
+        if first is not None and last is not None and 1 < last - first <= MOST_UNROLLED and not loop.carried:
+            for place in range(first, last, loop.step):
+                self.define(loop.index, as_form(place))
+                self.within((), loop.body)
+            return
         steps = []
         for k, value in enumerate(loop.carried):
             step = self.step_of(loop.following[k], value) if value.type is ADDRESS or value.type is INDEX else None
@@ -148,7 +155,8 @@ class Bounds:
             self.define(value, self.moved(loop.initial[k], steps[k], self.trips(start, stop, loop.step)))
 
     def trips(self, start, stop, step) -> Form:
-        return self.forms.maximum(self.forms.quotient(stop - start + (step - 1), as_form(step)), as_form(0))
+        trips = self.forms.quotient(stop - start + (step - 1), as_form(step))
+        return trips if self.forms.is_never_negative(trips) else self.forms.minimum(trips * -1, as_form(0)) * -1
 
     def moved(self, initial: Operand, step: Form | None, rounds: Form) -> Content | None:
         before = self.get(initial)
@@ -172,7 +180,7 @@ class Bounds:
             case ir.Address(base=base, index=index, dtype=dtype):
                 step = self.step_of(base, carried)
                 by = self.invariant(index)
-                return None if step is None or by is None else step + by.times(dtype.size)
+                return None if step is None or by is None else step + by * dtype.size
             case ir.Binary(op="add", left=left, right=right):
                 for one, other in ((left, right), (right, left)):
                     step = self.step_of(one, carried)
@@ -207,7 +215,7 @@ class Bounds:
 
     def unknown(self) -> Form:
         found = self.forms.fresh()
-        self.data.add(found.last)
+        self.data.add(found.numbers[0])
         return found
 
     def get(self, operand: Operand) -> Content | None:
@@ -226,7 +234,7 @@ class Bounds:
     def listed(self, values) -> Form:
         step = values[1] - values[0] if len(values) > 1 else 0
         if all(value == values[0] + step * k for k, value in enumerate(values)):
-            return self.lane(len(values)).times(step) + values[0]
+            return self.lane(len(values)) * step + values[0]
         return self.forms.once(values, lambda: self.forms.between(min(values), max(values)))
 
     def lane(self, lanes: int) -> Form:
@@ -252,11 +260,11 @@ class Bounds:
                 if isinstance(argument, Stretch):
                     return (Place(statement, as_form(0)),)
                 base, slope = argument if isinstance(argument, tuple) else (argument, 0)
-                return BATCH.times(slope) + base
+                return BATCH * slope + base
             case ir.Scratch():
                 return (Place(statement, as_form(0)),)
             case ir.Address(base=base, index=index, dtype=dtype):
-                by = self.form(index).times(dtype.size)
+                by = self.form(index) * dtype.size
                 places = self.get(base)
                 return tuple(Place(p.of, p.offset + by, p.facts) for p in places)
             case ir.Broadcast(scalar=value) | ir.Lane(vector=value):
@@ -294,15 +302,16 @@ class Bounds:
             case "mul":
                 return left * right
             case "min":
-                truth = Truth((right - left,), (left - right,))
+                truth = Truth((right - left,), (left - right - 1,))
                 return self.chosen(statement.result.number, truth, left, right, lambda: forms.minimum(left, right))
             case "max":
-                truth = Truth((left - right,), (right - left,))
-                return self.chosen(statement.result.number, truth, left, right, lambda: forms.maximum(left, right))
+                truth = Truth((left - right,), (right - left - 1,))
+                least = left * -1, right * -1
+                return self.chosen(statement.result.number, truth, left, right, lambda: forms.minimum(*least) * -1)
             case "and" if size is not None:
                 size = int(size)
                 if size < 0 and -size & (-size - 1) == 0:
-                    return forms.quotient(left, as_form(-size)).times(-size)
+                    return forms.quotient(left, as_form(-size)) * -size
                 if size >= 0 and size & (size + 1) == 0:
                     return forms.remainder(left, as_form(size + 1))
             case "shift" if size is not None:
@@ -316,7 +325,7 @@ class Bounds:
                 if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
                     return forms.quotient(left, right) if op == "div" else forms.remainder(left, right)
                 found = forms.fresh()
-                self.causes[found.last] = left + right
+                self.causes[found.numbers[0]] = left + right
                 return found
             case _:
                 pass
@@ -325,7 +334,7 @@ class Bounds:
     def chosen(self, key: int, truth: Truth, yes: Form, no: Form, either: Callable[[], Form]) -> Form:
         """One of two, each where its facts hold."""
         forms = self.forms
-        if yes == no or self.is_excluded(truth.no):
+        if yes == no or (truth.yes and all(map(forms.is_never_negative, truth.yes))):
             return yes
         if self.is_excluded(truth.yes):
             return no
@@ -334,19 +343,16 @@ class Bounds:
             forms.learn(truth.yes if choice else truth.no)
             return yes if choice else no
         found = either()
-        self.open[found.last] = key
+        self.open[found.numbers[0]] = key
         return found
 
     def is_excluded(self, facts: Sequence[Form]) -> bool:
         return any(self.forms.is_never_negative(as_form(-1) - fact) for fact in facts)
 
-    def either(self, yes: Form, no: Form) -> Form:
-        return self.forms.fresh([(yes, no)], [(yes, no)])
-
     def select(self, condition, yes, no) -> Content | None:
         truth = self.truth(condition)
         if isinstance(yes, Form) and isinstance(no, Form):
-            return self.chosen(condition.number if isinstance(condition, Value) else 0, truth, yes, no, lambda: self.either(yes, no))
+            return self.chosen(condition.number if isinstance(condition, Value) else 0, truth, yes, no, lambda: self.forms.either(yes, no))
         if isinstance(yes, tuple) and isinstance(no, tuple):
             return (
                 *(Place(p.of, p.offset, (*p.facts, *truth.yes)) for p in yes),
@@ -364,9 +370,9 @@ class Bounds:
         truth = Truth() if mask is None else self.truth(mask)
         shift, length = as_form(0), type_.lanes * size
         if places is not None:
-            shift, length = self.form(places).times(size), size
+            shift, length = self.form(places) * size, size
         elif mask is not None:
-            shift, length = self.lane(type_.lanes).times(size), size
+            shift, length = self.lane(type_.lanes) * size, size
         for place in self.get(address):
             facts = (*place.facts, *truth.yes)
             if self.is_excluded(place.facts):
@@ -388,7 +394,7 @@ class Bounds:
             number = self.forms.numbers[n]
             if n in self.causes:
                 todo += sorted({k for m in self.causes[n].terms for k in m} - seen)
-            todo += sorted({k for bs in (number.lower, number.upper) for b in bs for x in b for m in x.terms for k in m} - seen)
+            todo += sorted({k for bs in (number.lower, number.upper) for b in bs for x in b.forms for m in x.terms for k in m} - seen)
         return None
 
     def verdict(self, place, first: Form, length: int, facts, is_store) -> str:
@@ -416,14 +422,14 @@ class Bounds:
     def room(self, of, is_store) -> tuple[Form, Form]:
         if isinstance(of, ir.Scratch):
             if of.start + of.bytes > self.nest.scratch_bytes:
-                return as_form(0), BATCH.times(self.nest.scratch_batch_bytes) + (self.nest.scratch_bytes - of.start) + (0 if is_store else 64)
+                return as_form(0), BATCH * self.nest.scratch_batch_bytes + (self.nest.scratch_bytes - of.start) + (0 if is_store else 64)
             return as_form(0), as_form(of.bytes + (0 if is_store else 64))
         argument = self.arguments[of.slot]
-        low, high = as_form(-argument.before), BATCH.times(argument.slope) + (argument.base - argument.behind)
+        low, high = as_form(-argument.before), BATCH * argument.slope + (argument.base - argument.behind)
         return low, high if is_store else high + argument.rows * argument.slope + BEHIND
 
 
-MOST_CHOICES = 7
+MOST_CHOICES = 6
 
 def proved(nest, arguments, items, choices={}, only=None):
     """Statements that failed"""
