@@ -121,7 +121,6 @@ class Forms:
 
     numbers: list[Number] = field(default_factory=lambda: [Number([Bound((as_form(1),))], [])])
     known: dict[tuple[object, ...], Form] = field(default_factory=dict[tuple[object, ...], Form])
-    quotients: dict[int, tuple[Form, Form]] = field(default_factory=dict[int, tuple[Form, Form]])
     proofs: dict[Form, bool] = field(default_factory=dict[Form, bool])
     facts: list[Form] = field(default_factory=list[Form])  # that are not negative where the nest is read
     steps: int = 0
@@ -149,28 +148,10 @@ class Forms:
         """A number that is one of two."""
         return self.bounded([Bound((one, other))], [Bound((one, other))])
 
-    def minimum(self, left: Form, right: Form) -> Form:
+    def least(self, left: Form, right: Form) -> Form:
+        """The smaller one of two."""
         upper = [Bound((left,)), Bound((right,))]
         return self.once(("min", left, right), lambda: self.bounded([Bound((left, right))], upper))
-
-    def difference(self, left: Form, right: Form) -> Form:
-        """`left - right`; a number of its own where only the facts say that it is not negative.
-
-        Quotients by the same divisor are apart by no more than what is divided allows.
-        """
-        found = left - right
-        parts = [self.quotients.get(form.numbers[0]) if _is_number(form) else None for form in (left, right)]
-        if parts[0] is not None and parts[1] is not None and parts[0][1] == parts[1][1]:
-            apart, divisor = parts[0][0] - parts[1][0], parts[0][1]
-            most = self.quotients[divisor.numbers[0]][1] if _is_number(divisor) else as_form(1)
-            if self.is_never_negative(apart):
-                bounds = [most] if self.is_never_negative(most * divisor - apart) else []
-                return self.fresh([as_form(0), found], [found, *bounds])
-        if not self._is_positive(found + 1):
-            for least in (1, 0):
-                if self.is_never_negative(found - least):
-                    return self.fresh([as_form(least), found], [found])
-        return found
 
     def quotient(self, form: Form, divisor: Form) -> Form:
         """`form // divisor`, rounded down, of a divisor above 0."""
@@ -189,6 +170,16 @@ class Forms:
         """How many rounds of a loop were before this one."""
         reach = stop - start - 1
         return self.bounded([Bound((as_form(0),))], self._most(reach, as_form(step)))
+
+    def trips(self, start: Form, stop: Form, step: int) -> Form:
+        """How many rounds a loop has."""
+        count = self.quotient(stop - start + (step - 1), as_form(step))
+        return count if self.is_never_negative(count) else self.least(count * -1, as_form(0)) * -1
+
+    def behind(self, number: int) -> set[int]:
+        """The numbers by which one is bounded."""
+        known = self.numbers[number]
+        return {n for bound in (*known.lower, *known.upper) for form in bound.forms for n in form.numbers}
 
     def _divided(self, form: Form, divisor: Form) -> tuple[Form, Form | None]:
         """What divides without rest, and what is left to divide: None where the quotient of that is known too."""
@@ -213,9 +204,7 @@ class Forms:
             lower = [Bound((as_form(k),)) for k in (1, 0) if self.is_never_negative(rest - divisor * k)][:1]
             if (size := divisor.constant) is not None:
                 lower.append(Bound((rest - (size - 1),), size))
-            found = self.bounded(lower, self._most(rest, divisor))
-            self.quotients[found.numbers[0]] = rest, divisor
-            return found
+            return self.bounded(lower, self._most(rest, divisor))
 
         return self.once(("div", rest, divisor), make)
 
@@ -272,18 +261,9 @@ class Forms:
             self.known = known
         del self.facts[before:]
 
-    def learn(self, facts: Sequence[Form], depth: int = 2) -> None:
-        """Note forms that are not negative, and what follows from them as numbers are whole."""
-        for fact in facts:
-            self.facts.append(_tightened(fact))
-            for number in fact.numbers if depth else ():
-                factor, rest = fact.split(number)
-                if (sign := factor.constant) is not None:
-                    others, bounds = self.numbers[number].ends(sign)
-                    for bound in bounds:
-                        (wide, *more) = bound.put(factor, rest)
-                        if not more and (bound in others or wide.terms.get((), 0) % _common(wide)):
-                            self.learn([wide], depth - 1)
+    def learn(self, facts: Sequence[Form]) -> None:
+        """Note forms that are not negative from here on."""
+        self.facts += map(_tightened, facts)
 
     def is_never_negative(self, form: Form, facts: Sequence[Form] = ()) -> bool:
         """Whether a proof was found, from the facts and those given here."""
