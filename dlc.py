@@ -41,7 +41,7 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.unprepared import refuse_unprepared
 from runtime.inference.buckets import Sizes
-from runtime.inference.evaluation import Evaluator, evaluator_of
+from runtime.inference.evaluation import PartEvaluator, evaluator_of
 from runtime.inference.model import parameter_count, weight_names
 from runtime.inference.prediction import Predictor
 from runtime.reporting.units import measure, value_text
@@ -53,7 +53,7 @@ from runtime.support.caller import for_caller
 from runtime.support.regular_files import expect_model
 from runtime.train.averages import averages_of
 from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told
-from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
+from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data, start_of
 from runtime.train.keepers import MemoryKeeper
 from runtime.train.training import TrainingError, run_training
 
@@ -267,7 +267,7 @@ class Model:
         self._choices = None if trained is None else trained.choices
         self._preparation = None if trained is None else trained.preparation
         self._training_rows = None if trained is None else trained.training_rows
-        self._evaluator: Evaluator | None = None
+        self._evaluator: PartEvaluator | None = None
         self._predictor: Predictor | None = None
 
     def __repr__(self) -> str:
@@ -373,7 +373,7 @@ class Model:
             refuse_unprepared("the arrays", dict(plan.data.options))
         return part_of_arrays(specs, arrays, self._preparation)
 
-    def _evaluation(self) -> Evaluator:
+    def _evaluation(self) -> PartEvaluator:
         if self._evaluator is None:
             self._evaluator = evaluator_of(self._program, self._options, self._training_rows, self._sizes())
         return self._evaluator
@@ -452,10 +452,10 @@ def _parts(
     data: Data | None,
     validation: Mapping[str, Array] | None,
     test: Mapping[str, Array] | None,
-) -> tuple[Parts, Preparation | None]:
+) -> tuple[DataParts, Preparation | None]:
     if isinstance(data, Mapping):
         held = [None if part is None else part_of_arrays(program.inputs, part) for part in (validation, test)]
-        parts = Parts(part_of_arrays(program.inputs, data), *held)
+        parts = DataParts(part_of_arrays(program.inputs, data), *held)
         for part in (parts.train, *held):
             if part is not None:
                 refuse_outside(program, part)
@@ -465,7 +465,7 @@ def _parts(
             "arrays for validation or test need arrays for data too", "give data as a dictionary of arrays"
         )
     loaded = load_data(program, None if data is None else Path(data))
-    return Parts(loaded.train, loaded.validation, loaded.test), loaded.preparation
+    return DataParts(loaded.train, loaded.validation, loaded.test), loaded.preparation
 
 
 def _start_tensors(program: driver.Program, options: Options) -> Tensors:

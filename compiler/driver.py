@@ -1,4 +1,4 @@
-"""The door of the compiler: files to programs, programs to executables, and the words in which both are said.
+"""The public interface of the compiler: files to programs, programs to executables, and the types of both.
 
 Whoever trains or runs a model takes everything from here, so that another compiler can stand in its place.
 """

@@ -65,10 +65,10 @@ class Options:
 
 @record
 class Results:
-    """What a call of `Executable.run` gives.
+    """The results of a call of `Executable.run`.
 
     `scalars`: one f64 for each step, for each scalar output. `arrays`: the batch outputs of all steps, concatenated,
-    and of other outputs what the last step gives; `stacks` has these of all steps, one after the other.
+    and of other outputs the value of the last step; `stacks` has these of all steps, one after the other.
     `nonfinite`: the names of outputs or parameters in which a NaN or Inf was seen, with the step.
     """
 
@@ -85,7 +85,7 @@ class Tensors(Protocol):
     def __getitem__(self, name: str) -> Array: ...
 
     def write(self, name: str, values: Array) -> None:
-        """Replace the content of a tensor. Programs keep what they derive from tensors until one is written."""
+        """Replace the content of a tensor. Programs keep values derived from tensors until one is written."""
         ...
 
 

@@ -53,7 +53,7 @@ def has_tunings(folder: Path | None = None) -> bool:
 
 
 def kept_tuning(machine: Machine, folder: Path | None = None) -> KeptTuning | None:
-    """What is kept for a machine. Raises DataError for a file that is damaged, or that others could have written."""
+    """The tuning kept for a machine. Raises DataError for a file that is damaged, or that others could have written."""
     file = tuning_file(machine, folder)
     try:
         with TrustedFolder(file.parent).open(file.name) as opened:
@@ -85,7 +85,7 @@ def keep_tuning(kept: KeptTuning) -> None:
 
 
 def forget_tuning(machine: Machine, folder: Path | None = None) -> bool:
-    """Remove what is kept for a machine, damaged or not; whether there was anything. Raises DataError."""
+    """Remove the tuning kept for a machine, damaged or not; whether there was anything. Raises DataError."""
     file = tuning_file(machine, folder)
     try:
         TrustedFolder(file.parent).remove(file.name)

@@ -32,7 +32,7 @@ class Machine:
     l1_bytes: int
     l1_ways: int  # lines of the first-level cache that may have the same place
     l2_bytes: int
-    line_bytes: int  # what the caches move at once
+    line_bytes: int  # moved by the caches at once
     tuning: Tuning = Tuning()
 
     @property

@@ -43,8 +43,8 @@ SIMPLIFYING: tuple[GraphPass, ...] = (
     simplify,
     eliminate_common,  # before the passes that ask whether two values are the same one
     narrow,  # when slices of slices are one, and equal values are read in one place
-    split_scans,  # when the laws have simplified what a step does
-    eliminate_dead,  # what left the loop has left its nodes there
+    split_scans,  # when the laws have simplified the steps of scans
+    eliminate_dead,  # products that left the loop have left their nodes there
 )
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     *SIMPLIFYING,
@@ -56,7 +56,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     pixels_in_lanes,  # which needs the channels last
     widen_columns,  # as well, for the products that are left
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
-    eliminate_common,  # canonical contractions may be equal now, as may what the laws made of their neighbours
+    eliminate_common,  # canonical contractions may be equal now, as may their neighbours behind the laws
     fold_scales,  # when what follows a product has its final layout, before fma binds a scale and a shift together
     eliminate_dead,  # a product must have no dead use when fma asks for its uses
     form_fma,
@@ -112,7 +112,7 @@ def prepare_for_gradients(graph: Graph, becomes_double: bool = False) -> Graph:
 
 
 def simplified(graph: Graph) -> Graph:
-    """The graph as the text has it, without what it need not compute: no layer is laid out or joined with another."""
+    """The graph as the text has it, without needless nodes: no layer is laid out or joined with another."""
     for graph_pass in SIMPLIFYING:
         graph = everywhere(graph_pass, graph)
     return graph

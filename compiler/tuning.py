@@ -17,11 +17,11 @@ MOST_TILE_ROWS = 28  # the memory behind a buffer has room for a tile of so many
 
 @record
 class Tuning:
-    """Thresholds and sizes, by what they decide. Each serves every machine until a measurement finds a better one."""
+    """Thresholds and sizes, by their purpose. Each serves every machine until a measurement finds a better one."""
 
-    # Fusion: what becomes one kernel, and what a kernel computes again instead of reading it.
+    # Fusion: groups that become one kernel, and values that a kernel computes again instead of reading them.
     largest_group: int = 120  # members, so that the code of a kernel stays of bounded size
-    again_depth: int = 4  # ops: what is computed again for one value, beyond which reading it is cheaper
+    again_depth: int = 4  # ops that are computed again for one value, beyond which reading it is cheaper
     again_share: int = 16  # times fewer elements than the value that is computed again cost nothing to read
     sibling_share: int = 16  # times fewer elements than a kernel goes through are not worth joining readers for
     window_reads: int = 4  # of an image by a kernel, from which it computes several pixels side by side without a copy
@@ -35,7 +35,7 @@ class Tuning:
     spared_value_bytes: int = 1 << 18  # of a value, below which nothing is saved by it
     spared_beside: int = 16  # times fewer bytes than a value are kept beside it
     spared_sum: int = 64  # summed elements: a product of no more takes about as long as moving its result twice
-    spared_near: int = 3  # products behind the loss: what is read so soon is kept, as memory is fullest there
+    spared_near: int = 3  # products behind the loss: values that are read so soon are kept, as memory is fullest there
     spared_ops: int = 40  # ops that are done again for one value
     spared_reads: int = 2  # large operands of what is computed again
     # Threads.
@@ -51,7 +51,7 @@ class Tuning:
     tile_vectors: int = 16  # of a tile of few rows whose columns are read in place, in long stretches
     packed_tile_vectors: int = 8  # of a packed panel that few rows read: a wider one streams no faster
     operand_registers: int = 3  # of 16, which are left to the operands beside the sums
-    tile_start: float = 0.3  # rows: what a tile costs beside its own
+    tile_start: float = 0.3  # rows: the cost of a tile beside its own
     unrolled_steps: int = 4  # of the sum that stand one behind the other, which hides the end of the loop
     streamed_rows: int = 4  # up to which the right operand of a tile comes once, and is asked for ahead
     steps_ahead: int = 8  # of the sum, before its use a vector is asked for; more may fall on the same lines of a cache
@@ -103,7 +103,7 @@ class Tuning:
 
 NUMBERS: tuple[str, ...] = tuple(part.name for part in fields(cast("Any", Tuning)))
 """The names of all numbers of a `Tuning`, in order."""
-# What a number from outside may be: whole powers of two, less than the usual 1 or more than 64 times the usual.
+# A number from outside is one of the whole powers of two, less than the usual 1 or more than 64 times the usual.
 _POWERS = ("unrolled_steps", "copied_together")
 _LIMITS: dict[str, tuple[float, float]] = {
     "tile_rows": (1, MOST_TILE_ROWS),
@@ -121,7 +121,7 @@ def described(changes: Mapping[str, float]) -> str:
 
 
 def tuning_of(changes: Mapping[str, object]) -> Tuning:
-    """A tuning with some numbers of its own. Raises ValueError, which says what is wrong, for what none can have."""
+    """A tuning with some numbers of its own. Raises ValueError for a number that none can have."""
     usual = Tuning()
     for name, value in changes.items():
         if name not in NUMBERS:

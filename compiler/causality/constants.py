@@ -54,7 +54,7 @@ class KnownValues:
         return [pair for pair in permutations(range(len(shape)), 2) if shape[pair[0]] == shape[pair[1]] != 1]
 
     def _unrepeated(self, value: Value, zone: Zone) -> tuple[Value, Zone]:
-        """What a value repeats along other axes, and the same zone there; a number keeps the zone."""
+        """The value that another one repeats along further axes, and the same zone there; a number keeps the zone."""
         while isinstance(op := self._producers[value.index].op, Broadcast):
             (given,) = self._producers[value.index].operands
             places = [op.axes.index(axis) for axis in zone if axis in op.axes]
@@ -101,7 +101,7 @@ def zones_of(
 
 
 def _result(node: Node, constants: Sequence[float | None]) -> float | None:
-    """What an elementwise op makes of numbers of which some are unknown."""
+    """The result of an elementwise op on numbers of which some are unknown."""
     numbers = [number for number in constants if number is not None]
     if not numbers:
         return None
@@ -117,7 +117,7 @@ def _result(node: Node, constants: Sequence[float | None]) -> float | None:
 
 
 def _absorbed(op: Op, constants: Sequence[float | None]) -> float | None:
-    """What one known operand decides alone: 0 * x = 0, -inf - x = -inf (for x that are finite, as values are)."""
+    """The result that one known operand decides alone: 0 * x = 0, -inf - x = -inf (values x are finite)."""
     first, second = constants[0], constants[-1]
     either = {number for number in (first, second) if number is not None}
     match op:

@@ -37,7 +37,7 @@ INDEPENDENT = Reach()
 
 
 def joined(reaches: Iterable[Reach]) -> Reach:
-    """What depends on all that any of these depends on; nothing is known of its zones."""
+    """The reach of a value that depends on all of these; nothing is known of its zones."""
     offsets: dict[int, int] = {}
     depends = False
     for reach in reaches:

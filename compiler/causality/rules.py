@@ -195,7 +195,7 @@ class _Walk:
 
 
 def _inside(reach: Reach) -> Reach:
-    """Of what is scanned, one step's element. A sequence that is scanned counts as the scan's own."""
+    """One step's element of a scanned value. A scanned sequence counts as the scan's own."""
     return Reach({axis - 1: offset for axis, offset in reach.offsets.items() if axis}, reach.depends)
 
 

@@ -14,13 +14,13 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Where
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 
-Order: TypeAlias = tuple[int, int]
+AxisOrder: TypeAlias = tuple[int, int]
 """Two labels (early, late) of a product: only elements whose index along `early` is at most that along `late` count."""
 
 Constants: TypeAlias = Mapping[int, Mapping[Zone, float]]
 
 
-def orders_of(graph: Graph) -> dict[int, Order]:
+def orders_of(graph: Graph) -> dict[int, AxisOrder]:
     """The products, by their results, that have an order: terms beyond it are 0, or results beyond it are never used.
 
     As everywhere, 0 * x is 0 for an x that is finite.
@@ -30,7 +30,7 @@ def orders_of(graph: Graph) -> dict[int, Order]:
     known = KnownValues(graph)
     constants = _constants(graph, known)
     unused: dict[int, set[Zone]] = {output.value.index: set() for output in graph.outputs}
-    orders: dict[int, Order] = {}
+    orders: dict[int, AxisOrder] = {}
     for node in reversed(graph.nodes):
         if isinstance(node.op, Contraction):
             order = _order(node, node.op, constants, unused)
@@ -74,7 +74,7 @@ def _moved(node: Node, constants: Mapping[Zone, float]) -> Mapping[Zone, float]:
     return moved(Reach(constants=constants), places).constants
 
 
-def _order(node: Node, op: Contraction, constants: Constants, unused: Mapping[int, set[Zone]]) -> Order | None:
+def _order(node: Node, op: Contraction, constants: Constants, unused: Mapping[int, set[Zone]]) -> AxisOrder | None:
     """The order that the zeros of an operand give to a sum, or that of the results in use."""
     for operand, labels in zip(node.operands, (op.lhs, op.rhs), strict=True):
         for (row, key), number in constants.get(operand.index, {}).items():

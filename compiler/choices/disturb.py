@@ -2,7 +2,7 @@
 
 A model may leave such places out: by a mask, by a choice, by a product with 0. That is not read off its text. The
 graph is evaluated twice, with one and with another content in these places; where the outputs are the same, nothing
-was wrong. What depends neither on the places nor on the data alone is made up: it would need the trained model.
+was wrong. A value that depends neither on the places nor on the data alone is made up: it would need the trained model.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from typing import final
 
 import numpy as np
 
-from compiler.choices.find import Choice
+from compiler.choices.find import IndexChoice
 from compiler.evaluate import evaluate_node
-from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.graph.op import Category, Op, Sample
+from compiler.graph.op import Category, FlatOp, Op, Types
 from compiler.interface import Array
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
 from compiler.ops.scan import Scan
 from compiler.support.record import record
@@ -32,7 +30,9 @@ _ELEMENTS, _FEW, _MANY = 1 << 24, 16, 4096
 class Disturbance:
     """A graph in which what some choices find for integers out of range can be changed."""
 
-    def __init__(self, graph: Graph, choices: Sequence[Choice], outputs: Sequence[str], settings: Mapping[str, float]):
+    def __init__(
+        self, graph: Graph, choices: Sequence[IndexChoice], outputs: Sequence[str], settings: Mapping[str, float]
+    ):
         chosen = {choice.key: choice for choice in choices}
         self._graph = replace(graph, outputs=tuple(o for o in graph.outputs if o.name in outputs))
         self._settings = settings
@@ -44,7 +44,7 @@ class Disturbance:
         self._needed = self._needed_values()
 
     def matters(self, data: Mapping[str, Array], rows: int) -> bool:
-        """Whether some output depends on what is found for integers out of range in these rows of data."""
+        """Whether some output depends on the elements found for integers out of range in these rows of data."""
         drawn = np.random.default_rng(0)
         known: dict[int, Array] = {}
         for entry in self._graph.inputs:
@@ -67,7 +67,7 @@ class Disturbance:
         return index in self._unknown and index not in self._touched and value.type.dtype.is_float
 
     def _needed_values(self) -> set[int]:
-        """What the outputs depend on, as far as it is not made up."""
+        """The values on which the outputs depend, as far as they are not made up."""
         needed = {output.value.index for output in self._graph.outputs}
         for node in reversed(self._graph.nodes):
             if any(r.index in needed and not self._is_made_up(r) for r in node.results):
@@ -118,11 +118,11 @@ def _made_up(value: Value, rows: int, drawn: np.random.Generator) -> Array:
     return np.zeros(shape, dtype)
 
 
-def _disturbed(nodes: Sequence[Node], chosen: Mapping[int, Choice], variant: int) -> tuple[Node, ...]:
+def _disturbed(nodes: Sequence[Node], chosen: Mapping[int, IndexChoice], variant: int) -> tuple[Node, ...]:
     return tuple(_changed(node, chosen, variant) for node in nodes)
 
 
-def _changed(node: Node, chosen: Mapping[int, Choice], variant: int) -> Node:
+def _changed(node: Node, chosen: Mapping[int, IndexChoice], variant: int) -> Node:
     choice = chosen.get(node.results[0].index) if node.results else None
     if choice is not None:
         return replace(node, op=_Disturbed(node.op, choice.side, choice.count, variant))
@@ -136,7 +136,7 @@ def _changed(node: Node, chosen: Mapping[int, Choice], variant: int) -> Node:
 
 @final
 @record
-class _Disturbed(Op):
+class _Disturbed(FlatOp):
     """As `op`, but what integers find that are not in 0..count depends on the variant. It never leaves this file."""
 
     op: Op
@@ -148,9 +148,6 @@ class _Disturbed(Op):
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         return tuple(self.op.result_types(operands))
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return self.op.gradient(builder, node, cotangents)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (found,) = self.op.evaluate(operands, batch)
@@ -171,7 +168,3 @@ class _Disturbed(Op):
         if found.dtype.kind == "f":
             return numbers
         return np.asarray(np.take(table, (numbers * table.size).astype(np.int64)))
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()

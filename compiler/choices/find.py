@@ -5,8 +5,7 @@ from __future__ import annotations
 from compiler.errors.diagnostics import Span
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
-from compiler.lints.flow import Flow, place_of
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import Flow, inlined, place_of
 from compiler.ops.control import StopGradient
 from compiler.ops.elementwise import Equal, NotEqual
 from compiler.ops.indexing import Gather
@@ -16,7 +15,7 @@ from compiler.support.record import record
 
 
 @record
-class Choice:
+class IndexChoice:
     """At `node`, the operand number `side` chooses one of `count` elements, from 0 to count - 1.
 
     It is made of the inputs `names` by arithmetic and movement alone; with `is_direct`, its elements are those of one.
@@ -36,7 +35,7 @@ class Choice:
 
     @property
     def key(self) -> int:
-        """What tells it from others, in the bodies of scans as well."""
+        """Its identity among all choices, those in the bodies of scans included."""
         return self.node.results[0].index
 
     @property
@@ -44,7 +43,7 @@ class Choice:
         return place_of(self.node)
 
 
-def choices_of(graph: Graph) -> tuple[Choice, ...]:
+def choices_of(graph: Graph) -> tuple[IndexChoice, ...]:
     """All of them, those in the bodies of scans for the first of the steps."""
     opened = inlined(graph)
     candidates = [node for node in opened.nodes if isinstance(node.op, Gather | Equal | NotEqual)]
@@ -55,7 +54,7 @@ def choices_of(graph: Graph) -> tuple[Choice, ...]:
     return tuple(choice for choice in found if choice is not None)
 
 
-def _choice(flow: Flow, names: dict[int, frozenset[str]], node: Node, side: int) -> Choice | None:
+def _choice(flow: Flow, names: dict[int, frozenset[str]], node: Node, side: int) -> IndexChoice | None:
     indices = node.operands[side]
     given = names.get(indices.index)
     if not given or indices.type.dtype.is_float:
@@ -69,7 +68,7 @@ def _choice(flow: Flow, names: dict[int, frozenset[str]], node: Node, side: int)
     source = flow.source(indices)
     is_direct = flow.maker(source) is None and not source.type.dtype.is_float
     is_own = not isinstance(node.op, Gather) and not (node.origins and node.origins[0].span.source.is_library)
-    return Choice(node, side, count, tuple(sorted(given)), is_direct, is_own)
+    return IndexChoice(node, side, count, tuple(sorted(given)), is_direct, is_own)
 
 
 def _places(flow: Flow, value: Value) -> object:

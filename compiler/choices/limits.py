@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compiler.choices.find import Choice, choices_of
+from compiler.choices.find import IndexChoice, choices_of
 from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
 from compiler.graph.ir import GraphOutput, Role
-from compiler.lints.flow import Flow
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import Flow, inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
 from compiler.support.arrays import Array, np
@@ -75,7 +74,7 @@ def outside(
     return None
 
 
-def _open_choices(program: Program) -> list[Choice]:
+def _open_choices(program: Program) -> list[IndexChoice]:
     """The choices that can be out of range, as far as types and declared ranges say."""
     choices = choices_of(program.inference_graph)
     if not choices:
@@ -88,7 +87,7 @@ def _open_choices(program: Program) -> list[Choice]:
     return [c for c, found in known.items() if not (found.low >= 0 and found.high <= c.count - 1)]
 
 
-def _limit(choice: Choice) -> IndexLimit:
+def _limit(choice: IndexChoice) -> IndexLimit:
     is_class = not isinstance(choice.node.op, Gather)
     return IndexLimit(choice.names, choice.count, choice.is_direct, choice.is_own, is_class, choice.place)
 
@@ -96,7 +95,7 @@ def _limit(choice: Choice) -> IndexLimit:
 # Declared ranges
 
 
-def _is_wrong(program: Program, choice: Choice, at_end: bool) -> bool:
+def _is_wrong(program: Program, choice: IndexChoice, at_end: bool) -> bool:
     """Whether the first or last value of the declared ranges chooses nothing, whatever else the data holds."""
     cases = [_filled(program, choice, at_end, others) for others in (True, False)]
     if any(not _wrong_rows(program, choice, data, np.arange(_ROWS)).size for data in cases):
@@ -105,8 +104,8 @@ def _is_wrong(program: Program, choice: Choice, at_end: bool) -> bool:
     return all(found.matters(data, _ROWS) for data in cases)
 
 
-def _filled(program: Program, choice: Choice, at_end: bool, others: bool) -> dict[str, Array]:
-    """Data of one value each: an end of the range for what the choice is made of, as much or as little for the rest."""
+def _filled(program: Program, choice: IndexChoice, at_end: bool, others: bool) -> dict[str, Array]:
+    """Data of one value each: an end of the range for inputs of the choice, as much or as little for the rest."""
     drawn = np.random.default_rng(0)
     found: dict[str, Array] = {}
     for spec in program.inputs:
@@ -123,7 +122,7 @@ def _filled(program: Program, choice: Choice, at_end: bool, others: bool) -> dic
     return found
 
 
-def _finding(spec: InputSpec, choice: Choice) -> Diagnostic:
+def _finding(spec: InputSpec, choice: IndexChoice) -> Diagnostic:
     what = "classes" if not isinstance(choice.node.op, Gather) else "elements"
     low, high = spec.low or 0, (spec.high or 1) - 1
     notes = () if choice.place is None else (Note(f"it chooses one of {choice.count} {what} here", choice.place),)
@@ -140,7 +139,7 @@ def _finding(spec: InputSpec, choice: Choice) -> Diagnostic:
     return Diagnostic("E0421", message, spec.span, (hint(_advice(spec, choice, what, low, high)), *notes))
 
 
-def _advice(spec: InputSpec, choice: Choice, what: str, low: int, high: int) -> str:
+def _advice(spec: InputSpec, choice: IndexChoice, what: str, low: int, high: int) -> str:
     if not choice.is_direct:
         return f"declare the range that the data has, or choose among more {what}"
     if low > 0 and high - low < choice.count:
@@ -148,7 +147,7 @@ def _advice(spec: InputSpec, choice: Choice, what: str, low: int, high: int) -> 
         return f"count from 0: compute with `{spec.name} - {low}`, or {renumbered}"
     if low < 0:
         loss = f", or in a loss `ignore = {low}`" if spec.is_target else ""
-        return f"what marks a place to be left out is masked: `where = {spec.name} >= 0`{loss}"
+        return f"mask the places that are left out: `where = {spec.name} >= 0`{loss}"
     return f"declare `{spec.name}` in 0..{choice.count}, or choose among {high + 1} {what}"
 
 
@@ -174,7 +173,7 @@ def _of_generation(program: Program) -> Iterator[Diagnostic]:
 # Data
 
 
-def _wrong_rows(program: Program, choice: Choice, data: Mapping[str, Array], rows: Array) -> Array:
+def _wrong_rows(program: Program, choice: IndexChoice, data: Mapping[str, Array], rows: Array) -> Array:
     """Those of the rows in which some integer chooses nothing."""
     found: list[Array] = []
     for first in range(0, len(rows), _CHUNK):
@@ -185,8 +184,8 @@ def _wrong_rows(program: Program, choice: Choice, data: Mapping[str, Array], row
     return np.concatenate(found) if found else rows[:0]
 
 
-def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
-    """What chooses, by row; of the body of a scan that of its first step."""
+def _indices(program: Program, choice: IndexChoice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
+    """The choosing integers by row; in the body of a scan, those of its first step."""
     from compiler.evaluate import evaluate
     from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
 
@@ -202,14 +201,14 @@ def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: 
     return (np.moveaxis(found, axis, 0),)
 
 
-def _disturbance(program: Program, choice: Choice, outputs: Sequence[str]) -> Disturbance:
+def _disturbance(program: Program, choice: IndexChoice, outputs: Sequence[str]) -> Disturbance:
     from compiler.choices.disturb import Disturbance  # with the reference, as in `_indices`
 
     return Disturbance(program.inference_graph, [choice], outputs, _settings(program))
 
 
 def _row_that_matters(
-    program: Program, choice: Choice, data: Mapping[str, Array], rows: Array, outputs: Sequence[str]
+    program: Program, choice: IndexChoice, data: Mapping[str, Array], rows: Array, outputs: Sequence[str]
 ) -> int | None:
     """The first of some of the rows on whose choice the outputs depend."""
     if not len(rows):
@@ -230,7 +229,7 @@ def _row_that_matters(
 
 
 def _judged(program: Program) -> tuple[str, ...]:
-    """What a mistake changes: the loss and the metrics, or the outputs of a bare model."""
+    """The outputs that a mistake changes: the loss and the metrics, or the outputs of a bare model."""
     return program.outputs if program.plan is None else ("loss", *program.plan.metrics)
 
 

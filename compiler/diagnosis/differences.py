@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Array
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
@@ -32,7 +32,7 @@ _ROUNDING = 1e-14  # of a value, below which nothing says how it bends
 
 
 @record
-class Comparison:
+class SlopeComparison:
     """A slope by our rules, and by differences; `scale` is what an error is compared with at least.
 
     At a kink, every slope between those ahead and behind is right: `play` is how far from the mean of both that may be.
@@ -63,11 +63,11 @@ class Element:
 
     name: str
     place: tuple[int, ...]
-    comparison: Comparison
+    comparison: SlopeComparison
 
 
 @record
-class Function:
+class WeightedOutputs:
     """The sum of a graph's float outputs, each element with its weight.
 
     `weights` are by the name of the output, `slopes` by the name of the input: the gradient by our rules.
@@ -88,7 +88,7 @@ class Function:
     def is_finite(self) -> bool:
         return all(weight.all() for weight in self.weights.values())
 
-    def along(self, random: np.random.Generator) -> Comparison:
+    def along(self, random: np.random.Generator) -> SlopeComparison:
         """The derivative along one random direction of all inputs that have a slope."""
         directions = {name: _direction(slope.shape, random) for name, slope in self.slopes.items()}
         ours = sum(float((self.slopes[name] * direction).sum()) for name, direction in directions.items())
@@ -106,13 +106,13 @@ class Function:
                 direction[place] = 1.0
                 yield Element(name, place, self._compared(float(slope[place]), {name: direction}))
 
-    def _compared(self, ours: float, directions: Mapping[str, Array]) -> Comparison:
-        found: list[Comparison] = []
+    def _compared(self, ours: float, directions: Mapping[str, Array]) -> SlopeComparison:
+        found: list[SlopeComparison] = []
         for step in _STEPS:
             ahead, behind = self._at(directions, step), self._at(directions, -step)
             change = sum(_weighed(ahead[n] - behind[n], w) for n, w in self.weights.items())
             size = sum(_weighed(np.abs(ahead[n]), np.abs(w)) for n, w in self.weights.items())
-            found.append(Comparison(ours, change / (2 * step), _PART_OF_SIZE * size))
+            found.append(SlopeComparison(ours, change / (2 * step), _PART_OF_SIZE * size))
             if found[-1].is_right:
                 break
         best = min(found, key=lambda comparison: comparison.error)
@@ -127,7 +127,7 @@ class Function:
             after, before = ahead[name] - here[name], here[name] - behind[name]
             bend = np.abs(after - before)
             further = np.abs(further_ahead[name] - 2 * here[name] + further_behind[name])
-            # What bends smoothly does so by the square of the step; in a sum of many, a kink is a small part.
+            # A smooth bend shrinks with the square of the step; in a sum of many, a kink is a small part.
             is_kink = (bend > further / (2 * _FURTHER)) & (bend > _ROUNDING * np.abs(here[name]))
             is_kink |= bend > _BEND * (np.abs(after) + np.abs(before))
             play += _weighed(np.where(is_kink, bend, 0.0), np.abs(weight)) / (2 * step)
@@ -140,7 +140,7 @@ class Function:
 
 def function_of(
     graph: Graph, point: Mapping[str, Array], batch: int, random: np.random.Generator, wanted: Sequence[str]
-) -> Function:
+) -> WeightedOutputs:
     """A graph of f64 with random weights of its outputs, as a function of the float inputs called `wanted`.
 
     What is not finite has the weight 0: it has no derivative to compare.
@@ -153,7 +153,7 @@ def function_of(
         weights[name] = random.normal(size=shape) * np.isfinite(here[name])
     weighed = {_weight(name): weight for name, weight in weights.items()}
     slopes = evaluate(gradient_graph(graph, wanted), {**point, **weighed}, batch)
-    return Function(graph, slopes, weights, point, batch)
+    return WeightedOutputs(graph, slopes, weights, point, batch)
 
 
 def gradient_graph(graph: Graph, wanted: Sequence[str]) -> Graph:
@@ -188,6 +188,6 @@ def _weight(output: str) -> str:
 
 
 def _direction(shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    """Of length 1, so that a step is a small part of what it moves."""
+    """A direction of length 1, so that a step moves each tensor by a small part."""
     direction = np.asarray(random.normal(size=shape))
     return direction / max(float(np.sqrt((direction**2).sum())), _LEAST)

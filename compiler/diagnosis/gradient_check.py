@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.diagnosis.differences import Element, Function, function_of
+from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import (
-    Part,
+    Subgraph,
     dependent_values,
     every_value,
     layers_of,
@@ -121,7 +121,7 @@ class _Check:
         function = function_of(self._graph, self._point_of_whole, self._batch, self._random, self._moving)
         return self._compared(None, function, self._graph)
 
-    def _function(self, part: Part) -> Function | None:
+    def _function(self, part: Subgraph) -> WeightedOutputs | None:
         """The part as a function of what depends on weights and data, where that is finite; None if nothing is."""
         point = part.point(self._values)
         wanted = [name for name in part.moving(self._dependent) if np.isfinite(point[name]).all()]
@@ -129,7 +129,7 @@ class _Check:
             return None
         return function_of(part.graph, point, self._batch, self._random, wanted)
 
-    def _compared(self, path: str | None, function: Function, graph: Graph) -> LayerCheck:
+    def _compared(self, path: str | None, function: WeightedOutputs, graph: Graph) -> LayerCheck:
         span = None if path is None else _first_line(graph)
         if not function.has_finite:
             return LayerCheck(path, span, math.nan, None)
@@ -147,7 +147,7 @@ class _Check:
         error, is_right = max(c.error for c in found), all(c.is_right for c in found)
         return LayerCheck(path, span, error, is_right if is_right or function.is_finite else None, elements)
 
-    def _wrong_lines(self, layer: Part, check: LayerCheck) -> list[Diagnostic]:
+    def _wrong_lines(self, layer: Subgraph, check: LayerCheck) -> list[Diagnostic]:
         found: list[Diagnostic] = []
         for part in operations_of(layer):
             function = self._function(part)
@@ -155,7 +155,7 @@ class _Check:
                 found += [_finding(part, worst) for worst in self._worst(function)]
         return found or [_without_line(check, layer.graph)]
 
-    def _worst(self, function: Function) -> list[Element]:
+    def _worst(self, function: WeightedOutputs) -> list[Element]:
         """Of each input that has wrong derivatives, the element where it is most wrong."""
         worst: dict[str, Element] = {}
         for element in function.elements(None if self._full else _ELEMENTS, self._random):
@@ -193,7 +193,7 @@ def _first_line(graph: Graph) -> Span | None:
     return origins[0].user_span if origins else None
 
 
-def _finding(part: Part, worst: Element) -> Diagnostic:
+def _finding(part: Subgraph, worst: Element) -> Diagnostic:
     ours, measured = worst.comparison.ours, worst.comparison.measured
     numbers = f"{ours:.6g}, and differences give {measured:.6g}"
     at = f"[{', '.join(map(str, worst.place))}]" if worst.place else ""
@@ -224,7 +224,7 @@ def _place_in_clause(rule: Graph, position: int) -> Span | None:
     return None if origin is None else origin.span
 
 
-def _line(part: Part) -> Span:
+def _line(part: Subgraph) -> Span:
     origins = [origin for node in reversed(part.nodes) if (origin := origin_of(node)) is not None]
     return origins[0].user_span
 

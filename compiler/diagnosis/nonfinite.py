@@ -5,19 +5,51 @@ The step is evaluated by the reference target, node by node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from typing import TypeAlias
 
 import numpy as np
 
-from compiler.diagnosis.dimension_names import DimensionNames, Names
-from compiler.diagnosis.evaluated import Evaluated, taken_apart
-from compiler.diagnosis.parts import origin_of
+from compiler.diagnosis.parts import every_value, origin_of
 from compiler.diagnosis.reports import NonfiniteReport, Site
-from compiler.graph.ir import GraphInput, Node, Role, Value
+from compiler.errors.diagnostics import Span
+from compiler.evaluate import evaluate_node, inputs_of
+from compiler.frontend.axes import NamedAxes
+from compiler.frontend.program import Program
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, GraphInput, Node, Origin, Role, Value
 from compiler.graph.op import Category
-from compiler.interface import Array
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.graph_passes.rewrite import Rewriting
+from compiler.interface import Array, Options, Steps
+from compiler.ops.movement import Concat, Slice
 from compiler.ops.scan import Scan
-from compiler.types import BatchExtent, TensorType
+from compiler.ops.spreading import Reshape
+from compiler.programs.kinds import GraphKind
+from compiler.programs.load import complete
+from compiler.programs.stages import graph_of, prepared
+from compiler.support.record import record
+from compiler.types import BatchExtent, DType, Shape, TensorType
+
+
+def explain_step(program: Program, kind: GraphKind, options: Options, step: Steps) -> NonfiniteReport | None:
+    """Where a single step of training stops being finite, and from what.
+
+    Its tensors are as before the step, and stay so. None where the reference finds all values finite.
+    """
+    program = complete(program)
+    whole = graph_of(program, kind, options)
+    optimised = _evaluated(prepared(whole, replace(options, verify=False)), step)
+    # As it is written, a step is easier to read; but rewriting may remove what is not finite.
+    written = to_dtype(whole, DType.F64) if options.dtype == "f64" else whole
+    plain = _evaluated(written, step)
+    found = plain if plain.spoilt == optimised.spoilt else optimised
+    return explain_nonfinite(found, DimensionNames(program))
+
+
+def _evaluated(graph: Graph, step: Steps) -> Evaluated:
+    return evaluated(graph, inputs_of(graph, step), [int(row) for row in step.rows])
 
 
 def explain_nonfinite(step: Evaluated, names: DimensionNames) -> NonfiniteReport | None:
@@ -108,7 +140,7 @@ def _first_bad(array: Array) -> tuple[int, ...]:
 
 
 def _shown_place(type_: TensorType, names: Names, place: tuple[int, ...], rows: Sequence[int]) -> str:
-    """`[batch 3 (row 17 of the data), time 5, 2]`: what the text has no name for is a number alone."""
+    """`[batch 3 (row 17 of the data), time 5, 2]`: an index without a name in the text is a number alone."""
     shown: list[str] = []
     for extent, name, position in zip(type_.shape, names, place, strict=True):
         if isinstance(extent, BatchExtent):
@@ -120,7 +152,7 @@ def _shown_place(type_: TensorType, names: Names, place: tuple[int, ...], rows: 
 
 
 def _operand(step: Evaluated, node: Node, result: Value, place: tuple[int, ...], operand: Value) -> str:
-    """The element that went in, where it stands at the same place; else what the whole operand is like."""
+    """The operand's element at the same place, where there is one; else a summary of the whole operand."""
     array = step.values[operand.index]
     if node.op.category is Category.ELEMENTWISE and operand.type.shape == result.type.shape:
         return f"{array[place]:.6g}"
@@ -131,3 +163,170 @@ def _operand(step: Evaluated, node: Node, result: Value, place: tuple[int, ...],
     others = numbers.size - finite.size
     span = f"from {finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
     return f"{operand.type} ({span}{f', {others} not finite' if others else ''})"
+
+
+@record
+class ScanStep:
+    """A step of a scan, by its place along the scanned axis."""
+
+    scan: Node
+    place: int
+
+
+@record
+class Evaluated:
+    """A graph with the content of each of its values. `rows` are those of the data that its batch is made of.
+
+    `steps` says in which steps of scans, the outermost first, a value was made that is one of a scan's body.
+    """
+
+    graph: Graph
+    values: Mapping[int, Array]
+    rows: Sequence[int]
+    steps: Mapping[int, tuple[ScanStep, ...]] = field(default_factory=dict[int, tuple[ScanStep, ...]])
+
+    @property
+    def spoilt(self) -> tuple[str, ...]:
+        """The outputs that are not finite."""
+        return tuple(o.name for o in self.graph.outputs if not self.is_finite(o.value))
+
+    def is_finite(self, value: Value) -> bool:
+        array = self.values[value.index]
+        return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+    def has_nan(self, value: Value) -> bool:
+        array = self.values[value.index]
+        return array.dtype.kind == "f" and bool(np.isnan(array).any())
+
+
+def evaluated(graph: Graph, inputs: Mapping[str, Array], rows: Sequence[int]) -> Evaluated:
+    return Evaluated(graph, every_value(graph, inputs, len(rows)), rows)
+
+
+def taken_apart(step: Evaluated, scan: Node) -> Evaluated:
+    """The same with the steps of a scan one after the other, in place of it."""
+    rewriting = Rewriting(step.graph)
+    steps = dict(step.steps)
+    for node in step.graph.nodes:
+        current = rewriting.current(node)
+        if node.results == scan.results:
+            rewriting.replace(node, _unrolled(rewriting.builder, current, steps))
+        else:
+            rewriting.keep(current)
+    graph = rewriting.finish()
+    values = dict(step.values)
+    for node in graph.nodes:
+        if node.results[0].index not in values:
+            results = evaluate_node(node, [values[operand.index] for operand in node.operands], len(step.rows))
+            values.update((value.index, array) for value, array in zip(node.results, results, strict=True))
+    return replace(step, graph=graph, values=values, steps=steps)
+
+
+def _unrolled(builder: GraphBuilder, node: Node, steps: dict[int, tuple[ScanStep, ...]]) -> list[Value]:
+    """The results of a scan from all its steps, which are noted in `steps`."""
+    op = node.op
+    assert isinstance(op, Scan)
+    stacks, captures = node.operands[: op.scanned], node.operands[op.scanned + op.carries :]
+    carries = list(node.operands[op.scanned : op.scanned + op.carries])
+    around = steps.get(node.results[0].index, ())
+    emitted: list[list[Value]] = []
+    for place in op.places():
+        first = len(builder.nodes)
+        elements = [_element(builder, stack, place) for stack in stacks]
+        body = op.body_at(place)
+        found = builder.inline(body, (*elements, *carries, *captures))
+        results = [found[output.name] for output in body.outputs]
+        made = (result.index for new in builder.nodes[first:] for result in new.results)
+        steps.update(dict.fromkeys(made, (*around, ScanStep(node, place))))
+        carries, rest = results[: op.carries], results[op.carries :]
+        emitted.append(rest)
+    if op.reverse:
+        emitted.reverse()
+    with builder.at(node.origins):
+        return [*carries, *(_stacked(builder, column) for column in zip(*emitted, strict=True))]
+
+
+def _element(builder: GraphBuilder, stack: Value, place: int) -> Value:
+    _, *rest = stack.type.shape
+    zeros, ones = (0,) * len(rest), (1,) * len(rest)
+    cut = builder.emit(Slice((place, *zeros), (1, *rest), (1, *ones)), stack)
+    return builder.emit(Reshape(tuple(rest)), cut)
+
+
+def _stacked(builder: GraphBuilder, column: Sequence[Value]) -> Value:
+    return builder.emit(Concat(0), *(builder.emit(Reshape((1, *value.type.shape)), value) for value in column))
+
+
+Names: TypeAlias = tuple[str, ...]
+_Place: TypeAlias = tuple[Span, tuple[Span, ...]]
+
+
+class DimensionNames:
+    """The names that the text has for the dimensions of values, found by the line and the shape of a value.
+
+    Values of a step that is derived from a program, backward ones among them, know the lines that they come from, and
+    what the text calls the dimensions of that line's own values. The program is complete; an axis without a name, or
+    with one of several, is called ``.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._named: dict[tuple[_Place, Shape], Names] = {}
+        self._steps: dict[_Place, str] = {}
+        self._inputs = {spec.name: tuple(name or "" for name in spec.dimension_names) for spec in program.inputs}
+        axes = program.axes
+        if axes is None:
+            return
+        made, read = _Table(axes), _Table(axes)
+        for node in _every_node(program.training_graph.nodes):
+            for origin in node.origins:
+                place = _place(origin)
+                made.add(place, node.results)
+                read.add(place, node.operands)
+                if isinstance(node.op, Scan) and node.op.scanned:
+                    self._steps.setdefault(place, axes.names(node.operands[0])[0])
+        # Operands of a function have the names of its caller.
+        self._named = {**read.named, **made.named}
+
+    def of(self, origins: Sequence[Origin], value: Value) -> Names:
+        """The names of the axes of a value that comes from these places."""
+        found = [self._named[key] for o in origins if (key := (_place(o), value.type.shape)) in self._named]
+        return found[0] if found else ("",) * value.type.rank
+
+    def of_input(self, name: str, value: Value) -> Names:
+        found = self._inputs.get(name, ())
+        return found if len(found) == value.type.rank else ("",) * value.type.rank
+
+    def of_steps(self, scan: Node) -> str:
+        """The name of the axis over which a scan runs."""
+        return next((self._steps[place] for o in scan.origins if (place := _place(o)) in self._steps), "")
+
+
+class _Table:
+    """The names of values by the lines that make them, or read them, and by their shapes."""
+
+    def __init__(self, axes: NamedAxes) -> None:
+        self._axes = axes
+        self.named: dict[tuple[_Place, Shape], Names] = {}
+
+    def add(self, place: _Place, values: Iterable[Value]) -> None:
+        for value in values:
+            names, key = self._axes.names(value), (place, value.type.shape)
+            if any(names):
+                self.named[key] = _agreed(self.named.get(key, names), names)
+
+
+def _place(origin: Origin) -> _Place:
+    return origin.span, origin.calls
+
+
+def _every_node(nodes: Iterable[Node]) -> Iterator[Node]:
+    """With those in the bodies of scans."""
+    for node in nodes:
+        yield node
+        if isinstance(node.op, Scan):
+            yield from _every_node(node.op.body.nodes)
+
+
+def _agreed(one: Names, other: Names) -> Names:
+    """The names of two values of one line and shape: a name that one of them lacks is that of the other."""
+    return tuple(a if a == b or not b else b if not a else "" for a, b in zip(one, other, strict=True))

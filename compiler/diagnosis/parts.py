@@ -14,8 +14,8 @@ from compiler.support.record import record
 
 
 @record
-class Part:
-    """Some nodes of a graph: what comes from the other nodes is an input called `name_of` the value.
+class Subgraph:
+    """Some nodes of a graph; each value of other nodes that they read is an input called `name_of` the value.
 
     `rule` is the node that holds the gradient which the user wrote for the others.
     """
@@ -50,7 +50,7 @@ def name_of(value: Value) -> str:
 
 
 def every_value(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[int, Array]:
-    """What each input and each node of a graph holds, by the index of the value."""
+    """The arrays of each input and each node of a graph, by the index of the value."""
     values = {entry.value.index: inputs[entry.name] for entry in graph.inputs if entry.name in inputs}
     for node in graph.nodes:
         results = evaluate_node(node, [values[operand.index] for operand in node.operands], batch)
@@ -68,7 +68,7 @@ def dependent_values(graph: Graph, inputs: Container[str]) -> frozenset[int]:
 
 
 def without_stops(graph: Graph) -> tuple[Graph, tuple[Value, ...]]:
-    """The graph with inputs where its text stops gradients, and what these hold: what flows there is a constant."""
+    """The graph with inputs where its text stops gradients, with the arrays of these: constants to gradients."""
     own = own_stops(graph)
     every = [node.results[0] for node in graph.nodes if isinstance(node.op, StopGradient)]
     stopped = tuple(value for value in every if value.index not in own)
@@ -83,14 +83,14 @@ def with_inputs(graph: Graph, values: Sequence[Value]) -> Graph:
     return eliminate_dead(replace(graph, inputs=(*graph.inputs, *further), nodes=nodes))
 
 
-def part_of(graph: Graph, nodes: Sequence[Node], rule: Node | None = None) -> Part:
-    """Nodes of a graph, in their order; what other nodes or the outputs of the graph read is an output."""
+def part_of(graph: Graph, nodes: Sequence[Node], rule: Node | None = None) -> Subgraph:
+    """Nodes of a graph, in their order; values that other nodes or the outputs of the graph read are outputs."""
     chosen, made = set(map(id, nodes)), {r.index for node in nodes for r in node.results}
     taken = {o.index: o for node in nodes for o in node.operands if o.index not in made}
     read = {o.index for node in graph.nodes if id(node) not in chosen for o in node.operands}
     read.update(output.value.index for output in graph.outputs)
     given = [r for node in nodes for r in node.results if r.index in read]
-    return Part(
+    return Subgraph(
         Graph(
             graph.name,
             tuple(GraphInput(name_of(value), Role.DATA, value) for value in taken.values()),
@@ -101,8 +101,8 @@ def part_of(graph: Graph, nodes: Sequence[Node], rule: Node | None = None) -> Pa
     )
 
 
-def layers_of(graph: Graph) -> dict[str, Part]:
-    """The parts of a graph that belong to one layer each, by its path; what lies in no layer has the path ``."""
+def layers_of(graph: Graph) -> dict[str, Subgraph]:
+    """The parts of a graph that belong to one layer each, by its path; nodes outside of all layers have the path ``."""
     grouped: dict[str, list[Node]] = {}
     for node in graph.nodes:
         origin = origin_of(node)
@@ -114,7 +114,7 @@ def origin_of(node: Node) -> Origin | None:
     return node.origins[0] if node.origins else None
 
 
-def operations_of(part: Part) -> Iterator[Part]:
+def operations_of(part: Subgraph) -> Iterator[Subgraph]:
     """The nodes of a part one by one, those of a function with a gradient of its own together."""
     clusters = [(node, bodies) for node, bodies in custom_bodies(part.graph)]
     inside = {id(node) for _, body in clusters for node in body} | {id(rule) for rule, _ in clusters}
@@ -140,7 +140,7 @@ def own_stops(graph: Graph) -> set[int]:
 
 
 def _between(graph: Graph, given: set[int], results: Sequence[Value]) -> list[Node]:
-    """The nodes on the way from what is stopped of `given` to `results`."""
+    """The nodes on the way from the stopped values of `given` to `results`."""
     needed, found = {value.index for value in results}, list[Node]()
     for node in reversed(graph.nodes):
         if any(result.index in needed for result in node.results):

@@ -98,7 +98,7 @@ class LossBounds:
 
 
 @record
-class Watched:
+class WatchedNumber:
     """One number that is watched. `kind`: `dead` or `saturated`, the share of `units` without effect; `gradient`,
     `update` and `weight`, mean squares over the `units` elements of the parameter `path`."""
 

@@ -1,21 +1,30 @@
-"""The claims of a `test`, evaluated: one error for each that does not hold."""
+"""The tests of a file: their claims evaluated, one error for each that does not hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnosis.differences import Element, Function, function_of
+from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
+from compiler.diagnosis.reports import TestResult
 from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate
 from compiler.frontend import test_blocks
-from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, TestProgram
-from compiler.graph.ir import Graph, Value
+from compiler.frontend.elaborate import elaborate_tests
+from compiler.frontend.library import library_scope
+from compiler.frontend.trace import GradientsAgree, Holds, IsCausal, Side, TestProgram
+from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.interface import Array
+from compiler.interface import Array, Options
 from compiler.pipeline import prepare_for_gradients
+from compiler.programs.executables import executable
+from compiler.support.cache import default_folder
+from compiler.syntax import tree
+from compiler.syntax.modules import load_modules
 from compiler.types import DType, numpy_dtype
 
 FAILED = "E1001"
@@ -23,10 +32,10 @@ _CUTS = 32  # places of a causal axis behind which everything is changed
 _ELEMENTS = 1000  # more elements than these are compared by chance
 _SAME = 1e-9
 
-Evaluation = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
+GraphEvaluator = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
 
 
-def failures_of(test: TestProgram, seed: int, evaluation: Evaluation | None = None) -> tuple[Diagnostic, ...]:
+def failures_of(test: TestProgram, seed: int, evaluation: GraphEvaluator | None = None) -> tuple[Diagnostic, ...]:
     """The claims of a test that do not hold, for parameters that start by `seed`.
 
     `evaluation` computes the values of a graph; by default the reference does. Gradients and dependence are always
@@ -40,7 +49,7 @@ def _by_reference(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 class _Run:
-    def __init__(self, test: TestProgram, seed: int, evaluation: Evaluation) -> None:
+    def __init__(self, test: TestProgram, seed: int, evaluation: GraphEvaluator) -> None:
         self._test, self._seed = test, seed
         self._random = np.random.default_rng(seed)
         self._results = evaluation(test.graph, self._inputs(test.graph))
@@ -142,7 +151,7 @@ class _Run:
             place = _first_difference(here, there, claim.axis_of, last)
             if place is not None:
                 time = place[claim.axis_of]
-                message = f"what stands at {time} of axis {claim.axis_of} depends on what stands behind {last} of it"
+                message = f"position {time} of axis {claim.axis_of} depends on positions behind {last}"
                 values = f"{here[place]:.6g} becomes {there[place]:.6g}"
                 note = Note(f"at {_shown_place(place)} {values} where everything behind {last} is changed")
                 return _failure(message, claim.span, note)
@@ -153,7 +162,7 @@ def _inputs_of(graph: Graph) -> list[Value]:
     return [entry.value for entry in graph.inputs]
 
 
-def _worst(function: Function, random: np.random.Generator) -> Element | None:
+def _worst(function: WeightedOutputs, random: np.random.Generator) -> Element | None:
     wrong = [e for e in function.elements(_ELEMENTS, random) if not e.comparison.is_right]
     return max(wrong, key=lambda element: element.comparison.error, default=None)
 
@@ -198,3 +207,33 @@ def _shown_place(place: tuple[int, ...]) -> str:
 
 def _failure(message: str, span: Span, *notes: Note) -> Diagnostic:
     return Diagnostic(FAILED, message, span, notes)
+
+
+def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
+    """The experiments of a file, and its models that no experiment trains, by the names that choose them."""
+    declarations = load_modules(path, default_folder(), within)[-1].declarations
+    trains = [d for d in declarations if isinstance(d, tree.Train)]
+    trained = {train.model.id for train in trains}
+    models = [d.name for d in declarations if isinstance(d, tree.Model) and d.name not in trained]
+    return (*(train.name or train.model.id for train in trains), *models)
+
+
+def run_tests(
+    path: Path, chosen: Callable[[str], bool], seed: int, options: Options, within: Path | None = None
+) -> tuple[TestResult, ...]:
+    """The tests of a file whose names are `chosen`, with values by the target of the options. Raises SourceError."""
+    tests = elaborate_tests(load_modules(path, default_folder(), within), library_scope())
+    evaluation = None if options.target == "reference" else _by_native_code(options, seed)
+    return tuple(
+        TestResult(test.name, test.span, len(test.claims), failures_of(test, seed, evaluation))
+        for test in tests
+        if chosen(test.name)
+    )
+
+
+def _by_native_code(options: Options, seed: int) -> GraphEvaluator:
+    def evaluation(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        fed = tuple(replace(i, role=Role.DATA) if i.role in (Role.PARAMETER, Role.STATE) else i for i in graph.inputs)
+        return executable(replace(graph, inputs=fed), options).call(dict(inputs), seed=seed)
+
+    return evaluation

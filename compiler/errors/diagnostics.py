@@ -44,7 +44,7 @@ class Span:
 
     @property
     def text(self) -> str:
-        """What stands there."""
+        """The text at this place."""
         lines = [self.source.line(number) for number in range(self.line, self.end_line + 1)]
         lines[-1] = lines[-1][: self.end_column - 1]
         lines[0] = lines[0][self.column - 1 :]
@@ -61,7 +61,7 @@ class Note:
 
 
 def hint(message: str, span: Span | None = None) -> Note:
-    """What the user can do about an error."""
+    """A note with the user's remedy."""
     return Note(message, span, "hint")
 
 
@@ -97,7 +97,7 @@ class DlcError(Exception):
         return harmless_lines(super().__str__())  # names in it may come from a file of others
 
     def _advise(self, fix: str) -> None:
-        """What to do, which Python shows below the message."""
+        """The remedy, which Python shows below the message."""
         self.fix = fix
         if fix:
             self.add_note(harmless_lines(f"hint: {fix}"))
@@ -210,7 +210,7 @@ _WORD = re.compile(r" *[^ ]+")
 
 
 def _pieces(text: str, room: int) -> list[str]:
-    """What is kept together, with the blanks before it; blanks at the end are left out."""
+    """Pieces that stay on one line, with the blanks before them; blanks at the end are left out."""
     pieces: list[str] = []
     for piece in _PIECE.findall(text):
         pieces += [piece] if columns_of(piece.strip(" ")) <= room else _WORD.findall(piece)

@@ -1,4 +1,4 @@
-"""The names that other frameworks give to what is here, and the hints for who writes them.
+"""Names of other frameworks, with their counterparts here and the hints that messages give.
 
 `other_names.json` is the one table of what PyTorch, Keras, NumPy and scikit-learn say; from it are made the hints of
 every message, and the table of `docs/coming-from.md`.
@@ -15,7 +15,7 @@ from compiler.support.record import record
 
 
 def advice(name: str, known: Iterable[str], said: Mapping[str, str] | None = None) -> str | None:
-    """A hint for an unknown name: what `said` has for it (by default `IN_EXPRESSIONS`), else `did you mean …?`."""
+    """A hint for an unknown name: the advice of `said` (by default `IN_EXPRESSIONS`), else `did you mean …?`."""
     names = set(known)
     written = folded(name)
     if not any(candidate in names for candidate in NAMES.get(written, ())):
@@ -37,7 +37,7 @@ def in_place_of_a_method(name: str, tensor: str, known: Iterable[str]) -> str | 
 
 
 def in_place_of_a_member(name: str, known: Iterable[str]) -> str:
-    """A hint for `nn.name`: what stands by itself here."""
+    """A hint for `nn.name`, which is a name by itself here."""
     names = set(known)
     if name in names:
         return f"it stands by itself: `{name}`"
@@ -51,7 +51,7 @@ def is_framework(name: str) -> bool:
 
 @record
 class OtherNames:
-    """The names `elsewhere` of what is called `here`, by the chapter of the page in which they stand."""
+    """The names `elsewhere` for the name `here`, by the chapter of the page in which they stand."""
 
     chapter: str
     here: str
@@ -69,7 +69,7 @@ OTHER_NAMES = tuple(
     for here, elsewhere in rows.items()
 )
 FORMS: Mapping[str, str] = _TABLES["forms"]
-"""What an expression says where other frameworks have a function."""
+"""Expressions that stand where other frameworks have a function."""
 
 
 def _by_name(table: str) -> dict[str, str]:
@@ -85,7 +85,7 @@ IN_EXPRESSIONS: Mapping[str, str] = {
     **{folded(name): f"write `{form}`" for form, names in FORMS.items() for name in names.split()},
     **_by_name("in expressions"),
 }
-"""What is said of names where a value stands, by their folded names."""
+"""Advice for names in expressions, by their folded names."""
 IN_TRAIN: Mapping[str, str] = _by_name("in train")
 """The same of keys of `train`."""
 IN_CALLS: Mapping[str, str] = _by_name("in calls")

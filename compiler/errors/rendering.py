@@ -180,7 +180,7 @@ def _cut(line: str, first: int, last: int, width: int) -> tuple[str, str]:
 
 
 def _cell(character: str, column: int) -> str:
-    """What is shown for a character. Control characters never reach the terminal."""
+    """The shown form of a character. Control characters never reach the terminal."""
     if character == "\t":
         return " " * (_TAB - column % _TAB)
     return "\ufffd" if category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else character

@@ -17,7 +17,6 @@ from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.builtins.functions import BUILTINS
-from compiler.frontend.claims import TestProgram
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, Report, failure
 from compiler.frontend.finish import finished, with_constants
@@ -27,9 +26,9 @@ from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec,
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
-from compiler.frontend.trace import Subject
+from compiler.frontend.trace import Subject, TestProgram
 from compiler.frontend.train.experiment import elaborate_train
-from compiler.frontend.values import POISON, FormValue, Instance, TensorValue, TupleValue, Value
+from compiler.frontend.values import POISON, FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -109,7 +108,7 @@ def check(
 
 
 def _checked(module: tree.Module, experiment: str | None, found: Report) -> Sequence[tree.Train | tree.Model]:
-    """What `check` elaborates: all experiments, and the models that none trains; or the one that is named."""
+    """The subjects of `check`: all experiments, and the models that none trains; or the one that is named."""
     if experiment is not None:
         try:
             return [_chosen(module, experiment)]
@@ -263,7 +262,7 @@ def _asking_the_data(
 
 
 def _without_open_dimensions(session: Session, chosen: tree.Train | tree.Model) -> Iterator[Diagnostic]:
-    """The findings of an experiment whose data is not there: what only the data can say is no mistake of the text."""
+    """The findings of an experiment whose data is not there: a size of the data is no mistake of the text."""
     for finding in session.report.diagnostics:
         if finding.code != "E0415" or not isinstance(chosen, tree.Train):
             yield finding
@@ -385,9 +384,9 @@ def _function(
     keywords = [
         (key, ready(_configured(evaluator, scope, signature.types[key], value), head)) for key, value in config.items()
     ]
-    bound: FormValue | Instance
+    bound: FormValue | LayerInstance
     if declaration.keyword == "layer":
-        bound = Instance(declaration, within, {}, "", ("function",), path="")
+        bound = LayerInstance(declaration, within, {}, "", ("function",), path="")
         bound.settings = evaluator.bind_settings(signature, within, (), keywords, receiver=bound)
         for setting, child in bound.children:
             child.place = setting

@@ -5,29 +5,29 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.claims import Claim
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.signature import Signature, signature_of
-from compiler.frontend.trace import Trace
+from compiler.frontend.trace import Claim, Trace
 from compiler.frontend.values import RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
 from compiler.graph.op import Op, TypeRuleError
 from compiler.ops.sources import Constant, RandomUniform
+from compiler.support.record import mutable_record
 from compiler.syntax import tree
 from compiler.types import DType, Extent, Shape, TensorType, static_elements
 
 MAXIMUM_WORK = 1_000_000
-"""Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
+"""Expressions that may be evaluated for one program: some 100 times as many as ResNet-50 has."""
 MAXIMUM_APPLICATIONS = 10_000
 """Of one declaration, in one graph."""
 MAXIMUM_RECURSIONS = 1_000
@@ -38,7 +38,7 @@ MAXIMUM_ROUNDS = 100_000
 MAXIMUM_ELEMENTS = 2**31
 
 
-@dataclass(slots=True)
+@mutable_record
 class Frame:
     """One application of a declaration. `scope` numbers it; `application` is the path and count of the layer around."""
 
@@ -61,14 +61,14 @@ class Frame:
     draws: list[int] = field(default_factory=lambda: [0])
     result: Value = None
     has_result: bool = False
-    is_frozen: bool = False  # `training` is false: what the layer keeps of past steps stays as it is
+    is_frozen: bool = False  # `training` is false: the states of the layer stay as they are
 
     @property
     def makes_instances(self) -> bool:
         return self.keyword in ("layer", "model", "test")
 
     def place(self) -> str:
-        """The path of what the current statement makes, before its kind."""
+        """The path of layers and parameters that the current statement makes, before their kind."""
         return joined(self.path, self.variable, *map(str, self.rounds))
 
 
@@ -76,9 +76,9 @@ def joined(*segments: str) -> str:
     return ".".join(segment for segment in segments if segment)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Session:
-    """What all graphs of one program share."""
+    """The state that all graphs of one program share."""
 
     report: Report
     scopes: Mapping[str, ModuleScope]
@@ -130,7 +130,7 @@ class Session:
         self.decided |= number.sources
 
 
-@dataclass(slots=True)
+@mutable_record
 class ModelRecord:
     """The inputs and outputs that the body of a model has declared so far."""
 
@@ -139,9 +139,9 @@ class ModelRecord:
     is_sound: bool = True
 
 
-@dataclass(slots=True)
+@mutable_record
 class ScanRecord:
-    """The body of a `scan` that is being elaborated: what it has emitted, and each state as a step finds it."""
+    """The body of a `scan` that is being elaborated: its emitted values, and each state as a step finds it."""
 
     frame: Frame
     emitted: list[TensorValue] = field(default_factory=list[TensorValue])
@@ -192,7 +192,7 @@ class Elaborator(ABC):
         """The graph that gives a parameter its first value."""
 
     def claim(self, statement: tree.ExpressionStatement) -> None:
-        """Record what a line of a test says."""
+        """Record a claim of a test."""
         self.fail("E0206", "this value is not used", span=statement.span)
 
     @abstractmethod

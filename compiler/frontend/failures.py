@@ -33,7 +33,7 @@ def failure(code: str, message: str, span: Span, *notes: Note) -> Failure:
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...], said: Mapping[str, str] = NOTHING_SAID) -> tuple[Note, ...]:
-    """`did you mean …?`, or what is `said` of a name of another framework, or nothing."""
+    """`did you mean …?`, or the advice of `said` for a name of another framework, or nothing."""
     found = advice(name, known, said)
     return () if found is None else (hint(found),)
 
@@ -88,7 +88,7 @@ class Report:
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """All findings in the order of the text, file by file. Beside a mistake, what seems unused may not be."""
+        """All findings in the order of the text, file by file. Beside a mistake, no name is told to be unused."""
         found = [d for d in self._found.values() if d.code not in UNUSED or not self.has_errors]
         files: dict[str, int] = {}
         for diagnostic in found:

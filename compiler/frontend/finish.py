@@ -105,7 +105,7 @@ def _with_counts(graph: Graph, plan: TrainingPlan | None) -> Graph:
 
 
 def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph) -> TrainingPlan:
-    """With what is finished once over many rows, and whether training and evaluation finish it alike."""
+    """With the values that are finished once over many rows, and whether training and evaluation finish them alike."""
     graphs = [without_controls(graph) for graph in (training, inference)]
     loss = graphs[1].output("loss").value
     is_plain = dependent_on_the_batch(graphs[1], (loss,), graphs[1].nodes) is None

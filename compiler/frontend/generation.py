@@ -61,7 +61,7 @@ class _Generate:
         sampler, beam = self._sampler(form, classes, place)
         return Generation(tokens.id, logits.id, start, stop, length, sampler, beam)
 
-    # What feeds what
+    # The output that extends the input
 
     def _fed(self, name: tree.Name) -> InputSpec:
         assert self.inference.model is not None
@@ -107,7 +107,7 @@ class _Generate:
         return classes
 
     def _expect_causal(self, tokens: tree.Name, logits: tree.Name) -> None:
-        """A context that is filled only so far must give what a full one gives there."""
+        """A context that is filled only so far must give the scores of a full one there."""
         graph = self.inference.builder.build()
         output = graph.output(logits.id).value
         reach = reaches_of(graph, tokens.id, TIME)[output.index]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compiler.errors.diagnostics import Source
-from compiler.frontend.scope import BY_KEYWORD, Found, ModuleScope, Namespace
+from compiler.frontend.scope import BY_KEYWORD, Located, ModuleScope, Namespace
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.parser import Parser
@@ -53,19 +53,19 @@ class _Stretch:
     end: int
 
 
-class _Declarations(Mapping[str, Found]):
+class _Declarations(Mapping[str, Located]):
     """The declarations of a namespace by name. Looking one up parses it."""
 
     def __init__(self, parser: Parser, scope: ModuleScope, stretches: Mapping[str, _Stretch]) -> None:
         self._parser, self._scope, self._stretches = parser, scope, stretches
-        self._parsed: dict[str, Found] = {}
+        self._parsed: dict[str, Located] = {}
 
-    def __getitem__(self, name: str) -> Found:
+    def __getitem__(self, name: str) -> Located:
         if name not in self._parsed:
             stretch = self._stretches[name]
             (declaration,) = self._parser.parse(stretch.source, stretch.begin, stretch.end).declarations
             assert isinstance(declaration, tree.Const | tree.Callable)
-            self._parsed[name] = Found(declaration, self._scope)
+            self._parsed[name] = Located(declaration, self._scope)
         return self._parsed[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -46,7 +46,7 @@ class IndexLimit:
     """Integers made of the inputs `names` choose one of `count` elements, from 0 to count - 1, at `place`.
 
     With `is_direct` they are the elements of one input; they are compared with classes (`is_class`), or pick elements
-    of a tensor. What is compared in the user's own text (`is_own`) may have a meaning for what equals none.
+    of a tensor. A comparison in the user's own text (`is_own`) may have a meaning for integers that equal none.
     """
 
     names: tuple[str, ...]
@@ -116,10 +116,10 @@ class Cuts:
 
 @record
 class DataQuestion:
-    """What elaboration asks of the data: how large the dimensions called `names` are.
+    """A question of elaboration to the data: how large the dimensions called `names` are.
 
     They stand in the `dimension_names` of `inputs`, where what their types have in these places means nothing, or are
-    a `range_name`. What is learnt from the training part depends on the `cuts`. `targets` are the names of all targets,
+    a `range_name`. Statistics of the training part depend on the `cuts`. `targets` are the names of all targets,
     of which `inputs` may know none yet.
     """
 
@@ -184,7 +184,7 @@ class UpdateRule:
 
 @record
 class Follower:
-    """What a schedule keeps of the epochs: run-time settings of the step, which change at the end of each epoch.
+    """The state of a schedule over the epochs: run-time settings of the step, which change at the end of each epoch.
 
     `graph` takes lr, t (the updates made), the settings, among them the states as they were, and `metric`, the setting
     that holds the last loss of validation, or of training without one, or what else `best` names, the lower the better.
@@ -223,8 +223,8 @@ class Phase:
 SUPPOSED_ROWS = 1024
 """How many rows `batch = all` has to those who do not know the data, such as `dlc plan`."""
 
-COMMAND_LINE = "command line"  # what settings of it are called, as a source and as an origin
-SET = "--set "  # what stands before each of them there
+COMMAND_LINE = "command line"  # the name of its settings, as a source and as an origin
+SET = "--set "  # before each of them there
 AVERAGE = "(average)"
 """The state of a rule that holds the average of its parameter, where `train` asks for one; no optimizer can name it."""
 SHARE_OF_THE_NEW = "(1 - ema)"
@@ -364,7 +364,7 @@ class BeamSearch:
 
 @record
 class Generation:
-    """Sequences are decoded from the model: what is chosen by the output `source` extends the input `feed`.
+    """Sequences are decoded from the model: the token chosen by the output `source` extends the input `feed`.
 
     `sampler` makes `token` (i32[batch]) of `logits` (f32[batch, tokens]), or, for `beam` search, the `scores` of each
     token; it takes `seed`, `step` (the position of the token before) and run-time settings. `start` and `stop` are a

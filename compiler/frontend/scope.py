@@ -1,4 +1,7 @@
-"""The declaration that a name means: the namespaces of each file, of its imports, and of the library."""
+"""The declaration that a name means: the namespaces of each file, of its imports, and of the library.
+
+A test sees the models of its file as layers, from inputs to outputs.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ BY_KEYWORD = {
 }
 Named = tree.Const | tree.Callable | tree.Model
 
-# What a body may call of its own kind, beside values: an initialiser others, a schedule others.
+# Declarations of its own kind that a body may call, beside values: an initialiser others, a schedule others.
 OWN_FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
 
 
@@ -45,10 +48,10 @@ class ModuleScope:
 
     name: str
     is_library: bool
-    own: dict[Namespace, Mapping[str, Found]] = field(default_factory=dict[Namespace, Mapping[str, "Found"]])
+    own: dict[Namespace, Mapping[str, Located]] = field(default_factory=dict[Namespace, Mapping[str, "Located"]])
     beyond: list[ModuleScope] = field(default_factory=list["ModuleScope"])
 
-    def lookup(self, namespace: Namespace, name: str) -> Found | None:
+    def lookup(self, namespace: Namespace, name: str) -> Located | None:
         """The declaration that `name` means here: the file's own before imported ones, those before the library's."""
         found = self.own.get(namespace, {}).get(name)
         if found is not None:
@@ -70,7 +73,7 @@ class ModuleScope:
 
 
 @record
-class Found:
+class Located:
     """A declaration and the file that it stands in."""
 
     declaration: Named
@@ -86,7 +89,7 @@ def module_scopes(
     mistakes: list[Diagnostic] = []
     for module in modules:
         scope = scopes[module.source.name]
-        declared: dict[Namespace, dict[str, Found]] = {}
+        declared: dict[Namespace, dict[str, Located]] = {}
         for declaration in module.declarations:
             if isinstance(declaration, tree.Import):
                 imported = by_path.get(_path_of(module.source, declaration))
@@ -113,9 +116,9 @@ def _path_of(source: Source, declaration: tree.Import) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(source.name), declaration.path))
 
 
-def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Found]], declaration: Named) -> list[Diagnostic]:
+def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Located]], declaration: Named) -> list[Diagnostic]:
     names = declared.setdefault(namespace_of(declaration), {})
-    earlier = names.setdefault(declaration.name, Found(declaration, scope)).declaration
+    earlier = names.setdefault(declaration.name, Located(declaration, scope)).declaration
     if earlier is declaration:
         return []
     message = f"`{declaration.name}` is declared twice in this file"
@@ -125,3 +128,35 @@ def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Found]], de
 def head_of(declaration: Named) -> tree.Span:
     """The place that a message shows for a declaration."""
     return declaration.span if isinstance(declaration, tree.Const) else declaration.head
+
+
+def scope_of_tests(scope: ModuleScope) -> ModuleScope:
+    """The scope of a file, in which models can be applied like layers."""
+    models = {
+        name: Located(as_layer(found.declaration), found.scope)
+        for name in scope.names(Namespace.MODEL)
+        if (found := scope.lookup(Namespace.MODEL, name)) and isinstance(found.declaration, tree.Model)
+    }
+    values = {**models, **scope.own.get(Namespace.VALUE, {})}
+    return ModuleScope(scope.name, scope.is_library, {**scope.own, Namespace.VALUE: values}, scope.beyond)
+
+
+def as_layer(model: tree.Model) -> tree.Callable:
+    """A model as a layer of its inputs that returns its outputs."""
+    inputs = [s for s in model.body.statements if isinstance(s, tree.InputDeclaration)]
+    tensors = tuple(tree.Parameter(i.name, i.annotation, None, i.doc, i.span) for i in inputs)
+    outputs: list[tree.Name] = []
+    statements: list[tree.Statement] = []
+    for statement in model.body.statements:
+        match statement:
+            case tree.OutputDeclaration(names, value):
+                outputs += names
+                statements.append(tree.Assign(names, value, None, statement.span))
+            case tree.InputDeclaration():
+                pass
+            case _:
+                statements.append(statement)
+    result = outputs[0] if len(outputs) == 1 else tree.TupleLiteral(tuple(outputs), model.head)
+    body = tree.Block((*statements, tree.Return(result, model.head)), model.body.span)
+    groups = (model.settings, tensors)
+    return tree.Callable("layer", model.name, groups, (), body, None, model.doc, model.span, model.head)

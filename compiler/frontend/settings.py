@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, cast
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
-from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
-from compiler.support.record import record
+from compiler.frontend.values import FormValue, LayerInstance, RunTimeNumber, Value
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.syntax.parser import parse
 
@@ -41,7 +41,7 @@ class Override:
         return self.as_text if self.expression is None else self.expression
 
 
-@dataclass(slots=True)
+@mutable_record
 class SettingsRecord:
     """Settings by name, in the order in which they were met. An override that no name asks for is a mistake."""
 
@@ -124,7 +124,7 @@ def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
 
 
 def _moved(part: Any, source: Source, columns: int) -> Any:
-    """Syntax with the spans of another source: what is read as a declaration is shown as it was typed."""
+    """Syntax with the spans of another source: text that is read as a declaration is shown as it was typed."""
     if isinstance(part, Span):
         first = columns if part.line == 1 else 0
         last = columns if part.end_line == 1 else 0
@@ -137,7 +137,7 @@ def _moved(part: Any, source: Source, columns: int) -> Any:
 
 
 def plain(value: Value) -> SettingValue:
-    """A setting as data: what can be called is its name."""
+    """A setting as data: a function or layer is its name."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -145,7 +145,7 @@ def plain(value: Value) -> SettingValue:
             return value.value
         case tuple() | range():
             return tuple(plain(item) for item in value)
-        case FormValue(declaration) | Instance(declaration):
+        case FormValue(declaration) | LayerInstance(declaration):
             return declaration.name
         case _:
             return str(getattr(getattr(value, "builtin", value), "name", value))

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_of
 from compiler.frontend.bodies.statements import run_body
-from compiler.frontend.claims import Claim, GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.finish import with_constants
-from compiler.frontend.models_as_layers import scope_of_tests
-from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
+from compiler.frontend.trace import Claim, GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.frontend.values import TensorValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder

@@ -1,16 +1,70 @@
-"""The trace of an elaboration, for lints: the functions and layers that were applied, with their tensors."""
+"""Records of elaboration beside graphs: the applications of functions, for lints, and the claims of a `test`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TypeAlias
 
 from compiler.errors.diagnostics import Span
-from compiler.frontend.program import Program
+from compiler.frontend.program import ParameterSpec, Program
 from compiler.frontend.values import FormValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
+
+
+@record
+class Side:
+    """An operand of a comparison: its text, and the tensor or what configuration says that it is."""
+
+    text: str
+    value: ir.Value | str
+
+
+@record
+class Holds:
+    """`value`, a tensor of bool, is true in every element; `sides` are the operands, where it is a comparison."""
+
+    span: Span
+    value: ir.Value | bool
+    sides: tuple[Side, ...] = ()
+
+
+@record
+class GradientsAgree:
+    """The gradient of `of` in `by`, by our rules, is the one that differences give."""
+
+    span: Span
+    of: ir.Value
+    by: ir.Value
+
+
+@record
+class IsCausal:
+    """An element of `of` at a place of the axis `axis_of` depends on nothing behind this place of `by`."""
+
+    span: Span
+    of: ir.Value
+    by: ir.Value
+    axis_of: int
+    axis_by: int
+
+
+Claim: TypeAlias = Holds | GradientsAgree | IsCausal
+
+
+@record
+class TestProgram:
+    """One `test`. Each tensor of a claim is the output of `graph` called `value INDEX`."""
+
+    __test__ = False  # pytest takes it for a test of its own
+
+    name: str
+    span: Span
+    graph: ir.Graph
+    parameters: tuple[ParameterSpec, ...]
+    claims: tuple[Claim, ...]
 
 
 @record
@@ -37,7 +91,7 @@ class Application:
         return next((p for p in reversed((*self.calls, self.call)) if not p.source.is_library), self.call)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Trace:
     """Filled while a program is elaborated: applications by the name of their graph, initialisers by path."""
 
@@ -62,7 +116,7 @@ class Trace:
 
 @record
 class Subject:
-    """What is linted: an experiment, or a model without one, that has no mistakes."""
+    """The subject of the lints: an experiment, or a model without one, that has no mistakes."""
 
     program: Program
     model: tree.Model

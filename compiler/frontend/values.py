@@ -16,7 +16,7 @@ from compiler.types import BatchExtent, DType, Extent, Shape
 
 @record
 class TensorValue:
-    """A tensor that exists at run time, with what is known of each of its axes."""
+    """A tensor that exists at run time, with the names and origins of its axes."""
 
     value: ir.Value
     axes: tuple[Axis, ...]
@@ -118,7 +118,7 @@ class BuiltinValue:
 
 
 @dataclass(slots=True, eq=False)
-class Instance:
+class LayerInstance:
     """One layer with its settings. Its path is fixed when it is bound to a name, or at its first application.
 
     `place` is the path that it has unless the instance itself is bound; `items` are its positions in list literals.
@@ -131,7 +131,7 @@ class Instance:
     site: tuple[object, ...]
     path: str | None = None
     items: tuple[int, ...] = ()
-    children: list[tuple[str, Instance]] = field(default_factory=list[tuple[str, "Instance"]])
+    children: list[tuple[str, LayerInstance]] = field(default_factory=list[tuple[str, "LayerInstance"]])
 
 
 @record
@@ -144,7 +144,7 @@ POISON = Poison()
 Plain: TypeAlias = bool | int | float | str | range | None
 Open: TypeAlias = TensorValue | BatchValue | RunTimeNumber
 Placed: TypeAlias = AxisName | NamedExtent | ExceptAxes
-Called: TypeAlias = FormValue | BuiltinValue | Instance
+Called: TypeAlias = FormValue | BuiltinValue | LayerInstance
 Value: TypeAlias = "Plain | Open | Placed | Called | TupleValue | Poison | tuple[Value, ...]"
 
 
@@ -160,7 +160,7 @@ def is_number(value: Value) -> bool:
 
 
 def is_callable(value: Value) -> bool:
-    return isinstance(value, (FormValue, BuiltinValue, Instance))
+    return isinstance(value, (FormValue, BuiltinValue, LayerInstance))
 
 
 def holds_tensor(value: Value) -> bool:
@@ -177,7 +177,7 @@ def holds_tensor(value: Value) -> bool:
 
 
 def describe(value: Value) -> str:
-    """What a value is, for a message: `the number 3`, `a tensor f32[batch, 4]`."""
+    """A value in words, for a message: `the number 3`, `a tensor f32[batch, 4]`."""
     match value:
         case bool() | None:
             return "`none`" if value is None else "`true`" if value else "`false`"
@@ -201,7 +201,7 @@ def describe(value: Value) -> str:
             return "a value with a mistake"
         case AxisName() | NamedExtent() | ExceptAxes():
             return _described_axis(value)
-        case FormValue() | BuiltinValue() | Instance():
+        case FormValue() | BuiltinValue() | LayerInstance():
             return _described_callable(value)
 
 
@@ -221,5 +221,5 @@ def _described_callable(value: Called) -> str:
             return f"the {declaration.keyword} `{declaration.name}`"
         case BuiltinValue(builtin):
             return f"the built-in function `{builtin.name}`"
-        case Instance(declaration):
+        case LayerInstance(declaration):
             return f"a layer `{declaration.name}`"

@@ -7,7 +7,7 @@ from compiler.support.record import record
 
 @record
 class Box:
-    """One thing in a picture: its text by lines, the kind that decides its colour, and what a pointer shows."""
+    """One thing in a picture: its text by lines, the kind that decides its colour, and the text under a pointer."""
 
     key: str
     lines: tuple[str, ...]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from compiler.graph.boxes import Arrow, Box, Drawing
 from compiler.graph.ir import Direction, Graph, Node, Origin, Value
 from compiler.graph.op import Category
-from compiler.graph.printer import attributes_of, print_attribute, print_origin
-
-Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
+from compiler.graph.printer import Json, attributes_of, print_attribute, print_origin
 
 
 def graph_to_json(graph: Graph) -> dict[str, Json]:

@@ -28,7 +28,7 @@ class Origin:
     direction: Direction = Direction.FORWARD
 
     def __hash__(self) -> int:
-        return hash((self.span, self.path))  # what tells most apart; an enumeration's own hash takes long
+        return hash((self.span, self.path))  # these tell most apart; an enumeration's own hash takes long
 
     def towards(self, direction: Direction) -> Origin:
         """The same place, for a node that serves `direction`."""
@@ -66,7 +66,7 @@ class Node:
 
 
 class Role(Enum):
-    """What an input or output of a graph is to the runtime."""
+    """The role of an input or output for the runtime."""
 
     DATA = "data"  # fed with each batch
     PARAMETER = "parameter"

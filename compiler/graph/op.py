@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from compiler.support.arrays import Array
-from compiler.support.record import record
 from compiler.types import TensorType
 
 if TYPE_CHECKING:
@@ -20,6 +19,10 @@ else:
     # The type checker finds an op that lacks a method. At run time, isinstance of an ABC's subclass is many times
     # slower than of a plain class, and passes ask little else.
     ABC = object
+
+
+Types: TypeAlias = Sequence[TensorType]
+Cotangents: TypeAlias = "Sequence[Value | None]"
 
 
 class Category(Enum):
@@ -38,15 +41,6 @@ class TypeRuleError(Exception):
     """Operand types that an op does not accept. The elaborator turns it into a `SourceError` at the user's line."""
 
 
-@record
-class Sample:
-    """An application of an op for generated tests: operand types, and for each the half-open range of its values."""
-
-    op: Op
-    operands: tuple[TensorType, ...]
-    ranges: tuple[tuple[float, float], ...]
-
-
 class Op(ABC):
     """One primitive. Subclasses are frozen dataclasses: their fields are the op's static attributes."""
 
@@ -54,18 +48,33 @@ class Op(ABC):
     category: ClassVar[Category]
 
     @abstractmethod
-    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         """The types of the results. Raises `TypeRuleError`."""
 
     @abstractmethod
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        """The cotangent of each operand (None where it is zero), for one cotangent for each result."""
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        """The cotangent of each operand (None where it is zero), for the cotangents of the results, some not None."""
 
     @abstractmethod
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         """The meaning, in NumPy. `batch` is the run-time batch size."""
 
-    @classmethod
+
+class DifferentiableOp(Op):
+    """An op with one result."""
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        (cotangent,) = cotangents
+        assert cotangent is not None
+        return self.slopes(builder, node, cotangent)
+
     @abstractmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        """Applications that the generated tests run; inside their ranges a float op is differentiable."""
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        """The cotangent of each operand (None where it is zero), for that of the result."""
+
+
+class FlatOp(Op):
+    """An op whose results do not change with its operands, or are not differentiated: no cotangent leads through it."""
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        return (None,) * len(node.operands)

@@ -70,6 +70,7 @@ def _name(value: Value) -> str:
     return f"%{value.index}"
 
 
+Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 Attribute: TypeAlias = "bool | int | float | DType | BatchExtent | TensorType | Graph | tuple[Attribute, ...] | None"
 
 

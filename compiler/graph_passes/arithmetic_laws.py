@@ -6,26 +6,8 @@ import math
 
 from compiler.graph.ir import Node, Value
 from compiler.graph_passes.law import Workbench
-from compiler.ops.elementwise import (
-    Abs,
-    Add,
-    Cast,
-    Divide,
-    Equal,
-    Exp,
-    Expm1,
-    Log,
-    Log1p,
-    Multiply,
-    Negate,
-    Not,
-    NotEqual,
-    Rsqrt,
-    Sigmoid,
-    Sqrt,
-    Subtract,
-    Where,
-)
+from compiler.ops.elementwise import Abs, Add, Cast, Divide, Equal, Multiply, Negate, Not, NotEqual, Subtract, Where
+from compiler.ops.mathematics import Exp, Expm1, Log, Log1p, Rsqrt, Sigmoid, Sqrt
 from compiler.ops.movement import Broadcast
 from compiler.types import DType
 

@@ -12,8 +12,8 @@ from compiler.ops.reduction import ArgMax, Max, Min, Moments, Sum
 from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, Extent, Shape
 
-Group: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
-Groups: TypeAlias = list[Group]  # axes of the operand, and the axes of the result that hold the same elements
+AxisGroup: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+Groups: TypeAlias = list[AxisGroup]  # axes of the operand, and the axes of the result that hold the same elements
 
 
 def axis_groups(node: Node, number: int) -> Groups | None:

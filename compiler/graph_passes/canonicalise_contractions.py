@@ -71,7 +71,7 @@ def _canonical(builder: GraphBuilder, product: _Product, shape: Shape) -> Value 
 
 
 def _with_plain_left(builder: GraphBuilder, product: _Product) -> _Product:
-    """Look through what the left operand is made of, as long as labels can express it."""
+    """Look through the producers of the left operand, as long as labels can express them."""
     while True:
         node = builder.definition(product.left)
         if node is None:

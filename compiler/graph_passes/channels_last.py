@@ -7,7 +7,7 @@ reads windows, and spread through every op that keeps the axes of a run together
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import TypeAlias
 
@@ -19,9 +19,10 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Min, Moments, Sum
 from compiler.ops.window import Fold, Window
+from compiler.support.record import mutable_record
 
 Run: TypeAlias = tuple[int, ...]  # neighbouring axes, in order
-Order: TypeAlias = tuple[int, ...]  # for each axis of the value as it is laid out, the axis of the type
+Layout: TypeAlias = tuple[int, ...]  # for each axis of the value as it is laid out, the axis of the type
 
 
 def channels_last(graph: Graph) -> Graph:
@@ -111,22 +112,22 @@ def _through_product(run: Run, source: Sequence[int], target: Sequence[int]) -> 
 
 
 @cache
-def _last(run: Run, rank: int) -> Order:
+def _last(run: Run, rank: int) -> Layout:
     return (*(axis for axis in range(rank) if axis not in run), *run)
 
 
-def _plain(value: Value) -> Order:
+def _plain(value: Value) -> Layout:
     return _last((), len(value.type.shape))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Turning:
     """Copies a graph; `laid` says for each value of the old one what stands for it, and in which order of axes."""
 
     builder: GraphBuilder
     runs: dict[int, Run]
-    laid: dict[int, tuple[Value, Order]] = field(default_factory=dict[int, tuple[Value, Order]])
-    views: dict[tuple[int, Order], Value] = field(default_factory=dict[tuple[int, Order], Value])
+    laid: dict[int, tuple[Value, Layout]] = field(default_factory=dict[int, tuple[Value, Layout]])
+    views: dict[tuple[int, Layout], Value] = field(default_factory=dict[tuple[int, Layout], Value])
 
     def run(self, graph: Graph) -> Graph:
         for entry in graph.inputs:
@@ -142,10 +143,10 @@ class _Turning:
             self.builder.output(output.name, output.role, value, output.updates)
         return self.builder.build()
 
-    def wanted(self, value: Value) -> Order:
+    def wanted(self, value: Value) -> Layout:
         return _last(self.runs.get(value.index, ()), len(value.type.shape))
 
-    def get(self, value: Value, order: Order) -> Value:
+    def get(self, value: Value, order: Layout) -> Value:
         """A value of the old graph with its axes in that order."""
         new, present = self.laid[value.index]
         if present == order:
@@ -155,7 +156,7 @@ class _Turning:
             self.views[key] = self.builder.emit(Transpose(tuple(present.index(axis) for axis in order)), new)
         return self.views[key]
 
-    def rebuilt(self, node: Node) -> Iterable[tuple[Value, Order]]:
+    def rebuilt(self, node: Node) -> Iterable[tuple[Value, Layout]]:
         op = node.op
         match op:
             case Contraction():
@@ -171,12 +172,12 @@ class _Turning:
         is_turned = order != _plain(result) or any([self.laid[o.index][1] != _plain(o) for o in node.operands])
         return [self.moved(node, order)] if is_turned and len(node.results) == 1 else self.kept(node)
 
-    def kept(self, node: Node) -> list[tuple[Value, Order]]:
+    def kept(self, node: Node) -> list[tuple[Value, Layout]]:
         """An op on operands whose axes are in their own order."""
         operands = tuple([self.get(o, _plain(o)) for o in node.operands])
         return [(value, _plain(value)) for value in self.builder.repeat(node, operands)]
 
-    def moved(self, node: Node, order: Order) -> tuple[Value, Order]:
+    def moved(self, node: Node, order: Layout) -> tuple[Value, Layout]:
         """An op that keeps or moves axes, done on operands as they are laid out."""
         op, (result,) = node.op, node.results
         shape = tuple(result.type.shape[axis] for axis in order)
@@ -207,7 +208,7 @@ class _Turning:
         run, groups = self.runs.get(node.operands[0].index), axis_groups(node, 0)
         return bool(run) and groups is not None and _through(run, groups, 0) == self.runs.get(node.results[0].index)
 
-    def product(self, node: Node, op: Contraction) -> Iterable[tuple[Value, Order]]:
+    def product(self, node: Node, op: Contraction) -> Iterable[tuple[Value, Layout]]:
         """Labels stand for any order of axes."""
         order = self.wanted(node.results[0])
         values: list[Value] = []
@@ -219,12 +220,12 @@ class _Turning:
         changed = Contraction(sides[0], sides[1], tuple(op.out[axis] for axis in order))
         yield self.builder.emit(changed, *values), order
 
-    def windows(self, node: Node, op: Window | Fold) -> Iterable[tuple[Value, Order]]:
+    def windows(self, node: Node, op: Window | Fold) -> Iterable[tuple[Value, Layout]]:
         """The taps stay at the end; where channels should follow them, a transpose says so."""
         (operand,) = node.operands
         rank = min(operand.type.rank, node.results[0].type.rank)
         order = _last(self.runs.get((operand if isinstance(op, Window) else node.results[0]).index, ()), rank)
-        # What are channels in one view of a tensor may be an axis that windows slide over in another.
+        # Channels of one view of a tensor may be an axis that windows slide over in another.
         places = sorted(range(len(op.axes)), key=lambda place: order.index(op.axes[place]))
         axes = tuple(order.index(op.axes[place]) for place in places)
         taps = tuple(rank + place for place in places)
@@ -236,8 +237,8 @@ class _Turning:
             changed = Fold(axes, sizes, strides, dilations, tuple(op.extents[place] for place in places))
             yield self.builder.emit(changed, self.get(operand, (*order, *taps))), order
 
-    def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterable[tuple[Value, Order]]:
-        """What is left keeps the order of the operand."""
+    def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterable[tuple[Value, Layout]]:
+        """The remaining axes keep the order of the operand."""
         (operand,) = node.operands
         order = self.wanted(operand)
         gone = (op.axis,) if isinstance(op, ArgMax) else op.axes

@@ -34,7 +34,7 @@ def to_dtype(graph: Graph, dtype: DType) -> Graph:
 
 
 def converted(dtype: DType, target: DType) -> DType:
-    """What `dtype` becomes where `target` takes the place of f32."""
+    """The type in place of `dtype` where `target` takes the place of f32."""
     return target if dtype is DType.F32 else dtype
 
 

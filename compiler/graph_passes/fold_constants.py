@@ -28,10 +28,10 @@ from compiler.ops.elementwise import (
     Not,
     NotEqual,
     Or,
-    Sqrt,
     Subtract,
     Where,
 )
+from compiler.ops.mathematics import Sqrt
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast
 from compiler.types import DType, numpy_dtype

@@ -68,7 +68,7 @@ class _Read:
 
 @record
 class _FoldedProduct:
-    """`places` are those of y with its labels, `w` has the taps; `out` are the labels of what is folded."""
+    """`places` are those of y with its labels, `w` has the taps; `out` are the labels of the folded operand."""
 
     builder: GraphBuilder
     op: Fold
@@ -157,7 +157,7 @@ class _FoldedProduct:
 
 
 def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length: int) -> tuple[Value, int, int]:
-    """What there is of `length` elements along an axis from `first` on, and how many zeros go before and behind it."""
+    """The `length` elements along an axis from `first` on, and the numbers of zeros before and behind the real ones."""
     extent = value.type.shape[axis]
     assert isinstance(extent, int)
     start, end = max(0, first), min(extent, first + length)

@@ -1,7 +1,7 @@
 """Folds scales and shifts of a product's columns, such as a normalisation with known statistics, into its weights.
 
 (x @ w - m) * s + b becomes x @ (w * s) + (b - m * s) where w, m, s and b depend on nothing but tensors that the program
-does not write. What is made of these is then computed once, not for each row.
+does not write. Their products are then computed once, not for each row.
 """
 
 from __future__ import annotations

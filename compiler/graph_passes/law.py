@@ -17,7 +17,7 @@ Law: TypeAlias = "Callable[[Workbench, Node], Value | None]"
 class Workbench:
     """Emits nodes that are simplified at once, so that a law may rely on the form of its operands.
 
-    Where the graph `becomes_double` later, what is computed of constants is computed in f64 already.
+    Where the graph `becomes_double` later, arithmetic of constants is done in f64 already.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Workbench:
         self.builder, self._laws, self.becomes_double = builder, laws, becomes_double
 
     def simplified(self, node: Node) -> Value | None:
-        """What the first law that applies makes of `node`."""
+        """The result of the first law that applies to `node`."""
         for law in self._laws.get(type(node.op), ()):
             value = law(self, node)
             if value is not None:

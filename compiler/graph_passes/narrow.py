@@ -18,7 +18,7 @@ from compiler.ops.rules import other_axes
 from compiler.ops.window import Window
 from compiler.types import Shape, elements
 
-Reach: TypeAlias = "tuple[range | None, ...]"  # by axis: the places that are read; None for all of them
+ReadRanges: TypeAlias = "tuple[range | None, ...]"  # by axis: the places that are read; None for all of them
 
 LARGEST_PART = 2  # the part of an axis, one half, beyond which what is left out does not pay for another layout
 
@@ -34,10 +34,10 @@ def narrow(graph: Graph) -> Graph:
 
 
 class _Reaches:
-    """What is read of each value. `narrowed`: the results that become narrower."""
+    """The elements of each value that are read. `narrowed`: the results that become narrower."""
 
     def __init__(self, graph: Graph) -> None:
-        self._read: dict[int, Reach] = {}
+        self._read: dict[int, ReadRanges] = {}
         self.narrowed: set[int] = set()
         windows = _made_of_windows(graph)
         for output in graph.outputs:
@@ -57,12 +57,12 @@ class _Reaches:
             for operand, part in zip(node.operands, operands, strict=True):
                 self._add(operand, part)
 
-    def of(self, value: Value) -> Reach | None:
-        """What is read of a value; None where nothing is."""
+    def of(self, value: Value) -> ReadRanges | None:
+        """The ranges of a value that are read; None where nothing is."""
         return self._read.get(value.index)
 
-    def _of_results(self, node: Node) -> Reach:
-        """What is read of the single result, along axes of which it is little."""
+    def _of_results(self, node: Node) -> ReadRanges:
+        """The ranges of the single result that are read, along axes of which they are little."""
         (result, *others) = node.results
         read = self._read.get(result.index)
         if others or read is None:
@@ -72,7 +72,7 @@ class _Reaches:
             for part, extent in zip(read, result.type.shape, strict=True)
         )
 
-    def _add(self, value: Value, part: Reach) -> None:
+    def _add(self, value: Value, part: ReadRanges) -> None:
         known = self._read.get(value.index)
         if known is None:
             self._read[value.index] = part
@@ -86,7 +86,7 @@ class _Narrowing:
     def __init__(self, graph: Graph, reaches: _Reaches) -> None:
         self._graph, self._reaches = graph, reaches
         self._builder = GraphBuilder.continuing(graph)
-        self._made: dict[int, tuple[Value, Reach]] = {}  # what stands for a value, and the part of it that this is
+        self._made: dict[int, tuple[Value, ReadRanges]] = {}  # the value in its place, and the ranges that it has
 
     def run(self) -> Graph:
         for node in self._graph.nodes:
@@ -114,7 +114,7 @@ class _Narrowing:
         else:
             self._builder.append(Node(node.op, operands, node.results, node.origins))
 
-    def _read(self, value: Value, part: Reach) -> Value:
+    def _read(self, value: Value, part: ReadRanges) -> Value:
         """A part of a value of the old graph."""
         made, known = self._made.get(value.index, (value, _all_of(value)))
         left = tuple(None if has is not None else wanted for has, wanted in zip(known, part, strict=True))
@@ -126,8 +126,8 @@ class _Narrowing:
         return self._builder.emit(Slice(starts, _shape(made.type.shape, left), steps), made)
 
 
-def operands_read(node: Node, reach: Reach) -> tuple[Reach, ...] | None:
-    """What a node with one result reads of its operands for a part of that; None where it takes all it can get."""
+def operands_read(node: Node, reach: ReadRanges) -> tuple[ReadRanges, ...] | None:
+    """The ranges of the operands for a part of the single result; None where the node needs all."""
     op, operands = node.op, node.operands
     if isinstance(op, Slice):
         return (tuple(map(_in_slice, op.starts, op.sizes, op.steps, operands[0].type.shape, reach)),)
@@ -180,8 +180,8 @@ def _in_slice(start: int, size: object, step: int, extent: object, part: range |
     return places if part is None else places[part.start : part.stop : part.step]
 
 
-def _before_reshape(before: Shape, after: Shape, reach: Reach) -> tuple[Reach, ...] | None:
-    """What a reshape reads; None where an axis that is read in part is not one of its operand too."""
+def _before_reshape(before: Shape, after: Shape, reach: ReadRanges) -> tuple[ReadRanges, ...] | None:
+    """The ranges that a reshape reads; None where an axis that is read in part is not one of its operand too."""
     found: list[range | None] = [None] * len(before)
     first = 0
     for axis, part in enumerate(reach):
@@ -206,11 +206,11 @@ def _same(before: Shape, after: Shape) -> bool:
     return elements(before) == elements(after)
 
 
-def _all_of(value: Value) -> Reach:
+def _all_of(value: Value) -> ReadRanges:
     return (None,) * value.type.rank
 
 
-def _shape(shape: Shape, reach: Reach) -> Shape:
+def _shape(shape: Shape, reach: ReadRanges) -> Shape:
     return tuple(extent if part is None else len(part) for extent, part in zip(shape, reach, strict=True))
 
 

@@ -22,7 +22,7 @@ _ZERO_WHERE_OPERANDS_ARE = (Add, Subtract, Negate, Multiply, Cast)
 
 
 @record
-class Stretch:
+class PaddedStretch:
     """`length` elements from `first` on, which may reach `low` elements before and `high` behind: zeros stand there."""
 
     first: int
@@ -32,7 +32,7 @@ class Stretch:
 
 
 Numbers: TypeAlias = Mapping[int, int]  # axes that go, and the element of each that is meant
-Stretches: TypeAlias = Mapping[int, Stretch]  # axes of which other elements than their own are meant
+PaddedStretches: TypeAlias = Mapping[int, PaddedStretch]  # axes of which other elements than their own are meant
 
 
 class WindowTaps:
@@ -64,7 +64,7 @@ class WindowTaps:
                 return _NONE
 
 
-def at_tap(bench: Workbench, value: Value, numbers: Numbers, stretches: Stretches) -> Value | None:
+def at_tap(bench: Workbench, value: Value, numbers: Numbers, stretches: PaddedStretches) -> Value | None:
     """`value` at those numbers of tap axes; None where that would have to compute the whole of it all the same."""
     return _Reader(bench).read(value, numbers, stretches, exact=any(s.low or s.high for s in stretches.values()))
 
@@ -77,7 +77,7 @@ def cut(bench: Workbench, value: Value, numbers: Numbers) -> Value:
     return bench.emit(Reshape(_left(shape, numbers, {})), piece)
 
 
-def _left(shape: Shape, numbers: Numbers, stretches: Stretches) -> Shape:
+def _left(shape: Shape, numbers: Numbers, stretches: PaddedStretches) -> Shape:
     return tuple(
         stretches[axis].length if axis in stretches else extent
         for axis, extent in enumerate(shape)
@@ -86,12 +86,12 @@ def _left(shape: Shape, numbers: Numbers, stretches: Stretches) -> Shape:
 
 
 class _Reader:
-    """`exact`: what lies outside of a stretch must be zero; otherwise it may be any number."""
+    """`exact`: elements outside of a stretch must be zero; otherwise they may be any number."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
 
-    def read(self, value: Value, numbers: Numbers, stretches: Stretches, exact: bool) -> Value | None:
+    def read(self, value: Value, numbers: Numbers, stretches: PaddedStretches, exact: bool) -> Value | None:
         number = self._bench.number(value)
         if number is not None and (number == 0 or not exact):
             constant = self._bench.emit(Constant(number, value.type.dtype))
@@ -120,16 +120,16 @@ class _Reader:
         is_small = not stretches and not depends_on_batch(value.type.shape)
         return cut(self._bench, value, numbers) if is_small else None
 
-    def _stretched(self, value: Value, stretches: Stretches) -> Value:
+    def _stretched(self, value: Value, stretches: PaddedStretches) -> Value:
         """A value that has no taps: with zeros around it, as far as any tap reaches, cut to the stretches."""
-        shape, none = value.type.shape, Stretch(0, 0, 0, 0)
+        shape, none = value.type.shape, PaddedStretch(0, 0, 0, 0)
         reach = [stretches.get(axis, none) for axis in range(len(shape))]
         padded = self._bench.emit(Pad(tuple(s.low for s in reach), tuple(s.high for s in reach), 0.0), value)
         starts = tuple(s.low + s.first for s in reach)
         return self._bench.emit(Slice(starts, _left(shape, {}, stretches), (1,) * len(shape)), padded)
 
     def _broadcast(
-        self, node: Node, op: Broadcast, numbers: Numbers, stretches: Stretches, exact: bool
+        self, node: Node, op: Broadcast, numbers: Numbers, stretches: PaddedStretches, exact: bool
     ) -> Value | None:
         (small,) = node.operands
         own = {axis: i for i, axis in enumerate(op.axes) if small.type.shape[i] == op.shape[axis]}
@@ -143,10 +143,10 @@ class _Reader:
         places = tuple(_renumbered(axis, numbers) for axis in op.axes if axis not in numbers)
         return self._bench.emit(Broadcast(_left(op.shape, numbers, stretches), places), read)
 
-    def _moved(self, node: Node, numbers: Numbers, stretches: Stretches, exact: bool) -> Value | None:
+    def _moved(self, node: Node, numbers: Numbers, stretches: PaddedStretches, exact: bool) -> Value | None:
         (operand,), result = node.operands, node.results[0].type.shape
         inner: dict[int, int] = {}
-        reached: dict[int, Stretch] = {}
+        reached: dict[int, PaddedStretch] = {}
         known = {axis for axis in numbers if result[axis] == 1}
         for here, there in axis_groups(node, 0) or []:
             if {*there} <= {*numbers}:
@@ -165,7 +165,9 @@ class _Reader:
             return self._bench.emit(Transpose(tuple(sorted(kept).index(axis) for axis in kept)), read)
         return self._bench.emit(Reshape(_left(result, numbers, stretches)), read)
 
-    def _windowed(self, node: Node, op: Window, numbers: Numbers, stretches: Stretches, exact: bool) -> Value | None:
+    def _windowed(
+        self, node: Node, op: Window, numbers: Numbers, stretches: PaddedStretches, exact: bool
+    ) -> Value | None:
         (operand,), shape = node.operands, node.results[0].type.shape
         rank = operand.type.rank
         places = tuple(numbers.get(rank + place, 0) for place in range(len(op.axes)))
@@ -177,7 +179,7 @@ class _Reader:
         piece = self._bench.emit(Slice(tuple(starts), shape[:rank], tuple(steps)), operand)
         return self.read(self._bench.emit(Reshape(_left(shape, numbers, {})), piece), {}, stretches, exact)
 
-    def _elementwise(self, node: Node, numbers: Numbers, stretches: Stretches, exact: bool) -> Value | None:
+    def _elementwise(self, node: Node, numbers: Numbers, stretches: PaddedStretches, exact: bool) -> Value | None:
         loose = [exact and self._is_repeated(operand, stretches) for operand in node.operands]
         match node.op:
             case _ if not exact:
@@ -200,7 +202,7 @@ class _Reader:
             operands.append(read)
         return self._bench.emit(node.op, *operands)
 
-    def _is_repeated(self, value: Value, stretches: Stretches) -> bool:
+    def _is_repeated(self, value: Value, stretches: PaddedStretches) -> bool:
         """Whether all elements along those axes are the same."""
         node = self._bench.made_by(value, Broadcast)
         if node is None:

@@ -19,7 +19,7 @@ class Rewriting:
         self.keep = self.builder.append
 
     def current(self, node: Node) -> Node:
-        """`node` with its operands replaced; the builder stamps its origins on what is emitted next."""
+        """`node` with its operands replaced; the builder stamps its origins on the nodes emitted next."""
         self.builder.origins = node.origins
         replaced = self._replaced
         for operand in node.operands:
@@ -29,7 +29,7 @@ class Rewriting:
         return node
 
     def now(self, value: Value) -> Value:
-        """What stands in place of a value of the old graph."""
+        """The value in place of one of the old graph."""
         return self._replaced.get(value.index, value)
 
     def replace(self, node: Node, values: Sequence[Value]) -> None:

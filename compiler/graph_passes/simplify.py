@@ -21,17 +21,16 @@ from compiler.ops.elementwise import (
     And,
     Cast,
     Divide,
-    Log,
     Maximum,
     Minimum,
     Multiply,
     Negate,
     Not,
     Or,
-    Power,
     Subtract,
     Where,
 )
+from compiler.ops.mathematics import Log, Power
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import Sum
 from compiler.ops.sources import Iota

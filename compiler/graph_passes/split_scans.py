@@ -106,7 +106,7 @@ class _Split:
     def hoist(self) -> None:
         lifting = self.lifting()
         varying = {*self.xs}
-        waiting = {value.index for value in self.op.carried_inputs}  # what waits for carries, or cannot leave
+        waiting = {value.index for value in self.op.carried_inputs}  # values that wait for carries, or cannot leave
         left: list[Node] = []
         for node in self.body:
             operands = {operand.index for operand in node.operands}
@@ -165,7 +165,7 @@ class _Split:
         return found
 
     def running_sums(self) -> dict[int, Value]:
-        """What is added at each step, by the place of the carry that is nothing but a running sum."""
+        """The summand of each step, by the place of the carry that is nothing but a running sum."""
         op = self.op
         uses = Counter(operand.index for node in self.body for operand in node.operands)
         uses.update(output.value.index for output in op.body.outputs)

@@ -13,16 +13,15 @@ from typing import TypeVar
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.interleave import interleaved
 from compiler.graph_passes.law import Workbench
-from compiler.graph_passes.read_taps import Stretch, WindowTaps, at_tap, cut
+from compiler.graph_passes.read_taps import PaddedStretch, WindowTaps, at_tap, cut
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.graph_passes.simplify import LAWS
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Add, And, Equal, LessEqual, Maximum, Minimum, Multiply, Not, Where
 from compiler.ops.movement import Broadcast, Concat, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Min, Sum
-from compiler.ops.residues import folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold, Window
+from compiler.ops.window import Fold, Window, folded_axes
 from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Shape, TensorType
 
@@ -111,7 +110,7 @@ class _Unrolling:
         return self._bench.emit(Broadcast(type_.shape, ()), self._bench.emit(Constant(number, type_.dtype)))
 
     def _folded(self, node: Node, op: Fold) -> Value | None:
-        """A sum over the taps of each residue class, of what is folded where a window of that tap read the element."""
+        """A sum over the taps of each residue class, of the operand where a window of that tap read the element."""
         (operand,) = node.operands
         if math.prod(op.sizes) > numerics.MOST_TAPS:
             return None
@@ -124,7 +123,7 @@ class _Unrolling:
             for taps in product(*(axis.classes[r] for axis, r in zip(axes, residues, strict=True))):
                 numbers = {len(result.shape) + place: tap.number for place, tap in enumerate(taps)}
                 stretches = {
-                    axis.axis: Stretch(tap.shift, axis.positions, axis.low, axis.high)
+                    axis.axis: PaddedStretch(tap.shift, axis.positions, axis.low, axis.high)
                     for axis, tap in zip(axes, taps, strict=True)
                 }
                 piece = at_tap(self._bench, operand, numbers, stretches)

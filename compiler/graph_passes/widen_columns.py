@@ -69,7 +69,7 @@ def _found(builder: GraphBuilder, node: Node, op: Contraction) -> _Narrow | None
 
 
 def _labels_inside(view: Node, labels: list[int | None]) -> list[int | None] | None:
-    """The labels of what a view shows; None stands for an axis of extent 1 that a reshape drops."""
+    """The labels of a view's axes; None stands for an axis of extent 1 that a reshape drops."""
     shape = view.operands[0].type.shape
     if isinstance(view.op, Transpose):
         return [labels[view.op.permutation.index(axis)] for axis in range(len(shape))]

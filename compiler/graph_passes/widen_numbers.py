@@ -38,7 +38,7 @@ def widen_numbers(graph: Graph) -> Graph:
 
 
 def _computed_numbers(graph: Graph) -> set[int]:
-    """What elementwise ops give of settings, the step, constants, and of such results again."""
+    """The results of elementwise ops on settings, the step, constants, and on such results again."""
     numbers = {entry.value.index for entry in graph.inputs if entry.role in _GIVEN}
     computed: set[int] = set()
     for node in graph.nodes:
@@ -67,7 +67,7 @@ class _Widening:
     def __init__(self, graph: Graph, read: set[int]) -> None:
         self.graph, self.read = graph, read
         self.builder = GraphBuilder.continuing(graph)
-        self._exact: dict[int, Value] = {}  # what arithmetic of numbers takes in place of a number
+        self._exact: dict[int, Value] = {}  # the f64 value in place of a number
         self._rounded: dict[int, Value] = {}  # and what tensors take
         for place, entry in enumerate(graph.inputs):
             if entry.role in _GIVEN and entry.value.type == _F32 and entry.value.index in read:

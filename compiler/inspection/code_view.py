@@ -1,4 +1,4 @@
-"""Generated code (kernels, loops, LLVM text or machine code), line by line with its origins in the source."""
+"""Generated code (kernels, products, loops, LLVM text or machine code), line by line with its origins in the source."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class KernelView:
     code: tuple[CodeLine, ...]
 
     def statement(self, line: CodeLine) -> str:
-        """What the kernel says there; nothing for what belongs to no statement."""
+        """The line of the kernel there; nothing for an instruction of no statement."""
         return self.printed[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
 
 
 def kernel_views(
     found: Lowered, stage: str, target: KernelTarget, machine: Machine, chosen: Chooser | None
 ) -> list[KernelView]:
-    """The kernels, or those with code that is chosen; `stage` is one of `kernels loops llvm asm`."""
+    """The kernels, or those with code that is chosen; `stage` is one of `kernels products loops llvm asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
         if symbol in found.texts and instance.origins and (chosen is None or chosen(instance.origins)):
@@ -65,6 +65,9 @@ def kernel_views(
             if any(view.printed == printed for view in views):
                 continue  # a product packs its operands in a function of its own
             code = tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(printed, 1))
+        elif stage == "products":
+            whole = tuple(dict.fromkeys(o for instance in instances for o in instance.origins))
+            code = tuple(CodeLine(row, FRAME, whole) for row in found.products.get(symbol, "").splitlines())
         elif stage == "loops":
             lines = nest_lines(found.nests[symbol], [buffer.name for buffer in kernel.buffers])
             code = tuple(CodeLine(line.text, line.statement, table.get(line.statement, ())) for line in lines)
@@ -102,11 +105,12 @@ def _llvm_line(row: str, table: Mapping[int, tuple[Origin, ...]]) -> CodeLine:
 
 
 def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None, machine: Machine | None = None) -> str:
-    """The kernels as text. With `chosen`, what it refuses is left out of loops, LLVM text and machine code.
+    """The kernels as text. With `chosen`, statements that it refuses are left out of loops, LLVM text and machine code.
 
     A `machine` that was chosen stands above them.
     """
-    printed = {"kernels": _print_kernel, "loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}[stage]
+    code = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}
+    printed = {"kernels": _print_kernel, "products": _print_product, **code}[stage]
     comment = ";" if stage == "llvm" else "#"
     title = f"{comment} code for {machine.description}\n" if machine else ""
     return title + "\n".join(
@@ -143,8 +147,13 @@ def _print_kernel(view: KernelView, chosen: Chooser | None) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _print_product(view: KernelView, chosen: Chooser | None) -> str:
+    """Whole, as it can be read back."""
+    return "\n".join(line.text for line in view.code) + "\n"
+
+
 def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
-    """A nest with comments, as LLVM text is printed; the loops around what is chosen stay."""
+    """A nest with comments, as LLVM text is printed; the loops around chosen statements stay."""
     return _commented(view, _with_loops_around(view.code, chosen), "#")
 
 

@@ -1,4 +1,4 @@
-"""One pass on the text of a graph, or of a fused graph."""
+"""One pass on the text of a graph, of a fused graph, or of a product."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compiler.graph.ir import Graph
 from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
-from compiler.inspection.passes import FUSE, Form, passes_by_name
+from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_products
 from compiler.ops import OPS
 from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.printer import fused_to_json, print_fused
@@ -22,17 +22,20 @@ from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 
 _EVERY_OP = (*OPS, *INTERNAL_OPS)
 _BEFORE_MEMORY = ("read_inserted", "rematerialise_cheap", "join_siblings", "read_unpadded", "store_in_place")
-# What a type rule or a pass raises for attributes that no compiler would write.
+# The errors of type rules and passes for attributes that no compiler would write.
 _OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
 _Found = TypeVar("_Found")
 
 
 def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
-    """What the pass `name` makes of the graph in `text`, as text or as JSON.
+    """The result of the pass `name` on the graph or the product in `text`, as text or as JSON.
 
     `source` is the name of the text in messages, `batch` the nominal batch, which a fused graph says itself. Raises
-    DataError where the text is not what the pass takes, or the verifier refuses it.
+    DataError where the pass does not take such a text, or the verifier refuses it.
     """
+    if over_product := passes_over_products(batch).get(name):
+        printed = over_product(text, source)
+        return json.dumps({"product": printed.splitlines()}) if format == "json" else printed
     each = passes_by_name(batch)[name]
     form = _read(text, each.is_fused, name, source)
     try:
@@ -50,10 +53,11 @@ def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
     return json.dumps(graph_to_json(result) if isinstance(result, Graph) else fused_to_json(result))
 
 
-def _read(text: str, is_fused: bool, name: str, source: str) -> Form:
+def _read(text: str, is_fused: bool, name: str, source: str) -> PassForm:
     """The form that the text describes, valid and such as the pass `name` takes it."""
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    if first.startswith("fused ") is not is_fused and first.split(" ")[0] in ("fused", "graph"):
+    form, takes = first.split(" ")[0], "fused" if is_fused else "graph"
+    if form != takes and form in ("fused", "graph", "product"):
         wanted = "a fused graph" if is_fused else "a graph"
         stop = FUSE if is_fused else "simplify"
         raise DataError(f"is not {wanted}, which {name} takes", source, fix=f"`--stop-after {stop}` prints one")
@@ -64,7 +68,7 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> Form:
     fused = _accepted(source, lambda: read_fused(text, _EVERY_OP, source))
     _accepted(source, lambda: expect_valid_fused(fused))
     if name in _BEFORE_MEMORY and _is_placed(fused):
-        raise DataError(f"says already what lies where, and {name} runs before that", source)
+        raise DataError(f"has storage for its values already, which is decided behind {name}", source)
     return fused
 
 
@@ -83,11 +87,11 @@ def _is_placed(fused: FusedGraph) -> bool:
     return is_decided or any(map(_is_placed, bodies))
 
 
-def _verify(form: Form, stage: str) -> None:
+def _verify(form: PassForm, stage: str) -> None:
     verify(form, stage) if isinstance(form, Graph) else verify_fused(form, stage)
 
 
-def _printed(form: Form) -> str:
+def _printed(form: PassForm) -> str:
     return print_graph(form) if isinstance(form, Graph) else print_fused(form)
 
 

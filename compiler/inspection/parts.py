@@ -1,4 +1,4 @@
-"""Parts of graphs and of fused graphs that can be read back: what they read from outside is an input of theirs."""
+"""Parts of graphs and of fused graphs that can be read back: values from outside become inputs."""
 
 from __future__ import annotations
 

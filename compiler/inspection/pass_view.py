@@ -1,4 +1,4 @@
-"""The passes over a graph and a fused graph, watched: what stands behind each of them, and the time that it takes."""
+"""The passes over a graph and a fused graph at work: the text behind each of them, and the time that it takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Graph
 from compiler.graph.verify import verify
-from compiler.inspection.passes import Form, all_passes, expect_pass
+from compiler.inspection.passes import PassForm, all_passes, expect_pass
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.schedule.fusion.verify import verify_fused
@@ -17,7 +17,9 @@ from compiler.schedule.fusion.verify import verify_fused
 _ALL = "all"
 
 
-def watched_passes(graph: Graph, options: Options, view: View, text_of: Callable[[Form], str]) -> tuple[PassRun, ...]:
+def watched_passes(
+    graph: Graph, options: Options, view: View, text_of: Callable[[PassForm], str]
+) -> tuple[PassRun, ...]:
     """All passes over the graph of a program, up to that at which `view` stops, each with the time that it took.
 
     Those behind which `view` prints, and the one at which it stops, have the graph as `text_of` gives it. With
@@ -28,7 +30,7 @@ def watched_passes(graph: Graph, options: Options, view: View, text_of: Callable
     stop = names[-1] if view.stop_after is None else _pass_called(view.stop_after, names)
     printed = _printed(view, names, stop)
     runs: list[PassRun] = []
-    form: Form = graph
+    form: PassForm = graph
     for name, each in zip(names[: names.index(stop) + 1], passes, strict=False):
         before, begin = _nodes(form), time.perf_counter()
         form = each.run(form)
@@ -39,7 +41,7 @@ def watched_passes(graph: Graph, options: Options, view: View, text_of: Callable
     return tuple(runs)
 
 
-def _nodes(form: Form) -> int:
+def _nodes(form: PassForm) -> int:
     """How many nodes there are, whether or not a group computes them."""
     if isinstance(form, Graph):
         return len(form.nodes)

@@ -17,7 +17,7 @@ from compiler.schedule.fusion.passes import FusedPass, everywhere, passes_withou
 from compiler.support.record import record
 from compiler.targets.registry import kernel_target_of
 
-Form: TypeAlias = Graph | FusedGraph
+PassForm: TypeAlias = Graph | FusedGraph
 FUSE = fuse.__name__
 
 
@@ -27,7 +27,7 @@ class FormPass:
 
     name: str
     is_fused: bool
-    run: Callable[[Form], Form]
+    run: Callable[[PassForm], PassForm]
 
 
 def all_passes(options: Options) -> tuple[FormPass, ...]:
@@ -42,12 +42,12 @@ def all_passes(options: Options) -> tuple[FormPass, ...]:
     )
 
 
-def _over_graph(run: Callable[[Graph], Form], form: Form) -> Form:
+def _over_graph(run: Callable[[Graph], PassForm], form: PassForm) -> PassForm:
     assert isinstance(form, Graph)
     return run(form)
 
 
-def _over_fused(run: FusedPass, form: Form) -> Form:
+def _over_fused(run: FusedPass, form: PassForm) -> PassForm:
     assert isinstance(form, FusedGraph)
     return everywhere(run, form)
 
@@ -58,9 +58,16 @@ def passes_by_name(batch: int) -> Mapping[str, FormPass]:
     return {each.name: each for each in (double, *all_passes(Options(batch=batch)))}
 
 
+def passes_over_products(batch: int) -> Mapping[str, Callable[[str, str], str]]:
+    """See `KernelTarget.product_passes`: for the machine that this process runs on, and the nominal `batch`."""
+    target, options = kernel_target_of(Options()), Options()
+    return target.product_passes(target.machine(options, runs=False), batch)
+
+
 def pass_names() -> tuple[str, ...]:
     """The names of all passes, in the order in which they first run."""
-    return tuple(passes_by_name(Options().batch))
+    batch = Options().batch
+    return (*passes_by_name(batch), *passes_over_products(batch))
 
 
 def expect_pass(name: str, known: Sequence[str]) -> None:

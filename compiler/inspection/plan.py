@@ -26,12 +26,12 @@ from compiler.targets.manifest import capacity_for
 from compiler.targets.registry import kernel_target_of
 from compiler.types import at_batch, static_elements
 
-REST = "(model)"  # what belongs to no layer that owns parameters
+REST = "(model)"  # work of no layer that owns parameters
 
 
 @record
 class LayerRow:
-    """One line of the plan: what a layer gives, and its floating-point operations for the whole batch.
+    """One line of the plan: the results of a layer, and its floating-point operations for the whole batch.
 
     They are those of the text, before any layer is joined with another or laid out for the processor.
     """
@@ -129,7 +129,7 @@ def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[
     for node, flops in _work(forward.nodes, batch):
         path = layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
-        # The stack that a scan emits, rather than its last carry; what no layer owns is no single output.
+        # The stack that a scan emits, rather than its last carry; nodes of no layer have no single output.
         shape = "" if path == REST else str(node.results[-1].type)
         rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
     for node, flops in _work(step.nodes, batch):

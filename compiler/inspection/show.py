@@ -19,7 +19,7 @@ from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
 from compiler.inspection.pass_view import watched_passes
-from compiler.inspection.passes import Form
+from compiler.inspection.passes import PassForm
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
@@ -39,7 +39,7 @@ from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.registry import kernel_target_of
 
-_CODE = ("fixed", "fused", "schedule", "kernels", "loops", "llvm", "asm")  # the stages that know a machine
+_CODE = ("fixed", "fused", "schedule", "kernels", "products", "loops", "llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
@@ -75,7 +75,7 @@ def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | Non
     """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
     opened, chosen = _opened(view, options, dimensions_of), _chooser(view)
 
-    def text_of(form: Form) -> str:
+    def text_of(form: PassForm) -> str:
         if isinstance(form, Graph):
             return _graph(_part(form, chosen, view), view.format)
         return _fused(form, chosen, view)
@@ -141,7 +141,7 @@ def _expect_node(program: Program, node: str | None) -> None:
     if node not in known:
         found = nearest(node, known)
         outermost = sorted(path for path in known if "." not in path)
-        fix = f"did you mean {found}?" if found else f"there is {', '.join(outermost)}, and what is below"
+        fix = f"did you mean {found}?" if found else f"the outermost nodes are {', '.join(outermost)}"
         raise UsageError(f"{program.name} has no node {node}", fix if known else "")
 
 
@@ -220,7 +220,7 @@ def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:
     target = kernel_target_of(options)
     part = chosen if _is_part(view) else None
-    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
+    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage in ("products", "loops"))
     views = kernel_views(found, view.stage, target, machine, part)
     _expect_some(views, "code", view)
     if view.format == "json":

@@ -1,4 +1,4 @@
-"""What is asked of a look at the compiler, and a pass as it ran."""
+"""A request to show a stage or passes, and a pass as it ran."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from compiler.support.record import record
 
 @record
 class View:
-    """What to show: a stage of `ast graph step grad fixed fused schedule kernels loops llvm asm`, whole or in part.
+    """A request: a stage of `ast graph step grad fixed fused schedule kernels loops llvm asm`, whole or in part.
 
     `format` is `text`, `json`, `dot`, `graphml` or `svg`, and `mode` is `train` or `infer`. `line` and `node` keep only
     what came from a line of the file, or from a path such as `encoder.0`. `print_after` names passes, or is `all`;

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.errors.diagnostics import Span
 from compiler.frontend.program import ParameterSpec
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.ops.control import CustomGradient, StopGradient
 from compiler.ops.elementwise import Cast
+from compiler.ops.movement import Slice
+from compiler.ops.scan import Scan
+from compiler.ops.spreading import Broadcast, Reshape
 
 
 class Flow:
@@ -80,3 +86,42 @@ def owner_place(spec: ParameterSpec) -> Span:
 def place_of(node: Node) -> Span | None:
     """The user's line that a node comes from."""
     return node.origins[0].user_span if node.origins else None
+
+
+def inlined(graph: Graph) -> Graph:
+    """A step's element is the first of its stack, and a stack repeats the emitted value.
+
+    A carry is an input of which nothing is known. The values of bodies stay as they are.
+    """
+    if not any(isinstance(node.op, Scan) for node in graph.nodes):
+        return graph
+    opened = _Opened(graph)
+    for node in graph.nodes:
+        opened.add(node)
+    return replace(graph, inputs=tuple(opened.builder.inputs), nodes=tuple(opened.builder.nodes))
+
+
+class _Opened:
+    def __init__(self, graph: Graph) -> None:
+        self.builder = GraphBuilder.continuing(graph)
+
+    def add(self, node: Node) -> None:
+        op, builder = node.op, self.builder
+        if not isinstance(op, Scan):
+            builder.append(node)
+            return
+        with builder.at(node.origins):
+            for element, stack in zip(op.step_inputs, node.operands, strict=False):
+                self._take_first(element, stack)
+        builder.inputs.extend(GraphInput("(carry)", Role.DATA, value) for value in op.carried_inputs)
+        for inner in op.body.nodes:
+            self.add(inner)
+        for given, result in zip((*op.next_carries, *op.emitted), node.results, strict=True):
+            kept = tuple(range(result.type.rank - given.type.rank, result.type.rank))
+            builder.append(Node(Broadcast(result.type.shape, kept), (given,), (result,), node.origins))
+
+    def _take_first(self, element: Value, stack: Value) -> None:
+        _, *rest = stack.type.shape
+        zeros, ones = (0,) * stack.type.rank, (1,) * stack.type.rank
+        first = self.builder.emit(Slice(zeros, (1, *rest), ones), stack)
+        self.builder.append(Node(Reshape(tuple(rest)), (first,), (element,), self.builder.origins))

@@ -9,8 +9,7 @@ from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import Program, TrainingPlan, UpdateRule
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.lints.flow import Flow, place_of
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import Flow, inlined, place_of
 from compiler.ops.control import CustomGradient, StopGradient
 from compiler.support.arrays import Array, np
 from compiler.types import at_batch, numpy_dtype, static_elements
@@ -25,7 +24,7 @@ def find_opposed_losses(subject: Subject) -> Iterator[Diagnostic]:
     if plan is None or train is None or (plan.early_stop is not None and not plan.early_stop.restore):
         return
     flow = Flow(inlined(program.training_graph))
-    place = next((entry.value.span for entry in train.entries if entry.key == "loss"), train.head)
+    place = train.place_of("loss")
     reason = _reversed(flow) or _opposed(flow) or _climbing(program, plan)
     if reason is None:
         return
@@ -60,7 +59,7 @@ def _turns(flow: Flow, node: Node, op: CustomGradient) -> bool:
 
 
 def _opposed(flow: Flow) -> _Reason | None:
-    """What parameters make enters further parameters twice, once without a gradient: a generator and its judge."""
+    """Whether a value of parameters meets further ones twice, once without a gradient: a generator and its judge."""
     graph = flow.graph
     parameters = [entry.value for entry in graph.inputs if entry.role is Role.PARAMETER]
     learned = flow.depending(parameters)

@@ -9,9 +9,9 @@ from compiler.errors.diagnostics import Span
 from compiler.frontend.program import Program
 from compiler.graph.ir import Role
 from compiler.graph.op import Op
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import inlined
 from compiler.lints.ranges import Ranges
-from compiler.ops.elementwise import Log, Log1p, Rsqrt, Sqrt
+from compiler.ops.mathematics import Log, Log1p, Rsqrt, Sqrt
 from compiler.support.record import record
 
 _POLES: Mapping[type[Op], float] = {Log: 0.0, Rsqrt: 0.0, Log1p: -1.0, Sqrt: 0.0}

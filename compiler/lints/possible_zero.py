@@ -11,26 +11,13 @@ from compiler.frontend.program import Program
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Op
-from compiler.lints.flow import owner_place, place_of, unchanged
-from compiler.lints.inlined import inlined
+from compiler.lints.flow import inlined, owner_place, place_of, unchanged
 from compiler.lints.ranges import Ranges
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import (
-    Add,
-    Divide,
-    Log,
-    Log1p,
-    Multiply,
-    Negate,
-    Power,
-    Rsqrt,
-    Sigmoid,
-    Sqrt,
-    Subtract,
-    Where,
-)
+from compiler.ops.elementwise import Add, Divide, Multiply, Negate, Subtract, Where
 from compiler.ops.indexing import Gather
 from compiler.ops.intervals import Range
+from compiler.ops.mathematics import Log, Log1p, Power, Rsqrt, Sigmoid, Sqrt
 from compiler.ops.movement import Concat
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments
 from compiler.ops.spreading import Sum
@@ -41,13 +28,13 @@ _INFINITE, _UNDEFINED = "infinities and NaN", "NaN"
 
 
 def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
-    """In the user's own lines: what the library does is tested."""
+    """In the user's own lines: the library is tested."""
     for name, whole in (("training", subject.program.training_graph), ("inference", subject.program.inference_graph)):
         yield from _Search(subject, whole, subject.trace.applications.get(name, [])).findings()
 
 
 class _Search:
-    """One graph of a program, with what is known of its values."""
+    """One graph of a program, with the ranges of its values."""
 
     def __init__(self, subject: Subject, graph: Graph, applications: list[Application]) -> None:
         self.program: Program = subject.program
@@ -82,12 +69,12 @@ class _Search:
         known, name = self.ranges[operand], f"`{node.op.name}`"
         if known.falls_to(pole) or self.any_sign[operand]:
             lowest = f"{pole:g}" if known.low == pole else f"{pole:g} or less"
-            yield self._finding(node, operand, f"{name} of what can be {lowest}", _INFINITE)
+            yield self._finding(node, operand, f"{name} of a value that can be {lowest}", _INFINITE)
 
     def _below_zero(self, node: Node, name: str) -> Iterator[Diagnostic]:
         known = self.ranges[node.operands[0]]
         if -math.inf < known.low < 0 or self.any_sign[node.operands[0]]:
-            yield self._finding(node, node.operands[0], f"{name} of what can be negative", _UNDEFINED)
+            yield self._finding(node, node.operands[0], f"{name} of a value that can be negative", _UNDEFINED)
 
     def _finding(self, node: Node, operand: Value, message: str, outcome: str) -> Diagnostic:
         reason = self._reason(operand)

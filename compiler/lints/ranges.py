@@ -30,13 +30,12 @@ from compiler.ops.elementwise import (
     Not,
     NotEqual,
     Or,
-    Power,
     Subtract,
     Where,
 )
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.intervals import EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
-from compiler.ops.mathematics import Function
+from compiler.ops.mathematics import Function, Power
 from compiler.ops.movement import Concat, Pad
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
@@ -76,7 +75,7 @@ class Ranges:
         self._numbers = self.flow.numbers()
         self._found = {entry.value.index: _of_input(program, entry) for entry in graph.inputs}
         softmaxes = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
-        # In exact arithmetic it is positive; in f32, what lies 104 below the largest is 0.
+        # In exact arithmetic it is positive; in f32, an element 104 below the largest is 0.
         self.softmaxes = {result.index: application for application in softmaxes for result in application.results}
         for node in graph.nodes:
             for result, found in zip(node.results, self._of_node(node), strict=True):

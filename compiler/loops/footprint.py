@@ -40,7 +40,7 @@ class Footprint:
 
 @record(eq=False)
 class Along:
-    """What an index adds to an address: `first` at the values `index` of a period, `step` more in each later period."""
+    """An index in an address: it adds `first` at the values `index` of a period, `step` more in each later one."""
 
     index: Array
     first: Array
@@ -55,7 +55,7 @@ class Along:
         return None if rest else whole
 
     def at_one(self) -> Array:
-        """What is added for a batch of one row, which has whole periods."""
+        """The contribution for a batch of one row, which has whole periods."""
         return np.add.outer(np.arange(self.periods or 1) * self.step, self.first).reshape(-1)
 
     @property
@@ -111,7 +111,7 @@ def _joined(rows: Sequence[Term], columns: Sequence[Term], width: int) -> tuple[
 
 
 def touched_by(moved: Load | Store, kernel: StagedKernel) -> Footprint | None:
-    """What all runs of an instruction touch, wherever its index points; None where no single step can say it."""
+    """The elements that all runs of an instruction touch, for any index; None where no single step can say it."""
     rows, columns = indices_of(moved, kernel)
     if rows.periods is None or columns.periods is None or (moved.index is not None and not moved.index_extent):
         return None
@@ -122,7 +122,7 @@ def touched_by(moved: Load | Store, kernel: StagedKernel) -> Footprint | None:
 
 
 @record
-class Block:
+class ElementBlock:
     """Elements `offset + sum(index * stride)` over axes of an extent and a stride each."""
 
     offset: int
@@ -140,15 +140,15 @@ class Block:
         return Footprint(places, step)
 
 
-def operand_of(contract: TileContract, is_left: bool) -> Block:
-    """What a product reads of its left or of its right operand."""
+def operand_of(contract: TileContract, is_left: bool) -> ElementBlock:
+    """The elements of its left or its right operand that a product reads."""
     axes = [(a.extent, a.lhs_stride if is_left else a.rhs_stride) for a in (*contract.outer, *contract.k)]
     axes.append((contract.m, contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
-    return Block(contract.lhs_offset if is_left else contract.rhs_offset, tuple(axes))
+    return ElementBlock(contract.lhs_offset if is_left else contract.rhs_offset, tuple(axes))
 
 
-def blocks_of(kernel: Kernel) -> list[tuple[int, Block]]:
-    """What a kernel touches of its arguments besides what its instructions do."""
+def blocks_of(kernel: Kernel) -> list[tuple[int, ElementBlock]]:
+    """The elements of its arguments that a kernel touches beside those of its instructions."""
     match kernel:
         case ContractionKernel(contraction=contract):
             return [(contract.lhs, operand_of(contract, True)), (contract.rhs, operand_of(contract, False))]
@@ -165,7 +165,7 @@ def blocks_of(kernel: Kernel) -> list[tuple[int, Block]]:
             return []
         case _:
             assert_never(kernel)
-    return [(argument, Block(0, ((elements(shape), 1),))) for argument, shape in enumerate(shapes)]
+    return [(argument, ElementBlock(0, ((elements(shape), 1),))) for argument, shape in enumerate(shapes)]
 
 
 def meet(one: Footprint | None, other: Footprint | None) -> bool:

@@ -1,4 +1,4 @@
-"""Kernels: what is computed over the elements of buffers, the same for every target.
+"""Kernels: computations over the elements of buffers, the same for every target.
 
 A kernel is a number of independent *items*, and any thread may run any item. Most kernels compute elements of an
 iteration space of `rows x columns`, and each value depends on both indices, on one, or on none (its `Space`).
@@ -44,7 +44,7 @@ class Access:
 
 @record
 class Edge:
-    """A bound of what a row reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
+    """A bound of a row's reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
 
     offset: int
     terms: tuple[Term, ...]
@@ -153,7 +153,7 @@ class Reduce:
 
 @record
 class Store:
-    """Write an element. `watch` names what is written, where a NaN or Inf in it must be reported.
+    """Write an element. `check` names the output whose NaN and Inf are reported.
 
     `index` and what follows are as in `Load`; it is a SCALAR.
     """
@@ -162,7 +162,7 @@ class Store:
     value: int
     dtype: DType
     space: Space
-    watch: str | None = None
+    check: str | None = None
     index: int | None = None
     index_stride: int = 0
     index_extent: int = 0
@@ -251,7 +251,7 @@ class OuterAxis:
 
 @record
 class _Kernel:
-    """One parallel loop over items, and what an item does. `buffers` are its arguments."""
+    """One parallel loop over items, and the work of an item. `buffers` are its arguments."""
 
     kind: ClassVar[str]
     name: str
@@ -377,7 +377,7 @@ class CollectKernel(_Kernel):
 @final
 @record
 class CopyKernel(_Kernel):
-    """A single item: the first buffer becomes what the second one is."""
+    """A single item: the first buffer becomes a copy of the second one."""
 
     kind: ClassVar[str] = "copy"
     elements: Extent

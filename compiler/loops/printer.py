@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from compiler.graph.printer import attributes_of, print_attribute
@@ -38,6 +38,7 @@ from compiler.loops.ir import (
     Triangle,
     contraction_of,
 )
+from compiler.support.record import mutable_record
 from compiler.types import Extent
 
 FRAME = 1  # the line of what belongs to no statement: arguments, loops, addresses of items
@@ -89,7 +90,7 @@ def _times(name: str, factor: int) -> str:
     return "0" if factor == 0 else name if factor == 1 else f"{name}*{factor}"
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Printer:
     kernel: Kernel
     lines: list[str] = field(default_factory=list[str])
@@ -135,7 +136,7 @@ class _Printer:
         self.statements[id(what)] = len(self.lines)
 
     def loop(self, index: str, extent: Extent | str, remark: str = "") -> None:
-        """Open a loop; what follows stands inside it."""
+        """Open a loop; the lines behind it stand inside."""
         bounds = extent if isinstance(extent, str) else f"0..{extent}"
         self.line(f"for {index} in {bounds}:" + (f"  # {remark}" if remark else ""))
         self.depth += 1
@@ -167,7 +168,7 @@ class _Printer:
         self.stages(kernel.stages, "row", rows, outer)
 
     def stages(self, stages: Sequence[Stage], index: str, extent: Extent | str, after: str = "row") -> None:
-        """A loop over `index` for each stage; what follows it counts its rows by `after`."""
+        """A loop over `index` for each stage; lines behind it count its rows by `after`."""
         depth = self.depth
         for stage in stages:
             if stage.body:
@@ -281,8 +282,8 @@ class _Printer:
                 self.statement(instruction, f"v{result} = uniform({keys}, element {self.value(position)})")
             case Reduce():
                 self.statement(instruction, self.reduced(instruction))
-            case Store(access=access, value=value, watch=watch):
-                remark = "" if watch is None else f"  # NaN and Inf are reported: {watch}"
+            case Store(access=access, value=value, check=check):
+                remark = "" if check is None else f"  # NaN and Inf are reported: {check}"
                 place = self.element(access, row, self.shift(instruction))
                 self.statement(instruction, f"{place} = {self.value(value)}{remark}")
             case _:
@@ -297,7 +298,7 @@ class _Printer:
         return f"{element} if {' and '.join(bounds)} else 0" if bounds else element
 
     def shift(self, moved: Load | Store) -> str:
-        """What an index adds to an address."""
+        """The contribution of an index to an address."""
         if moved.index is None:
             return "0"
         index = self.value(moved.index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
@@ -33,7 +33,7 @@ from compiler.loops.ir import (
     Triangle,
 )
 from compiler.loops.printer import print_kernel
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.types import DType, TensorType
 
 # The spaces whose values an instruction of a space may use: those that are fixed while it runs.
@@ -68,14 +68,14 @@ class _Broken(Exception):
 
 @record
 class _Known:
-    """What is known of a value, and the number of the stage that defines it."""
+    """The type and space of a value, and the number of the stage that defines it."""
 
     dtype: DType
     space: Space
     stage: int
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     kernel: StagedKernel
     values: dict[int, _Known] = field(default_factory=dict[int, _Known])
@@ -93,7 +93,7 @@ class _Check:
 
     @property
     def folded(self) -> Space:
-        """The space of what a reduction gives."""
+        """The space of a reduction's result."""
         return Space.ROW if isinstance(self.kernel, RowKernel | FlatKernel) else Space.COLUMN
 
     def check_contraction(self, contract: TileContract) -> None:
@@ -157,7 +157,7 @@ class _Check:
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
                 if space is Space.SCALAR:
-                    raise _Broken("each call stores what is no item's")
+                    raise _Broken("each call stores an element of no item")
                 if instruction.index is not None:
                     self.use(instruction.index, None, Space.SCALAR)
             case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import overload
 
 from compiler.graph.op import Op
@@ -18,16 +18,18 @@ from compiler.nest.ir import (
     Statement,
     Type,
     Value,
+    dtype_of,
     single,
     type_of,
     vector,
 )
+from compiler.support.record import mutable_record
 from compiler.types import DType
 
 LINE = 64  # bytes that the largest vectors are aligned to
 
 
-@dataclass(slots=True)
+@mutable_record
 class Builder:
     """The body of a nest in the making. `line` is that of the statement whose work is written, `lines` are all of them.
 
@@ -135,16 +137,13 @@ class Builder:
 
     def splat(self, scalar: Operand, lanes: int) -> Value:
         """A scalar in each lane."""
-        dtype = type_of(scalar).dtype
-        assert dtype is not None
-        result = Value(self.count, vector(dtype, lanes))
+        result = Value(self.count, vector(dtype_of(scalar), lanes))
         self.count += 1
         self.body.append(ir.Broadcast(result, scalar, self.line))
         return result
 
     def shuffle(self, left: Operand, right: Operand | None, picks: Sequence[int]) -> Value:
-        dtype = type_of(left).dtype
-        assert dtype is not None
+        dtype = dtype_of(left)
         result = self.fresh(vector(dtype, len(picks)) if len(picks) > 1 else single(dtype))
         self.body.append(ir.Shuffle(result, left, right, tuple(picks), self.line))
         return result
@@ -163,9 +162,7 @@ class Builder:
 
     def lane(self, value: Operand) -> Value:
         """The only lane of a vector of one."""
-        dtype = type_of(value).dtype
-        assert dtype is not None
-        result = self.fresh(vector(dtype, 1))
+        result = self.fresh(vector(dtype_of(value), 1))
         self.body.append(ir.Lane(result, value, self.line))
         return result
 

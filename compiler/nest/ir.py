@@ -85,6 +85,13 @@ def type_of(operand: Operand) -> Type:
     return operand.type  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
 
 
+def dtype_of(operand: Operand) -> DType:
+    """The type of the elements of an operand that is no address."""
+    if type(operand) is int:
+        return DType.I64
+    return operand.type.dtype  # pyright: ignore[reportAttributeAccessIssue, reportReturnType, reportUnknownMemberType, reportUnknownVariableType]
+
+
 # arguments
 
 

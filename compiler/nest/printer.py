@@ -7,13 +7,13 @@ Indices are i1, addresses p1, other values v1, with their type; an address `&p1[
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from compiler.graph.printer import attributes_of, print_attribute
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 
 INFIX: dict[ir.Arithmetic, str] = {
     **{"add": "+", "sub": "-", "mul": "*", "div": "//", "rem": "%", "and": "&", "or": "|", "xor": "^"},
@@ -119,7 +119,7 @@ def print_argument(argument: ir.Argument) -> str:
             return f"stream {position}"
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Printer:
     nest: Nest
     buffers: Sequence[str]

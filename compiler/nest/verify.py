@@ -6,13 +6,13 @@ Accesses to scratch memory are checked where their place is a constant; stores g
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.types import DType
 
 ROOM = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
@@ -40,7 +40,7 @@ class _Place:
     offset: int | None
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     nest: Nest
     only_read: frozenset[int]

@@ -3,7 +3,6 @@
 from compiler.graph.op import Op
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -24,16 +23,15 @@ from compiler.ops.elementwise import (
     Not,
     NotEqual,
     Or,
-    Power,
     Subtract,
     Where,
 )
 from compiler.ops.indexing import Gather, Put, ScatterAdd
-from compiler.ops.mathematics import FUNCTIONS
+from compiler.ops.mathematics import FUNCTIONS, Power
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
-from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform, Threefry
 from compiler.ops.window import Fold, Window
 
 OPS: tuple[type[Op], ...] = (

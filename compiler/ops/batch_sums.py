@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
-from compiler.ops.arithmetic import Divide
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Divide
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
 from compiler.support.record import record
@@ -21,7 +21,7 @@ from compiler.types import depends_on_batch
 
 
 @record
-class Parts:
+class BatchSums:
     """`nodes` compute the wanted values from `sums`, which add up over rows, and from values without rows.
 
     `others` are results without rows that nodes make of rows in any other way, such as a maximum over the batch.
@@ -32,7 +32,7 @@ class Parts:
     others: tuple[Value, ...]
 
 
-def taken_apart(graph: Graph, wanted: Sequence[Value]) -> Parts:
+def taken_apart(graph: Graph, wanted: Sequence[Value]) -> BatchSums:
     """How `wanted`, which have no rows, follow from sums over rows."""
     needed = {value.index for value in wanted}
     kept: list[Node] = []
@@ -47,7 +47,7 @@ def taken_apart(graph: Graph, wanted: Sequence[Value]) -> Parts:
         else:
             kept.append(node)
             needed.update(operand.index for operand in node.operands)
-    return Parts(tuple(reversed(kept)), tuple(reversed(sums.values())), tuple(reversed(others.values())))
+    return BatchSums(tuple(reversed(kept)), tuple(reversed(sums.values())), tuple(reversed(others.values())))
 
 
 def made_of_sums(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def adds_up(node: Node) -> bool:
             return False
 
 
-def trained_sums(graph: Graph, parts: Parts) -> tuple[Value, ...]:
+def trained_sums(graph: Graph, parts: BatchSums) -> tuple[Value, ...]:
     """The sums that depend on parameters or states; the others count."""
     varying = {entry.value.index for entry in graph.inputs if entry.role in (Role.PARAMETER, Role.STATE)}
     for node in graph.nodes:
@@ -82,7 +82,7 @@ def trained_sums(graph: Graph, parts: Parts) -> tuple[Value, ...]:
 
 
 def divisor_of(graph: Graph, scalar: Value) -> Value | None:
-    """What a mean over some elements of a batch is divided by: how many there are.
+    """The divisor of a mean over some elements of a batch: how many there are.
 
     None where the scalar is divided by the number of rows, as the mean over all of them is, or is no such mean.
     """
@@ -103,7 +103,7 @@ def divisor_of(graph: Graph, scalar: Value) -> Value | None:
 
 @record
 class Ledger:
-    """What is added up over the batches of an update.
+    """The sums over the batches of an update.
 
     `counts`, on which the loss depends and no parameter has an influence, must be known before gradients are taken;
     `sums` are the other ones of the loss and the metrics. `loss` and `every` say how what is wanted follows from them.
@@ -112,8 +112,8 @@ class Ledger:
     counts: tuple[Value, ...]
     sums: tuple[Value, ...]
     trained: tuple[Value, ...]
-    loss: Parts
-    every: Parts
+    loss: BatchSums
+    every: BatchSums
 
 
 def ledger_of(graph: Graph, metrics: Sequence[str]) -> Ledger:
@@ -127,7 +127,7 @@ def ledger_of(graph: Graph, metrics: Sequence[str]) -> Ledger:
 
 
 def slopes_of(
-    builder: GraphBuilder, parts: Parts, scalar: Value, trained: Sequence[Value]
+    builder: GraphBuilder, parts: BatchSums, scalar: Value, trained: Sequence[Value]
 ) -> Mapping[int, Value] | None:
     """The derivative of `scalar` by each trained sum, by index; None where one depends on a trained sum itself.
 
@@ -146,7 +146,7 @@ def slopes_of(
 
 
 def evaluated_again(builder: GraphBuilder, nodes: Sequence[Node], known: dict[int, Value]) -> dict[int, Value]:
-    """What `nodes` give where some values are replaced: `known`, with each value that depends on a replaced one."""
+    """Results of `nodes` with some values replaced: `known`, with each value that depends on a replaced one."""
     for node in nodes:
         if any(operand.index in known for operand in node.operands):
             with builder.at(node.origins):

@@ -1,4 +1,4 @@
-"""Small pieces of graph that gradients and passes have in common."""
+"""Small subgraphs that gradients and passes have in common."""
 
 from __future__ import annotations
 

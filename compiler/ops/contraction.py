@@ -7,22 +7,19 @@ from collections.abc import Sequence
 from typing import TypeAlias, final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, TensorType
+from compiler.types import Extent, TensorType
 
 Labels: TypeAlias = tuple[int, ...]
-
-_BATCH = BatchExtent()
 
 
 @final
 @record
-class Contraction(Op):
+class Contraction(DifferentiableOp):
     """An einsum: one label for each axis; labels that `out` lacks are summed, and both operands have them."""
 
     lhs: Labels
@@ -56,10 +53,7 @@ class Contraction(Op):
         if not kept <= known or not known - kept <= {*self.lhs} & {*self.rhs}:
             raise TypeRuleError(f"a label of {self} that one tensor lacks must be in both others")
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        if cotangent is None:
-            return (None, None)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         left, right = node.operands
         return (
             builder.emit(Contraction(self.out, self.rhs, self.lhs), cotangent, right),
@@ -86,18 +80,3 @@ class Contraction(Op):
             )
         result = [*shared, *only_left, *only_right]
         return (product.reshape([sizes[label] for label in result]).transpose([result.index(i) for i in self.out]),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        def of(*shape: Extent) -> TensorType:
-            return TensorType(DType.F32, shape)
-
-        ranges = ((-2, 2),) * 2
-        return (
-            Sample(cls((0, 1), (1, 2), (0, 2)), (of(_BATCH, 3), of(3, 4)), ranges),
-            Sample(cls((0, 1), (0, 2), (2, 1)), (of(_BATCH, 3), of(_BATCH, 4)), ranges),
-            Sample(cls((5, 0, 1), (5, 2, 1), (5, 0, 2)), (of(2, _BATCH, 4), of(2, 5, 4)), ranges),
-            Sample(cls((0,), (1,), (0, 1)), (of(3), of(4)), ranges),
-            Sample(cls((0,), (0,), ()), (of(6), of(6)), ranges),
-            Sample(cls((0, 1), (0, 1), (1, 0)), (of(2, 3), of(2, 3)), ranges),
-        )

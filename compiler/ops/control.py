@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node, Role
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.ir import Direction, Graph, Node
+from compiler.graph.op import Category, Cotangents, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Term, Types
 from compiler.ops.rules import expect_operands
 from compiler.support.arrays import Array
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import TensorType
 
 
 @final
 @record
-class StopGradient(Op):
+class StopGradient(FlatOp):
     """Its operand, to which no cotangent flows."""
 
     name = "stop_gradient"
@@ -28,18 +28,8 @@ class StopGradient(Op):
         expect_operands(self.name, operands, 1)
         return (operands[0],)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None,)
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0],)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(), (TensorType(DType.F32, (BatchExtent(), 3)),), ((-2, 2),)),
-            Sample(cls(), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
-        )
 
 
 @final
@@ -69,8 +59,6 @@ class CustomGradient(Op):
         return ys
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         ys = node.results
         known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(ys, cotangents, strict=True)]
         # The results, not the operands that they equal: a further derivative goes from them to x by this rule again.
@@ -81,12 +69,27 @@ class CustomGradient(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return tuple(operands[self.inputs :])
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        type_ = TensorType(DType.F32, (BatchExtent(), 3))
-        rule = GraphBuilder("negated")
-        rule.input("x", Role.DATA, type_)
-        rule.input("y", Role.DATA, type_)
-        cotangent = rule.input("dy", Role.DATA, type_)
-        rule.output("d0", Role.OUTPUT, (Term(rule, cotangent) * -1.0).value)
-        return (Sample(cls(rule.build(), 1), (type_, type_), ((-2, 2), (-2, 2))),)
+
+@final
+@record
+class Objective(Op):
+    """Of a point [n]: the loss there and its gradient [n]; with a direction [n], also the Hessian's product with it.
+
+    `objective(p)` in an optimizer stands for a copy of the model, the loss and their derivatives on the batch of the
+    step, which `training_step` puts in its place.
+    """
+
+    name = "objective"
+    category = Category.CONTROL
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        if len(operands) not in (1, 2) or operands[0].rank != 1 or operands[-1] != operands[0]:
+            shown = " and ".join(map(str, operands)) or "nothing"
+            raise TypeRuleError(f"the objective takes a point, and a direction of the same type, but got {shown}")
+        return (TensorType(operands[0].dtype), *operands)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        raise CompilerBug("autodiff", "the objective has not been put in its place")
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        raise CompilerBug("reference target", "the objective has not been put in its place")

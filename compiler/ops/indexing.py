@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import (
     FLOATS,
     INTEGERS,
@@ -21,14 +20,12 @@ from compiler.ops.rules import (
 from compiler.ops.spreading import Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, depends_on_batch
-
-_BATCH = BatchExtent()
+from compiler.types import BatchExtent, DType, TensorType, depends_on_batch
 
 
 @final
 @record
-class Gather(Op):
+class Gather(DifferentiableOp):
     """Operands (x, indices): along `axis` of x, the elements at the indices; their axes stand in its place.
 
     With `by_row`, axis 0 of both counts rows, and each row of x is picked from by its own row of indices.
@@ -54,13 +51,11 @@ class Gather(Op):
         expect_one_batch_extent(self.name, shape)
         return (TensorType(x.dtype, shape),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None, None)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         x, indices = node.operands
         extent = x.type.shape[self.axis]
         assert isinstance(extent, int)
-        return builder.emit(ScatterAdd(self.axis, extent, self.by_row), indices, cotangents[0]), None
+        return builder.emit(ScatterAdd(self.axis, extent, self.by_row), indices, cotangent), None
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         x, indices = operands
@@ -72,23 +67,10 @@ class Gather(Op):
             return (np.stack(taken) if taken else np.zeros(empty, x.dtype),)
         return (np.take(x, places, axis=self.axis),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(0), (TensorType(DType.F32, (5, 3)), TensorType(DType.I32, (_BATCH,))), ((-2, 2), (0, 5))),
-            Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)), TensorType(DType.I64, (2, 3))), ((-2, 2), (-1, 6))),
-            Sample(cls(0), (TensorType(DType.F32, (4,)), TensorType(DType.U8)), ((-2, 2), (0, 4))),
-            Sample(cls(0), (TensorType(DType.I32, (4, 2)), TensorType(DType.I32, (3,))), ((-9, 9), (0, 4))),
-            *(
-                Sample(cls(axis, by_row=True), (TensorType(DType.F32, x), TensorType(DType.I32, i)), ((-2, 2), (-1, 6)))
-                for axis, x, i in _BY_ROW
-            ),
-        )
-
 
 @final
 @record
-class ScatterAdd(Op):
+class ScatterAdd(DifferentiableOp):
     """Operands (indices, updates): zeros with `extent` elements along `axis`, the updates added in index order.
 
     The axes of `indices` stand in `updates` from `axis` on, as in the result of `gather`; so does `by_row`.
@@ -114,10 +96,8 @@ class ScatterAdd(Op):
             )
         return (TensorType(updates.dtype, (*updates.shape[: self.axis], self.extent, *updates.shape[end:])),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None, None)
-        return None, builder.emit(Gather(self.axis, self.by_row), cotangents[0], node.operands[0])
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return None, builder.emit(Gather(self.axis, self.by_row), cotangent, node.operands[0])
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         indices, updates = operands
@@ -135,32 +115,11 @@ class ScatterAdd(Op):
         np.add.at(result, np.clip(indices.reshape(-1), 0, self.extent - 1), rows)
         return np.moveaxis(result, 0, axis)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(
-                cls(0, 5), (TensorType(DType.I32, (_BATCH,)), TensorType(DType.F32, (_BATCH, 3))), ((0, 5), (-2, 2))
-            ),
-            Sample(
-                cls(1, 4), (TensorType(DType.I64, (2, 3)), TensorType(DType.F32, (_BATCH, 2, 3))), ((-1, 6), (-2, 2))
-            ),
-            Sample(cls(0, 3), (TensorType(DType.U8), TensorType(DType.F32)), ((0, 3), (-2, 2))),
-            Sample(cls(1, 3), (TensorType(DType.I32), TensorType(DType.F32, (_BATCH, 2))), ((0, 3), (-2, 2))),
-            *(
-                Sample(
-                    cls(axis, 4, by_row=True),
-                    (TensorType(DType.I32, i), TensorType(DType.F32, (*x[:axis], *i[1:], *x[axis + 1 :]))),
-                    ((-1, 6), (-2, 2)),
-                )
-                for axis, x, i in _BY_ROW
-            ),
-        )
-
 
 @final
 @record
-class Put(Op):
-    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of what it has at the index."""
+class Put(DifferentiableOp):
+    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of the element at the index."""
 
     axis: int
     name = "put"
@@ -176,13 +135,11 @@ class Put(Op):
             raise TypeRuleError(f"put along axis {self.axis}: {part} at {index} is no part of {x}")
         return (x,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None, None, None)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         _, part, index = node.operands
         place = builder.emit(Reshape((1,)), index)
-        kept = builder.emit(self, cotangents[0], filled(builder, 0, part.type), index)
-        return kept, builder.emit(Gather(self.axis), cotangents[0], place), None
+        kept = builder.emit(self, cotangent, filled(builder, 0, part.type), index)
+        return kept, builder.emit(Gather(self.axis), cotangent, place), None
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         x, part, index = operands
@@ -190,36 +147,6 @@ class Put(Op):
         place = min(max(int(index), 0), x.shape[self.axis] - 1)
         result[(slice(None),) * self.axis + (slice(place, place + 1),)] = part
         return (result,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        cases: tuple[tuple[int, Shape, DType], ...] = (
-            (1, (3, 4), DType.I32),
-            (0, (5, 20), DType.I64),
-            (1, (_BATCH, 4, 2), DType.I64),
-            (2, (2, _BATCH, 6), DType.U8),
-        )
-        return tuple(
-            Sample(
-                cls(axis),
-                (
-                    TensorType(DType.F32, shape),
-                    TensorType(DType.F32, (*shape[:axis], 1, *shape[axis + 1 :])),
-                    TensorType(dtype),
-                ),
-                ((-2, 2), (-2, 2), (0, 8)),
-            )
-            for axis, shape, dtype in cases
-        )
-
-
-# The axis, x and indices of samples in which each row has its own indices.
-_BY_ROW: tuple[tuple[int, Shape, Shape], ...] = (
-    (1, (_BATCH, 4), (_BATCH, 3)),
-    (2, (_BATCH, 2, 4), (_BATCH, 3)),
-    (1, (3, 4, 2), (3, 2, 2)),
-    (1, (_BATCH, 5, 2), (_BATCH,)),
-)
 
 
 def _expect_rows(name: str, axis: int, by_row: bool, x: TensorType, indices: TensorType) -> None:

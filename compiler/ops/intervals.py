@@ -8,7 +8,7 @@ from collections.abc import Callable
 from compiler.support.record import record
 
 LEAST = 5e-324
-"""The least number above 0: the bound of what is positive, however small."""
+"""The least number above 0: the lower bound of positive numbers."""
 
 
 @record
@@ -43,7 +43,7 @@ POSITIVE = Range(LEAST, math.inf)
 
 
 def joined(*ranges: Range) -> Range:
-    """What lies in one of the ranges."""
+    """The least range that contains all of these."""
     return Range(min(r.low for r in ranges), max(r.high for r in ranges))
 
 
@@ -122,7 +122,7 @@ def total(a: Range, count: int | None) -> Range:
 
 def root(a: Range) -> Range:
     if math.isinf(a.low):
-        return EVERY  # what must not be negative is not known to come near to 0
+        return EVERY  # an operand that must not be negative is not known to come near to 0
     return Range(math.sqrt(max(a.low, 0.0)), guarded(math.sqrt, max(a.high, 0.0)))
 
 

@@ -7,11 +7,10 @@ from abc import abstractmethod
 from typing import ClassVar, final
 
 from compiler.graph.op import Op
-from compiler.ops.arithmetic import Binary, Term, Unary
 from compiler.ops.build import constant_of
+from compiler.ops.elementwise import And, Binary, Not, Symbolic, Unary
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.ops.rules import FLOATS
-from compiler.ops.stepwise import And, Not
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 
@@ -32,11 +31,8 @@ class Exp(Function):
     name = "exp"
     document = "e to the power of x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * y
-
-    def compute(self, x: Array) -> Array:
-        return np.exp(x)
 
     def interval(self, x: Range) -> Range:
         return Range(max(guarded(math.exp, x.low), LEAST), guarded(math.exp, x.high))
@@ -48,11 +44,8 @@ class Expm1(Function):
     name = "expm1"
     document = "exp(x) - 1, exact for small x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Exp())  # y + 1 would lose the digits of what is far below 0
-
-    def compute(self, x: Array) -> Array:
-        return np.expm1(x)
 
     def interval(self, x: Range) -> Range:
         return Range(guarded(math.expm1, x.low), guarded(math.expm1, x.high))
@@ -63,13 +56,9 @@ class Expm1(Function):
 class Log(Function):
     name = "log"
     document = "The natural logarithm."
-    domain = (0.3, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / x
-
-    def compute(self, x: Array) -> Array:
-        return np.log(x)
 
     def interval(self, x: Range) -> Range:
         low = math.log(x.low) if x.is_positive else -math.inf
@@ -81,13 +70,9 @@ class Log(Function):
 class Log1p(Function):
     name = "log1p"
     document = "log(1 + x), exact for small x."
-    domain = (-0.7, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / (x + 1)
-
-    def compute(self, x: Array) -> Array:
-        return np.log1p(x)
 
     def interval(self, x: Range) -> Range:
         low = math.log1p(x.low) if x.low > -1 else -math.inf
@@ -99,13 +84,9 @@ class Log1p(Function):
 class Sqrt(Function):
     name = "sqrt"
     document = "The square root."
-    domain = (0.3, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * 0.5 / y
-
-    def compute(self, x: Array) -> Array:
-        return np.sqrt(x)
 
     def interval(self, x: Range) -> Range:
         return root(x)
@@ -116,9 +97,8 @@ class Sqrt(Function):
 class Rsqrt(Function):
     name = "rsqrt"
     document = "1 / sqrt(x)."
-    domain = (0.3, 3.0)
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * -0.5 * (y * y * y)
 
     def compute(self, x: Array) -> Array:
@@ -134,11 +114,8 @@ class Tanh(Function):
     name = "tanh"
     document = "The hyperbolic tangent."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (1 - y * y)
-
-    def compute(self, x: Array) -> Array:
-        return np.tanh(x)
 
     def interval(self, x: Range) -> Range:
         return between(math.tanh, x, BOTH_SIDES)
@@ -150,7 +127,7 @@ class Sigmoid(Function):
     name = "sigmoid"
     document = "1 / (1 + exp(-x)), for x of any size."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (y * (1 - y))
 
     def compute(self, x: Array) -> Array:
@@ -167,7 +144,7 @@ class Erf(Function):
     name = "erf"
     document = "The error function."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * ((-(x * x)).apply(Exp()) * (2 / math.sqrt(math.pi)))
 
     def compute(self, x: Array) -> Array:
@@ -183,11 +160,8 @@ class Sin(Function):
     name = "sin"
     document = "The sine."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Cos())
-
-    def compute(self, x: Array) -> Array:
-        return np.sin(x)
 
     def interval(self, x: Range) -> Range:
         return BOTH_SIDES
@@ -199,11 +173,8 @@ class Cos(Function):
     name = "cos"
     document = "The cosine."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -(dy * x.apply(Sin()))
-
-    def compute(self, x: Array) -> Array:
-        return np.cos(x)
 
     def interval(self, x: Range) -> Range:
         return BOTH_SIDES
@@ -213,10 +184,10 @@ class Cos(Function):
 @record
 class Power(Binary):
     name = "pow"
+    numpy = "power"
     accepted = FLOATS
-    domains = ((0.3, 2.0), (-2.0, 2.0))
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
         exponent = constant_of(b.builder, b.value)
         if exponent is not None:
             return _power_slope(a, float(exponent), y, dy), None
@@ -226,11 +197,8 @@ class Power(Binary):
         logarithm = flat.choose(a.zeros(), y * a.apply(Log()))
         return dy * base, dy * logarithm
 
-    def compute(self, a: Array, b: Array) -> Array:
-        return np.power(a, b)
 
-
-def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
+def _power_slope(a: Symbolic, exponent: float, y: Symbolic, dy: Symbolic) -> Symbolic | None:
     """The cotangent of a in y = a ^ exponent, without a logarithm and without 0 * inf."""
     if exponent == 0:
         return None
@@ -247,4 +215,4 @@ def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
 
 FUNCTIONS: tuple[type[Function], ...] = (Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Tanh, Sigmoid, Erf, Sin, Cos)
 MATHEMATICS: tuple[type[Op], ...] = (*FUNCTIONS, Power)
-"""What takes many instructions, for each of which `targets/llvm/math` has a formula."""
+"""Ops of many instructions, for each of which `targets/llvm/math_single` and `math_double` have a formula."""

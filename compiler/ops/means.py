@@ -20,16 +20,15 @@ from compiler.ops.elementwise import (
     Multiply,
     Negate,
     NotEqual,
-    Rsqrt,
-    Sqrt,
     Subtract,
     Where,
 )
+from compiler.ops.mathematics import Rsqrt, Sqrt
 from compiler.ops.movement import Concat, Reverse, Slice, Transpose
 from compiler.ops.reduction import Max, Min, Moments
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast, Reshape, Sum
-from compiler.ops.totals import Kind, Total, split
+from compiler.ops.totals import Total, TotalKind, split
 
 # By which power of the number of rows a value grows: that of a sum of rows is 1, that of a mean 0. A zero has any.
 _Degree: TypeAlias = Fraction | str | None
@@ -72,7 +71,7 @@ def _is_one(node: Node, ones: set[int]) -> bool:
 
 
 def _of_total(total: Total) -> dict[int, _Degree]:
-    is_sum = total.kind in (Kind.SUM, Kind.ROWS) or not isinstance(total.node.op, (Max, Min, Moments))
+    is_sum = total.kind in (TotalKind.SUM, TotalKind.ROWS) or not isinstance(total.node.op, (Max, Min, Moments))
     return {result.index: _ONE if is_sum else Fraction(0) for result in total.node.results}
 
 

@@ -7,22 +7,19 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
+from compiler.types import BatchExtent, Extent, Shape, TensorType, at_batch
 
 __all__ = ["Broadcast", "Concat", "Pad", "Reshape", "Reverse", "Slice", "Transpose"]
-
-_BATCH = BatchExtent()
 
 
 @final
 @record
-class Transpose(Op):
+class Transpose(DifferentiableOp):
     """Result axis i is operand axis `permutation[i]`."""
 
     permutation: tuple[int, ...]
@@ -36,20 +33,11 @@ class Transpose(Op):
             raise TypeRuleError(f"transpose: {list(self.permutation)} does not order the axes of {operand}")
         return (TensorType(operand.dtype, tuple(operand.shape[a] for a in self.permutation)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        return (None if cotangent is None else builder.emit(Transpose(inverse(self.permutation)), cotangent),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(Transpose(inverse(self.permutation)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.transpose(operands[0], self.permutation),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1, 0)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((2, 0, 1)), (TensorType(DType.F32, (2, 3, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2, 1)), (TensorType(DType.I32, (2, 3, _BATCH)),), ((-9, 9),)),
-        )
 
 
 def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
@@ -60,7 +48,7 @@ def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
 
 @final
 @record
-class Slice(Op):
+class Slice(DifferentiableOp):
     """Along each axis, `sizes` elements from `starts` on, `steps` apart; a batch axis is always whole."""
 
     starts: tuple[int, ...]
@@ -87,10 +75,8 @@ class Slice(Op):
             elements = f"{size} elements from {start} on with step {step}"
             raise TypeRuleError(f"slice takes {elements} along axis {axis} of {operand}, which has {extent}")
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         for axis, step in enumerate(self.steps):
             if step > 1:
                 cotangent = _dilate(builder, cotangent, axis, step)
@@ -103,14 +89,6 @@ class Slice(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         ends = zip(self.starts, at_batch(self.sizes, batch), self.steps, strict=True)
         return (operands[0][tuple(slice(start, start + size * step, step) for start, size, step in ends)],)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((0, 1), (_BATCH, 2), (1, 1)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((1, 0), (3, 2), (2, 3)), (TensorType(DType.F32, (7, 5)),), ((-2, 2),)),
-            Sample(cls((2,), (1,), (1,)), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
-        )
 
 
 def _dilate(builder: GraphBuilder, value: Value, axis: int, step: int) -> Value:
@@ -129,7 +107,7 @@ def _dilate(builder: GraphBuilder, value: Value, axis: int, step: int) -> Value:
 
 @final
 @record(eq=False)
-class Pad(Op):
+class Pad(DifferentiableOp):
     """`low` elements of `value` before, and `high` behind, each axis."""
 
     low: tuple[int, ...]
@@ -164,10 +142,8 @@ class Pad(Op):
             raise TypeRuleError(f"axis {axis} of {operand} is the batch, which cannot be padded")
         return extent
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         return (builder.emit(Slice(self.low, shape, (1,) * len(shape)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -175,18 +151,10 @@ class Pad(Op):
         fill = np.asarray(self.value).astype(x.dtype)
         return (np.pad(x, tuple(zip(self.low, self.high, strict=True)), constant_values=fill) if x.ndim else x,)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((0, 1), (0, 2), 0.0), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((2, 0), (1, 3), -1.5), (TensorType(DType.F32, (2, 3)),), ((-2, 2),)),
-            Sample(cls((1,), (0,), 7.0), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
-class Concat(Op):
+class Concat(DifferentiableOp):
     """The operands one after the other along `axis`."""
 
     axis: int
@@ -212,10 +180,7 @@ class Concat(Op):
     def _rest(self, operand: TensorType) -> tuple[Shape, Shape]:
         return operand.shape[: self.axis], operand.shape[self.axis + 1 :]
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        if cotangent is None:
-            return (None,) * len(node.operands)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         slices: list[Value] = []
         start, rank = 0, cotangent.type.rank
         for operand in node.operands:
@@ -229,21 +194,10 @@ class Concat(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.concatenate(operands, axis=self.axis),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        def batch_of(n: int) -> TensorType:
-            return TensorType(DType.F32, (_BATCH, n))
-
-        return (
-            Sample(cls(1), (batch_of(2), batch_of(3), batch_of(1)), ((-2, 2),) * 3),
-            Sample(cls(0), (TensorType(DType.F32, (2, 3)),), ((-2, 2),)),
-            Sample(cls(0), (TensorType(DType.I32, (2,)), TensorType(DType.I32, (3,))), ((-9, 9),) * 2),
-        )
-
 
 @final
 @record
-class Reverse(Op):
+class Reverse(DifferentiableOp):
     """The elements in opposite order along `axes`."""
 
     axes: tuple[int, ...]
@@ -255,15 +209,8 @@ class Reverse(Op):
         expect_axes(self.name, self.axes, operands[0])
         return (operands[0],)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None if cotangents[0] is None else builder.emit(self, cotangents[0]),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(self, cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.flip(operands[0], self.axes),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (2, 3, 4)),), ((-2, 2),)),
-        )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import restored
-from compiler.ops.elementwise import Cast, Cotangents, Term, Types
+from compiler.ops.elementwise import Cast, Symbolic
 from compiler.ops.rules import (
     FLOATS,
     NUMBERS,
@@ -24,11 +23,9 @@ from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
+from compiler.types import DType, Extent, Shape, TensorType, elements
 
 __all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]
-
-_BATCH = BatchExtent()
 
 
 def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtype: DType) -> Value:
@@ -36,86 +33,61 @@ def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtyp
     count: Extent = elements(tuple(shape[a] for a in axes))
     if isinstance(count, int):
         return builder.emit(Constant(count, dtype))
-    batch = Term(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
+    batch = Symbolic(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
     return (batch if count.multiple == 1 else batch * count.multiple).value
 
 
-def _expect_elements(name: str, operand: TensorType, axes: Sequence[int]) -> None:
+def _reduced(name: str, operands: Types, axes: Sequence[int], accepted: Sequence[DType]) -> TensorType:
+    """The type of what is left of the single operand, which has elements over `axes`."""
+    expect_operands(name, operands, 1)
+    (operand,) = operands
+    expect_dtype(name, operand, accepted)
+    expect_axes(name, axes, operand)
     if 0 in (operand.shape[a] for a in axes):
         raise TypeRuleError(f"{name} of no elements has no value: {operand} over the axes {list(axes)}")
+    return TensorType(operand.dtype, without_axes(operand.shape, axes))
 
 
-class _Extreme(Op):
-    """The largest or smallest element over `axes`; NaN if there is one. Ties share the cotangent equally."""
+@record
+class _Extreme(DifferentiableOp):
+    """The largest or smallest element over `axes`, as the function of NumPy of its name has it; NaN if there is one.
+
+    Ties share the cotangent equally.
+    """
 
     axes: tuple[int, ...]
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        (operand,) = operands
-        expect_dtype(self.name, operand, NUMBERS)
-        expect_axes(self.name, self.axes, operand)
-        _expect_elements(self.name, operand, self.axes)
-        return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
+        return (_reduced(self.name, operands, self.axes, NUMBERS),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None,)
-        x, y, dy = Term(builder, node.operands[0]), node.results[0], Term(builder, cotangents[0])
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        x, y, dy = Symbolic(builder, node.operands[0]), node.results[0], Symbolic(builder, cotangent)
         shape = x.value.type.shape
-        reached = x.equals(Term(builder, restored(builder, y, shape, self.axes)))
+        reached = x.equals(Symbolic(builder, restored(builder, y, shape, self.axes)))
         ties = reached.cast(y.type.dtype).apply(Sum(self.axes))
-        share = Term(builder, restored(builder, (dy / ties).value, shape, self.axes))
+        share = Symbolic(builder, restored(builder, (dy / ties).value, shape, self.axes))
         return (reached.choose(share, share.zeros()).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
-        return (np.asarray(self.compute(operands[0])),)
-
-    @abstractmethod
-    def compute(self, x: Array) -> Array: ...
+        return (np.asarray(getattr(np, self.name)(operands[0], axis=self.axes)),)
 
 
 @final
 @record
 class Max(_Extreme):
-    axes: tuple[int, ...]
     name = "max"
-
-    def compute(self, x: Array) -> Array:
-        return np.max(x, axis=self.axes)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
 
 
 @final
 @record
 class Min(_Extreme):
-    axes: tuple[int, ...]
     name = "min"
-
-    def compute(self, x: Array) -> Array:
-        return np.min(x, axis=self.axes)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
-
-
-def _extreme_samples(last: Op, first: Op, both: Op) -> tuple[Sample, ...]:
-    return (
-        Sample(last, (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
-        Sample(first, (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-        Sample(both, (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
-        Sample(first, (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-    )
 
 
 @final
 @record
-class ArgMax(Op):
+class ArgMax(FlatOp):
     """The position of the largest element along `axis`, the first of ties; NaN counts as largest."""
 
     axis: int
@@ -123,30 +95,15 @@ class ArgMax(Op):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        (operand,) = operands
-        expect_dtype(self.name, operand, NUMBERS)
-        expect_axis(self.name, self.axis, operand)
-        _expect_elements(self.name, operand, (self.axis,))
-        return (TensorType(DType.I32, without_axes(operand.shape, (self.axis,))),)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None,)
+        return (TensorType(DType.I32, _reduced(self.name, operands, (self.axis,), NUMBERS).shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.asarray(np.argmax(operands[0], axis=self.axis)).astype(np.int32),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls(0), (TensorType(DType.I32, (9,)),), ((0, 3),)),
-        )
-
 
 @final
 @record
-class CumulativeSum(Op):
+class CumulativeSum(DifferentiableOp):
     """Each element plus all before it along `axis` (all after it where `reverse`)."""
 
     axis: int
@@ -160,9 +117,8 @@ class CumulativeSum(Op):
         expect_axis(self.name, self.axis, operands[0])
         return (operands[0],)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent = cotangents[0]
-        return (None if cotangent is None else builder.emit(CumulativeSum(self.axis, not self.reverse), cotangent),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(CumulativeSum(self.axis, not self.reverse), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (x,) = operands
@@ -170,14 +126,6 @@ class CumulativeSum(Op):
         ordered = np.flip(x, self.axis) if self.reverse else x
         total = np.cumsum(ordered, axis=self.axis, dtype=wide).astype(x.dtype)
         return (np.flip(total, self.axis) if self.reverse else total,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(1, False), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls(0, True), (TensorType(DType.F32, (4, 3)),), ((-2, 2),)),
-            Sample(cls(0, False), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-        )
 
 
 @final
@@ -190,26 +138,18 @@ class Moments(Op):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        (operand,) = operands
-        expect_dtype(self.name, operand, FLOATS)
-        expect_axes(self.name, self.axes, operand)
-        _expect_elements(self.name, operand, self.axes)
-        result = TensorType(operand.dtype, without_axes(operand.shape, self.axes))
-        return (result, result)
+        return (_reduced(self.name, operands, self.axes, FLOATS),) * 2
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        x, mean = Term(builder, node.operands[0]), node.results[0]
+        x, mean = Symbolic(builder, node.operands[0]), node.results[0]
         type_ = x.value.type
-        count = Term(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
-        parts: list[Term] = []
+        count = Symbolic(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
+        parts: list[Symbolic] = []
         if cotangents[0] is not None:
-            parts.append(_spread_share(Term(builder, cotangents[0]), count, type_.shape, self.axes))
+            parts.append(_spread_share(Symbolic(builder, cotangents[0]), count, type_.shape, self.axes))
         if cotangents[1] is not None:
-            share = _spread_share(Term(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
-            parts.append((x - Term(builder, restored(builder, mean, type_.shape, self.axes))) * share)
-        if not parts:
-            return (None,)
+            share = _spread_share(Symbolic(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
+            parts.append((x - Symbolic(builder, restored(builder, mean, type_.shape, self.axes))) * share)
         return ((parts[0] if len(parts) == 1 else parts[0] + parts[1]).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -217,17 +157,9 @@ class Moments(Op):
         wide = x.astype(np.float64)
         return np.mean(wide, axis=self.axes).astype(x.dtype), np.var(wide, axis=self.axes).astype(x.dtype)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (_BATCH, 3, 2)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.F32, (5,)),), ((-2, 2),)),
-        )
 
-
-def _spread_share(cotangent: Term, count: Term, shape: Shape, axes: Sequence[int]) -> Term:
+def _spread_share(cotangent: Symbolic, count: Symbolic, shape: Shape, axes: Sequence[int]) -> Symbolic:
     """cotangent / count, repeated along the reduced axes."""
     builder = cotangent.builder
     counts = restored(builder, count.value, cotangent.value.type.shape, range(cotangent.value.type.rank))
-    return Term(builder, restored(builder, (cotangent / Term(builder, counts)).value, shape, axes))
+    return Symbolic(builder, restored(builder, (cotangent / Symbolic(builder, counts)).value, shape, axes))

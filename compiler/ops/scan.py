@@ -8,16 +8,15 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
-from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Cotangents, Term, Types
+from compiler.ops.elementwise import Add
 from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import DType, TensorType
 
 _STREAM_STEP = 0x9E3779B9  # odd: streams of different steps differ
 
@@ -80,8 +79,6 @@ class Scan(Op):
         return tuple(entry.value for entry in self.body.outputs[self.carries :])
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         return _Backward(self, builder, node, cotangents).run()
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -109,16 +106,6 @@ class Scan(Op):
     def places(self) -> range:
         """The places along the scanned axis, in the order of the steps."""
         return range(self.length - 1, -1, -1) if self.reverse else range(self.length)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        batch = BatchExtent()
-        state, weights = TensorType(DType.F32, (batch, 3)), TensorType(DType.F32, (3, 3))
-        types = (TensorType(DType.F32, (4, batch, 3)), state, weights)
-        return (
-            Sample(cls(_sample_body(state, weights), 1, 1, 4, False, 0), types, ((-2, 2), (-1, 1), (-1, 1))),
-            Sample(cls(_sample_body(state, weights), 1, 1, 4, True, 1), types, ((-2, 2), (-1, 1), (-1, 1))),
-        )
 
 
 def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> Graph:
@@ -161,19 +148,10 @@ def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, .
     return tuple(values[output.value.index] for output in body.outputs)
 
 
-def _sample_body(state: TensorType, weights: TensorType) -> Graph:
-    """A simple recurrence: h' = h * (h W + x), which is also what it emits."""
-    builder = GraphBuilder("scan")
-    x, h, w = (builder.input(name, Role.DATA, type_) for name, type_ in (("x", state), ("h", state), ("w", weights)))
-    product = Term(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), h, w))
-    moved = ((product + Term(builder, x)) * Term(builder, h)).value
-    return scan_body((x, h, w), builder.nodes, (moved, moved))
-
-
 class _Backward:
-    """The gradient of a scan: a scan in the other direction, over what a forward scan emits for it.
+    """The gradient of a scan: a scan in the other direction, over stacks that a forward scan emits for it.
 
-    The forward scan is made once more, with what the backward one needs among its stacks; a later pass finds that
+    The forward scan is made once more, with the values for the backward one among its stacks; a later pass finds that
     it computes everything that the first one does. Gradients of captures are carried as running sums.
     """
 
@@ -274,7 +252,7 @@ class _Backward:
         return found
 
     def stacks_of(self, residuals: Sequence[Value]) -> list[Value]:
-        """All steps' values of the forward body: its own inputs, or what a forward scan emits."""
+        """All steps' values of the forward body: its own inputs, or stacks of a forward scan."""
         scan = self.scan
         known = {v.index: stack for v, stack in zip(scan.step_inputs, self.node.operands, strict=False)}
         places = {v.index: k for k, v in reversed(list(enumerate(scan.emitted)))}

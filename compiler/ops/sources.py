@@ -6,22 +6,26 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
-from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands
+from compiler.graph.op import Category, FlatOp, TypeRuleError, Types
+from compiler.ops.rules import (
+    NUMBERS,
+    expect_axis,
+    expect_dtype,
+    expect_one_batch_extent,
+    expect_operands,
+    expect_same_type,
+)
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 if TYPE_CHECKING:
-    from compiler.graph.builder import GraphBuilder
-    from compiler.graph.ir import Node, Value
-
-_BATCH = BatchExtent()
+    pass
 
 
 @final
 @record(eq=False)
-class Constant(Op):
+class Constant(FlatOp):
     """A scalar known to the compiler. Equal constants have equal bits: 0.0 is not -0.0, and NaN is NaN."""
 
     value: float | int | bool
@@ -52,22 +56,14 @@ class Constant(Op):
             raise TypeRuleError(f"{self.value} does not fit a constant of type {self.dtype.value}")
         return (TensorType(self.dtype),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         with np.errstate(over="ignore"):
             return (np.array(self.value, numpy_dtype(self.dtype)),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        values = ((0.1, DType.F32), (-0.0, DType.F64), (float("inf"), DType.F32), (-7, DType.I32), (True, DType.BOOL))
-        return tuple(Sample(cls(value, dtype), (), ()) for value, dtype in values)
-
 
 @final
 @record
-class Iota(Op):
+class Iota(FlatOp):
     """Each element is its own position along `axis`, from 0."""
 
     shape: Shape
@@ -84,27 +80,16 @@ class Iota(Op):
         expect_one_batch_extent(self.name, self.shape)
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         shape = at_batch(self.shape, batch)
         positions = np.arange(shape[self.axis]).astype(numpy_dtype(self.dtype))
         column = (-1,) + (1,) * (len(shape) - self.axis - 1)
         return (np.broadcast_to(positions.reshape(column), shape),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((3, 4), 1, DType.I32), (), ()),
-            Sample(cls((_BATCH, 4), 0, DType.F32), (), ()),
-            Sample(cls((2, BatchExtent(2)), 1, DType.I64), (), ()),
-        )
-
 
 @final
 @record
-class BatchSize(Op):
+class BatchSize(FlatOp):
     """The run-time batch size, an i64 scalar."""
 
     name = "batch_size"
@@ -114,15 +99,8 @@ class BatchSize(Op):
         expect_operands(self.name, operands, 0)
         return (TensorType(DType.I64),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.array(batch, np.int64),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (Sample(cls(), (), ()),)
 
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -156,7 +134,7 @@ def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
 
 @final
 @record
-class RandomUniform(Op):
+class RandomUniform(FlatOp):
     """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, position) alone.
 
     Positions count row by row, with the batch axis outermost wherever it stands: draws do not depend on the batch size.
@@ -177,9 +155,6 @@ class RandomUniform(Op):
         expect_one_batch_extent(self.name, self.shape)
         return (TensorType(DType.F32, self.shape),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return (None, None)
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
         axis = next((k for k, extent in enumerate(self.shape) if isinstance(extent, BatchExtent)), 0)
@@ -189,14 +164,6 @@ class RandomUniform(Op):
         draws = uniform(seed, step, self.stream, positions).reshape(stored)
         return (np.moveaxis(draws, 0, axis) if shape else draws,)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        scalars = (TensorType(DType.I64), TensorType(DType.I64))
-        return (
-            Sample(cls((3, 4), 7), scalars, ((-50, 50), (0, 1000))),
-            Sample(cls((_BATCH, 4), 0), scalars, ((0, 50), (0, 1000))),
-        )
-
 
 def _halves(number: int) -> tuple[Array, Array]:
     return _word(number), _word(number >> 32)
@@ -204,3 +171,34 @@ def _halves(number: int) -> tuple[Array, Array]:
 
 def _word(number: int) -> Array:
     return np.array(number & 0xFFFFFFFF, np.uint32)
+
+
+@final
+@record
+class Threefry(FlatOp):
+    """Operands (key, counter), both i64: the words of Threefry-2x32 with 20 rounds, the low halves first.
+
+    Its elements bring keys of their own, such as those of a sample of the data.
+
+    As i64, the result is both words, which can be the key of other draws. As a float, it is a number in [0, 1): the
+    upper 24 bits of the first word. So `random_uniform` at element e is
+    threefry(threefry(seed, step + 2^32 stream), e), for a step below 2^32.
+    """
+
+    dtype: DType
+    name = "threefry"
+    category = Category.ELEMENTWISE
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 2)
+        if self.dtype not in (DType.I64, DType.F32, DType.F64) or operands[0].dtype is not DType.I64:
+            raise TypeRuleError(f"threefry makes i64, f32 or f64 of two i64, not {self.dtype.value} of {operands[0]}")
+        expect_same_type(self.name, *operands)
+        return (TensorType(self.dtype, operands[0].shape),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        key, counter = ((x.astype(np.uint32), (x >> 32).astype(np.uint32)) for x in operands)
+        first, second = threefry2x32(key, counter)
+        if self.dtype is DType.I64:
+            return ((first.astype(np.uint64) | second.astype(np.uint64) << np.uint64(32)).astype(np.int64),)
+        return (np.ldexp((first >> np.uint32(8)).astype(numpy_dtype(self.dtype)), -24),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError
 from compiler.ops.rules import (
     FLOATS,
     expect_axes,
@@ -17,18 +17,16 @@ from compiler.ops.rules import (
 )
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, elements
+from compiler.types import DType, Shape, TensorType, at_batch, elements
 
 if TYPE_CHECKING:
     from compiler.graph.builder import GraphBuilder
     from compiler.graph.ir import Node, Value
 
-_BATCH = BatchExtent()
-
 
 @final
 @record
-class Broadcast(Op):
+class Broadcast(DifferentiableOp):
     """Operand axis i becomes result axis `axes[i]` (increasing); an extent 1 is repeated, other axes are new."""
 
     shape: Shape
@@ -48,10 +46,8 @@ class Broadcast(Op):
                 raise TypeRuleError(f"{operand} cannot be broadcast to {result}: {extent} meets {self.shape[axis]}")
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        cotangent, operand = cotangents[0], node.operands[0].type
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        operand = node.operands[0].type
         kept = tuple(a for e, a in zip(operand.shape, self.axes, strict=True) if e == self.shape[a])
         repeated = other_axes(len(self.shape), kept)
         summed = builder.emit(Sum(repeated), cotangent) if repeated else cotangent
@@ -63,20 +59,10 @@ class Broadcast(Op):
             shape[axis] = extent
         return (np.broadcast_to(operands[0].reshape(shape), at_batch(self.shape, batch)),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((3, 4), ()), (TensorType(DType.F32),), ((-2, 2),)),
-            Sample(cls((_BATCH, 4), (1,)), (TensorType(DType.F32, (4,)),), ((-2, 2),)),
-            Sample(cls((_BATCH, 3, 4), (0, 2)), (TensorType(DType.F32, (_BATCH, 1)),), ((-2, 2),)),
-            Sample(cls((_BATCH, 4), (0, 1)), (TensorType(DType.F32, (1, 4)),), ((-2, 2),)),
-            Sample(cls((2, 3), (0,)), (TensorType(DType.I32, (2,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
-class Sum(Op):
+class Sum(DifferentiableOp):
     """The sum over `axes`, which are dropped."""
 
     axes: tuple[int, ...]
@@ -90,10 +76,8 @@ class Sum(Op):
         expect_axes(self.name, self.axes, operand)
         return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         return (builder.emit(Broadcast(shape, other_axes(len(shape), self.axes)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -101,19 +85,10 @@ class Sum(Op):
         wide = np.float64 if x.dtype.kind == "f" else x.dtype
         return (np.sum(x, axis=self.axes, dtype=wide).astype(x.dtype),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
-class Reshape(Op):
+class Reshape(DifferentiableOp):
     """The same elements in row-major order under another shape."""
 
     shape: Shape
@@ -129,18 +104,8 @@ class Reshape(Op):
             raise TypeRuleError(f"{operand} has {before} elements and cannot be reshaped to {result} with {after}")
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        cotangent = cotangents[0]
-        return (None if cotangent is None else builder.emit(Reshape(node.operands[0].type.shape), cotangent),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(Reshape(node.operands[0].type.shape), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0].reshape(at_batch(self.shape, batch)),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((4, 3)), (TensorType(DType.F32, (2, 6)),), ((-2, 2),)),
-            Sample(cls((BatchExtent(3), 2)), (TensorType(DType.F32, (_BATCH, 6)),), ((-2, 2),)),
-            Sample(cls((_BATCH, 3)), (TensorType(DType.F32, (BatchExtent(3),)),), ((-2, 2),)),
-            Sample(cls((2, 1, 1)), (TensorType(DType.I32, (2,)),), ((-9, 9),)),
-        )

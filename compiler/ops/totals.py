@@ -7,7 +7,8 @@ scalar.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -16,9 +17,9 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.batch_sums import adds_up
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.elementwise import Cast, Multiply, Subtract, Where
-from compiler.ops.integers import Bounds
-from compiler.ops.movement import Transpose
+from compiler.ops.elementwise import Abs, Add, Cast, Maximum, Minimum, Multiply, Negate, Subtract, Where
+from compiler.ops.indexing import Gather
+from compiler.ops.movement import Concat, Reverse, Slice, Transpose
 from compiler.ops.reduction import Max, Min, Moments
 from compiler.ops.row_mixing import batch_axis, mixed_values
 from compiler.ops.rules import other_axes
@@ -27,10 +28,79 @@ from compiler.ops.spreading import Broadcast, Reshape, Sum
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType, depends_on_batch, static_elements
 
+_SMALL = {DType.BOOL: 1.0, DType.U8: 255.0}
+_SAME = (Abs, Broadcast, Gather, Max, Min, Negate, Reshape, Reverse, Slice, Transpose)
+
+
+class Bounds:
+    """Which values of a graph under construction hold whole numbers only, and how large they can be."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self._builder = builder
+        self._known: dict[int, float | None] = {}
+
+    def of(self, value: Value) -> float | None:
+        """The largest magnitude of a value of whole numbers, `inf` where nothing limits it; None of other values."""
+        if value.index not in self._known:
+            self._known[value.index] = self._found(value)
+        return self._known[value.index]
+
+    @staticmethod
+    def elements(value: Value, axes: Sequence[int]) -> float:
+        """How many elements lie along some axes; `inf` along the batch."""
+        extents = (value.type.shape[axis] for axis in axes)
+        return math.prod(math.inf if isinstance(extent, BatchExtent) else extent for extent in extents)
+
+    def _found(self, value: Value) -> float | None:
+        dtype = value.type.dtype
+        if dtype in _SMALL:
+            return _SMALL[dtype]
+        node = self._builder.definition(value)
+        found = None if node is None else self._of_node(node)
+        return math.inf if found is None and not dtype.is_float else found
+
+    def _of_node(self, node: Node) -> float | None:
+        match node.op:
+            case Constant(number):
+                return abs(float(number)) if float(number).is_integer() else None
+            case Cast():
+                return self.of(node.operands[0])
+            case Where():
+                return self._joined(node.operands[1:], max)
+            case Maximum() | Minimum() | Concat():
+                return self._joined(node.operands, max)
+            case Add() | Subtract():
+                return self._joined(node.operands, sum)
+            case Multiply():
+                return self._joined(node.operands, _product)
+            case Sum(axes):
+                return _times(self.of(node.operands[0]), self.elements(node.operands[0], axes))
+            case Contraction(lhs, _, out):
+                summed = [axis for axis, label in enumerate(lhs) if label not in out]
+                return _times(self._joined(node.operands, _product), self.elements(node.operands[0], summed))
+            case op if isinstance(op, _SAME):
+                return self.of(node.operands[0])
+            case _:
+                return None
+
+    def _joined(self, values: Sequence[Value], join: Callable[[Sequence[float]], float]) -> float | None:
+        bounds = [self.of(value) for value in values]
+        known = [bound for bound in bounds if bound is not None]
+        return join(known) if len(known) == len(bounds) else None
+
+
+def _product(bounds: Sequence[float]) -> float:
+    return 0.0 if 0.0 in bounds else math.prod(bounds)
+
+
+def _times(bound: float | None, count: float) -> float | None:
+    return None if bound is None else _product((bound, count))
+
+
 _EXACT_IN_F32 = 2.0**24
 
 
-class Kind(Enum):
+class TotalKind(Enum):
     """How what two parts of the data give is put together."""
 
     SUM = "sum"
@@ -42,13 +112,13 @@ class Kind(Enum):
 
 @record
 class Total:
-    """What `node` reduces over rows, gathered over all of them.
+    """A reduction of `node` over rows, gathered over all of them.
 
     Of moments, `elements` are those that count, where `mask` is true, and they are reduced over `axes`. The node gives
     both moments, or the sum of the squares of distances from `centre`, which is repeated over the rows by `spread`.
     """
 
-    kind: Kind
+    kind: TotalKind
     node: Node
     elements: Value | None = None
     mask: Value | None = None
@@ -58,14 +128,14 @@ class Total:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """What a program that finishes totals knows of it."""
+        """Its properties in a program that finishes totals."""
         types = [value.type for value in (self.elements, self.mask) if value is not None]
         results = [result.type for result in self.node.results]
         return self.kind, type(self.node.op), types, self.axes, self.spread, results
 
     @property
     def type(self) -> TensorType:
-        """Of what is gathered."""
+        """The type of the gathered tensor."""
         if self.elements is None:
             return self.node.results[0].type
         shape = self.elements.type.shape
@@ -79,7 +149,7 @@ class Total:
 
 
 @record
-class Split:
+class TotalSplit:
     """`steps`, in order, compute the wanted values: a total stands where the graph reduces rows.
 
     `others` make values without rows of rows in any other way.
@@ -93,7 +163,7 @@ class Split:
         return tuple(step for step in self.steps if isinstance(step, Total))
 
 
-def split(graph: Graph, wanted: Sequence[Value]) -> Split:
+def split(graph: Graph, wanted: Sequence[Value]) -> TotalSplit:
     """How `wanted`, which have no rows, follow from totals. `graph` holds no ops that steer differentiation."""
     finder = _Finder(graph)
     needed = {value.index for value in wanted}
@@ -113,7 +183,7 @@ def split(graph: Graph, wanted: Sequence[Value]) -> Split:
         steps.append(total)
         if total.centre is not None:
             needed.add(total.centre.index)
-    return Split(tuple(reversed(steps)), tuple(reversed(others)))
+    return TotalSplit(tuple(reversed(steps)), tuple(reversed(others)))
 
 
 def dependent_on_the_batch(graph: Graph, wanted: Sequence[Value], own: Sequence[Node]) -> Node | None:
@@ -130,8 +200,8 @@ def dependent_on_the_batch(graph: Graph, wanted: Sequence[Value], own: Sequence[
     return None
 
 
-def form_of(found: Split) -> list[object]:
-    """What two splits that compute the same have in common: ops, totals, and which values they read."""
+def form_of(found: TotalSplit) -> list[object]:
+    """The common form of splits that compute the same: ops, totals, and which values they read."""
     places: dict[int, int] = {}
     form: list[object] = []
     for step in found.steps:
@@ -170,7 +240,7 @@ def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) ->
     the number of axes over which they are not taken. Whoever runs the step knows the number of its rows.
     """
     kind = total.kind.value
-    if total.kind is Kind.ROWS:
+    if total.kind is TotalKind.ROWS:
         return
     if total.elements is not None:
         yield f"{kind}:{number}:{len(total.kept_axes)}", _rows_first(builder, total, total.elements)
@@ -179,7 +249,7 @@ def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) ->
         return
     node = total.node
     value = node.results[0]
-    yield f"{kind}:{number}", _terms(builder, node) if by_rows and total.kind is Kind.SUM else value
+    yield f"{kind}:{number}", _terms(builder, node) if by_rows and total.kind is TotalKind.SUM else value
 
 
 def _terms(builder: GraphBuilder, node: Node) -> Value:
@@ -212,7 +282,7 @@ def _terms(builder: GraphBuilder, node: Node) -> Value:
 
 
 def _rows_first(builder: GraphBuilder, total: Total, value: Value) -> Value:
-    """What moments are taken of, one after the other along the first axis, then the other axes."""
+    """The elements of moments, one after the other along the first axis, then the other axes."""
     batch = batch_axis(value.type)
     assert batch is not None
     moved = _moved(builder, value, tuple(axis for axis in total.axes if axis != batch), batch)
@@ -238,7 +308,7 @@ def _reads_rows_of(values: Sequence[Value]) -> bool:
 
 
 class _Finder:
-    """Recognises what a node reduces over rows."""
+    """Recognises the reduction of a node over rows."""
 
     def __init__(self, graph: Graph) -> None:
         self._definitions = {result.index: node for node in graph.nodes for result in node.results}
@@ -250,19 +320,19 @@ class _Finder:
     def total(self, node: Node) -> Total | None:
         match node.op:
             case BatchSize():
-                return Total(Kind.ROWS, node)
+                return Total(TotalKind.ROWS, node)
             case Moments(axes):
-                return Total(Kind.MOMENTS, node, node.operands[0], None, axes)
+                return Total(TotalKind.MOMENTS, node, node.operands[0], None, axes)
             case Max():
-                return Total(Kind.MOST, node)
+                return Total(TotalKind.MOST, node)
             case Min():
-                return Total(Kind.LEAST, node)
+                return Total(TotalKind.LEAST, node)
             case Sum(axes):
                 if not adds_up(node):
                     return None
-                return self._distances(node, axes) or Total(Kind.SUM, node)
+                return self._distances(node, axes) or Total(TotalKind.SUM, node)
             case _:
-                return Total(Kind.SUM, node) if adds_up(node) else None
+                return Total(TotalKind.SUM, node) if adds_up(node) else None
 
     def _distances(self, node: Node, axes: tuple[int, ...]) -> Total | None:
         """sum((x - c)^2), perhaps of the elements of a mask, where c follows from all rows, as the mean of x does."""
@@ -282,11 +352,11 @@ class _Finder:
                 continue
             varying = {a for a, e in zip(spread.op.axes, centre.type.shape, strict=True) if e != 1}
             alike = tuple(axis for axis in axes if axis not in varying)
-            return Total(Kind.MOMENTS, node, x, mask, alike, centre, spread.op)
+            return Total(TotalKind.MOMENTS, node, x, mask, alike, centre, spread.op)
         return None
 
     def _of_mask(self, value: Value) -> tuple[Value, Value | None]:
-        """What a mask leaves of a value, and the mask."""
+        """The elements of a value that a mask keeps, and the mask."""
         node = self._definitions.get(value.index)
         if node is not None and isinstance(node.op, Where) and self._is_zero(node.operands[2]):
             return node.operands[1], node.operands[0]

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.rules import FLOATS, expect_axes, expect_dtype, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
-
-_BATCH = BatchExtent()
+from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
 
 
 def window_count(extent: int, size: int, stride: int, dilation: int) -> int:
@@ -24,7 +21,7 @@ def window_count(extent: int, size: int, stride: int, dilation: int) -> int:
 
 @final
 @record
-class Window(Op):
+class Window(DifferentiableOp):
     """Windows over `axes`: result element (…, o, …, t) is operand element (…, o * stride + t * dilation, …).
 
     The windows stand in the place of their axis, their taps in axes of their own at the end, in the order of `axes`.
@@ -53,29 +50,18 @@ class Window(Op):
             shape[axis] = window_count(extent, size, stride, dilation)
         return (TensorType(operand.dtype, (*shape, *self.sizes)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         extents = tuple(extent for axis in self.axes if isinstance(extent := shape[axis], int))
         return (builder.emit(Fold(self.axes, self.sizes, self.strides, self.dilations, extents), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (windows_of(self, operands[0]),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,), (3,), (1,), (1,)), (TensorType(DType.F32, (_BATCH, 5)),), ((-2, 2),)),
-            Sample(cls((1, 2), (2, 3), (2, 1), (1, 2)), (TensorType(DType.F32, (_BATCH, 5, 6)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (3,), (1,)), (TensorType(DType.F32, (7, 2)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (2,), (1,)), (TensorType(DType.I32, (4,)),), ((-9, 9),)),
-        )
-
 
 @final
 @record
-class Fold(Op):
+class Fold(DifferentiableOp):
     """The adjoint of `window`: every tap is added to the element that it was read from, of `extents` along `axes`."""
 
     axes: tuple[int, ...]
@@ -109,10 +95,8 @@ class Fold(Op):
         kept = shape[: len(shape) - len(self.axes)]
         return tuple(extents.get(axis, extent) for axis, extent in enumerate(kept))
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None,)
-        return (builder.emit(Window(self.axes, self.sizes, self.strides, self.dilations), cotangents[0]),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(Window(self.axes, self.sizes, self.strides, self.dilations), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (windows,) = operands
@@ -122,20 +106,6 @@ class Fold(Op):
         for tap in np.ndindex(*self.sizes):  # the windows at one tap do not overlap
             places[(..., *tap)] += windows[(..., *tap)]
         return (result.astype(windows.dtype),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,), (3,), (1,), (1,), (5,)), (TensorType(DType.F32, (_BATCH, 3, 3)),), ((-2, 2),)),
-            Sample(
-                cls((1, 2), (2, 3), (2, 1), (1, 2), (5, 6)),
-                (TensorType(DType.F32, (_BATCH, 2, 2, 2, 3)),),
-                ((-2, 2),),
-            ),
-            Sample(cls((0,), (3,), (2,), (1,), (8,)), (TensorType(DType.F32, (3, 2, 3)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (3,), (1,), (7,)), (TensorType(DType.F32, (2, 2, 2)),), ((-2, 2),)),
-            Sample(cls((0,), (2,), (1,), (1,), (4,)), (TensorType(DType.I32, (3, 2)),), ((-9, 9),)),
-        )
 
 
 def windows_of(op: Window | Fold, x: Array, writeable: bool = False) -> Array:
@@ -156,3 +126,51 @@ def _expect_numbers(op: Window | Fold) -> None:
         raise TypeRuleError(f"{op.name} needs a size, a stride and a dilation for each of its axes {list(op.axes)}")
     if min((*op.sizes, *op.strides, *op.dilations), default=1) < 1:
         raise TypeRuleError(f"the sizes, strides and dilations of {op.name} start at 1")
+
+
+@record
+class Tap:
+    """Element `p * stride + residue` was read by window `p + shift` at this tap."""
+
+    number: int
+    shift: int
+
+
+@record
+class FoldedAxis:
+    """A folded axis: the elements of a residue class, the taps of each class, and the zeros that their slices need.
+
+    Positions of one residue modulo the stride are alike: they were read by windows at the same taps.
+    """
+
+    axis: int
+    positions: int
+    classes: tuple[tuple[Tap, ...], ...]
+    low: int
+    high: int
+
+    @property
+    def stride(self) -> int:
+        return len(self.classes)
+
+    def start(self, tap: Tap) -> int:
+        """Where the windows of a class begin, with `low` zeros before the first window."""
+        return self.low + tap.shift
+
+
+def folded_axes(op: Fold, shape: tuple[Extent, ...]) -> tuple[FoldedAxis, ...]:
+    """The axes of a fold of a tensor of that shape, in the order of `op.axes`."""
+    return tuple(_folded_axis(op, place, shape[axis]) for place, axis in enumerate(op.axes))
+
+
+def _folded_axis(op: Fold, place: int, windows: Extent) -> FoldedAxis:
+    assert isinstance(windows, int)
+    stride, dilation = op.strides[place], op.dilations[place]
+    positions = -(-op.extents[place] // stride)
+    classes: list[list[Tap]] = [[] for _ in range(stride)]
+    for number in range(op.sizes[place]):
+        residue = number * dilation % stride
+        classes[residue].append(Tap(number, (residue - number * dilation) // stride))
+    shifts = [tap.shift for taps in classes for tap in taps]
+    low, high = max(0, -min(shifts)), max(0, positions + max(shifts) - windows)
+    return FoldedAxis(op.axes[place], positions, tuple(map(tuple, classes)), low, high)

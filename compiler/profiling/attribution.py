@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.graph.ir import Direction, Origin
 from compiler.inspection.code_view import margin_of
 from compiler.inspection.plan import layer_of
-from compiler.profiling.lines_of_table import TableLine
-from compiler.profiling.report import KernelRow, LayerRow, LineRow, OpRow
+from compiler.profiling.kernel_entries import KernelEntry
+from compiler.profiling.report import KernelTime, LayerTime, LineRow, OpRow
 from compiler.schedule.work import Share
+from compiler.support.record import mutable_record
 from compiler.targets.target import Peaks
 
 MEMORY, ARITHMETIC = "memory", "arithmetic"
 
 
-@dataclass(slots=True)
+@mutable_record
 class Amounts:
-    """What belongs to a row: milliseconds by direction, bytes, operations."""
+    """The sums of a row: milliseconds by direction, bytes, operations."""
 
     ms: dict[Direction, float] = field(default_factory=lambda: dict.fromkeys(Direction, 0.0))
     bytes: float = 0.0
@@ -30,11 +31,11 @@ class Amounts:
         self.flops += flops
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Kernel:
-    """What the calls of one function add up to; the possible work is what the machine could do in their time."""
+    """The sums over the calls of one function; the possible work is that of the machine's peak in their time."""
 
-    first: TableLine
+    first: KernelEntry
     ms: float = 0.0
     calls: int = 0
     bytes: float = 0.0
@@ -58,7 +59,7 @@ class Attribution:
         self._ops: dict[str, Amounts] = {}
         self._kernels: dict[str, _Kernel] = {}
 
-    def add(self, line: TableLine, threads_ms: Sequence[float], times: int) -> None:
+    def add(self, line: KernelEntry, threads_ms: Sequence[float], times: int) -> None:
         """Add a line whose threads took so long in a step, which runs its program `times`."""
         workers = max(1, sum(ms > 0 for ms in threads_ms))
         flops, moved = times * line.flops, times * line.bytes
@@ -114,18 +115,18 @@ class Attribution:
             for (file, line), found in sorted(self._lines.items())
         )
 
-    def layers(self) -> tuple[LayerRow, ...]:
+    def layers(self) -> tuple[LayerTime, ...]:
         return tuple(
-            LayerRow(path, *_by_direction(found), found.bytes, found.flops) for path, found in self._layers.items()
+            LayerTime(path, *_by_direction(found), found.bytes, found.flops) for path, found in self._layers.items()
         )
 
     def ops(self) -> tuple[OpRow, ...]:
         rows = [OpRow(name, sum(found.ms.values()), found.bytes, found.flops) for name, found in self._ops.items()]
         return tuple(sorted(rows, key=lambda row: -row.ms))
 
-    def kernels(self) -> tuple[KernelRow, ...]:
+    def kernels(self) -> tuple[KernelTime, ...]:
         rows = [
-            KernelRow(
+            KernelTime(
                 kernel.first.name,
                 symbol,
                 kernel.first.instance.kernel.kind,

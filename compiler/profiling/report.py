@@ -1,9 +1,9 @@
 """The rows of a profile: the time, work and place of every line, layer, kernel and operation of a step.
 
 A kernel's time is divided among its statements, and so among the lines they came from: by their bytes where moving
-the kernel's bytes would take longer than its operations, both at what the machine reaches at most; else by operations.
-A statement that serves several lines is divided evenly. What threads spend is shared by all of them: a time is the part
-of the step that it takes, so that all rows add up to the step.
+the kernel's bytes would take longer than its operations, both at the machine's measured peak; else by operations.
+A statement that serves several lines is divided evenly. A time is that of all
+threads, divided by their number, so that all rows add up to the step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LineRow:
 
 
 @record
-class LayerRow:
+class LayerTime:
     path: str
     forward_ms: float
     backward_ms: float
@@ -49,11 +49,11 @@ class OpRow:
 
 
 @record
-class KernelRow:
+class KernelTime:
     """A function and all its calls. `of_peak` and `of_bandwidth`: of what as many threads reach while they work on it.
 
-    `gflops` is the rate in that time, `threads_ms` what each thread spent, `bound` what it is bound by: `memory` or
-    `arithmetic`. The bandwidth is that of the nearest cache that holds what a call goes through.
+    `gflops` is the rate in that time, `threads_ms` the time of each thread, `bound` the limit: `memory` or
+    `arithmetic`. The bandwidth is that of the nearest cache that holds the bytes of a call.
     """
 
     name: str
@@ -96,8 +96,8 @@ class ProfileReport:
     call_ms: float
     steps: int
     lines: tuple[LineRow, ...]
-    kernels: tuple[KernelRow, ...]
-    layers: tuple[LayerRow, ...]
+    kernels: tuple[KernelTime, ...]
+    layers: tuple[LayerTime, ...]
     ops: tuple[OpRow, ...]
     peak_gflops: float
     bandwidth_gbs: float
@@ -118,7 +118,7 @@ class ProfileReport:
 
 @record(eq=False)
 class Measured:
-    """What measuring gave: the seconds of a step without stamps, by what part it is longer with them, and the seconds
+    """The measurement: the seconds of a step without stamps, by what part it is longer with them, and the seconds
     of such a step in which the runner had no part.
     """
 
@@ -129,7 +129,7 @@ class Measured:
 
 @record
 class TimelineSpan:
-    """What a thread did for a while, in microseconds from the start of the step; `kind` is `work` or `wait`."""
+    """A stretch of a thread's time, in microseconds from the start of the step; `kind` is `work` or `wait`."""
 
     thread: int
     name: str
@@ -141,7 +141,7 @@ class TimelineSpan:
 
 
 def place(file: str, line: int) -> str:
-    """`model.dl:12`; for what came from no line, what stands for it."""
+    """`model.dl:12`; a word in brackets for time of no line."""
     return f"{Path(file).name}:{line}" if file else NOWHERE
 
 
@@ -153,6 +153,6 @@ def largest(rows: Sequence[Any], key: str = "ms") -> list[Any]:
     return sorted(rows, key=lambda row: -(getattr(row, key, None) or total(row)))
 
 
-def total(row: LineRow | LayerRow) -> float:
+def total(row: LineRow | LayerTime) -> float:
     """The time of a line or a layer in all directions."""
     return row.forward_ms + row.backward_ms + row.update_ms

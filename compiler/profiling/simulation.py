@@ -1,4 +1,8 @@
-"""The time of a step on many threads, computed from the shares of each, measured on one."""
+"""The time of a step on many threads, computed from the shares of each.
+
+One thread takes the shares of all, one after the other. Between two barriers, so many threads would take as long as the
+longest share, and then the barrier.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,110 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
 from compiler.profiling.attribution import lines_of
-from compiler.profiling.lines_of_table import TableLine, table_lines
-from compiler.profiling.shares import Shares, shares_of, slowdowns
+from compiler.profiling.kernel_entries import KernelEntry, kernel_entries
 from compiler.profiling.step import native_only, size_of
-from compiler.programs.executables import compile_program, joined, programs_in_turns
+from compiler.programs.executables import compile_program, joined, simulated_programs
 from compiler.programs.kinds import GraphKind
 from compiler.programs.load import complete, options_of
-from compiler.support.arrays import np
+from compiler.support.arrays import Array, np
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
-from compiler.targets.recording import Step
+from compiler.targets.recording import Step, is_wait
 from compiler.targets.registry import kernel_target_of
-from compiler.targets.target import WatchedInTurns
+from compiler.targets.target import SimulatedProgram
+
+QUARTILE = 25
+
+
+@record(eq=False)
+class Shares:
+    """The time of each of `threads` threads in a step, in nanoseconds.
+
+    `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the execution plan
+    that ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in
+    their stretch, and `sharers` the number of threads that had a share.
+    """
+
+    threads: int
+    work: Array
+    entries: Array
+    total: Array
+    critical: Array
+    sharers: Array
+
+    @property
+    def barriers(self) -> int:
+        """How often threads meet in a step: behind each stretch, and once more before the next step begins."""
+        return len(self.work) + 1
+
+    def nanoseconds(self, barrier: float) -> float:
+        """How long a step would take, where meeting at a barrier takes so many nanoseconds."""
+        return float(self.work.max(axis=1).sum()) + barrier * self.barriers
+
+    @property
+    def lost(self) -> Array:
+        """By how much each entry's calls take longer than if all threads shared them evenly."""
+        return self.critical - self.total / self.threads
+
+
+def slowdowns(real: Sequence[Step], in_turns: Sequence[Step]) -> dict[int, float]:
+    """By what factor the calls of each entry take longer where all threads run at once than where they take turns."""
+    alone = _durations(in_turns)
+    return {entry: together / alone[entry] for entry, together in _durations(real).items() if alone.get(entry)}
+
+
+def _durations(steps: Sequence[Step]) -> dict[int, float]:
+    """How long the calls of each entry take on all threads together: the lower quartile over the steps.
+
+    Threads that run at once have other shares from step to step, and a thread may have none.
+    """
+    found: dict[int, list[float]] = {}
+    for step in steps:
+        calls = np.concatenate([events[~is_wait(events)] for events in step.events])
+        entries, places = np.unique(calls["entry"], return_inverse=True)
+        for entry, total in zip(entries.tolist(), np.bincount(places, calls["end"] - calls["begin"]), strict=True):
+            found.setdefault(entry, []).append(float(total))
+    return {entry: float(np.percentile(totals, QUARTILE)) for entry, totals in found.items()}
+
+
+def shares_of(steps: Sequence[Step], factors: Mapping[int, float] | None = None) -> Shares:
+    """The shares of a step: of each call the lower quartile over `steps`, which make the same calls, times a factor.
+
+    What else runs on the machine makes calls longer, never shorter; the longest of many shares would otherwise be the
+    one that was disturbed.
+    """
+    threads = len(steps[0].events)
+    calls = [[events[~is_wait(events)] for events in step.events] for step in steps]
+    stretches = [(np.cumsum(is_wait(events)))[~is_wait(events)] for events in steps[0].events]
+    count = int(max(is_wait(events).sum() for events in steps[0].events)) - 1  # the last waits are TAIL and HEAD
+    work = np.zeros((count, threads))
+    times: list[Array] = []
+    for thread in range(threads):
+        own = [step[thread] for step in calls]
+        if any(not np.array_equal(own[0]["entry"], other["entry"]) for other in own[1:]):
+            raise CompilerBug("simulation", "two steps made different calls")
+        times.append(np.percentile([events["end"] - events["begin"] for events in own], QUARTILE, axis=0))
+        if factors:
+            times[-1] = times[-1] * np.array([factors.get(entry, 1.0) for entry in own[0]["entry"].tolist()])
+        np.add.at(work[:, thread], stretches[thread], times[-1])
+    slowest = work.argmax(axis=1)
+    lines = np.concatenate([step["entry"] for step in calls[0]])
+    entries, places = np.unique(lines, return_inverse=True)
+    total, critical, sharers = (np.zeros(len(entries)) for _ in range(3))
+    begin = 0
+    for thread, (own, stretch) in enumerate(zip(times, stretches, strict=True)):
+        place = places[begin : begin + len(own)]
+        begin += len(own)
+        np.add.at(total, place, own)
+        np.add.at(critical, place, np.where(slowest[stretch] == thread, own, 0.0))
+        sharers[np.unique(place)] += 1
+    return Shares(threads, work, entries, total, critical, sharers)
+
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
@@ -91,7 +183,7 @@ class SimulationReport:
 class SimulatedPart:
     """One of the programs of a step, which runs it `times`."""
 
-    turns: WatchedInTurns
+    turns: SimulatedProgram
     batch: int
     times: int
 
@@ -129,7 +221,7 @@ def simulated_step(program: Program, kind: GraphKind, options: Options, threads:
     program, options = complete(program), options_of(program, options)
     cores = min(threads, usable_cores())
     counts, real_counts = sorted({1, cores, threads}), [cores] if cores > 1 else []
-    made = programs_in_turns(program, kind, options, counts, real_counts)
+    made = simulated_programs(program, kind, options, counts, real_counts)
     parts = tuple(SimulatedPart(turns, *size_of(program, part, options)) for part, turns in made.items())
     in_turns = {n: joined(program, {part: turns.in_turns[n] for part, turns in made.items()}) for n in counts}
     at_once = joined(program, {part: turns.real[cores] for part, turns in made.items()}) if cores > 1 else None
@@ -151,7 +243,7 @@ def simulation_of(
     """The report, from `taken` steps of each part, by the number of threads whose shares one took in turn.
 
     Steps of threads that ran `at_once` tell by what factor each kernel is slower beside others, which holds for any
-    number of them. `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that
+    number of them. `barrier_us` replaces the measured time of a barrier; `bandwidth` in GB/s is the most that
     kernels reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
     """
     nanoseconds, is_measured = kernel_target_of(step.options).barrier_nanoseconds(step.machine, step.threads)
@@ -168,7 +260,7 @@ def simulation_of(
         single, shares = shares_of(taken[1][place]), shares_of(taken[step.threads][place], factors)
         undisturbed = shares_of(taken[step.threads][place])
         totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS
-        lines = {line.number: line for line in table_lines(part.turns.lowered, part.batch)}
+        lines = {line.number: line for line in kernel_entries(part.turns.lowered, part.batch)}
         met = 0 if shares.threads == 1 else shares.barriers
         barriers += part.times * met
         totals["one"] += part.times * single.nanoseconds(0.0) * _MS
@@ -213,8 +305,8 @@ def simulation_of(
     )
 
 
-def _kernels(shares: Shares, lines: Mapping[int, TableLine], times: int) -> list[tuple[int, SimulatedKernel]]:
-    """What each line of the table takes, with the number of the line."""
+def _kernels(shares: Shares, lines: Mapping[int, KernelEntry], times: int) -> list[tuple[int, SimulatedKernel]]:
+    """The time of each line of the execution plan, with the number of the line."""
     found: list[tuple[int, SimulatedKernel]] = []
     for place, number in enumerate(shares.entries.tolist()):
         line = lines[number]

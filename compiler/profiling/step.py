@@ -8,14 +8,14 @@ from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
-from compiler.programs.executables import fitting, joined, watched_programs
+from compiler.programs.executables import fitting, joined, profiled_programs
 from compiler.programs.kinds import GraphKind, Purpose
 from compiler.programs.load import complete, options_of
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
 from compiler.targets.recording import Recording
 from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of
-from compiler.targets.target import Peaks, Watched
+from compiler.targets.target import Peaks, ProfiledProgram
 from compiler.types import DType
 
 
@@ -24,7 +24,7 @@ class ProfiledPart:
     """One of the programs that a step is made of: a step runs it `times`, each time for `batch` rows."""
 
     kind: GraphKind
-    program: Watched
+    program: ProfiledProgram
     batch: int
     times: int
 
@@ -42,7 +42,7 @@ class ProfiledStep:
     peaks: Mapping[int, Peaks]
 
     def take(self) -> list[list[Recording]]:
-        """For each part, what was recorded since the last time."""
+        """For each part, the recordings since the last time."""
         return [part.program.stamped.recordings() for part in self.parts]
 
     def most_events(self, taken: Sequence[Sequence[Recording]]) -> int:
@@ -68,7 +68,7 @@ def profiled_step(program: Program, kind: GraphKind, options: Options) -> Profil
     """
     native_only(options)
     program, options = complete(program), options_of(program, options)
-    made = watched_programs(program, kind, options)
+    made = profiled_programs(program, kind, options)
     parts = tuple(ProfiledPart(part, watched, *size_of(program, part, options)) for part, watched in made.items())
     target = kernel_target_of(options)
     dtype = DType.F64 if options.dtype == "f64" else DType.F32

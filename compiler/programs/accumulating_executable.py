@@ -23,7 +23,7 @@ class AccumulatingExecutable:
     batches: int
 
     def run(self, steps: Steps) -> Results:
-        """As the protocol `Executable` says, with updates of `batch` rows. What metrics gather comes batch by batch."""
+        """As the protocol `Executable` says, with updates of `batch` rows. The sums of metrics come batch by batch."""
         no_rows = np.zeros(1, np.int64)
         made: list[Results] = []
         batches: list[Results] = []

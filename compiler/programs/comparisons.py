@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Node, Value
-from compiler.ops.arithmetic import Cast, Less
+from compiler.ops.elementwise import Cast, Less, LessEqual
 from compiler.ops.mathematics import Sigmoid
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast, Reshape
-from compiler.ops.stepwise import LessEqual
 from compiler.programs.load import complete
 
 _SAME_ELEMENTS = (Broadcast, Cast, Reshape)
@@ -19,7 +18,7 @@ _SAME_ELEMENTS = (Broadcast, Cast, Reshape)
 def thresholds(program: Program) -> Mapping[str, float]:
     """By output of the inference: the only number with which a metric or loss compares it, as `binary_accuracy` does.
 
-    Without one it is 0.5 for what a sigmoid gives. An output of which neither holds is left out.
+    Without one it is 0.5 for the result of a sigmoid. An output of which neither holds is left out.
     """
     graph = complete(program).inference_graph
     makers = {result.index: node for node in graph.nodes for result in node.results}

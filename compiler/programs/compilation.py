@@ -1,4 +1,4 @@
-"""Graphs with options become what a target compiles."""
+"""Graphs with options become the input of a target, a `Compilation`."""
 
 from __future__ import annotations
 

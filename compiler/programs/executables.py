@@ -17,10 +17,10 @@ from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import kernel_target_of, target_of
-from compiler.targets.target import Compilation, LoadedProgram, Watched, WatchedInTurns
+from compiler.targets.target import Compilation, LoadedProgram, ProfiledProgram, SimulatedProgram
 from compiler.types import DType, Shape, TensorType
 
-# settings that say what a program is run on and how long, which no graph knows
+# settings of the data and the length of a run, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "best", "init_from")
 _OF_ONE_ROW = (
     *(Purpose.INITIALISATION, Purpose.UPDATING, Purpose.FOLLOWING, Purpose.FINISHING, Purpose.FINISHING_EPOCH),
@@ -76,19 +76,19 @@ def executable(graph: Graph, options: Options) -> LoadedProgram:
     return target_of(options).load(compilation(lambda: graph, options))
 
 
-def watched_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, Watched]:
+def profiled_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, ProfiledProgram]:
     """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
     target = kernel_target_of(options)
-    return {part: target.watch(_compilation(program, part, options)) for part in graphs_of_step(program, kind)}
+    return {part: target.profiled(_compilation(program, part, options)) for part in graphs_of_step(program, kind)}
 
 
-def programs_in_turns(
+def simulated_programs(
     program: Program, kind: GraphKind, options: Options, threads: Sequence[int], real: Sequence[int] = ()
-) -> dict[GraphKind, WatchedInTurns]:
+) -> dict[GraphKind, SimulatedProgram]:
     """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
     target = kernel_target_of(options)
     return {
-        part: target.watch_in_turns(_compilation(program, part, options), threads, real)
+        part: target.simulated(_compilation(program, part, options), threads, real)
         for part in graphs_of_step(program, kind)
     }
 
@@ -177,9 +177,9 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
 
 
 def memory_needed(program: Program, kinds: Sequence[GraphKind], options: Options) -> dict[str, int]:
-    """Bytes by what they are for: what `allocate` takes, and VALUES for what programs of `kinds` keep during a step.
+    """Bytes by purpose: those of `allocate`, and VALUES for the values that programs of `kinds` keep during a step.
 
-    Of these, it knows those that the cache has. The reference target takes what it takes.
+    Of these, it knows those that the cache has. Those of the reference target are unknown.
     """
     names = {Role.PARAMETER: "parameters", Role.STATE: "states", Role.OPTIMIZER_STATE: OPTIMIZER_STATES}
     needed = dict.fromkeys((*names.values(), VALUES), 0)

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.autodiff import gradients_of
 from compiler.errors.diagnostics import Source, UsageError
 from compiler.frontend.elaborate import elaborate_function, expect_function
 from compiler.frontend.library import library_scope
@@ -18,6 +17,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array, Options
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 from compiler.pipeline import prepare_for_gradients

@@ -9,7 +9,7 @@ from compiler.support.record import record
 
 
 class Purpose(Enum):
-    """What a graph computes; the value is the word for it in messages and in the names of cached programs."""
+    """The purpose of a graph; the value is the word for it in messages and in the names of cached programs."""
 
     INITIALISATION = "initialisation"  # the first content of each tensor
     TRAINING = "training"  # forward, loss, gradients, update, metrics

@@ -53,7 +53,7 @@ def load(
 ) -> Program:
     """Check and elaborate an experiment of a file or text, or its model where it has no `train`.
 
-    `dimensions_of` is asked for dimensions that only the data knows. What the file imports lies in the folder `within`,
+    `dimensions_of` is asked for dimensions that only the data knows. Imports of the file lie in the folder `within`,
     by default that of the file. The result may be an outline from the cache. Raises SourceError and UsageError.
     """
     root = Path(root) if isinstance(root, str) else root
@@ -120,7 +120,7 @@ def check(
         return {} if dimensions_of is None else dimensions_of(question)
 
     found, sources = findings(path, cache.folder, answer, within, experiment, overrides)
-    # what the data says may be another thing tomorrow
+    # the dimensions of the data may be others tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
         cache.put(name, _stored(_Checked(sources, found)))
     return found
@@ -156,7 +156,7 @@ def findings(
         overrides,
     )
     has_errors = any(finding.severity == "error" for finding in found)
-    # beside a mistake, what seems to suppress nothing may be of use
+    # beside a mistake, a suppression without effect may be of use
     idle = () if has_errors else idle_suppressions(sources, found)
     return (*without_suppressed(found), *idle), sources
 
@@ -179,7 +179,7 @@ def _elaborated(
 
 
 def _looked_at(subject: Subject) -> Iterator[Diagnostic]:
-    """What is odd about a program in which elaboration found no mistake."""
+    """The warnings about a program in which elaboration found no mistake."""
     from compiler.choices.limits import mistakes  # the reference, which a cached program does without
     from compiler.lints import lint
 

@@ -1,7 +1,7 @@
 """Programs compiled by a second process beside this one: lowering is Python, which keeps one processor busy.
 
 The process gets graphs on its standard input and leaves what becomes of them in the cache, where a target finds
-it. It tells nothing: what goes wrong there, this process meets again when it compiles the program itself.
+it. It tells nothing: this process meets each error again when it compiles the program itself.
 """
 
 from __future__ import annotations

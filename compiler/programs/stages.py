@@ -1,4 +1,4 @@
-"""A program to its schedule: the stages that a program whose compiled code is cached does without."""
+"""A program to its schedule: the stages that a program from the cache skips."""
 
 from __future__ import annotations
 

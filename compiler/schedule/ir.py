@@ -65,9 +65,10 @@ class ChainedKernels:
 class Instance:
     """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
 
-    `watched` names what its checked stores write; `parallel` says whether several threads pay; `data` is the index
-    of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but tensors that the
-    program does not write: it runs again when those change, or the batch grows. Such instances stand first.
+    `checked_stores` names the outputs whose NaN and Inf are reported; `parallel` says whether several threads pay;
+    `data` is the index of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but
+    tensors that the program does not write: it runs again when those change, or the batch grows. Such instances stand
+    first.
     `statements` has the origins of each statement of the kernel (`statements_of`); a kernel without statements does
     nothing but what `origins` say. `loops` numbers the loops around it, outermost first; `strides` has, for each
     argument, by how many elements it moves from place to place of each of these loops.
@@ -78,7 +79,7 @@ class Instance:
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     origins: tuple[Origin, ...]
-    watched: tuple[str, ...] = ()
+    checked_stores: tuple[str, ...] = ()
     data: int = -1
     once: bool = False
     parallel: bool = False
@@ -93,7 +94,7 @@ class Instance:
 
 
 @record
-class Place:
+class BufferPlace:
     """Where a buffer lies: bytes from the start of the arena (times the capacity, in BATCH)."""
 
     arena: Arena
@@ -112,7 +113,7 @@ class FedInput:
 
 
 @record
-class Result:
+class ScheduleResult:
     """A named result: a scalar of each step, a static array, or rows."""
 
     name: str
@@ -133,9 +134,9 @@ class Schedule:
     buffers: tuple[Buffer, ...]
     instances: tuple[Instance, ...]
     barriers: tuple[bool, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[BufferPlace, ...] = ()
     inputs: tuple[FedInput, ...] = ()
-    results: tuple[Result, ...] = ()
+    results: tuple[ScheduleResult, ...] = ()
     static_bytes: int = 0
     batch_bytes: int = 0
     loops: tuple[Loop, ...] = ()

@@ -22,7 +22,7 @@ SCHEDULE_PASSES: tuple[tuple[SchedulePass, str | None], ...] = (
     (share_work, None),  # when all instances are there
     (chain_kernels, "chained"),  # moves instances that several threads share; from here on, their order stays
     (set_barriers, None),  # none stands within a chain
-    (deal_out, None),  # what stands between the same two barriers
+    (deal_out, None),  # instances between the same two barriers
     (plan_memory, None),  # lives are counted in stretches between barriers
 )
 """Each with the fusion without which it is left out."""

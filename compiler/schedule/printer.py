@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from compiler.graph.ir import Origin
+from compiler.graph.printer import Json
 from compiler.loops.ir import FetchKernel, Kernel, extents_of
-from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
+from compiler.schedule.ir import Arena, Buffer, BufferPlace, Instance, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
-
-Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 
 
 def print_schedule(schedule: Schedule) -> str:
@@ -71,7 +69,7 @@ def print_domain(kernel: Kernel) -> str:
     return f"{kernel.kind} {' x '.join(map(str, extents))}"
 
 
-def print_place(place: Place) -> str:
+def print_place(place: BufferPlace) -> str:
     """`static 128`, or `batch 40*capacity`."""
     return f"{place.arena.value} {place.offset}" + ("*capacity" if place.arena is Arena.BATCH else "")
 
@@ -130,7 +128,7 @@ def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barri
         "reads": list(instance.reads),
         "writes": list(instance.writes),
         "transfers": transferred(schedule, instance),
-        "watched": list(instance.watched),
+        "checked_stores": list(instance.checked_stores),
         "lines": lines,
     }
 

@@ -7,7 +7,7 @@ from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
 from compiler.ops.movement import Reshape, Slice
 from compiler.ops.scan import Scan
 from compiler.schedule.numerics.fix_numerics import fix_numerics
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.schedule.numerics.internal_ops import Empty, Insert
 
 
 def body_on_stacks(op: Scan) -> Graph:

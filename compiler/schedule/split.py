@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from compiler.graph.ir import Node
 from compiler.ops.reduction import Max, Min, Sum
-from compiler.schedule.access import storage_order
-from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.addresses import storage_order
+from compiler.schedule.numerics.internal_ops import ProductSum
 from compiler.support.record import record
 from compiler.types import Extent, elements
 

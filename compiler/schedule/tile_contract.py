@@ -8,10 +8,9 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.ops.contraction import Contraction
-from compiler.schedule.access import count, linear_strides
+from compiler.schedule.addresses import count, linear_strides
 from compiler.schedule.fusion.ir import CONTRACTIONS, Link
-from compiler.schedule.numerics.ordered import OrderedContraction
-from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.schedule.numerics.internal_ops import OrderedContraction, SplitContraction
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, Extent, elements
 

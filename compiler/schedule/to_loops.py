@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
@@ -36,25 +36,25 @@ from compiler.ops.indexing import Gather
 from compiler.ops.mathematics import MATHEMATICS
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
-from compiler.schedule.access import (
+from compiler.schedule.addresses import (
     IndexMap,
     address,
-    axis_forms,
-    split_form,
+    axis_maps,
+    insert_map,
+    split_map,
     splits_evenly,
     storage_strides,
 )
 from compiler.schedule.choose_split import chosen_split
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, GroupKind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.numerics.placement import Insert, Pick, insert_form
-from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.numerics.internal_ops import Insert, Pick, ProductSum
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
@@ -74,8 +74,8 @@ COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Co
 
 
 @record
-class Lowered:
-    """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write.
+class LoweredGroup:
+    """A kernel, the value behind each buffer argument (None: scratch), and the outputs of its checked stores.
 
     `statements` has the origins of each of the kernel's statements.
     """
@@ -84,18 +84,18 @@ class Lowered:
     arguments: tuple[Value, ...]
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
-    watched: tuple[str, ...]
+    checked_stores: tuple[str, ...]
     statements: tuple[tuple[Origin, ...], ...] = ()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _StageDraft:
     body: list[Instruction] = field(default_factory=list[Instruction])
     after: list[Instruction] = field(default_factory=list[Instruction])
 
 
 def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, ...]:
-    """The instructions with a store behind all that still load what it overwrites."""
+    """The instructions with a store behind all that load from the place that it overwrites."""
     loaded: set[int] = set()
     late: list[Instruction] = []
     order: list[Instruction] = []
@@ -109,7 +109,7 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
     return (*reversed(order), *reversed(late))
 
 
-@dataclass(slots=True)
+@mutable_record
 class GroupLowering:
     """Lowers one group. `checked` names the values to check for NaN and Inf, by their index."""
 
@@ -129,12 +129,12 @@ class GroupLowering:
     scratch: dict[int, int] = field(default_factory=dict[int, int])
     reads: dict[int, Value] = field(default_factory=dict[int, Value])
     writes: list[Value] = field(default_factory=list[Value])
-    watched: list[str] = field(default_factory=list[str])
+    checked_stores: list[str] = field(default_factory=list[str])
     nodes: dict[int, Node] = field(default_factory=dict[int, Node])  # those that statements compute, by `id` of these
     values: int = 0
     contraction: TileContract | None = None
 
-    def lower(self, name: str) -> Lowered:
+    def lower(self, name: str) -> LoweredGroup:
         """The kernel of that name."""
         members = self.group.members
         self.split = chosen_split(self.group, self.index, self.tuning)
@@ -146,12 +146,12 @@ class GroupLowering:
             if isinstance(member.node.op, (*REDUCTIONS, Insert)) or member.key in self.storage.stored:
                 self.finish(member)
         kernel = self.kernel(name)
-        return Lowered(
+        return LoweredGroup(
             kernel,
             tuple(self.arguments),
             tuple(self.reads.values()),
             tuple(self.writes),
-            tuple(self.watched),
+            tuple(self.checked_stores),
             statement_origins(kernel, self.nodes),
         )
 
@@ -221,15 +221,15 @@ class GroupLowering:
         """FULL values of level n are made in pass n + 1; the others after pass n."""
         return level + 1 if space is Space.FULL else level
 
-    def divided(self, form: IndexMap, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    def divided(self, index_map: IndexMap, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
         """Row and column terms of an address, as `space` counts its index."""
         if space is Space.ROW:
-            return form.terms, ()
+            return index_map.terms, ()
         if isinstance(self.split, ColumnSplit) and space is Space.COLUMN and self.split.outer == 1:
-            return (), form.terms
-        if not splits_evenly(form, self.split.columns):
-            raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {form}")
-        return split_form(form, self.split.columns)
+            return (), index_map.terms
+        if not splits_evenly(index_map, self.split.columns):
+            raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {index_map}")
+        return split_map(index_map, self.split.columns)
 
     def value_of(self, member: Member, stage: int) -> int:
         """The value of a member, for a use in the pass `stage` or after it."""
@@ -336,11 +336,11 @@ class GroupLowering:
             out.append(make(self.known[memo]))
         return self.known[memo]
 
-    def position(self, form: IndexMap, dtype: DType, space: Space, stage: int) -> int:
-        rows, columns = self.divided(form, space)
+    def position(self, index_map: IndexMap, dtype: DType, space: Space, stage: int) -> int:
+        rows, columns = self.divided(index_map, space)
         out = self.where(stage, space)
-        memo = ("position", form, dtype, space, stage)
-        return self.memoised(memo, out, lambda r: Position(r, form.offset, rows, columns, dtype, space))
+        memo = ("position", index_map, dtype, space, stage)
+        return self.memoised(memo, out, lambda r: Position(r, index_map.offset, rows, columns, dtype, space))
 
     def load(self, link: Link, space: Space, stage: int) -> int:
         source = self.storage.place(link.source)
@@ -355,7 +355,7 @@ class GroupLowering:
             space is Space.FULL
             and not columns
             and not isinstance(self.split, ColumnSplit)
-            and self.group.kind is Kind.ELEMENTS
+            and self.group.kind is GroupKind.ELEMENTS
         ):
             narrow, stage = Space.ROW, 0
         memo = ("load", source.index, link.address, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
@@ -384,7 +384,7 @@ class GroupLowering:
         assert isinstance(op, RandomUniform)
         keys = [self.operand(link, Space.SCALAR, stage) for link in member.links]
         shape = node.results[0].type.shape
-        place = self.position(address(shape, axis_forms(shape)), DType.I64, space, stage)
+        place = self.position(address(shape, axis_maps(shape)), DType.I64, space, stage)
         value = self.fresh()
         self.append(self.where(stage, space), node, Random(value, place, keys[0], keys[1], op.stream, space))
         return value
@@ -407,14 +407,14 @@ class GroupLowering:
             return
         target = self.storage.place(result)
         shape = result.type.shape
-        form = insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
-        rows, columns = self.divided(form, space)
-        access = Access(self.argument(target), form.offset, rows, columns)
-        watch = self.checked.get(result.index)
-        if watch is not None:
-            self.watched.append(watch)
+        index_map = insert_map(node) if isinstance(node.op, Insert) else address(shape, axis_maps(shape))
+        rows, columns = self.divided(index_map, space)
+        access = Access(self.argument(target), index_map.offset, rows, columns)
+        check = self.checked.get(result.index)
+        if check is not None:
+            self.checked_stores.append(check)
         self.writes.append(target)
-        store = Store(access, value, result.type.dtype, space, watch)
+        store = Store(access, value, result.type.dtype, space, check)
         if isinstance(node.op, Insert) and node.op.axis is not None:
             store = self.placed(member, store, node.op.axis, stage)
         self.append(self.where(stage, space), node, store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations, product
 from typing import assert_never
 
@@ -33,6 +33,7 @@ from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.order.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.printer import print_schedule
 from compiler.support.arrays import Array, np
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, Extent, elements
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
@@ -65,7 +66,7 @@ class _Broken(Exception):
     """An invariant that does not hold."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     schedule: Schedule
     batch: int
@@ -103,10 +104,10 @@ class _Check:
                 raise _Broken(f"{kernel.name}: buffer {number} is no {argument.dtype.value}")
         read, written = touched(instance)
         if not read <= set(instance.reads) or written != set(instance.writes):
-            raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, which is not what it says")
+            raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, unlike its declaration")
 
     def check_in_place(self, instance: Instance) -> None:
-        """What is read of a buffer that is written too is written nowhere, or in its place after it was read."""
+        """An element that is read of a written buffer is written nowhere, or in its place after it was read."""
         kernel = instance.kernel
         for buffer in set(instance.reads) & set(instance.writes):
             touching = _touching(instance, buffer)
@@ -172,7 +173,7 @@ class _Check:
         ]
 
     def footprints(self, instance: Instance, buffer: int, kind: type[Load | Store]) -> Iterator[Footprint | None]:
-        """What an instance loads or stores of a buffer, at all places of its loops."""
+        """The elements of a buffer that an instance loads or stores, at all places of its loops."""
         for argument, found in _footprints(instance, buffer, kind):
             if found is not None:
                 for places in self.moves(instance, argument):
@@ -180,7 +181,7 @@ class _Check:
             yield found
 
     def check_once(self) -> None:
-        """What runs once comes first; nothing else writes what it reads or leaves behind, but for parts of a fill."""
+        """Instances that run once come first; no other writes their buffers, but for parts of a fill."""
         plan = self.schedule
         once = [i for i in plan.instances if i.once]
         later = {b for i in plan.instances[len(once) :] for b in i.writes}
@@ -188,7 +189,7 @@ class _Check:
             if instance.once != (number < len(once)):
                 raise _Broken(f"{instance.kernel.name} runs once but does not stand before all that runs each time")
             if instance.once and instance.reads and later & {*instance.reads, *instance.writes}:
-                raise _Broken(f"{instance.kernel.name} runs once, but what it uses is written at each step")
+                raise _Broken(f"{instance.kernel.name} runs once, but its buffers are written at each step")
 
     def static_inputs(self) -> set[int]:
         """Buffers that the caller fills before the first step."""
@@ -221,7 +222,7 @@ class _Check:
                     marks.setdefault(buffer, set()).add(queue)
 
     def check_chains(self) -> None:
-        """The instances of a chain divide evenly, and what they share and write, each touches in its own shard only."""
+        """The instances of a chain divide evenly, and each touches buffers that they write in its own shard only."""
         plan = self.schedule
         for chain in plan.chains:
             members = plan.instances[chain.first : chain.last + 1]
@@ -232,7 +233,7 @@ class _Check:
             others = [*plan.instances[: chain.first], *plan.instances[chain.last + 1 :]]
             used = {b for i in others for b in (*i.reads, *i.writes) if not fills_evenly(i, plan.buffers[b])}
             if {*chain.passed_on} & used:
-                raise _Broken(f"what a chain at {members[0].kernel.name} passes on is used outside of it")
+                raise _Broken(f"a buffer inside a chain at {members[0].kernel.name} is used outside of it")
 
     def own(self, number: int) -> set[int]:
         """The buffers that the instances before it in the same chain touch, of which threads keep to their shards."""
@@ -253,7 +254,7 @@ class _Check:
         return lives
 
     def extend(self, lives: dict[int, Life], begin: int, last: int) -> None:
-        """Over a whole loop lives what is used outside too, and what a step reads before it writes it."""
+        """A buffer lives over a whole loop if it is used outside too, or if a step reads it before it writes it."""
         written: set[int] = set()
         carried: set[int] = set()
         for instance in self.schedule.instances[begin : last + 1]:
@@ -317,7 +318,7 @@ def _touching(instance: Instance, buffer: int) -> list[Load | Store]:
 
 
 def _operands(instance: Instance, buffer: int) -> list[Footprint]:
-    """What the product of an instance reads of a buffer."""
+    """The elements of a buffer that the product of an instance reads."""
     contract = contraction_of(instance.kernel)
     if contract is None:
         return []
@@ -326,7 +327,7 @@ def _operands(instance: Instance, buffer: int) -> list[Footprint]:
 
 
 def _footprints(instance: Instance, buffer: int, kind: type[Load | Store]) -> Iterator[tuple[int, Footprint | None]]:
-    """What an instance loads or stores of a buffer, with the argument; a store to a chosen place is none."""
+    """Loads or stores of a buffer by an instance, with the argument; a store to a chosen place is none."""
     kernel = instance.kernel
     for moved in _touching(instance, buffer):
         if isinstance(moved, kind) and (isinstance(moved, Load) or moved.index is None):

@@ -176,7 +176,7 @@ class _Work:
     # bytes
 
     def bytes_by_statement(self, statements: Sequence[Statement]) -> dict[int, float]:
-        """The bytes of each statement by its number: what several read of one tensor is divided among them."""
+        """The bytes of each statement by its number: those of a tensor that several read are divided among them."""
         moved: dict[int, float] = {}
         for reads in (True, False):
             by_buffer: dict[int, dict[Access, tuple[float, list[int]]]] = {}
@@ -277,6 +277,6 @@ def _served(statement: Statement, makers: Mapping[int, Statement], users: Mappin
 
 
 def kernel_name(kernel: Kernel) -> str:
-    """The name of a kernel without its number: what it does."""
+    """The name of a kernel without its number."""
     head, _, rest = kernel.name.partition("_")
     return rest if rest and head[:1] == "k" and head[1:].isdigit() else kernel.name

@@ -30,7 +30,7 @@ _SUBFOLDERS = (_OBJECTS, _ENTRIES, _CRASHES, "parsed")  # the front end keeps pa
 
 @record
 class CacheInfo:
-    """What lies in a cache folder; `why_unused` is empty where it is read and written."""
+    """The content of a cache folder; `why_unused` is empty where it is read and written."""
 
     path: Path
     entries: int
@@ -61,7 +61,7 @@ def compiler_version() -> str:
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Path, size and time of change of each file that decides what the compiler makes."""
+    """Path, size and time of change of each file that decides the results of the compiler."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Control characters but the newline and the tab, what turns the direction of writing, separators of lines, and halves
-# of characters. Joiners of letters stay, which many scripts need.
+# Control characters but the newline and the tab, marks that turn the direction of writing, separators of lines, and
+# halves of characters. Joiners of letters stay, which many scripts need.
 STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 

@@ -47,7 +47,7 @@ def _siblings(number: int, system: Path) -> frozenset[int] | None:
 
 
 def _numbers(text: str) -> set[int]:
-    """What a list such as `0-3,8` has."""
+    """The numbers in a list such as `0-3,8`."""
     found: set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")

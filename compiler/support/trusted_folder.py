@@ -1,7 +1,7 @@
 """A folder of a cache: files are read and written there only where nobody but this user, or root, can have put them.
 
-What a cache gives is run, or believed, without a second look. So each access walks from the root folder down by file
-descriptors, checks owner and mode of every folder and link on the way and of the file itself, and reads what was
+The content of a cache is run, or believed, without a second look. So each access walks from the root folder down by
+file descriptors, checks owner and mode of every folder and link on the way and of the file itself, and reads what was
 checked: nothing is looked up twice, and nothing is remembered. Every kind of entry goes through here.
 """
 

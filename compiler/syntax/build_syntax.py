@@ -66,7 +66,7 @@ Docs: TypeAlias = MutableMapping[tuple[int, int], str]
 class SyntaxBuilder:
     """Builds the nodes of one source. `docs` maps the place of a token to the text of the `##` comment before it.
 
-    A used comment is taken out of `docs`; `mistakes` collects what the grammar alone cannot refuse.
+    A used comment is taken out of `docs`; `mistakes` collects those that the grammar alone cannot refuse.
     """
 
     def __init__(self, source: Source, docs: Docs) -> None:

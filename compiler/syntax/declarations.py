@@ -20,7 +20,7 @@ _PARTNER = {"(": ")", "[": "]", "{": "}"}
 _DECLARATIONS = frozenset(word.upper() for word in DECLARATIONS)
 _FIRST_WORD = re.compile(r"(?:\s|#[^\n]*)*+(\w*)(?=\s|$)")
 _NAMES = frozenset({"NAME", "STRING"}) | frozenset(word.upper() for word in CONTEXTUAL)
-# What cannot begin anything: at the start of a line it belongs to the text before, or is a mistake there.
+# Tokens that begin nothing: at the start of a line they belong to the text before, or are a mistake there.
 _CONTINUES = frozenset(
     KEYWORDS.get(text) or OPERATORS[text]
     for text in (

@@ -7,9 +7,10 @@ the ends of lines; a line that is too long is broken before each `|>`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import CompilerBug, Source
+from compiler.support.record import mutable_record
 from compiler.syntax.lexer import KEYWORDS, OPERATORS, RESERVED, Comment, Lexed, Token, lex
 from compiler.syntax.parser import Parser
 from compiler.syntax.printer import ast_to_json
@@ -43,7 +44,7 @@ def _is_same(before: Module, after: Module) -> bool:
     return ast_to_json(before, spans=False) == ast_to_json(after, spans=False)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Line:
     """One line to be written.
 

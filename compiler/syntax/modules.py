@@ -31,7 +31,7 @@ def load_modules(root: Path | Source, cache_folder: Path | None, within: Path | 
 class Loaded:
     """The files that can be read and parsed, in the order of `load_modules`, and the mistakes of the others.
 
-    `incomplete` are the files that import, directly or not, what is missing; the root is the last of `modules` unless
+    `incomplete` are the files that import, directly or not, a missing file; the root is the last of `modules` unless
     it is missing itself.
     """
 

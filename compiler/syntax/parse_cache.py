@@ -32,11 +32,11 @@ _NODES: dict[type, tuple[str, ...]] = {
     if isinstance(node, type) and hasattr(node, "__dataclass_fields__") and node is not Source
 }
 _BY_NAME = {(node.__module__, node.__qualname__): node for node in _NODES}
-_CODE = ("tree", "lexer", "declarations", "automaton", "build_syntax", "parser", "parse_cache")
+_CODE = ("tree", "lexer", "declarations", "grammar_tables", "build_syntax", "parser", "parse_cache")
 
 
 class ParseCache:
-    """Parses sources, or reads what an earlier parse left in `folder`. Without a folder it only parses."""
+    """Parses sources, or reads the result of an earlier parse in `folder`. Without a folder it only parses."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = TrustedFolder(folder / "parsed") if folder else None
@@ -62,7 +62,7 @@ def load_parsed(source: Source, cache_folder: Path | None) -> tree.Module:
 
 
 def _version() -> bytes:
-    """A hash of all that decides what a text is parsed to."""
+    """A hash of all that decides the syntax of a text."""
     folder = Path(__file__).parent
     code = [(folder / f"{name}.py").read_bytes() for name in _CODE]
     return sha256(b"\0".join([GRAMMAR.read_bytes(), Path(diagnostics.__file__).read_bytes(), *code])).digest()

@@ -8,10 +8,9 @@ from typing import Any, cast
 
 from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
 from compiler.syntax import tree
-from compiler.syntax.automaton import Actions, Automaton, UnexpectedToken
 from compiler.syntax.build_syntax import SyntaxBuilder
 from compiler.syntax.declarations import DEEPEST, split_declarations
-from compiler.syntax.grammar_tables import CALL, load_tables
+from compiler.syntax.grammar_tables import CALL, Actions, Automaton, UnexpectedToken, load_tables
 from compiler.syntax.lexer import Comment, Lexed, lex
 from compiler.syntax.syntax_errors import Explainer, end_declaration
 

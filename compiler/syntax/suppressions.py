@@ -12,7 +12,7 @@ from compiler.syntax.lexer import lex
 _SUPPRESSION = re.compile(r"# *dlc: *(?P<words>ignore\b.*)")
 _CODES = re.compile(r"ignore\[(?P<codes>W[0-9]{4}(?:, *W[0-9]{4})*)\]")
 _ALWAYS_TOLD = ("W0101", "W0102", "W0103")
-"""What is found in every declaration, used or not: a suppression of other lints may serve another program."""
+"""Lints of every declaration, used or not: a suppression of other lints may serve another program."""
 
 
 @record

@@ -12,8 +12,8 @@ from pathlib import Path
 from compiler.errors.diagnostics import CompilerBug, Diagnostic, Note, Source, Span, hint
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.record import record
-from compiler.syntax.automaton import Automaton, UnexpectedToken
 from compiler.syntax.declarations import split_declarations
+from compiler.syntax.grammar_tables import Automaton, UnexpectedToken
 from compiler.syntax.lexer import (
     CONTEXTUAL,
     DECLARATIONS,
@@ -47,7 +47,7 @@ class _Mistake:
 
 
 @record
-class Explanation:
+class SyntaxErrorEntry:
     """One entry of `syntax_errors.toml`."""
 
     code: str
@@ -58,13 +58,13 @@ class Explanation:
     snippets: tuple[str, ...]
 
 
-def read_explanations() -> tuple[Explanation, ...]:
+def read_explanations() -> tuple[SyntaxErrorEntry, ...]:
     """The entries of `syntax_errors.toml`, in order."""
     import tomllib  # only needed for a text with a mistake
 
     document = tomllib.loads(MESSAGES.read_text("utf-8"))
     return tuple(
-        Explanation(
+        SyntaxErrorEntry(
             code=entry["code"],
             message=entry["message"],
             hint=entry.get("hint", ""),
@@ -81,7 +81,7 @@ class Explainer:
 
     def __init__(self, automaton: Automaton) -> None:
         self._automaton = automaton
-        self._shown: list[tuple[Explanation, list[dict[str, str]]]] = []
+        self._shown: list[tuple[SyntaxErrorEntry, list[dict[str, str]]]] = []
 
     def explain(self, source: Source, tokens: Sequence[Token], unexpected: UnexpectedToken) -> Diagnostic:
         """The diagnostic for a token that the grammar does not allow; `tokens` end with END."""
@@ -97,7 +97,7 @@ class Explainer:
 
 
 def mistake_in(snippet: str, automaton: Automaton) -> dict[str, str]:
-    """What `same` can name, of the first mistake of a snippet."""
+    """The names for `same`, of the first mistake of a snippet."""
     source = Source("<snippet>", snippet)
     for declared in split_declarations(source, lex(source)):
         tokens = end_declaration(declared.tokens)
@@ -164,7 +164,7 @@ def _innermost_bracket(tokens: Sequence[Token]) -> str:
     return ""
 
 
-def _explained(source: Source, mistake: _Mistake, explanation: Explanation) -> Diagnostic:
+def _explained(source: Source, mistake: _Mistake, explanation: SyntaxErrorEntry) -> Diagnostic:
     texts = {name: token.text for name, token in mistake.places.items()} | {"token": mistake.facets["text"]}
     notes: tuple[Note, ...] = (hint(explanation.hint.format_map(texts)),) if explanation.hint else ()
     span = span_of(source, mistake.places[explanation.at])
@@ -192,7 +192,7 @@ def _no_declaration(span: Span, token: Token) -> Diagnostic:
 
 
 def _wanted(expected: frozenset[str]) -> list[str]:
-    """What could stand there, in words; of an expression that may go on, only what ends it."""
+    """The tokens that could stand there, in words; of an expression that may go on, only those that end it."""
     words: list[str] = []
     kinds = set(expected)
     if "NUMBER" in kinds:

@@ -148,7 +148,7 @@ class Index:
 
 @record
 class ScanInput:
-    """`name in value`: what one step sees of a scanned tensor or range."""
+    """`name in value`: the element of a scanned tensor or range in one step."""
 
     name: str
     value: Expression
@@ -428,6 +428,10 @@ class Train:
     doc: str | None
     span: Span
     head: Span
+
+    def place_of(self, key: str) -> Span:
+        """Where the value of a key stands; the head of a `train` without the key."""
+        return next((entry.value.span for entry in self.entries if entry.key == key), self.head)
 
 
 @record

@@ -97,7 +97,7 @@ def statements_within(block: tree.Block) -> Iterator[tree.Statement]:
 
 
 def scans_in(statement: tree.Statement) -> Iterator[tree.Scan]:
-    """The scans in what a statement evaluates, without those in their bodies."""
+    """The scans in the expressions of a statement, without those in their bodies."""
     for value in values_of(statement):
         for part in expressions_in(value):
             if isinstance(part, tree.Scan):

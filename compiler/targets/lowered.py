@@ -10,7 +10,8 @@ from compiler.targets.manifest import Manifest
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: text and instances of each kernel by symbol, and nests where asked.
+    """A manifest with what was compiled for it: text and instances of each kernel by symbol; where asked, its nest and,
+    of a product, its loops as text.
 
     `firsts` has the first argument of each of the instances' calls, by which its line in the execution plan is known;
     `plan` is what was lowered.
@@ -19,6 +20,7 @@ class Lowered:
     manifest: Manifest
     texts: dict[str, str]
     nests: dict[str, Nest]
+    products: dict[str, str]
     instances: tuple[tuple[str, Instance], ...]
     firsts: tuple[int, ...]
     plan: Schedule

@@ -90,7 +90,7 @@ class Manifest:
     settings: tuple[str, ...]
     inputs: tuple[InputSlot, ...]
     results: tuple[ResultSlot, ...]
-    watched: tuple[str, ...]
+    checked_stores: tuple[str, ...]
     static_bytes: int
     batch_bytes: int
     row_bytes: int

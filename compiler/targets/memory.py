@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.interface import Tensors
+from compiler.support.arrays import Array
 from compiler.targets.manifest import TensorSpec
 from compiler.types import numpy_dtype
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 LARGE_PAGE = 2 << 20
 SLACK = 1024  # bytes that kernels may read, and never use, past the end of a buffer

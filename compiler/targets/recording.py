@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 
+from compiler.support.arrays import Array
 from compiler.support.record import record
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
 WAITS = -1  # in place of the last item: a wait at a barrier, which has none

@@ -1,4 +1,4 @@
-"""The interface between the compiler and a target, by which programs are compiled, loaded, run and watched."""
+"""The interface between the compiler and a target, by which programs are compiled, loaded, run and profiled."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LoadedProgram(Executable, Protocol):
         ...
 
 
-class WatchedProgram(LoadedProgram, Protocol):
+class RecordingProgram(LoadedProgram, Protocol):
     """An executable that records the calls of kernels and the waits of each thread."""
 
     room: int  # events of a thread in one call
@@ -59,7 +59,7 @@ class WatchedProgram(LoadedProgram, Protocol):
 
 
 @record(eq=False)
-class Watched:
+class ProfiledProgram:
     """A program for a profile: its executable as it is and with stamps, which are read from `clock`.
 
     Both executables may run on the same tensors in turn.
@@ -67,20 +67,20 @@ class Watched:
 
     lowered: Lowered
     plain: LoadedProgram
-    stamped: WatchedProgram
+    stamped: RecordingProgram
     clock: str
 
 
 @record(eq=False)
-class WatchedInTurns:
+class SimulatedProgram:
     """A program for a simulation: by the number of threads whose shares one takes in turn, and by that of real ones.
 
     All executables record.
     """
 
     lowered: Lowered
-    in_turns: Mapping[int, WatchedProgram]
-    real: Mapping[int, WatchedProgram]
+    in_turns: Mapping[int, RecordingProgram]
+    real: Mapping[int, RecordingProgram]
 
 
 @record
@@ -164,20 +164,25 @@ class KernelTarget(Target, Protocol):
         begin: Begin | None = None,
         keeps_nests: bool = False,
     ) -> Lowered:
-        """The execution plan of a schedule and the text of its kernels, and their nests where those are to be kept."""
+        """The execution plan of a schedule and the text of its kernels; products and nests where it `keeps_nests`."""
+        ...
+
+    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        """The passes over the loops of a product, in order: each leads from a text, with its name in messages, to one.
+
+        They raise DataError where the text is no product, or such as the pass does not take.
+        """
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
         """The instructions of the kernel `symbol` with this text."""
         ...
 
-    def watch(self, compilation: Compilation) -> Watched:
+    def profiled(self, compilation: Compilation) -> ProfiledProgram:
         """A program twice, with the same kernels at the same addresses: as it is, and with stamps."""
         ...
 
-    def watch_in_turns(
-        self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()
-    ) -> WatchedInTurns:
+    def simulated(self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()) -> SimulatedProgram:
         """A program for a simulation of `threads`, some of which `real` ones are compared with."""
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnosis.file_tests import subjects
+from compiler.diagnosis.test_run import subjects
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
 from compiler.errors.diagnostics import DataError, Diagnostic, SourceError, Span, hint
 from compiler.lints.poles_of_data import poles_of_data
@@ -23,8 +23,8 @@ _MOST_BYTES = 1 << 30
 _READ_LATER = ("images",)  # formats that decode every file, and keep that for the training
 
 
-class Asked:
-    """Answers questions about dimensions, as far as there is data; `mistakes` are what is wrong with it."""
+class DimensionAnswers:
+    """Answers questions about dimensions, as far as there is data; `mistakes` are those of the data."""
 
     def __init__(self) -> None:
         self.mistakes: list[Diagnostic] = []
@@ -49,7 +49,7 @@ def data_findings(
     for name in names:
         try:
             program = driver.load(file, name, overrides, dimensions_if_there, within)
-        except SourceError:  # what only absent data knows, of which the check has warned
+        except SourceError:  # sizes of absent data, of which the check has warned
             continue
         if program.plan is not None and program.plan.data is not None:
             yield from without_suppressed(_findings(program, program.plan, program.plan.data))

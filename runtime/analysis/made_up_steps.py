@@ -21,7 +21,7 @@ from runtime.support.memory import expect_room
 from runtime.train.samples import at_epoch, numbered
 
 Weights: TypeAlias = Mapping[str, Array]  # by the names of tensors
-_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
+_SUPPOSED_STEPS = 10_000  # `total_steps` of a schedule
 
 
 def usual_batch(program: Program, mode: str) -> int:

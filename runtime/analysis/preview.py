@@ -48,7 +48,7 @@ def preview(program: Program, path: Path | None, epoch: int, sample: int | None,
     if len(found) == 0:
         raise UsageError(f"epoch {epoch} of training has no sample {sample}", _where(data, sample, order))
     place = int(found[0])
-    # The whole batch: what is mixed in comes from those beside it.
+    # The whole batch: a mixed-in row comes from those beside it.
     rows = order[place // batch * batch :][:batch]
     values = {name: array[sample] for name, array in part.arrays.items()}
     changed: dict[str, Array] = {}

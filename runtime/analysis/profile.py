@@ -77,7 +77,7 @@ def _measure(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> tuple[Mea
         outside.append(_outside(found) / per_sample)
         for part, recordings in zip(taken, found, strict=True):
             part += recordings
-    # a sample is compared with the one beside it: what else runs on the machine then slows both
+    # a sample is compared with the one beside it: other work on the machine then slows both
     ratios = [stamped / without for stamped, without in zip(walls, plain, strict=True)]
     return Measured(_middle(plain), _middle(ratios) - 1, max(0.0, _middle(outside))), taken
 
@@ -141,7 +141,7 @@ def simulate(
     barrier_us: float | None = None,
     bandwidth: float | None = None,
 ) -> SimulationReport:
-    """What `threads` threads would do, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
+    """The simulation of `threads` threads, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
     kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
     step = simulated_step(program, kind, replace(options, batch=batch), threads)
     expect_room(step.program, [kind], step.options)

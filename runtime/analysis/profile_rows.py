@@ -12,12 +12,12 @@ from compiler.errors.diagnostics import UsageError
 from runtime.support import regular_files
 from runtime.support.files import parse_json
 
-Report = Mapping[str, Any]
+ProfileReport = Mapping[str, Any]
 BY = ("line", "layer", "kernel", "op")
 _MOST_MS = sys.float_info.max  # a whole number in JSON may be larger than any float
-DATA = "(data)"  # what came from no line: rows are fetched and handed over
+DATA = "(data)"  # time of no line: rows are fetched and handed over
 _KEYS = ("step_ms", "threads", "lines", "kernels", "layers", "ops")
-# what may differ between two profiles, and is worth a line where it does
+# facts that may differ between two profiles, and are worth a line where they do
 _COMPARED = ("model", "mode", "batch", "threads", "dtype", "machine", "cpu", "step_ms", "barrier_ms", "idle_ms")
 
 
@@ -27,14 +27,14 @@ def ms_of(row: Mapping[str, Any]) -> float:
 
 
 def label_of(row: Mapping[str, Any]) -> str:
-    """What a row is called in a table."""
+    """The name of a row in a table."""
     if "file" in row:
         return f"{Path(row['file']).name}:{row['line']}" if row["file"] else DATA
     return str(row["path"] if "path" in row else row["name"])
 
 
-def saved_profile(path: Path) -> Report:
-    """What `--json` of a profile wrote. Raises UsageError."""
+def saved_profile(path: Path) -> ProfileReport:
+    """A profile that `--json` wrote. Raises UsageError."""
     try:
         found: Any = parse_json(regular_files.content(path))
     except OSError as error:
@@ -57,8 +57,8 @@ def _is_profile(found: Any) -> bool:
         return False
 
 
-def difference(before: Report, after: Report, by: str) -> dict[str, Any]:
-    """What changed, and the times of each row in both; lines are the same where their texts are."""
+def difference(before: ProfileReport, after: ProfileReport, by: str) -> dict[str, Any]:
+    """The changes, and the times of each row in both; lines are the same where their texts are."""
     one, other = _keyed(before[f"{by}s"]), _keyed(after[f"{by}s"])
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys((*other, *one)):
@@ -79,7 +79,7 @@ def difference(before: Report, after: Report, by: str) -> dict[str, Any]:
 
 
 def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Rows by what they are called, and those that are called alike in their order."""
+    """Rows by their names, and those of one name in their order."""
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     met: Counter[str] = Counter()
     for row in rows:
@@ -89,7 +89,7 @@ def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[s
     return found
 
 
-def _changed(before: Report, after: Report) -> dict[str, tuple[Any, Any]]:
+def _changed(before: ProfileReport, after: ProfileReport) -> dict[str, tuple[Any, Any]]:
     found = {name: (before.get(name), after.get(name)) for name in _COMPARED if before.get(name) != after.get(name)}
     found = {name: tuple(_rounded(v) for v in pair) for name, pair in found.items()}  # type: ignore[misc]
     settings: tuple[Mapping[str, Any], Mapping[str, Any]] = (before.get("settings", {}), after.get("settings", {}))
@@ -104,7 +104,7 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def trace_of(report: Report, spans: Sequence[Any]) -> dict[str, Any]:
+def trace_of(report: ProfileReport, spans: Sequence[Any]) -> dict[str, Any]:
     """Chrome's trace format: one process, a row for each thread; times in microseconds."""
     name = f"{report['model']}, {report['mode']}, batch {report['batch']}"
     threads = sorted({span.thread for span in spans})

@@ -1,4 +1,4 @@
-"""What this processor prefers: numbers of a tuning are tried on small trainings, each beside the usual one in turns.
+"""The tuning of this processor: numbers are tried on small trainings, each beside the usual one in turns.
 
 A number is kept where its own workload becomes faster by more than noise, twice, and no other workload slower. Both
 trainings are checked to have the same bits.
@@ -50,7 +50,7 @@ class Workload:
 
 
 @record
-class Choice:
+class Candidates:
     """Other values of a number, to be tried on the workload that it matters to; some need several threads."""
 
     number: str
@@ -61,7 +61,7 @@ class Choice:
 
 @record
 class Ratio:
-    """How many times as fast as the usual a workload is: the median over pairs; `noise` is what is no difference."""
+    """How many times as fast as the usual a workload is: the median over pairs; `noise` is no difference."""
 
     value: float
     noise: float
@@ -77,13 +77,13 @@ class Ratio:
 
 @record
 class Tried:
-    """What came of a choice: the ratio of each value that was tried; `value` is the one in force."""
+    """The outcome for one number: the ratio of each value that was tried; `value` is the one in force."""
 
-    choice: Choice
+    choice: Candidates
     usual: int | float
     value: int | float
     ratios: tuple[tuple[int | float, Ratio], ...]
-    why: str  # what became of the fastest, if it was not kept
+    why: str  # the reason, if the fastest was not kept
 
 
 @record
@@ -121,28 +121,28 @@ WORKLOADS = (
 )
 # By how much they may bring, so that what a short time leaves out matters least.
 CHOICES = (
-    Choice("serial_work", "layers", (20_000, 320_000), needs_threads=True),
-    Choice("rows_share", "products", (0.25, 0.75)),
-    Choice("long_sum", "convolutions", (64, 256)),
-    Choice("shards", "attention", (4,), needs_threads=True),
-    Choice("steps_ahead", "products", (4, 16)),
-    Choice("row_columns", "attention", (128, 1024)),
-    Choice("strip_sum", "convolutions", (96, 256)),
-    Choice("copied_sum", "products", (64, 256)),
-    Choice("block_bytes_ahead", "depthwise", (1 << 13, 1 << 17)),
-    Choice("operand_registers", "layers", (2, 4)),
-    Choice("flat_columns", "depthwise", (1024, 8192)),
-    Choice("unrolled_steps", "products", (2, 8)),
-    Choice("near_row_bytes", "depthwise", (1 << 12, 1 << 16)),
-    Choice("copied_share", "products", (0.5,)),
-    Choice("packed_tile_vectors", "layers", (4, 12)),
-    Choice("overwritten_bytes", "attention", (1 << 16, 1 << 20)),
-    Choice("product_items", "products", (128, 1024), needs_threads=True),
-    Choice("strip_vectors", "convolutions", (2, 4)),
-    Choice("near_panel_bytes", "layers", (8 << 10, 32 << 10)),
-    Choice("rows_ahead", "depthwise", (4, 24)),
-    Choice("copying_tiles", "layers", (2, 12)),
-    Choice("stage_in_registers", "attention", (3, 12)),
+    Candidates("serial_work", "layers", (20_000, 320_000), needs_threads=True),
+    Candidates("rows_share", "products", (0.25, 0.75)),
+    Candidates("long_sum", "convolutions", (64, 256)),
+    Candidates("shards", "attention", (4,), needs_threads=True),
+    Candidates("steps_ahead", "products", (4, 16)),
+    Candidates("row_columns", "attention", (128, 1024)),
+    Candidates("strip_sum", "convolutions", (96, 256)),
+    Candidates("copied_sum", "products", (64, 256)),
+    Candidates("block_bytes_ahead", "depthwise", (1 << 13, 1 << 17)),
+    Candidates("operand_registers", "layers", (2, 4)),
+    Candidates("flat_columns", "depthwise", (1024, 8192)),
+    Candidates("unrolled_steps", "products", (2, 8)),
+    Candidates("near_row_bytes", "depthwise", (1 << 12, 1 << 16)),
+    Candidates("copied_share", "products", (0.5,)),
+    Candidates("packed_tile_vectors", "layers", (4, 12)),
+    Candidates("overwritten_bytes", "attention", (1 << 16, 1 << 20)),
+    Candidates("product_items", "products", (128, 1024), needs_threads=True),
+    Candidates("strip_vectors", "convolutions", (2, 4)),
+    Candidates("near_panel_bytes", "layers", (8 << 10, 32 << 10)),
+    Candidates("rows_ahead", "depthwise", (4, 24)),
+    Candidates("copying_tiles", "layers", (2, 12)),
+    Candidates("stage_in_registers", "attention", (3, 12)),
 )
 
 
@@ -150,7 +150,7 @@ def tuned(
     options: Options,
     seconds: float,
     observe: Callable[[Tried], None],
-    choices: Sequence[Choice] = CHOICES,
+    choices: Sequence[Candidates] = CHOICES,
     workloads: Sequence[Workload] = WORKLOADS,
 ) -> TuningReport:
     """Measure for about `seconds`; `observe` is told of each choice as soon as it is made."""
@@ -188,11 +188,11 @@ class Search:
         self.made: dict[tuple[str, Tuning], CompiledSteps] = {}
         self.bits: dict[str, bytes] = {}
 
-    def left(self, choice: Choice) -> Tried:
+    def left(self, choice: Candidates) -> Tried:
         value = getattr(self.tuning, choice.number)
         return Tried(choice, value, value, (), "there was no time for it")
 
-    def tried(self, choice: Choice) -> Tried:
+    def tried(self, choice: Candidates) -> Tried:
         """Try each value of a choice, and take the fastest where that is no chance."""
         usual = getattr(self.tuning, choice.number)
         ratios: list[tuple[int | float, Ratio]] = []

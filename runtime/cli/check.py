@@ -94,9 +94,11 @@ def _of_file(
     asked: list[Diagnostic] = []
 
     def dimensions_of(question: DataQuestion) -> Mapping[str, int]:
-        from runtime.analysis.checked_data import Asked  # loads NumPy and every format of data, and few models ask
+        from runtime.analysis.checked_data import (
+            DimensionAnswers,  # loads NumPy and every format of data, and few models ask
+        )
 
-        answers = Asked()
+        answers = DimensionAnswers()
         found = answers(question)
         asked.extend(answers.mistakes)
         return found

@@ -81,7 +81,7 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
     group.add_argument(
         "--no-tuning",
         action="store_true",
-        help="compile with the numbers of every processor, not those that `dlc tune` kept; results keep their bits",
+        help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
     )
     group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
     if runs:
@@ -120,7 +120,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
 
 
 def _tuning(arguments: Namespace, options: Options) -> Tuning:
-    """What `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
+    """The tuning that `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
     from compiler.kept_tuning import has_tunings, kept_tuning  # loaded with the compiler
 
     if getattr(arguments, "tuning", None) is None:
@@ -154,7 +154,7 @@ def add_json(parser: Parser, help: str = "print JSON") -> None:
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
-    """One JSON value; without `indent` in one line, for what is collected line by line."""
+    """One JSON value; without `indent` in one line, for logs of one value a line."""
     json.dump(value, sys.stdout, indent=indent, allow_nan=False)
     print()
 

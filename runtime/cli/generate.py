@@ -132,7 +132,7 @@ def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompt
 
 
 def _overrides(arguments: Namespace) -> list[tuple[str, str]]:
-    """What the options put in the place of what `generate` says."""
+    """The values of options in the place of those of `generate`."""
     found: list[tuple[str, str]] = []
     if arguments.max is not None:
         found.append(("generate.length", str(arguments.max)))
@@ -173,7 +173,7 @@ class _Text:
         self.grown([])
 
     def grown(self, tokens: Sequence[int]) -> None:
-        """Print what is new. Bytes of a character that is not whole yet wait for the others."""
+        """Print the new text. Bytes of a character that is not whole yet wait for the others."""
         text = self._wording.text([*self._prompt, *tokens])
         if text.startswith(self._shown) and not text.endswith("\ufffd"):
             self._write(text[len(self._shown) :])

@@ -30,7 +30,7 @@ from runtime.data.dimensions import dimensions_of
 from runtime.inference.model import training_of, weight_names
 from runtime.reporting.terminal import say, say_labelled, width_of
 from runtime.reporting.units import measure
-from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _range(arguments: Namespace) -> RateRange:
     for note in data.notes:
         say_labelled("note", note)
     options = driver.options_of(program, compile_options(arguments, plan.batch))
-    parts = Parts(data.train)
+    parts = DataParts(data.train)
     compile_ahead(program, parts, options)
     tensors = fresh_tensors(program, options)
     job = job_of(program, parts, tensors, options, MemoryKeeper(tensors, weight_names(program)))

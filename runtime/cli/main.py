@@ -20,8 +20,8 @@ from runtime.reporting.terminal import styled, width_of
 INTERRUPTED = 130
 READER_GONE = 141
 _PURPOSE = "A compiler for neural networks: from a small text language to native training and inference."
-# What compiling makes mostly stays: to look for cycles in it every 700 objects takes a tenth of its time. The training
-# step of ResNet-20 makes 200,000.
+# Objects of the compiler mostly stay: to look for cycles in it every 700 objects takes a tenth of its time. The
+# training step of ResNet-20 makes 200,000.
 _COLLECTIONS = (1_000_000, 2, 2)
 
 
@@ -57,7 +57,7 @@ def _exit_code_of(words: list[str]) -> int:
 def collect_seldom() -> None:
     """Let this process look for cycles as seldom as a command does."""
     if gc.get_threshold() == _COLLECTIONS:
-        gc.collect()  # what a call before this one left in the process
+        gc.collect()  # objects that an earlier call left in the process
     gc.set_threshold(*_COLLECTIONS)
 
 

@@ -1,6 +1,7 @@
-"""Run one pass of the compiler on the text of a graph or of a fused graph, and print what it makes.
+"""Run one pass of the compiler on the text of a graph, a fused graph or a product, and print its result.
 
-The text is what `dlc show FILE --stage step` and `--stop-after` print. It is checked before the pass and after it.
+The text is what `dlc show FILE --stage step`, `--stage products` and `--stop-after` print. It is checked before the
+pass and after it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def configure(parser: Parser) -> None:
         type=whole_number(1),
         default=Options().batch,
         metavar="N",
-        help="rows for which a pass over a graph weighs memory (default: %(default)s); a fused graph says its own",
+        help="rows for which a pass weighs memory (default: %(default)s); a fused graph says its own",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
@@ -65,7 +66,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _text(file: str | None) -> str:
-    """The text of a file or of standard input. Raises DataError for what is too long or no text."""
+    """The text of a file or of standard input. Raises DataError where it is too long or no text."""
     if file is None and sys.stdin.isatty():
         raise UsageError("standard input is a terminal", "name a file, or give a graph: `dlc pass PASS < graph.txt`")
     try:

@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(*self._explained(message))
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The namespace of `arguments`; what no option or place takes is an error that names the nearest option."""
+        """The namespace of `arguments`; an unknown word is an error that names the nearest option."""
         namespace, unknown = self.parse_known_args(arguments)
         if unknown:  # argparse looks for all places before the first option: `dlc pass simplify --json FILE`
             namespace, unknown = self.parse_known_intermixed_args(arguments)

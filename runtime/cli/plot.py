@@ -83,7 +83,7 @@ def _paths(kinds: list[str], arguments: Namespace) -> dict[str, Path]:
 
 
 class _Drawings:
-    """The plots by kind; what several need is loaded once, and only when one asks for it."""
+    """The plots by kind; data of several is loaded once, and only when one asks for it."""
 
     def __init__(self, arguments: Namespace) -> None:
         from runtime.plots import runs

@@ -33,7 +33,7 @@ COMMANDS = (
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
     Command("profile", "Profile a step by line, layer or kernel", "runtime.cli.profile"),
     Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),
-    Command("tune", "Measure what this processor prefers, and keep it", "runtime.cli.tune"),
+    Command("tune", "Measure the sizes and thresholds that suit this processor, and keep them", "runtime.cli.tune"),
     Command("explain", "Explain an error code at length", "runtime.cli.explain"),
     Command("fmt", "Format model files", "runtime.cli.format"),
     Command("cache", "Show or clear the cache of compiled code", "runtime.cli.cache"),

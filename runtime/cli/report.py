@@ -12,7 +12,7 @@ from pathlib import Path
 from runtime.analysis.evaluation_data import PARTS
 from runtime.cli.common import add_compilation, add_json, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.run_facts import Asked, facts_of, report_json
+from runtime.reporting.run_facts import ReportSelection, facts_of, report_json
 from runtime.reporting.run_page import run_page
 from runtime.reporting.terminal import say, say_labelled
 from runtime.support.files import replace_file, write_output
@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     folder = Path(arguments.run)
     data = None if arguments.data is None else Path(arguments.data)
-    asked = Asked(arguments.last, data, arguments.part, arguments.rows)
+    asked = ReportSelection(arguments.last, data, arguments.part, arguments.rows)
     facts = facts_of(folder, compile_options(arguments), asked)
     notes = () if facts.examination is None else facts.examination.notes
     for note in (*([facts.missing] if facts.missing else []), *notes):

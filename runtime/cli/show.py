@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
@@ -24,7 +24,7 @@ from runtime.cli.common import (
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped
-from runtime.support.files import JsonValue, write_output
+from runtime.support.files import JsonObject, JsonValue, write_output
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
@@ -33,7 +33,7 @@ EXAMPLES = (
     "dlc show model.dl --print-after simplify",
     "dlc show model.dl --time-passes",
 )
-STAGES = ("ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "loops", "llvm", "asm")
+STAGES = ("ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "products", "loops", "llvm", "asm")
 FORMATS = ("text", "json", "dot", "graphml", "svg")
 PICTURES = FORMATS[2:]
 DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")
@@ -126,7 +126,7 @@ def _passes_as_text(runs: Sequence[PassRun], arguments: Namespace) -> str:
     return "\n".join([*texts, *(_times(runs) if arguments.time_passes else [])])
 
 
-def _as_json(run: PassRun) -> Mapping[str, JsonValue]:
+def _as_json(run: PassRun) -> JsonObject:
     figures: dict[str, JsonValue] = {
         "pass": run.name,
         "seconds": run.seconds,

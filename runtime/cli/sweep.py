@@ -29,10 +29,10 @@ from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, width_of
 from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
 from runtime.support.files import JsonValue, json_bytes, replace_file
-from runtime.sweep.space import Space, space_of
+from runtime.sweep.space import SearchSpace, space_of
 from runtime.sweep.sweep_text import TrialLines
 from runtime.sweep.trials import Goal, RandomSampler, Sampler, Trial, best_of, trials
-from runtime.train.session import Request
+from runtime.train.session import TrainingRequest
 
 EXAMPLES = (
     "dlc sweep model.dl --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64] --trials 20",
@@ -99,7 +99,7 @@ def run(arguments: Namespace) -> int:
     return INTERRUPTED if was_interrupted else 0
 
 
-def _sampler(name: str, space: Space, seed: int) -> Sampler:
+def _sampler(name: str, space: SearchSpace, seed: int) -> Sampler:
     if name == "random":
         return RandomSampler(space, seed)
     from runtime.sweep.tpe import TpeSampler  # Optuna is slow to import, and need not be there
@@ -116,8 +116,8 @@ def _folder(arguments: Namespace, file: Path) -> Path:
     return made_as(out)
 
 
-def _request(arguments: Namespace, file: Path) -> Request:
-    return Request(
+def _request(arguments: Namespace, file: Path) -> TrainingRequest:
+    return TrainingRequest(
         file=file,
         experiment=arguments.experiment,
         overrides=() if arguments.epochs is None else (("epochs", str(arguments.epochs)),),
@@ -136,7 +136,7 @@ def _as_json(found: Sequence[Trial], best: Trial | None) -> JsonValue:
     return {"trials": trials, "best": None if best is None else best.number, "goal": aim}
 
 
-def _say_best(best: Trial | None, arguments: Namespace, space: Space) -> None:
+def _say_best(best: Trial | None, arguments: Namespace, space: SearchSpace) -> None:
     if best is None:
         say("every trial failed: look at the first failure, and at the ranges")
         return

@@ -76,7 +76,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequence[TestResult]]:
-    from compiler.diagnosis.file_tests import run_tests, subjects  # the whole compiler; `--help` must not pay for it
+    from compiler.diagnosis.test_run import run_tests, subjects  # the whole compiler; `--help` must not pay for it
 
     checked: list[_Checked] = []
     within = folder_of_imports(arguments)

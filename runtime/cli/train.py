@@ -30,7 +30,7 @@ from runtime.runs.directory import RESULT
 from runtime.train.events import Observer, TrainingEnded, told
 from runtime.train.events_json import event_as_json, print_event
 from runtime.train.jobs import start_of
-from runtime.train.session import Request, Session, begun, prepared, resumed
+from runtime.train.session import TrainingRequest, TrainingSession, begun, prepared, resumed
 from runtime.train.training import ON_NAN, run_training
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def run(arguments: Namespace) -> int:
             session.directory.close()
 
 
-def _run(session: Session, arguments: Namespace) -> int:
+def _run(session: TrainingSession, arguments: Namespace) -> int:
     if session.program.warnings:
         from compiler.errors.rendering import render  # only a mistake in a model needs it
 
@@ -141,7 +141,7 @@ def _run(session: Session, arguments: Namespace) -> int:
         return _train(session, told(observers), arguments.dry_run)
 
 
-def _watcher(session: Session, arguments: Namespace) -> Watcher:
+def _watcher(session: TrainingSession, arguments: Namespace) -> Watcher:
     from runtime.train.watching import Watcher  # the whole compiler, which a training does without
 
     options = compile_options(arguments, session.job.length.batch)
@@ -158,7 +158,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
     print_sights(watcher.sights(), watcher.looks)
 
 
-def _print_profile(session: Session, arguments: Namespace) -> None:
+def _print_profile(session: TrainingSession, arguments: Namespace) -> None:
     from runtime.analysis.profile import as_json, profile  # the whole compiler, which a training does without
 
     batch = session.job.length.batch
@@ -172,7 +172,7 @@ def _print_profile(session: Session, arguments: Namespace) -> None:
     say_laid_out(profile_text(report, "line", PROFILE_ROWS, width_of_page(sys.stderr)))
 
 
-def _overfit(session: Session, arguments: Namespace) -> int:
+def _overfit(session: TrainingSession, arguments: Namespace) -> int:
     from runtime.train.overfit import overfit  # the whole compiler, which a training does without
 
     found = overfit(session, arguments.overfit, compile_options(arguments, session.job.length.batch))
@@ -205,7 +205,7 @@ def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
     return opened.enter_context(closing(TextReporter()))
 
 
-def _session(arguments: Namespace) -> Session:
+def _session(arguments: Namespace) -> TrainingSession:
     overrides = _overrides(arguments)
     if arguments.overfit is not None:
         _refuse_with_overfit(arguments)
@@ -216,7 +216,7 @@ def _session(arguments: Namespace) -> Session:
         return resumed(Path(arguments.resume), file, overrides, options)
     if file is None:
         raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
-    request = Request(
+    request = TrainingRequest(
         file=file,
         experiment=arguments.experiment,
         overrides=overrides,
@@ -230,7 +230,7 @@ def _session(arguments: Namespace) -> Session:
     return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 
 
-def _train(session: Session, observer: Observer, dry_run: bool) -> int:
+def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
     observer(start_of(session.program, session.job, session.position, session.weights))
     if dry_run:
         say("dry run: everything is ready; nothing was trained or written")

@@ -1,4 +1,4 @@
-"""Measure what this processor prefers, and keep it: sizes of tiles and blocks, and when several threads pay.
+"""Measure the tile and block sizes that suit this processor, and when several threads pay, and keep these numbers.
 
 Small trainings run with other numbers beside the usual ones, in turns. A number is kept where its training becomes
 faster by more than noise, twice, and no other slower; all commands then compile with it. No bit of any result changes.
@@ -26,10 +26,10 @@ EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("--show", action="store_true", help="print what is kept for this processor; measure nothing")
-    parser.add_argument("--forget", action="store_true", help="remove what is kept for this processor")
+    parser.add_argument("--show", action="store_true", help="print this processor's kept numbers; measure nothing")
+    parser.add_argument("--forget", action="store_true", help="remove this processor's kept numbers")
     parser.add_argument(
-        "--seconds", type=positive_number, default=60.0, metavar="S", help="begin no choice after S (default: 60)"
+        "--seconds", type=positive_number, default=60.0, metavar="S", help="try no further number after S (default: 60)"
     )
     parser.add_argument(
         "--threads",

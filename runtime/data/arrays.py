@@ -20,7 +20,7 @@ _EXACT = {"float32": 1 << 24, "float64": 1 << 53}
 
 @record
 class _Place:
-    """What a message says about where a value stands: its field, and the input or target that it feeds."""
+    """The place of a value in a message: its field, and the input or target that it feeds."""
 
     spec: InputSpec
     name: str
@@ -232,6 +232,6 @@ def _range_fix(values: Array, place: _Place, size: int) -> str:
     spec = place.spec
     if spec.is_target and spec.low is not None and least < low and spec.type.dtype is not DType.U8:
         declared = f"`in {least}..{max(most + 1, low + size)}`"
-        return f"correct the value; or, where {least} marks what a loss leaves out, declare {declared}"
+        return f"correct the value; or, where {least} marks elements that a loss leaves out, declare {declared}"
     what = "classes" if place.spec.is_target else "values"
     return f"correct the value; or, where the data is right, give the model the {what} from {least} to {most}"

@@ -60,7 +60,7 @@ def _words(count: int, seed: int, epoch: int, purpose: int) -> Array:
 
 
 @record
-class Split:
+class PartRows:
     """Row indices (i64, ascending) of each part; a part that was not asked for is empty."""
 
     train: Array
@@ -68,12 +68,12 @@ class Split:
     test: Array
 
 
-def split_rows(rows: int, validation: float, test: float, seed: int, file: Path) -> Split:
+def split_rows(rows: int, validation: float, test: float, seed: int, file: Path) -> PartRows:
     """Cut `rows` rows by fractions of the whole, at random by `seed`, without regard to classes. Raises DataError."""
     count_validation, count_test = _counts(rows, validation, test, "row", file)
     order = split_order(rows, seed)
     taken = count_test + count_validation
-    return Split(np.sort(order[taken:]), np.sort(order[count_test:taken]), np.sort(order[:count_test]))
+    return PartRows(np.sort(order[taken:]), np.sort(order[count_test:taken]), np.sort(order[:count_test]))
 
 
 def split_steps(steps: int, validation: float, test: float, file: Path) -> tuple[int, int]:

@@ -48,7 +48,7 @@ def _refuse(program: Program, limits: Sequence[IndexLimit], part: Part, outputs:
     limit = found.limit
     names = part.names.get(limit.names[0])
     place, row = (None, None) if names is None else (names.file, names.of(found.row))
-    whose = quoted(limit.names) if limit.is_direct else f"what the text makes of {quoted(limit.names)}"
+    whose = quoted(limit.names) if limit.is_direct else f"a number computed from {quoted(limit.names)}"
     message = f"{whose}: {found.value} is none of {_places(limit)}"
     raise DataError(message, place, row, _fix(limit, part.arrays[limit.names[0]], found.value, place))
 
@@ -86,6 +86,6 @@ def _fix(limit: IndexLimit, values: Array, value: int, place: Path | None) -> st
         return f"the data counts from {least}: compute with `{name} - {least}` in the model{categories}"
     if value < 0:
         loss = f", or in a loss `ignore = {value}`" if limit.is_class else ""
-        return f"correct the value, or mask what is to be left out: `where = {name} >= 0`{loss}"
+        return f"correct the value, or mask the places that are left out: `where = {name} >= 0`{loss}"
     what = "classes" if limit.is_class else "elements"
     return f"correct the value, or let the model choose among {most + 1} {what}"

@@ -19,7 +19,7 @@ SYNONYMS = "synonyms"
 @record
 class Field:
     """One named array and the file it came from. Text has dtype kind `U` or, from a
-    csv file, is an array of `str` objects. What is missing is an empty text or NaN.
+    csv file, is an array of `str` objects. A missing value is an empty text or NaN.
 
     `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1. `classes` names what
     the numbers from 0 on stand for, where the data says it. `synonyms` are words with those that may stand for them.
@@ -38,7 +38,7 @@ class Field:
         return self.values.dtype.kind in "UO"
 
     def row_number(self, row: int) -> int:
-        """What to call row `row` (from 0) in a message."""
+        """The name of row `row` (from 0) in a message."""
         return row + 1 if self.row_numbers is None else int(self.row_numbers[row])
 
 
@@ -96,7 +96,7 @@ class WindowPlan:
 
 @record
 class Dataset:
-    """What a reader gives. `test` is the part that the format itself sets aside for testing, if it has one.
+    """The result of a reader. `test` is the part that the format itself sets aside for testing, if it has one.
 
     `unread` names what the file holds besides `fields` and nobody asked for; `fingerprints` are by file.
     """

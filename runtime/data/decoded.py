@@ -23,7 +23,7 @@ from compiler.driver import Array
 from compiler.support.cache import default_folder
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
-from runtime.support.files import JsonValue, parse_json
+from runtime.support.files import JsonObject, parse_json
 
 _LIMIT = 4 << 30
 _KEPT_SHARE = 0.75  # of the limit, once it was passed
@@ -37,7 +37,7 @@ class DecodedCache:
     folder: Path
     limit_bytes: int = _LIMIT
 
-    def get(self, name: str) -> tuple[Array, Mapping[str, JsonValue]] | None:
+    def get(self, name: str) -> tuple[Array, JsonObject] | None:
         """The array kept under a name of any length, mapped into memory, and the notes kept with it."""
         entry = _entry(name)
         try:
@@ -60,8 +60,8 @@ class DecodedCache:
         except (OSError, ValueError):
             return None
 
-    def put(self, name: str, array: Array, notes: Mapping[str, JsonValue]) -> None:
-        """Keep an array of u8. What cannot be written is not kept."""
+    def put(self, name: str, array: Array, notes: JsonObject) -> None:
+        """Keep an array of u8, if it can be written."""
         if array.nbytes > self.limit_bytes:
             return
         header = json.dumps({"shape": json.dumps(array.shape), "notes": dict(notes)}).encode()

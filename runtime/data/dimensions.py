@@ -146,4 +146,4 @@ def _of_columns(question: DataQuestion, dataset: Dataset, spec: InputSpec, place
 def _unknown(dataset: Dataset, spec: InputSpec, message: str) -> DataError:
     names = ", ".join(name or "…" for name in spec.dimension_names)
     fix = "give the dimension with `--set`, or make it a setting of the model"
-    return DataError(f"{message}, which does not say what [{names}] is", dataset.path, fix=fix)
+    return DataError(f"{message}, which does not determine [{names}]", dataset.path, fix=fix)

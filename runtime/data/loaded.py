@@ -10,12 +10,12 @@ from runtime.data.dataset import Dataset
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
 class LoadedData:
-    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user.
+    """The data of a training. `summary` is the run's `data.json`; `notes` are remarks for the user.
 
     Batches are computed at up to `most_sizes` lengths; None stands for as many as pay.
     """
@@ -24,7 +24,7 @@ class LoadedData:
     validation: Part | None
     test: Part | None
     preparation: Preparation
-    summary: Mapping[str, JsonValue]
+    summary: JsonObject
     notes: tuple[str, ...]
     most_sizes: int | None = 0
 

@@ -12,10 +12,10 @@ from compiler.errors.diagnostics import DataError, Source, Span
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
-from runtime.data.batching import Split, split_rows
+from runtime.data.batching import PartRows, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
-from runtime.data.formats.format import Options, Request
+from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
 from runtime.data.formats.pairs import SOURCE, TARGET
@@ -158,12 +158,12 @@ def _load_texts(
 def _texts_of_table(path: Path, options: Mapping[str, SettingValue]) -> Field:
     """The column that held the texts in the training data."""
     kept = {name: options[name] for name in ("text", *OF_TABLES) if name in options}
-    return fields_of_table(Request(path, Options(kept), frozenset()))[TOKENS]
+    return fields_of_table(SourceRequest(path, SourceOptions(kept), frozenset()))[TOKENS]
 
 
 def _texts_of_files(path: Path, options: Mapping[str, SettingValue]) -> Field:
     kept = {name: options[name] for name in ("encoding", "each") if name in options}
-    return fields_of_files(Request(path, Options(kept), frozenset()))[TOKENS]
+    return fields_of_files(SourceRequest(path, SourceOptions(kept), frozenset()))[TOKENS]
 
 
 def _load_pairs(
@@ -253,7 +253,7 @@ def _rows_of(field: Field, rows: Array) -> Field:
     return Field(field.values[rows], field.file, numbers)
 
 
-def _fitted(specs: Sequence[InputSpec], prepared: _Prepared, split: Split, known: Preparation | None) -> Preparation:
+def _fitted(specs: Sequence[InputSpec], prepared: _Prepared, split: PartRows, known: Preparation | None) -> Preparation:
     table: TableOptions | None = prepared.dataset.table
     text = prepared.dataset.text
     if text is not None:

@@ -22,7 +22,7 @@ class RowNames:
     files: tuple[Path, ...] = ()
 
     def of(self, row: int) -> int:
-        """What to call row `row` (from 0) in a message."""
+        """The name of row `row` (from 0) in a message."""
         return row + 1 if self.numbers is None else int(self.numbers[row])
 
 

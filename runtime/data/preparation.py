@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import CheckpointError
 from compiler.support.record import record
 from runtime.data.dataset import Reading
 from runtime.data.text.tokenizer import Tokenizer, tokenizer_from_json
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
@@ -114,7 +114,7 @@ def _reading(value: JsonValue) -> Reading:
             raise _damaged("something else where the reading of a text should be")
 
 
-def _scale(value: Mapping[str, JsonValue]) -> Scale:
+def _scale(value: JsonObject) -> Scale:
     deviation = _number(value.get("deviation"))
     if deviation <= 0:
         raise _damaged("a deviation that is not positive")
@@ -127,7 +127,7 @@ def _buckets(value: JsonValue) -> tuple[Mapping[str, int], ...]:
     return tuple({name: int(_number(extent)) for name, extent in _mapping(sizes).items()} for sizes in value)
 
 
-def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+def _mapping(value: JsonValue) -> JsonObject:
     if isinstance(value, Mapping):
         return value
     raise _damaged("something else where names and values should be")

@@ -8,7 +8,7 @@ from pathlib import Path
 from compiler.errors.diagnostics import DataError, Source, Span
 from compiler.errors.suggestions import quoted
 from runtime.data.dataset import Dataset
-from runtime.data.formats.format import Options, Request
+from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import format_named, format_of
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
@@ -44,7 +44,7 @@ def located(source: DataSource) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something lies at a path; what `*` stands for is the concern of the format."""
+    """Whether something lies at a path; `*` is the concern of the format."""
     return "*" in str(path) or path.exists()
 
 
@@ -67,7 +67,7 @@ def read_dataset(
     """
     place = str(source.span)
     known = format_named(source.format, place)
-    given = Options(dict(source.options) if options is None else options, place)
+    given = SourceOptions(dict(source.options) if options is None else options, place)
     given.check_known(known.name)
     path = located(source)
     others = {role: _beside(source, name) for role, name in source.others}
@@ -76,11 +76,11 @@ def read_dataset(
         raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
     wanted = frozenset((*(spec.name for spec in specs), *also))
     if preparation is None or not preparation.table or known.name != "csv":
-        return known.read(Request(path, given, wanted, others=others, is_training=is_training))
+        return known.read(SourceRequest(path, given, wanted, others=others, is_training=is_training))
     needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
     layouts = (preparation.table, needed)
     texts = frozenset(preparation.vocabularies)
-    return known.read(Request(path, given, wanted | frozenset(needed), texts, layouts))
+    return known.read(SourceRequest(path, given, wanted | frozenset(needed), texts, layouts))
 
 
 def _path_fix(source: DataSource) -> str:

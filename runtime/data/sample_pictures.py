@@ -1,4 +1,4 @@
-"""Values of a sample to the picture that they are."""
+"""Values of a sample to a picture, where they are one."""
 
 from __future__ import annotations
 

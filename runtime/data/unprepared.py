@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from compiler.errors.diagnostics import UsageError
 from runtime.data.dataset import Dataset, TableOptions, columns_at
-from runtime.data.formats.format import Options
+from runtime.data.formats.format import SourceOptions
 from runtime.data.specs import InputSpec, SettingValue, row_shape
 
 
@@ -20,7 +20,7 @@ def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None
 
 def refuse_numbered(data: object, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> None:
     """Raise UsageError where an input takes the numbers that the training gave to categories."""
-    given = Options(options)
+    given = SourceOptions(options)
     numbered = set(given.columns("categories")) - set(given.columns("target"))
     numbered -= {spec.name for spec in specs if spec.is_target}
     if given.columns("columns"):
@@ -40,7 +40,7 @@ def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[
     Those of targets are left out: by their names, or by the option `target`. Of a series, the past of targets is an
     input.
     """
-    given = Options(options)
+    given = SourceOptions(options)
     targets = {spec.name for spec in specs if spec.is_target} | given.names_in("target")
     table = dataset.table
     if table is None:
@@ -59,7 +59,7 @@ def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[
     return replace(dataset, fields=fields, table=replace(table, columns=columns))
 
 
-def _named(dataset: Dataset, table: TableOptions, options: Options) -> Dataset:
+def _named(dataset: Dataset, table: TableOptions, options: SourceOptions) -> Dataset:
     """A table without a first line of names with those that the training gave to all its columns, or to its inputs."""
     names = options.names("names")
     targets = columns_at(options.columns("target"), names, dataset.path) if names else ()

@@ -100,7 +100,7 @@ class Buckets:
         self._cut: dict[int, Mapping[str, Array]] = {}
 
     def executable(self, compiled: Callable[[Program], Executable]) -> Executable:
-        """What runs any batch; `compiled` makes the executable of one size."""
+        """The executable that runs any batch; `compiled` makes the executable of one size."""
         return _BucketedExecutable(self, compiled) if self._dimensions else compiled(self._program)
 
     @property
@@ -134,7 +134,7 @@ class Buckets:
         return self._cut[bucket]
 
     def joined(self, made: Sequence[Results]) -> Results:
-        """The results of calls that follow each other; what has no part for each row is that of the last."""
+        """The results of calls that follow each other; one without a part for each row is that of the last."""
         last = made[-1]
         scalars = {name: np.concatenate([results.scalars[name] for results in made]) for name in last.scalars}
         stacks = {name: np.concatenate([results.stacks[name] for results in made]) for name in last.stacks}

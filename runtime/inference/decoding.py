@@ -67,7 +67,7 @@ class Decoder:
         self._filled = 0  # the positions that the states hold
 
     def next(self, tokens: Array, parents: Array | None = None) -> Array:
-        """What the sampler says after `tokens` [rows, n]: the token of each row, or the scores of every token.
+        """The result of the sampler after `tokens` [rows, n]: the token of each row, or the scores of every token.
 
         A call goes on where the one before ended, if the sequences have grown by one token. `parents` says which
         sequence of that call each one goes on; without it, its own.
@@ -97,7 +97,7 @@ class Decoder:
         return self._run(decoding.position, decoding.tensors, self._of_step, place, self._single)
 
     def _of_window(self, tokens: Array) -> Array:
-        """All positions computed anew: it defines what the others give."""
+        """All positions computed anew: this defines the meaning of the others."""
         if self._whole is None:
             self._whole = driver.compile_program(self._program, GraphKind(Purpose.WINDOW), self._options)
         data = {**self._data, self._feed.name: self._filled_up(tokens[:, -self.window :])}
@@ -128,7 +128,7 @@ class Decoder:
 
     def _input(self, spec: InputSpec, given: Mapping[str, Array]) -> Array:
         if spec.mask_of == self.generation.feed:
-            # What stands behind the last filled position is not seen, as the model is causal.
+            # Tokens behind the last filled position are not seen, as the model is causal.
             return np.ones(row_shape(spec), np.bool_)
         if spec.name not in given:
             what = "a mask" if spec.type.dtype is DType.BOOL else "an input"

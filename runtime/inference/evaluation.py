@@ -21,7 +21,7 @@ from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, mea
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
 
 
-def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> Evaluator:
+def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> PartEvaluator:
     """The compiled evaluation of a program that was trained on so many rows, in batches of `sizes`, as far as known.
 
     Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
@@ -41,7 +41,7 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     options = replace(options, batch=batch)
     buckets = Buckets(program, sizes)
     executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
-    return Evaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
+    return PartEvaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
 
 
 def finisher_of(program: Program, options: Options, of_training: bool = False) -> Finisher | None:
@@ -51,7 +51,7 @@ def finisher_of(program: Program, options: Options, of_training: bool = False) -
     return Finisher(driver.compile_program(program, driver.finishing_kind(program, of_training), options))
 
 
-class Evaluator:
+class PartEvaluator:
     """Takes `batch` rows at a time, as the training did, which a loss that is no mean depends on."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Evaluator:
         return self._buckets.stretches(part.arrays, part.rows)
 
     def _run(self, tensors: Tensors, part: Part, rows: Array) -> tuple[Results, Array]:
-        """What steps over `rows` give, and the number of rows of each."""
+        """The results of steps over `rows`, and the number of rows of each."""
         begin = time.perf_counter()
         results = self._executable.run(Steps(tensors, part.arrays, rows, self._batch, settings=self._settings))
         steps = -(-len(rows) // self._batch)

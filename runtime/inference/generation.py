@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.driver import Array
+from compiler.support.record import record
 from runtime.inference.decoding import Decoder
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hypothesis:
-    """A sequence that beam search found: what follows the prompt, and the sum of its scores."""
+    """A sequence that beam search found: the tokens behind the prompt, and the sum of their scores."""
 
     tokens: tuple[int, ...]
     score: float

@@ -46,7 +46,7 @@ def _sizes(length: Length) -> dict[str, int]:
 
 
 def schedule_remark(plan: TrainingPlan, length: Length) -> str | None:
-    """What to say of a schedule that ends before the run does, or would end after it."""
+    """Remarks on a schedule that ends before the run does, or would end after it."""
     updates = length.total_steps
     end = plan.other_end(updates, _sizes(length))
     if end is None:
@@ -56,7 +56,7 @@ def schedule_remark(plan: TrainingPlan, length: Length) -> str | None:
 
 @record
 class Remark:
-    """What to say of a key of `train`, or of a setting in one, by its name, and what to do about it."""
+    """A remark on a key of `train`, or on a setting in one, by its name, and the remedy."""
 
     text: str
     name: str
@@ -68,7 +68,7 @@ class Remark:
 
 
 def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
-    """What to say of a schedule, a batch and rates that do not fit the length of a run."""
+    """Remarks on a schedule, a batch and rates that do not fit the length of a run."""
     plan = training_of(program)
     values = {setting.name: setting.value for setting in resolved_settings(program, length)}
     found: list[Remark] = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from compiler.support.record import mutable_record
 
 CALL_SECONDS = 0.05
 
 
-@dataclass(slots=True)
+@mutable_record
 class Pace:
-    """Adapts by measured time. The number of steps a call never changes what is computed."""
+    """Adapts by measured time. The number of steps a call never changes a result."""
 
     steps: int = 1
 

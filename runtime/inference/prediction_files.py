@@ -16,7 +16,7 @@ FORMATS = (".npz", ".jsonl")
 
 
 def json_lines(arrays: Mapping[str, Array]) -> Iterator[str]:
-    """One line a row: `{"logits": [0.1, 2.5], "label": "cat"}`. What is not finite becomes null."""
+    """One line a row: `{"logits": [0.1, 2.5], "label": "cat"}`. A number that is not finite becomes null."""
     columns = {name: _shortest(values).tolist() for name, values in arrays.items()}
     for row in range(min(map(len, columns.values()))):
         yield json_text({name: values[row] for name, values in columns.items()})

@@ -124,7 +124,7 @@ class Wording:
         tokens = tuple(map(int, self._tokenizer.encode([value])[0]))
         if UNKNOWN in tokens:
             raise UsageError(
-                f"{what} has what the vocabulary of {len(self._tokenizer)} tokens lacks",
-                f"leave out what is read as `<unknown>`: `{self.text(tokens)}`",
+                f"{what} has parts outside the vocabulary of {len(self._tokenizer)} tokens",
+                f"leave out the parts that are read as `<unknown>`: `{self.text(tokens)}`",
             )
         return tokens

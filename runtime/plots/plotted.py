@@ -15,7 +15,7 @@ from runtime.runs.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.listing import epochs_of
 from runtime.runs.trained import Trained, open_trained_run
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject
 
 
 class Plotted:
@@ -25,7 +25,7 @@ class Plotted:
         self._run, self._use_last, self._options = open_run(path), use_last, options
 
     @cached_property
-    def epochs(self) -> Sequence[Mapping[str, JsonValue]]:
+    def epochs(self) -> Sequence[JsonObject]:
         return epochs_of(self._run)
 
     @cached_property

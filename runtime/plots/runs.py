@@ -17,13 +17,13 @@ from runtime.analysis.examined.weights import first_filters
 from runtime.plots.figure import Figure, new_axes, new_figure, shown
 from runtime.reporting.line_chart import is_far_apart
 from runtime.runs.listing import curves_of
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject
 
 _BINS = 60
 _NUMBERED_CLASSES = 25  # above this many, the numbers in the cells would be too small to read
 
 
-def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
+def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
     """Each scalar over the epochs, in training and validation, with the best epoch marked."""
     curves = curves_of(epochs)
     if not curves:
@@ -49,7 +49,7 @@ def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
     return figure
 
 
-_LETTERS = 30  # of the name of a class: what is longer leaves no room for the matrix
+_LETTERS = 30  # of the name of a class: longer ones leave no room for the matrix
 
 
 def confusion_figure(found: Confusion) -> Figure:

@@ -13,7 +13,7 @@ from runtime.train.events import EpochEnded, TrainingStarted
 _VALUE = 8  # columns of a value: `0.1234`, `999.1234`, `1.23e-05`
 _TIME = 10  # `12 min 34 s`
 _BEST = "best"
-_WITHOUT_ROOM = ("speed", "rate", "time")  # what goes first, in this order
+_WITHOUT_ROOM = ("speed", "rate", "time")  # these columns go first, in this order
 
 
 @record
@@ -76,7 +76,7 @@ def step_text(started: TrainingStarted, step: int) -> str | None:
 
 
 def _forms(event: EpochEnded) -> Iterator[tuple[list[str], bool]]:
-    """What is left out and whether headings are folded, from the widest table to the narrowest."""
+    """The columns left out and whether headings are folded, from the widest table to the narrowest."""
     yield [], False
     left_out = [_WITHOUT_ROOM[0]]
     yield left_out, False

@@ -20,7 +20,7 @@ _COLOURS = "|".join(re.escape(code) for code in ("0", *sorted({*STYLES.values(),
 _STEERING_OR_COLOUR = re.compile(f"(\x1b\\[(?:{_COLOURS})m)|{STEERING.pattern}")
 
 
-class Outlet:
+class OutputStream:
     """A stream as commands see it; `unfiltered` is the stream itself, for what may steer and for exact data."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -48,7 +48,7 @@ class Outlet:
 
     @contextlib.contextmanager
     def _named(self) -> Generator[None]:
-        """A failure says which file failed, as that of any other file. What is left goes nowhere, and fails no more."""
+        """A failure says which file failed, as that of any other file. The rest goes nowhere, and fails no more."""
         try:
             yield
         except BrokenPipeError:
@@ -80,8 +80,8 @@ def harmless_outlets() -> Generator[None]:
     """Within, all that is printed passes through outlets."""
     _open_what_is_closed()
     before = sys.stdout, sys.stderr
-    sys.stdout = cast(TextIO, Outlet(unfiltered(sys.stdout), "standard output"))
-    sys.stderr = cast(TextIO, Outlet(unfiltered(sys.stderr), "standard error"))
+    sys.stdout = cast(TextIO, OutputStream(unfiltered(sys.stdout), "standard output"))
+    sys.stderr = cast(TextIO, OutputStream(unfiltered(sys.stderr), "standard error"))
     try:
         yield
     finally:

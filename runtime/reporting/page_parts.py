@@ -10,10 +10,8 @@ from compiler.driver import Array
 from compiler.errors.diagnostics import size
 from compiler.support.harmless import harmless_lines
 from runtime.reporting.units import amount, heading, measure
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 from runtime.support.png import png_bytes
-
-Record = Mapping[str, JsonValue]
 
 
 def shown(text: str) -> str:
@@ -21,7 +19,7 @@ def shown(text: str) -> str:
     return html.escape(harmless_lines(text))
 
 
-def tables(record: Record) -> str:
+def tables(record: JsonObject) -> str:
     """A table for each mapping and each list of rows, after one for the single values."""
     single = {name: value for name, value in record.items() if not isinstance(value, Mapping) and not _is_rows(value)}
     parts = [pairs(single, has_keys=True)] if single else []
@@ -34,7 +32,7 @@ def tables(record: Record) -> str:
     return "\n".join(parts)
 
 
-def pairs(named: Record, has_keys: bool = False) -> str:
+def pairs(named: JsonObject, has_keys: bool = False) -> str:
     """A table of names and values; with `has_keys`, names are keys of a record, or of files."""
     said = {str(name): heading(str(name)) if has_keys and str(name).isidentifier() else str(name) for name in named}
     lines = "\n".join(
@@ -43,7 +41,7 @@ def pairs(named: Record, has_keys: bool = False) -> str:
     return f"<table>\n{lines}\n</table>"
 
 
-def rows(records: Sequence[Record]) -> str:
+def rows(records: Sequence[JsonObject]) -> str:
     """A table with a line for each record; the names of the first are the headings."""
     if not records:
         return ""
@@ -59,7 +57,7 @@ def picture(image: Array, label: str, css: str = "picture") -> str:
 
 
 def text_of(name: str, value: JsonValue) -> str:
-    """A value as people read it; its name says what it counts."""
+    """A value as people read it, in the unit that its name implies."""
     match value:
         case None:
             return "none"
@@ -89,7 +87,7 @@ def _cell(name: str, value: JsonValue) -> str:
     return f"<td{_NUMBER if _is_number(value) else ''}>{shown(text_of(name, value))}</td>"
 
 
-def _of_numbers(name: str, records: Sequence[Record]) -> str:
+def _of_numbers(name: str, records: Sequence[JsonObject]) -> str:
     return _NUMBER if all(_is_number(row.get(name)) for row in records) else ""
 
 

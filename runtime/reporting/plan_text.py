@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from compiler.errors.diagnostics import size
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import amount, heading
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 _LEAST_TEXT = 16
-_RANKS = {"flops_forward": 3, "kind": 2, "output": 1}  # what a narrow terminal does without, the highest first
+_RANKS = {"flops_forward": 3, "kind": 2, "output": 1}  # columns that a narrow terminal does without, the highest first
 
 
-def print_plan(report: Mapping[str, JsonValue]) -> None:
+def print_plan(report: JsonObject) -> None:
     """Print a plan in its JSON form to standard output."""
     singles = {name: value for name, value in report.items() if value is None or isinstance(value, int | float | str)}
     _print_pairs("model", singles)
@@ -26,7 +26,7 @@ def print_plan(report: Mapping[str, JsonValue]) -> None:
                 _print_rows(name, rows)
 
 
-def _print_rows(title: str, rows: Sequence[Mapping[str, JsonValue]]) -> None:
+def _print_rows(title: str, rows: Sequence[JsonObject]) -> None:
     columns: list[Column] = []
     for name, value in rows[0].items():
         cells = [_cell(name, row[name]) for row in rows]
@@ -36,7 +36,7 @@ def _print_rows(title: str, rows: Sequence[Mapping[str, JsonValue]]) -> None:
     print_table(heading(title), columns)
 
 
-def _print_pairs(title: str, pairs: Mapping[str, JsonValue]) -> None:
+def _print_pairs(title: str, pairs: JsonObject) -> None:
     names = Column("", [heading(name) for name in pairs], is_text=True)
     values = Column("", [_cell(name, value) for name, value in pairs.items()], least=_LEAST_TEXT, wraps=True)
     print_table(heading(title), [names, values], has_heading=False)

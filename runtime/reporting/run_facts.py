@@ -23,13 +23,11 @@ from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.listing import curves_of, epochs_of, summary_of
 from runtime.runs.trained import Choices, Trained, choices_of, open_trained_run, program_of
 from runtime.support import regular_files
-from runtime.support.files import JsonValue
-
-Record = Mapping[str, JsonValue]
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
-class Asked:
+class ReportSelection:
     """Which weights and rows a report is of: by default the best, and the last part of the data that there is.
 
     `rows` is how many are measured at most, None for as many as are quickly measured.
@@ -41,8 +39,8 @@ class Asked:
     rows: int | None = None
 
 
-def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
-    """What a report shows of a run. The graph is that of the model without its loss. Raises CheckpointError.
+def facts_of(path: Path, options: Options, asked: ReportSelection) -> RunFacts:
+    """The facts of a run in a report. The graph is that of the model without its loss. Raises CheckpointError.
 
     Without a checkpoint, or without its data, the report says so instead. Where other data or a part was asked for,
     what is wrong with it is raised: DataError and UsageError.
@@ -103,7 +101,7 @@ def _graph(run: RunDirectory, choices: Choices, options: Options) -> str:
     return show(view, options, lambda _: choices.dimensions)
 
 
-def _trained(run: RunDirectory, options: Options, asked: Asked) -> tuple[Trained | None, str]:
+def _trained(run: RunDirectory, options: Options, asked: ReportSelection) -> tuple[Trained | None, str]:
     """The model with its weights, or why there are none."""
     try:
         return open_trained_run(run.path, asked.use_last, (), options), ""
@@ -111,7 +109,7 @@ def _trained(run: RunDirectory, options: Options, asked: Asked) -> tuple[Trained
         return None, f"The run has no weights that can be read: {error}"
 
 
-def _examined(trained: Trained, plan: Record, data: Record, asked: Asked) -> Examination:
+def _examined(trained: Trained, plan: JsonObject, data: JsonObject, asked: ReportSelection) -> Examination:
     work, batch = plan.get("flops_forward"), plan.get("batch")
     of_row = work / batch if isinstance(work, int | float) and isinstance(batch, int) else 0.0
     chosen = evaluation_data(trained, asked.data, asked.part)
@@ -121,26 +119,26 @@ def _examined(trained: Trained, plan: Record, data: Record, asked: Asked) -> Exa
 
 
 def _texts(run: RunDirectory) -> dict[str, str]:
-    """The main file first, then what it imports; no link that leads out of the folder, since pages are sent around."""
+    """The main file first, then its imports; no link that leads out of the folder, since pages are sent around."""
     folder, main = run.path / "source", run.program
     inside = (path for path in folder.rglob("*.dl") if path.resolve().is_relative_to(folder.resolve()))
     files = (main, *sorted(path for path in inside if path != main and path.is_file()))
     return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
 
 
-def _record(run: RunDirectory, name: str) -> Record:
+def _record(run: RunDirectory, name: str) -> JsonObject:
     try:
         return _mapping(run.read_json(name))
     except CheckpointError:  # the run ended early, or the file is damaged; the rest can be shown
         return {}
 
 
-def _mapping(value: JsonValue) -> Record:
+def _mapping(value: JsonValue) -> JsonObject:
     return value if isinstance(value, Mapping) else {}
 
 
 def report_json(facts: RunFacts) -> dict[str, JsonValue]:
-    """What is not finite is null; `evaluation` is null where no rows could be measured, and `missing` says why."""
+    """NaN and Inf are null; `evaluation` is null where no rows could be measured, and `missing` says why."""
     found = facts.examination
     return {
         **{name: _finite(value) for name, value in facts.summary.to_json().items()},

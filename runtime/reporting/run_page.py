@@ -8,13 +8,13 @@ from compiler.support.record import record
 from runtime.analysis.examined.examination import Examination
 from runtime.analysis.examined.weights import Filters, WeightFacts
 from runtime.reporting.line_chart import line_chart
-from runtime.reporting.page_parts import Record, pairs, picture, rows, shown, tables
+from runtime.reporting.page_parts import pairs, picture, rows, shown, tables
 from runtime.reporting.predictions_page import predictions_section, samples_section
 from runtime.reporting.small_charts import mosaic, small_histogram
 from runtime.reporting.units import duration, heading, measure, share
 from runtime.runs.listing import Lines, RunSummary
 from runtime.runs.numerics import versions_as_cell
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 # Whatever the text of others holds, a browser loads nothing and runs nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -31,11 +31,11 @@ class RunFacts:
     summary: RunSummary
     curves: Mapping[str, Lines]
     seconds: float | None
-    settings: Record
-    plan: Record
+    settings: JsonObject
+    plan: JsonObject
     graph: str  # an `<svg>` element, or a whole SVG file
-    data: Record
-    environment: Record
+    data: JsonObject
+    environment: JsonObject
     texts: Mapping[str, str]
     checkpoint: str
     weights: Sequence[WeightFacts]
@@ -100,7 +100,7 @@ def _curves(facts: RunFacts) -> str:
     return "\n".join(charts) or "<p>No epoch has ended yet.</p>"
 
 
-def _settings(settings: Record) -> str:
+def _settings(settings: JsonObject) -> str:
     return rows(
         [
             {"setting": name, "value": entry.get("value"), "from": entry.get("from")}

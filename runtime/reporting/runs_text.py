@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import size
 from compiler.support.numerics import NUMERICS
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import measure
-from runtime.runs.listing import Comparison, RunSummary
+from runtime.runs.listing import RunDifferences, RunSummary
 from runtime.runs.numerics import versions_as_cell
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 
 def print_runs(runs: Sequence[RunSummary]) -> None:
@@ -36,8 +36,8 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
     print_table("", columns)
 
 
-def print_comparison(first: Path, second: Path, found: Comparison) -> None:
-    """What differs, in columns for the two runs."""
+def print_comparison(first: Path, second: Path, found: RunDifferences) -> None:
+    """The differences, in columns for the two runs."""
     for name in found.parts:
         print(f"the {name} differs")
     for title, differences in (("settings", found.settings), ("metrics", found.metrics)):
@@ -52,7 +52,7 @@ def print_comparison(first: Path, second: Path, found: Comparison) -> None:
         print_table("", [Column(title, list(differences), is_text=True), *sides])
 
 
-def _scalars(scalars: Mapping[str, JsonValue]) -> str:
+def _scalars(scalars: JsonObject) -> str:
     return "  ".join(f"{name} {_value(value)}" for name, value in scalars.items())
 
 

@@ -62,12 +62,12 @@ def mosaic(images: Array, bound: float) -> Array:
     """Filters [n, height, width, channels] side by side, as u8[3, height, width].
 
     Three channels are the colours, 0 in the middle; of others the mean over the channels goes from blue over white to
-    red. `bound` is what is shown as the strongest colour; what is not finite is black.
+    red. `bound` is shown as the strongest colour; a number that is not finite is black.
     """
     count, height, width, channels = images.shape
     across = min(count, _FILTERS_ACROSS)
     down = -(-count // across)
-    between = 255 if channels == 3 else 128  # what 0 does not look like
+    between = 255 if channels == 3 else 128  # a grey unlike that of 0
     whole = np.full((down * (height + 1) - 1, across * (width + 1) - 1, 3), between, np.uint8)
     for number, image in enumerate(images):
         y, x = number // across * (height + 1), number % across * (width + 1)

@@ -18,7 +18,7 @@ except ImportError as error:
 
 
 class _Writer(Protocol):
-    """What is used of tensorboardX, which has no types."""
+    """The methods of tensorboardX in use, which has no types."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
     def add_text(self, tag: str, text_string: str, global_step: int) -> None: ...

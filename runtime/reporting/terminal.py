@@ -73,7 +73,7 @@ def say_laid_out(text: str) -> None:
 def say_labelled(label: str, message: str) -> None:
     """`error: …`, `hint: …` and the like; further lines of the message are indented below the first.
 
-    Names of columns, tensors and files stand in messages: what could steer a terminal is replaced.
+    Names of columns, tensors and files stand in messages: characters that could steer a terminal are replaced.
     """
     width = width_of(sys.stderr)
     first, *rest = map(harmless, message.split("\n"))

@@ -38,7 +38,7 @@ _HANGING = "  "
 
 
 class HarmlessConsole(Console):
-    """Shows text of others without what could steer the terminal; what steers it here is rich's own."""
+    """Shows text of others without characters that could steer the terminal; only rich's own do."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
@@ -124,7 +124,7 @@ class TextReporter:
         self._show(line)
 
     def _print_header(self, table: EpochTable) -> None:
-        """Once, and again where the terminal or what is measured has changed."""
+        """Once, and again where the terminal or the measured values have changed."""
         if table == self._table:
             return
         self._table = table
@@ -166,7 +166,7 @@ class TextReporter:
 
 
 def settings_text(settings: tuple[Setting, ...], width: int | None) -> Text:
-    """What a run resolved to, and where each value came from; what is off, or follows from others, is left out."""
+    """The settings of a run with their origins; those that are off, or follow from others, are left out."""
     shown = [
         setting
         for setting in settings

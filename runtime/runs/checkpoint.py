@@ -23,7 +23,16 @@ from runtime.runs.position import Position, Stagnation
 from runtime.runs.tensor_files import read_tensors, write_tensors
 from runtime.runs.totals import NOTHING, totals_from_json
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
+from runtime.support.files import (
+    JsonObject,
+    JsonValue,
+    explain,
+    json_bytes,
+    parse_json,
+    sha256_of,
+    sync_folder,
+    write_bytes,
+)
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 POSITION, MANIFEST = "position.json", "manifest.json"
@@ -49,7 +58,7 @@ class Checkpoint:
 
 
 @record
-class Found:
+class FoundCheckpoint:
     """A checkpoint that was read, its folder, and remarks on damaged ones that were passed over."""
 
     checkpoint: Checkpoint
@@ -109,12 +118,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"the position cannot be read: {error}", path / POSITION, _EARLIER) from error
 
 
-def newest_checkpoint(folder: Path) -> Found:
+def newest_checkpoint(folder: Path) -> FoundCheckpoint:
     """The newest checkpoint that is whole; notes say which damaged ones were passed over. Raises CheckpointError."""
     return _first_whole(list(reversed(_listed(folder))), folder)
 
 
-def best_checkpoint(folder: Path) -> Found:
+def best_checkpoint(folder: Path) -> FoundCheckpoint:
     """The newest checkpoint marked best; where none is whole, the newest one. Raises CheckpointError."""
     newest_first = list(reversed(_listed(folder)))
     return _first_whole(sorted(newest_first, key=lambda path: not is_marked_best(path)), folder)
@@ -125,11 +134,11 @@ def is_marked_best(path: Path) -> bool:
     return path.name.endswith(_BEST)
 
 
-def _first_whole(candidates: list[Path], folder: Path) -> Found:
+def _first_whole(candidates: list[Path], folder: Path) -> FoundCheckpoint:
     notes: list[str] = []
     for path in candidates:
         try:
-            return Found(read_checkpoint(path), path, tuple(notes))
+            return FoundCheckpoint(read_checkpoint(path), path, tuple(notes))
         except CheckpointError as error:
             notes.append(f"checkpoint {path.name} is passed over: {error}")
     if notes:
@@ -167,7 +176,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written or half removed. The run's lock keeps others out."""
+    """Remove checkpoints that a killed process left half written or half removed. The run's lock keeps others out."""
     for path in folder.iterdir():
         if path.name.startswith((_WRITING, _REMOVING)):
             shutil.rmtree(path, ignore_errors=True)
@@ -187,7 +196,7 @@ def _remove_old(folder: Path, keep: int) -> None:
         return
 
 
-def _read_json(path: Path) -> Mapping[str, JsonValue]:
+def _read_json(path: Path) -> JsonObject:
     try:
         value = parse_json(regular_files.content(path))
     except OSError as error:
@@ -208,7 +217,7 @@ def _sum_of(path: Path) -> str:
         raise CheckpointError(message, path, _EARLIER) from error
 
 
-def _position_of(value: Mapping[str, JsonValue]) -> Position:
+def _position_of(value: JsonObject) -> Position:
     sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
     if not isinstance(sums, Mapping):
         raise ValueError("`sums` is missing")

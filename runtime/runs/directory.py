@@ -19,9 +19,9 @@ from compiler.errors.diagnostics import CheckpointError, Source
 from compiler.errors.suggestions import nearest
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.lock import LOCK, RunLock, is_in_use, lock_run
-from runtime.runs.metrics_file import Record, append_record, read_records, truncate_records
+from runtime.runs.metrics_file import append_record, read_records, truncate_records
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain, json_bytes, parse_json, replace_file
+from runtime.support.files import JsonObject, JsonValue, explain, json_bytes, parse_json, replace_file
 
 RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1
@@ -81,10 +81,10 @@ class RunDirectory:
         except OSError as error:
             raise _failed(error, self.path / name) from error
 
-    def append_metrics(self, record: Record) -> None:
+    def append_metrics(self, record: JsonObject) -> None:
         append_record(self.metrics, record)
 
-    def read_metrics(self) -> list[Record]:
+    def read_metrics(self) -> list[JsonObject]:
         return read_records(self.metrics)
 
     def truncate_metrics(self, step: int) -> None:
@@ -129,7 +129,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     except OSError as error:
         raise _failed(error, out or base) from error
     run = RunDirectory(path, lock, notes)
-    try:  # `run.json` comes first: by it, what a full disk leaves is known
+    try:  # `run.json` comes first: it marks the remains of a full disk
         run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": next(iter(copies), None)})
         run = run if lock is not None else RunDirectory(path, lock_run(path))
         run.checkpoints.mkdir()
@@ -170,7 +170,7 @@ def _is_begun_in_vain(path: Path) -> bool:
             and inside <= _MADE_FIRST
             and not is_in_use(path)
             and not ("checkpoints" in inside and checkpoints_in(run.checkpoints))
-            and len(run.read_metrics()) <= 1  # what had a second epoch had a checkpoint
+            and len(run.read_metrics()) <= 1  # a run with a second epoch had a checkpoint
         )
     except OSError:
         return False
@@ -261,7 +261,7 @@ def _write_copies(folder: Path, copies: Mapping[str, Source]) -> None:
         copy.write_bytes(source.text.encode())
 
 
-def _mapping(value: JsonValue, path: Path) -> Mapping[str, JsonValue]:
+def _mapping(value: JsonValue, path: Path) -> JsonObject:
     if isinstance(value, Mapping):
         return value
     raise CheckpointError("this does not hold names and values", path, _RESTORE)

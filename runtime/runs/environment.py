@@ -39,7 +39,7 @@ def _version_of(package: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """The name that the processor gives itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

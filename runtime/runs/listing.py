@@ -17,14 +17,13 @@ from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
 from runtime.runs.lock import is_in_use, lock_run
 from runtime.runs.numerics import stretches_of, versions_of
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain
+from runtime.support.files import JsonObject, JsonValue, explain
 
-Record = Mapping[str, JsonValue]
 Lines = Mapping[str, Sequence[tuple[int, float]]]
 Difference = Mapping[str, tuple[JsonValue, JsonValue]]
 
 TRAINING, BROKEN_OFF = "training", "broken off"
-# What every line of an epoch holds beside its scalars.
+# The keys of every line of an epoch beside its scalars.
 _NOT_SCALARS = ("event", "epoch", "step", "rate", "samples_per_second", "seconds", "best")
 _REMOVING = ".removing-"
 
@@ -44,8 +43,8 @@ class RunSummary:
     epochs: int
     step: int
     best_epoch: int | None
-    scalars: Record
-    test: Record
+    scalars: JsonObject
+    test: JsonObject
     checkpoints: int
     bytes: int
     numerics: tuple[int, ...]
@@ -68,8 +67,8 @@ class RunSummary:
 
 
 @record
-class Comparison:
-    """What is not the same in two runs. `parts` names whole files that differ: the program, the data.
+class RunDifferences:
+    """The differences of two runs. `parts` names whole files that differ: the program, the data.
 
     `numerics` are the versions of the numerics of both.
     """
@@ -92,7 +91,7 @@ def runs_below(folder: Path) -> list[RunSummary]:
 
 
 def summary_of(path: Path) -> RunSummary:
-    """What a run came to. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
+    """The outcome of a run. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
     run = RunDirectory(path, None)
     about, result, settings = (_record(run, name) for name in ("run.json", RESULT, "settings.json"))
     epochs = epochs_of(run)
@@ -115,7 +114,7 @@ def summary_of(path: Path) -> RunSummary:
     )
 
 
-def epochs_of(run: RunDirectory) -> list[Record]:
+def epochs_of(run: RunDirectory) -> list[JsonObject]:
     """The line of each epoch, in order; none where the file is damaged."""
     try:
         return [record for record in run.read_metrics() if record.get("event") == "epoch"]
@@ -123,18 +122,18 @@ def epochs_of(run: RunDirectory) -> list[Record]:
         return []
 
 
-def best_of(epochs: Sequence[Record]) -> Record | None:
+def best_of(epochs: Sequence[JsonObject]) -> JsonObject | None:
     """The last epoch that was the best so far; the last of all where none is marked."""
     best = [epoch for epoch in epochs if epoch.get("best")]
     return best[-1] if best else epochs[-1] if epochs else None
 
 
-def scalars_of(epoch: Record) -> Record:
+def scalars_of(epoch: JsonObject) -> JsonObject:
     """The loss and metrics of the line of an epoch."""
     return {name: value for name, value in epoch.items() if name not in _NOT_SCALARS}
 
 
-def curves_of(epochs: Sequence[Record]) -> dict[str, Lines]:
+def curves_of(epochs: Sequence[JsonObject]) -> dict[str, Lines]:
     """Each scalar with its lines, `training` and `validation`, as points (epoch, value); at last the rate."""
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for epoch in epochs:
@@ -147,7 +146,7 @@ def curves_of(epochs: Sequence[Record]) -> dict[str, Lines]:
     return dict(sorted(curves.items(), key=lambda curve: curve[0] == "rate"))
 
 
-def compared(first: Path, second: Path) -> Comparison:
+def compared(first: Path, second: Path) -> RunDifferences:
     """The settings and metrics in which two runs differ. Raises CheckpointError where one is no run."""
     runs = open_run(first), open_run(second)
     summaries = summary_of(first), summary_of(second)
@@ -157,7 +156,7 @@ def compared(first: Path, second: Path) -> Comparison:
         "program": [_texts(run) for run in runs],
         "data": [_record(run, "data.json").get("fingerprints") for run in runs],
     }
-    return Comparison(
+    return RunDifferences(
         _differences(settings[0], settings[1]),
         _differences(metrics[0], metrics[1]),
         tuple(name for name, (one, other) in parts.items() if one != other),
@@ -194,7 +193,7 @@ def remove_run(path: Path) -> None:
         raise CheckpointError(f"the run cannot be removed: {message}", path, fix) from error
 
 
-def _record(run: RunDirectory, name: str) -> Record:
+def _record(run: RunDirectory, name: str) -> JsonObject:
     try:
         value = run.read_json(name)
     except CheckpointError:
@@ -209,7 +208,7 @@ def _checkpoints(run: RunDirectory) -> list[Path]:
         return []
 
 
-def _settings(run: RunDirectory) -> Record:
+def _settings(run: RunDirectory) -> JsonObject:
     """Each setting's value; where it came from is no difference."""
     settings = _record(run, "settings.json").get("settings")
     if not isinstance(settings, Mapping):
@@ -222,7 +221,7 @@ def _plain(value: JsonValue) -> JsonValue:
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _measures(run: RunSummary) -> Record:
+def _measures(run: RunSummary) -> JsonObject:
     return {"epochs": run.epochs, "best_epoch": run.best_epoch, **run.scalars, **run.test}
 
 
@@ -231,7 +230,7 @@ def _texts(run: RunDirectory) -> dict[str, bytes]:
     return {str(path.relative_to(source)): regular_files.content(path) for path in sorted(source.rglob("*.dl"))}
 
 
-def _differences(first: Record, second: Record) -> Difference:
+def _differences(first: JsonObject, second: JsonObject) -> Difference:
     names = list(dict.fromkeys([*first, *second]))
     return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
 

@@ -1,7 +1,7 @@
 """The lock of a run: one process writes at a time, the others are told which, and a dead one's lock is taken over.
 
 The lock itself is the operating system's, so it ends with its process. The file holds who has it, and is emptied when
-the run is closed: what stands there while nobody holds the lock is the name of a process that was killed.
+the run is closed: a name there while nobody holds the lock is that of a process that was killed.
 """
 
 from __future__ import annotations

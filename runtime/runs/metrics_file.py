@@ -7,12 +7,10 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import CheckpointError
 from runtime.support import regular_files
-from runtime.support.files import JsonValue, explain, json_text, parse_json, replace_file
-
-Record = Mapping[str, JsonValue]
+from runtime.support.files import JsonObject, explain, json_text, parse_json, replace_file
 
 
-def append_record(path: Path, record: Record) -> None:
+def append_record(path: Path, record: JsonObject) -> None:
     """Add one line in a single write. Raises CheckpointError."""
     line = (json_text(record) + "\n").encode()
     try:
@@ -22,7 +20,7 @@ def append_record(path: Path, record: Record) -> None:
         raise _failed(error, path) from error
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[JsonObject]:
     """Every whole line. Only the last may be torn; damage before it raises CheckpointError with its line."""
     lines = _lines_of(path)
     records = [_record_of(line) for line in lines]
@@ -51,7 +49,7 @@ def _lines_of(path: Path) -> list[bytes]:
         raise _failed(error, path) from error
 
 
-def _record_of(line: bytes) -> Record | None:
+def _record_of(line: bytes) -> JsonObject | None:
     try:
         value = parse_json(line)
     except ValueError:
@@ -59,7 +57,7 @@ def _record_of(line: bytes) -> Record | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _step_of(record: Record) -> float:
+def _step_of(record: JsonObject) -> float:
     step = record.get("step")
     return step if isinstance(step, int | float) else 0
 

@@ -1,4 +1,4 @@
-"""Which versions of the numerics computed the steps of a run: by them, bits can be promised, or not.
+"""The versions of the numerics that computed the steps of a run; they decide whether bits can be promised.
 
 A run that is resumed by another version has several, one after the other. `settings.json` keeps them.
 """
@@ -17,48 +17,48 @@ UNKNOWN = 0  # of runs that were made before versions were kept
 
 
 @record
-class Stretch:
+class VersionSpan:
     """The steps from `step` on, up to the next stretch, were computed by this `version`."""
 
     step: int
     version: int
 
 
-Stretches: TypeAlias = tuple[Stretch, ...]
-NEW: Stretches = (Stretch(0, NUMERICS),)
+VersionSpans: TypeAlias = tuple[VersionSpan, ...]
+NEW: VersionSpans = (VersionSpan(0, NUMERICS),)
 
 
-def stretches_of(settings: JsonValue) -> Stretches:
+def stretches_of(settings: JsonValue) -> VersionSpans:
     """The stretches that `settings.json` holds, in order; one of an unknown version where it holds none."""
     saved = settings.get("numerics") if isinstance(settings, Mapping) else None
-    found: list[Stretch] = []
+    found: list[VersionSpan] = []
     for entry in saved if isinstance(saved, list) else []:
         match entry:
             case {"from_step": int(step), "version": int(version)}:
-                found.append(Stretch(step, version))
+                found.append(VersionSpan(step, version))
             case _:
-                return (Stretch(0, UNKNOWN),)
-    return tuple(found) or (Stretch(0, UNKNOWN),)
+                return (VersionSpan(0, UNKNOWN),)
+    return tuple(found) or (VersionSpan(0, UNKNOWN),)
 
 
-def stretches_to_json(stretches: Stretches) -> JsonValue:
+def stretches_to_json(stretches: VersionSpans) -> JsonValue:
     return [{"from_step": stretch.step, "version": stretch.version} for stretch in stretches]
 
 
-def continued(stretches: Stretches, step: int) -> Stretches:
-    """After the run went on from `step` by this version: what it had computed beyond is computed again."""
+def continued(stretches: VersionSpans, step: int) -> VersionSpans:
+    """After the run went on from `step` by this version: the steps beyond are computed again."""
     before = tuple(stretch for stretch in stretches if stretch.step < step)
-    return before if before and before[-1].version == NUMERICS else (*before, Stretch(step, NUMERICS))
+    return before if before and before[-1].version == NUMERICS else (*before, VersionSpan(step, NUMERICS))
 
 
-def versions_in(stretches: Stretches, begin: int, end: int) -> tuple[int, ...]:
+def versions_in(stretches: VersionSpans, begin: int, end: int) -> tuple[int, ...]:
     """The versions that computed the steps from `begin` up to, and without, `end`: each once, in order."""
     ends = [*(following.step for _, following in pairwise(stretches)), None]
     touched = [s.version for s, stop in zip(stretches, ends, strict=True) if s.step < end and (stop or end) > begin]
     return tuple(dict.fromkeys(touched if begin < end else ()))
 
 
-def versions_of(stretches: Stretches) -> tuple[int, ...]:
+def versions_of(stretches: VersionSpans) -> tuple[int, ...]:
     """All versions of a run: each once, in order."""
     return tuple(dict.fromkeys(stretch.version for stretch in stretches))
 
@@ -76,8 +76,8 @@ def versions_as_cell(versions: Sequence[int]) -> str:
     return ", ".join("unknown" if version == UNKNOWN else str(version) for version in versions)
 
 
-def resumed_by_another(stretches: Stretches, step: int) -> str | None:
-    """What to tell where a run goes on from `step` by another version than computed the step before it."""
+def resumed_by_another(stretches: VersionSpans, step: int) -> str | None:
+    """A warning where a run goes on from `step` by another version than computed the step before it."""
     last = versions_in(stretches, step - 1, step)
     if not step or last == (NUMERICS,):
         return None
@@ -87,8 +87,8 @@ def resumed_by_another(stretches: Stretches, step: int) -> str | None:
     )
 
 
-def replayed_by_another(stretches: Stretches, begin: int, end: int) -> str | None:
-    """What to tell where steps from `begin` up to `end` are computed again, and not by the version of the run."""
+def replayed_by_another(stretches: VersionSpans, begin: int, end: int) -> str | None:
+    """A warning where steps from `begin` up to `end` are computed again, and not by the version of the run."""
     versions = versions_in(stretches, begin, end)
     if all(version == NUMERICS for version in versions):
         return None
@@ -99,7 +99,7 @@ def replayed_by_another(stretches: Stretches, begin: int, end: int) -> str | Non
 
 
 def compared_by_others(first: Sequence[int], second: Sequence[int]) -> str | None:
-    """What to tell where two runs were not computed by one version."""
+    """A warning where two runs were not computed by one version."""
     if not first or not second or (tuple(first) == tuple(second) and len(first) == 1):
         return None
     return (

@@ -43,7 +43,7 @@ class Length:
 
 @record
 class Stagnation:
-    """How many epochs ago quality got better by enough, and what it was then: the lower the better."""
+    """How many epochs ago quality got better by enough, and its value then: the lower the better."""
 
     value: float | None = None
     epochs: int = 0
@@ -63,7 +63,7 @@ class Position:
 
     Sums are added one step after the other, so that an interruption changes no bit of an epoch's means. `rate` is the
     scheduled rate of the last step, and `rate_factor` what plateaus have made of all rates. `kept` are
-    the run-time settings in which a schedule keeps what it has seen of the epochs.
+    the run-time settings in which a schedule keeps its state of the epochs.
     """
 
     step: int = 0
@@ -127,7 +127,7 @@ class Position:
         )
 
     def _reduced(self, value: float, plateau: Plateau | None) -> _Reduction:
-        """What an epoch of quality `value` makes of the plateau and the factor of the rates."""
+        """The plateau and the factor of the rates after an epoch of quality `value`."""
         if plateau is None:
             return {"plateau": self.plateau, "rate_factor": self.rate_factor}
         found = self.plateau.after(value, plateau.min_change)

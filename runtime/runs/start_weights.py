@@ -48,7 +48,7 @@ class WeightsReport:
         return [first, *fresh, *self.complaints(), *unused]
 
     def complaints(self) -> list[str]:
-        """What is not as it should be, one line each."""
+        """The mismatches, one line each."""
         absent = [
             f"missing: `{m.name}`" + (f"; the file has `{m.suggestion}`" if m.suggestion else "") for m in self.missing
         ]
@@ -71,7 +71,7 @@ class WeightsReport:
 
 
 def start_weights_of(program: Program) -> StartWeights | None:
-    """What `init_from` of a program says; a relative path counts from the folder of its text."""
+    """The source of `init_from` of a program; a relative path counts from the folder of its text."""
     start = None if program.plan is None else program.plan.init_from
     if start is None:
         return None
@@ -184,6 +184,6 @@ def _unfit(program: Program, report: WeightsReport, source: Path) -> CheckpointE
     return CheckpointError(
         f"the weights do not fit {program.model}:\n{listed}{more}",
         source,
-        'map names with `rename = ["name in the file -> name in the model"]`, name what keeps its start value in'
+        'map names with `rename = ["name in the file -> name in the model"]`, name those that keep their start value in'
         ' `fresh = ["head.*"]`, or give `strict = false`: `init_from = weights("…", …)`',
     )

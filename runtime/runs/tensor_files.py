@@ -61,7 +61,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
 
 
 def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Put a safetensors file at `path` in one step. Raises CheckpointError; what was there before then stays."""
+    """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         write_tensors(temporary, tensors)
@@ -178,7 +178,7 @@ class TensorMatch:
         return not self.missing and not self.mismatched
 
     def lines(self) -> list[str]:
-        """What does not fit, one line each."""
+        """The mismatches, one line each."""
         absent = [
             f"`{m.name}` is missing" + (f"; the file has `{m.suggestion}`" if m.suggestion else "")
             for m in self.missing

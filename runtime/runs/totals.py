@@ -32,7 +32,7 @@ def is_total(name: str) -> bool:
 
 @record
 class ExactSum:
-    """For each element of `shape`, a sum in units of 2^-1126, and the sum of what is not finite."""
+    """For each element of `shape`, a sum in units of 2^-1126, and the sum of summands that are not finite."""
 
     shape: tuple[int, ...]
     units: tuple[int, ...]
@@ -66,7 +66,7 @@ class ExactSum:
         return self.made_of([_quotient(units, _ONE) for units in self.units])
 
     def made_of(self, values: Sequence[float]) -> Array:
-        """Values that follow from finite sums, as an array; what is not finite spoils them."""
+        """Values that follow from finite sums, as an array; summands that are not finite spoil them."""
         return np.array([v if s == 0 else s for v, s in zip(values, self.spoilt, strict=True)]).reshape(self.shape)
 
 
@@ -84,7 +84,7 @@ class Extreme:
 
 @record
 class Totals:
-    """What was gathered so far of `rows`, by name: `sum:0`, `most:1`; of moments `count:2`, `total:2`, `squares:2`."""
+    """The totals so far of `rows`, by name: `sum:0`, `most:1`; of moments `count:2`, `total:2`, `squares:2`."""
 
     parts: Mapping[str, ExactSum | Extreme]
     rows: int = 0
@@ -101,7 +101,7 @@ class Totals:
         return Totals(found, self.rows + rows)
 
     def inputs(self) -> dict[str, Array]:
-        """What the program that finishes metrics is fed with."""
+        """The inputs of the program that finishes metrics."""
         found: dict[str, Array] = {"(rows)": np.array(float(self.rows))}
         for name, part in self.parts.items():
             kind, number = name.split(":")
@@ -149,7 +149,7 @@ class Finisher:
 
 
 def _gathered(results: Results) -> dict[str, ExactSum | Extreme]:
-    """What a call gives: its first axis counts steps, or rows."""
+    """The result of a call: its first axis counts steps, or rows."""
     arrays = {**results.arrays, **results.stacks, **results.scalars}
     found: dict[str, ExactSum | Extreme] = {}
     for name, array in arrays.items():
@@ -229,7 +229,7 @@ def _add_units(units: list[int], terms: Array) -> None:
 
 
 def _sums_one_by_one(terms: Array) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The units and what is not finite, of each column."""
+    """The units, and the sum of summands that are not finite, of each column."""
     units, spoilt = [0] * terms.shape[1], [0.0] * terms.shape[1]
     for row in terms.tolist():
         for column, value in enumerate(row):

@@ -16,7 +16,7 @@ from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.runs.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint
 from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.tensor_files import match_tensors, read_tensors
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 from runtime.support.memory import expect_room_for_weights
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
@@ -24,7 +24,7 @@ Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
 @record
 class Choices:
-    """What the user chose on the command line for a run: all that makes its program and data again."""
+    """The user's choices on the command line for a run: all that makes its program and data again."""
 
     experiment: str | None
     overrides: Overrides
@@ -32,7 +32,7 @@ class Choices:
     folder: str  # of the model file: relative paths in it count from here
     dtype: str = "f32"
     target: str = "native"
-    dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # what the data decided
+    dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # decided by the data
 
     def to_json(self) -> JsonValue:
         return {
@@ -90,7 +90,7 @@ def choices_of(run: RunDirectory) -> Choices:
             raise CheckpointError("the settings of the run are damaged", run.path / "settings.json", "train again")
 
 
-def _dimensions(choices: Mapping[str, JsonValue]) -> dict[str, int]:
+def _dimensions(choices: JsonObject) -> dict[str, int]:
     saved = choices.get("dimensions")
     return {n: e for n, e in saved.items() if isinstance(e, int)} if isinstance(saved, Mapping) else {}
 
@@ -143,7 +143,7 @@ def located_in(program: Program, folder: Path) -> Program:
 
 
 def refuse_other_precision(program: Program, choices: Choices, options: Options) -> None:
-    """Raise UsageError where f64 is asked for and the run is of f32: what it was trained in is a part of a run."""
+    """Raise UsageError where f64 is asked for and the run is of f32: the type of its training is a part of a run."""
     own = driver.options_of(program, replace(options, dtype=choices.dtype)).dtype
     if options.dtype == "f64" and own != "f64":
         raise UsageError(f"a run cannot change its element type, {own}", "give the model file and the weights instead")

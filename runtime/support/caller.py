@@ -10,17 +10,17 @@ from typing import ParamSpec, TypeVar
 from compiler import driver
 from compiler.errors.diagnostics import Diagnostic, DlcError, SourceError, Span
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 _SETTINGS = "settings"
 
 
-def for_caller(call: Callable[Given, Result]) -> Callable[Given, Result]:
+def for_caller(call: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """A function whose `DlcError`s end at its call, without the lines of `dlc` itself, and hold the hint as a note."""
 
     @wraps(call)
-    def called(*arguments: Given.args, **named: Given.kwargs) -> Result:
+    def called(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:
         try:
             return call(*arguments, **named)
         except DlcError as error:

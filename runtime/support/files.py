@@ -15,7 +15,8 @@ from typing import TypeAlias
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import STEERING
 
-JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
+JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 _WHOLE_HASH_LIMIT = 1 << 30
 _SAMPLE = 1 << 24
@@ -49,7 +50,7 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """What a command writes at a path of its command line, whole or not at all; a device or a pipe there is written to.
+    """Write an output of a command at a path of its command line, whole or not at all; into a device or a pipe there.
 
     Raises UsageError where no file can be at such a path, and OSError where the disk is at fault.
     """
@@ -121,7 +122,7 @@ def json_text(value: object, indent: int | None = None) -> str:
 
 
 def parse_json(content: bytes) -> JsonValue:
-    """The value of JSON text. Raises ValueError for anything else, and for what is nested above 64 levels.
+    """The value of JSON text. Raises ValueError for anything else, and for a nesting above 64 levels.
 
     What shows, compares or checks a value goes down level by level, and the stack must hold that.
     """
@@ -178,7 +179,7 @@ def is_of_the_path(error: OSError) -> bool:
 
 
 def explain(error: OSError) -> tuple[str, str]:
-    """What an operating-system error means to the user, and what to do about it."""
+    """An operating-system error in the user's words, and the remedy."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return "the disk is full", "free some space"

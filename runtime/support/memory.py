@@ -32,12 +32,12 @@ def expect_room_for_weights(program: Program, options: Options) -> None:
 
 
 def expect_room_to_read(path: Path, size: int) -> None:
-    """Raise ResourceError where a file of so many bytes, and a copy of what it holds, do not fit."""
+    """Raise ResourceError where a file of so many bytes, and a copy of its content, do not fit."""
     expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
 
 
 def _smaller(needed: Mapping[str, int]) -> str:
-    """What to do about the larger half."""
+    """The remedy for the larger half."""
     values = needed[driver.VALUES]
     if 2 * values > sum(needed.values()):
         return "use a smaller batch, with `accumulate` if each update should see as many rows"

@@ -6,5 +6,5 @@ from compiler.errors.diagnostics import UsageError
 
 
 def missing(library: str, extra: str, purpose: str) -> UsageError:
-    """What to say where `import library` failed."""
+    """The error where `import library` failed."""
     return UsageError(f"{purpose} needs {library}, which is not installed", f"pip install 'dlc[{extra}]'")

@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"[-+]?\d+")
 
 
 @record
-class Range:
+class ValueRange:
     """Numbers from `low` up to `high`: whole ones without `high`, as in a range of the language, or any."""
 
     key: str
@@ -43,7 +43,7 @@ class Range:
 
 
 @record
-class Choice:
+class ValueList:
     """One of several texts."""
 
     key: str
@@ -58,14 +58,14 @@ class Choice:
         return self.options[int(share * len(self.options))]
 
 
-Dimension: TypeAlias = Range | Choice
+SearchDimension: TypeAlias = ValueRange | ValueList
 
 
 @record
-class Space:
+class SearchSpace:
     """`fixed` settings are those of every trial."""
 
-    dimensions: tuple[Dimension, ...]
+    dimensions: tuple[SearchDimension, ...]
     fixed: tuple[tuple[str, str], ...]
 
     @property
@@ -87,7 +87,7 @@ def _value(text: str) -> Decimal | str:
     return Decimal(text) if re.fullmatch(_NUMBER, text) else text
 
 
-def space_of(settings: Sequence[tuple[str, str]]) -> Space:
+def space_of(settings: Sequence[tuple[str, str]]) -> SearchSpace:
     """Ranges and lists are searched; every other value is fixed. Raises UsageError."""
     found = [(key, _dimension(key, text)) for key, text in settings]
     dimensions = tuple(dimension for _, dimension in found if dimension is not None)
@@ -101,10 +101,10 @@ def space_of(settings: Sequence[tuple[str, str]]) -> Space:
     if repeated:
         raise UsageError(f"`{repeated[0]}` is set twice", "leave one out")
     fixed = tuple((key, text) for (key, text), (_, dimension) in zip(settings, found, strict=True) if dimension is None)
-    return Space(dimensions, fixed)
+    return SearchSpace(dimensions, fixed)
 
 
-def _dimension(key: str, text: str) -> Dimension | None:
+def _dimension(key: str, text: str) -> SearchDimension | None:
     text = text.strip()
     if found := _RANGE.fullmatch(text):
         return _range(key, found[1], found[2], found[3] is not None)
@@ -112,18 +112,18 @@ def _dimension(key: str, text: str) -> Dimension | None:
         options = _items(text[1:-1])
         if len(set(map(_value, options))) < 2:
             raise UsageError(f"`{key}={text}` offers no choice", "list two values or more")
-        return Choice(key, options)
+        return ValueList(key, options)
     return None
 
 
-def _range(key: str, first: str, last: str, is_log: bool) -> Range:
+def _range(key: str, first: str, last: str, is_log: bool) -> ValueRange:
     is_whole = bool(_WHOLE.fullmatch(first) and _WHOLE.fullmatch(last))
     low, high = float(first), float(last)
     if not low < high:
         raise UsageError(f"the range {key}={first}..{last} is empty", "the first number is below the last")
     if is_log and low <= 0:
         raise UsageError(f"the range {key}={first}..{last}:log begins at {first}", "a logarithmic one begins above 0")
-    return Range(key, low, high, is_log, is_whole)
+    return ValueRange(key, low, high, is_log, is_whole)
 
 
 def _items(text: str) -> tuple[str, ...]:

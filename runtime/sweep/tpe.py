@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime.support.optional import missing
-from runtime.sweep.space import Choice, Dimension, Space
+from runtime.sweep.space import SearchDimension, SearchSpace, ValueList
 
 try:
     import optuna
@@ -20,7 +20,7 @@ except ImportError as error:
 class TpeSampler:
     """Draws at random for the first ten trials, then where the good ones lie denser than the others."""
 
-    def __init__(self, space: Space, seed: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
         self._distributions = {dimension.key: _distribution(dimension) for dimension in space.dimensions}
@@ -39,13 +39,13 @@ class TpeSampler:
             self._study.tell(self._trial, value)
 
 
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if isinstance(dimension, Choice):
+def _distribution(dimension: SearchDimension) -> BaseDistribution:
+    if isinstance(dimension, ValueList):
         return CategoricalDistribution(dimension.options)
     if dimension.is_whole:
         return IntDistribution(int(dimension.low), int(dimension.high) - 1, log=dimension.is_log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
 
 
-def _written(dimension: Dimension, value: object) -> str:
-    return dimension.written(float(str(value))) if not isinstance(dimension, Choice) else str(value)
+def _written(dimension: SearchDimension, value: object) -> str:
+    return dimension.written(float(str(value))) if not isinstance(dimension, ValueList) else str(value)

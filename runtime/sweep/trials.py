@@ -15,11 +15,11 @@ from compiler.support.record import record
 from runtime.inference.model import training_of
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
-from runtime.sweep.space import Settings, Space, as_values
+from runtime.sweep.space import SearchSpace, Settings, as_values
 from runtime.train.events import EpochEnded, Event, told
 from runtime.train.events_json import event_as_json, prefixed
 from runtime.train.jobs import start_of
-from runtime.train.session import Request, Session, begun
+from runtime.train.session import TrainingRequest, TrainingSession, begun
 from runtime.train.training import LOSS, TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
@@ -29,7 +29,7 @@ _DRAWS = 1000  # after so many in a row that were tried before, a sampler is tak
 class Goal:
     """The scalar to make small or large, by its best value over the epochs.
 
-    None for `metric`: what `best` of the training names, of validation if any. None for `maximise`: as the metric says.
+    None for `metric`: that of `best` in the training, of validation if any. None for `maximise`: as the metric says.
     """
 
     metric: str | None
@@ -40,7 +40,7 @@ class Goal:
 class Trial:
     """`value` is that of the goal, None where training failed, for the reason `failure`.
 
-    `compiled` is how many programs the trial shares with none before it. `metric` is what the value is of, and
+    `compiled` is how many programs the trial shares with none before it. `metric` is the name of the value, and
     `maximise` says whether a larger one is better. `kept` is the epoch of the run's best weights, which another measure
     than the goal may have chosen.
     """
@@ -70,9 +70,9 @@ class Trial:
 
 
 def trials(
-    space: Space,
+    space: SearchSpace,
     sampler: Sampler,
-    request: Request,
+    request: TrainingRequest,
     folder: Path,
     goal: Goal,
     count: int,
@@ -126,7 +126,7 @@ def best_of(found: list[Trial]) -> Trial | None:
 
 
 def _trained(
-    number: int, chosen: Mapping[str, str], request: Request, goal: Goal, tell: Callable[[str], None]
+    number: int, chosen: Mapping[str, str], request: TrainingRequest, goal: Goal, tell: Callable[[str], None]
 ) -> tuple[Trial, bool]:
     session = begun(request)
     assert session.directory is not None
@@ -156,7 +156,7 @@ def _trained(
     return trial, end.reason == "interrupted"
 
 
-def _aim(goal: Goal, session: Session) -> tuple[str, bool]:
+def _aim(goal: Goal, session: TrainingSession) -> tuple[str, bool]:
     """The scalar that counts, and whether a larger one is better. Raises UsageError where one is not known."""
     plan, job = training_of(session.program), session.job
     prefixes = ("",) if job.validation is None else ("", "val_")
@@ -199,7 +199,7 @@ class Sampler(Protocol):
 class RandomSampler:
     """Each setting is drawn by itself. Bergstra & Bengio, "Random search for hyper-parameter optimization", 2012."""
 
-    def __init__(self, space: Space, seed: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space, self._draw = space, random.Random(seed)
 
     def ask(self) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ def print_event(event: Event) -> None:
 
 
 def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingEnded) -> dict[str, JsonValue]:
-    """Metrics stand beside the other keys: `accuracy`, `val_accuracy`, `test_accuracy`; what is not finite is null."""
+    """Metrics stand beside the other keys: `accuracy`, `val_accuracy`, `test_accuracy`; NaN and Inf are null."""
     match event:
         case TrainingStarted():
             return {

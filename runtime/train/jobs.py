@@ -16,7 +16,7 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
 from runtime.inference.buckets import Buckets, chosen_sizes
-from runtime.inference.evaluation import Evaluator, finisher_of
+from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.inference.model import (
     length_of,
     parameter_count,
@@ -34,14 +34,14 @@ from runtime.train.events import TrainingStarted
 from runtime.train.following import following_of
 from runtime.train.phases import compiled_step, kind_at
 from runtime.train.samples import numbered
-from runtime.train.training import LOSS, Explanation, Job, Keeper
+from runtime.train.training import LOSS, Explainer, Job, Keeper
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
 
 
 @record
-class Parts:
+class DataParts:
     """The rows of a training by purpose."""
 
     train: Part
@@ -81,7 +81,7 @@ def _with_buckets(program: Program, loaded: LoadedData, known: Preparation | Non
     )
 
 
-def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> int:
+def compile_ahead(program: Program, parts: DataParts, options: Options, step: int = 0) -> int:
     """Compile at once what `fresh_tensors`, `job_of` and the training from `step` on will ask for.
 
     The result is how many programs were not in the cache. Raises ResourceError where they need too much memory.
@@ -111,8 +111,8 @@ def fresh_tensors(program: Program, options: Options) -> Tensors:
     return tensors
 
 
-def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
-    """Compile what the training needs. Raises UsageError where nothing says how long to train."""
+def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
+    """Compile the programs of the training. Raises UsageError where nothing says how long to train."""
     plan = training_of(program)
     length = length_of(plan, len(parts.train.rows))
     settings = runtime_settings(program, length)
@@ -120,7 +120,9 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
-        evaluator = Evaluator(executable, length.batch, settings, options.dtype, buckets, finisher_of(program, options))
+        evaluator = PartEvaluator(
+            executable, length.batch, settings, options.dtype, buckets, finisher_of(program, options)
+        )
     return Job(
         step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),
         evaluator=evaluator,
@@ -146,10 +148,10 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     )
 
 
-def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explanation:
+def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explainer:
     def explain(step: Steps) -> NonfiniteReport | None:
         program, step = buckets.of_step(step)
-        from compiler.diagnosis.step_replay import explain_step  # every op of the reference, once a loss is not finite
+        from compiler.diagnosis.nonfinite import explain_step  # every op of the reference, once a loss is not finite
 
         return explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
 

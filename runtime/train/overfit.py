@@ -12,11 +12,11 @@ from compiler.driver import EVALUATION, Options
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.part import Part
-from runtime.inference.evaluation import Evaluator, finisher_of
+from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.inference.model import weight_names
 from runtime.runs.position import Position
 from runtime.train.keepers import MemoryKeeper
-from runtime.train.session import Session
+from runtime.train.session import TrainingSession
 from runtime.train.training import LOSS, Job, replay_to
 
 STEPS = 2000
@@ -45,7 +45,7 @@ class Overfit:
 
     @property
     def remark(self) -> str | None:
-        """What is odd about the first loss."""
+        """A remark on an odd first loss."""
         if self.guess is None or self.floor is None:
             return None
         if self.first - self.floor > _FAR * (self.guess - self.floor):
@@ -60,7 +60,7 @@ class Overfit:
         return None
 
 
-def overfit(session: Session, rows: int, options: Options) -> Overfit:
+def overfit(session: TrainingSession, rows: int, options: Options) -> Overfit:
     """Train a prepared session on the first `rows` rows of its first epoch, until their loss is at its floor."""
     program, job = session.program, session.job
     if not 0 < rows <= job.length.rows:
@@ -79,7 +79,7 @@ def overfit(session: Session, rows: int, options: Options) -> Overfit:
         keeper=keeper,
     )
     step = driver.compile_program(program, EVALUATION, replace(options, batch=batch))
-    evaluator = Evaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
+    evaluator = PartEvaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
     bounds = loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
     guess, floor = (None, None) if bounds is None else (bounds.guess, bounds.floor)
@@ -97,7 +97,7 @@ def _goal(first: float, guess: float | None, floor: float | None) -> float:
     return floor + _LEFT * max(guess - floor, 0.0)
 
 
-def _loss(evaluator: Evaluator, job: Job) -> float:
+def _loss(evaluator: PartEvaluator, job: Job) -> float:
     found = evaluator.evaluate(job.tensors, job.train)
     assert found is not None
     return found[LOSS]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from compiler.driver import Array, Options, Program, Results, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.record import record
 from runtime.data.loading import LoadedData
 from runtime.inference.model import training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, checkpoints_in, read_checkpoint
@@ -19,14 +20,14 @@ from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, put_recorded_weights
 from runtime.runs.trained import choices_of, program_of, put_weights, saved_preparation
 from runtime.train.averages import averages_of
-from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 from runtime.train.phases import kind_at
 from runtime.train.session import put_optimizer_states, refuse_changed_data
 from runtime.train.training import Job, replay_to, steps_at
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Replay:
     """The tensors that were asked for, by their names, as they were after `step` updates; `start` is where from.
 
@@ -58,7 +59,7 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
     path = None if choices.data is None else Path(choices.data)
     data = load_data(program, path, saved_preparation(directory))
     refuse_changed_data(directory, data)
-    compile_ahead(program, Parts(data.train, data.validation, None), options, step)
+    compile_ahead(program, DataParts(data.train, data.validation, None), options, step)
     job = _job(program, data, options)
     if not 0 <= step <= job.length.total_steps:
         raise UsageError(f"the run has no step {step}", f"give one from 0 to {job.length.total_steps}")
@@ -97,7 +98,7 @@ def _job(program: Program, data: LoadedData, options: Options) -> Job:
     """The training without what changes no tensor: only plateaus and schedules look at the validation part."""
     tensors = fresh_tensors(program, options)
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
-    job = job_of(program, Parts(data.train, data.validation, None), tensors, options, keeper)
+    job = job_of(program, DataParts(data.train, data.validation, None), tensors, options, keeper)
     looks = job.plateau is not None or job.following is not None
     return replace(job, early_stop=None, validation=job.validation if looks else None)
 
@@ -125,7 +126,7 @@ def _put_start(directory: RunDirectory, program: Program, tensors: Tensors, step
 def _computed(
     program: Program, job: Job, position: Position, paths: Sequence[str], options: Options
 ) -> tuple[dict[str, Array], bool]:
-    """What the next step computes, and whether it leaves the tensors with the bits that the plain step gives."""
+    """The results of the next step, and whether it leaves the tensors with the bits of the plain step."""
     phase = kind_at(program, position.step // job.length.steps_per_epoch).phase
     cut = whole = steps_at(job, position)
     if training_of(program).accumulation is not None:
@@ -150,7 +151,7 @@ def _computed(
 
 
 def _results_of(results: Results, paths: Sequence[str]) -> dict[str, Array]:
-    """What a step gives as it is, where it is made of several programs, none of which keeps anything else."""
+    """The results of a plain step of several programs, none of which keeps anything else."""
     for name in paths:
         if name not in results.scalars:
             known = ", ".join(results.scalars)

@@ -21,7 +21,7 @@ def numbered(program: Program, part: Part) -> Part:
 
 
 def at_epoch(arrays: Mapping[str, Array], epoch: int) -> Mapping[str, Array]:
-    """What training feeds in an epoch, which counts from 0."""
+    """The inputs of training in an epoch, which counts from 0."""
     if driver.SAMPLE_NUMBERS not in arrays:
         return arrays
     return {**arrays, driver.EPOCH_NUMBER: np.array(epoch, np.int64)}

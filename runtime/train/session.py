@@ -16,7 +16,7 @@ from runtime.inference.model import length_remarks, resolved_settings, training_
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
 from runtime.runs.directory import RunDirectory, create_run, open_run
 from runtime.runs.environment import environment
-from runtime.runs.numerics import NEW, Stretches, continued, resumed_by_another, stretches_of, stretches_to_json
+from runtime.runs.numerics import NEW, VersionSpans, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
 from runtime.runs.trained import (
@@ -31,7 +31,7 @@ from runtime.runs.trained import (
 )
 from runtime.support.files import JsonValue
 from runtime.train.averages import averages_of, exchange
-from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper, RunKeeper
 from runtime.train.training import Job
 
@@ -40,7 +40,7 @@ _FIXED = ("batch", "seed", "data")  # with another value, the position in the ep
 
 
 @record
-class Request:
+class TrainingRequest:
     """A new training. `out` is the run directory; without it, one is made below `runs`."""
 
     file: Path
@@ -55,7 +55,7 @@ class Request:
 
 
 @record
-class Session:
+class TrainingSession:
     """A training that is ready to run from `position`; `notes` and `warnings` are remarks for the user.
 
     `compiled` is how many programs it did not find in the cache.
@@ -66,17 +66,17 @@ class Session:
     position: Position
     notes: tuple[str, ...]
     directory: RunDirectory | None = None
-    weights: WeightsReport | None = None  # what a new training starts from
+    weights: WeightsReport | None = None  # the start of a new training
     compiled: int = 0
     warnings: tuple[str, ...] = ()
 
 
-def prepared(request: Request) -> Session:
-    """Everything but the run directory: what `--dry-run` does. Nothing is written."""
+def prepared(request: TrainingRequest) -> TrainingSession:
+    """Everything but the run directory, as for `--dry-run`. Nothing is written."""
     return _prepared(*_program(request))[0]
 
 
-def begun(request: Request) -> Session:
+def begun(request: TrainingRequest) -> TrainingSession:
     """A new training with its run directory. The directory is made last, when everything else has succeeded."""
     program, request = _program(request)
     session, data = _prepared(program, request)
@@ -108,7 +108,7 @@ def begun(request: Request) -> Session:
     return replace(session, job=replace(session.job, keeper=keeper), notes=notes, directory=directory)
 
 
-def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options) -> Session:
+def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options) -> TrainingSession:
     """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
 
     `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
@@ -122,7 +122,7 @@ def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options
         raise
 
 
-def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> Session:
+def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> TrainingSession:
     choices = choices_of(directory)
     _refuse_changed_text(directory, file)
     program = program_of(directory, choices, overrides)
@@ -134,7 +134,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     data = load_data(program, path, saved_preparation(directory))
     refuse_changed_data(directory, data)
     found = newest_checkpoint(directory.checkpoints)
-    parts = Parts(data.train, data.validation, data.test)
+    parts = DataParts(data.train, data.validation, data.test)
     compile_ahead(program, parts, options, found.checkpoint.position.step)
     tensors = fresh_tensors(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
@@ -153,10 +153,12 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     notes = [*directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
-    return Session(program, job, position, tuple(notes), directory, warnings=() if warning is None else (warning,))
+    return TrainingSession(
+        program, job, position, tuple(notes), directory, warnings=() if warning is None else (warning,)
+    )
 
 
-def _program(request: Request) -> tuple[Program, Request]:
+def _program(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     """The program, and the request with the precision that it asks for."""
     program = driver.load(
         request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
@@ -166,9 +168,9 @@ def _program(request: Request) -> tuple[Program, Request]:
     return program, replace(request, options=driver.options_of(program, request.options))
 
 
-def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
+def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:
     data = load_data(program, request.data)
-    parts = Parts(data.train, data.validation, data.test)
+    parts = DataParts(data.train, data.validation, data.test)
     compiled = compile_ahead(program, parts, request.options)
     tensors = fresh_tensors(program, request.options)
     start = request.init_from or start_weights_of(program)
@@ -177,7 +179,7 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper)
     notes += [remark.text for remark in length_remarks(program, job.length)]
-    return Session(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
+    return TrainingSession(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
 
 
 def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:
@@ -186,7 +188,7 @@ def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunK
     return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program))
 
 
-def _settings(program: Program, choices: Choices, job: Job, numerics: Stretches) -> JsonValue:
+def _settings(program: Program, choices: Choices, job: Job, numerics: VersionSpans) -> JsonValue:
     return {
         "model": program.model,
         "numerics": stretches_to_json(numerics),
@@ -225,7 +227,7 @@ def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
 
 
 def refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
-    """Raise CheckpointError unless the data is what the run began with."""
+    """Raise CheckpointError unless the data is that of the run's start."""
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
     if before != data.summary["fingerprints"]:

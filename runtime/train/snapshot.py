@@ -40,7 +40,7 @@ class Snapshot:
         self._position, self._next_at = position, end + (end - begin) / _SHARE
 
     def forget(self) -> None:
-        """What comes now cannot be reached from the copy by steps alone."""
+        """The next state cannot be reached from the copy by steps alone."""
         self._position = None
 
     def restore(self) -> Position:

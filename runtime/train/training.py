@@ -17,7 +17,7 @@ from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets
-from runtime.inference.evaluation import Evaluator
+from runtime.inference.evaluation import PartEvaluator
 from runtime.inference.pace import Pace
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
@@ -46,7 +46,7 @@ _GUARDS = {
     "div": "a division by 0 is not finite: add a small number to the divisor, or choose with `where`",
     "pow": "a power of a negative number, or a negative power of 0, is not finite: guard it, `max(x, 1e-7) ^ y`",
 }
-"""What to do where an operation was given what it has no finite value for."""
+"""Advice for an operation whose result is not finite for its operands."""
 _SKIPPED_IN_A_ROW = 10  # more spoilt steps than these one after the other are no accident
 
 
@@ -81,7 +81,7 @@ class Keeper(Protocol):
         ...
 
 
-Explanation: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
+Explainer: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
 
 
 @record
@@ -89,7 +89,7 @@ class Job:
     """Everything that a training needs, compiled and loaded."""
 
     step: Executable
-    evaluator: Evaluator | None  # needed where there is a validation or test part
+    evaluator: PartEvaluator | None  # needed where there is a validation or test part
     tensors: Tensors
     settings: Mapping[str, float]  # of run time
     seed: int
@@ -104,7 +104,7 @@ class Job:
     keeper: Keeper
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
     on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
-    explain: Explanation | None = None
+    explain: Explainer | None = None
     watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
     finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is
@@ -151,7 +151,7 @@ def settings_at(job: Job, position: Position) -> Mapping[str, float]:
 
 
 def remedy(report: NonfiniteReport | None, step: int) -> str:
-    """What to do about a value that is not finite: a rate is at fault only after an update has been made."""
+    """The remedy for a value that is not finite: a rate is at fault only after an update has been made."""
     rate = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
     guard = None if report is None else _GUARDS.get(report.born.operation)
     if guard is None:
@@ -340,7 +340,7 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
-        """What is not finite, each with a step by which it was so: tensors are looked at at the end of a call."""
+        """The tensors that are not finite, each with a step by which it was so, as known at the end of a call."""
         told = [name for name in self._job.scalars if name in results.scalars]
         bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in told}
         scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]

@@ -15,8 +15,8 @@ from runtime.train.phases import kind_at
 from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
-    from compiler.diagnosis.reports import Watched
-    from compiler.diagnosis.watched_step import WatchedStep
+    from compiler.diagnosis.inspected_step import WatchedStep
+    from compiler.diagnosis.reports import WatchedNumber
 
 # Looking may take this part of the time.
 _SHARE = 0.01
@@ -27,7 +27,7 @@ _HARDLY, _TOO_MUCH = 1e-7, 0.1
 
 @record
 class Sight:
-    """What a layer's line or a parameter showed. `step` is that of the worst look, whose numbers these are.
+    """An observation at a layer's line or a parameter. `step` is that of the worst look, whose numbers these are.
 
     `gradient`, `ratio` (of update to weight) are of parameters, `share` of the `units` of an activation that are dead
     or saturated. `mistake` says what is wrong, if anything.
@@ -78,13 +78,13 @@ class Watcher:
     def _compiled(self, epoch: int, batch: int) -> WatchedStep:
         phase = kind_at(self._program, epoch).phase
         if self._step is None or phase != self._phase:
-            from compiler.diagnosis.watched_step import watched_step  # the whole compiler, which reports do without
+            from compiler.diagnosis.inspected_step import watched_step  # the whole compiler, which reports do without
 
             self._step = watched_step(self._program, phase, replace(self._options, batch=batch))
             self._phase = phase
         return self._step
 
-    def _note(self, watched: tuple[Watched, ...], scalars: Mapping[str, float], step: int) -> None:
+    def _note(self, watched: tuple[WatchedNumber, ...], scalars: Mapping[str, float], step: int) -> None:
         sizes = {(one.kind, one.path): math.sqrt(max(scalars[one.name], 0.0)) for one in watched if _is_size(one)}
         largest = max((size for (kind, _), size in sizes.items() if kind == "gradient"), default=0.0)
         for one in watched:
@@ -110,7 +110,7 @@ class Watcher:
             self._worst[key] = sight
 
 
-def _is_size(one: Watched) -> bool:
+def _is_size(one: WatchedNumber) -> bool:
     return one.kind in ("gradient", "update", "weight")
 
 

@@ -8,28 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from differentiation import assert_gradients, gradient_graph, gradients
-from op_samples import BATCH, SAMPLES, arrays_of, float_inputs, graph_of, name_of
+from op_samples import BATCH, SAMPLES, Sample, arrays_of, float_inputs, graph_of, name_of
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.graph.op import Op, Sample
+from compiler.graph.op import Op
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.elementwise import (
-    Abs,
-    Divide,
-    Exp,
-    Log,
-    Maximum,
-    Minimum,
-    Multiply,
-    Power,
-    Sigmoid,
-    Sqrt,
-    Term,
-    Where,
-)
+from compiler.ops.elementwise import Abs, Divide, Maximum, Minimum, Multiply, Symbolic, Where
+from compiler.ops.mathematics import Exp, Log, Power, Sigmoid, Sqrt
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType, at_batch
@@ -139,8 +127,8 @@ def test_power_of_a_constant_exponent_needs_no_logarithm(base: float, exponent: 
 def test_the_branch_that_is_not_taken_gives_no_nan() -> None:
     builder = GraphBuilder("guarded")
     x = builder.input("x", Role.DATA, TensorType(DType.F64, (3,)))
-    zero = Term(builder, x).zeros()
-    is_positive = zero.less(Term(builder, x)).value
+    zero = Symbolic(builder, x).zeros()
+    is_positive = zero.less(Symbolic(builder, x)).value
     builder.output("y", Role.OUTPUT, builder.emit(Where(), is_positive, x, builder.emit(Multiply(), x, zero.value)))
     (found,) = gradients(builder.build(), "y", ["x"], {"x": np.array([-1.0, 2.0, np.inf])}, np.ones(3))
     np.testing.assert_array_equal(found, [0.0, 1.0, 1.0])
@@ -151,7 +139,7 @@ def test_stop_gradient_and_custom_gradient_decide_what_flows() -> None:
     rule = GraphBuilder("tenfold")
     rule.input("x", Role.DATA, type_)
     rule.input("y", Role.DATA, type_)
-    rule.output("d0", Role.OUTPUT, (Term(rule, rule.input("dy", Role.DATA, type_)) * 10.0).value)
+    rule.output("d0", Role.OUTPUT, (Symbolic(rule, rule.input("dy", Role.DATA, type_)) * 10.0).value)
     builder = GraphBuilder("steered")
     x = builder.input("x", Role.DATA, type_)
     body = builder.emit(Sqrt(), builder.emit(StopGradient(), x))
@@ -164,7 +152,7 @@ def test_stop_gradient_and_custom_gradient_decide_what_flows() -> None:
 def test_a_value_used_twice_gathers_both_cotangents_and_unused_ones_none() -> None:
     builder = GraphBuilder("twice")
     x, unused = (builder.input(name, Role.DATA, TensorType(DType.F64)) for name in ("x", "unused"))
-    term = Term(builder, x)
+    term = Symbolic(builder, x)
     builder.output("y", Role.OUTPUT, (term * term + term * 3.0).value)
     graph = builder.build()
     (found,) = gradients(graph, "y", ["x"], {"x": np.array(2.0)}, np.array(1.0))
@@ -176,7 +164,7 @@ def test_a_value_used_twice_gathers_both_cotangents_and_unused_ones_none() -> No
 def test_third_derivative() -> None:
     builder = GraphBuilder("cube")
     x = builder.input("x", Role.DATA, TensorType(DType.F64))
-    builder.output("y", Role.OUTPUT, Term(builder, x).apply(Power(), 3.0).value)
+    builder.output("y", Role.OUTPUT, Symbolic(builder, x).apply(Power(), 3.0).value)
     graph, name = builder.build(), "y"
     given = {"x": np.array(1.5)}
     for expected in (3 * 1.5**2, 6 * 1.5, 6.0):

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from comparisons import assert_same
-from op_samples import BATCH, SAMPLES, arrays_of, graph_of, name_of
+from op_samples import BATCH, SAMPLES, Sample, arrays_of, graph_of, name_of
 
 from compiler.evaluate import evaluate
-from compiler.graph.op import Sample
 from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify

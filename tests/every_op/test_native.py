@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from comparisons import Array, assert_same
 from native import compiled
-from op_samples import SAMPLES, arrays_of
+from op_samples import SAMPLES, Sample, arrays_of
 from schedule_interpreter import run_schedule
 
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.graph.op import Sample
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.types import DType

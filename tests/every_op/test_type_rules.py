@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from op_samples import SAMPLES, name_of
+from op_samples import SAMPLES, Sample, name_of
 
-from compiler.graph.op import Op, Sample, TypeRuleError
+from compiler.graph.op import Op, TypeRuleError
+from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, And, Exp, Where
+from compiler.ops.elementwise import Add, And, Where
 from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, Max, Moments, Sum
 from compiler.ops.sources import Constant, Iota, RandomUniform
@@ -24,6 +26,10 @@ def f32(*shape: Extent) -> TensorType:
 
 def i32(*shape: Extent) -> TensorType:
     return TensorType(DType.I32, shape)
+
+
+def test_there_are_samples_of_each_op() -> None:
+    assert {type(sample.op) for sample in SAMPLES} == {*OPS}
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=name_of)

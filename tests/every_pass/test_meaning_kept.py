@@ -6,7 +6,6 @@ import pytest
 from comparisons import assert_same_outputs
 from random_graphs import random_graph
 
-from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
@@ -15,6 +14,7 @@ from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.reduction import Sum
 from compiler.pipeline import GRAPH_PASSES, optimise_graph
 from compiler.types import DType

@@ -17,7 +17,8 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.build import filled
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Multiply, Tanh
+from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.mathematics import Tanh
 from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum
 from compiler.pipeline import optimise_graph, prepare_for_gradients

@@ -13,8 +13,8 @@ from nests import KernelAsNest
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.machine import AVX2, AVX512, NEON, Machine
-from compiler.ops.arithmetic import Add, FusedMultiplyAdd, Multiply
 from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Add, FusedMultiplyAdd, Multiply
 from compiler.ops.movement import Broadcast, Pad, Transpose
 from compiler.ops.reduction import Max, Sum
 from compiler.pipeline import optimise_graph

@@ -16,7 +16,8 @@ from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
 from compiler.loops.ir import ContractionKernel
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Exp, Multiply
+from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled

@@ -111,7 +111,7 @@ def test_a_broken_one_is_refused(broken: str) -> None:
         ("rows batch x 300", "rows batches x 300", "'batches' is no extent"),
         ("full %0[e//8, e mod 8]", "full %0[e//8]", "%0 is read along 1 axes and has 2"),
         ("full %0[e//8, e mod 8]", "full %0[e//8, f]", "'f' is no term of an index"),
-        ("        full %5[e//300, e mod 300]\n", "", "the node at 4 does not say what it reads"),
+        ("        full %5[e//300, e mod 300]\n", "", "the node at 4 does not name its operands"),
         ("%7 lies in %1", "%7 lies in %11", "nothing defines %11"),
     ],
 )

@@ -27,7 +27,8 @@ from compiler.interface import FUSIONS
 from compiler.loops.ir import ColumnKernel, Compute, ContractionKernel, Kernel, Reduce, RowKernel, StagedKernel, Store
 from compiler.loops.printer import print_kernel
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Divide, Exp, Tanh
+from compiler.ops.elementwise import Add, Divide
+from compiler.ops.mathematics import Exp, Tanh
 from compiler.ops.reduction import Max, Sum
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule

@@ -40,8 +40,8 @@ from compiler.loops.ir import (
     statements_of,
 )
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Multiply, Subtract, Tanh
-from compiler.ops.mathematics import Sin
+from compiler.ops.elementwise import Multiply, Subtract
+from compiler.ops.mathematics import Sin, Tanh
 from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Transpose
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.spreading import Sum
@@ -50,7 +50,7 @@ from compiler.pipeline import optimise_graph
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of
 from compiler.schedule.build import schedule
-from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
+from compiler.schedule.ir import Arena, Buffer, BufferPlace, Instance, Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.memory import TensorStore
 from compiler.tuning import Tuning
@@ -260,7 +260,7 @@ def summed(rows: int) -> Schedule:
     kernel = ColumnKernel("sum", buffers, (), stages, BatchExtent(), rows, 3)
     buffer = Buffer(0, DType.F32, BatchExtent(3 * rows), "x", Role.STATE)
     instance = Instance(kernel, (0,), (0,), (0,), ())
-    return Schedule("sums", (buffer,), (instance,), (False,), (Place(Arena.TENSORS, 0),), (), (), 0, 0)
+    return Schedule("sums", (buffer,), (instance,), (False,), (BufferPlace(Arena.TENSORS, 0),), (), (), 0, 0)
 
 
 def test_a_sum_over_the_rows_of_others_is_found() -> None:

@@ -15,12 +15,13 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.interface import FUSIONS
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Divide, Exp, Multiply, Subtract, Tanh
+from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
+from compiler.ops.mathematics import Exp, Tanh
 from compiler.ops.movement import Broadcast, Concat, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Sum
 from compiler.ops.sources import Constant
 from compiler.schedule.build import schedule
-from compiler.schedule.ir import Arena, Buffer, Place, Schedule
+from compiler.schedule.ir import Arena, Buffer, BufferPlace, Schedule
 from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, places_of, size_in_arena
 from compiler.schedule.printer import print_schedule
 from compiler.schedule.verify import verify_schedule
@@ -224,7 +225,7 @@ def test_packing() -> None:
     sizes = (1000, 10, 500, 1000, 250)
     lives = (Life(0, 1), Life(0, 5), Life(2, 3), Life(2, 3), Life(1, 2))
     buffers = [Buffer(k, DType.F32, size) for k, size in enumerate(sizes)]
-    fixed = {1: Place(Arena.TENSORS, 0)}
+    fixed = {1: BufferPlace(Arena.TENSORS, 0)}
     places, static, batch = places_of(buffers, dict(enumerate(lives)), fixed)
     assert places[1] == fixed[1]
     assert batch == 0

@@ -17,7 +17,7 @@ from compiler.programs.kinds import EVALUATION, TRAINING
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.memory.rematerialise import DRAWS, Choice, Timeline, rematerialise
+from compiler.schedule.memory.rematerialise import DRAWS, Rematerialisation, Timeline, rematerialise
 from compiler.schedule.numerics.fix_numerics import fix_numerics
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.memory import TensorStore
@@ -146,7 +146,7 @@ def test_a_chain_of_residual_blocks_is_decided_alike() -> None:
     graph = fix_numerics(step(CHAIN))
     loss = next(output.value for output in graph.outputs if output.name == "loss")
     timeline = Timeline.of(graph, loss, MANY, Tuning())
-    choice = Choice(timeline, timeline.kept())
+    choice = Rematerialisation(timeline, timeline.kept())
     assert choice.choose() > 0
     results = [value for value in choice.values if timeline.producers[value.index].op.name == "maximum"]
     assert len(results) > 2

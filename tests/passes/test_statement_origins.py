@@ -14,7 +14,8 @@ from compiler.graph.ir import Graph, Origin, Role
 from compiler.interface import FUSIONS
 from compiler.loops.ir import Compute, Load, Store, statements_of
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Exp, Multiply, Tanh
+from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.mathematics import Exp, Tanh
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Instance
 from compiler.types import DType, TensorType

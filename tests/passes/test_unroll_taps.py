@@ -20,7 +20,8 @@ from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Exp, Multiply
+from compiler.ops.elementwise import Multiply
+from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import ArgMax, Max, Sum
 from compiler.ops.spreading import Reshape

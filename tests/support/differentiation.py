@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.ops.autodiff import gradients_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
 
 from compiler.machine import Machine
-from compiler.targets.llvm import math
+from compiler.nest.ir import vector
+from compiler.targets.llvm.emit_compute import compute, functions_of
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.llvm.text import NAMES, Text
 from compiler.types import DType
 
 Array = np.ndarray[Any, Any]
 KINDS = {DType.F32: ("float", np.float32), DType.F64: ("double", np.float64)}
+FUNCTIONS = (*functions_of(DType.F32), "floor", "abs")
 FLUSH_BITS = 0x8040  # of x86's MXCSR: subnormal operands and results count as zero
 
 
@@ -38,21 +40,17 @@ class NativeFunction:
         return out[: len(x)]
 
 
-def native_function(
-    name: str, dtype: DType, lanes: int, written_for: Machine, host: Machine, flush: bool = False
-) -> NativeFunction:
-    """The function in the text for one machine, compiled for the host."""
-    text = loop_text(name, dtype, lanes, written_for, flush and host.architecture == "x86_64")
+def native_function(name: str, dtype: DType, lanes: int, host: Machine, flush: bool = False) -> NativeFunction:
+    """The function, compiled for the host."""
+    text = loop_text(name, dtype, lanes, flush and host.architecture == "x86_64")
     return NativeFunction(Library([compile_module(text, host, verify=True)], ["loop"], host), dtype, lanes)
 
 
-def loop_text(name: str, dtype: DType, lanes: int, machine: Machine, flush: bool = False) -> str:
-    kind = KINDS[dtype][0]
-    vector = kind if lanes == 1 else f"<{lanes} x {kind}>"
-    numbers = count()
+def loop_text(name: str, dtype: DType, lanes: int, flush: bool = False) -> str:
+    kind, type_, text = KINDS[dtype][0], vector(dtype, lanes), Text()
     operands = ["%a", "%b"] if name == "pow" else ["%a"]
-    lines, result = math.expand(name, operands, dtype, lanes, machine, lambda: f"%v{next(numbers)}")
-    body = "\n".join(f"  {line}" for line in lines)
+    result = compute(text, name, [(type_, operand) for operand in operands], dtype)
+    body, type_name = "\n".join(text.lines), NAMES[type_]
     enter, leave = _mode_changes() if flush else ("", "")
     return f"""
 define void @loop(ptr %x, ptr %y, ptr %out, i64 %n) nounwind {{
@@ -64,10 +62,10 @@ again:
   %px = getelementptr {kind}, ptr %x, i64 %i
   %py = getelementptr {kind}, ptr %y, i64 %i
   %pout = getelementptr {kind}, ptr %out, i64 %i
-  %a = load {vector}, ptr %px, align {dtype.size}
-  %b = load {vector}, ptr %py, align {dtype.size}
+  %a = load {type_name}, ptr %px, align {dtype.size}
+  %b = load {type_name}, ptr %py, align {dtype.size}
 {body}
-  store {vector} {result}, ptr %pout, align {dtype.size}
+  store {type_name} {result}, ptr %pout, align {dtype.size}
   %next = add i64 %i, {lanes}
   %more = icmp slt i64 %next, %n
   br i1 %more, label %again, label %done

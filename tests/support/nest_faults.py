@@ -100,7 +100,7 @@ class Case:
         run_kernel(kernel, shaken, batch, uniform)
         run_kernel(kernel, views, batch, uniform)
         self.behind = [view.copy() for view in views]
-        watched = [i for i in instructions_of(kernel) if isinstance(i, Store) and i.watch is not None]
+        watched = [i for i in instructions_of(kernel) if isinstance(i, Store) and i.check is not None]
         self.flagged = [_has_infinite(i, kernel, views[i.access.buffer], batch) for i in watched]  # type: ignore[arg-type]
         self.allowed = [_allowed(view, other) for view, other in zip(self.behind, shaken, strict=True)]
         room = batch + 16 + -batch % 16  # rows for which there is memory: tiles read beyond the batch

@@ -22,25 +22,19 @@ from compiler.ops.elementwise import (
     Cast,
     Divide,
     Equal,
-    Exp,
     Less,
     LessEqual,
-    Log,
     Maximum,
     Minimum,
     Multiply,
     Negate,
     Not,
     Or,
-    Power,
-    Sigmoid,
-    Sqrt,
     Subtract,
-    Tanh,
     Where,
 )
 from compiler.ops.indexing import Gather, ScatterAdd
-from compiler.ops.mathematics import Cos, Erf, Sin
+from compiler.ops.mathematics import Cos, Erf, Exp, Log, Power, Sigmoid, Sin, Sqrt, Tanh
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import Constant, Iota

@@ -8,8 +8,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.build import filled, spread
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Cast, Less, Multiply, Sigmoid, Tanh, Term, Where
+from compiler.ops.elementwise import Add, Cast, Less, Multiply, Symbolic, Where
 from compiler.ops.indexing import Gather
+from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.movement import Broadcast, Concat, Slice, Transpose
 from compiler.ops.reduction import Sum
 from compiler.ops.scan import Scan, scan_body
@@ -68,8 +69,8 @@ def lstm(builder: GraphBuilder) -> list[Value]:
     z = builder.emit(Add(), matrix(builder, xt, weights), matrix(builder, h, recurrent))
     z = builder.emit(Add(), z, builder.emit(Broadcast((BATCH, 4 * units), (1,)), bias))
     gates = [builder.emit(Slice((0, k * units), (BATCH, units), (1, 1)), z) for k in range(4)]
-    f, i, g, o = (Term(builder, builder.emit(Tanh() if k == 2 else Sigmoid(), v)) for k, v in enumerate(gates))
-    moved = f * Term(builder, c) + i * g
+    f, i, g, o = (Symbolic(builder, builder.emit(Tanh() if k == 2 else Sigmoid(), v)) for k, v in enumerate(gates))
+    moved = f * Symbolic(builder, c) + i * g
     out = (o * moved.apply(Tanh())).value
     return list(loop.finish((out, moved.value), (out,)))
 
@@ -80,7 +81,7 @@ def swapped_carries(builder: GraphBuilder) -> list[Value]:
     ones, twos = (filled(builder, k, f32(BATCH, 3)) for k in (1, 2))
     loop = Recurrence(builder, [x], [ones, twos])
     a, b = loop.carries
-    total = (Term(builder, a) + Term(builder, b)).value
+    total = (Symbolic(builder, a) + Symbolic(builder, b)).value
     return list(loop.finish((b, total), (a, loop.elements[0])))
 
 

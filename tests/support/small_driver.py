@@ -227,7 +227,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compiler.inspection.plan.plan", lambda program, options: SmallPlan())
     monkeypatch.setattr("compiler.targets.registry.kernel_target_of", lambda options: SmallTarget())
     # nothing is known of where a value comes from
-    monkeypatch.setattr("compiler.diagnosis.step_replay.explain_step", lambda *_: None)
+    monkeypatch.setattr("compiler.diagnosis.nonfinite.explain_step", lambda *_: None)
 
 
 def rows_of(count: int, seed: int = 1) -> tuple[Array, Array]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from compiler.autodiff import gradients_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph.op import Op
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import StopGradient
-from compiler.ops.elementwise import Add, Divide, Exp, Log, Maximum, Multiply, Negate, Rsqrt, Subtract, Tanh
+from compiler.ops.elementwise import Add, Divide, Maximum, Multiply, Negate, Subtract
 from compiler.ops.indexing import Gather
+from compiler.ops.mathematics import Exp, Log, Rsqrt, Tanh
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.ops.reduction import Max, Moments, Sum
 from compiler.ops.sources import Constant

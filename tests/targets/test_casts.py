@@ -10,7 +10,7 @@ import pytest
 from compiler.errors.diagnostics import Source, UsageError
 from compiler.interface import Options
 from compiler.machine import CHOICES
-from compiler.ops.arithmetic import Cast
+from compiler.ops.elementwise import Cast
 from compiler.programs.functions import compiled_function
 from compiler.targets.llvm.host import machine_of
 from compiler.types import DType

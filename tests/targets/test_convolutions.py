@@ -13,13 +13,13 @@ from kernel_data import made_again
 from native import EVERY_KERNEL_PARALLEL, compiled, host
 from schedule_interpreter import run_schedule
 
-from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.loops.ir import Kernel, Load, Reduce, RowKernel, StagedKernel, Store, Term, instructions_of
 from compiler.loops.printer import print_kernel
 from compiler.machine import AVX2, AVX512, NEON
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape

@@ -9,7 +9,8 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Steps
-from compiler.ops.elementwise import Exp, Log, Multiply
+from compiler.ops.elementwise import Multiply
+from compiler.ops.mathematics import Exp, Log
 from compiler.ops.reduction import Max
 from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, TensorType

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from compiler import driver
 from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Steps
-from compiler.profiling.shares import shares_of, slowdowns
+from compiler.profiling.simulation import shares_of, slowdowns
 from compiler.programs import executables
 from compiler.programs.kinds import TRAINING
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import EVENT, HEAD, TAIL, WAITS, Step, is_wait
-from compiler.targets.target import WatchedProgram
+from compiler.targets.target import RecordingProgram
 
 MODEL = """
 model Reader(tokens = 12, width = 32, heads = 2) {
@@ -36,10 +36,10 @@ BATCH, STEPS = 16, 2
 Contents = dict[str, bytes]
 
 
-def in_turns(counts: list[int]) -> tuple[Lowered, list[WatchedProgram], driver.Program, driver.Options]:
+def in_turns(counts: list[int]) -> tuple[Lowered, list[RecordingProgram], driver.Program, driver.Options]:
     program = driver.load_text(MODEL, "reader.dl")
     options = driver.Options(threads=1, batch=BATCH)
-    made = executables.programs_in_turns(program, TRAINING, options, counts)[TRAINING]
+    made = executables.simulated_programs(program, TRAINING, options, counts)[TRAINING]
     return made.lowered, list(made.in_turns.values()), program, options
 
 

@@ -13,11 +13,12 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.machine import AVX2
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Exp, LessEqual, Multiply, Where
+from compiler.ops.elementwise import LessEqual, Multiply, Where
+from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast, Slice
 from compiler.ops.sources import Constant, Iota
 from compiler.schedule.numerics.fix_numerics import fix_numerics
-from compiler.schedule.numerics.ordered import OrderedContraction
+from compiler.schedule.numerics.internal_ops import OrderedContraction
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = 3

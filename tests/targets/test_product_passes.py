@@ -28,7 +28,7 @@ from compiler.loops.ir import (
     Triangle,
 )
 from compiler.machine import AVX2, AVX512, Machine
-from compiler.ops.arithmetic import Add
+from compiler.ops.elementwise import Add
 from compiler.support.record import record
 from compiler.targets.cpu.products.ir import (
     Axis,
@@ -46,10 +46,13 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
+    TurnSums,
     UsePanels,
 )
+from compiler.targets.cpu.products.one_pass import passes_on_text
 from compiler.targets.cpu.products.passes import PASSES, definition, optimised
 from compiler.targets.cpu.products.printer import print_product
+from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
 from compiler.targets.cpu.products.verify import verify
 from compiler.types import BatchExtent, DType, Extent
@@ -96,6 +99,19 @@ CASES = {
         ),
         repeats=8,
     ),
+    "long sum of neighbouring rows": Case(
+        replace(
+            contract(64, 40, 9, outer=(OuterAxis(3, 64, 0, 64),)),
+            k=(ContractedAxis(BatchExtent(1), 9000, 9000), ContractedAxis(9, 1000, 1000)),
+            lhs_m_stride=1,
+            splits=4,
+            split_step=192,
+        ),
+        repeats=8,
+    ),
+    "long sum of few columns": Case(
+        replace(contract(64, 3, 9), k=(ContractedAxis(BatchExtent(1), 64, 3),), lhs_m_stride=1, splits=4, split_step=64)
+    ),
     "larger than the cache, short sum": Case(contract(2048, 512, 64), machine=SMALL_CACHES),
 }
 
@@ -117,8 +133,8 @@ def kernel(case: Case) -> ContractionKernel:
 
 def steps(case: Case) -> list[tuple[str, ProductLoops]]:
     """The definition, and the loops behind each pass that changes them."""
-    given = Circumstances(case.machine, 32, case.lasts)
-    found = [("definition", definition(kernel(case)))]
+    given = Circumstances(case.machine, 32)
+    found = [("definition", definition(kernel(case), case.lasts))]
     for each in PASSES:
         product = each.run(found[-1][1], given)
         if product != found[-1][1]:
@@ -134,7 +150,17 @@ def test_passes_make_the_loops_of_their_case(name: str, golden: Golden) -> None:
         heading = f"# {step}: {reasons[step]}" if step in reasons else f"# {step}"
         texts.append(f"{heading}\n{print_product(product)}")
         verify(product)
+        assert read_product(texts[-1]) == product
     golden(f"products/{name.replace(' ', '_').replace(',', '')}.loops", "\n".join(texts))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_passes_on_text_make_the_same_loops(name: str) -> None:
+    found = steps(CASES[name])
+    text = print_product(found[0][1])
+    for run in passes_on_text(CASES[name].machine, 32).values():
+        text = run(text, "<text>")
+    assert text == print_product(found[-1][1])
 
 
 def test_each_pass_changes_some_case() -> None:
@@ -155,7 +181,7 @@ def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
 
 def final(name: str) -> ProductLoops:
     case = CASES[name]
-    return optimised(definition(kernel(case)), Circumstances(case.machine, 32, case.lasts))
+    return optimised(definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +198,10 @@ def final(name: str) -> ProductLoops:
         ("long sum", CopyColumns),
         ("long sum", Put),
         ("larger than the cache", Put),
+        ("long sum of neighbouring rows", Clear),
+        ("long sum of neighbouring rows", CopyColumns),
+        ("long sum of neighbouring rows", Put),
+        ("long sum of neighbouring rows", TurnSums),
     ],
 )
 def test_loops_without_one_of_their_statements_are_refused(name: str, kind: type[Statement]) -> None:
@@ -187,6 +217,21 @@ def test_loops_without_one_of_their_statements_are_refused(name: str, kind: type
 def test_loops_that_leave_out_tiles_are_refused(name: str, axis: Axis) -> None:
     with pytest.raises(CompilerBug, match="single ones"):
         verify(changed_loops(final(name), axis))
+
+
+def test_columns_that_no_register_tile_takes_are_refused() -> None:
+    product = final("long sum of neighbouring rows")
+    body = rewritten(product.body, lambda s: () if isinstance(s, Multiply) and s.left is Place.ITSELF else (s,))
+    with pytest.raises(CompilerBug, match="nothing lies in the copy"):
+        verify(replace(product, body=body))
+
+    def change(statement: Statement) -> tuple[Statement, ...]:
+        if isinstance(statement, Loop) and statement.axis is Axis.STRIP:
+            return (replace(statement, body=tuple(s for s in statement.body if not isinstance(s, Put))),)
+        return (statement,)
+
+    with pytest.raises(CompilerBug, match="the first round of a loop is left out"):
+        verify(replace(product, body=rewritten(product.body, change)))
 
 
 def test_sums_that_begin_anew_in_each_block_are_refused() -> None:

@@ -13,7 +13,7 @@ from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import ColumnKernel, FlatKernel, RowKernel
 from compiler.loops.printer import print_kernel
 from compiler.machine import AVX2, AVX512, Machine
-from compiler.ops.arithmetic import Multiply
+from compiler.ops.elementwise import Multiply
 from compiler.ops.movement import Pad, Slice, Transpose
 from compiler.ops.spreading import Sum
 from compiler.pipeline import optimise_graph

@@ -15,7 +15,7 @@ from compiler.targets.cpu.runner import Clock, clock_of, runner_text
 from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import HEAD, TAIL, is_wait
-from compiler.targets.target import Watched
+from compiler.targets.target import ProfiledProgram
 
 RNN = """
 model Counter {
@@ -35,10 +35,10 @@ train Counter {
 BATCH, STEPS = 8, 3
 
 
-def profiled(text: str, threads: int) -> tuple[Watched, driver.Program, driver.Options]:
+def profiled(text: str, threads: int) -> tuple[ProfiledProgram, driver.Program, driver.Options]:
     program = driver.load_text(text, "counter.dl")
     options = driver.Options(threads=threads, batch=BATCH)
-    return executables.watched_programs(program, TRAINING, options)[TRAINING], program, options
+    return executables.profiled_programs(program, TRAINING, options)[TRAINING], program, options
 
 
 def run(executable: driver.Executable, program: driver.Program, options: driver.Options) -> driver.Tensors:

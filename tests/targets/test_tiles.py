@@ -9,9 +9,9 @@ import pytest
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.support.numerics import LANES
-from compiler.targets.cpu.contraction_along_rows import runs_along_rows, strip_shape
 from compiler.targets.cpu.products.ask_ahead import streams
 from compiler.targets.cpu.products.block_rows_and_sum import fall_together
+from compiler.targets.cpu.products.put_vectors_along_rows import runs_along_rows, strip_shape
 from compiler.targets.cpu.tiles import TileShape, tiling
 from compiler.types import BatchExtent, DType
 

@@ -18,7 +18,7 @@ from runtime.data.part import Part
 from runtime.inference.model import weight_names
 from runtime.runs.checkpoint import newest_checkpoint
 from runtime.runs.trained import open_trained_run
-from runtime.train.jobs import Parts, fresh_tensors, job_of, load_data
+from runtime.train.jobs import DataParts, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 
 KEPT = 0.9
@@ -37,7 +37,7 @@ def test_the_average_of_each_step_is_that_of_the_formula(target: str) -> None:
     data = load_data(program, None)
     tensors = fresh_tensors(program, options)
     keeper = MemoryKeeper(tensors, weight_names(program))
-    job = job_of(program, Parts(Part(data.train.arrays, data.train.rows[:40])), tensors, options, keeper)
+    job = job_of(program, DataParts(Part(data.train.arrays, data.train.rows[:40])), tensors, options, keeper)
     assert sorted(job.averages) == ["h.batch_norm.beta", "h.batch_norm.gamma", "h.dense.W", "h.dense.b",
                                     "logits.dense.W", "logits.dense.b"]  # fmt: skip
     wanted = {path: tensors[average].astype(np.float64) for path, average in job.averages.items()}

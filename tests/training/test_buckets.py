@@ -22,7 +22,7 @@ from runtime.data.bucketing import best_sizes
 from runtime.data.dimensions import dimensions_of
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, chosen_sizes, text_dimensions
-from runtime.inference.evaluation import Evaluator, finisher_of
+from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.runs.checkpoint import checkpoints_in, newest_checkpoint, read_checkpoint
 from runtime.runs.directory import open_run
@@ -136,7 +136,7 @@ def test_an_evaluation_has_the_same_bits_for_any_batch(project: Path) -> None:
         buckets = Buckets(trained.program, trained.sizes)
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, driver.Options()))
         finisher = finisher_of(trained.program, driver.Options())
-        evaluator = Evaluator(executable, batch, settings, buckets=buckets, finisher=finisher)
+        evaluator = PartEvaluator(executable, batch, settings, buckets=buckets, finisher=finisher)
         found.append(evaluator.evaluate(trained.tensors, part) or {})
     assert found[0].keys() == {"loss", "accuracy"}
     assert found == [found[0]] * 4

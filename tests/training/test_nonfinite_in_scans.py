@@ -12,7 +12,7 @@ from differentiation import gradient_graph
 from op_samples import float_inputs
 from scan_graphs import SCANS, scan_graph
 
-from compiler.diagnosis.evaluated import evaluated, taken_apart
+from compiler.diagnosis.nonfinite import evaluated, taken_apart
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.scan import Scan

@@ -16,7 +16,8 @@ from compiler.graph.verify import verify
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Steps
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Maximum, Minimum, Sqrt, Tanh, Term
+from compiler.ops.elementwise import Maximum, Minimum, Symbolic
+from compiler.ops.mathematics import Sqrt, Tanh
 from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum, element_count
 from compiler.pipeline import optimise_graph
@@ -52,19 +53,19 @@ def model(name: str, is_training: bool) -> Graph:
     target = builder.input("target", Role.DATA, of(BATCH, 2))
     given = {spec.path: builder.input(spec.path, spec.role, spec.type) for spec in PARAMETERS}
 
-    def rows(value: Value) -> Term:
-        return Term(builder, builder.emit(Broadcast((BATCH, 2), tuple(range(1, 1 + value.type.rank))), value))
+    def rows(value: Value) -> Symbolic:
+        return Symbolic(builder, builder.emit(Broadcast((BATCH, 2), tuple(range(1, 1 + value.type.rank))), value))
 
-    product = Term(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), x, given["fc.W"]))
-    gain = Term(builder, builder.emit(Broadcast((BATCH, 2), ()), given["gain"]))
+    product = Symbolic(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), x, given["fc.W"]))
+    gain = Symbolic(builder, builder.emit(Broadcast((BATCH, 2), ()), given["gain"]))
     y = gain * (product + rows(given["fc.b"])).apply(Tanh()) + rows(given["fixed"])
-    error = y - Term(builder, target)
-    count = Term(builder, element_count(builder, (BATCH, 2), (0, 1), DType.F32))
+    error = y - Symbolic(builder, target)
+    count = Symbolic(builder, element_count(builder, (BATCH, 2), (0, 1), DType.F32))
     builder.output("y", Role.OUTPUT, y.value)
     builder.output("loss", Role.OUTPUT, ((error * error).apply(Sum((0, 1))) / count).value)
     builder.output("worst", Role.OUTPUT, (error * error).apply(Sum((0, 1))).value)
     if is_training:
-        seen = Term(builder, given["seen"]) + Term(builder, element_count(builder, (BATCH,), (0,), DType.F32))
+        seen = Symbolic(builder, given["seen"]) + Symbolic(builder, element_count(builder, (BATCH,), (0,), DType.F32))
         builder.output("seen", Role.STATE, seen.value, updates="seen")
     return builder.build()
 
@@ -74,7 +75,7 @@ def momentum(type_: TensorType) -> Graph:
     builder = GraphBuilder("momentum")
     builder.origins = (Origin(SPAN),)
     p, g, t, lr, v, decay = (
-        Term(builder, builder.input(name, role, kind))
+        Symbolic(builder, builder.input(name, role, kind))
         for name, role, kind in (
             ("p", Role.PARAMETER, type_),
             ("g", Role.DATA, type_),
@@ -85,7 +86,7 @@ def momentum(type_: TensorType) -> Graph:
         )
     )
 
-    def spread(scalar: Term) -> Term:
+    def spread(scalar: Symbolic) -> Symbolic:
         return scalar.apply(Broadcast(type_.shape, ())) if type_.shape else scalar
 
     moved = spread(decay) * v + g
@@ -97,7 +98,7 @@ def momentum(type_: TensorType) -> Graph:
 def warm_up() -> Graph:
     """lr * min(1, (t + 1) / 8)."""
     builder = GraphBuilder("warm_up")
-    lr, t = (Term(builder, builder.input(name, Role.SETTING, SCALAR)) for name in ("lr", "t"))
+    lr, t = (Symbolic(builder, builder.input(name, Role.SETTING, SCALAR)) for name in ("lr", "t"))
     share = (t + 1) / 8
     builder.output("lr", Role.OUTPUT, (lr * share.apply(Minimum(), 1.0)).value)
     return builder.build()
@@ -105,16 +106,16 @@ def warm_up() -> Graph:
 
 def by_value(type_: TensorType) -> Graph:
     builder = GraphBuilder("value")
-    g = Term(builder, builder.input("g", Role.DATA, type_))
+    g = Symbolic(builder, builder.input("g", Role.DATA, type_))
     builder.output("g", Role.OUTPUT, g.apply(Minimum(), 0.05).apply(Maximum(), -0.05).value)
     return builder.build()
 
 
 def by_global_norm(type_: TensorType) -> Graph:
     builder = GraphBuilder("global_norm")
-    g = Term(builder, builder.input("g", Role.DATA, type_))
-    total = Term(builder, builder.input("total", Role.DATA, SCALAR))
-    limit = Term(builder, builder.input("clip.limit", Role.SETTING, SCALAR))
+    g = Symbolic(builder, builder.input("g", Role.DATA, type_))
+    total = Symbolic(builder, builder.input("total", Role.DATA, SCALAR))
+    limit = Symbolic(builder, builder.input("clip.limit", Role.SETTING, SCALAR))
     scale = limit / total.apply(Sqrt()).apply(Maximum(), limit)
     builder.output("g", Role.OUTPUT, (g * (scale.apply(Broadcast(type_.shape, ())) if type_.shape else scale)).value)
     return builder.build()

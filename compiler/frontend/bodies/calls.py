@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.bodies.exchanged import with_exchange
-from compiler.frontend.bodies.gradient_clause import with_own_gradient
 from compiler.frontend.bodies.instances import place_of, settle
+from compiler.frontend.bodies.own_graphs import with_own_gradient
 from compiler.frontend.bodies.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.builtins.table import Builtin, Required
@@ -22,7 +22,7 @@ from compiler.frontend.values import (
     BatchValue,
     BuiltinValue,
     FormValue,
-    Instance,
+    LayerInstance,
     Poison,
     RunTimeNumber,
     TensorValue,
@@ -48,7 +48,7 @@ class Caller(SettingBinder):
         match callee:
             case BuiltinValue(Builtin() as builtin, given):
                 return self._call_builtin(builtin, given, arguments, keywords)
-            case Instance():
+            case LayerInstance():
                 return self._call_bound(callee, callee.declaration, callee.module, arguments, keywords)
             case FormValue(declaration, module, settings) if settings is not None:
                 return self._call_bound(callee, declaration, module, arguments, keywords)
@@ -212,7 +212,7 @@ class Caller(SettingBinder):
     def _refuse_one_group(
         self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
     ) -> None:
-        """`x |> gru(3, where = mask)`: what stands among tensors cannot be the setting that is missing."""
+        """`x |> gru(3, where = mask)`: an argument among tensors cannot be the missing setting."""
         given = {key for key, _ in keywords}
         is_missing = any(s.default is None and s.name not in given for s in signature.settings)
         misplaced = [a for a in arguments if a.is_evaluated and not holds_tensor(a.value)]
@@ -236,7 +236,7 @@ class Caller(SettingBinder):
         arguments: Sequence[Argument],
         keywords: Sequence[tuple[str, Argument]],
         name: tree.Name | None,
-    ) -> FormValue | Instance:
+    ) -> FormValue | LayerInstance:
         """A function with its settings, or a new instance of a layer."""
         declaration, module = callee.declaration, callee.module
         if declaration.keyword != "layer":
@@ -245,7 +245,7 @@ class Caller(SettingBinder):
         instance.settings = self.bind_settings(signature, module, arguments, keywords, receiver=instance)
         return instance
 
-    def new_instance(self, declaration: tree.Callable, module: ModuleScope, name: tree.Name | None) -> Instance:
+    def new_instance(self, declaration: tree.Callable, module: ModuleScope, name: tree.Name | None) -> LayerInstance:
         frame = self.frame
         if not frame.makes_instances:
             self.fail(
@@ -255,16 +255,16 @@ class Caller(SettingBinder):
             )
         ordinal = frame.ordinals.get(id(name), 1)
         site = (frame.path, id(name), frame.rounds)
-        return Instance(declaration, module, {}, place_of(frame, declaration.name, ordinal), site)
+        return LayerInstance(declaration, module, {}, place_of(frame, declaration.name, ordinal), site)
 
-    def fresh(self, instance: Instance, name: tree.Name | None) -> Instance:
-        """A new instance of the same kind; what was made in its arguments is new too."""
+    def fresh(self, instance: LayerInstance, name: tree.Name | None) -> LayerInstance:
+        """A new instance of the same kind; the layers made in its arguments are new too."""
         copy = self.new_instance(instance.declaration, instance.module, name)
         made = {id(child): child for _, child in instance.children}
         replacements = {key: self.fresh(child, name) for key, child in made.items()}
 
         def renewed(value: Value) -> Value:
-            if isinstance(value, Instance):
+            if isinstance(value, LayerInstance):
                 return replacements.get(id(value), value)
             return tuple(renewed(item) for item in value) if isinstance(value, tuple) else value
 
@@ -278,7 +278,7 @@ class Caller(SettingBinder):
 
     def _call_bound(
         self,
-        bound: FormValue | Instance,
+        bound: FormValue | LayerInstance,
         declaration: tree.Callable,
         module: ModuleScope,
         arguments: Sequence[Argument],
@@ -300,7 +300,7 @@ class Caller(SettingBinder):
 
     def apply(
         self,
-        bound: FormValue | Instance,
+        bound: FormValue | LayerInstance,
         arguments: Sequence[Argument],
         keywords: Sequence[tuple[str, Argument]],
     ) -> Value:
@@ -353,7 +353,7 @@ class Caller(SettingBinder):
             pairs.append((parameter, value))
         return pairs
 
-    def _frame_of(self, bound: FormValue | Instance, signature: Signature) -> Frame:
+    def _frame_of(self, bound: FormValue | LayerInstance, signature: Signature) -> Frame:
         outer = self.frame
         self.depth_check(signature)
         declaration = bound.declaration
@@ -369,7 +369,7 @@ class Caller(SettingBinder):
             draws=outer.draws,
             is_frozen=outer.is_frozen,
         )
-        if isinstance(bound, Instance):
+        if isinstance(bound, LayerInstance):
             if bound.path is None:
                 settle(self.session, bound)
             assert bound.path is not None
@@ -424,7 +424,7 @@ class Caller(SettingBinder):
 
     def _applied(
         self,
-        bound: FormValue | Instance,
+        bound: FormValue | LayerInstance,
         frame: Frame,
         pairs: list[tuple[tree.Parameter, Value]],
         call: Span,

@@ -8,8 +8,8 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_EXPRESSIONS, in_place_of_a_method
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.calls import Caller
-from compiler.frontend.bodies.initializers import initializer_graph
 from compiler.frontend.bodies.instances import ordinals_in
+from compiler.frontend.bodies.own_graphs import initializer_graph
 from compiler.frontend.bodies.scans import evaluate_scan
 from compiler.frontend.bodies.setting_binding import Argument, ready, written
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
@@ -26,7 +26,7 @@ from compiler.frontend.values import (
     BatchValue,
     BuiltinValue,
     FormValue,
-    Instance,
+    LayerInstance,
     NamedExtent,
     Poison,
     TensorValue,
@@ -109,7 +109,7 @@ class Evaluator(Caller):
         return value
 
     def _global(self, name: tree.Name) -> Value:
-        """What a name means outside of the declaration."""
+        """The meaning of a name outside of the declaration."""
         if name.id == "training":
             return self.training and not self.frame.is_frozen
         found = self.frame.module.lookup(Namespace.VALUE, name.id)
@@ -231,7 +231,7 @@ class Evaluator(Caller):
         return TensorValue(self.emit(Transpose(order), value.value), tuple(value.axes[i] for i in order))
 
     def _instead_of(self, expression: tree.Attribute) -> tuple[Note, ...]:
-        """What is written here for an attribute or a method that a tensor has elsewhere."""
+        """The counterpart here of an attribute or a method that a tensor has elsewhere."""
         if expression.name.casefold() in ("t", "mt"):
             return (hint("did you mean `.T`?"),)
         tensor = expression.value.span.text if isinstance(expression.value, tree.Name) else "x"
@@ -243,7 +243,7 @@ class Evaluator(Caller):
         values: list[Value] = []
         for position, item in enumerate(items):
             value = self._known(item)
-            if isinstance(value, Instance) and value.path is None:
+            if isinstance(value, LayerInstance) and value.path is None:
                 value.items = (position, *value.items)
             values.append(value)
         return tuple(values)
@@ -280,7 +280,7 @@ class Evaluator(Caller):
         return self.call(callee, arguments, keywords)
 
     def _callee(self, function: tree.Expression) -> Value:
-        """What is called: a local name that cannot be called is passed over."""
+        """The callee: a local name that cannot be called is passed over."""
         if not isinstance(function, tree.Name):
             return self._known(function)
         local = self.frame.variables.get(function.id)
@@ -309,7 +309,7 @@ class Evaluator(Caller):
             self.fail("E0303", "`fresh` takes one layer", hint("write `fresh(cell)`"))
         value = self.argument_value(arguments[0], "")
         self.span = call
-        if isinstance(value, Instance):
+        if isinstance(value, LayerInstance):
             return self.fresh(value, name)
         if isinstance(value, (FormValue, BuiltinValue)):
             return value  # a function owns nothing, so it is as good as new
@@ -337,7 +337,7 @@ class Evaluator(Caller):
         return self.call(callee, arguments, ())
 
     def _piped_into(self, callee: FormValue, arguments: tuple[Argument, ...], name: tree.Name | None) -> Value:
-        """`x |> relu`: what is piped never lands among the settings."""
+        """`x |> relu`: a piped value never lands among the settings."""
         stage = self.here
         signature = self.session.signature(callee.declaration, callee.module)
         bound = self._bound(callee, signature, (), (), name)

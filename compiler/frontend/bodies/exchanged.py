@@ -13,12 +13,12 @@ from compiler.graph.builder import GraphBuilder
 from compiler.syntax import tree
 
 _SAID = ("logits", "log_probability", "probability", "prediction", "score", "scores")
-"""What parameters are called that take what a model says, in the library and as a rule elsewhere."""
+"""Names of parameters for the output of a model, in the library and as a rule elsewhere."""
 _TRUE = ("label", "target")
 
 
 def places_of(parameters: Collection[str]) -> tuple[str, str] | None:
-    """The parameter for what the model says and that for what is true; None of a function that has not both."""
+    """The parameter for the output of the model and that for the target; None of a function that has not both."""
     said = next((name for name in _SAID if name in parameters), None)
     true = next((name for name in _TRUE if name in parameters), None)
     return None if said is None or true is None else (said, true)
@@ -34,7 +34,7 @@ def learned_values(inputs: Iterable[ir.GraphInput], nodes: Iterable[ir.Node]) ->
 
 
 def are_exchanged(operands: Mapping[str, ir.Value], learned: Collection[int]) -> bool:
-    """Whether the data stands where a function of both takes what the model says, and that in its place."""
+    """Whether the data stands where a function of both takes the output of the model, and this in its place."""
     places = places_of(operands)
     if places is None:
         return False

@@ -100,7 +100,7 @@ class _Work:
             return 0
         key = id(found.declaration)
         if key not in self._known:
-            self._known[key] = 0  # what calls itself stops by its settings, or at the limit of depth
+            self._known[key] = 0  # a recursion stops by its settings, or at the limit of depth
             sizes = self._sizes
             self._sizes = {}
             self._known[key] = self.of_block(found.declaration.body, found.scope)

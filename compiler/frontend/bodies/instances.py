@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from compiler.frontend.elaborator import Frame, Session, joined
 from compiler.frontend.scope import Namespace
-from compiler.frontend.values import Instance, TupleValue, Value
+from compiler.frontend.values import LayerInstance, TupleValue, Value
 from compiler.syntax import tree
 from compiler.syntax.walk import (
     expressions_in,
@@ -18,10 +18,10 @@ from compiler.syntax.walk import (
 )
 
 
-def unsettled(value: Value) -> Iterator[Instance]:
+def unsettled(value: Value) -> Iterator[LayerInstance]:
     """The instances in a value that have no path yet."""
     match value:
-        case Instance() if value.path is None:
+        case LayerInstance() if value.path is None:
             yield value
         case tuple():
             for item in value:
@@ -33,7 +33,7 @@ def unsettled(value: Value) -> Iterator[Instance]:
             return
 
 
-def settle(session: Session, instance: Instance, path: str | None = None) -> None:
+def settle(session: Session, instance: LayerInstance, path: str | None = None) -> None:
     """Fix the path of an instance: where it is bound (`path`), or else under its kind where it was made."""
     place = instance.place if path is None else joined(path, *map(str, instance.items))
     instance.path = _claimed(session, place, instance.site)
@@ -57,7 +57,7 @@ def settle_all(session: Session, value: Value, path: str) -> None:
         settle(session, instance, path)
 
 
-def adopt(receiver: Instance, setting: str, value: Value) -> None:
+def adopt(receiver: LayerInstance, setting: str, value: Value) -> None:
     """The new instances in an argument get their path below the receiver."""
     for instance in unsettled(value):
         receiver.children.append((setting, instance))

@@ -10,7 +10,7 @@ from compiler.frontend.bodies.setting_binding import Argument
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.scope import ModuleScope
-from compiler.frontend.values import Instance, Value
+from compiler.frontend.values import LayerInstance, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role
 from compiler.syntax import tree
@@ -41,7 +41,7 @@ def bind_model_settings(
     evaluator.frame = frame
     frame.variables.update(values)
     for name, value in values.items():
-        if isinstance(value, Instance) and value.path is None:
+        if isinstance(value, LayerInstance) and value.path is None:
             value.place = name
 
 

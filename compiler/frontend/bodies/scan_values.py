@@ -157,6 +157,6 @@ def _over(elaborator: Elaborator, mask: TensorValue, tensor: TensorValue) -> Ten
         elaborator.fail(
             "E0401",
             f"the mask of a step is {shown(elaborator, mask)}, which chooses no rows of {shown(elaborator, tensor)}",
-            hint("its axes are the first of what a step carries or emits: [batch, time] for a carry [batch, units]"),
+            hint("its axes are the first of a carry or an emitted value: [batch, time] for a carry [batch, units]"),
         )
     return with_unit_axes(elaborator, mask, range(mask.rank, tensor.rank))

@@ -1,4 +1,4 @@
-"""Settings of a call: the given ones, those that the command line replaces, and the defaults of the others."""
+"""Settings of a call: the given ones, those that the command line replaces, and defaults, each against its type."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS
-from compiler.frontend.bodies.coercion import coerce_setting
 from compiler.frontend.bodies.instances import adopt
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, nearest
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.signature import Signature
-from compiler.frontend.values import FormValue, Instance, Poison, RunTimeNumber, Value, describe
+from compiler.frontend.values import (
+    AxisName,
+    BatchValue,
+    BuiltinValue,
+    ExceptAxes,
+    FormValue,
+    LayerInstance,
+    Poison,
+    RunTimeNumber,
+    Value,
+    describe,
+    holds_tensor,
+    is_number,
+)
 from compiler.support.record import record
 from compiler.syntax import tree
 
 
 @record
 class Argument:
-    """One argument: what was written, and its value where it is already known."""
+    """One argument: its expression, and its value where it is already known."""
 
     expression: tree.Expression | None
     value: Value
@@ -81,7 +93,7 @@ class SettingBinder(Elaborator):
         arguments: Sequence[Argument],
         keywords: Sequence[tuple[str, Argument]],
         prefix: str | None = None,
-        receiver: Instance | None = None,
+        receiver: LayerInstance | None = None,
     ) -> dict[str, Value]:
         """The settings of a declaration, from a call and its defaults.
 
@@ -236,3 +248,104 @@ class SettingBinder(Elaborator):
         settings = self.bind_settings(signature, found.scope, arguments, keywords, prefix or None)
         self.span = call
         return FormValue(found.declaration, found.scope, settings)
+
+
+_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "`true` or `false`",
+    "string": "a string",
+    "axis": "an axis",
+    "fn": "a function",
+    "layer": "a layer",
+    "init": "an initialiser",
+    "schedule": "a schedule",
+}
+
+
+def coerce_setting(
+    elaborator: Elaborator, owner: str, parameter: tree.Parameter, kind: str, value: Value, span: Span
+) -> Value:
+    """The value as the setting holds it."""
+    if isinstance(value, Poison):
+        return value
+    name = parameter.name
+    if holds_tensor(value):
+        elaborator.fail(
+            "E0306",
+            f"`{name}` of `{owner}` is a setting, and settings are known before any tensor exists; this is "
+            f"{describe(value)}",
+            hint(f"tensors are given in their own group, after the settings: `{owner}(…)(x)`"),
+            span=span,
+        )
+    if isinstance(value, BatchValue):
+        elaborator.fail(
+            "E0307",
+            f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`",
+            span=span,
+        )
+    accepted = _accepted(kind, value)
+    if accepted is None:
+        elaborator.fail(
+            "E0304",
+            f"`{name}` of `{owner}` is {_NAMES[kind]}, not {describe(value)}",
+            *_advice(kind, value),
+            *_declared(parameter),
+            span=span,
+        )
+    return accepted[0]
+
+
+def _accepted(kind: str, value: Value) -> tuple[Value] | None:
+    """The accepted value, or None."""
+    match kind:
+        case "":
+            return (value,)
+        case "int":
+            return _whole(value)
+        case "float":
+            if isinstance(value, RunTimeNumber):
+                return (value,)
+            return (float(value),) if isinstance(value, (int, float)) and is_number(value) else None
+        case "bool":
+            return (value,) if isinstance(value, bool) else None
+        case "string":
+            return (value,) if isinstance(value, str) else None
+        case "axis":
+            is_axis = isinstance(value, AxisName | ExceptAxes | tuple | None) or _whole(value) is not None
+            return (value,) if is_axis else None
+        case "fn":
+            is_function = isinstance(value, (BuiltinValue, LayerInstance)) or (
+                isinstance(value, FormValue) and value.declaration.keyword == "fn"
+            )
+            return (value,) if is_function else None
+        case "layer":
+            return (value,) if isinstance(value, LayerInstance) else _function_as_layer(value)
+        case _:
+            return (value,) if isinstance(value, FormValue) and value.declaration.keyword == kind else None
+
+
+def _function_as_layer(value: Value) -> tuple[Value] | None:
+    """A function serves as a layer without parameters."""
+    is_function = isinstance(value, BuiltinValue) or (
+        isinstance(value, FormValue) and value.declaration.keyword == "fn"
+    )
+    return (value,) if is_function else None
+
+
+def _whole(value: Value) -> tuple[Value] | None:
+    if isinstance(value, RunTimeNumber):
+        return (value,) if value.value is None or float(value.value).is_integer() else None
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _advice(kind: str, value: Value) -> tuple[Note, ...]:
+    if kind == "int" and isinstance(value, float):
+        return (hint("round it with `int(…)`, or divide with `//`"),)
+    if kind == "string" and not isinstance(value, str):
+        return (hint("a string stands in double quotes"),)
+    return ()
+
+
+def _declared(parameter: tree.Parameter) -> tuple[Note, ...]:
+    return () if parameter.span.source.is_library else (Note("declared here", parameter.span),)

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from compiler.errors.diagnostics import Span, hint
+from compiler.frontend.bodies.declared_tensors import (
+    assign_state,
+    declare_input,
+    declare_output,
+    declare_parameter,
+    declare_state,
+    unpacked,
+    update_state,
+)
 from compiler.frontend.bodies.expected_work import refuse_endless_loop
 from compiler.frontend.bodies.instances import settle_all
-from compiler.frontend.bodies.model_statements import declare_input, declare_output, unpacked
-from compiler.frontend.bodies.parameters import assign_state, declare_parameter, declare_state, update_state
 from compiler.frontend.bodies.scan_values import emit
-from compiler.frontend.builtins.requirements import judge
+from compiler.frontend.builtins.functions import judge
 from compiler.frontend.elaborator import MAXIMUM_ROUNDS, Elaborator
 from compiler.frontend.failures import Failure, Poisoned, failure
 from compiler.frontend.values import (
@@ -61,7 +68,7 @@ def run_block(elaborator: Elaborator, block: tree.Block) -> bool:
 
 
 def _poison(elaborator: Elaborator, statement: tree.Statement) -> bool:
-    """What a statement with a mistake would have bound has no value that could be judged; False, as a result."""
+    """Names that a statement with a mistake would have bound become POISON; False, as a result."""
     names = elaborator.frame.variables
     block = tree.Block((statement,), statement.span)
     for inner in statements_of(block):

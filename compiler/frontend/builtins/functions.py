@@ -1,37 +1,242 @@
-"""BUILTINS: every function that the compiler provides itself; everything else is `.dl` text of the library."""
+"""BUILTINS: every function that the compiler provides itself; everything else is `.dl` text of the library.
+
+Here stand elementwise functions, those of configuration, `require`, and those that tests use.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from compiler.errors.diagnostics import hint
-from compiler.frontend.builtins.checks import CHECKS
+from compiler.errors.diagnostics import Note, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES
 from compiler.frontend.builtins.reductions import REDUCTIONS
-from compiler.frontend.builtins.requirements import require
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.builtins.windows import WINDOWS
 from compiler.frontend.elaborator import Elaborator
-from compiler.frontend.failures import nearest
+from compiler.frontend.failures import Failure, nearest
+from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import MAXIMUM_ITEMS, apply_function, calculate
-from compiler.frontend.tensors.operators import cast, choose, function, scalar
-from compiler.frontend.tensors.shapes import resolve_axis
+from compiler.frontend.tensors.operators import arithmetic, cast, choose, function, scalar
+from compiler.frontend.tensors.shapes import resolve_axis, shown
+from compiler.frontend.trace import Claim, GradientsAgree, IsCausal
 from compiler.frontend.values import (
     BatchValue,
     ExceptAxes,
+    LayerInstance,
     RunTimeNumber,
     TensorValue,
     TupleValue,
     Value,
     describe,
+    extent_value,
 )
+from compiler.graph.ir import Role
 from compiler.ops import mathematics
+from compiler.ops.autodiff import apply_chain_rule
+from compiler.ops.build import filled
 from compiler.ops.control import StopGradient
-from compiler.types import BatchExtent, DType
+from compiler.ops.movement import Concat
+from compiler.ops.spreading import Reshape
+from compiler.syntax import tree
+from compiler.types import BatchExtent, DType, static_elements
 
 _X = BuiltinParameter("x")
+_MOST_NUMBERS = 10_000
+_NEAR = 1e-5
+
+
+def _tensor(elaborator: Elaborator, arguments: Arguments) -> Value:
+    """A node for each number: tensors in a test are short."""
+    numbers, shape = _flat(elaborator, arguments["values"])
+    if not numbers or len(numbers) > _MOST_NUMBERS:
+        elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")
+    are_whole = all(isinstance(number, int) for number in numbers)
+    dtype = DType.BOOL if isinstance(numbers[0], bool) else DType.I32 if are_whole else DType.F32
+    parts = [elaborator.emit(Reshape((1,)), scalar(elaborator, number, dtype).value) for number in numbers]
+    flat = elaborator.emit(Concat(0), *parts) if len(parts) > 1 else parts[0]
+    return TensorValue(elaborator.emit(Reshape(shape), flat), tuple(Axis(origin=elaborator.here) for _ in shape))
+
+
+def _flat(elaborator: Elaborator, value: Value) -> tuple[list[bool | int | float], tuple[int, ...]]:
+    """The numbers of nested lists in their order, and the shape that the lists have."""
+    if isinstance(value, bool | int | float):
+        return [value], ()
+    if not isinstance(value, tuple | range):
+        elaborator.fail("E0312", f"`tensor` is made of numbers in lists, not of {describe(value)}")
+    if len(value) > _MOST_NUMBERS:
+        elaborator.fail("E0310", f"a `tensor` of more than {_MOST_NUMBERS} numbers", hint("make it of other tensors"))
+    parts = [_flat(elaborator, item) for item in value]
+    shapes = {shape for _, shape in parts}
+    if len(shapes) > 1:
+        elaborator.fail("E0309", "the lists of a `tensor` have different lengths", hint("all rows are equally long"))
+    return [number for numbers, _ in parts for number in numbers], (len(parts), *(shapes.pop() if shapes else ()))
+
+
+def _shape(elaborator: Elaborator, arguments: Arguments) -> Value:
+    return tuple(extent_value(extent) for extent in expect_tensor(elaborator, arguments["x"], "`x` of `shape`").shape)
+
+
+def _near(elaborator: Elaborator, arguments: Arguments) -> Value:
+    """|a - b| <= tolerance * (1 + |b|)"""
+    a, b, tolerance = arguments["a"], arguments["b"], arguments["tolerance"]
+    distance = _absolute(elaborator, arithmetic(elaborator, "-", a, b))
+    room = arithmetic(elaborator, "*", tolerance, arithmetic(elaborator, "+", 1.0, _absolute(elaborator, b)))
+    return arithmetic(elaborator, "<=", distance, room)
+
+
+def _absolute(elaborator: Elaborator, value: Value) -> Value:
+    if isinstance(value, TensorValue):
+        return function(elaborator, "abs", value)
+    if not isinstance(value, int | float):
+        elaborator.fail("E0312", f"`near` compares numbers and tensors, not {describe(value)}")
+    return abs(value)
+
+
+def _gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
+    of, by = _dependent(elaborator, arguments, "gradient")
+    builder = elaborator.builder
+    builder.origins = elaborator.origins()
+    start = {of.value.index: filled(builder, 1.0, of.value.type)}
+    (slope,) = apply_chain_rule(builder, tuple(builder.nodes), start, [by.value])
+    return TensorValue(filled(builder, 0.0, by.value.type) if slope is None else slope, by.axes)
+
+
+def _parameters(elaborator: Elaborator, arguments: Arguments) -> Value:
+    layer = arguments["layer"]
+    if not isinstance(layer, LayerInstance) or layer.path is None:
+        fix = hint("bind the layer to a name, apply it, then count: `net = M()`, `y = net(x)`, `parameters(net)`")
+        elaborator.fail(
+            "E0312", f"`parameters` counts those of a layer that was applied, not of {describe(layer)}", fix
+        )
+    specs = elaborator.session.parameters.values()
+    own = [s for s in specs if s.role is Role.PARAMETER and f"{s.path}.".startswith(f"{layer.path}.")]
+    return sum(static_elements(spec.type.shape) for spec in own)
+
+
+def _gradients_agree(elaborator: Elaborator, arguments: Arguments) -> Value:
+    of, by = _dependent(elaborator, arguments, "gradients_agree")
+    return _claim(elaborator, "gradients_agree", GradientsAgree(elaborator.here, of.value, by.value))
+
+
+def _causal(elaborator: Elaborator, arguments: Arguments) -> Value:
+    of = expect_tensor(elaborator, arguments["y"], "`y` of `causal`")
+    by = expect_tensor(elaborator, arguments["x"], "`x` of `causal`")
+    axes = [resolve_axis(elaborator, tensor, arguments["axis"]) for tensor in (of, by)]
+    if of.shape[axes[0]] != by.shape[axes[1]]:
+        elaborator.fail(
+            "E0411",
+            f"`causal` compares places of one axis, but {shown(elaborator, of)} and {shown(elaborator, by)} differ "
+            f"in axis {axes[0]}",
+        )
+    return _claim(elaborator, "causal", IsCausal(elaborator.here, of.value, by.value, axes[0], axes[1]))
+
+
+def _claim(elaborator: Elaborator, name: str, claim: Claim) -> Value:
+    if elaborator.claims is None:
+        elaborator.fail("E0205", f"`{name}` stands in a `test`, in a line of its own")
+    elaborator.claims.append(claim)
+    return None
+
+
+def _dependent(elaborator: Elaborator, arguments: Arguments, name: str) -> tuple[TensorValue, TensorValue]:
+    found = [expect_tensor(elaborator, arguments[part], f"`{part}` of `{name}`") for part in ("y", "x")]
+    for tensor in found:
+        if not tensor.dtype.is_float:
+            elaborator.fail("E0416", f"`{name}` is about floats, and {shown(elaborator, tensor)} holds none")
+    return found[0], found[1]
+
+
+_OF_BY: Sequence[BuiltinParameter] = (BuiltinParameter("y"), _X)
+
+CHECKS: tuple[Builtin, ...] = (
+    Builtin("tensor", (BuiltinParameter("values"),), "A tensor of the numbers in nested lists.", _tensor),
+    Builtin("shape", (_X,), "The sizes of all axes, as a list.", _shape),
+    Builtin(
+        "near",
+        (BuiltinParameter("a"), BuiltinParameter("b"), BuiltinParameter("tolerance", default=_NEAR)),
+        "Whether |a - b| <= tolerance (1 + |b|), element by element.",
+        _near,
+    ),
+    Builtin("gradient", (*_OF_BY,), "The gradient of the sum of y in x, from which y was computed.", _gradient),
+    Builtin("parameters", (BuiltinParameter("layer"),), "How many numbers an applied layer learns.", _parameters),
+    Builtin(
+        "gradients_agree",
+        (*_OF_BY,),
+        "In a test: the gradient of y in x is the one that differences give.",
+        _gradients_agree,
+    ),
+    Builtin(
+        "causal",
+        (*_OF_BY, BuiltinParameter("axis", "axis", 1)),
+        "In a test: y depends, at each place of an axis, on nothing behind that place of x.",
+        _causal,
+    ),
+)
+
+
+_ONLY_THE_RUN_KNOWS = "E0313"
+
+
+def judge(elaborator: Elaborator, requirement: tree.Expression) -> None:
+    """Evaluate a line `require(…)`. The settings in it decide nothing of the program, so they stay numbers of the run.
+
+    What only the run knows, such as `total_steps`, is not judged.
+    """
+    before = frozenset(elaborator.session.decided)
+    try:
+        elaborator.evaluate(requirement)
+    except Failure as mistake:
+        if mistake.diagnostic.code != _ONLY_THE_RUN_KNOWS:
+            raise
+    finally:
+        elaborator.session.decided = set(before)
+
+
+def require(elaborator: Elaborator, arguments: Arguments) -> Value:
+    """The built-in function. Raises Failure where the condition is false."""
+    condition, message = arguments["condition"], arguments["message"]
+    assert isinstance(message, tuple)
+    if not isinstance(condition, bool):
+        elaborator.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
+    if not condition:
+        elaborator.fail("E0315", "".join(map(_said, message)) or "this is required", *settings_in(elaborator, message))
+    return True
+
+
+def settings_in(elaborator: Elaborator, values: tuple[Value, ...]) -> list[Note]:
+    """A note on each setting that some of the values come from."""
+    sources = {name: None for value in values if isinstance(value, RunTimeNumber) for name in sorted(value.sources)}
+    return [note for name in sources for note in _on_setting(elaborator, name)]
+
+
+def _on_setting(elaborator: Elaborator, name: str) -> list[Note]:
+    settings = elaborator.session.settings
+    if name not in settings.entries:
+        return []
+    value, origin = settings.entries[name]
+    override = settings.overrides.get(name)
+    place = override.span if override is not None and origin == COMMAND_LINE else None
+    return [Note(f"the setting `{name}` is {_said(value)}", place)]
+
+
+def _said(value: Value) -> str:
+    """A part of a message as a reader writes it."""
+    match value:
+        case str():
+            return value
+        case bool() | None:
+            return {True: "true", False: "false", None: "none"}[value]
+        case int() | float():
+            return repr(value)
+        case tuple():
+            return f"[{', '.join(map(_said, value))}]"
+        case RunTimeNumber(value=int() | float()):
+            return repr(plain(value))
+        case _:
+            return describe(value)
 
 
 def _elementwise(name: str, document: str) -> Builtin:

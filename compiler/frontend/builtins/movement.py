@@ -11,8 +11,7 @@ from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import decided
 from compiler.frontend.tensors.operators import cast, scalar, spread, widest
-from compiler.frontend.tensors.products import einsum
-from compiler.frontend.tensors.rearrangement import rearrange
+from compiler.frontend.tensors.products import einsum, rearrange
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, whole_dimension
 from compiler.frontend.values import NamedExtent, TensorValue, TupleValue, Value, describe, is_number
 from compiler.ops.indexing import Gather
@@ -110,7 +109,7 @@ def _axes_left_whole(tensor: TensorValue, shape: Sequence[Extent]) -> dict[int, 
 
 
 def _inferred(elaborator: Elaborator, tensor: TensorValue, shape: tuple[Extent, ...]) -> tuple[Extent, ...]:
-    """The shape with -1 replaced by what is left."""
+    """The shape with -1 replaced by the remaining elements."""
     if -1 not in shape:
         return shape
     if shape.count(-1) > 1:

@@ -9,11 +9,10 @@ from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
 from compiler.frontend.generation import KEYS as GENERATE_KEYS
 from compiler.frontend.generation import check_keys
-from compiler.frontend.models_as_layers import scope_of_tests
-from compiler.frontend.names.environment import Environment, Kind
+from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
-from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.train.start_weights import is_form
+from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
+from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, statements_of, values_of
 
@@ -26,7 +25,7 @@ _TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
 
 
 def check_names(session: Session, modules: tuple[tree.Module, ...]) -> None:
-    """Record each name that means nothing, each statement that stands where it cannot, and what is never used."""
+    """Record each name that means nothing, each statement that stands where it cannot, and each unused name."""
     read = _read_by_experiments(modules)
     for module in modules:
         scope = session.scopes[module.source.name]
@@ -85,7 +84,7 @@ class _DeclarationNames(StatementNames):
             if parameter.default is not None:
                 self.expression(parameter.default)
         for parameter in signature.tensors:
-            self.environment.bind(parameter.name, Kind.TENSOR, parameter.span)
+            self.environment.bind(parameter.name, NameKind.TENSOR, parameter.span)
         for annotation in (*(p.annotation for p in signature.tensors), *declaration.results):
             if isinstance(annotation, tree.TensorAnnotation):
                 self._annotation(annotation)
@@ -107,7 +106,7 @@ class _DeclarationNames(StatementNames):
         self.environment = head
         self.environment.used = used
         for parameter in clause.parameters:
-            self.environment.bind(parameter.id, Kind.TENSOR, parameter.span)
+            self.environment.bind(parameter.id, NameKind.TENSOR, parameter.span)
         self._block(clause.body, is_last=True)
 
     def _expect_distinct(self, groups: Sequence[Sequence[tree.Parameter]]) -> None:
@@ -128,7 +127,7 @@ class _DeclarationNames(StatementNames):
         for parameter in settings:
             if parameter.default is not None:
                 self.setting_value(types[parameter.name], parameter.default)
-            self.environment.bind(parameter.name, Kind.SETTING, parameter.span)
+            self.environment.bind(parameter.name, NameKind.SETTING, parameter.span)
 
     def _dimension_names(self, tensors: Sequence[tree.Parameter], results: Sequence[tree.TensorAnnotation]) -> None:
         """Lone names that nothing else binds are dimensions; expressions over them are checked afterwards."""
@@ -136,7 +135,7 @@ class _DeclarationNames(StatementNames):
         for annotation in (*annotations, *results):
             for dimension in dimensions_of(annotation):
                 if isinstance(dimension, tree.Name) and not self._is_constant(dimension.id):
-                    self.environment.bind(dimension.id, Kind.DIMENSION, dimension.span)
+                    self.environment.bind(dimension.id, NameKind.DIMENSION, dimension.span)
 
     # Models and experiments
 
@@ -149,7 +148,7 @@ class _DeclarationNames(StatementNames):
         if not any(isinstance(statement, tree.OutputDeclaration) for statement in statements_of(model.body)):
             advice = hint("declare its results: `output y = …`")
             self._record("E0207", f"the model `{model.name}` has no output", model.head, advice)
-        outputs = {name for name, kind in self.environment.kinds.items() if kind is Kind.OUTPUT}
+        outputs = {name for name, kind in self.environment.kinds.items() if kind is NameKind.OUTPUT}
         self.environment.used |= outputs | self.read.get(model.name, set())
         self._warn_of_unused()
 
@@ -157,7 +156,7 @@ class _DeclarationNames(StatementNames):
         self.keyword, self.declaration = "train", train.name or train.model.id
         found = self.scope.lookup(Namespace.MODEL, train.model.id)
         for name in ("steps_per_epoch", "total_steps"):
-            self.environment.bind(name, Kind.SETTING, train.head)
+            self.environment.bind(name, NameKind.SETTING, train.head)
         if found is None or not isinstance(found.declaration, tree.Model):
             self.unknown(train.model, "model", self.scope.names(Namespace.MODEL))
             return
@@ -175,7 +174,7 @@ class _DeclarationNames(StatementNames):
             self._input(target)
         if train.augment is not None:
             self._augment(train.augment)
-        self.environment.bind("batch", Kind.SETTING, train.head)
+        self.environment.bind("batch", NameKind.SETTING, train.head)
         for entry in train.entries:
             self._entry(entry)
 
@@ -203,24 +202,24 @@ class _DeclarationNames(StatementNames):
         """Samples are changed before the model sees them, so that its outputs are not known here."""
         before, self.environment = self.environment, self.environment.copy()
         for name, kind in before.kinds.items():
-            if kind is Kind.OUTPUT:
+            if kind is NameKind.OUTPUT:
                 del self.environment.kinds[name]
         self._block(block)
         self.environment = before
 
     def _enter_model(self, model: tree.Model) -> None:
-        """What `train` sees of a model: settings, inputs with their dimension names, and outputs."""
+        """The names of a model in `train`: settings, inputs with their dimension names, and outputs."""
         for parameter in model.settings:
-            self.environment.bind(parameter.name, Kind.SETTING, parameter.span)
+            self.environment.bind(parameter.name, NameKind.SETTING, parameter.span)
         for statement in model.body.statements:
             if isinstance(statement, tree.InputDeclaration):
                 self._input_dimensions(statement)
-                self.environment.bind(statement.name, Kind.INPUT, statement.span)
+                self.environment.bind(statement.name, NameKind.INPUT, statement.span)
                 if statement.mask is not None:
-                    self.environment.bind(statement.mask, Kind.INPUT, statement.span)
+                    self.environment.bind(statement.mask, NameKind.INPUT, statement.span)
             elif isinstance(statement, tree.OutputDeclaration):
                 for name in statement.names:
-                    self.environment.bind(name.id, Kind.OUTPUT, name.span)
+                    self.environment.bind(name.id, NameKind.OUTPUT, name.span)
 
     def _entry(self, entry: tree.Entry) -> None:
         items = entry.value.items if isinstance(entry.value, tree.ListLiteral) else (entry.value,)
@@ -273,13 +272,15 @@ class _DeclarationNames(StatementNames):
                 continue
             message = f"the {_NOUNS[kind]} `{name}` is not used"
             advice = (hint("remove it, or begin its name with `_`"),)
-            is_free = kind is Kind.VARIABLE and name not in self.layer_names and f"_{name}" not in self.environment.ever
+            is_free = (
+                kind is NameKind.VARIABLE and name not in self.layer_names and f"_{name}" not in self.environment.ever
+            )
             edits = (Edit(place, f"_{name}"),) if is_free else ()
             self.session.report.add(Diagnostic(code, message, place, advice, "warning", edits))
 
 
-_UNUSED = {Kind.INPUT: "W0101", Kind.VARIABLE: "W0102", Kind.SETTING: "W0103"}
-_NOUNS = {Kind.INPUT: "input", Kind.VARIABLE: "name", Kind.SETTING: "setting"}
+_UNUSED = {NameKind.INPUT: "W0101", NameKind.VARIABLE: "W0102", NameKind.SETTING: "W0103"}
+_NOUNS = {NameKind.INPUT: "input", NameKind.VARIABLE: "name", NameKind.SETTING: "setting"}
 
 
 def _results(block: tree.Block, keyword: str) -> Iterator[tree.Statement]:

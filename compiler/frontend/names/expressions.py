@@ -1,8 +1,13 @@
-"""Names in expressions: each must mean something at its place, and each keyword must be one that the callee has."""
+"""Names in expressions: each must mean something at its place, and each keyword must be one that the callee has.
+
+An environment holds the names that are bound at one place of a declaration, and those bound only on some ways to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from enum import Enum, auto
 from typing import assert_never
 
 from compiler.errors.diagnostics import Note, Span, hint
@@ -10,11 +15,79 @@ from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.names.environment import Environment, Kind
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
+from compiler.support.record import mutable_record
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of
+
+
+class NameKind(Enum):
+    """The kind of a local name."""
+
+    SETTING = auto()
+    DIMENSION = auto()
+    LOOP = auto()
+    TENSOR = auto()
+    VARIABLE = auto()
+    STATE = auto()
+    INPUT = auto()
+    OUTPUT = auto()
+
+
+FIXED: Mapping[NameKind | None, str] = {
+    NameKind.SETTING: "setting",
+    NameKind.DIMENSION: "dimension",
+    NameKind.LOOP: "loop variable",
+}
+"""The kinds of names that keep their value, with the words for them."""
+
+
+@mutable_record
+class Environment:
+    """`kinds` and `places` of the bound names; `partial` says of the others why they are not bound."""
+
+    kinds: dict[str, NameKind] = field(default_factory=dict[str, NameKind])
+    places: dict[str, Span] = field(default_factory=dict[str, Span])
+    partial: dict[str, str] = field(default_factory=dict[str, str])
+    used: set[str] = field(default_factory=set[str])
+    ever: dict[str, tuple[NameKind, Span]] = field(default_factory=dict[str, "tuple[NameKind, Span]"])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.kinds
+
+    def bind(self, name: str, kind: NameKind, place: Span) -> None:
+        self.kinds[name] = kind
+        self.places.setdefault(name, place)
+        self.partial.pop(name, None)
+        self.ever.setdefault(name, (kind, place))
+
+    def copy(self) -> Environment:
+        """For a branch or a loop: the same bindings to add to, the same record of uses."""
+        return Environment(dict(self.kinds), dict(self.places), dict(self.partial), self.used, self.ever)
+
+    def merge(self, branches: Sequence[Environment], reason: str) -> None:
+        """After an `if`: a name is bound if every branch that goes on bound it."""
+        if not branches:
+            return
+        common = {name for name in branches[0].kinds if all(name in branch.kinds for branch in branches)}
+        for branch in branches:
+            for name, kind in branch.kinds.items():
+                if name in common:
+                    self.kinds.setdefault(name, kind)
+                    self.places.setdefault(name, branch.places[name])
+                    self.partial.pop(name, None)
+                else:
+                    self.partial.setdefault(name, reason)
+            for name, why in branch.partial.items():
+                if name not in self.kinds:
+                    self.partial.setdefault(name, why)
+
+    def end_round(self, inside: Environment, reason: str) -> None:
+        """After a `for`: names that its body bound first end with the round."""
+        for name in inside.kinds:
+            if name not in self.kinds:
+                self.partial.setdefault(name, reason)
 
 
 class ExpressionNames:
@@ -34,7 +107,7 @@ class ExpressionNames:
         raise NotImplementedError
 
     def expression(self, expression: tree.Expression) -> None:
-        """Record what is wrong with the names in an expression."""
+        """Record mistakes in the names of an expression."""
         match expression:
             case tree.Name():
                 self._name(expression)
@@ -124,7 +197,7 @@ class ExpressionNames:
             return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
         if _is_applied(name):
             return ()
-        seen = (Kind.INPUT, Kind.OUTPUT, Kind.TENSOR, Kind.VARIABLE)
+        seen = (NameKind.INPUT, NameKind.OUTPUT, NameKind.TENSOR, NameKind.VARIABLE)
         there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
         return self.session.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
 

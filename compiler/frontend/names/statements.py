@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, Span, hint
+from compiler.frontend.bodies.declared_tensors import end_of_range
 from compiler.frontend.bodies.instances import names_in
-from compiler.frontend.bodies.model_statements import end_of_range
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure
-from compiler.frontend.names.environment import FIXED, Kind
-from compiler.frontend.names.expressions import ExpressionNames
+from compiler.frontend.names.expressions import FIXED, ExpressionNames, NameKind
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, is_requirement
@@ -79,7 +78,7 @@ class StatementNames(ExpressionNames):
                 self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
                 self.expression(statement.value)
                 for name in statement.names:
-                    self.environment.bind(name.id, Kind.OUTPUT, name.span)
+                    self.environment.bind(name.id, NameKind.OUTPUT, name.span)
             case tree.Emit():
                 self._expect_place("emit", self.is_in_scan, statement.span)
                 for value in statement.values:
@@ -113,8 +112,8 @@ class StatementNames(ExpressionNames):
                 target.span,
                 hint(f"add `{target.id} = …` after `carry`, or use another name"),
             )
-        if kind not in (Kind.STATE, Kind.OUTPUT):
-            self.environment.bind(target.id, Kind.VARIABLE if may_warn else Kind.TENSOR, target.span)
+        if kind not in (NameKind.STATE, NameKind.OUTPUT):
+            self.environment.bind(target.id, NameKind.VARIABLE if may_warn else NameKind.TENSOR, target.span)
 
     def _makes_layers(self, value: tree.Expression) -> bool:
         """Whether parameters get the name to which this is assigned into their paths."""
@@ -146,7 +145,7 @@ class StatementNames(ExpressionNames):
             if target.id == "_":
                 continue
             self._expect_free(target.id, target.span, "cannot be a loop variable")
-            self.environment.bind(target.id, Kind.LOOP, target.span)
+            self.environment.bind(target.id, NameKind.LOOP, target.span)
         self._block(statement.body)
         inside, self.environment = self.environment, before
         before.end_round(inside, f"it ends with each round of the `for` at line {statement.span.line}")
@@ -172,7 +171,7 @@ class StatementNames(ExpressionNames):
         if statement.annotation is not None:
             self._annotation(statement.annotation)
         self.form(Namespace.INIT, statement.initializer, ())
-        self.environment.bind(statement.name, Kind.STATE if keyword == "state" else Kind.TENSOR, statement.span)
+        self.environment.bind(statement.name, NameKind.STATE if keyword == "state" else NameKind.TENSOR, statement.span)
 
     def _update(self, statement: tree.StateUpdate) -> None:
         self._expect_place("<-", self.keyword in _MAY_OWN, statement.span)
@@ -182,7 +181,7 @@ class StatementNames(ExpressionNames):
         kind = self.environment.kinds.get(name.id)
         if kind is None:
             self.expression(name)
-        elif kind is not Kind.STATE:
+        elif kind is not NameKind.STATE:
             message = f"`<-` gives a `state` its next value, and `{name.id}` is not a state here"
             self._record("E0503", message, name.span)
 
@@ -193,15 +192,15 @@ class StatementNames(ExpressionNames):
         self._annotation(statement.annotation)
         if statement.range is not None:
             self.expression(statement.range)
-        self.environment.bind(statement.name, Kind.INPUT, statement.span)
+        self.environment.bind(statement.name, NameKind.INPUT, statement.span)
         if statement.mask is not None:
-            self.environment.bind(statement.mask, Kind.TENSOR, statement.span)
+            self.environment.bind(statement.mask, NameKind.TENSOR, statement.span)
 
     def _input_dimensions(self, statement: tree.InputDeclaration) -> None:
         end = end_of_range(statement) if statement.keyword == "input" else None
         for dimension in (*dimensions_of(statement.annotation), *([] if end is None else [end])):
             if isinstance(dimension, tree.Name) and not self._is_constant(dimension.id):
-                self.environment.bind(dimension.id, Kind.DIMENSION, dimension.span)
+                self.environment.bind(dimension.id, NameKind.DIMENSION, dimension.span)
 
     def _expect_place(self, keyword: str, is_right: bool, span: Span, in_scan: bool = True) -> None:
         if is_right and self.is_in_scan and not in_scan:
@@ -218,7 +217,7 @@ class StatementNames(ExpressionNames):
     # Scans
 
     def scan(self, scan: tree.Scan) -> None:
-        """The body of a `scan` sees what is around it, and assigns only what it carries or makes itself."""
+        """The body of a `scan` sees the names around it, and assigns only its carries and its own names."""
         self._scan_options(scan.options)
         outside = self.environment, self.scan_outer, self.is_in_scan
         own: dict[str, Span] = {}
@@ -232,7 +231,7 @@ class StatementNames(ExpressionNames):
         self.is_in_scan = True
         for name, place in own.items():
             self._expect_free(name, place, "cannot be bound by a `scan`")
-            self.environment.bind(name, Kind.TENSOR, place)
+            self.environment.bind(name, NameKind.TENSOR, place)
         self._block(scan.body)
         used = self.environment.used
         self.environment, self.scan_outer, self.is_in_scan = outside
@@ -247,7 +246,7 @@ class StatementNames(ExpressionNames):
                 self._record("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
             seen.add(option.name)
 
-    # What several of them need
+    # Shared by several of them
 
     def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
         self.session.report.add(failure(code, message, span, *notes).diagnostic)

@@ -132,7 +132,7 @@ def _with_element_type(
 def _pair(
     elaborator: Elaborator, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
 ) -> list[tuple[tree.Expression, int]]:
-    """Each declared dimension with the axis that it stands for; what `...` stands for goes into the frame."""
+    """Each declared dimension with the axis that it stands for; the axes of `...` go into the frame."""
     dimensions = annotation.dimensions or ()
     dots = next((i for i, d in enumerate(dimensions) if isinstance(d, tree.EllipsisItem)), None)
     named = [d for d in dimensions if not isinstance(d, tree.EllipsisItem)]

@@ -13,7 +13,7 @@ from compiler.frontend.values import (
     BatchValue,
     BuiltinValue,
     FormValue,
-    Instance,
+    LayerInstance,
     RunTimeNumber,
     TensorValue,
     Value,
@@ -43,7 +43,7 @@ def negate(elaborator: Elaborator, value: Value) -> Value:
 
 def refuse_operand(elaborator: Elaborator, symbol: str, value: Value) -> NoReturn:
     """`value` is no operand of `symbol`."""
-    is_stage = isinstance(value, (FormValue, BuiltinValue, Instance))
+    is_stage = isinstance(value, (FormValue, BuiltinValue, LayerInstance))
     if symbol.isidentifier():
         advice = hint("apply it first: `dense(3)(x) |> relu`, or `x |> dense(3) |> relu`")
     else:

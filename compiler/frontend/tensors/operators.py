@@ -32,10 +32,10 @@ from compiler.ops.elementwise import (
     Not,
     NotEqual,
     Or,
-    Power,
     Subtract,
     Where,
 )
+from compiler.ops.mathematics import Power
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.types import DType, Shape, TensorType

@@ -54,7 +54,7 @@ def origin_notes(elaborator: Elaborator, *dimensions: tuple[Extent, Axis]) -> tu
 
 
 def seen_by_caller(axes: Iterable[Axis], scope: int, call: Span) -> tuple[Axis, ...]:
-    """The axes of a result: without the names of that application; what the library made comes from the call."""
+    """The axes of a result: without the names of that application; axes that the library made come from the call."""
     return tuple(
         Axis(frozenset(label for label in a.labels if label[0] != scope), _origin_at(a, call))
         if any(label[0] == scope for label in a.labels) or _origin_at(a, call) is not a.origin

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
+from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
-from compiler.frontend.bodies.model_statements import declare_input
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.failures import Poisoned, failure
@@ -18,10 +18,9 @@ from compiler.frontend.values import TensorValue, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Transpose
-from compiler.ops.sources import Constant, Iota
+from compiler.ops.sources import Constant, Iota, Threefry
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.record import record
 from compiler.syntax import tree
@@ -97,7 +96,7 @@ def _place_of(block: tree.Block, name: str) -> Span:
 
 
 def _checked(evaluator: Evaluator, spec: InputSpec, value: object, place: Span) -> TensorValue:
-    """What `augment` makes of an input or target, which the model or the loss can take in its stead."""
+    """The augmented form of an input or target, which the model or the loss can take in its stead."""
     if not isinstance(value, TensorValue):
         raise Poisoned
     if not spec.is_target and value.value.type != spec.type:

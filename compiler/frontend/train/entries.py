@@ -11,9 +11,7 @@ from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, SettingValue, StartWeights
 from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.train.constants import evaluate_constant
-from compiler.frontend.train.start_weights import start_weights
-from compiler.frontend.train.stopping import early_stop_of, plateau_of
+from compiler.frontend.train.forms import early_stop_of, evaluate_constant, plateau_of, start_weights
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import OPTIONS
 from compiler.syntax import tree
@@ -45,13 +43,13 @@ KEYS = [
     "precision",
     "seed",
 ]
-Form = TypeVar("Form")
+_Form = TypeVar("_Form")
 _REQUIRED = ("loss", "optimizer", "batch")
 _EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
 
 class Entries:
-    """The keys of one `train`, with what the command line says of them."""
+    """The keys of one `train`, with their replacements on the command line."""
 
     def __init__(self, session: Session, train: tree.Train) -> None:
         self.session, self.train = session, train
@@ -83,7 +81,7 @@ class Entries:
         return written | {name: given.span for name, given in self.session.settings.overrides.items()}
 
     def expression(self, key: str) -> tree.Expression | None:
-        """What a key is set to, where it is an expression over tensors or a form."""
+        """The value of a key that is an expression over tensors or a form."""
         return self._expressions.get(key)
 
     def _record(self, mistake: Failure) -> None:
@@ -132,7 +130,7 @@ class Entries:
         self.accumulate = self._whole("accumulate", 1) or 1
         self.epochs = self._whole("epochs", 1)
         self.steps = self._whole("steps", 1)
-        # What the command line says about the length replaces what the text says.
+        # A length on the command line replaces that of the text.
         used = self.session.settings.used
         if "steps" in used and "epochs" not in used:
             self.epochs = None
@@ -225,8 +223,8 @@ class Entries:
         self.session.run_time |= {kept.name: kept, taken.name: taken}
         return float(value)
 
-    def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], Form]) -> Form | None:
-        """`early_stop` or `plateau`: a number on the command line changes the main setting of what the text gives."""
+    def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], _Form]) -> _Form | None:
+        """`early_stop` or `plateau`: a number on the command line changes the main setting of the text's form."""
         override, entry = self.session.settings.take(key), self.written.get(key)
         if entry is not None and (override is None or isinstance(override.expression, tree.Number)):
             expression, origin = entry.value, "train"

@@ -10,9 +10,9 @@ from typing import TypeVar
 from compiler.errors.diagnostics import Source, Span, hint
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.axes import Axis
+from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
-from compiler.frontend.bodies.model_statements import declare_input
 from compiler.frontend.bodies.setting_binding import ready, written
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
@@ -28,18 +28,16 @@ from compiler.frontend.program import (
     TrainingPlan,
     UpdateRule,
 )
-from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic, cast, scalar
 from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.train.accumulation import accumulation_of
 from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries
-from compiler.frontend.train.freezing import Freezing, freezing_of
-from compiler.frontend.train.metrics import LOSS, expect_direction, named_metrics, unsound_metrics
-from compiler.frontend.train.optimizers import Optimizers
-from compiler.frontend.train.patterns import patterns_of, select, without_keywords
+from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
+from compiler.frontend.train.patterns import Freezing, freezing_of, patterns_of, select, without_keywords
 from compiler.frontend.train.schedules import elaborate_schedule, schedule_end
 from compiler.frontend.train.updates import (
+    Optimizers,
     elaborate_clip,
 )
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
@@ -48,7 +46,7 @@ from compiler.syntax import tree
 from compiler.syntax.walk import statements_of
 from compiler.types import DType, TensorType
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 def elaborate_train(
@@ -68,7 +66,7 @@ class _Experiment:
     """One `train` in the course of elaboration."""
 
     def __init__(
-        self, session: Session, train: tree.Train, scope: ModuleScope, found: Found, model: tree.Model
+        self, session: Session, train: tree.Train, scope: ModuleScope, found: Located, model: tree.Model
     ) -> None:
         self.session, self.train, self.scope = session, train, scope
         self.found, self.model = found, model
@@ -204,7 +202,7 @@ class _Experiment:
                 self._augment(evaluator, self.train.augment)
         else:
             self._declare_targets(evaluator)
-        # In expressions `batch` is the nominal batch size; of `batch = all`, what the step has.
+        # In expressions `batch` is the nominal batch size; of `batch = all`, the rows of the step.
         if self.entries.batch is not None:
             frame.variables["batch"] = self.entries.batch * self.entries.accumulate
 
@@ -393,7 +391,7 @@ class _Experiment:
         )
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
-        """What adds up over the batches of an update, where there are several."""
+        """The sums over the batches of an update, where there are several."""
         if self.entries.accumulate == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]
@@ -402,7 +400,7 @@ class _Experiment:
         assert loss is not None
         return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)
 
-    def _attempt(self, compute: Callable[[], Result]) -> Result | None:
+    def _attempt(self, compute: Callable[[], _Result]) -> _Result | None:
         with self._recording():
             return compute()
         return None

@@ -1,4 +1,4 @@
-"""`metrics` of `train`: their names, totals over rows, and whether larger or smaller values are better."""
+"""Values of many batches: `metrics`, with which of their values is the better, and the sums of `accumulate = n`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.bodies.exchanged import advised, are_exchanged, learned_values
 from compiler.frontend.failures import failure, nearest
+from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
 from compiler.frontend.trace import Application
-from compiler.graph.ir import Graph, Node
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Node, Role
+from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of
+from compiler.ops.build import filled
 from compiler.ops.totals import dependent_on_the_batch, without_controls
 from compiler.syntax import tree
+from compiler.types import TensorType
 
 LOSS = "loss"
 _KEYS = (
@@ -46,7 +51,7 @@ def named_metrics(value: tree.Expression | None, taken: Collection[str]) -> list
 
 
 def name_of_call(expression: tree.Expression) -> str:
-    """What a metric is called: the function that gives it; `maximise` and `minimise` only say which value is better."""
+    """The name of a metric: the function that gives it; `maximise` and `minimise` only say which value is better."""
     match expression:
         case tree.Call(tree.Name(name), (metric,), ()) if name in DIRECTIONS:
             return name_of_call(metric)
@@ -93,7 +98,7 @@ def unsound_metrics(
 
 def _unsound(name: str, node: Node, span: Span) -> Diagnostic:
     place = node.origins[0].user_span if node.origins else span
-    notes = () if place == span else (Note("rows are taken together here", place),)
+    notes = () if place == span else (Note("rows meet here", place),)
     advice = hint(
         "make it of sums, means, variances, maxima and minima over rows, each of terms of a row alone, and combine"
         " these at the end"
@@ -116,3 +121,46 @@ def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str,
     if best not in directions:
         advice = hint(f"say it in `metrics`: `maximise({best}(…))` or `minimise({best}(…))`")
         raise failure("E0617", f"nothing says whether a large `{best}` is good or bad", span, advice)
+
+
+def accumulation_of(
+    batches: int, training: Graph, trained: Sequence[ParameterSpec], metrics: Sequence[str], loss: Span
+) -> Accumulation:
+    """The tensors that add up over the batches of an update. `loss` is the place of its expression.
+
+    What is not made of sums over rows is told by the epoch, not by the update. Raises Failure for a loss that does not
+    follow from such sums.
+    """
+    if not made_of_sums(training, ("loss",)):
+        raise failure(
+            "E0614",
+            "`accumulate` cannot put `loss` together from several batches: it is not made of sums over rows",
+            loss,
+            hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot"),
+        )
+    ledger = ledger_of(training, made_of_sums(training, metrics))
+    if slopes_of(_continued(training), ledger.loss, training.output("loss").value, ledger.trained) is None:
+        raise failure(
+            "E0614",
+            "`accumulate` cannot add up gradients of this loss: it is not linear in its sums over rows",
+            loss,
+            hint("a mean of rows is, a root of a mean or a quotient of two sums that depend on parameters is not"),
+        )
+    named = [(Accumulation.gradient(spec.path), spec.type) for spec in trained]
+    named += [(Accumulation.count(number), value.type) for number, value in enumerate(ledger.counts)]
+    named += [(Accumulation.sum(number), value.type) for number, value in enumerate(ledger.sums)]
+    states = tuple(OptimizerState(name, type_, _zeros(type_)) for name, type_ in named)
+    return Accumulation(batches, len(ledger.counts), states)
+
+
+def _continued(graph: Graph) -> GraphBuilder:
+    builder = GraphBuilder.continuing(graph)
+    for node in graph.nodes:
+        builder.append(node)
+    return builder
+
+
+def _zeros(type_: TensorType) -> Graph:
+    builder = GraphBuilder("zeros")
+    builder.output("value", Role.OUTPUT, filled(builder, 0, type_))
+    return builder.build()

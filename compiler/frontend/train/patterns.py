@@ -1,14 +1,15 @@
-"""Patterns over parameter paths, in which `*` stands for any text, dots included, and the keywords that give them."""
+"""Patterns over parameter paths, in which `*` stands for any text, and what `freeze` and `unfreeze` select by them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from compiler.errors.diagnostics import Span, hint
 from compiler.errors.suggestions import did_you_mean
 from compiler.frontend.failures import failure
 from compiler.frontend.values import Value, describe
+from compiler.support.record import record
 from compiler.syntax import tree
 
 MATRICES = "matrices"
@@ -57,3 +58,81 @@ def select(patterns: Iterable[str], paths: Iterable[str], key: str, span: Span) 
 def _listed(paths: tuple[str, ...]) -> str:
     shown = ", ".join(paths[:8])
     return f"{shown}, …" if len(paths) > 8 else shown or "none"
+
+
+_FORM = 'such as `after(3, "backbone.4.*")`, or a list of them'
+
+
+@record
+class Thaw:
+    """After so many epochs, the parameters that the patterns select are trained too."""
+
+    epochs: int
+    patterns: tuple[str, ...]
+    span: Span
+
+
+@record
+class Freezing:
+    """`patterns` select the parameters that are frozen at first. `span` is that of `freeze`; None where nothing is."""
+
+    patterns: tuple[str, ...] = ()
+    thaws: tuple[Thaw, ...] = ()
+    span: Span | None = None
+
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """The epochs, counted from 0, from which on less is frozen."""
+        return tuple(sorted({thaw.epochs for thaw in self.thaws}))
+
+    def since(self, path: str) -> int | None:
+        """The first epoch that trains a parameter, counted from 0; None where none does."""
+        if not any(matches(pattern, path) for pattern in self.patterns):
+            return 0
+        thawed = [t.epochs for t in self.thaws if any(matches(pattern, path) for pattern in t.patterns)]
+        return min(thawed, default=None)
+
+    def is_frozen(self, path: str, epoch: int) -> bool:
+        since = self.since(path)
+        return since is None or since > epoch
+
+    def check(self, paths: Iterable[str]) -> None:
+        """Raise `Failure` for a pattern that selects nothing, or nothing that is frozen."""
+        if self.span is None:
+            return
+        frozen = select(self.patterns, paths, "freeze", self.span)
+        for thaw in self.thaws:
+            select(thaw.patterns, sorted(frozen), "unfreeze", thaw.span)
+
+
+def freezing_of(
+    freeze: tree.Expression | None,
+    unfreeze: tree.Expression | None,
+    evaluate: Callable[[tree.Expression], Value],
+) -> Freezing:
+    """The values of the two keys. Raises `Failure`."""
+    if freeze is None:
+        if unfreeze is not None:
+            message = "`unfreeze` ends a `freeze`, and there is no `freeze`"
+            raise failure("E0603", message, unfreeze.span, hint('add `freeze = ["backbone.*"]`'))
+        return Freezing()
+    patterns = patterns_of(evaluate(freeze), "freeze", freeze.span)
+    if unfreeze is None:
+        return Freezing(patterns, (), freeze.span)
+    items = unfreeze.items if isinstance(unfreeze, tree.ListLiteral) else (unfreeze,)
+    return Freezing(patterns, tuple(_thaw(item, evaluate) for item in items), freeze.span)
+
+
+def _thaw(item: tree.Expression, evaluate: Callable[[tree.Expression], Value]) -> Thaw:
+    """`after(epochs, patterns)`."""
+    match item:
+        case tree.Call(tree.Name("after"), (amount, selected), ()):
+            pass
+        case _:
+            message = "`unfreeze` says after how many epochs which parameters are trained"
+            raise failure("E0603", message, item.span, hint(_FORM))
+    epochs = evaluate(amount)
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        message = f"`after` takes a whole number of epochs of at least 1, not {describe(epochs)}"
+        raise failure("E0603", message, amount.span)
+    return Thaw(epochs, patterns_of(evaluate(selected), "unfreeze", selected.span), item.span)

@@ -54,7 +54,7 @@ class _ScheduleEvaluator(Evaluator):
 
 
 def _start(value: Value) -> float | None:
-    """What an initialiser of one number gives, where it is known without running it."""
+    """The result of an initialiser of one number, where it is known without running it."""
     if not isinstance(value, FormValue) or not value.module.is_library:
         return None
     settings = value.settings or {}

@@ -1,27 +1,30 @@
-"""Update rules and clips: `.dl` text elaborated into graphs of their own."""
+"""The `optimizer` of an experiment, and clips: `.dl` text elaborated into graphs, and which of them updates what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from compiler.errors.diagnostics import Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
-from compiler.frontend.builtins.requirements import settings_in
+from compiler.frontend.builtins.functions import settings_in
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.elaborator import Elaborator, Frame, Session
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
+from compiler.frontend.program import AVERAGE, Clip, OptimizerState, ParameterSpec, UpdateRule
+from compiler.frontend.scope import Namespace
 from compiler.frontend.settings import plain
 from compiler.frontend.tensors.binding import declared_type, expect_tensor
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.entries import Entries
+from compiler.frontend.train.patterns import MATRICES, Freezing, patterns_of, select, without_keywords
 from compiler.frontend.values import (
     POISON,
     BuiltinValue,
     FormValue,
+    RunTimeNumber,
     TensorValue,
     TupleValue,
     Value,
@@ -30,10 +33,10 @@ from compiler.frontend.values import (
 )
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.ops.objective import Objective
-from compiler.support.record import record
+from compiler.ops.control import Objective
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
-from compiler.types import DType, TensorType
+from compiler.types import DType, TensorType, static_elements
 
 SCALAR = TensorType(DType.F32)
 
@@ -63,8 +66,8 @@ class RuleEvaluator(Evaluator):
 
 
 @record
-class Rule:
-    """One optimizer of `train`: its form, what it updates, and what it decays."""
+class OptimizerEntry:
+    """One optimizer of `train`: its form, the patterns of its parameters, and of those that decay."""
 
     form: FormValue
     rate: str
@@ -82,7 +85,7 @@ class Rule:
 _ALONE = ("clip", "accumulate", "ema", "unfreeze")
 
 
-def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[ParameterSpec]) -> None:
+def refuse_with_objective(entries: Entries, rule: OptimizerEntry, specs: Sequence[ParameterSpec]) -> None:
     """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
     name = rule.form.declaration.name
     for key in _ALONE:
@@ -98,7 +101,7 @@ def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[Paramete
 
 
 def elaborate_rule(
-    session: Session, rule: Rule, path: str, type_: TensorType, decays: bool
+    session: Session, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
 ) -> tuple[Graph, tuple[OptimizerState, ...]]:
     """The graph of an update: inputs p, g, t, lr, the states, settings; outputs p and the states.
 
@@ -138,8 +141,8 @@ def elaborate_rule(
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
 
 
-def _expect_rate(evaluator: Evaluator, rule: Rule) -> None:
-    """The one setting of an optimizer that its body cannot judge: there it is what the schedule makes of it."""
+def _expect_rate(evaluator: Evaluator, rule: OptimizerEntry) -> None:
+    """The one setting of an optimizer that its body cannot judge: there it is the scheduled rate."""
     given = (rule.form.settings or {})["lr"]
     number = plain(given)
     if isinstance(number, int | float) and number < 0:
@@ -206,7 +209,7 @@ def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str,
     return evaluator.builder.build()
 
 
-@dataclass(slots=True)
+@mutable_record
 class RuleCache:
     """Rules elaborated so far, by optimizer, type and decay: parameters of one type share a graph."""
 
@@ -216,7 +219,7 @@ class RuleCache:
     )
 
     def rule(
-        self, number: int, rule: Rule, path: str, type_: TensorType, decays: bool
+        self, number: int, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
     ) -> tuple[Graph, tuple[OptimizerState, ...]]:
         key = (number, type_, decays)
         if key not in self.known:
@@ -240,3 +243,121 @@ def objective_of(name: str, type_: TensorType) -> BuiltinValue:
     parameters = (BuiltinParameter("p"), BuiltinParameter("direction", default=None))
     document = "The loss and its gradient at `p`; with a direction, also the product of the Hessian with it."
     return BuiltinValue(Builtin(name, parameters, document, evaluate), {})
+
+
+class Optimizers:
+    """The value of `optimizer`: one rule, or a list of which the first that selects a parameter updates it."""
+
+    def __init__(
+        self,
+        session: Session,
+        entries: Entries,
+        freezing: Freezing,
+        evaluator: Evaluator,
+        expression: tree.Expression,
+    ) -> None:
+        self.session, self.entries, self.freezing, self.evaluator = session, entries, freezing, evaluator
+        self.span = expression.span
+        items = expression.items if isinstance(expression, tree.ListLiteral) else (expression,)
+        self.rules = [
+            self._rule(item, "optimizer" if len(items) == 1 else f"optimizer.{number}")
+            for number, item in enumerate(items)
+        ]
+        self._expect_rates()
+
+    def updates(self, trained: Sequence[ParameterSpec], paths: Sequence[str]) -> tuple[UpdateRule, ...]:
+        """The update of each parameter that is trained now; `paths` are those that some epoch trains."""
+        selected = [select(rule.on, paths, "on", rule.on_span) for rule in self.rules]
+        cache = RuleCache(self.session)
+        chosen = [(spec, _chosen(selected, spec, self.span)) for spec in trained]
+        joint = [number for number, rule in enumerate(self.rules) if rule.takes_objective(self.session)]
+        single = [self._update(cache, number, spec) for spec, number in chosen if number not in joint]
+        together = [(number, [spec for spec, n in chosen if n == number]) for number in joint]
+        return (*single, *(self._joint_update(number, specs) for number, specs in together if specs))
+
+    def _expect_rates(self) -> None:
+        """Refuse what changes rates where no optimizer has one; the schedule `constant` changes none."""
+        schedule = self.entries.expression("schedule")
+        is_constant = isinstance(schedule, tree.Name) and schedule.id == "constant"
+        if any(rule.rate for rule in self.rules):
+            return
+        for key in ("schedule", "plateau"):
+            is_asked_for = key in self.entries.written or key in self.session.settings.used
+            if is_asked_for and not (key == "schedule" and is_constant):
+                names = ", ".join(f"`{rule.form.declaration.name}`" for rule in self.rules)
+                raise failure(
+                    "E0301", f"`{key}` changes the setting `lr` of an optimizer, which {names} does not have", self.span
+                )
+
+    def _rule(self, item: tree.Expression, prefix: str) -> OptimizerEntry:
+        bare, given = without_keywords(item, ("on", "decay_on"))
+        self.evaluator.span = item.span
+        form = self.evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
+        assert isinstance(form, FormValue)
+        on, on_span = ("*",), item.span
+        if "on" in given:
+            on, on_span = patterns_of(self.evaluator.evaluate(given["on"]), "on", given["on"].span), given["on"].span
+        decay, decay_span = None, item.span
+        if "decay_on" in given:
+            decay_span = given["decay_on"].span
+            _expect_decay(form, decay_span)
+            decay = self._decay_patterns(given["decay_on"])
+        rate = (form.settings or {}).get("lr")
+        if isinstance(rate, RunTimeNumber):
+            # Every graph takes the scheduled rate as `lr`; the run passes the setting itself to the schedule.
+            self.session.run_time.setdefault(rate.name, rate)
+        return OptimizerEntry(
+            form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span
+        )
+
+    def _decay_patterns(self, expression: tree.Expression) -> tuple[str, ...]:
+        if isinstance(expression, tree.Name) and expression.id == MATRICES:
+            return (MATRICES,)
+        return patterns_of(self.evaluator.evaluate(expression), "decay_on", expression.span)
+
+    def _update(self, cache: RuleCache, number: int, spec: ParameterSpec) -> UpdateRule:
+        """The update of one parameter."""
+        rule = self.rules[number]
+        decays = rule.decay_on is None or self._decays(rule, spec)
+        graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
+        if self.entries.ema is not None:
+            states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
+        return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
+
+    def _joint_update(self, number: int, specs: list[ParameterSpec]) -> UpdateRule:
+        """The update of parameters as one vector."""
+        rule = self.rules[number]
+        refuse_with_objective(self.entries, rule, specs)
+        name = "(optimizer)" if len(self.rules) == 1 else f"(optimizer.{number})"
+        type_ = TensorType(specs[0].type.dtype, (sum(static_elements(spec.type.shape) for spec in specs),))
+        graph, states = elaborate_rule(self.session, rule, name, type_, True)
+        return UpdateRule(name, graph, states, rule.rate, group=tuple(spec.path for spec in specs))
+
+    def _decays(self, rule: OptimizerEntry, spec: ParameterSpec) -> bool:
+        if rule.decay_on == (MATRICES,):
+            return spec.type.rank >= 2
+        paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
+        return spec.path in select(rule.decay_on or (), paths, "decay_on", rule.decay_span)
+
+
+def _expect_decay(form: FormValue, span: Span) -> None:
+    if "weight_decay" not in (form.settings or {}):
+        raise failure(
+            "E0301",
+            f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have",
+            span,
+        )
+
+
+def _chosen(selected: list[frozenset[str]], spec: ParameterSpec, span: Span) -> int:
+    """The number of the first rule that selects a parameter."""
+    number = next((i for i, paths in enumerate(selected) if spec.path in paths), None)
+    if number is None:
+        raise failure(
+            "E0606",
+            f"no optimizer updates `{spec.path}`",
+            span,
+            Note("the parameter is declared here", spec.span),
+            hint('end the list with an optimizer for all others (`on = "*"`), or freeze the parameter'),
+        )
+    return number

@@ -1,6 +1,6 @@
 """The step of a training whose updates take several batches (`accumulate`), as three graphs.
 
-For each batch, `counting` adds up what the loss is divided by, and `accumulating`, once that is known of all batches,
+For each batch, `counting` adds up the divisor of the loss, and `accumulating`, once that is known of all batches,
 gradients and sums. `updating` then does for the whole what a step does after its gradients.
 """
 
@@ -21,14 +21,14 @@ from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
 from compiler.programs.kinds import ACCUMULATION, GraphKind
 from compiler.programs.steps.finishing import with_totals
-from compiler.programs.steps.training_step import Step, finished_in_training, in_phase, reported
+from compiler.programs.steps.training_step import StepBuilder, finished_in_training, in_phase, reported
 from compiler.types import depends_on_batch
 
 _SHARE = "(share)"
 
 
 def accumulated_step(program: Program, kind: GraphKind) -> Graph:
-    """One of ACCUMULATION. What they add up lies in the tensors that `Accumulation` names; updating empties them."""
+    """One of ACCUMULATION. Their sums lie in the tensors that `Accumulation` names; updating empties them."""
     program, plan = in_phase(program, kind.phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
@@ -37,18 +37,18 @@ def accumulated_step(program: Program, kind: GraphKind) -> Graph:
     return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
 
 
-def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     graph = replace(program.training_graph, outputs=_outputs(ledger.counts))
-    step = Step(replace(program, training_graph=graph), plan)
+    step = StepBuilder(replace(program, training_graph=graph), plan)
     _add_all(step, ledger.counts, Accumulation.count)
     return step
 
 
-def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
     outputs = tuple(output for output in graph.outputs if output.name in gathered)
     graph = _with_share(graph, ledger)
-    step = Step(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
+    step = StepBuilder(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
     step.differentiate(step.forward[_SHARE])
     for path, gradient in step.gradients.items():
         _add(step, Accumulation.gradient(path), gradient)
@@ -59,13 +59,13 @@ def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
     return step
 
 
-def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     # Other metrics are told by the epoch, from what `accumulating` gathers.
     plan = replace(plan, metrics=made_of_sums(program.training_graph, plan.metrics))
     after = _after_sums(program.training_graph, reported(program.training_graph, plan), ledger)
     whole = simplify(after, plan.is_double)
     # No batch takes part: this step begins with what follows from sums.
-    step = Step(replace(program, training_graph=whole, augmentation=None), plan)
+    step = StepBuilder(replace(program, training_graph=whole, augmentation=None), plan)
     step.differentiate(_loss_without_rows(step, whole, ledger))
     for path, gradient in step.gradients.items():
         added_up = step.input(Accumulation.gradient(path), Role.OPTIMIZER_STATE, gradient.type)
@@ -81,20 +81,20 @@ def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
     return step
 
 
-def _add_all(step: Step, values: Sequence[Value], name: Callable[[int], str]) -> None:
+def _add_all(step: StepBuilder, values: Sequence[Value], name: Callable[[int], str]) -> None:
     for number, value in enumerate(values):
         _add(step, name(number), step.forward[str(value.index)])
 
 
-def _add(step: Step, name: str, value: Value) -> None:
+def _add(step: StepBuilder, name: str, value: Value) -> None:
     before = step.input(name, Role.OPTIMIZER_STATE, value.type)
     step.builder.output(name, Role.OPTIMIZER_STATE, step.builder.emit(Add(), before, value), updates=name)
 
 
 def _with_share(graph: Graph, ledger: Ledger) -> Graph:
-    """The training graph with the sums and `(share)`: what its rows contribute to the loss of the whole.
+    """The training graph with the sums and `(share)`: the contribution of its rows to the loss of the whole.
 
-    Counts are those of the whole, in a tensor. What of the loss no row contributes to is left out.
+    Counts are those of the whole, in a tensor. Terms of the loss without rows are left out.
     """
     builder = GraphBuilder.continuing(graph)
     for node in graph.nodes:
@@ -132,7 +132,7 @@ def _after_sums(graph: Graph, names: Sequence[str], ledger: Ledger) -> Graph:
     return Graph(graph.name, tuple(inputs), ledger.every.nodes, tuple(map(graph.output, names)))
 
 
-def _loss_without_rows(step: Step, whole: Graph, ledger: Ledger) -> Value:
+def _loss_without_rows(step: StepBuilder, whole: Graph, ledger: Ledger) -> Value:
     """The loss where each sum that parameters have a part in is 0: penalties, say."""
     trained = {Accumulation.sum(k) for k, value in enumerate(ledger.sums) if value in ledger.trained}
     arguments = [
@@ -153,7 +153,7 @@ def _inputs(values: Sequence[Value], name: Callable[[int], str]) -> list[GraphIn
 
 
 def _with_used_inputs(graph: Graph) -> Graph:
-    """Each part is fed with what it reads, and has no other tensors."""
+    """Each part is fed with the tensors that it reads, and has no others."""
     used = {operand.index for node in graph.nodes for operand in node.operands}
     used |= {output.value.index for output in graph.outputs}
     updated = {output.updates for output in graph.outputs}

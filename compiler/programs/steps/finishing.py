@@ -9,10 +9,10 @@ from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
 from compiler.graph_passes.convert_dtype import converted_op
-from compiler.ops.elementwise import Cast, Term
+from compiler.ops.elementwise import Cast, Symbolic
 from compiler.ops.reduction import Moments
 from compiler.ops.spreading import Broadcast, Reshape, Sum
-from compiler.ops.totals import Kind, Total, gathered, split, without_controls
+from compiler.ops.totals import Total, TotalKind, gathered, split, without_controls
 from compiler.types import DType, Shape, TensorType
 
 ROWS = "(rows)"
@@ -20,7 +20,7 @@ ROWS = "(rows)"
 
 
 def with_totals(graph: Graph, names: Sequence[str], by_rows: bool) -> tuple[Graph, tuple[str, ...]]:
-    """The graph with further outputs, whose names are given: what a step gives of the metrics `names`."""
+    """The graph with further outputs, whose names are given: the totals of the metrics `names` in a step."""
     if not names:
         return graph, ()
     plain = without_controls(graph)
@@ -92,11 +92,11 @@ class _Finishing:
         return known or self.builder.input(name, Role.DATA, TensorType(DType.F64, shape))
 
     def _total(self, total: Total, number: int) -> None:
-        if total.kind is Kind.MOMENTS:
+        if total.kind is TotalKind.MOMENTS:
             self._moments(total, number)
             return
         value = total.node.results[0]
-        name = ROWS if total.kind is Kind.ROWS else f"{total.kind.value}:{number}"
+        name = ROWS if total.kind is TotalKind.ROWS else f"{total.kind.value}:{number}"
         given = self._input(name, value.type.shape)
         dtype = value.type.dtype
         if not dtype.is_float:
@@ -107,7 +107,7 @@ class _Finishing:
     def _moments(self, total: Total, number: int) -> None:
         shape = total.type.shape
         count, mean, squares = (
-            Term(self.builder, self._input(f"{name}:{number}", shape)) for name in ("count", "mean", "squares")
+            Symbolic(self.builder, self._input(f"{name}:{number}", shape)) for name in ("count", "mean", "squares")
         )
         if isinstance(total.node.op, Moments):
             first, second = total.node.results
@@ -115,7 +115,7 @@ class _Finishing:
             self.known[second.index] = (squares / count).value
             return
         # sum((x - c)^2) = sum((x - mean)^2) + n (mean - c)^2: no two large numbers are subtracted.
-        distance = mean - Term(self.builder, self._centre(total, shape))
+        distance = mean - Symbolic(self.builder, self._centre(total, shape))
         each = (squares + count * distance * distance).value
         assert isinstance(total.node.op, Sum)
         kept = total.kept_axes

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from compiler.autodiff import gradients_of
 from compiler.frontend.program import ParameterSpec
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled
+from compiler.ops.control import Objective
 from compiler.ops.elementwise import Multiply
 from compiler.ops.movement import Concat, Reshape, Slice
-from compiler.ops.objective import Objective
 from compiler.ops.scan import Scan, scan_body
 from compiler.ops.spreading import Sum
 from compiler.types import static_elements
@@ -41,7 +41,7 @@ def taken_apart(builder: GraphBuilder, vector: Value, specs: Sequence[ParameterS
     return parts
 
 
-class Evaluation:
+class LossEvaluation:
     """Evaluates the loss of `training` for other values of the parameters `specs`, with all else as in `arguments`."""
 
     def __init__(
@@ -79,9 +79,9 @@ class Evaluation:
                 return self._builder.emit_all(op, *operands)
 
     def _scan(self, scan: Scan, operands: Sequence[Value]) -> Sequence[Value]:
-        """A loop, in whose body the objective reads the graph around it. What no step changes is computed before it.
+        """A loop, in whose body the objective reads the graph around it.
 
-        So all steps see the same draws: those of the step of training.
+        Values that no step changes are computed before it, so all steps see the same draws: those of the training step.
         """
         builder = self._builder
         begin = len(builder.nodes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from compiler.autodiff import gradients_of
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import (
     AVERAGE,
@@ -20,12 +19,13 @@ from compiler.frontend.program import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled, spread
-from compiler.ops.elementwise import Add, Cast, Multiply, Term
+from compiler.ops.elementwise import Add, Cast, Multiply, Symbolic
 from compiler.ops.spreading import Sum
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.steps.finishing import with_totals
-from compiler.programs.steps.objective import Evaluation, joined, taken_apart
+from compiler.programs.steps.objective import LossEvaluation, joined, taken_apart
 from compiler.types import DType, TensorType, static_elements
 
 
@@ -38,7 +38,7 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     """
     program, plan = in_phase(program, phase)
     graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
-    step = Step(replace(program, training_graph=graph), plan)
+    step = StepBuilder(replace(program, training_graph=graph), plan)
     step.differentiate(step.forward["loss"])
     step.clip()
     step.update()
@@ -50,7 +50,7 @@ def training_step(program: Program, phase: int = 0) -> Graph:
 
 
 def finished_in_training(plan: TrainingPlan) -> tuple[str, ...]:
-    """What is gathered in training for the metrics of an epoch: what the program that finishes them takes."""
+    """The totals of training for the metrics of an epoch: inputs of the program that finishes them."""
     return () if not plan.metrics else plan.finished if plan.finishes_alike else plan.metrics
 
 
@@ -64,7 +64,7 @@ def in_phase(program: Program, phase: int) -> tuple[Program, TrainingPlan]:
 
 
 def evaluation_graph(program: Program) -> Graph:
-    """The loss of the inference program, and what it and the metrics are finished from."""
+    """The loss of the inference program, and the totals from which it and the metrics are finished."""
     plan = _plan_of(program, "evaluation_graph")
     graph, gathered = with_totals(program.inference_graph, plan.finished, by_rows=True)
     finished = {*plan.finished} - {"loss"}
@@ -80,7 +80,7 @@ def prediction_graph(program: Program) -> Graph:
 
 
 def augmentation_graph(program: Program) -> Graph:
-    """What training makes of samples before the model sees them."""
+    """The samples as training changes them for the model."""
     if program.augmentation is None:
         raise CompilerBug("augmentation_graph", f"{program.name} has no `augment`")
     return program.augmentation
@@ -88,11 +88,11 @@ def augmentation_graph(program: Program) -> Graph:
 
 def gradient_graph(program: Program) -> Graph:
     """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
-    step = Step(program, _plan_of(program, "gradient_graph"))
+    step = StepBuilder(program, _plan_of(program, "gradient_graph"))
     step.differentiate(step.forward["loss"])
     for path, gradient in step.gradients.items():
         square = step.builder.emit(Multiply(), gradient, gradient)
-        total = Term(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
+        total = Symbolic(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
         step.builder.output(path, Role.OUTPUT, (total / static_elements(gradient.type.shape)).value)
     return eliminate_dead(step.builder.build())
 
@@ -112,7 +112,7 @@ def schedule_graph(program: Program) -> Graph:
 
 
 def following_graph(program: Program) -> Graph:
-    """What the schedule keeps of an epoch, from what it kept of those before and the loss of this one."""
+    """The next state of the schedule, from the state before and the loss of the epoch."""
     plan = _plan_of(program, "following_graph")
     assert plan.follower is not None
     builder = GraphBuilder("following")
@@ -144,7 +144,7 @@ def initial_graph(program: Program) -> Graph:
 
 
 def reported(graph: Graph, plan: TrainingPlan) -> tuple[str, ...]:
-    """The outputs of a graph that are told of each step: the loss, the metrics, and what they are means of."""
+    """The outputs of a graph that are told of each step: the loss, the metrics, and the divisors of their means."""
     names = ("loss", *plan.metrics)
     outputs = {output.name for output in graph.outputs}
     return (*names, *(name + KEPT for name in names if name + KEPT in outputs))
@@ -161,7 +161,7 @@ def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
     return eliminate_dead(replace(graph, outputs=tuple(by_name[name] for name in names)))
 
 
-class Step:
+class StepBuilder:
     """The step under construction: inputs, gradients and rates by name."""
 
     def __init__(self, program: Program, plan: TrainingPlan) -> None:
@@ -264,7 +264,7 @@ class Step:
         for state in rule.states:
             known[state.name] = self.input(names[state.name], Role.OPTIMIZER_STATE, state.type)
         arguments = [known.get(i.name) or self.input(i.name, Role.SETTING, i.value.type) for i in rule.graph.inputs]
-        evaluation = Evaluation(self.builder, self.prepared, self.arguments, specs)
+        evaluation = LossEvaluation(self.builder, self.prepared, self.arguments, specs)
         results = evaluation.inline(rule.graph, arguments)
         for spec, value in zip(specs, taken_apart(self.builder, results["p"], specs), strict=True):
             self.builder.output(spec.path, Role.PARAMETER, value, updates=spec.path)
@@ -272,17 +272,17 @@ class Step:
 
     def _averaged(self, path: str, new: Value) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - ema) (p - a)."""
-        before = Term(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
+        before = Symbolic(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
         share = self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32))
-        share = Term(self.builder, spread(self.builder, share, new.type.shape))
-        return (before + share * (Term(self.builder, new) - before)).value
+        share = Symbolic(self.builder, spread(self.builder, share, new.type.shape))
+        return (before + share * (Symbolic(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
-        count = Term(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
+        count = Symbolic(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
         if rule.since:
             in_epoch = self.input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
-            count = count - rule.since * Term(self.builder, in_epoch)
+            count = count - rule.since * Symbolic(self.builder, in_epoch)
         return count.value
 
     def _apply(self, rule: UpdateRule, count: Value, rate: Value) -> dict[str, Value]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.schedule.fusion.index import Index
+from compiler.support.record import mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class Ancestry:
     """`above` has for each group a bitset of those that it needs, directly or not; `used` is all of these as one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.schedule.access import count, split_form, splits_evenly
+from compiler.schedule.addresses import count, split_map, splits_evenly
 from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Member
 from compiler.tuning import Tuning
 
@@ -14,7 +14,7 @@ def is_small_enough(first: Group, second: Group, tuning: Tuning) -> bool:
 
 
 def reads_neighbours(members: Sequence[Member]) -> bool:
-    """Whether what is computed behind a product reads neighbours along its columns; scattered ones would cost more."""
+    """Whether the epilogue of a product reads neighbours along its columns; scattered ones would cost more."""
     (product,) = (member for member in members if isinstance(member.node.op, CONTRACTIONS))
     op = product.node.op
     assert isinstance(op, CONTRACTIONS)
@@ -26,7 +26,7 @@ def reads_neighbours(members: Sequence[Member]) -> bool:
         for link in () if member is product else member.links:
             if not splits_evenly(link.address, width):
                 return False
-            low = split_form(link.address, width)[1]
+            low = split_map(link.address, width)[1]
             if len(low) > 1 or any((term.divisor, term.stride) != (1, 1) for term in low):
                 return False
     return True

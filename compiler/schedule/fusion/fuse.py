@@ -7,7 +7,7 @@ pays (`cost`), and when the fusion of its name (`naming`) is wanted.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 
 from compiler.graph.ir import Graph, Node, Value
@@ -24,16 +24,17 @@ from compiler.schedule.fusion.ir import (
     VIEWS,
     FusedGraph,
     Group,
-    Kind,
+    GroupKind,
     Link,
     Member,
     domain_shape,
 )
 from compiler.schedule.fusion.links import Resolver, is_elementwise
 from compiler.schedule.fusion.naming import name_of_merge
-from compiler.schedule.numerics.placement import Empty
+from compiler.schedule.numerics.internal_ops import Empty
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.split import reduction_split
+from compiler.support.record import mutable_record
 from compiler.types import elements
 
 UNPLACED = (*INLINE, *VIEWS, Empty)
@@ -44,7 +45,7 @@ def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: 
     return _Fuser(graph, without, batch, machine).run()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Fuser:
     """The groups so far, and which of them come before which."""
 
@@ -74,7 +75,7 @@ class _Fuser:
     def place(self, node: Node) -> None:
         """Give `node` a group of its own, then merge it with the groups that it reads from."""
         group = self.new_group(node)
-        if group.kind is Kind.ALONE:
+        if group.kind is GroupKind.ALONE:
             return
         (member,) = group.members
         tried: set[int] = set()
@@ -110,7 +111,7 @@ class _Fuser:
             self.resolver.opaque.update(operand.index for operand in node.operands)  # so its views become copies
             return self.new_group(node)
         is_product = isinstance(node.op, CONTRACTIONS)
-        kind = Kind.PRODUCT if is_product else Kind.ELEMENTS if is_elementwise(node) else Kind.ALONE
+        kind = GroupKind.PRODUCT if is_product else GroupKind.ELEMENTS if is_elementwise(node) else GroupKind.ALONE
         group = Group(self.groups, kind, elements(domain_shape(node)), split, (member,))
         self.groups += 1
         self.ancestry.add(group.number, self.index.direct_needs(group))
@@ -120,14 +121,14 @@ class _Fuser:
     def merge(self, producer: Group, consumer: Group) -> None:
         """Join the two where they may be; the consumer's number stays free."""
         kinds = producer.kind, consumer.kind
-        if Kind.ALONE in kinds or kinds == (Kind.PRODUCT, Kind.PRODUCT):
+        if GroupKind.ALONE in kinds or kinds == (GroupKind.PRODUCT, GroupKind.PRODUCT):
             return
         if not cost.is_small_enough(producer, consumer, self.machine.tuning) or not self.no_third(producer, consumer):
             return
         crossing = self.crossing(producer, consumer)
         merge = legality.legal_merge(producer, consumer, crossing, self.index)
         if merge is None or (
-            merge.kind is Kind.PRODUCT and not cost.reads_neighbours((*producer.members, *consumer.members))
+            merge.kind is GroupKind.PRODUCT and not cost.reads_neighbours((*producer.members, *consumer.members))
         ):
             return
         if self.without and name_of_merge(producer, consumer, crossing, self.index) in self.without:
@@ -152,7 +153,7 @@ class _Fuser:
         return not [other for other in others if above[other] >> number & 1]
 
     def crossing(self, producer: Group, consumer: Group) -> list[tuple[Member, Link]]:
-        """What the one reads of the other."""
+        """The values that the one reads of the other."""
         homes, number = self.index.homes, producer.number
         links = [(member, link, link.source.index) for member in consumer.members for link in member.links]
         return [(member, link) for member, link, source in links if source in homes and homes[source] == number]

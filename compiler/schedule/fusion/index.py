@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
-from compiler.schedule.access import IndexMap
+from compiler.schedule.addresses import IndexMap, insert_map
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.numerics.placement import Insert, insert_form
+from compiler.schedule.numerics.internal_ops import Insert
+from compiler.support.record import mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class Index:
     """Groups by number, members by key; of each value by its index: its group, the node that makes it, its readers."""
 
@@ -138,7 +139,7 @@ class Index:
                     if type(op) is Iota:
                         found.append(link.axes[op.axis])
             if type(member.node.op) is Insert:
-                found.append(insert_form(member.node))
+                found.append(insert_map(member.node))
         return found
 
 

@@ -1,4 +1,4 @@
-"""The fused graph: groups of nodes, each of which becomes one kernel, how they read each other, and what lies where."""
+"""The fused graph: groups of nodes, each of which becomes one kernel, their reads of each other, and storage."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
-from compiler.schedule.access import IndexMap
-from compiler.schedule.numerics.internal_op import After
-from compiler.schedule.numerics.ordered import OrderedContraction
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.numerics.product_sum import ProductSum
-from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.schedule.addresses import IndexMap
+from compiler.schedule.numerics.internal_ops import After, Insert, OrderedContraction, ProductSum, SplitContraction
 from compiler.schedule.split import Split
 from compiler.support.record import record
 from compiler.types import Extent, Shape
@@ -29,8 +25,8 @@ CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 
-class Kind(Enum):
-    """What a group computes."""
+class GroupKind(Enum):
+    """The kind of computation of a group."""
 
     ELEMENTS = "elements"  # elementwise nodes and reductions
     PRODUCT = "product"  # a contraction, and elementwise nodes of its elements
@@ -53,7 +49,7 @@ class Link:
 
 @record
 class Member:
-    """A node of a group: its place in the order of the graph, the space of its index, and what it reads.
+    """A node of a group: its place in the order of the graph, the space of its index, and its reads.
 
     It comes after the `gates`. A scan has its `body`.
     """
@@ -90,7 +86,7 @@ class Group:
     """
 
     number: int
-    kind: Kind
+    kind: GroupKind
     domain: Extent
     split: Split | None
     members: tuple[Member, ...]
@@ -129,7 +125,7 @@ class FusedGraph:
 
 
 def domain_shape(node: Node) -> Shape:
-    """The shape that a node goes over: of what it reduces, of the part that it inserts, of its result otherwise."""
+    """The shape that a node goes over: of a reduction's operand, of an inserted part, of the result otherwise."""
     match node.op:
         case Sum() | ProductSum() | Max() | Min() | CumulativeSum():
             return node.operands[0].type.shape

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.fusion import cost
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import FusedGraph, Group, Kind
+from compiler.schedule.fusion.ir import FusedGraph, Group, GroupKind
 from compiler.tuning import Tuning
 from compiler.types import elements
 
@@ -34,7 +34,7 @@ def join_siblings(fused: FusedGraph) -> FusedGraph:
 
 def _large_sources(group: Group, index: Index, tuning: Tuning) -> list[tuple[object, ...]]:
     """The split of a group of reductions, with each large value that it reads, and how."""
-    if group.split is None or group.kind is not Kind.ELEMENTS:
+    if group.split is None or group.kind is not GroupKind.ELEMENTS:
         return []
     size, share = count(group.domain), tuning.sibling_share
     return [

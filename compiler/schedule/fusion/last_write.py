@@ -6,12 +6,12 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Load, StagedKernel, Store
 from compiler.ops.scan import Scan
-from compiler.schedule.access import IDENTITY, IndexMap
+from compiler.schedule.addresses import IDENTITY, IndexMap
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import Group, Kind
+from compiler.schedule.fusion.ir import Group, GroupKind
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.to_loops import GroupLowering, Lowered
+from compiler.schedule.numerics.internal_ops import Insert
+from compiler.schedule.to_loops import GroupLowering, LoweredGroup
 from compiler.tuning import Tuning
 from compiler.types import elements
 
@@ -30,7 +30,7 @@ def writes_last(writer: Group, target: Value, result: Value, index: Index, stora
                 levels[member.key] > levels[maker.key]
                 or member.space is not maker.space
                 or link.address not in own
-                or writer.kind is Kind.ALONE
+                or writer.kind is GroupKind.ALONE
                 or member.node.op.category in (Category.CONTRACTION, Category.INDEXING)
             ):
                 return False
@@ -40,7 +40,7 @@ def writes_last(writer: Group, target: Value, result: Value, index: Index, stora
     return not _is_read_behind(lowering.lower("probe"), storage.place(target), storage.place(result))
 
 
-def _is_read_behind(lowered: Lowered, old: Value, new: Value) -> bool:
+def _is_read_behind(lowered: LoweredGroup, old: Value, new: Value) -> bool:
     """Whether a kernel loads `old` in a later stage than the first in which it stores `new`."""
     assert isinstance(lowered.kernel, StagedKernel)
     stages = lowered.kernel.stages

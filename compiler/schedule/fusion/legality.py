@@ -1,6 +1,6 @@
-"""Whether two groups may become one: what crosses the border lies, for its reader, at the reader's own place.
+"""Whether two groups may become one: each value that crosses the border lies at its reader's own place.
 
-That is the same element, its row, or its column. What the order of groups forbids is left to `fuse`.
+That is the same element, its row, or its column. The order of groups is the concern of `fuse`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from compiler.graph.ir import Node
 from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
-from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
+from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, Kind, Link, Member
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -23,7 +23,7 @@ from compiler.types import BatchExtent, Extent, elements
 class Merge:
     """A group that two could become. The whole domain of the producer, or of the consumer, becomes the given space."""
 
-    kind: Kind
+    kind: GroupKind
     domain: Extent
     split: Split | None
     producer: Space = Space.FULL
@@ -31,7 +31,7 @@ class Merge:
 
 
 def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> Merge | None:
-    """The first group that the two may become; `crossing` is what the consumer reads of the producer."""
+    """The first group that the two may become; `crossing` are the consumer's reads of the producer."""
     inserts = [member.node for member in consumer.members if type(member.node.op) is Insert]
     if any(_is_filled_by(producer, insert, index) for insert in inserts):
         return None
@@ -101,8 +101,8 @@ def reads_inside(member: Member, link: Link, source: Node) -> bool:
 
 def _candidates(producer: Group, consumer: Group) -> Iterator[Merge]:
     """The groups that the two could become, before their crossing values are looked at."""
-    is_product = Kind.PRODUCT in (producer.kind, consumer.kind)
-    kind = Kind.PRODUCT if is_product else Kind.ELEMENTS
+    is_product = GroupKind.PRODUCT in (producer.kind, consumer.kind)
+    kind = GroupKind.PRODUCT if is_product else GroupKind.ELEMENTS
     if producer.domain == consumer.domain and (
         producer.split is None or consumer.split is None or producer.split == consumer.split
     ):

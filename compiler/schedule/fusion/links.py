@@ -1,8 +1,8 @@
-"""What nodes read: their operands resolved through views, to values that lie in memory or are computed in place."""
+"""The reads of nodes: operands resolved through views, to values that lie in memory or are computed in place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Value
@@ -10,10 +10,10 @@ from compiler.graph.op import Category
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.schedule.access import IndexMap, address, axis_forms, through
+from compiler.schedule.addresses import IndexMap, address, axis_maps, through
 from compiler.schedule.fusion.ir import REDUCTIONS, VIEWS, Link, domain_shape
-from compiler.schedule.numerics.internal_op import After
-from compiler.schedule.numerics.placement import Insert, Pick
+from compiler.schedule.numerics.internal_ops import After, Insert, Pick
+from compiler.support.record import mutable_record
 
 
 def is_elementwise(node: Node) -> bool:
@@ -25,7 +25,7 @@ def is_elementwise(node: Node) -> bool:
     )
 
 
-@dataclass(slots=True)
+@mutable_record
 class Resolver:
     """Resolves operands through views; remembers the `opaque` ones, through which no index map leads."""
 
@@ -39,10 +39,10 @@ class Resolver:
         return links, tuple(gates)
 
     def _whole(self, node: Node, gates: list[Value]) -> tuple[Link, ...]:
-        return tuple(self._resolved(operand, axis_forms(operand.type.shape), gates) for operand in node.operands)
+        return tuple(self._resolved(operand, axis_maps(operand.type.shape), gates) for operand in node.operands)
 
     def _elementwise(self, node: Node, gates: list[Value]) -> tuple[Link, ...]:
-        axes, operands = axis_forms(domain_shape(node)), node.operands
+        axes, operands = axis_maps(domain_shape(node)), node.operands
         match node.op:
             case Insert():
                 index = tuple(self._resolved(operand, (), gates) for operand in operands[2:])

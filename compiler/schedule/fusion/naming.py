@@ -1,22 +1,22 @@
-"""Which of `interface.FUSIONS` joining two groups is."""
+"""The name, of `interface.FUSIONS`, for joining two groups."""
 
 from __future__ import annotations
 
 from compiler.graph.ir import Direction
-from compiler.schedule.access import IDENTITY, count
+from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import REDUCTIONS, Group, Kind, Link, Member
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.fusion.ir import REDUCTIONS, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Insert
 from compiler.types import elements
 
 
 def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> str:
-    """The fusion, where `crossing` is what the consumer reads of the producer."""
+    """The fusion, where `crossing` are the consumer's reads of the producer."""
     if _is_update(producer) != _is_update(consumer):
         return "update"
     if any(isinstance(member.node.op, Insert) for member, _ in crossing):
         return "insertions"
-    if producer.kind is Kind.PRODUCT or consumer.kind is Kind.PRODUCT:
+    if producer.kind is GroupKind.PRODUCT or consumer.kind is GroupKind.PRODUCT:
         return _name_of_epilogue(producer, consumer, index)
     if any(isinstance(index.makers[link.source.index].op, REDUCTIONS) for _, link in crossing):
         return "rows"
@@ -30,7 +30,7 @@ def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member,
 
 def _name_of_epilogue(producer: Group, consumer: Group, index: Index) -> str:
     """The same for a product and elementwise nodes behind it, by what else these read."""
-    is_first = producer.kind is Kind.PRODUCT
+    is_first = producer.kind is GroupKind.PRODUCT
     product, epilogue = (producer, consumer) if is_first else (consumer, producer)
     if any(origin.direction is Direction.BACKWARD for member in epilogue.members for origin in member.node.origins):
         return "slopes"
@@ -41,7 +41,7 @@ def _name_of_epilogue(producer: Group, consumer: Group, index: Index) -> str:
 
 
 def _outer_links(group: Group, other: Group, index: Index) -> list[Link]:
-    """What a group reads that comes from neither of the two."""
+    """The reads of a group that come from neither of the two."""
     links = [link for member in group.members for link in member.links]
     return [link for link in links if index.homes.get(link.source.index) not in (group.number, other.number)]
 

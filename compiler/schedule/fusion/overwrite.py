@@ -5,7 +5,7 @@ A value without the batch that rows of the batch read is left alone, as it may b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
@@ -13,6 +13,7 @@ from compiler.schedule.fusion.ir import Alias, FusedGraph, Group
 from compiler.schedule.fusion.last_write import writes_last
 from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.storage import Storage
+from compiler.support.record import mutable_record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, depends_on_batch, elements, size_at
 
@@ -33,7 +34,7 @@ def overwrite(fused: FusedGraph) -> FusedGraph:
     return replace(fused, aliases=aliases, before=(*fused.before, *found.before))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Overwriting:
     """`order` has the groups by number, `rows` those with rows of the batch; where `fixed` values lie is decided."""
 

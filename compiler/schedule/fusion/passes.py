@@ -19,11 +19,11 @@ from compiler.schedule.fusion.update_in_place import update_in_place
 FusedPass: TypeAlias = Callable[[FusedGraph], FusedGraph]
 
 FUSED_PASSES: tuple[tuple[FusedPass, str | None], ...] = (
-    (read_inserted, "shared"),  # first: what is read where it was inserted need not be stored, nor computed again
+    (read_inserted, "shared"),  # first: an insertion that is read in place need not be stored, nor computed again
     (rematerialise_cheap, "rematerialise_cheap"),  # before siblings are joined, which would read more at once
     (join_siblings, "siblings"),  # when it is settled what each group reads
     (read_unpadded, "windows"),  # when all readers of an image that stay apart are known
-    (store_in_place, None),  # from here on, groups and what they read stay as they are
+    (store_in_place, None),  # from here on, groups and their reads stay as they are
     (update_in_place, None),  # before operands are overwritten, as a parameter in place saves a copy at each step
     (overwrite, "overwrite"),  # behind all other aliases: it takes only values of which the place is open
     (order, None),  # last: it keeps to the promises that those before it made

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from compiler.graph.ir import Node, Value
-from compiler.graph.printer import print_node, print_origin
-from compiler.schedule.access import IndexMap
+from compiler.graph.printer import Json, print_node, print_origin
+from compiler.schedule.addresses import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
-
-Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 
 
 def print_fused(fused: FusedGraph, origins: bool = False) -> str:
@@ -65,7 +62,7 @@ def print_split(split: Split) -> str:
 
 
 def fused_to_json(fused: FusedGraph) -> Json:
-    """What the text says, as data."""
+    """The content of the text as data."""
     groups: list[Json] = [_group_to_json(group) for group in fused.groups]
     aliases: list[Json] = [[alias.value.index, alias.target.index] for alias in fused.aliases]
     copies: list[Json] = [[copy.value.index, copy.target.index] for copy in fused.copies]

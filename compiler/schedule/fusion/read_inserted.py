@@ -1,13 +1,13 @@
-"""What is written into a part of another value, such as a padded image, is read there and stored there only."""
+"""A value that is written into a part of another, such as a padded image, is read there and stored there only."""
 
 from __future__ import annotations
 
 from compiler.graph.op import Category
 from compiler.loops.ir import Term
-from compiler.schedule.access import IndexMap, add, address, split_form, splits_evenly
+from compiler.schedule.addresses import IndexMap, add, address, split_map, splits_evenly
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Insert
 
 DENSE = ((), (Term(1, None, 1),))
 
@@ -44,15 +44,15 @@ def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: Index)
             index.change(reader.key, links)
 
 
-def _can_read(group: Group, reader: Member, number: int, form: IndexMap) -> bool:
+def _can_read(group: Group, reader: Member, number: int, index_map: IndexMap) -> bool:
     """Whether the reader finds neighbours side by side in the other place too."""
     op = reader.node.op
     if isinstance(op, CONTRACTIONS):
         labels = (op.lhs, op.rhs)[number]
         columns = [label for label in op.out if label in labels and label not in op.lhs]
         return number == 0 or len(columns) == 1
-    if group.kind is not Kind.ELEMENTS or op.category is Category.INDEXING:
+    if group.kind is not GroupKind.ELEMENTS or op.category is Category.INDEXING:
         return False
     if group.split is None:
         return True
-    return splits_evenly(form, group.split.columns) and split_form(form, group.split.columns)[1] in DENSE
+    return splits_evenly(index_map, group.split.columns) and split_map(index_map, group.split.columns)[1] in DENSE

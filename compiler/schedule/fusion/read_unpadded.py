@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
-from compiler.schedule.access import IDENTITY, IndexMap, add, address
+from compiler.schedule.addresses import IDENTITY, IndexMap, add, address
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.placement import Insert
-from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Copy, Insert, ProductSum
 from compiler.schedule.split import RowSplit
 from compiler.support.numerics import LANES
 from compiler.tuning import Tuning
@@ -38,7 +36,7 @@ def read_unpadded(fused: FusedGraph) -> FusedGraph:
 
 
 def _fill_of(group: Group, index: Index) -> Member | None:
-    """The member that fills what a value is copied into, if that is all that its group does, and it fills with 0."""
+    """The member that fills the base of a copy, if its group does nothing else, and it fills with 0."""
     insert = group.members[0]
     node = insert.node
     if len(group.members) > 1 or not isinstance(node.op, Insert) or node.op.axis is not None:
@@ -69,7 +67,7 @@ def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] 
     """The links of a reader past the copy; None where some link has no such address."""
     group, op = index.groups[index.homes[reader.key]], reader.node.op
     is_plain = op.category is Category.ELEMENTWISE or isinstance(op, ProductSum)
-    if group.kind is not Kind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
+    if group.kind is not GroupKind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
         return None
     if reader.space is not Space.FULL:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from textwrap import dedent
 
 from compiler.errors.diagnostics import DataError
@@ -13,9 +13,10 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph
 from compiler.loops.ir import Edge, Space, Term
-from compiler.schedule.access import IndexMap, address
-from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.addresses import IndexMap, address
+from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, Extent
 
 _HEAD = re.compile(r'fused ("(?:[^"\\]|\\.)*") batch (\d+)( ordered)?')
@@ -40,9 +41,9 @@ def read_fused(text: str, ops: Sequence[type[Op]], name: str = "<fused>") -> Fus
     return _Reader(lines, ops, name).fused()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Item:
-    """A node with its lines: those of the node, and those that say what a member reads; the place of its group."""
+    """A node with its lines: those of the node, and those of a member's reads; the place of its group."""
 
     place: int
     node: list[str]
@@ -50,7 +51,7 @@ class _Item:
     group: int | None = None
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Reader:
     lines: list[tuple[int, str]]  # with their numbers
     ops: Sequence[type[Op]]
@@ -130,7 +131,7 @@ class _Reader:
         return graph, {id(item): node for item, node in zip(ordered, graph.nodes, strict=True)}
 
     def group(self, place: int, head: re.Match[str], nodes: dict[int, Node]) -> Group:
-        kinds = {kind.value: kind for kind in Kind}
+        kinds = {kind.value: kind for kind in GroupKind}
         if head[2] not in kinds:
             raise DataError(f"{head[2]} is no kind of group", self.name)
         members = tuple(self.member(item, nodes[id(item)]) for item in self.items if item.group == place)
@@ -146,7 +147,7 @@ class _Reader:
     def member(self, item: _Item, node: Node) -> Member:
         match = _READS.fullmatch(item.reads[0]) if item.reads else None
         if match is None:
-            raise DataError(f"the node at {item.place} does not say what it reads", self.name)
+            raise DataError(f"the node at {item.place} does not name its operands", self.name)
         links = tuple(self.link(found) for found in _LINK.finditer(match[2]))
         gates = tuple(self.value(self.whole(index)) for index in re.findall(r"%(\d+)", match[3] or ""))
         body = None

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Space
-from compiler.schedule.access import IDENTITY, count
+from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, GroupKind, Link, Member
+from compiler.schedule.numerics.internal_ops import Copy, Insert
 from compiler.schedule.to_loops import COSTLY
+from compiler.support.record import mutable_record
 from compiler.tuning import Tuning
 from compiler.types import elements
 
@@ -28,20 +28,20 @@ def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
     return index.rebuilt(fused)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Rematerialising:
     index: Index
     tuning: Tuning
     outputs: set[int]
     fresh: int  # index of the next value
-    written: set[int] = field(default_factory=set[int])  # what would have to be stored for the value in question
+    written: set[int] = field(default_factory=set[int])  # values that would have to be stored for the one in question
     copies: dict[tuple[int, int], Value] = field(default_factory=dict[tuple[int, int], Value])
     copied_from: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])  # the keys of copies
 
     def run(self) -> None:
         for number in reversed(list(self.index.groups)):
             for member in reversed(self.index.groups[number].members):
-                # what needs a value is made again before the value itself
+                # readers of a value are made again before the value itself
                 if member.key in self.index.members and self.is_cheap(member.node):
                     self.make_again(self.index.members[member.key], number)
         for number in dict.fromkeys(number for _, number in self.copies):
@@ -88,7 +88,11 @@ class _Rematerialising:
         for number in groups:
             group = self.index.groups[number]
             fits = all(_at_own_element(reader, k) for other, reader, k in readers if other == number)
-            extra = self.cost(member, group, self.tuning.again_depth) if fits and group.kind is not Kind.ALONE else None
+            extra = (
+                self.cost(member, group, self.tuning.again_depth)
+                if fits and group.kind is not GroupKind.ALONE
+                else None
+            )
             if extra is None:
                 return
             total += extra
@@ -146,7 +150,7 @@ class _Rematerialising:
 
     def takes(self, group: Group, member: Member) -> bool:
         """Whether the split of a group, where it is decided, divides what one more member reads."""
-        if group.kind is Kind.PRODUCT:
+        if group.kind is GroupKind.PRODUCT:
             return cost.reads_neighbours((*group.members, member))
         return legality.divides(group.split, member, self.index)
 
@@ -163,7 +167,7 @@ class _Rematerialising:
     def is_stored(self, link: Link) -> bool:
         """Whether the operand lies in memory in any case."""
         home = self.index.group_of(link.source)
-        if home is None or link.source.index in self.outputs or home.kind is Kind.ALONE:
+        if home is None or link.source.index in self.outputs or home.kind is GroupKind.ALONE:
             return True
         if isinstance(self.index.makers[link.source.index].op, Insert):
             return True

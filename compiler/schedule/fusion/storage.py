@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import Alias, FusedGraph, Kind
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.fusion.ir import Alias, FusedGraph, GroupKind
+from compiler.schedule.numerics.internal_ops import Insert
+from compiler.support.record import mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class Storage:
     """The indices of `stored` values; by the index of each that lies where another one lies, that `targets`."""
 
@@ -19,7 +18,7 @@ class Storage:
 
     @classmethod
     def of_graph(cls, fused: FusedGraph, index: Index) -> Storage:
-        """Outputs, what groups read of each other, and what a node that fuses with nothing gives are stored."""
+        """Outputs, values that groups read of each other, and results of nodes that fuse with nothing are stored."""
         stored = {output.value.index for output in fused.outputs}
         homes = index.homes
         for group in fused.groups:
@@ -27,7 +26,7 @@ class Storage:
             for node in [member.node for member in group.members]:
                 if type(node.op) is Insert:
                     read.append(node.operands[0].index)
-                if type(node.op) is Insert or group.kind is Kind.ALONE:
+                if type(node.op) is Insert or group.kind is GroupKind.ALONE:
                     stored.update([result.index for result in node.results])
             stored.update([value for value in read if value not in homes or homes[value] != group.number])
         return cls(stored, {alias.value.index: alias.target for alias in fused.aliases})

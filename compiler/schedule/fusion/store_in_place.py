@@ -1,4 +1,4 @@
-"""What is written into a part of a value lies where this lies, and what a scan carries, where it started."""
+"""An insertion lies inside its base, and the carry of a scan lies where it started."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion.ir import Alias, FusedGraph
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 
 
 def store_in_place(fused: FusedGraph) -> FusedGraph:

@@ -1,4 +1,4 @@
-"""An updated parameter is written over the old one, where all that reads this can come first, and copied otherwise."""
+"""An updated parameter is written over the old one, where every other reader can come first, and copied otherwise."""
 
 from __future__ import annotations
 

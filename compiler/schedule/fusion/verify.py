@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
 
@@ -13,7 +12,7 @@ from compiler.graph.op import Category
 from compiler.graph.verify import InvalidGraph, expect_valid
 from compiler.loops.ir import Space
 from compiler.ops.scan import Scan
-from compiler.schedule.access import address
+from compiler.schedule.addresses import address
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import (
@@ -23,7 +22,7 @@ from compiler.schedule.fusion.ir import (
     Alias,
     FusedGraph,
     Group,
-    Kind,
+    GroupKind,
     Link,
     Member,
     domain_shape,
@@ -32,8 +31,9 @@ from compiler.schedule.fusion.legality import at_own_place, divides, reads_insid
 from compiler.schedule.fusion.links import is_elementwise
 from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.printer import print_fused
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.schedule.numerics.internal_ops import Empty, Insert
 from compiler.schedule.split import reduction_split
+from compiler.support.record import mutable_record
 from compiler.types import at_batch, elements
 
 BATCHES = (1, 3)  # for which addresses are checked
@@ -58,7 +58,7 @@ def expect_valid_fused(fused: FusedGraph) -> None:
     _Check(fused, Index.of(fused)).run()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     fused: FusedGraph
     index: Index
@@ -105,8 +105,8 @@ class _Check:
         nodes = [member.node for member in group.members]
         products = sum(isinstance(node.op, CONTRACTIONS) for node in nodes)
         others = sum(not is_elementwise(node) for node in nodes) - products
-        expected = {Kind.PRODUCT: (1, 0), Kind.ELEMENTS: (0, 0), Kind.ALONE: (0, 1)}[group.kind]
-        if not nodes or (products, others) != expected or (group.kind is Kind.ALONE and len(nodes) > 1):
+        expected = {GroupKind.PRODUCT: (1, 0), GroupKind.ELEMENTS: (0, 0), GroupKind.ALONE: (0, 1)}[group.kind]
+        if not nodes or (products, others) != expected or (group.kind is GroupKind.ALONE and len(nodes) > 1):
             raise InvalidGraph(f"group {group.number} is no group of kind {group.kind.value}")
 
     def check_space(self, group: Group, member: Member) -> None:
@@ -115,13 +115,13 @@ class _Check:
         if len(member.links) != operands:
             raise InvalidGraph(f"%{member.key} reads {len(member.links)} values, and its op {operands}")
         size = elements(domain_shape(member.node))
-        if group.kind is not Kind.ALONE and size_of(group.domain, group.split, member.space) != size:
+        if group.kind is not GroupKind.ALONE and size_of(group.domain, group.split, member.space) != size:
             raise InvalidGraph(
                 f"%{member.key} has {size} elements, and the space {member.space.value} of its group has not"
             )
         if isinstance(member.node.op, REDUCTIONS):
             self.check_reduction(group, member)
-        if group.kind is Kind.ELEMENTS and not divides(group.split, member, self.index, member.space):
+        if group.kind is GroupKind.ELEMENTS and not divides(group.split, member, self.index, member.space):
             raise InvalidGraph(f"rows and columns of group {group.number} do not divide an address of %{member.key}")
 
     def check_reduction(self, group: Group, member: Member) -> None:
@@ -146,7 +146,7 @@ class _Check:
             raise InvalidGraph(f"%{member.key} reads outside of %{source.index}")
 
     def check_reads_inside(self, group: Group) -> None:
-        """What a member reads of its own group, an earlier one computes, at the reader's own place."""
+        """A value that a member reads of its own group is computed by an earlier one, at the reader's own place."""
         known: set[int] = set()
         for member in group.members:
             for link in member.links:
@@ -183,7 +183,7 @@ class _Check:
                 raise InvalidGraph(f"group {second} stands before group {first}, for which it waits")
 
     def check_aliases(self) -> None:
-        """Values share memory of their size, once each; what is overwritten is read before."""
+        """Values share memory of their size, once each; an overwritten value is read before."""
         targets = {alias.value.index: alias.target for alias in self.fused.aliases}
         if len(targets) < len(self.fused.aliases):
             raise InvalidGraph("a value lies in two places")

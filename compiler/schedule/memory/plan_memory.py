@@ -9,8 +9,8 @@ from itertools import accumulate
 from operator import itemgetter
 
 from compiler.graph.ir import PERSISTENT
-from compiler.schedule.access import count
-from compiler.schedule.ir import CONTROLLED, Arena, Buffer, Place, Schedule, spans_of_loops
+from compiler.schedule.addresses import count
+from compiler.schedule.ir import CONTROLLED, Arena, Buffer, BufferPlace, Schedule, spans_of_loops
 from compiler.support.record import record
 from compiler.types import BatchExtent
 
@@ -28,12 +28,12 @@ class Life:
 
 def plan_memory(schedule: Schedule) -> Schedule:
     """The schedule with a place for each buffer, and the sizes of the arenas."""
-    fixed: dict[int, Place] = {}
+    fixed: dict[int, BufferPlace] = {}
     for arena, roles in ((Arena.TENSORS, PERSISTENT), (Arena.CONTROL, CONTROLLED)):
         own = [b.index for b in schedule.buffers if b.role in roles]
-        fixed.update({index: Place(arena, position) for position, index in enumerate(own)})
+        fixed.update({index: BufferPlace(arena, position) for position, index in enumerate(own)})
     places, static, batch = places_of(schedule.buffers, lives_of(schedule), fixed)
-    ordered = tuple([places.get(b.index, Place(Arena.STATIC, 0)) for b in schedule.buffers])
+    ordered = tuple([places.get(b.index, BufferPlace(Arena.STATIC, 0)) for b in schedule.buffers])
     return replace(schedule, places=ordered, static_bytes=static, batch_bytes=batch)
 
 
@@ -52,7 +52,7 @@ def lives_of(schedule: Schedule) -> dict[int, Life]:
 
 
 def _extend_over_loops(lives: dict[int, Life], schedule: Schedule, epochs: Sequence[int]) -> None:
-    """What is used in a loop and outside, or carried by it, is needed at each of its steps."""
+    """A buffer that is used in a loop and outside, or carried by it, is needed at each of its steps."""
     instances = schedule.instances
     for first, last in spans_of_loops(instances):
         inside = {b for i in instances[first : last + 1] for b in (*i.reads, *i.writes)}
@@ -63,8 +63,8 @@ def _extend_over_loops(lives: dict[int, Life], schedule: Schedule, epochs: Seque
 
 
 def places_of(
-    buffers: Sequence[Buffer], lives: Mapping[int, Life], fixed: Mapping[int, Place]
-) -> tuple[dict[int, Place], int, int]:
+    buffers: Sequence[Buffer], lives: Mapping[int, Life], fixed: Mapping[int, BufferPlace]
+) -> tuple[dict[int, BufferPlace], int, int]:
     """Places for all buffers in `lives` that are not `fixed`; then the bytes of the static and the batch arena."""
     places = dict(fixed)
     sizes: dict[Arena, int] = {}
@@ -87,7 +87,7 @@ def _arena(buffer: Buffer) -> Arena:
     return Arena.BATCH if isinstance(buffer.elements, BatchExtent) else Arena.STATIC
 
 
-def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int, Place], arena: Arena) -> int:
+def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int, BufferPlace], arena: Arena) -> int:
     """Largest first, each at the lowest offset that is free for its whole life."""
     placed: list[tuple[int, int, int, int]] = []  # begin, end, first and last stretch: by begin
     total = 0
@@ -102,7 +102,7 @@ def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int
                 break
             if end > offset:
                 offset = end
-        places[buffer.index] = Place(arena, offset)
+        places[buffer.index] = BufferPlace(arena, offset)
         insort(placed, (offset, offset + size, born, dead), key=itemgetter(0))
         total = max(total, offset + size)
     return total

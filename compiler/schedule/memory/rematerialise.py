@@ -1,6 +1,6 @@
 """Rematerialisation: the backward pass computes cheap values again instead of keeping them.
 
-Runs on the fixed graph, in front of fusion. What is done again are the same ops on the same numbers in the same order,
+Runs on the fixed graph, in front of fusion. The same ops are done again on the same numbers in the same order,
 so no bit changes. Chen, Xu, Zhang & Guestrin, "Training deep nets with sublinear memory cost", 2016.
 
 A value is *early* when it is known before the loss, and *kept* when a later node reads it. A kept value that comes from
@@ -15,7 +15,7 @@ early, beside its first time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Role, Value
@@ -24,9 +24,8 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.numerics.fix_numerics import MOVEMENTS
-from compiler.schedule.numerics.internal_op import After, Copy
-from compiler.schedule.numerics.split_k import SplitContraction
-from compiler.support.record import record
+from compiler.schedule.numerics.internal_ops import After, Copy, SplitContraction
+from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 
@@ -38,7 +37,7 @@ DRAWS = ("threefry", "random_uniform")
 
 
 def rematerialise(graph: Graph, batch: int, tuning: Tuning) -> Graph:
-    """The graph of a training step in which late nodes read what is computed again, where this saves much.
+    """The graph of a training step in which late nodes read rematerialised values, where this saves much.
 
     Bytes are counted at the nominal `batch`.
     """
@@ -49,11 +48,11 @@ def rematerialise(graph: Graph, batch: int, tuning: Tuning) -> Graph:
     kept = timeline.kept()
     if sum(map(timeline.size, kept)) < tuning.spared_bytes:
         return graph
-    choice = Choice(timeline, kept)
+    choice = Rematerialisation(timeline, kept)
     return _Rewriter(timeline, choice).run() if choice.choose() >= tuning.spared_bytes else graph
 
 
-@dataclass(slots=True)
+@mutable_record
 class Timeline:
     """When each value of a graph is known, counted in products on the longest way to it; `end` is the loss's."""
 
@@ -120,7 +119,7 @@ class Timeline:
         return [result for node in self.graph.nodes for result in node.results if result.index in found]
 
     def is_repeatable(self, node: Node) -> bool:
-        """Whether doing a node a second time costs less than keeping what it gave."""
+        """Whether doing a node a second time costs less than keeping its result."""
         op = node.op
         if isinstance(op, CONTRACTIONS):
             shape = dict(zip(op.lhs, node.operands[0].type.shape, strict=True))
@@ -144,8 +143,8 @@ class Way:
     is_cheap: bool
 
 
-@dataclass(slots=True)
-class Choice:
+@mutable_record
+class Rematerialisation:
     """Which of the kept `values` are computed `again`, and by which way."""
 
     timeline: Timeline
@@ -155,7 +154,7 @@ class Choice:
     roots: dict[int, Value] = field(default_factory=dict[int, Value])
 
     def choose(self) -> int:
-        """Decide; the bytes of what is computed again."""
+        """Decide; the bytes of rematerialised values."""
         self.kept = {value.index for value in self.values}
         possible = {v.index for v in self.values if (way := self.way(v)) is not None and not way.roots}
         families: dict[frozenset[int], list[Value]] = {}
@@ -190,7 +189,7 @@ class Choice:
             self.kept |= dropped
 
     def kind(self, value: Value) -> tuple[str, TensorType]:
-        """What values have in common that are decided alike."""
+        """The common properties of values that are decided alike."""
         return self.timeline.producers[value.index].op.name, value.type
 
     def way(self, target: Value) -> Way | None:
@@ -229,7 +228,7 @@ class Choice:
         return Way(frozenset(leaves), frozenset(reads), frozenset(roots), is_cheap)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Family:
     """Values that are computed again from the same large ones, behind the same gate."""
 
@@ -243,7 +242,7 @@ class Family:
 class _Rewriter:
     """Gives late readers copies of the nodes that they need, each family behind a gate."""
 
-    def __init__(self, timeline: Timeline, choice: Choice) -> None:
+    def __init__(self, timeline: Timeline, choice: Rematerialisation) -> None:
         self.timeline, self.graph = timeline, timeline.graph
         self.builder = GraphBuilder.continuing(timeline.graph)
         self.place = {r.index: place for place, node in enumerate(self.graph.nodes) for r in node.results}

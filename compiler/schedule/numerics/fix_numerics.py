@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
-from compiler.causality.zones import Order, orders_of
+from compiler.causality.zones import AxisOrder, orders_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
+from compiler.ops.build import filled, spread
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import (
     Add,
@@ -36,18 +37,30 @@ from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Fold, Window
-from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
-from compiler.schedule.numerics.fold import folded
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.ordered import ordered
-from compiler.schedule.numerics.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.numerics.product_sum import (
-    Factors,
-    ProductSum,
-    factors_of_sums,
+from compiler.schedule.addresses import (
+    address,
+    axis_maps,
+    count,
+    linear_strides,
+    storage_order,
+    storage_strides,
+    through,
 )
-from compiler.schedule.numerics.split_k import SplitContraction, splits_for
+from compiler.schedule.numerics.factors import Factors, factors_of_sums
+from compiler.schedule.numerics.fold import folded
+from compiler.schedule.numerics.internal_ops import (
+    Copy,
+    Empty,
+    Insert,
+    Pick,
+    ProductSum,
+    SplitContraction,
+    ordered,
+    splits_for,
+    starts_at,
+)
 from compiler.support import numerics
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
@@ -59,13 +72,13 @@ def fix_numerics(graph: Graph) -> Graph:
     return _Rewriter(GraphBuilder(graph.name)).run(graph)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])
     overwriting: frozenset[int] = frozenset()
     factors: dict[int, Factors] = field(default_factory=dict[int, Factors])
-    orders: dict[int, Order] = field(default_factory=dict[int, Order])
+    orders: dict[int, AxisOrder] = field(default_factory=dict[int, AxisOrder])
 
     def run(self, graph: Graph) -> Graph:
         self.overwriting, self.orders = _overwriting(graph), orders_of(graph)
@@ -109,7 +122,7 @@ class _Rewriter:
                 return (self.padded(operands[0], low, value, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
                 return (self.reversed_batch(operands[0], axes),)
-            case Reshape(shape=shape) if through(node, axis_forms(shape)) is None:
+            case Reshape(shape=shape) if through(node, axis_maps(shape)) is None:
                 return (self.reshaped(operands[0], shape),)
             case ScatterAdd():
                 return (self.scattered(operands[0], operands[1], node.op),)
@@ -211,12 +224,14 @@ class _Rewriter:
         return mean, self.builder.emit(Add(), within, between)
 
     def size_of(self, extents: Sequence[Extent], like: TensorType) -> Value:
+        """The product of extents at run time, as a tensor of the type `like`."""
         builder = self.builder
-        size = builder.emit(Constant(float(math.prod(count(e) for e in extents)), like.dtype))
+        size = builder.emit(Constant(math.prod(count(e) for e in extents), like.dtype))
         if any(isinstance(e, BatchExtent) for e in extents):
-            batch = builder.emit(Cast(like.dtype), builder.emit(BatchSize()))
+            batch = builder.emit(BatchSize())
+            batch = batch if like.dtype is DType.I64 else builder.emit(Cast(like.dtype), batch)
             size = builder.emit(Multiply(), size, batch)
-        return builder.emit(Broadcast(like.shape, ()), size) if like.shape else size
+        return spread(builder, size, like.shape)
 
     def argmax(self, value: Value, axis: int) -> Value:
         """The least index at which the maximum, or a NaN, stands."""
@@ -227,7 +242,7 @@ class _Rewriter:
         if value.type.dtype.is_float:
             found = builder.emit(Or(), found, builder.emit(NotEqual(), value, value))
         place = builder.emit(Iota(shape, axis, DType.I32))
-        beyond = builder.emit(Broadcast(shape, ()), builder.emit(Constant(2**31 - 1, DType.I32)))
+        beyond = filled(builder, 2**31 - 1, place.type)
         return self.reduced(Min, builder.emit(Where(), found, place, beyond), (axis,))
 
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
@@ -238,9 +253,7 @@ class _Rewriter:
         return result
 
     def padded(self, value: Value, low: Sequence[int], fill: float, type_: TensorType) -> Value:
-        number = fill if type_.dtype.is_float else int(fill)
-        constant = self.builder.emit(Constant(number, type_.dtype))
-        base = self.builder.emit(Copy(), self.builder.emit(Broadcast(type_.shape, ()), constant))
+        base = self.builder.emit(Copy(), filled(self.builder, fill, type_))
         return self.builder.emit(Insert(tuple(low)), base, value)
 
     def by_index(self, value: Value, result: Shape, indices: Sequence[Value]) -> Value:
@@ -256,15 +269,11 @@ class _Rewriter:
 
     def whole(self, number: int, shape: Shape) -> Value:
         """An integer, repeated to `shape`."""
-        scalar = self.builder.emit(Constant(number, DType.I64))
-        return self.builder.emit(Broadcast(shape, ()), scalar) if shape else scalar
+        return filled(self.builder, number, TensorType(DType.I64, shape))
 
     def extent(self, extents: Sequence[Extent], shape: Shape) -> Value:
         """The product of extents at run time, repeated to `shape`."""
-        size = self.builder.emit(Constant(math.prod(count(e) for e in extents), DType.I64))
-        if any(isinstance(e, BatchExtent) for e in extents):
-            size = self.builder.emit(Multiply(), size, self.builder.emit(BatchSize()))
-        return self.builder.emit(Broadcast(shape, ()), size) if shape else size
+        return self.size_of(extents, TensorType(DType.I64, shape))
 
     def reversed_batch(self, value: Value, axes: Sequence[int]) -> Value:
         """The batch axis is reversed by computed index: no stride could say it."""
@@ -329,7 +338,7 @@ class _Rewriter:
         return self.builder.emit(Copy(), value)
 
     def contraction(
-        self, operands: tuple[Value, ...], lhs: Labels, rhs: Labels, out: Labels, order: Order | None
+        self, operands: tuple[Value, ...], lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
     ) -> Value:
         left, right = operands
         shape = {**dict(zip(rhs, right.type.shape, strict=True)), **dict(zip(lhs, left.type.shape, strict=True))}
@@ -357,7 +366,7 @@ class _Rewriter:
         rhs: tuple[int, ...],
         out: tuple[int, ...],
         shape: dict[int, Extent],
-        order: Order | None,
+        order: AxisOrder | None,
     ) -> Value:
         summed = [label for label in lhs if label in rhs and label not in out]
         only_left = [label for label in out if label not in rhs]
@@ -387,7 +396,9 @@ class _Rewriter:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
 
-    def product(self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: Order | None) -> Value:
+    def product(
+        self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
+    ) -> Value:
         """A contraction in the form of kernels; a long sum with few results, over the batch and more, is split."""
         whole = Contraction(lhs, rhs, out)
         triangle = None if order is None else ordered(whole, (left.type.shape, right.type.shape), order)
@@ -465,18 +476,18 @@ class _Rewriter:
 def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int, ...], int] | None:
     """The stored value behind a chain of movements, with a stride for each axis and an offset; None if not linear."""
     shape = value.type.shape
-    forms = axis_forms(shape)
+    maps = axis_maps(shape)
     while True:
         node = builder.definition(value)
         if node is None or not isinstance(node.op, MOVEMENTS):
             break
-        moved = through(node, forms)
+        moved = through(node, maps)
         if moved is None:
             return None
-        forms, value = moved, node.operands[0]
-    form = address(value.type.shape, forms)
-    strides = linear_strides(shape, form)
-    return None if strides is None else (value, strides, form.offset)
+        maps, value = moved, node.operands[0]
+    index_map = address(value.type.shape, maps)
+    strides = linear_strides(shape, index_map)
+    return None if strides is None else (value, strides, index_map.offset)
 
 
 def _overwriting(graph: Graph) -> frozenset[int]:

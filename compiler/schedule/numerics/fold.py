@@ -7,7 +7,6 @@ each at a fixed distance, so a class is a sum of shifted slices; the classes are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Protocol
 
@@ -16,10 +15,10 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
-from compiler.ops.residues import FoldedAxis, folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold
-from compiler.schedule.numerics.placement import Empty, Insert
+from compiler.ops.window import Fold, FoldedAxis, folded_axes
+from compiler.schedule.numerics.internal_ops import Empty, Insert
+from compiler.support.record import mutable_record
 from compiler.types import Shape, TensorType
 
 
@@ -33,7 +32,7 @@ def folded(emit: Emit, builder: GraphBuilder, op: Fold, windows: Value) -> Value
     return _Folding(emit, builder, op).run(windows)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Folding:
     emit: Emit
     builder: GraphBuilder

@@ -2,12 +2,237 @@
 
 from __future__ import annotations
 
-from compiler.graph.op import Op
-from compiler.schedule.numerics.internal_op import After, Copy
-from compiler.schedule.numerics.ordered import OrderedContraction
-from compiler.schedule.numerics.placement import Empty, Insert, Pick
-from compiler.schedule.numerics.product_sum import ProductSum
-from compiler.schedule.numerics.split_k import SplitContraction
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node
+from compiler.graph.op import Category, Cotangents, Op, Types
+from compiler.loops.ir import Triangle
+from compiler.ops.contraction import Contraction, Labels
+from compiler.ops.rules import without_axes
+from compiler.support import numerics
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
+from compiler.types import Shape, TensorType, at_batch, numpy_dtype
+
+
+class InternalOp(Op):
+    """It appears after differentiation, and tests of the language's ops leave it out."""
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        raise CompilerBug("autodiff", f"the op {self.name} is made after differentiation")
+
+
+class _Identity(InternalOp):
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        return (operands[0],)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (operands[0],)
+
+
+@final
+@record
+class Copy(_Identity):
+    """The operand, stored densely: where a view cannot serve."""
+
+    name: ClassVar[str] = "copy"
+    category: ClassVar[Category] = Category.ELEMENTWISE
+
+
+@final
+@record
+class After(_Identity):
+    """(x, gate) -> x, for readers that come behind the kernel that makes `gate`. It is a view: nothing is executed.
+
+    So a rematerialised value is not computed early, beside its first computation.
+    """
+
+    name: ClassVar[str] = "after"
+    category: ClassVar[Category] = Category.MOVEMENT
+
+
+@final
+@record
+class ProductSum(InternalOp):
+    """(x, y) -> the sum of x * y over `axes`, neighbours in storage that are not the innermost, in their order."""
+
+    axes: tuple[int, ...]
+    name: ClassVar[str] = "product_sum"
+    category: ClassVar[Category] = Category.REDUCTION
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        return (TensorType(operands[0].dtype, without_axes(operands[0].shape, self.axes)),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.asarray(np.sum(operands[0] * operands[1], axis=self.axes, dtype=operands[0].dtype)),)
+
+
+@final
+@record
+class Empty(InternalOp):
+    """A tensor whose elements are all written by the `Insert`s that follow."""
+
+    type: TensorType
+    name: ClassVar[str] = "empty"
+    category: ClassVar[Category] = Category.SOURCE
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        return (self.type,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.zeros(at_batch(self.type.shape, batch), numpy_dtype(self.type.dtype)),)
+
+
+@final
+@record
+class Insert(InternalOp):
+    """(base, part) -> base with `part` at `starts`. The base is written in place and has no other use.
+
+    With an `axis`, there is a third operand: the start along this axis, kept inside of it.
+    """
+
+    starts: tuple[int, ...]
+    axis: int | None = None
+    name: ClassVar[str] = "insert"
+    category: ClassVar[Category] = Category.MOVEMENT
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        return (operands[0],)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        base, part, starts = operands[0].copy(), operands[1], list(self.starts)
+        if self.axis is not None:
+            starts[self.axis] = min(max(int(operands[2]), 0), base.shape[self.axis] - 1)
+        base[tuple(slice(s, s + n) for s, n in zip(starts, part.shape, strict=True))] = part
+        return (base,)
+
+
+@final
+@record
+class Pick(InternalOp):
+    """(x of rank 1, indices) -> x[indices], for indices that the program made itself and that may reach the batch."""
+
+    name: ClassVar[str] = "pick"
+    category: ClassVar[Category] = Category.INDEXING
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        return (TensorType(operands[0].dtype, operands[1].shape),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (operands[0][operands[1]],)
+
+
+def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:
+    """`start` on `axis`, 0 elsewhere."""
+    return tuple(start if k == axis else 0 for k in range(len(shape)))
+
+
+@record
+class _Product(InternalOp):
+    lhs: Labels
+    rhs: Labels
+    out: Labels
+    category: ClassVar[Category] = Category.CONTRACTION
+
+    @property
+    def whole(self) -> Contraction:
+        return Contraction(self.lhs, self.rhs, self.out)
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        return self.whole.result_types(operands)
+
+
+@final
+@record
+class SplitContraction(_Product):
+    """As `Contraction`, with a first axis of `splits`: number p sums the indices n*p//splits to n*(p+1)//splits of the
+    first label of `lhs` that is summed, whose extent is n."""
+
+    splits: int
+    name: ClassVar[str] = "split_contraction"
+
+    @property
+    def divided(self) -> int:
+        """The label whose indices the splits share."""
+        return next(label for label in self.lhs if label not in self.out)
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        (type_,) = self.whole.result_types(operands)
+        return (TensorType(type_.dtype, (self.splits, *type_.shape)),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        left, right = operands
+        axes = self.lhs.index(self.divided), self.rhs.index(self.divided)
+        size = left.shape[axes[0]]
+        found: list[Array] = []
+        for split in range(self.splits):
+            kept = slice(size * split // self.splits, size * (split + 1) // self.splits)
+            pieces = [x[(slice(None),) * axis + (kept,)] for x, axis in zip((left, right), axes, strict=True)]
+            found += self.whole.evaluate(pieces, batch)
+        return (np.stack(found),)
+
+
+def splits_for(elements: int) -> int:
+    """How often a long sum with that many results is split: less for many of them, since each split costs memory."""
+    return next((splits for most, splits in numerics.SPLITS if elements <= most), 1)
+
+
+@final
+@record
+class OrderedContraction(_Product):
+    """As `Contraction`, of the elements whose index along the label `early` is at most that along `late`.
+
+    One of these is a label of the rows: in `out` and `lhs`, and not in `rhs`. The other is the only label that is
+    summed, and what lies beyond is not added; or it is the only one of the columns, and what lies beyond is 0.
+    """
+
+    early: int
+    late: int
+    name: ClassVar[str] = "ordered_contraction"
+
+    @property
+    def row(self) -> int:
+        return self.early if self.early in self.out and self.early in self.lhs else self.late
+
+    @property
+    def triangle(self) -> Triangle:
+        other = self.late if self.row == self.early else self.early
+        if other in self.out:
+            return Triangle.COLUMNS_TO_ROW if other == self.early else Triangle.COLUMNS_FROM_ROW
+        return Triangle.SUM_TO_ROW if other == self.early else Triangle.SUM_FROM_ROW
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        left, right = operands
+        if self.triangle in (Triangle.SUM_TO_ROW, Triangle.SUM_FROM_ROW):
+            return self.whole.evaluate((self._within(left, self.lhs), right), batch)
+        return (self._within(self.whole.evaluate(operands, batch)[0], self.out),)
+
+    def _within(self, array: Array, labels: Labels) -> Array:
+        early, late = labels.index(self.early), labels.index(self.late)
+        seen = np.tri(array.shape[late], array.shape[early], dtype=np.bool_)
+        order = [axis for axis in range(array.ndim) if axis not in (early, late)] + [late, early]
+        found = np.where(seen, array.transpose(order), np.zeros((), array.dtype))
+        return found.transpose([order.index(axis) for axis in range(array.ndim)])
+
+
+def ordered(whole: Contraction, shapes: tuple[Shape, Shape], order: tuple[int, int]) -> OrderedContraction | None:
+    """The contraction with the order of its labels (early, late), where it has the form for it."""
+    extents = dict(zip((*whole.lhs, *whole.rhs), (*shapes[0], *shapes[1]), strict=True))
+    early, late = (extents[label] for label in order)
+    if not isinstance(early, int) or early != late or early < numerics.FEWEST_ORDERED:
+        return None
+    rows = {label for label in whole.lhs if label in whole.out and label not in whole.rhs}
+    summed = {label for label in whole.lhs if label not in whole.out}
+    columns = {label for label in whole.out if label not in whole.lhs}
+    if len(summed) != 1:
+        return None  # a tile is multiplied along one axis
+    if any({first} & rows and {second} in (summed, columns) for first, second in (order, order[::-1])):
+        return OrderedContraction(whole.lhs, whole.rhs, whole.out, *order)
+    return None
+
 
 INTERNAL_OPS: tuple[type[Op], ...] = (
     Copy,

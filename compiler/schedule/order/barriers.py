@@ -1,4 +1,4 @@
-"""A barrier stands where an instance meets what another thread may have written, or may still be reading."""
+"""A barrier stands before each instance that touches memory which another thread may have written, or still reads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Finds chained kernels: those that fall into the same independent shards, such as the heads of attention.
 
-A thread takes a shard through all of them before the next: what one kernel writes is in cache when another reads it.
+A thread takes a shard through all of them before the next: a value is in cache when the next kernel reads it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from compiler.loops.ir import (
     contraction_of,
     instructions_of,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import Buffer, ChainedKernels, Instance, Schedule
 from compiler.tuning import MOST_TILE_ROWS, Tuning
 from compiler.types import BatchExtent, Extent
@@ -145,7 +145,7 @@ def _users(instances: Sequence[Instance], buffers: Sequence[Buffer]) -> Counter[
 
 
 def _passed_on(members: Sequence[Instance], users: Counter[int], buffers: Sequence[Buffer]) -> tuple[int, ...]:
-    """What some of `members` write, others of them read, and no one else uses; it may have been filled before."""
+    """The buffers that only `members` use, some writing and others reading; they may have been filled before."""
     inside = _users(members, buffers)
     written = dict.fromkeys(buffer for instance in members for buffer in instance.writes)
     return tuple(b for b in written if buffers[b].role is None and inside[b] == users[b] > 1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.graph.ir import PERSISTENT, Role, Value
 from compiler.loops.ir import BufferArgument, CopyKernel
-from compiler.schedule.access import count, storage_strides
+from compiler.schedule.addresses import count, storage_strides
 from compiler.schedule.fusion.ir import Group
-from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, Result, Schedule
+from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, Schedule, ScheduleResult
 from compiler.schedule.kernels import Kernels, LoweredScan
-from compiler.schedule.to_loops import Lowered
+from compiler.schedule.to_loops import LoweredGroup
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, elements
 
 
@@ -38,7 +39,7 @@ def instances_of(kernels: Kernels) -> Schedule:
     )
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Scope:
     """The values of one graph: their buffers, and how far those inside loops move from place to place."""
 
@@ -51,7 +52,7 @@ class _Scope:
         return self.strides.get(self.source.storage.place(value).index, (0,) * len(self.loops))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Instances:
     """The buffers and loops so far; `carried` are the buffers of what scans carry."""
 
@@ -71,8 +72,8 @@ class _Instances:
         axis = next((k for k, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
         return FedInput(name, value.type.dtype, count(elements(shape)), self.buffer(scope, value), axis)
 
-    def result(self, scope: _Scope, name: str, value: Value) -> Result:
-        return Result(name, value.type.dtype, value.type.shape, self.buffer(scope, value))
+    def result(self, scope: _Scope, name: str, value: Value) -> ScheduleResult:
+        return ScheduleResult(name, value.type.dtype, value.type.shape, self.buffer(scope, value))
 
     def made(self, scope: _Scope) -> list[Instance]:
         """The instances of kernels in order, those of a scan's body in its loop."""
@@ -101,7 +102,7 @@ class _Instances:
                 self.carried.add(inner.numbers[own.index])
         return [*self.made(inner), *self.copied_back(inner)]
 
-    def instance(self, scope: _Scope, group: Group, part: Lowered) -> Instance:
+    def instance(self, scope: _Scope, group: Group, part: LoweredGroup) -> Instance:
         used = list(zip(part.kernel.buffers, part.arguments, strict=True))
         strides = [() if b.is_scratch else scope.strides_of(value) for b, value in used] if scope.loops else []
         return Instance(
@@ -110,7 +111,7 @@ class _Instances:
             tuple(dict.fromkeys([self.buffer(scope, value) for value in part.reads])),
             tuple(dict.fromkeys([self.buffer(scope, value) for value in part.writes])),
             tuple(dict.fromkeys([origin for member in group.members for origin in member.node.origins])),
-            part.watched,
+            part.checked_stores,
             statements=part.statements,
             loops=scope.loops,
             strides=tuple(strides),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.schedule.ir import Instance, Schedule
 from compiler.schedule.order.share_work import work_of
+from compiler.support.record import mutable_record
 
 
 def deal_out(schedule: Schedule) -> Schedule:
-    """The schedule with the queues of its instances: the first one for what a loop repeats, and for what runs once."""
+    """The schedule with the queues of its instances: the first one for those of loops, and those that run once."""
     instances = schedule.instances
     work = [None if i.parallel else work_of(i, schedule.batch) for i in instances]
     for chain in schedule.chains:
@@ -19,7 +20,7 @@ def deal_out(schedule: Schedule) -> Schedule:
     return replace(schedule, queues=queues_of(instances, schedule.barriers, work, pinned))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Queue:
     """Instances that one thread has to do in order, the buffers that they use, and how much work they are."""
 
@@ -52,7 +53,7 @@ def queues_of(
     """The queue of each instance; between two barriers, instances of different queues are independent.
 
     `work` is that of an instance for one thread, None where several share it. The queues with the most work come first,
-    so that dealing them out to threads in turn is fair. What is `pinned` runs in queue 0.
+    so that dealing them out to threads in turn is fair. Those that are `pinned` run in queue 0.
     """
     found = [0] * len(instances)
     queues = [_Queue(is_pinned=True)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.loops.ir import BufferArgument, CollectKernel, FetchKernel
-from compiler.schedule.access import count
-from compiler.schedule.ir import FedInput, Instance, Result, Schedule
+from compiler.schedule.addresses import count
+from compiler.schedule.ir import FedInput, Instance, Schedule, ScheduleResult
 from compiler.types import BatchExtent, depends_on_batch, elements
 
 
@@ -24,7 +24,7 @@ def _fetch(position: int, item: FedInput) -> Instance:
     return Instance(kernel, (item.buffer,), (), (item.buffer,), (), data=position)
 
 
-def _collect(position: int, item: Result) -> Instance:
+def _collect(position: int, item: ScheduleResult) -> Instance:
     rows = BatchExtent(1) if depends_on_batch(item.shape) else 1
     buffers = (BufferArgument("b0", item.dtype),)
     kernel = CollectKernel(f"collect_{item.dtype.size}", buffers, rows, count(elements(item.shape)))

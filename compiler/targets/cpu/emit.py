@@ -43,7 +43,7 @@ from compiler.nest.ir import (
     Zeros,
     vector,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
@@ -56,7 +56,9 @@ from compiler.targets.cpu.iteration_space import (
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
-from compiler.targets.cpu.products.emit import emit_product
+from compiler.targets.cpu.products.build import build
+from compiler.targets.cpu.products.ir import Circumstances
+from compiler.targets.cpu.products.passes import definition, optimised
 from compiler.targets.cpu.row_blocks import emit_row_blocks, emit_sums_in_row_blocks
 from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.cpu.tiles import ceiling
@@ -89,7 +91,7 @@ def emit(
         case ColumnKernel():
             return emit_sums_in_row_blocks(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
         case ContractionKernel():
-            return emit_product(k, kernel, batch, lasts)
+            return build(k, optimised(definition(kernel, lasts), Circumstances(machine, batch)))
         case ScatterKernel():
             return _emit_scatter(k, kernel)
         case PrefixSumKernel():

@@ -6,12 +6,12 @@ import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from struct import Struct
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Results, Steps, Tensors
+from compiler.support.arrays import Array
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
@@ -45,7 +45,6 @@ from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, a
 from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, DType, numpy_dtype
 
-Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
 MARKS = {END: LAST, CHAIN: OF_CHAIN, CHAIN_END: OF_CHAIN | LAST}  # their flags
 
@@ -63,14 +62,14 @@ class NativeExecutable:
         self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
         self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
         flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
-        self._control = reserve(flags_offset + len(manifest.watched) + 64)
+        self._control = reserve(flags_offset + len(manifest.checked_stores) + 64)
         control = address_of(self._control)
         self._settings = [
             (ctypes.c_double if dtype is DType.F64 else ctypes.c_float).from_address(control + 8 * slot)
             for slot, dtype in enumerate(manifest.setting_dtypes, SETTINGS)
         ]
         self._control_bytes = memoryview(self._control)  # type: ignore[arg-type]
-        self._flags = self._control_bytes[flags_offset : flags_offset + len(manifest.watched)]
+        self._flags = self._control_bytes[flags_offset : flags_offset + len(manifest.checked_stores)]
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
         self._shared = reserve(manifest.shared_bytes)
@@ -188,7 +187,7 @@ class NativeExecutable:
             fresh, self._filled = False, max(size, self._filled)
             if any(self._flags):
                 raised = [k for k, flag in enumerate(self._flags) if flag]
-                broken += [(self.manifest.watched[k], step + count - 1) for k in raised]
+                broken += [(self.manifest.checked_stores[k], step + count - 1) for k in raised]
                 self._flags[:] = bytes(len(self._flags))
         if self.manifest.writes_tensors:
             tensors.version += 1

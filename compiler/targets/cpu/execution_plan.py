@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.schedule.ir import Loop
+from compiler.support.record import mutable_record
 from compiler.targets.manifest import CHAIN, CHAIN_END, END, LOOP, Entry
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Block:
     """The lines inside a loop, and the loops among them."""
 

@@ -88,4 +88,4 @@ class FiniteChecks:
 
 
 def checked_stores(statements: Iterable[Instruction]) -> Iterable[Store]:
-    return (i for i in statements if isinstance(i, Store) and i.watch is not None)
+    return (i for i in statements if isinstance(i, Store) and i.check is not None)

@@ -19,7 +19,7 @@ from compiler.loops.ir import (
     Store,
     Term,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.tuning import Tuning

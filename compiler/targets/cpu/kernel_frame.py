@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
 from compiler.loops.printer import FRAME
@@ -22,17 +22,18 @@ from compiler.nest.ir import (
     ShiftNumber,
     Type,
     Value,
-    type_of,
+    dtype_of,
     vector,
 )
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
 from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
 from compiler.tuning import Tuning
 from compiler.types import DType, Extent
 
 
-@dataclass(slots=True)
+@mutable_record
 class KernelFrame:
     """The frame of one kernel. `lines` says where its statements stand in the printed loops (`statement_lines`)."""
 
@@ -216,12 +217,6 @@ class KernelFrame:
 def in_memory(dtype: DType) -> DType:
     """The type that an element has in memory: a truth is a byte."""
     return DType.U8 if dtype is DType.BOOL else dtype
-
-
-def dtype_of(operand: Operand) -> DType:
-    dtype = type_of(operand).dtype
-    assert dtype is not None
-    return dtype
 
 
 def _number(operand: Operand) -> float | int | bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -44,9 +44,9 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
-from compiler.ops.arithmetic import Cast
-from compiler.ops.stepwise import Abs, Maximum, Minimum
+from compiler.ops.elementwise import Abs, Cast, Maximum, Minimum
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores
 from compiler.targets.cpu.iteration_space import moves_only
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
@@ -73,7 +73,7 @@ def _located(
     return within
 
 
-@dataclass(slots=True)
+@mutable_record
 class KernelNest(KernelFrame):
     """One kernel in the making."""
 

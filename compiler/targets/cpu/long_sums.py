@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
-from compiler.nest.ir import Index, Operand, Value, vector
-from compiler.schedule.access import count
-from compiler.support.numerics import LANES
-from compiler.support.record import record
+from compiler.nest.ir import Index, Operand, Value
+from compiler.schedule.addresses import count
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, SummedAxis
 from compiler.types import DType
@@ -50,7 +48,7 @@ class Operands:
     right: Value
 
 
-@dataclass(slots=True)
+@mutable_record
 class LongSum:
     """The sum of a contraction, block by block."""
 
@@ -104,10 +102,6 @@ class LongSum:
             nest.pointer(k.bases[contract.lhs], nest.add(left, contract.lhs_offset), self.type),
             nest.pointer(k.bases[contract.rhs], nest.add(right, contract.rhs_offset), self.type),
         )
-
-    def clear(self, elements: int) -> None:
-        """Start the sums."""
-        self.k.nest.clear(self.k.bases[self.contract.tile], elements, vector(self.type, LANES))
 
     def each(
         self,

@@ -14,6 +14,7 @@ from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
+    ContractionKernel,
     CopyKernel,
     FetchKernel,
     FlatKernel,
@@ -41,7 +42,7 @@ from compiler.nest.ir import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 from compiler.support.numerics import LANES
@@ -49,6 +50,7 @@ from compiler.support.record import record
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
+from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
 from compiler.targets.cpu.tiles import tile_shape
@@ -122,10 +124,11 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
+        self.products: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
         self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
-        self.watched: list[str] = []
+        self.checked_stores: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
@@ -187,7 +190,7 @@ class _Lowering:
             tuple(i.name for i in self.graph.inputs if i.role is Role.SETTING),
             tuple(self.input_slot(k) for k in range(len(self.plan.inputs))),
             tuple(self.result_slot(k) for k in range(len(self.plan.results))),
-            tuple(self.watched),
+            tuple(self.checked_stores),
             self.plan.static_bytes + self.lasting_bytes,
             self.plan.batch_bytes,
             max((size_in_arena(b) for b in self.plan.buffers if isinstance(b.elements, BatchExtent)), default=0),
@@ -198,7 +201,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
-        return Lowered(manifest, self.texts, self.nests, tuple(instances), tuple(firsts), self.plan)
+        return Lowered(manifest, self.texts, self.nests, self.products, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
@@ -323,8 +326,8 @@ class _Lowering:
                     drawn.append(len(self.relocations))
                     self.relocations.append((LITERAL, streams[position], 0))
                 case FlagPointer():
-                    self.relocations.append((FLAGS, len(self.watched), 0))
-                    self.watched.append(instance.watched[argument.position])
+                    self.relocations.append((FLAGS, len(self.checked_stores), 0))
+                    self.checked_stores.append(instance.checked_stores[argument.position])
         is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
         items = items_of(kernel, self.machine) if is_shared else code.nest.items
         self.move(instance, moved, drawn)
@@ -374,6 +377,10 @@ class _Lowering:
         if code is None:
             nest = emit(what, self.machine, self.batch, keeps, passing)
             code = self.codes[key] = self.function(nest)
+            if self.keeps_nests and isinstance(what.kernel, ContractionKernel):
+                from compiler.targets.cpu.products.verify import verified  # few programs are verified or shown
+
+                self.products[code.symbol] = verified(what.kernel, keeps, Circumstances(self.machine, self.batch))
             self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
             self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from compiler.support.arrays import Array
 from compiler.targets.manifest import ResultSlot
 from compiler.targets.memory import SLACK, address_of
 from compiler.types import BatchExtent, numpy_dtype
-
-Array: TypeAlias = np.ndarray[Any, Any]
-
 
 KEPT = 2  # blocks: a caller often holds one result until it has the next
 

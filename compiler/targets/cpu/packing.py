@@ -8,7 +8,7 @@ from dataclasses import replace
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import TileShape, depth_of

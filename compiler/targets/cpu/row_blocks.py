@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, Load, Reduce, RowKernel, Store, Term
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import RowBlock
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -281,7 +282,7 @@ class _Group:
                         here.store(store, row, of_part[row], more)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Vectors:
     """A vector of columns of all rows of a group. What is loaded is so where it is used first."""
 

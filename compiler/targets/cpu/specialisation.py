@@ -137,8 +137,8 @@ class _Numbering:
                 access = self.access(i.access, in_body)
                 return Load, i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent, i.edges
             case Store():
-                access, is_watched = self.access(i.access, in_body), i.watch is not None
-                return Store, access, i.value, i.dtype, i.space, is_watched, i.index, i.index_stride, i.index_extent
+                access, is_checked = self.access(i.access, in_body), i.check is not None
+                return Store, access, i.value, i.dtype, i.space, is_checked, i.index, i.index_stride, i.index_extent
             case Position() if self.is_numbered:
                 return i.result, self.number(i.offset), self.rows(i.rows, in_body), i.columns, i.dtype, i.space
             case _:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.interface import Results, Steps
+from compiler.support.arrays import Array
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.runner import BUFFERS_SLOT, EVENT_SLOTS, EVENTS, PROGRAM_SLOTS, TICKS
 from compiler.targets.cpu.team import Team
 from compiler.targets.manifest import Manifest
 from compiler.targets.memory import address_of, reserve
 from compiler.targets.recording import EVENT, Recording, steps_of
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 ROOM = 1 << 18  # events of a thread in one call: 12 MiB
 ROOM_IN_TURNS = 1 << 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from compiler.targets.llvm.jit import Library
 from compiler.targets.llvm.object_code import FrontDoor, Lowering
 from compiler.targets.manifest import TensorSpec, capacity_for
 from compiler.targets.memory import allocated
-from compiler.targets.target import Begin, Compilation, MachineInstruction, Peaks, Watched, WatchedInTurns
+from compiler.targets.target import Begin, Compilation, MachineInstruction, Peaks, ProfiledProgram, SimulatedProgram
 from compiler.types import DType
 
 if TYPE_CHECKING:
@@ -75,12 +75,17 @@ class CpuTarget:
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)
 
+    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        from compiler.targets.cpu.products.one_pass import passes_on_text  # only `dlc pass` asks
+
+        return passes_on_text(machine, batch)
+
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
         from compiler.targets.llvm.listing import listing  # only readers of code ask
 
         return listing(text, symbol, machine)
 
-    def watch(self, compilation: Compilation) -> Watched:
+    def profiled(self, compilation: Compilation) -> ProfiledProgram:
         from compiler.targets.cpu.stamped import StampedExecutable  # only a profile asks for programs in this way
 
         machine = _machine(compilation.options)
@@ -91,16 +96,14 @@ class CpuTarget:
         threads = compilation.options.threads or usable_cores()
         first, second = Library([plain], SYMBOLS, machine), Library([stamped], with_ticks, machine)
         one, other = _address_in(first, SYMBOLS, kernels), _address_in(second, with_ticks, kernels)
-        return Watched(
+        return ProfiledProgram(
             program,
             NativeExecutable(program.manifest, one, Team(threads, one, (first, kernels))),
             StampedExecutable(program.manifest, other, Team(threads, other, (second, kernels))),
             clock.value,
         )
 
-    def watch_in_turns(
-        self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()
-    ) -> WatchedInTurns:
+    def simulated(self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()) -> SimulatedProgram:
         # only a simulation asks for programs in this way
         from compiler.targets.cpu.stamped import ROOM_IN_TURNS, OneForAll, StampedExecutable
 
@@ -110,7 +113,7 @@ class CpuTarget:
         program, kernels, (turns, stamped) = self._compiled(compilation, machine, runners)
         library, team = Library([turns], symbols, machine), Library([stamped], symbols, machine)
         one, all_ = _address_in(library, symbols, kernels), _address_in(team, symbols, kernels)
-        return WatchedInTurns(
+        return SimulatedProgram(
             program,
             {
                 n: StampedExecutable(program.manifest, one, OneForAll(n, one, (library, kernels)), ROOM_IN_TURNS)

@@ -6,13 +6,11 @@ import ctypes
 import threading
 from collections.abc import Callable
 from struct import Struct
-from typing import Any, TypeAlias
 
 import numpy as np
 
+from compiler.support.arrays import Array
 from compiler.targets.cpu.runner import BUDGET, JOB_BUDGET, JOB_FIELDS, QUIT, sync_bytes
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 SPINS = 2500  # waits of some 50 ns each before a thread sleeps
 

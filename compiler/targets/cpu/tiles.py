@@ -6,7 +6,7 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Items
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest

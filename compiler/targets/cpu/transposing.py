@@ -7,12 +7,12 @@ done already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -45,7 +45,7 @@ def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
     return k.close(Items(kernel.rows, LANES))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Block:
     """Some columns of LANES rows, from `first` on."""
 

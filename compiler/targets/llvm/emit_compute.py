@@ -2,166 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.op import Op
-from compiler.machine import Machine
-from compiler.ops.elementwise import Cast
-from compiler.ops.mathematics import MATHEMATICS
-from compiler.targets.llvm import math
-from compiler.targets.llvm.float_division import float_division
-from compiler.targets.llvm.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
+from compiler.nest.ir import Type, vector
+from compiler.targets.llvm.assembler import Formula, Value, absolute, call, floor, fma, select
+from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
 from compiler.targets.llvm.threefry import drawn
 from compiler.types import DType
 
-FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-INTEGER_BINARY = {"add": "add", "sub": "sub", "mul": "mul"}
-FLOAT_RELATION = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}
-SIGNED_RELATION = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle"}
-UNSIGNED_RELATION = {"eq": "eq", "ne": "ne", "lt": "ult", "le": "ule"}
+_UNSIGNED = (DType.U8, DType.BOOL)
+_OF_FLOATS = {
+    **{"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"},
+    **{"eq": "fcmp oeq", "ne": "fcmp une", "lt": "fcmp olt", "le": "fcmp ole"},
+}
+_OF_INTEGERS = {
+    **{"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or"},
+    **{"eq": "icmp eq", "ne": "icmp ne", "lt": "icmp slt", "le": "icmp sle"},
+}
+_OF_UNSIGNED = {**_OF_INTEGERS, "lt": "icmp ult", "le": "icmp ule"}
+_INSTRUCTIONS: Mapping[DType, Mapping[str, str]] = {
+    dtype: _OF_FLOATS if dtype.is_float else _OF_UNSIGNED if dtype in _UNSIGNED else _OF_INTEGERS for dtype in DType
+}
+_FORMULAS: Mapping[str, Formula] = {
+    "fma": fma,
+    "where": select,
+    "not": Value.__invert__,
+    "neg": Value.__neg__,
+    "floor": floor,
+}
 
 
-def compute(
-    text: Text, machine: Machine, op: Op, operands: Sequence[str], dtypes: Sequence[DType], dtype: DType, lanes: int
-) -> str:
-    """Append the instructions of `op`; the name of the result. All operands have `lanes` lanes."""
-    name, kind = op.name, dtypes[0]
-    type_ = vector(REGISTER[kind], lanes)
-    if isinstance(op, Cast):
-        return cast(text, operands[0], kind, op.dtype, lanes)
-    if isinstance(op, MATHEMATICS):
-        lines, result = math.expand(name, list(operands), kind, lanes, machine, lambda: text.fresh("m"))
-        text.lines.extend(f"  {line.strip()}{text.location}" for line in lines)
-        return result
+def compute(text: Text, name: str, operands: Sequence[tuple[Type, str]], result: DType) -> str:
+    """Append the instructions of the op `name`; the name of their result. All operands have equally many lanes."""
+    type_, first = operands[0]
+    assert type_.dtype is not None
+    instruction = _INSTRUCTIONS[type_.dtype].get(name)
+    if instruction is not None:
+        return text.let(f"{instruction} {NAMES[type_]} {first}, {operands[1][1]}")
+    stem, formula = _formula(name, type_.dtype, result)
+    return formula(*[Value(text, of, operand, stem) for of, operand in operands]).name
+
+
+def _formula(name: str, dtype: DType, result: DType) -> tuple[str, Formula]:
+    """The formula of an op whose first operand has elements of `dtype`, and what the names of its values begin with."""
     match name:
+        case "cast":
+            return "v", partial(cast, target=result)
         case "threefry":
-            return drawn(text, operands, dtype, lanes)
-        case "add" | "sub" | "mul" | "div":
-            table = FLOAT_BINARY if kind.is_float else INTEGER_BINARY
-            return text.let(f"{table[name]} {type_} {operands[0]}, {operands[1]}")
-        case "fma":
-            listed = ", ".join(f"{type_} {o}" for o in operands)
-            return text.let(f"call {type_} @llvm.fma.{_suffix(kind, lanes)}({listed})")
-        case "eq" | "ne" | "lt" | "le":
-            return text.let(f"{_relation(name, kind)} {type_} {operands[0]}, {operands[1]}")
-        case "where":
-            chosen = vector(REGISTER[dtype], lanes)
-            test = vector("i1", lanes)
-            return text.let(f"select {test} {operands[0]}, {chosen} {operands[1]}, {chosen} {operands[2]}")
-        case "and" | "or":
-            return text.let(f"{name} {type_} {operands[0]}, {operands[1]}")
-        case "not":
-            return text.let(f"xor {type_} {operands[0]}, {splat_of('i1', 'true', lanes)}")
-        case "neg":
-            zero = splat_of(REGISTER[kind], "0", lanes)
-            return text.let(f"fneg {type_} {operands[0]}" if kind.is_float else f"sub {type_} {zero}, {operands[0]}")
+            return "v", partial(drawn, dtype=result)
         case "abs":
-            return _absolute(text, operands, kind, lanes)
-        case "floor":
-            return _intrinsic(text, "floor", operands, kind, lanes)
+            return "v", absolute if dtype.is_float else _absolute_integer
         case "maximum" | "minimum":
-            return extreme(text, name, operands[0], operands[1], kind, lanes)
+            return "v", partial(_extreme, name)
+        case "floordiv" | "mod" if dtype.is_float:
+            from compiler.targets.llvm.float_division import float_division  # few programs divide so
+
+            return "m", partial(float_division, name)
         case "floordiv" | "mod":
-            divide = float_division if kind.is_float else _integer_division
-            return divide(text, name, operands, kind, lanes)
+            return "v", partial(_integer_division, name)
+        case _ if name in _FORMULAS:
+            return "v", _FORMULAS[name]
+        case _ if dtype.is_float and name in (functions := functions_of(dtype)):
+            return "m", functions[name]
         case _:
-            raise CompilerBug("emit", f"no instructions for the op '{name}'")
+            raise CompilerBug("emit", f"no instructions for the op '{name}' of {dtype.value}")
 
 
-def extreme(text: Text, name: str, left: str, right: str, kind: DType, lanes: int) -> str:
-    """The greater or lesser of two; NaN where either is NaN."""
-    type_ = vector(REGISTER[kind], lanes)
-    if not kind.is_float:
-        sign = "u" if _unsigned(kind) or kind is DType.BOOL else "s"
-        listed = f"{type_} {left}, {type_} {right}"
-        return text.let(f"call {type_} @llvm.{sign}{name[:3]}.{_suffix(kind, lanes)}({listed})")
-    relation = "ogt" if name == "maximum" else "olt"
-    test = vector("i1", lanes)
-    wins = text.let(f"fcmp {relation} {type_} {left}, {right}")
-    chosen = text.let(f"select {test} {wins}, {type_} {left}, {type_} {right}")
-    broken = text.let(f"fcmp uno {type_} {left}, {left}")
-    return text.let(f"select {test} {broken}, {type_} {left}, {type_} {chosen}")
+def functions_of(dtype: DType) -> Mapping[str, Formula]:
+    """The formulas of `ops/mathematics.py` in a float type, the same for all machines."""
+    if dtype is DType.F64:
+        from compiler.targets.llvm.math_double import FUNCTIONS  # few programs compute in f64
+    else:
+        from compiler.targets.llvm.math_single import FUNCTIONS
+    return FUNCTIONS
 
 
-def cast(text: Text, value: str, source: DType, target: DType, lanes: int) -> str:
+def cast(value: Value, target: DType) -> Value:
     """A conversion as NumPy's `astype`: floats truncate, anything but zero is true."""
+    source = value.dtype
     if source is target:
         return value
-    old, new = vector(REGISTER[source], lanes), vector(REGISTER[target], lanes)
     if target is DType.BOOL:
-        zero = splat_of(REGISTER[source], literal(0, source), lanes)
-        return text.let(f"{'fcmp une' if source.is_float else 'icmp ne'} {old} {value}, {zero}")
+        return value.compared("une", "ne", 0)
     if source.is_float and target.is_float:
-        return text.let(f"{'fpext' if target is DType.F64 else 'fptrunc'} {old} {value} to {new}")
+        return value.widened() if target is DType.F64 else value.narrowed()
     if source.is_float:
-        sign = "ui" if _unsigned(target) else "si"
-        name = f"llvm.fpto{sign}.sat.{_suffix(target, lanes)}.{_suffix(source, lanes)}"
-        return text.let(f"call {new} @{name}({old} {value})")
-    unsigned = _unsigned(source) or source is DType.BOOL
+        type_ = vector(target, value.type.lanes)
+        name = f"llvm.fpto{'ui' if target in _UNSIGNED else 'si'}.sat.{SUFFIXES[type_]}.{SUFFIXES[value.type]}"
+        return value.written(f"call {NAMES[type_]} @{name}({value.typed})", type_)
     if target.is_float:
-        return text.let(f"{'ui' if unsigned else 'si'}tofp {old} {value} to {new}")
+        return value.converted("uitofp" if source in _UNSIGNED else "sitofp", target)
     if source.size > target.size:
-        return text.let(f"trunc {old} {value} to {new}")
-    if source.size == target.size and source is not DType.BOOL:
-        return value
-    return text.let(f"{'zext' if unsigned else 'sext'} {old} {value} to {new}")
+        return value.converted("trunc", target)
+    return value.converted("zext" if source in _UNSIGNED else "sext", target)
 
 
-def _relation(name: str, kind: DType) -> str:
-    if kind.is_float:
-        return f"fcmp {FLOAT_RELATION[name]}"
-    return f"icmp {(UNSIGNED_RELATION if _unsigned(kind) else SIGNED_RELATION)[name]}"
+def _absolute_integer(x: Value) -> Value:
+    if x.dtype in _UNSIGNED:
+        return x
+    return x.written(f"call {NAMES[x.type]} @llvm.abs.{SUFFIXES[x.type]}({x.typed}, i1 false)")
 
 
-def _absolute(text: Text, operands: Sequence[str], kind: DType, lanes: int) -> str:
-    if kind.is_float:
-        return _intrinsic(text, "fabs", operands, kind, lanes)
-    if _unsigned(kind):
-        return operands[0]
-    type_ = vector(REGISTER[kind], lanes)
-    return text.let(f"call {type_} @llvm.abs.{_suffix(kind, lanes)}({type_} {operands[0]}, i1 false)")
+def _extreme(name: str, x: Value, y: Value) -> Value:
+    """The greater or lesser of two; NaN where either is NaN."""
+    if not x.dtype.is_float:
+        return call(f"{'u' if x.dtype in _UNSIGNED else 's'}{name[:3]}", x, y)
+    chosen = select(x > y if name == "maximum" else x < y, x, y)
+    return select(x.is_nan(), x, chosen)
 
 
-def _unsigned(dtype: DType) -> bool:
-    return dtype in (DType.U8, DType.BOOL)
-
-
-def _suffix(dtype: DType, lanes: int) -> str:
-    suffix = SUFFIX[REGISTER[dtype]]
-    return suffix if lanes == 1 else f"v{lanes}{suffix}"
-
-
-def _intrinsic(text: Text, name: str, operands: Sequence[str], kind: DType, lanes: int) -> str:
-    type_ = vector(REGISTER[kind], lanes)
-    listed = ", ".join(f"{type_} {o}" for o in operands)
-    return text.let(f"call {type_} @llvm.{name}.{_suffix(kind, lanes)}({listed})")
-
-
-def _integer_division(text: Text, name: str, operands: Sequence[str], kind: DType, lanes: int) -> str:
+def _integer_division(name: str, x: Value, y: Value) -> Value:
     """Flooring division; a zero divisor gives 0 (NumPy's answer), and never traps."""
-    type_, test = vector(REGISTER[kind], lanes), vector("i1", lanes)
-    zero, one = splat_of(REGISTER[kind], "0", lanes), splat_of(REGISTER[kind], "1", lanes)
-    none = text.let(f"icmp eq {type_} {operands[1]}, {zero}")
-    divisor = text.let(f"select {test} {none}, {type_} {one}, {type_} {operands[1]}")
-    if _unsigned(kind):
-        result = text.let(f"{'udiv' if name == 'floordiv' else 'urem'} {type_} {operands[0]}, {divisor}")
-        return text.let(f"select {test} {none}, {type_} {zero}, {type_} {result}")
-    minus = splat_of(REGISTER[kind], "-1", lanes)
-    flips = text.let(f"icmp eq {type_} {divisor}, {minus}")
-    safe = text.let(f"select {test} {flips}, {type_} {one}, {type_} {divisor}")
-    remainder = text.let(f"srem {type_} {operands[0]}, {safe}")
-    signs = text.let(f"xor {type_} {remainder}, {safe}")
-    differs = text.let(f"icmp slt {type_} {signs}, {zero}")
-    inexact = text.let(f"icmp ne {type_} {remainder}, {zero}")
-    low = text.let(f"and {test} {differs}, {inexact}")
+    none = y.equals(0)
+    divisor = select(none, 1, y)
+    if x.dtype in _UNSIGNED:
+        return select(none, 0, x.binary("udiv" if name == "floordiv" else "urem", divisor))
+    flips = divisor.equals(-1)
+    safe = select(flips, 1, divisor)
+    remainder = x.binary("srem", safe)
+    low = ((remainder ^ safe) < 0) & remainder.differs(0)
     if name == "mod":
-        moved = text.let(f"add {type_} {remainder}, {safe}")
-        result = text.let(f"select {test} {low}, {type_} {moved}, {type_} {remainder}")
-    else:
-        quotient = text.let(f"sdiv {type_} {operands[0]}, {safe}")
-        lower = text.let(f"sub {type_} {quotient}, {one}")
-        whole = text.let(f"select {test} {low}, {type_} {lower}, {type_} {quotient}")
-        negated = text.let(f"sub {type_} {zero}, {operands[0]}")
-        result = text.let(f"select {test} {flips}, {type_} {negated}, {type_} {whole}")
-    return text.let(f"select {test} {none}, {type_} {zero}, {type_} {result}")
+        return select(none, 0, select(low, remainder + safe, remainder))
+    quotient = x.binary("sdiv", safe)
+    whole = select(low, quotient - 1, quotient)
+    return select(none, 0, select(flips, -x, whole))

@@ -8,11 +8,9 @@ takes off 51 bits, and five are the most. Signs and the quotient follow NumPy's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from compiler.support.record import record
-from compiler.targets.llvm.math_assembler import Block, Value, absolute, copy_sign, floor, fma, select
-from compiler.targets.llvm.text import REGISTER, Text
+from compiler.nest.ir import INDEX
+from compiler.targets.llvm.assembler import Value, absolute, copy_sign, floor, fma, select
+from compiler.targets.llvm.text import NAMES, SUFFIXES
 from compiler.types import DType
 
 _MANTISSA_BITS, _BIAS, _SMALLEST_NORMAL = 52, 1023, 2.0**-1022
@@ -20,21 +18,16 @@ _STEP = 51  # bits of the quotient that one step takes off
 _INFINITY, _NAN = float("inf"), float("nan")
 
 
-def float_division(text: Text, name: str, operands: Sequence[str], kind: DType, lanes: int) -> str:
-    """`mod` or `floordiv` of two floats of one type; the name of the result."""
-    writing = _Writing(text, Block(lanes, lambda: text.fresh("m"), []))
-    x, y = (writing.value(operand, kind) for operand in operands)
+def float_division(name: str, x: Value, y: Value) -> Value:
+    """`mod` or `floordiv` of two floats of one type."""
     valid = (absolute(x) < _INFINITY) & (absolute(y) > 0.0)
-    rest = copy_sign(_remainder_of_magnitudes(writing, x, y, kind), x)
+    rest = copy_sign(_remainder_of_magnitudes(x, y), x)
     has_rest = absolute(rest) > 0.0
     apart = has_rest & ((x < 0.0) ^ (y < 0.0))
     if name == "mod":
         moved = select(apart, rest + y, select(has_rest, rest, copy_sign(y.like(0.0), y)))
-        result = select(valid, moved, _NAN)
-    else:
-        result = select(valid, _quotient(x, y, rest, apart), select(y.equals(0.0), x / y, _NAN))
-    writing.flush()
-    return result.text
+        return select(valid, moved, _NAN)
+    return select(valid, _quotient(x, y, rest, apart), select(y.equals(0.0), x / y, _NAN))
 
 
 def _quotient(x: Value, y: Value, rest: Value, apart: Value) -> Value:
@@ -46,50 +39,34 @@ def _quotient(x: Value, y: Value, rest: Value, apart: Value) -> Value:
     return select(divided.equals(0.0), copy_sign(y.like(0.0), (x.bits() ^ y.bits()).as_float()), whole)
 
 
-@record
-class _Writing:
-    """Instructions on their way from a block to the text of the function."""
-
-    text: Text
-    block: Block
-
-    def value(self, name: str, kind: DType) -> Value:
-        return Value(self.block, "float" if REGISTER[kind] == "float" else "double", name)
-
-    def flush(self) -> None:
-        self.text.lines.extend(f"  {line}{self.text.location}" for line in self.block.lines)
-        self.block.lines.clear()
-
-    def largest(self, numbers: Value) -> str:
-        """The largest lane of i64, a scalar."""
-        self.flush()
-        if self.block.lanes == 1:
-            return numbers.text
-        return self.text.let(f"call i64 @llvm.vector.reduce.smax.v{self.block.lanes}i64({numbers.type} {numbers.text})")
-
-
-def _remainder_of_magnitudes(writing: _Writing, x: Value, y: Value, kind: DType) -> Value:
+def _remainder_of_magnitudes(x: Value, y: Value) -> Value:
     """|x| modulo |y| in the type of both, from 0 to below |y|; any number where it is not defined."""
-    is_single = kind is not DType.F64
+    is_single = x.dtype is not DType.F64
     a, b = (absolute(v.widened() if is_single else v) for v in (x, y))
     is_usual = (a < _INFINITY) & (b > 0.0) & (b < _INFINITY)
     divisor, begin = select(is_usual, b, 1.0), select(is_usual, a, 0.0)
     exponent = _exponent_of_divisor(divisor, is_single)
-    most = writing.largest(_exponent(begin) - exponent)
-    steps = writing.text.let(f"sdiv i64 {writing.text.add(most, _STEP)}, {_STEP}")
+    steps = (_largest(_exponent(begin) - exponent) + _STEP).binary("sdiv", _STEP)
 
     def step(_: str, carried: list[str]) -> list[str]:
-        rest = Value(writing.block, "double", carried[0])
+        rest = begin.named(carried[0])
         places = _exponent(rest) - exponent - _STEP
         scaled = _raised(divisor, select(places > 0, places, 0), is_single)
         rest = fma(-floor(rest / scaled), scaled, rest)
         rest = select(rest < 0.0, rest + scaled, rest)  # where the rounded quotient reached the next whole number
-        writing.flush()
-        return [rest.text]
+        return [rest.name]
 
-    (name,) = writing.text.loop("0", steps, 1, [(begin.type, begin.text)], step, rounds=1)
-    rest = select(b.equals(_INFINITY), a, Value(writing.block, "double", name))
+    (name,) = x.text.loop("0", steps.name, 1, [(NAMES[begin.type], begin.name)], step, rounds=1)
+    rest = select(b.equals(_INFINITY), a, begin.named(name))
     return rest.narrowed() if is_single else rest
+
+
+def _largest(numbers: Value) -> Value:
+    """The largest lane of i64, a scalar."""
+    name, text = numbers.name, numbers.text
+    if numbers.type.lanes > 1:
+        name = text.let(f"call i64 @llvm.vector.reduce.smax.{SUFFIXES[numbers.type]}({numbers.typed})")
+    return Value(text, INDEX, name, "v")
 
 
 def _exponent(x: Value) -> Value:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.targets.llvm import math_shared as shared
-from compiler.targets.llvm.math_assembler import (
-    Unary,
+from compiler.targets.llvm.assembler import (
+    Formula,
     Value,
     absolute,
     at_least,
@@ -138,25 +138,10 @@ def _scaled(x: Value, n: Value) -> Value:
     return x * shared.power_of_two(half + F64.rounder, F64) * shared.power_of_two(rest + F64.rounder, F64)
 
 
-def expm1(x: Value) -> Value:
-    """2 ulp."""
-    return shared.expm1(x, F64)
-
-
 def sigmoid(x: Value) -> Value:
     """2.5 ulp."""
     power = exp(-absolute(x))
     return select(x < 0.0, power, 1.0) / (power + 1.0)
-
-
-def tanh(x: Value) -> Value:
-    """2 ulp."""
-    return shared.tanh(x, F64)
-
-
-def erf(x: Value) -> Value:
-    """2 ulp."""
-    return shared.erf(x, F64)
 
 
 def log(x: Value) -> Value:
@@ -270,6 +255,8 @@ def _product_pair(a: Value, b: Value) -> tuple[Value, Value]:
     return product, fma(a, b, -product)
 
 
-FUNCTIONS: Mapping[str, Unary] = {
-    function.__name__: function for function in (exp, expm1, log, log1p, tanh, sigmoid, erf, sin, cos)
+FUNCTIONS: Mapping[str, Formula] = {
+    **shared.functions_of(F64),
+    **{function.__name__: function for function in (exp, log, log1p, sigmoid, sin, cos)},
+    "pow": power,
 }

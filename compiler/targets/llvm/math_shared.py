@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from compiler.support.record import record
-from compiler.targets.llvm.math_assembler import (
+from compiler.targets.llvm.assembler import (
+    Formula,
     Value,
     absolute,
     at_least,
@@ -12,7 +16,9 @@ from compiler.targets.llvm.math_assembler import (
     floor,
     fma,
     polynomial,
+    reciprocal_square_root,
     select,
+    square_root,
 )
 
 INFINITY, NAN = float("inf"), float("nan")
@@ -59,6 +65,12 @@ class Format:
     def beyond_exp(self) -> float:
         """An x whose exp is just too large to be finite."""
         return (self.bias + 1) * self.ln2 + 0.25
+
+
+def functions_of(form: Format) -> Mapping[str, Formula]:
+    """The functions that have one formula for both types, by their names. They are accurate to 2 ulp in either."""
+    of_format = {function.__name__: partial(function, form=form) for function in (expm1, tanh, erf)}
+    return {**of_format, "sqrt": square_root, "rsqrt": reciprocal_square_root}
 
 
 def tanh(x: Value, form: Format) -> Value:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.targets.llvm import math_shared as shared
-from compiler.targets.llvm.math_assembler import (
-    Unary,
+from compiler.targets.llvm.assembler import (
+    Formula,
     Value,
     absolute,
     at_least,
@@ -98,11 +98,6 @@ def exp(x: Value) -> Value:
     return polynomial(r, (1.0, *_EXP_FROM_ZERO)) * shared.power_of_two(shifted, F32)
 
 
-def expm1(x: Value) -> Value:
-    """2 ulp."""
-    return shared.expm1(x, F32)
-
-
 def sigmoid(x: Value) -> Value:
     """2.5 ulp; 2 below -18 and above -16."""
     x = at_most(at_least(x, -89.0), 87.0)
@@ -110,16 +105,6 @@ def sigmoid(x: Value) -> Value:
     r = shared.remainder(-x, shifted - F32.rounder, F32)
     power = fma(polynomial(r, _EXP), r * r, r) + 1.0
     return 1.0 / fma(power, shared.power_of_two(shifted, F32), 1.0)
-
-
-def tanh(x: Value) -> Value:
-    """2 ulp."""
-    return shared.tanh(x, F32)
-
-
-def erf(x: Value) -> Value:
-    """2 ulp."""
-    return shared.erf(x, F32)
 
 
 def log(x: Value) -> Value:
@@ -183,6 +168,8 @@ def power(x: Value, y: Value) -> Value:
     return shared.finished_power(x, y, raised, F32)
 
 
-FUNCTIONS: Mapping[str, Unary] = {
-    function.__name__: function for function in (exp, expm1, log, log1p, tanh, sigmoid, erf, sin, cos)
+FUNCTIONS: Mapping[str, Formula] = {
+    **shared.functions_of(F32),
+    **{function.__name__: function for function in (exp, log, log1p, sigmoid, sin, cos)},
+    "pow": power,
 }

@@ -1,12 +1,13 @@
-"""Writes one LLVM function as text: fresh names, blocks, counted loops with carried values, vector constants."""
+"""Writes one LLVM function as text: types, constants, fresh names, blocks, counted loops with carried values."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from compiler.support.numerics import LANES
+from compiler.nest.ir import TYPES, Type
+from compiler.support.record import mutable_record
 from compiler.types import DType
 
 REGISTER = {
@@ -19,6 +20,20 @@ REGISTER = {
 }
 MEMORY = {**REGISTER, DType.BOOL: "i8"}
 SUFFIX = {"float": "f32", "double": "f64", "i64": "i64", "i32": "i32", "i8": "i8", "i1": "i1"}
+NAMES = {
+    type_: "ptr"
+    if type_.dtype is None
+    else REGISTER[type_.dtype]
+    if type_.name == type_.dtype.value
+    else f"<{type_.lanes} x {REGISTER[type_.dtype]}>"
+    for type_ in TYPES.values()
+}
+SUFFIXES = {
+    type_: SUFFIX[REGISTER[type_.dtype]] if type_.lanes == 1 else f"v{type_.lanes}{SUFFIX[REGISTER[type_.dtype]]}"
+    for type_ in TYPES.values()
+    if type_.dtype is not None
+}
+"""How a type is written, and the end of the name of an intrinsic over it."""
 
 
 def literal(value: float | int | bool, dtype: DType) -> str:
@@ -39,16 +54,18 @@ def _fit(value: float) -> float:
     return float("inf") if value > 0 else float("-inf")
 
 
-def vector(type_: str, lanes: int = LANES) -> str:
-    return type_ if lanes == 1 else f"<{lanes} x {type_}>"
+def constant(type_: Type, value: float | int | bool | tuple[int | bool, ...]) -> str:
+    """A number in each lane, or one for each."""
+    dtype = type_.dtype
+    assert dtype is not None
+    register = REGISTER[dtype]
+    if isinstance(value, tuple):
+        return f"<{', '.join([f'{register} {literal(part, dtype)}' for part in value])}>"
+    written = literal(value, dtype)
+    return written if type_.name == dtype.value else f"splat ({register} {written})"
 
 
-def splat_of(type_: str, text: str, lanes: int = LANES) -> str:
-    """A vector constant with the same literal in each lane."""
-    return text if lanes == 1 else f"splat ({type_} {text})"
-
-
-@dataclass(slots=True)
+@mutable_record
 class Text:
     """The body of a function, line by line. `location` is the end of each instruction."""
 
@@ -78,21 +95,6 @@ class Text:
     def start(self, label: str) -> None:
         self.lines.append(f"{label}:")
         self.block = label
-
-    def add(self, left: str, right: int | str) -> str:
-        """i64 sum; nothing is written for a zero."""
-        if right in (0, "0"):
-            return left
-        if left == "0":
-            return str(right)
-        return self.let(f"add i64 {left}, {right}")
-
-    def splat(self, scalar: str, type_: str, lanes: int = LANES) -> str:
-        """A scalar in each lane."""
-        first = self.let(f"insertelement <{lanes} x {type_}> poison, {type_} {scalar}, i64 0")
-        return self.let(
-            f"shufflevector <{lanes} x {type_}> {first}, <{lanes} x {type_}> poison, <{lanes} x i32> zeroinitializer"
-        )
 
     def loop(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
@@ -44,11 +43,14 @@ from compiler.nest.ir import (
     Type,
     Value,
     Zeros,
+    dtype_of,
     type_of,
 )
+from compiler.support.record import mutable_record
+from compiler.targets.llvm import assembler
 from compiler.targets.llvm.emit_compute import cast, compute
 from compiler.targets.llvm.locations import FUNCTION, location, location_nodes
-from compiler.targets.llvm.text import MEMORY, REGISTER, SUFFIX, Text, literal
+from compiler.targets.llvm.text import MEMORY, NAMES, SUFFIXES, Text, constant
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
 
@@ -58,26 +60,13 @@ FUNCTION_OF_INTEGERS = {
     **{"xor": "xor", "shift": "lshr"},
 }
 RELATIONS = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "below": "ult"}
-NAMES = {
-    type_: "ptr"
-    if type_.dtype is None
-    else REGISTER[type_.dtype]
-    if type_.name == type_.dtype.value
-    else f"<{type_.lanes} x {REGISTER[type_.dtype]}>"
-    for type_ in TYPES.values()
-}
-SUFFIXES = {
-    type_: SUFFIX[REGISTER[type_.dtype]] if type_.lanes == 1 else f"v{type_.lanes}{SUFFIX[REGISTER[type_.dtype]]}"
-    for type_ in TYPES.values()
-    if type_.dtype is not None
-}
 PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in TYPES.values())))
 
 
 def to_llvm(nest: Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
     text = Text()
-    walk = _Walk(text, machine, _Names(zip(GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
+    walk = _Walk(text, _Names(zip(GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
     walk.all(nest.body)
     walk.at(FRAME)
     text.line("ret void")
@@ -105,18 +94,17 @@ class _Names(dict[Operand, str]):
                 return text
             case Zeros():
                 return "zeroinitializer"
-            case Constant():
-                return _constant(operand)
+            case Constant(type=type_, value=value):
+                return "poison" if value is None else constant(type_, value)
             case Value():
                 raise KeyError(operand.number)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Walk:
     """The function so far; `line` is that of the last statement."""
 
     text: Text
-    machine: Machine
     names: _Names
     line: int = 0
 
@@ -229,32 +217,30 @@ class _Walk:
     # definitions that are expanded
 
     def elementwise(self, statement: Elementwise) -> None:
-        result, operands = statement.result, statement.operands
-        dtypes, given = [_dtype(operand) for operand in operands], [self.names[operand] for operand in operands]
-        self.names[result] = compute(
-            self.text, self.machine, statement.op, given, dtypes, _dtype(result), result.type.lanes
-        )
+        result = statement.result
+        operands = [(type_of(operand), self.names[operand]) for operand in statement.operands]
+        self.names[result] = compute(self.text, statement.op.name, operands, dtype_of(result))
 
     def convert(self, statement: Convert) -> None:
-        value, result = statement.value, statement.result
-        lanes = type_of(value).lanes
-        self.names[result] = cast(self.text, self.names[value], _dtype(value), _dtype(result), lanes)
+        result = statement.result
+        self.names[result] = cast(self.value(statement.value), dtype_of(result)).name
 
     def draw_key(self, statement: DrawKey) -> None:
-        text = self.text
-        words = halves(text, self.names[statement.seed], 1)
-        low = text.let(f"trunc i64 {self.names[statement.step]} to i32")
-        stream = text.let(f"trunc i64 {text.let(self.argument(statement.slot, INDEX), 'a')} to i32")
-        first, second = threefry(text, words, (low, stream), 1)
-        self.names[statement.first], self.names[statement.second] = first, second
+        words = halves(self.value(statement.seed))
+        step = self.value(statement.step).converted("trunc", DType.I32)
+        stream = assembler.Value(self.text, INDEX, self.text.let(self.argument(statement.slot, INDEX), "a"), "v")
+        first, second = threefry(words, (step, stream.converted("trunc", DType.I32)))
+        self.names[statement.first], self.names[statement.second] = first.name, second.name
 
     def draw(self, statement: Draw) -> None:
-        text, lanes = self.text, statement.result.type.lanes
-        key = [self.names[word] for word in (statement.first, statement.second)]
-        if lanes > 1:
-            key = [text.splat(word, "i32", lanes) for word in key]
-        word, _ = threefry(text, key, halves(text, self.names[statement.places], lanes), lanes)
-        self.names[statement.result] = unit(text, word, DType.F32, lanes)
+        lanes = statement.result.type.lanes
+        first, second = (self.value(word).in_lanes(lanes) for word in (statement.first, statement.second))
+        word, _ = threefry((first, second), halves(self.value(statement.places)))
+        self.names[statement.result] = unit(word, DType.F32).name
+
+    def value(self, operand: Operand) -> assembler.Value:
+        """An operand as a value of formulas."""
+        return assembler.Value(self.text, type_of(operand), self.names[operand], "v")
 
     # effects
 
@@ -341,22 +327,3 @@ WRITERS: Mapping[type[Statement], tuple[str, Callable[..., str | None]]] = {
 
 A method gives None where it has written all of it.
 """
-
-
-def _dtype(operand: Operand) -> DType:
-    dtype = type_of(operand).dtype
-    assert dtype is not None
-    return dtype
-
-
-def _constant(constant: Constant) -> str:
-    type_, value = constant.type, constant.value
-    if value is None:
-        return "poison"
-    dtype = type_.dtype
-    assert dtype is not None
-    register = REGISTER[dtype]
-    if isinstance(value, tuple):
-        return f"<{', '.join([f'{register} {literal(part, dtype)}' for part in value])}>"
-    written = literal(value, dtype)
-    return written if type_.name == dtype.value else f"splat ({register} {written})"

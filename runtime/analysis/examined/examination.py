@@ -40,13 +40,13 @@ _WORK = 3e11  # floating-point operations of one pass over the rows
 _ELEMENTS = 1 << 24  # of outputs that are held at a time
 _ROWS_AT_ONCE = 4096
 _MOST_PAIRS = 6
-_PROBED = 2  # rows whose outputs say what they have the shape of
+_PROBED = 2  # rows whose outputs show which targets have their shape
 _TYPICAL_TEXTS = 2
 
 
 @record
 class Examination:
-    """What a model makes of `measured` rows of the `rows` of `data`.
+    """The predictions of a model for `measured` rows of the `rows` of `data`.
 
     `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an output
     that is not finite.
@@ -230,7 +230,7 @@ class _Predictions:
         return ShownRow(kind, place_of(self._part, row), loss, inputs, targets, said)
 
     def _said(self, pair: Pair, row: int, output: Array) -> ShownValue:
-        """What an output says about its target, in the words of the data."""
+        """The prediction of a target, in the words of the data."""
         if pair.classes is None:
             return ShownValue(pair.output, described(output))
         truth, counts = self._truth(pair, np.array([row]))

@@ -67,7 +67,7 @@ class NumberCounter:
         self._points: list[Array] = []
 
     def add(self, truth: Array, guess: Array, counts: Array) -> None:
-        """Arrays of one shape; what `counts` leaves out is not looked at."""
+        """Arrays of one shape; elements outside of `counts` are not looked at."""
         truth, guess = truth[counts].astype(np.float64), guess[counts].astype(np.float64)
         places = np.arange(-self._seen % self._stride, len(truth), self._stride)
         self._seen += len(truth)

@@ -35,7 +35,7 @@ class Pair:
     threshold: float | None = None  # None: the program does not say it
 
     def guesses(self, values: Array, target: Array) -> Array:
-        """The classes [rows, …] for what the model gives: the likeliest, of equals the first."""
+        """The classes [rows, …] that the model predicts: the likeliest, of equals the first."""
         if not self.is_score:
             return values.argmax(axis=-1)
         return (alike(values, target) > (self.threshold or 0.0)).astype(np.int64)
@@ -108,7 +108,7 @@ def counted(pair: Pair, part: Part, rows: Array, preparation: Preparation | None
 
 
 def class_names(pair: Pair, preparation: Preparation | None) -> tuple[str, ...]:
-    """What the data calls the classes, or their numbers."""
+    """The names of the classes in the data, or their numbers."""
     assert pair.classes is not None
     numbers = tuple(map(str, range(pair.classes)))
     if preparation is None:

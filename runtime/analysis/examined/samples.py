@@ -42,7 +42,7 @@ class ShownValue:
 @record
 class ShownRow:
     """`kind`: one of those right, or of the worst that are wrong; of a model without classes one of any, or of the
-    worst. `predictions` say what the model gave, in the words of the data."""
+    worst. `predictions` are those of the model, in the words of the data."""
 
     kind: str
     place: str

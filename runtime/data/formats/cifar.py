@@ -14,7 +14,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of, text_of
-from runtime.data.formats.format import Format, Request
+from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support.files import explain, fingerprint
 
@@ -24,7 +24,7 @@ _NAMES = {"label": ("batches.meta.txt", "fine_label_names.txt"), "coarse": ("coa
 _EXPECTED = "data_batch_1.bin and test_batch.bin, or train.bin and test.bin, with or without .gz"
 
 
-def read_cifar(request: Request) -> Dataset:
+def read_cifar(request: SourceRequest) -> Dataset:
     """Files whose names begin with `test` are the test part, all others the training part, in the order of names."""
     if not request.path.is_dir():
         files, test = [request.path], []

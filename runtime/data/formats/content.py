@@ -46,7 +46,7 @@ def content_of(path: Path, most: Callable[[bytes], int] | None = None) -> bytes:
 
 
 def _read(path: Path, times: int, is_enough: Callable[[bytes, int], bool]) -> bytes:
-    """The whole file, or what is unpacked until a piece, with the bytes so far, is enough."""
+    """The whole file, or its unpacked beginning until a piece, with the bytes so far, is enough."""
     try:
         with regular_files.opened(path) as file:
             is_packed = file.read(2) == _GZIP

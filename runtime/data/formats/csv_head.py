@@ -10,7 +10,7 @@ from pathlib import Path
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
-from runtime.data.formats.format import Options, Request
+from runtime.data.formats.format import SourceOptions, SourceRequest
 
 MISSING = frozenset({"", "?", "NA", "N/A", "na", "NaN", "nan", "NAN", "null", "NULL"})
 
@@ -34,7 +34,7 @@ def number_in(cell: str) -> float | None:
     return value if math.isfinite(value) and "_" not in cell else None
 
 
-def head_of(records: Sequence[Sequence[str]], first_line: int, request: Request) -> Head:
+def head_of(records: Sequence[Sequence[str]], first_line: int, request: SourceRequest) -> Head:
     """The head of a table of which `records` are the first rows. Raises DataError."""
     path, options = request.path, request.options
     first = tuple(cell.strip() for cell in records[0])
@@ -55,7 +55,9 @@ def head_of(records: Sequence[Sequence[str]], first_line: int, request: Request)
     return Head(names, has_header, tuple(records[1:] if has_header else records), notes)
 
 
-def _names_of(first: tuple[str, ...], has_header: bool, request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _names_of(
+    first: tuple[str, ...], has_header: bool, request: SourceRequest
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     given = request.options.names("names")
     width = len(first)
     if request.layouts:
@@ -71,7 +73,7 @@ def _names_of(first: tuple[str, ...], has_header: bool, request: Request) -> tup
 
 
 def _names_by_layout(
-    first: tuple[str, ...], has_header: bool, request: Request
+    first: tuple[str, ...], has_header: bool, request: SourceRequest
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names for a table like another one: by its header, or by position where one of the two tables has no names."""
     table, needed = request.layouts
@@ -110,7 +112,7 @@ def _looks_like_header(first: Sequence[str], sample: Sequence[Sequence[str]], as
     return False
 
 
-def _detection_notes(first: Sequence[str], has_header: bool, options: Options, path: Path) -> tuple[str, ...]:
+def _detection_notes(first: Sequence[str], has_header: bool, options: SourceOptions, path: Path) -> tuple[str, ...]:
     """A remark where the first line could be either: names of which some are numbers, or data of nothing but text."""
     holds_number = any(number_in(cell) is not None for cell in first)
     if options.flag("header") is not None or options.names("names") or holds_number is not has_header:

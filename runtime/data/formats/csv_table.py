@@ -19,7 +19,7 @@ from compiler.support.record import record
 from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.content import text_of
 from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in
-from runtime.data.formats.format import Format, Options, Request
+from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
 from runtime.support.files import fingerprint
 
@@ -51,7 +51,7 @@ class _Lines:
             ) from error
 
 
-def read_csv(request: Request) -> Dataset:
+def read_csv(request: SourceRequest) -> Dataset:
     """Every column of the file. Which of them the program uses is decided when they are matched to its inputs."""
     path, options = request.path, request.options
     lines = _lines_of(path, options)
@@ -78,7 +78,7 @@ def read_csv(request: Request) -> Dataset:
     )
 
 
-def _windows(options: Options) -> WindowPlan | None:
+def _windows(options: SourceOptions) -> WindowPlan | None:
     """How the rows are a series, where `window` says that they are."""
     length = options.number("window")
     if length is not None:
@@ -90,7 +90,7 @@ def _windows(options: Options) -> WindowPlan | None:
     return None
 
 
-def _table_options(options: Options, head: Head) -> TableOptions:
+def _table_options(options: SourceOptions, head: Head) -> TableOptions:
     return TableOptions(
         target=options.columns("target"),
         columns=options.columns("columns"),
@@ -101,7 +101,7 @@ def _table_options(options: Options, head: Head) -> TableOptions:
     )
 
 
-def _lines_of(path: Path, options: Options) -> _Lines:
+def _lines_of(path: Path, options: SourceOptions) -> _Lines:
     content = text_of(path)
     try:
         text = content.decode("utf-8-sig")
@@ -124,7 +124,7 @@ def _lines_of(path: Path, options: Options) -> _Lines:
     return _Lines(path, texts, numbers, _separator(options, texts[0], path))
 
 
-def _separator(options: Options, first_line: str, path: Path) -> str:
+def _separator(options: SourceOptions, first_line: str, path: Path) -> str:
     separator = options.text("separator")
     if separator is None:
         found = next((mark for mark in ";\t" if "," not in first_line and mark in first_line), None)

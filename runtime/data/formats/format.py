@@ -15,7 +15,7 @@ from runtime.data.specs import SettingValue
 
 
 @record
-class Options:
+class SourceOptions:
     """The options of one data source, read by type. `place` is where in the source text they stand."""
 
     values: Mapping[str, SettingValue]
@@ -102,9 +102,9 @@ class Options:
 
 
 @record
-class Request:
-    """What to read: `wanted` are the names of the program's inputs and targets, `others` further files by what they
-    hold.
+class SourceRequest:
+    """A request to a reader: `wanted` are the names of the program's inputs and targets, `others` further files
+    by their content.
 
     For a table that is read after another one (validation, prediction): `texts` are the columns that hold categories
     there, `layouts` the lists of column names that a table without a fitting header may have, by position.
@@ -113,7 +113,7 @@ class Request:
     """
 
     path: Path
-    options: Options
+    options: SourceOptions
     wanted: frozenset[str]
     texts: frozenset[str] = frozenset()
     layouts: tuple[tuple[str, ...], ...] = ()
@@ -131,6 +131,6 @@ class Format:
 
     name: str
     endings: tuple[str, ...]
-    read: Callable[[Request], Dataset]
+    read: Callable[[SourceRequest], Dataset]
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False

@@ -33,7 +33,7 @@ def format_named(name: str, place: str | None = None) -> Format:
 
 
 def format_of(path: Path) -> Format:
-    """The format that a path looks like: a folder goes by what is in it, a file by its ending. Raises DataError."""
+    """The format that a path looks like: a folder goes by its content, a file by its ending. Raises DataError."""
     if path.is_dir():
         return _format_in(path)
     name = path.name.lower().removesuffix(".gz")

@@ -11,7 +11,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of
-from runtime.data.formats.format import Format, Options, Request
+from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
 from runtime.support.files import explain, fingerprint
 
@@ -20,7 +20,7 @@ _FIELDS = ("image", "label")
 _EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .gz"
 
 
-def read_idx(request: Request) -> Dataset:
+def read_idx(request: SourceRequest) -> Dataset:
     """A folder gives its official training and test parts; a single file gives one field, named by its rank."""
     if not request.path.is_dir():
         values = array_of(request.path)
@@ -55,7 +55,7 @@ def holds_idx(folder: Path) -> bool:
     return any(re.search(r"[-.]idx\d-ubyte(\.gz)?$", path.name) for path in folder.iterdir())
 
 
-def _part(folder: Path, options: Options, prefix: str, option_prefix: str) -> dict[str, Field]:
+def _part(folder: Path, options: SourceOptions, prefix: str, option_prefix: str) -> dict[str, Field]:
     """The fields of the training or test part, by the options `images` and `labels` or by the usual file names."""
     fields: dict[str, Field] = {}
     for name in _FIELDS:

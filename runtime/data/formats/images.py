@@ -17,8 +17,8 @@ from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
-from runtime.data.formats.format import Format, Options, Request
-from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, Form, decoder
+from runtime.data.formats.format import Format, SourceOptions, SourceRequest
+from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, ImageFormat, decoder
 from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explain
@@ -44,7 +44,7 @@ class _Listed:
         return tuple(f"{self.folder / name} has no png or jpeg images, and is no class" for name in self.without)
 
 
-def read_images(request: Request) -> Dataset:
+def read_images(request: SourceRequest) -> Dataset:
     """A folder of folders, one for each class; a folder of images, without labels; or one image.
 
     Folders called `train` and `test` are the two parts. Raises DataError with every image that is no image.
@@ -64,7 +64,7 @@ def holds_images(folder: Path) -> bool:
     return next(_images_below(folder), None) is not None
 
 
-def _form(options: Options) -> Form:
+def _form(options: SourceOptions) -> ImageFormat:
     size = options.numbers("size", 2)
     given = options.numbers("channels", 1)
     channels = 3 if given is None else given[0]
@@ -72,8 +72,8 @@ def _form(options: Options) -> Form:
         raise DataError(f"option `channels` is {channels}", options.place, fix="give 3 for colour, or 1 for grey")
     fit = options.choice("fit", FITS) or "crop"
     if size is None:
-        return Form(None, channels, fit)
-    return Form((size[0], size[-1]), channels, fit)
+        return ImageFormat(None, channels, fit)
+    return ImageFormat((size[0], size[-1]), channels, fit)
 
 
 # Files
@@ -129,14 +129,14 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """By its name; what cannot be read, such as a link to nothing, is told when it is read."""
+    """By its name; an unreadable file, such as a link to nothing, is told when it is read."""
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
 
 
 # Content
 
 
-def _fields(listed: _Listed, form: Form, prints: dict[str, str]) -> dict[str, Field]:
+def _fields(listed: _Listed, form: ImageFormat, prints: dict[str, str]) -> dict[str, Field]:
     images, prints[listed.folder.name] = _decoded(listed, form)
     place = listed.files[0] if len(listed.files) == 1 else listed.folder
     fields = {"image": Field(images, place, files=listed.files)}
@@ -148,7 +148,7 @@ def _fields(listed: _Listed, form: Form, prints: dict[str, str]) -> dict[str, Fi
     return fields
 
 
-def _decoded(listed: _Listed, form: Form) -> tuple[Array, str]:
+def _decoded(listed: _Listed, form: ImageFormat) -> tuple[Array, str]:
     """All images, from the cache where no file has changed, and the fingerprint of their contents."""
     cache = usual_cache()
     name = json.dumps(["images 1", astuple(form), [_identity(file) for file in listed.files]])
@@ -170,7 +170,7 @@ def _identity(file: Path) -> list[str | int]:
     return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
-def _decoded_anew(listed: _Listed, form: Form) -> Array:
+def _decoded_anew(listed: _Listed, form: ImageFormat) -> Array:
     files = listed.files
     decode = decoder(form)
     wrong: dict[Path, str] = {}
@@ -218,7 +218,7 @@ def _size(images: Array) -> str:
     return f"{images.shape[-2]} × {images.shape[-1]}"
 
 
-def _unusable(wrong: Mapping[Path, str], folder: Path, form: Form) -> DataError:
+def _unusable(wrong: Mapping[Path, str], folder: Path, form: ImageFormat) -> DataError:
     """One error for all images that cannot be used."""
     lines = [f"{file}: {why}" for file, why in list(wrong.items())[:_SHOWN]]
     if len(wrong) > _SHOWN:

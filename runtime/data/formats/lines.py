@@ -11,7 +11,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import SYNONYMS, Dataset, Field, Reading, TextPlan, WindowPlan, columns_at
 from runtime.data.formats.csv_table import read_csv
-from runtime.data.formats.format import Format, Options, Request
+from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
 from runtime.data.text.files import TextFile, decoded, lines_of, text_files
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
@@ -21,7 +21,7 @@ TOKENS, NEXT, LABEL = "tokens", "next", "label"
 OF_TABLES = ("header", "names", "separator")
 
 
-def read_lines(request: Request) -> Dataset:
+def read_lines(request: SourceRequest) -> Dataset:
     """The texts of all files that fit the path, and their labels. Raises DataError.
 
     A label is the word with which a line begins or ends (`label = "first"` or `"last"`), a line of a file of its own
@@ -52,13 +52,13 @@ def text_field(texts: Sequence[str], file: Path, row_numbers: Sequence[int]) -> 
     return Field(values, file, np.array(row_numbers, np.int64))
 
 
-def fields_of_table(request: Request) -> dict[str, Field]:
+def fields_of_table(request: SourceRequest) -> dict[str, Field]:
     """The column `text` of a csv table, that of the label, and whatever else the program wants by name."""
     options = request.options
     text, label = options.columns("text"), options.columns("label")
     kept = {name: value for name, value in options.values.items() if name in OF_TABLES}
     named = frozenset(name for name in (*text, *label) if isinstance(name, str))
-    inner = Request(request.path, Options(kept, options.place), request.wanted | named, named)
+    inner = SourceRequest(request.path, SourceOptions(kept, options.place), request.wanted | named, named)
     table = read_csv(inner)
     (column,) = columns_at(text[:1], tuple(table.fields), request.path)
     found = {name: field for name, field in table.fields.items() if name in request.wanted}
@@ -68,7 +68,7 @@ def fields_of_table(request: Request) -> dict[str, Field]:
     return {**found, TOKENS: table.fields[column]}
 
 
-def fields_of_files(request: Request) -> dict[str, Field]:
+def fields_of_files(request: SourceRequest) -> dict[str, Field]:
     """The texts of all files that fit the path, and their labels where the options say it."""
     options = request.options
     files = text_files(request.path, options)
@@ -115,7 +115,7 @@ def _of_file(file: TextFile, where: str | None, whole: bool) -> tuple[list[str],
     return texts, labels, numbers
 
 
-def _labels(path: Path, options: Options, texts: Field) -> Field:
+def _labels(path: Path, options: SourceOptions, texts: Field) -> Field:
     file = TextFile(path, decoded(path, options.text("encoding") or "utf-8-sig"))
     found = lines_of(file)
     if len(found) != len(texts.values):
@@ -124,7 +124,7 @@ def _labels(path: Path, options: Options, texts: Field) -> Field:
     return text_field([label for _, label in found], path, [number for number, _ in found])
 
 
-def _synonyms(path: Path, options: Options) -> tuple[tuple[str, ...], ...]:
+def _synonyms(path: Path, options: SourceOptions) -> tuple[tuple[str, ...], ...]:
     """In each line a word, and those that may stand for it."""
     found = lines_of(TextFile(path, decoded(path, options.text("encoding") or "utf-8-sig")))
     short = next((number for number, line in found if len(line.split()) < 2), None)
@@ -137,7 +137,7 @@ def _synonyms(path: Path, options: Options) -> tuple[tuple[str, ...], ...]:
 LINES = Format("lines", (), read_lines)
 
 
-def read_text(request: Request) -> Dataset:
+def read_text(request: SourceRequest) -> Dataset:
     """The texts of all files that fit the path, one behind the other. Raises DataError."""
     files = text_files(request.path, request.options)
     whole = "".join(file.text for file in files)
@@ -157,7 +157,7 @@ TEXT = Format("text", (), read_text)
 BYTES = 256
 
 
-def rules_of(options: Options, usual: str) -> TokenRules:
+def rules_of(options: SourceOptions, usual: str) -> TokenRules:
     """The rules that the options say; `usual` is the unit where they say none. Raises DataError."""
     unit = options.choice("tokens", UNITS) or usual
     most = options.number("vocabulary")

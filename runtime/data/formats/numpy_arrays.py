@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from runtime.data.dataset import Dataset, Field
-from runtime.data.formats.format import Format, Request
+from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explain, fingerprint
@@ -42,7 +42,7 @@ _DAMAGE = (
 )
 
 
-def read_npz(request: Request) -> Dataset:
+def read_npz(request: SourceRequest) -> Dataset:
     """The arrays that the program names; the others stay unread. All must have as many rows as each other."""
     path = request.path
     fields: dict[str, Field] = {}
@@ -64,7 +64,7 @@ def read_npz(request: Request) -> Dataset:
     )
 
 
-def read_npy(request: Request) -> Dataset:
+def read_npy(request: SourceRequest) -> Dataset:
     """The one array of an npy file, under the name of the program's only input."""
     path = request.path
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Reading, TextPlan
-from runtime.data.formats.format import Format, Request
+from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.formats.lines import rules_of, text_field
 from runtime.data.text.files import TextFile, decoded
 from runtime.support.files import fingerprint
@@ -12,11 +12,11 @@ from runtime.support.files import fingerprint
 SOURCE, TARGET, NEXT = "source", "target", "next"
 
 
-def read_pairs(request: Request) -> Dataset:
+def read_pairs(request: SourceRequest) -> Dataset:
     """Two files with a text in each line, or one whose lines hold both texts. Raises DataError.
 
-    `source` has both ends marked; `target` is what a decoder is fed, with its start marked, and `next` what it should
-    say, with its end marked. With `shared`, both sides have one vocabulary.
+    `source` has both ends marked; `target` is the input of a decoder, with its start marked, and `next` the text that
+    it should say, with its end marked. With `shared`, both sides have one vocabulary.
     """
     options = request.options
     encoding = options.text("encoding") or "utf-8-sig"
@@ -56,7 +56,7 @@ def _lines(file: TextFile) -> list[str]:
     return lines
 
 
-def _split(request: Request, lines: list[str]) -> tuple[list[str], list[str]]:
+def _split(request: SourceRequest, lines: list[str]) -> tuple[list[str], list[str]]:
     """Both texts of each line."""
     separator = (request.options.text("separator") or "\t").replace("\\t", "\t")
     cut = [line.split(separator) for line in lines]

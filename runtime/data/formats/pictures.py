@@ -22,7 +22,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 FITS = ("crop", "stretch")
 
 
-# What bears the ending of another kind is read too, but nothing that is a program, as PostScript is.
+# A file with the ending of another kind is read too, but nothing that is a program, as PostScript is.
 _KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 1 << 26  # 8192 × 8192: to unpack and scale more takes gigabytes, whatever the size of the file
 
@@ -32,7 +32,7 @@ class DamagedPicture(Exception):
 
 
 @record
-class Form:
+class ImageFormat:
     """How images are delivered: `size` is (height, width), None as they are; `channels` 3 (R, G, B) or 1 (grey).
 
     `fit`: `crop` scales the shorter side and cuts the middle out, `stretch` scales each side by itself.
@@ -43,10 +43,10 @@ class Form:
     fit: str
 
 
-def decoder(form: Form) -> Callable[[Path], Array]:
-    """What turns a file into u8[channels, height, width], or raises DamagedPicture. Raises UsageError without Pillow.
+def decoder(form: ImageFormat) -> Callable[[Path], Array]:
+    """From a file to u8[channels, height, width]; the function raises DamagedPicture. Raises UsageError without Pillow.
 
-    A camera's note of how it was held is obeyed. What is transparent keeps the colour that it hides.
+    A camera's note of how it was held is obeyed. Transparent pixels keep the colour that they hide.
     """
     try:
         from PIL import Image, ImageOps

@@ -10,21 +10,21 @@ from pathlib import Path
 from compiler.errors.diagnostics import DataError
 from compiler.support.record import record
 from runtime.data.formats.content import content_of, text_of
-from runtime.data.formats.format import Options
+from runtime.data.formats.format import SourceOptions
 
 _WIDE = ("utf16", "utf_16", "utf32", "utf_32", "u16", "u32")
 
 
 @record
 class TextFile:
-    """`star`: what the first `*` of the path stands for; empty without one."""
+    """`star`: the text in place of the first `*` of the path; empty without one."""
 
     path: Path
     text: str
     star: str = ""
 
 
-def text_files(path: Path, options: Options) -> list[TextFile]:
+def text_files(path: Path, options: SourceOptions) -> list[TextFile]:
     """The file at `path`, or all files that fit it, in the order of their names. Raises DataError."""
     encoding = options.text("encoding") or "utf-8-sig"
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -12,11 +12,11 @@ import numpy as np
 from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.text import byte_pairs
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonObject, JsonValue
 
 UNITS = ("char", "word", "space", "bpe")
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
-"""The first tokens of every vocabulary: what fills up, what no vocabulary has, and the ends of a text."""
+"""The first tokens of every vocabulary: padding, words outside the vocabulary, and the ends of a text."""
 PAD, UNKNOWN, START, END = range(len(SPECIAL))
 
 # A word with its inner hyphens and apostrophes, or any other mark by itself.
@@ -74,14 +74,14 @@ class Tokenizer:
         return _joined([self.tokens[number] for number in kept], self.rules.unit)
 
     def shown(self, number: int) -> str:
-        """One token as a reader sees it by itself: what is blank by a sign."""
+        """One token as a reader sees it by itself: blanks as signs."""
         if not 0 <= number < len(self.tokens):
             return str(number)
         is_bytes = self.pairs is not None and number >= len(SPECIAL)
         text = self.decode([number]) if is_bytes else self.tokens[number]
         return text.translate(_BLANKS)
 
-    def to_json(self) -> Mapping[str, JsonValue]:
+    def to_json(self) -> JsonObject:
         return {"rules": asdict(self.rules), "tokens": list(self.tokens), "pairs": self.pairs}
 
 

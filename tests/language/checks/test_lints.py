@@ -264,7 +264,7 @@ def test_what_is_never_trained() -> None:
     late = {"freeze": '"*"', "unfreeze": 'after(3, "*.W")'}
     (warning,) = found(trained("dense(3)(x)", **late, epochs="3"))
     assert (warning.code, warning.span.text) == ("W0116", 'after(3, "*.W")')
-    assert "after 3 epochs stays frozen: the run has 3" in warning.message
+    assert "after 3 epochs stay frozen: the run has 3" in warning.message
     for keys in ({**late, "epochs": "4"}, {**late, "steps": "30"}, {"freeze": '"*.b"'}):
         assert found(trained("dense(3)(x)", **keys)) == []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from elaboration import codes, mistakes, paths, program, run_program, started
 
-from compiler.frontend.bodies.initializers import fans
+from compiler.frontend.bodies.own_graphs import fans
 from compiler.graph.ir import Role
 from compiler.ops.sources import RandomUniform
 

@@ -148,9 +148,9 @@ def gradients(graph: Graph, *operands: Any) -> list[Any]:
     """The gradients of the sum of a graph's only result by its operands."""
     from elaboration import run_graph
 
-    from compiler.autodiff import gradients_of
     from compiler.graph.builder import GraphBuilder
     from compiler.graph.ir import Role
+    from compiler.ops.autodiff import gradients_of
     from compiler.ops.spreading import Sum
 
     builder = GraphBuilder.continuing(graph)

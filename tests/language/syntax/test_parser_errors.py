@@ -7,7 +7,7 @@ from compiler.errors.diagnostics import Diagnostic, Source, SourceError
 from compiler.errors.index import ERRORS, ErrorEntry
 from compiler.errors.rendering import render
 from compiler.syntax.parser import MOST_MISTAKES, Parser
-from compiler.syntax.syntax_errors import Explanation, read_explanations
+from compiler.syntax.syntax_errors import SyntaxErrorEntry, read_explanations
 
 PARSER = Parser()
 # The codes from E0121 on are about files: tests/language/syntax/test_parser_modules.py.
@@ -37,7 +37,7 @@ EXPLANATIONS = [(entry, snippet) for entry in read_explanations() for snippet in
 
 
 @pytest.mark.parametrize(("entry", "snippet"), EXPLANATIONS, ids=[snippet for _, snippet in EXPLANATIONS])
-def test_each_snippet_gets_its_own_message(entry: Explanation, snippet: str) -> None:
+def test_each_snippet_gets_its_own_message(entry: SyntaxErrorEntry, snippet: str) -> None:
     (mistake,) = mistakes(snippet)
     assert mistake.code == entry.code
     beginning = entry.message.split("{")[0].split("}")[0]

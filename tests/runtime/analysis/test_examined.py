@@ -21,7 +21,7 @@ from runtime.analysis.examined.samples import RIGHT, WRONG
 from runtime.cli.main import main
 from runtime.data.part import Part
 from runtime.inference.prediction import Predictor
-from runtime.reporting.run_facts import Asked, facts_of, report_json
+from runtime.reporting.run_facts import ReportSelection, facts_of, report_json
 from runtime.runs.trained import open_trained_run
 
 _ROWS = 240
@@ -104,7 +104,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def heads_report(heads: Path) -> Mapping[str, Any]:
-    return report_json(facts_of(heads, Options(), Asked()))
+    return report_json(facts_of(heads, Options(), ReportSelection()))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def heads_found(heads_report: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def texts_found(texts: Path) -> Mapping[str, Any]:
-    found: Any = report_json(facts_of(texts, Options(), Asked()))
+    found: Any = report_json(facts_of(texts, Options(), ReportSelection()))
     return found["evaluation"]
 
 

@@ -91,8 +91,8 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--prompt", "xyz"), "the prompt has what the vocabulary"),
-        (("--prompt", "xay"), "leave out what is read as `<unknown>`: `<unknown>a<unknown>`"),
+        (("--prompt", "xyz"), "the prompt has parts outside the vocabulary"),
+        (("--prompt", "xay"), "leave out the parts that are read as `<unknown>`: `<unknown>a<unknown>`"),
         (("--prompt", ""), "the prompt is empty"),
         (("--input", "image=1"), "`tokens` is the only one"),
         (("--seed", "x"), "wants a whole number of at least 0"),

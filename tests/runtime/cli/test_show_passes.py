@@ -245,8 +245,8 @@ def test_a_pass_on_a_fused_graph(capsys: pytest.CaptureFixture[str]) -> None:
         ("order", FUSED.replace("e mod 4", "e mod 4 + 1"), "%3 reads outside of %0"),
         ("order", FUSED.replace("e mod 4]", "e mod 4] where {e < x}"), "'x' is no whole number"),
         ("order", FUSED.replace("full %0[e//4, e mod 4]", "full"), "%3 reads 0 values, and its op 1"),
-        ("join_siblings", FUSED.replace("end", "  %3 lies in %0\nend"), "says already what lies where"),
-        ("join_siblings", FUSED.replace("batch 32", "batch 32 ordered"), "says already what lies where"),
+        ("join_siblings", FUSED.replace("end", "  %3 lies in %0\nend"), "has storage for its values already"),
+        ("join_siblings", FUSED.replace("batch 32", "batch 32 ordered"), "has storage for its values already"),
     ],
 )
 def test_a_text_that_is_no_fused_graph(name: str, text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

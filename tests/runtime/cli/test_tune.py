@@ -15,14 +15,17 @@ from compiler.kept_tuning import KeptTuning, keep_tuning, kept_tuning, tuning_fi
 from compiler.targets.registry import kernel_target_of
 from compiler.tuning import Tuning
 from runtime.analysis import tuning
-from runtime.analysis.tuning import Choice, Ratio, Tried, Workload, compared, tuned
+from runtime.analysis.tuning import Candidates, Ratio, Tried, Workload, compared, tuned
 from runtime.cli.main import main
 
 WORKLOADS = tuple(
     Workload(name, 4, f"input x: f32[batch, {width}]\n    output y = x |> dense(10)")
     for name, width in (("narrow", 3), ("wide", 40))
 )
-CHOICES = (Choice("steps_ahead", "narrow", (4, 16)), Choice("serial_work", "wide", (20_000,), needs_threads=True))
+CHOICES = (
+    Candidates("steps_ahead", "narrow", (4, 16)),
+    Candidates("serial_work", "wide", (20_000,), needs_threads=True),
+)
 MODEL = "model M {\n    input x: f32[batch, 3]\n    output y = x |> dense(2)\n}\n"
 Speeds = Callable[[str, Tuning], float]  # of a workload, beside the usual
 
@@ -52,7 +55,9 @@ def with_speeds(monkeypatch: pytest.MonkeyPatch, speed: Speeds, noise: float = 0
     return seen
 
 
-def found(choices: tuple[Choice, ...] = CHOICES, threads: int = 2, seconds: float = 1e9) -> tuple[Tuning, list[Tried]]:
+def found(
+    choices: tuple[Candidates, ...] = CHOICES, threads: int = 2, seconds: float = 1e9
+) -> tuple[Tuning, list[Tried]]:
     told: list[Tried] = []
     report = tuned(Options(threads=threads), seconds, told.append, choices, WORKLOADS)
     assert list(report.tried) == told

@@ -77,7 +77,7 @@ def test_metrics_and_arithmetic_are_seen_too(tmp_path: Path) -> None:
     rows(tmp_path, 0, 3)
     with pytest.raises(DataError, match="3 is none of the 2 classes"):
         load_data(classifier(tmp_path, "mse(y[:, 0], x)", "[accuracy(y, ring)]"), None)
-    with pytest.raises(DataError, match="what the text makes of `ring`: -1 is none of the 2 classes"):
+    with pytest.raises(DataError, match="a number computed from `ring`: -1 is none of the 2 classes"):
         load_data(classifier(tmp_path, "cross_entropy(y, ring - 1 + 2 * (ring // 9))"), None)
 
 
@@ -166,6 +166,6 @@ def test_the_hint_of_a_declared_range_does_not_lead_beyond_the_classes(tmp_path:
     rows(tmp_path, 0, -1, 1)
     with pytest.raises(DataError) as error:
         load_data(classifier(tmp_path, "cross_entropy(y, ring, ignore = -1)", limits=" in 0..2"), None)
-    assert error.value.fix.endswith("where -1 marks what a loss leaves out, declare `in -1..2`")
+    assert error.value.fix.endswith("where -1 marks elements that a loss leaves out, declare `in -1..2`")
     declared = classifier(tmp_path, "cross_entropy(y, ring, ignore = -1)", limits=" in -1..2")
     assert load_data(declared, None).train.rows.size == 3

@@ -14,13 +14,13 @@ from compiler.errors.diagnostics import DataError
 from compiler.support.data_formats import OPTIONS
 from runtime.data.dataset import Dataset
 from runtime.data.formats import csv_table
-from runtime.data.formats.format import Options, Request
+from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import FORMATS, format_named, format_of
 from runtime.data.loading import load_training_data
 
 
 def read(path: Path, wanted: str = "", **options: Any) -> Dataset:
-    return format_of(path).read(Request(path, Options(options), frozenset(wanted.split())))
+    return format_of(path).read(SourceRequest(path, SourceOptions(options), frozenset(wanted.split())))
 
 
 def values(dataset: Dataset, name: str) -> list[object]:

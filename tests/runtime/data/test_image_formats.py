@@ -23,7 +23,7 @@ from runtime.cli.main import main
 from runtime.data.dataset import Dataset
 from runtime.data.decoded import DecodedCache
 from runtime.data.formats import images
-from runtime.data.formats.format import Options, Request
+from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import format_named, format_of
 from runtime.data.loading import load_rows, load_training_data
 
@@ -38,7 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DecodedCache:
 
 
 def read(path: Path, **options: object) -> Dataset:
-    return format_of(path).read(Request(path, Options(options), frozenset(("image", "label"))))  # type: ignore[arg-type]
+    return format_of(path).read(SourceRequest(path, SourceOptions(options), frozenset(("image", "label"))))  # type: ignore[arg-type]
 
 
 def picture(path: Path, height: int = 6, width: int = 4, mode: str = "RGB") -> np.ndarray[Any, Any]:
@@ -388,10 +388,10 @@ def test_the_test_part_alone_is_enough_to_measure_on_and_not_to_train_on(format:
             (tmp_path / "test" / name).mkdir(parents=True)
             Image.new("RGB", (4, 4)).save(tmp_path / "test" / name / f"{number}.png")
     known = format_named(format)
-    found = known.read(Request(tmp_path, Options({}), frozenset(), is_training=False))
+    found = known.read(SourceRequest(tmp_path, SourceOptions({}), frozenset(), is_training=False))
     assert (found.rows, found.test, found.fields.keys()) == (2, None, {"image", "label"})
     if format == "images":
         assert found.fields["label"].classes == ("cat", "dog")
         return
     with pytest.raises(DataError, match="train"):
-        known.read(Request(tmp_path, Options({}), frozenset()))
+        known.read(SourceRequest(tmp_path, SourceOptions({}), frozenset()))

@@ -10,7 +10,7 @@ import pytest
 
 from compiler.errors.diagnostics import CheckpointError, DataError
 from runtime.data.dataset import Reading
-from runtime.data.formats.format import Options
+from runtime.data.formats.format import SourceOptions
 from runtime.data.formats.lines import rules_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.data.text.files import lines_of, text_files
@@ -96,8 +96,8 @@ def test_byte_pairs_know_every_text() -> None:
 
 
 def test_options_of_a_vocabulary_are_checked() -> None:
-    assert rules_of(Options({"lower": True, "vocabulary": 9}), "word") == TokenRules("word", True, 1, 9)
-    assert rules_of(Options({"tokens": "bpe", "vocabulary": 260}), "word").most == 260
+    assert rules_of(SourceOptions({"lower": True, "vocabulary": 9}), "word") == TokenRules("word", True, 1, 9)
+    assert rules_of(SourceOptions({"tokens": "bpe", "vocabulary": 260}), "word").most == 260
     for wrong, message in (
         ({"tokens": "words"}, "cannot be `words`; did you mean `word`"),
         ({"vocabulary": 4}, "special meaning"),
@@ -106,24 +106,24 @@ def test_options_of_a_vocabulary_are_checked() -> None:
         ({"min_frequency": 0}, "must be a positive whole number"),
     ):
         with pytest.raises(DataError, match=message):
-            rules_of(Options(wrong), "word")
+            rules_of(SourceOptions(wrong), "word")
 
 
 def test_a_mistake_in_a_file_has_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("eins\nzwei Bären\n".encode("latin-1"))
     with pytest.raises(DataError, match="byte 0xe4 is not UTF-8 text") as caught:
-        text_files(path, Options({}))
+        text_files(path, SourceOptions({}))
     assert caught.value.row == 2
     assert 'encoding = "latin-1"' in caught.value.fix
-    (file,) = text_files(path, Options({"encoding": "latin-1"}))
+    (file,) = text_files(path, SourceOptions({"encoding": "latin-1"}))
     assert lines_of(file) == [(1, "eins"), (2, "zwei Bären")]
     path.write_bytes(b"one\ntwo\0\n")
     with pytest.raises(DataError, match="a zero byte") as caught:
-        text_files(path, Options({}))
+        text_files(path, SourceOptions({}))
     assert caught.value.row == 2
     with pytest.raises(DataError, match="names no encoding: `latin-99`"):
-        text_files(path, Options({"encoding": "latin-99"}))
+        text_files(path, SourceOptions({"encoding": "latin-99"}))
 
 
 def test_a_star_stands_for_a_part_of_a_name(tmp_path: Path) -> None:
@@ -131,18 +131,18 @@ def test_a_star_stands_for_a_part_of_a_name(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / "x[1]" / f"{name}.txt").write_text(f"{name}\r\n\r\nmore\n")
     (tmp_path / "x[1]" / "c.txt.gz").write_bytes(gzip.compress(b"packed"))
-    found = text_files(tmp_path / "x[1]" / "*.txt", Options({}))
+    found = text_files(tmp_path / "x[1]" / "*.txt", SourceOptions({}))
     assert [(file.star, lines_of(file)) for file in found] == [
         ("a", [(1, "a"), (3, "more")]),
         ("b", [(1, "b"), (3, "more")]),
     ]
-    (packed,) = text_files(tmp_path / "x[1]" / "*.txt.gz", Options({}))
+    (packed,) = text_files(tmp_path / "x[1]" / "*.txt.gz", SourceOptions({}))
     assert (packed.star, packed.text) == ("c", "packed")
-    assert [file.star for file in text_files(tmp_path / "*" / "a.txt", Options({}))] == ["x[1]"]
+    assert [file.star for file in text_files(tmp_path / "*" / "a.txt", SourceOptions({}))] == ["x[1]"]
     with pytest.raises(DataError, match="no file fits"):
-        text_files(tmp_path / "*.md", Options({}))
+        text_files(tmp_path / "*.md", SourceOptions({}))
     with pytest.raises(DataError, match="this is a folder"):
-        text_files(tmp_path, Options({}))
+        text_files(tmp_path, SourceOptions({}))
 
 
 def _with(pairs: str, **parts: object) -> str:

@@ -18,10 +18,10 @@ from compiler.targets.registry import kernel_target_of
 from runtime.cli import sweep
 from runtime.cli.main import main
 from runtime.sweep import trials
-from runtime.sweep.space import Choice, Range, space_of
+from runtime.sweep.space import ValueList, ValueRange, space_of
 from runtime.sweep.tpe import TpeSampler
 from runtime.sweep.trials import RandomSampler, Sampler
-from runtime.train.session import Request, Session
+from runtime.train.session import TrainingRequest, TrainingSession
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +35,16 @@ def test_ranges_and_lists_are_searched_and_the_rest_is_fixed() -> None:
         [("lr", "1e-4..1e-1:log"), ("rate", "0.0..0.5"), ("layers", "1..4"), ("hidden", "[32, 64]"), ("seed", "3")]
     )
     assert space.dimensions == (
-        Range("lr", 1e-4, 1e-1, True, False),
-        Range("rate", 0.0, 0.5, False, False),
-        Range("layers", 1, 4, False, True),
-        Choice("hidden", ("32", "64")),
+        ValueRange("lr", 1e-4, 1e-1, True, False),
+        ValueRange("rate", 0.0, 0.5, False, False),
+        ValueRange("layers", 1, 4, False, True),
+        ValueList("hidden", ("32", "64")),
     )
     assert space.fixed == (("seed", "3"),)
     nested = space_of([("optimizer", "[adam(lr = 0.1, beta1 = 0.5), momentum(lr = 0.1)]"), ("on", '["a,b", [1, 2]]')])
     assert nested.dimensions == (
-        Choice("optimizer", ("adam(lr = 0.1, beta1 = 0.5)", "momentum(lr = 0.1)")),
-        Choice("on", ('"a,b"', "[1, 2]")),
+        ValueList("optimizer", ("adam(lr = 0.1, beta1 = 0.5)", "momentum(lr = 0.1)")),
+        ValueList("on", ('"a,b"', "[1, 2]")),
     )
 
 
@@ -288,7 +288,7 @@ def test_an_interrupted_sweep_says_what_was_best(
 ) -> None:
     whole, begun = iter([True, True, False]), trials.begun
 
-    def begun_twice(request: Request) -> Session:
+    def begun_twice(request: TrainingRequest) -> TrainingSession:
         if not next(whole):
             raise KeyboardInterrupt
         return begun(request)

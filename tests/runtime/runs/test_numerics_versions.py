@@ -17,7 +17,7 @@ from runtime.runs import numerics
 from runtime.runs.checkpoint import checkpoints_in, read_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.listing import summary_of
-from runtime.runs.numerics import NEW, Stretch, continued, stretches_of, stretches_to_json, versions_in, versions_of
+from runtime.runs.numerics import NEW, VersionSpan, continued, stretches_of, stretches_to_json, versions_in, versions_of
 from runtime.support.files import sha256_of
 
 TEXT = """model M {
@@ -162,7 +162,7 @@ def test_damaged_settings_have_no_known_version(run: Path) -> None:
 
 
 def test_stretches_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    several = (Stretch(0, 3), Stretch(10, 4), Stretch(30, 3))
+    several = (VersionSpan(0, 3), VersionSpan(10, 4), VersionSpan(30, 3))
     assert stretches_of({"numerics": stretches_to_json(several)}) == several
     assert versions_of(several) == (3, 4)
     cases = {(0, 10): (3,), (0, 11): (3, 4), (10, 30): (4,), (29, 31): (4, 3), (40, 90): (3,), (5, 5): (), (10, 10): ()}
@@ -171,5 +171,5 @@ def test_stretches_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numerics, "NUMERICS", 4)
     assert continued(several, 20) == several[:2], "what was computed beyond is computed again"
     assert continued(several, 10) == several[:2]
-    assert continued(several, 40) == (*several, Stretch(40, 4))
-    assert continued(several, 0) == (Stretch(0, 4),)
+    assert continued(several, 40) == (*several, VersionSpan(40, 4))
+    assert continued(several, 0) == (VersionSpan(0, 4),)

@@ -15,7 +15,7 @@ from compiler.driver import Executable, Options, Results
 from compiler.interface import Steps
 from compiler.programs.kinds import EVALUATION, TRAINING
 from runtime.data.part import Part
-from runtime.inference.evaluation import Evaluator
+from runtime.inference.evaluation import PartEvaluator
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.position import Position
 from runtime.train import training
@@ -34,7 +34,7 @@ def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:
     held = [Part(arrays, np.arange(rows + n * validation_rows, rows + (n + 1) * validation_rows)) for n in range(2)]
     return Job(
         step=small_driver.SmallExecutable(TRAINING),
-        evaluator=Evaluator(small_driver.SmallExecutable(EVALUATION), plan.usual_rows, settings),
+        evaluator=PartEvaluator(small_driver.SmallExecutable(EVALUATION), plan.usual_rows, settings),
         tensors=tensors,
         settings=settings,
         seed=plan.seed,

@@ -1,29 +1,32 @@
 """The graph of a whole window to a program of one position, which keeps the values of earlier positions.
 
 A value that a position needs whole, such as the keys of attention, is a state: each step computes its own part of it
-and writes it in place. What does not depend on the sequence, such as what an encoder makes of its input, is computed
+and writes it in place. A value that does not depend on the sequence, such as the result of an encoder, is computed
 once, by the program that fills the states from a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.causality.reach import Breach, Reach
-from compiler.causality.rules import reaches_of
+from compiler.causality.rules import carried_axes, gathered_axes, reaches_of
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.graph.op import Category
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.with_rows import with_rows
-from compiler.ops.elementwise import Equal, Where
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Cast, Equal, Where
 from compiler.ops.indexing import Gather, Put
-from compiler.ops.movement import Broadcast, Reshape
+from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
+from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
+from compiler.ops.rules import other_axes
 from compiler.ops.scan import Scan, scan_body
-from compiler.ops.sources import Constant
-from compiler.programs.steps.decoding.slices import is_sliceable, operand_axes, sliced
+from compiler.ops.sources import Constant, Iota
 from compiler.programs.steps.decoding.window import (
     STEP,
     TIME,
@@ -35,7 +38,7 @@ from compiler.programs.steps.decoding.window import (
     scoring_graph,
 )
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import BatchExtent, DType, Extent, Shape, TensorType
 
 PARENTS = "parents"
 """An input of a step of beam search, i32[rows]: which sequence of the step before each one goes on."""
@@ -56,7 +59,7 @@ def position_graph(program: Program, rows: int) -> Graph:
 
 @record
 class _State:
-    """A tensor that lasts from step to step. `value` is what it holds, in the graph of a window.
+    """A tensor that lasts from step to step. `value` is its content, in the graph of a window.
 
     Of the carry of a scan, `value` is the stack of all steps' carries.
     """
@@ -100,7 +103,7 @@ class _Derivation:
         return eliminate_dead(builder.build())
 
     def prompt(self) -> Graph:
-        """All positions at once, as the window computes them; what the states hold are its outputs."""
+        """All positions at once, as the window computes them; the contents of the states are its outputs."""
         builder = GraphBuilder(f"{self.program.name} prompt")
         values = inputs_of(builder, self.graph)
         stacked, known = self._with_stacks()
@@ -117,7 +120,7 @@ class _Derivation:
         return eliminate_dead(builder.build())
 
     def _with_stacks(self) -> tuple[Graph, Mapping[int, str]]:
-        """The window's graph with what the states hold as further outputs, and their names by the value."""
+        """The window's graph with the contents of states as further outputs, and their names by the value."""
         nodes = [self.carried.get(n.results[0].index, n) for n in self.graph.nodes]
         builder = GraphBuilder(self.graph.name)
         builder.outputs = list(self.graph.outputs)
@@ -127,7 +130,7 @@ class _Derivation:
         return Graph(self.graph.name, self.graph.inputs, tuple(nodes), tuple(builder.outputs)), names
 
     def _of_data(self) -> frozenset[int]:
-        """Values that depend on what a run feeds beside the sequence."""
+        """Values that depend on other inputs of a run than the sequence."""
         found = {i.value.index for i in self.graph.inputs if i.role is Role.DATA and i.value != self.fed}
         for node in self.graph.nodes:
             if any(operand.index in found for operand in node.operands):
@@ -153,14 +156,14 @@ class _Derivation:
         if not reach.depends:
             return self._kept(value) if value.index in self.of_data else self.made_again(value)
         axis = next(iter(reach.offsets), None)
-        # What is shorter than the window, such as all tokens but the last, has no place for some position.
+        # An axis shorter than the window, such as that of all tokens but the last, has no place for some position.
         is_long = axis is not None and value.type.shape[axis] == self.fed.type.shape[TIME]
         if len(reach.offsets) == 1 and axis is not None and is_long and self._is_part_known(value, axis):
             return self._extended(value, axis)
         return self.made_again(value)
 
     def _kept(self, value: Value) -> Value:
-        """What is the same for all positions of a sequence."""
+        """An input in place of a value that is the same for all positions of a sequence."""
         return self.builder.input(self._state(value, value.type), Role.STATE, value.type)
 
     def _state(self, value: Value, type_: TensorType) -> str:
@@ -283,3 +286,81 @@ def _batch_axes(graph: Graph) -> dict[int, int]:
     return {
         value.index: axis for value in values for axis, extent in enumerate(value.type.shape) if extent == BatchExtent()
     }
+
+
+def is_sliceable(node: Node, axis: int) -> bool:
+    """Whether the part of a result at one position along `axis` needs no more than parts of what has this axis."""
+    op = node.op
+    shape = node.operands[0].type.shape if node.operands else ()
+    match op:
+        case _ if op.category is Category.ELEMENTWISE:
+            return True
+        case Iota() | Transpose() | Broadcast() | Sum() | Max() | Min() | Moments() | ArgMax() | Contraction():
+            return True
+        case Reshape():
+            return axis in carried_axes(shape, op.shape).values()
+        case Slice():
+            return op.starts[axis] == 0 and op.steps[axis] == 1
+        case Pad():
+            return op.low[axis] == op.high[axis] == 0
+        case Concat():
+            return op.axis != axis
+        case CumulativeSum():
+            return op.axis != axis
+        case Reverse():
+            return axis not in op.axes
+        case Gather():
+            return not (op.by_row and axis == 0)
+        case _:
+            return False
+
+
+def operand_axes(node: Node, axis: int) -> list[int | None]:
+    """The axis of each operand along which its part at the same position serves; None where it must be whole."""
+    op = node.op
+    shape = node.operands[0].type.shape if node.operands else ()
+    match op:
+        case _ if op.category is Category.ELEMENTWISE:
+            return [axis] * len(node.operands)
+        case Transpose():
+            return [op.permutation[axis]]
+        case Broadcast():
+            own = op.axes.index(axis) if axis in op.axes else None
+            return [own if own is not None and shape[own] == op.shape[axis] else None]
+        case Reshape():
+            return [next(a for a, place in carried_axes(shape, op.shape).items() if place == axis)]
+        case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes) | Moments(axes=axes):
+            return [other_axes(len(shape), axes)[axis]]
+        case ArgMax():
+            return [other_axes(len(shape), (op.axis,))[axis]]
+        case Contraction():
+            label = op.out[axis]
+            return [labels.index(label) if label in labels else None for labels in (op.lhs, op.rhs)]
+        case Gather():
+            maps = gathered_axes(op, *(operand.type.rank for operand in node.operands))
+            return [next((a for a, place in own.items() if place == axis), None) for own in maps]
+        case Iota():
+            return []
+        case _:
+            return [axis] * len(node.operands)
+
+
+def sliced(
+    builder: GraphBuilder, node: Node, axis: int, operands: Sequence[Value], position: Value
+) -> tuple[Value, ...]:
+    """The parts of a node's results at `position` along `axis`, from those parts of its operands."""
+    op = node.op
+    match op:
+        case Iota() if op.axis == axis:
+            number = builder.emit(Cast(op.dtype), position)
+            return (builder.emit(Broadcast(_single(op.shape, axis), ()), number),)
+        case Iota() | Broadcast() | Reshape():
+            return builder.emit_all(replace(op, shape=_single(op.shape, axis)), *operands)
+        case Slice():
+            return builder.emit_all(replace(op, sizes=_single(op.sizes, axis)), *operands)
+        case _:
+            return builder.emit_all(op, *operands)
+
+
+def _single(shape: Shape, axis: int) -> tuple[Extent, ...]:
+    return (*shape[:axis], 1, *shape[axis + 1 :])

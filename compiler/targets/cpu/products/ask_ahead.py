@@ -44,6 +44,8 @@ def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoo
 
 
 def ask_for_results(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    if loops_over(product, Axis.SUM):
+        return product
     return with_multiply(product, lambda of: (of,) if of.asks else (AskForResults(), of))
 
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 from math import ceil, prod
 
 from compiler.loops.ir import TileContract
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.long_sums import block_of
 from compiler.targets.cpu.packing import is_packed
 from compiler.targets.cpu.products.ir import (
+    ALIGNMENT,
     RIGHT,
     Ask,
     Asked,
@@ -29,6 +30,7 @@ from compiler.targets.cpu.products.ir import (
     KeepSums,
     Kind,
     Let,
+    LetSteps,
     Loop,
     Multiply,
     Place,
@@ -51,7 +53,7 @@ def sums_in_blocks(contract: TileContract) -> bool:
 
 def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, cut, tuning = product.contract, product.cut, given.tuning
-    if not sums_in_blocks(contract):
+    if product.along_rows is not None or not sums_in_blocks(contract):
         return product
     group = _group_of(contract, cut, int(given.machine.l2_bytes * tuning.long_sum_share), tuning.long_sum_items)
     block, tiles = block_of(contract, tuning.long_sum), group.outer * group.tiles
@@ -72,13 +74,14 @@ def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     )
     panel = (Let.PANEL,) if copies else ()
     multiplied = each_tile(Let.BLOCK_OPERANDS, *panel, KeepSums(tiles), multiply, Put())
-    columns = (CopyColumns(RIGHT, pitch),) if copies else ()
-    inside = (*columns, Let.STEPS, Loop(Axis.PANEL, Kind.PLAIN, (multiplied,)))
+    columns = (CopyColumns(pitch, cut.shape.width, ALIGNMENT),) if copies else ()
+    steps = LetSteps(Place.ITSELF, vectors=cut.shape.width if copies else 0)
+    inside = (*columns, steps, Loop(Axis.PANEL, Kind.PLAIN, (multiplied,)))
     over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
     finished: tuple[Statement, ...] = (Let.COLUMN, each_tile(Let.BASE, FindSums(tiles), Finish()))
     finished = (Loop(Axis.PANEL, Kind.PLAIN, finished),) if cut.panels > 1 else finished
-    steps = ((Axis.SPLIT, 1), (Axis.OUTER, group.outer), (Axis.TILE, group.tiles))
-    items = [Loop(axis, Kind.ITEMS, (), step) for axis, step in steps]
+    shares = ((Axis.SPLIT, 1), (Axis.OUTER, group.outer), (Axis.TILE, group.tiles))
+    items = [Loop(axis, Kind.ITEMS, (), step) for axis, step in shares]
     room = tiles * cut.panels * slot
     scratch = ((contract.tile, room * contract.dtype.size), (RIGHT, pitch * cut.panels * contract.dtype.size * copies))
     loops = nested(items, (Clear(room), over_sum, *finished))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import assert_never
 
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
-from compiler.schedule.access import count
 from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.long_sums import Block, LongSum, Operands, walked
+from compiler.targets.cpu.long_sums import Block, LongSum, Operands
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, multiplied_copying
 from compiler.targets.cpu.packing import own_panel, pack_all, panel_elements
 from compiler.targets.cpu.products.asks import asked
@@ -23,9 +23,9 @@ from compiler.targets.cpu.products.finishing import (
     put_away,
     repeating,
 )
-from compiler.targets.cpu.products.frame import Frame, LongBlock, OperandPlace, Span, Tile
+from compiler.targets.cpu.products.frame import Frame, LongBlock, Span
 from compiler.targets.cpu.products.ir import (
-    RIGHT,
+    LEFT,
     ZEROS,
     AskForResults,
     Axis,
@@ -42,6 +42,7 @@ from compiler.targets.cpu.products.ir import (
     Kind,
     Let,
     LetShare,
+    LetSteps,
     Loop,
     Multiply,
     PackPanel,
@@ -50,12 +51,14 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
+    TurnSums,
     UsePanels,
     When,
 )
-from compiler.targets.cpu.products.rewriting import item_loops, loops_over
+from compiler.targets.cpu.products.lets import let
+from compiler.targets.cpu.products.rewriting import item_loops
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles
-from compiler.targets.cpu.tiles import ceiling, divided, items_of, outer_offsets
+from compiler.targets.cpu.tiles import ceiling, divided, items_of
 from compiler.targets.cpu.triangle import multiplied_within
 
 
@@ -64,7 +67,7 @@ def build(k: KernelNest, product: ProductLoops) -> Nest:
     return _Walk(k, product).nest()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Walk(Frame):
     def nest(self) -> Nest:
         """The whole nest, with the one that packs all panels before it where there is one."""
@@ -116,15 +119,9 @@ class _Walk(Frame):
                 self.entry(statement)
             case UsePanels(place=place):
                 self.use_panels(place)
-            case Let():
-                self.let(statement)
-            case KeepSums(pitch=pitch):
-                self.keep_sums(pitch)
-            case LetShare(stretches=stretches):
-                self.let_share(stretches)
-            case FindSums(pitch=pitch):
-                self.find_sums(pitch)
-            case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns():
+            case Let() | KeepSums() | FindSums() | LetShare() | LetSteps():
+                let(self, statement)
+            case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns() | TurnSums():
                 fill(self, statement)
             case AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base
@@ -149,7 +146,7 @@ class _Walk(Frame):
                 self.units = k.extent(cut.row_steps.extent)
                 self.tiles = ceiling(k.nest, self.units, cut.row_steps.step)
                 self.known.spans[Axis.SUM] = Span(0, k.extent(contract.k[0].extent))
-                self.known.spans[Axis.PANEL] = Span(0, cut.panels)
+                self.known.spans[Axis.PANEL] = Span(0, self.product.panels)
             case Entry.REPEATED:
                 for load in repeating(k.stages, cut):
                     k.repeated(load, 0, cut.shape.vectors)
@@ -193,10 +190,13 @@ class _Walk(Frame):
         else:
 
             def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
-                self.within({axis: Span(index, None, loop.step, span.first)}, loop.body)
+                count = nest.minimum(nest.sub(stop, index), loop.step) if loop.kind is Kind.AT_MOST else loop.step
+                self.within({axis: Span(index, None, count, span.first)}, loop.body)
                 return []
 
-            nest.loop(span.first, span.stop, loop.step, [], body)
+            stop = span.stop
+            first = nest.add(span.first, loop.step) if loop.kind is Kind.BUT_FIRST else span.first
+            nest.loop(first, stop, loop.step, [], body)
 
     def long_sum(self, block: Block, body: Sequence[Statement]) -> None:
         """The blocks of a sum over several axes, within a split."""
@@ -218,9 +218,25 @@ class _Walk(Frame):
         stop = nest.minimum(nest.mul(share.bottom, tiles), self.tiles)
         self.within({Axis.TILE: Span(start, stop), Axis.PANEL: Span(share.left, share.right)}, body)
 
+    def split_by_split(self, loops: Sequence[Loop], body: Sequence[Statement]) -> None:
+        """The items of a thread together, those of each split for themselves."""
+        nest, each = self.k.nest, self.rounds(loops[-1])
+
+        def of_split(split: Value, carried: list[Value]) -> Sequence[Operand]:
+            before = nest.mul(split, each)
+            start = nest.maximum(nest.sub(BEGIN, before), 0)
+            stop = nest.minimum(nest.sub(END, before), each)
+            self.within({Axis.SPLIT: Span(split), loops[-1].axis: Span(start, stop)}, body)
+            return []
+
+        nest.loop(divided(nest, BEGIN, each)[0], ceiling(nest, END, each), 1, [], of_split)
+
     def items(self, loop: Loop) -> None:
         nest, (loops, body) = self.k.nest, item_loops(loop)
         if isinstance(join := body[0], Join):
+            if loop.axis is Axis.SPLIT:
+                self.split_by_split(loops, join.body)
+                return
             over_rectangles(nest, self.product.cut.panels, lambda of: self.joined(of, loop.step, join.body))
             return
 
@@ -261,17 +277,6 @@ class _Walk(Frame):
             spans[loop.axis] = Span(first, None, nest.minimum(left, loop.step))
         return spans
 
-    def extent_of(self, axis: Axis) -> int:
-        """How many there are of an axis, for every batch."""
-        steps = self.product.cut.row_steps
-        if axis is Axis.OUTER:
-            return prod(count(outer.extent) for outer in steps.outer)
-        assert isinstance(steps.extent, int)
-        return -(-steps.extent // steps.step)
-
-    def rounds(self, loop: Loop) -> int:
-        return -(-self.extent_of(loop.axis) // loop.step)
-
     def items_inside(self, loops: Sequence[Loop], tiles: Index) -> Index:
         nest, total = self.k.nest, tiles
         for loop in reversed(loops[:-1]):
@@ -282,131 +287,21 @@ class _Walk(Frame):
                     total = nest.mul(total, self.k.extent(axis.extent))
         return total
 
-    # what is computed where it stands
-
-    def let(self, what: Let) -> None:
-        nest, known, cut, contract = self.k.nest, self.known, self.product.cut, self.contract
-        match what:
-            case Let.TILE:
-                steps = cut.row_steps
-                start = nest.mul(self.first(Axis.TILE), steps.step)
-                last = nest.maximum(nest.sub(self.units, steps.step), 0)
-                unit = nest.minimum(start, last)  # the last tile is moved back over rows that are done already
-                column = nest.mul(self.first(Axis.PANEL), self.width)
-                known.tile = Tile(start, unit, column, *outer_offsets(self.k, steps.outer, self.first(Axis.OUTER)))
-            case Let.HANGING_TILE:
-                row = nest.mul(self.index(Axis.TILE), cut.row_steps.step)
-                known.tile = Tile(row, row, known.column, 0, 0, 0)
-            case Let.COLUMN:
-                known.column = nest.mul(self.index(Axis.PANEL), self.width)
-            case Let.NUMBER:
-                tile, panel = known.spans[Axis.TILE], known.spans[Axis.PANEL]
-                if panel.within is None or tile.within is None:
-                    known.number = nest.sub(tile.first, tile.origin)
-                else:
-                    assert tile.count is not None
-                    known.number = nest.add(nest.mul(panel.within, tile.count), tile.within)
-            case Let.FIRST_NUMBER | Let.GROUPED_TILE | Let.STEPS | Let.BASE | Let.BLOCK_OPERANDS:
-                self.let_in_long_sum(what)
-            case Let.OPERANDS:
-                left = self.left_index(self.tile.unit)
-                column = nest.mul(self.tile.column, contract.rhs_n_stride)
-                right = nest.add(nest.add(column, self.tile.rhs), contract.rhs_offset)
-                known.right = OperandPlace(right, nest.pointer(self.k.bases[contract.rhs], right, contract.dtype))
-                known.left = OperandPlace(left, nest.pointer(self.k.bases[contract.lhs], left, contract.dtype))
-            case Let.PANEL:
-                known.panel = self.panel_pointer() if known.long is None else self.copied_panel()
-            case Let.NEW_PANEL:
-                self.new_panel()
-            case Let.FIRST_PANEL:
-                panels = known.spans[Axis.PANEL]
-                known.is_first_panel = nest.compare("eq", panels.first, panels.origin)
-            case Let.TILES_END:
-                block = known.spans[Axis.TILE]
-                assert block.count is not None
-                known.spans[Axis.TILE] = replace(block, stop=nest.add(block.first, block.count))
-            case Let.BLOCK:
-                depth, block = self.k.extent(contract.k[0].extent), known.spans[Axis.SUM]
-                assert isinstance(block.count, int)
-                known.length = nest.minimum(nest.sub(depth, block.first), block.count)
-                known.is_last = nest.compare("ge", nest.add(block.first, block.count), depth)
-
-    def let_in_long_sum(self, what: Let) -> None:
-        nest, known, steps = self.k.nest, self.known, self.product.cut.row_steps
-        tiles, outer, long = known.spans[Axis.TILE], known.spans[Axis.OUTER], known.long
-        match what:
-            case Let.FIRST_NUMBER:
-                assert outer.within is not None
-                known.first_number = nest.mul(outer.within, loops_over(self.product, Axis.TILE)[0].step)
-            case Let.GROUPED_TILE:
-                assert isinstance(steps.extent, int)
-                index, tile = self.index(Axis.OUTER), self.index(Axis.TILE)
-                assert tiles.within is not None
-                known.number = nest.add(known.first_number, tiles.within)
-                lhs, rhs, base = outer_offsets(self.k, steps.outer, index)
-                start = nest.mul(tile, steps.step)
-                unit = nest.minimum(start, max(0, steps.extent - steps.step))
-                left = nest.add(nest.mul(unit, steps.stride), lhs)
-                row = nest.mul(unit, steps.unit)
-                known.rows, known.rows_end = (nest.mul(start, steps.unit), row), steps.extent * steps.unit
-                known.tile = Tile(start, unit, known.column, left, rhs, base)
-            case Let.STEPS:
-                assert long is not None
-                long.steps = walked(nest, long.axes, right=self.width if self.column_pitch else 0)
-            case Let.BASE:
-                splits = nest.mul(self.first(Axis.SPLIT), self.contract.split_step)
-                known.tile = replace(self.tile, base=nest.add(self.tile.base, splits))
-            case Let.BLOCK_OPERANDS:
-                assert long is not None
-                left = nest.pointer(long.here.left, self.tile.lhs, self.contract.dtype)
-                known.left = OperandPlace(self.tile.lhs, left)
-                column = nest.add(nest.mul(self.first(Axis.PANEL), self.width), self.tile.rhs)
-                known.right = OperandPlace(column, nest.pointer(long.here.right, column, self.contract.dtype))
-            case _:
-                raise AssertionError(what)
-
-    def copied_panel(self) -> Value:
-        start = self.k.nest.mul(self.first(Axis.PANEL), self.column_pitch)
-        return self.k.nest.pointer(self.k.bases[RIGHT], start, self.contract.dtype)
-
-    def find_sums(self, pitch: int) -> None:
-        nest, contract = self.k.nest, self.contract
-        panel = nest.mul(self.first(Axis.PANEL), pitch * self.slot)
-        place = nest.add(panel, nest.mul(self.known.number, self.slot))
-        self.known.kept = nest.pointer(self.k.bases[contract.tile], place, contract.dtype)
-
-    def keep_sums(self, pitch: int | None) -> None:
-        nest, known, contract = self.k.nest, self.known, self.contract
-        number: Index = known.number
-        if pitch is not None:
-            number = nest.add(nest.mul(self.first(Axis.PANEL), pitch), number) if pitch else 0
-        known.turn = number
-        known.kept = nest.pointer(self.k.bases[contract.tile], nest.mul(number, self.slot), contract.dtype)
-
-    def let_share(self, stretches: int) -> None:
-        nest, spans, block = self.k.nest, self.known.spans, self.known.spans[Axis.SUM]
-        tiles, panels = spans[Axis.TILE].count, spans[Axis.PANEL].count
-        assert isinstance(block.count, int)
-        assert tiles is not None
-        assert panels is not None
-        share = nest.binary("div", nest.mul(self.known.number, block.count * stretches), nest.mul(tiles, panels))
-        row, stretch = divided(nest, share, stretches)
-        self.known.share = nest.add(nest.add(block.first, block.count), row), stretch
-        self.known.stretches = stretches
-
     # a tile
 
     def multiply(self, what: Multiply) -> None:
-        nest, known, contract, cut = self.k.nest, self.known, self.contract, self.product.cut
+        nest, known, contract, shape = self.k.nest, self.known, self.contract, self.product.register_tile
         self.rows_of_tile()
         left = self.left(what.left) if what.left is Place.ITSELF else None
         with self.k.of(contract):
             asks = [found for ask in what.asks for found in asked(self, ask)]
-        tile = RegisterTile(cut.shape, contract.dtype, self.places(what.left), what.streams, self.k.tuning, what.lanes)
+        tile = RegisterTile(shape, contract.dtype, self.places(what.left), what.streams, self.k.tuning, what.lanes)
         known.register_tile = tile
         with self.k.of(contract):
             left = left or self.left(what.left)
             right = self.right(what.right)
+            if self.product.along_rows is not None:
+                left, right = right, left
             summed = self.summed(what.left, what.right)
             begun = self.begun(what.sums, tile)
             if contract.triangle is not None:
@@ -421,7 +316,10 @@ class _Walk(Frame):
                     nest, tile, axes, summed, left, source, right, known.is_new, begun, asks
                 )
             else:
-                known.sums = multiplied(nest, tile, summed, left, right, begun, ahead=asks)
+                copy = None
+                if what.copying is Copying.STRIP:
+                    copy = known.copied_rows = self.k.bases[LEFT]
+                known.sums = multiplied(nest, tile, summed, left, right, begun, copy, asks)
 
     def begun(self, sums: Sums, tile: RegisterTile) -> Sequence[Operand]:
         """The sums of a tile before this block of the sum."""

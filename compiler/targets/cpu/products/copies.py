@@ -9,9 +9,21 @@ from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.packing import pack
 from compiler.targets.cpu.products.frame import Frame
-from compiler.targets.cpu.products.ir import LEFT, Axis, Clear, CopyColumns, CopyRows, CopyStrips, Filling, PackPanel
-
-ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
+from compiler.targets.cpu.products.ir import (
+    ALIGNMENT,
+    LEFT,
+    RIGHT,
+    TURNED,
+    Axis,
+    Clear,
+    CopyColumns,
+    CopyRows,
+    CopyStrips,
+    Filling,
+    PackPanel,
+    TurnSums,
+)
+from compiler.targets.cpu.turning import move_turned
 
 
 def fill(frame: Frame, statement: Filling) -> None:
@@ -26,6 +38,8 @@ def fill(frame: Frame, statement: Filling) -> None:
             _copy_rows(frame, pitch)
         case CopyStrips():
             _copy_strips(frame, statement)
+        case TurnSums():
+            _turn_sums(frame)
 
 
 def _clear(frame: Frame, elements: int | None) -> None:
@@ -41,23 +55,27 @@ def _clear(frame: Frame, elements: int | None) -> None:
 
 
 def _copy_columns(frame: Frame, copy: CopyColumns) -> None:
-    k, nest, dtype, width, panels = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.cut.panels
+    k, nest, dtype, panels = frame.k, frame.k.nest, frame.contract.dtype, frame.product.panels
     frame.column_pitch = copy.pitch
     long = frame.known.long
     assert long is not None
 
     def one(given: Value, number: Index) -> None:
-        there = nest.pointer(k.bases[copy.to], nest.mul(number, width), dtype)
+        there = nest.pointer(k.bases[RIGHT], nest.mul(number, copy.width), dtype)
 
-        def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
-            first = nest.pointer(given, nest.mul(panel, width), dtype)
+        def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
+            first = nest.pointer(given, nest.mul(panel, copy.width), dtype)
             goal = nest.pointer(there, nest.mul(panel, copy.pitch), dtype)
-            for part in range(0, width, LANES):
+            for part in range(0, copy.width, LANES):
                 place, to = nest.pointer(first, part, dtype), nest.pointer(goal, part, dtype)
-                nest.store(nest.load(place, vector(dtype, LANES), dtype.size), to, ALIGNMENT)
+                nest.store(nest.load(place, vector(dtype, LANES), dtype.size), to, copy.align)
             return []
 
-        nest.loop(0, panels, 1, [], over_panels)
+        if not copy.is_unrolled:
+            nest.loop(0, panels, 1, [], over_panels)
+            return
+        for panel in range(panels):
+            over_panels(panel, [])
 
     long.sum.each(long.axes, long.here.right, lambda axis: axis.rhs_stride, one)
 
@@ -125,3 +143,22 @@ def _copy_rows(frame: Frame, pitch: int) -> None:
     with k.of(contract):
         nest.when(known.is_first_panel, copy)
     known.copied_rows, known.pitch = target, pitch
+
+
+def _turn_sums(frame: Frame) -> None:
+    """The rows of the strip one behind the other, with all columns."""
+    k, nest, dtype, width, shape = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.register_tile
+    sums = frame.kept
+
+    def body(group: Value, carried: list[Value]) -> Sequence[Operand]:
+        given = nest.pointer(sums, nest.mul(group, LANES * shape.width), dtype)
+        there = nest.pointer(k.bases[TURNED], nest.mul(group, LANES), dtype)
+        for part in range(shape.vectors):
+            places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in range(LANES)]
+            rows = [nest.pointer(there, (part * LANES + lane) * width, dtype) for lane in range(LANES)]
+            move_turned(nest, k.machine, dtype, places, rows)
+        return []
+
+    with k.of(frame.contract):
+        nest.loop(0, width // LANES, 1, [], body)
+    frame.known.kept = k.bases[TURNED]

@@ -50,7 +50,7 @@ def sums_side_by_side(contract: TileContract, cut: Tiling, tuning: Tuning) -> bo
 
 def copy_both_operands(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, tuning = product.contract, given.tuning
-    if has_loop(product, Axis.SUM) or given.lasts or not sums_side_by_side(contract, product.cut, tuning):
+    if has_loop(product, Axis.SUM) or product.lasts or not sums_side_by_side(contract, product.cut, tuning):
         return product
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(product.cut.shape, rows=min(LANES, most_rows(contract, product.cut.shape.vectors, given.machine)))

@@ -109,9 +109,13 @@ def finish_in_registers(
 
 def repeating(stages: Sequence[Stage], cut: Tiling) -> list[Load]:
     """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
+    return repeating_loads(stages) if cut.panels == 1 else []
+
+
+def repeating_loads(stages: Sequence[Stage]) -> list[Load]:
     loads = [i for stage in stages for i in stage.body if isinstance(i, Load) and i.index is None]
     fits = [i for i in loads if not i.access.rows and len(i.access.columns) == 1]
-    return [i for i in fits if i.access.columns[0].modulus is not None] if cut.panels == 1 else []
+    return [i for i in fits if i.access.columns[0].modulus is not None]
 
 
 def finish(

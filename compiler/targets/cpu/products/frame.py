@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+from math import prod
 
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Operand, Value
-from compiler.support.record import record
+from compiler.schedule.addresses import count
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
 from compiler.targets.cpu.packing import packed_axes, panel_elements
-from compiler.targets.cpu.products.ir import LEFT, RIGHT, Axis, Place, ProductLoops, Strips
+from compiler.targets.cpu.products.ir import LEFT, RIGHT, Axis, Loop, Place, ProductLoops, Strips
 
 
 @record
@@ -49,18 +51,21 @@ class OperandPlace:
     pointer: Value
 
 
-@dataclass(slots=True)
+@mutable_record
 class LongBlock:
-    """A block of a sum over several axes: these, where it and the following one start, and the steps of a tile."""
+    """A block of a sum over several axes: these, and where it and the following one start.
+
+    The steps of a tile are those of the place where it reads the left operand.
+    """
 
     sum: LongSum
     axes: list[SummedAxis]
     here: Operands
     following: Operands
-    steps: list[SummedAxis] = field(default_factory=list[SummedAxis])
+    steps: dict[Place, list[SummedAxis]] = field(default_factory=dict[Place, list[SummedAxis]])
 
 
-@dataclass(slots=True)
+@mutable_record
 class Known:
     """What statements before have computed, as long as the loop around goes on."""
 
@@ -89,7 +94,7 @@ class Known:
     sums: Sequence[Operand] = ()
 
 
-@dataclass(slots=True)
+@mutable_record
 class Frame:
     """A product in the making."""
 
@@ -122,7 +127,7 @@ class Frame:
     @property
     def slot(self) -> int:
         """Elements of the sums of a tile."""
-        return self.product.cut.shape.rows * self.width
+        return self.product.register_tile.rows * self.product.register_tile.width
 
     def left_index(self, unit: Index) -> Index:
         """Where the rows of a tile start in the left operand."""
@@ -167,7 +172,9 @@ class Frame:
 
     def places(self, left: Place) -> tuple[int, ...]:
         """Where each row of a tile lies, from the first."""
-        rows = self.product.cut.shape.rows
+        rows = self.product.register_tile.rows
+        if self.product.along_rows is not None:
+            return tuple(range(rows))
         if left is Place.COPY:
             return tuple(row * self.known.pitch for row in range(rows))
         if left is Place.STRIPS:
@@ -202,7 +209,7 @@ class Frame:
     def summed(self, left: Place, right: Place) -> list[SummedAxis]:
         """The summed axes with their strides in what a tile reads."""
         if self.known.long is not None:
-            return self.known.long.steps
+            return self.known.long.steps[left]
         if left is Place.STRIPS and right is Place.STRIPS:
             assert self.known.length is not None
             return [SummedAxis(self.known.length, self.strips[LEFT].room, self.strips[RIGHT].room)]
@@ -225,3 +232,15 @@ class Frame:
         self.known.is_new = self.k.nest.compare("ne", right.index, self.packed)
         self.known.panel, self.packed = self.panels, right.index
         return self.known.is_new, right.pointer, self.panels
+
+    def extent_of(self, axis: Axis) -> int:
+        """How many there are of an axis, for every batch."""
+        steps = self.product.cut.row_steps
+        outer = prod(count(outer.extent) for outer in steps.outer)
+        if axis is Axis.OUTER:
+            return outer
+        assert isinstance(steps.extent, int)
+        return -(-steps.extent // steps.step) * (outer if axis is Axis.STRIP else 1)
+
+    def rounds(self, loop: Loop) -> int:
+        return -(-self.extent_of(loop.axis) // loop.step)

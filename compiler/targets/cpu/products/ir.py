@@ -9,15 +9,16 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeAlias
 
-from compiler.loops.ir import ContractionKernel, TileContract
+from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.long_sums import Block
-from compiler.targets.cpu.tiles import Tiling
+from compiler.targets.cpu.tiles import TileShape, Tiling
 from compiler.tuning import Tuning
 
-ZEROS, LEFT, RIGHT, PANEL = -1, -2, -3, -4  # stretches of scratch, beside those of the kernel's buffers
+ZEROS, LEFT, RIGHT, TURNED = -1, -2, -3, -4  # stretches of scratch, beside those of the kernel's buffers
+ALIGNMENT = 64  # bytes of which such stretches begin at a multiple
 
 
 class Axis(Enum):
@@ -26,6 +27,7 @@ class Axis(Enum):
     SPLIT = "split"
     OUTER = "outer"
     TILE = "tile"
+    STRIP = "strip"  # a tile of all outer indices
     PANEL = "panel"
     SUM = "sum"
 
@@ -36,7 +38,9 @@ class Kind(Enum):
     ITEMS = "items"  # neighbouring loops of items are one, in the digits of the item's number
     PLAIN = "for"
     FROM_ZERO = "for, counted within its block"
+    BUT_FIRST = "for, but the first"
     EVENLY = "for, in equal shares"
+    AT_MOST = "for, fewer of them at the end"
     OF_SPLIT = "for, within a split"
 
 
@@ -56,7 +60,10 @@ class Loop:
 
 @record
 class Join:
-    """The items of a thread together, as rectangles of tiles and panels; the loops of items stand around it."""
+    """The items of a thread together; the loops of items stand around it.
+
+    They are taken as rectangles of tiles and panels, or strips split by split.
+    """
 
     body: tuple[Statement, ...]
 
@@ -117,10 +124,13 @@ class CopyStrips:
 
 @record
 class CopyColumns:
-    """Copy the columns of a block of the sum, each panel to its own stretch of scratch, `pitch` elements apart."""
+    """Copy the columns of a block of the sum, each `width` of them to their own stretch of scratch, `pitch` elements
+    apart, where stores are aligned to so many bytes."""
 
-    to: int
     pitch: int
+    width: int
+    align: int
+    is_unrolled: bool = False  # over the panels
 
 
 @record
@@ -128,6 +138,25 @@ class FindSums:
     """Where the sums of a tile are kept that were kept by `KeepSums` with that pitch."""
 
     pitch: int
+
+
+@record
+class TurnSums:
+    """Transpose the sums of a strip, whose vectors run along the rows, to rows one behind the other."""
+
+
+@record
+class LetSteps:
+    """The axes of a sum over several, joined where one step serves, for tiles that read the left operand at `left`.
+
+    Of each element of the sum so many are side by side in the copy of what a tile broadcasts, of its vectors, and of
+    what it copies meanwhile; 0 for an operand that is read as it lies.
+    """
+
+    left: Place
+    broadcast: int = 0
+    vectors: int = 0
+    copied: int = 0
 
 
 @record
@@ -145,7 +174,9 @@ class Let(Enum):
     COLUMN = "column of the panel"
     FIRST_NUMBER = "number of the first tile of the outer index"
     GROUPED_TILE = "row of the tile, and its number in the item"
-    STEPS = "axes of the sum, joined where one step serves"
+    STRIP = "row of the strip"
+    STRIP_SUMS = "where the sums of the strip are kept"
+    PANEL_SUMS = "where those of its panel are kept"
     BASE = "rows of the split"
     NUMBER = "number of the tile in its block"
     OPERANDS = "the tile's rows and columns where they lie"
@@ -232,6 +263,7 @@ class Copying(Enum):
 
     NEVER = "no"
     WHEN_NEW = "where the panel is new"
+    STRIP = "the strip of the left one instead"
 
 
 @record
@@ -267,42 +299,38 @@ class Finish:
     in_registers: bool = False
 
 
-Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns  # of scratch
+Letting: TypeAlias = Let | KeepSums | FindSums | LetShare | LetSteps
+Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns | TurnSums  # of scratch
 Statement: TypeAlias = (
-    Loop
-    | Join
-    | When
-    | Entry
-    | Let
-    | KeepSums
-    | Filling
-    | FindSums
-    | LetShare
-    | UsePanels
-    | Multiply
-    | AskForResults
-    | Put
-    | Finish
+    Loop | Join | When | Entry | Letting | Filling | UsePanels | Multiply | AskForResults | Put | Finish
 )
 
 
 @record
-class ProductLoops:
-    """A product: what it computes (`kernel`), how it is cut into register tiles, and its loops.
+class Epilogue:
+    """The facts about the elementwise stage that decide where it finds its sums."""
 
-    `scratch` are the bytes of each stretch of scratch, in order. A function of its own packs the panels before
-    where they are shared; where the right operand `lasts` over calls, once.
+    statements: int
+    overwrites: bool  # a buffer that it reads
+    repeats: bool  # something along the rows of the result
+
+
+@record
+class ProductLoops:
+    """A product: its operands, its elementwise stage, how it is cut into register tiles, and its loops.
+
+    The right operand may last over calls. A tile is a strip where vectors run `along_rows`: a register tile then takes
+    so many of its columns. `scratch` are the bytes of each stretch of scratch, in order. Panels that are shared are
+    packed before by a function of its own.
     """
 
-    kernel: ContractionKernel
+    contract: TileContract
+    epilogue: Epilogue
+    lasts: bool
     tiling: Tiling | None
     body: tuple[Statement, ...]
+    along_rows: TileShape | None = None
     scratch: tuple[tuple[int, int], ...] = ()
-    lasts: bool = False
-
-    @property
-    def contract(self) -> TileContract:
-        return self.kernel.contraction
 
     @property
     def cut(self) -> Tiling:
@@ -310,14 +338,22 @@ class ProductLoops:
         assert self.tiling is not None
         return self.tiling
 
+    @property
+    def register_tile(self) -> TileShape:
+        return self.cut.shape if self.along_rows is None else self.along_rows
+
+    @property
+    def panels(self) -> int:
+        """Panels of a tile, or of all tiles."""
+        return self.cut.panels if self.along_rows is None else -(-self.contract.n // self.along_rows.rows)
+
 
 @record
 class Circumstances:
-    """What decides beside the product itself: `batch` is the nominal one; the right operand may last over calls."""
+    """What decides beside the product itself: the machine, and the nominal batch."""
 
     machine: Machine
     batch: int
-    lasts: bool
 
     @property
     def tuning(self) -> Tuning:

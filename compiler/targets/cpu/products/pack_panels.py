@@ -29,11 +29,11 @@ def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops
     if not any(isinstance(s, Join) for s in statements_of(product.body)) or not as_it_lies:
         return product
     packed = with_multiply(product, lambda of: (replace(of, right=Place.SHARED, streams=True),))
-    return replace(packed, body=(UsePanels(Place.SHARED), *packed.body), lasts=given.lasts)
+    return replace(packed, body=(UsePanels(Place.SHARED), *packed.body))
 
 
 def pack(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    place = packing_of(product.contract, product.cut, given.batch, given.lasts)
+    place = packing_of(product.contract, product.cut, given.batch, product.lasts)
     if place is Place.ITSELF or has_loop(product, Axis.SUM):
         return product
     bytes_ = depth_of(product.contract) * product.cut.shape.width * product.contract.dtype.size
@@ -43,7 +43,7 @@ def pack(product: ProductLoops, given: Circumstances) -> ProductLoops:
         return PackPanel() if place is Place.OWN else Let.PANEL, packed
 
     *entries, loops = with_multiply(product, change).body
-    return replace(product, body=(*entries, UsePanels(place), loops), lasts=place is Place.SHARED)
+    return replace(product, body=(*entries, UsePanels(place), loops))
 
 
 def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Place:

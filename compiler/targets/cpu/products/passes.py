@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.loops.ir import ContractionKernel
+from compiler.loops.ir import ContractionKernel, Load, Store
 from compiler.support.record import record
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_long_sum import block_long_sum
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
 from compiler.targets.cpu.products.copy_both_operands import copy_both_operands
-from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, Loop, Multiply, ProductLoops
+from compiler.targets.cpu.products.finishing import repeating_loads
+from compiler.targets.cpu.products.ir import Axis, Circumstances, Epilogue, Finish, Kind, Loop, Multiply, ProductLoops
 from compiler.targets.cpu.products.make_tiles import block_rows, make_items, put_panels_outside, tile
 from compiler.targets.cpu.products.pack_panels import pack, pack_all_panels, pack_while_multiplying, take_by_register
 from compiler.targets.cpu.products.place_sums import keep_repeated, spill
+from compiler.targets.cpu.products.put_vectors_along_rows import (
+    block_strips,
+    copy_strips,
+    join_strips,
+    put_vectors_along_rows,
+)
 from compiler.targets.cpu.products.rewriting import nested
 
 
@@ -33,6 +40,10 @@ PASSES = tuple(
     ProductPass(run, reason)
     for run, reason in (
         (tile, "an element that is loaded meets several, and their sums stay in registers"),
+        (put_vectors_along_rows, "rows are neighbours, and fill vectors where columns would not"),
+        (block_strips, "blocks of a long sum stay in cache, as the sums of a thread's strips do"),
+        (copy_strips, "all columns of a strip read its rows: in one stretch, from the first-level cache"),
+        (join_strips, "a thread copies the columns of a block once for its strips, whatever its items"),
         (block_long_sum, "both operands come from far away once, not once for each tile"),
         (
             copy_both_operands,
@@ -57,11 +68,18 @@ PASSES = tuple(
 )
 
 
-def definition(kernel: ContractionKernel) -> ProductLoops:
-    """What a product is: row by row and column by column, a sum and the elementwise stage on it."""
+def definition(kernel: ContractionKernel, lasts: bool) -> ProductLoops:
+    """What a product is: row by row and column by column, a sum and the elementwise stage on it.
+
+    The right operand that `lasts` is the same from call to call.
+    """
+    body = [i for stage in kernel.stages for i in stage.body]
+    written = {i.access.buffer for i in body if isinstance(i, Store)}
+    read = {i.access.buffer for i in body if isinstance(i, Load)}
+    epilogue = Epilogue(len(body), bool(written & read), bool(repeating_loads(kernel.stages)))
     axes = (Axis.OUTER, Axis.TILE, Axis.PANEL)
     loops = nested([Loop(axis, Kind.PLAIN, ()) for axis in axes], (Multiply(), Finish(in_registers=True)))
-    return ProductLoops(kernel, None, (loops,))
+    return ProductLoops(kernel.contraction, epilogue, lasts, None, (loops,))
 
 
 def optimised(product: ProductLoops, given: Circumstances) -> ProductLoops:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.loops.ir import Load, Store
-from compiler.targets.cpu.products.finishing import repeating
 from compiler.targets.cpu.products.ir import Axis, Circumstances, Entry, Finish, ProductLoops, Put, Statement
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten
 from compiler.tuning import Tuning
@@ -28,16 +26,14 @@ def stays_in_registers(product: ProductLoops, tuning: Tuning) -> bool:
 
     Every row has to exist, and nothing may be overwritten that the stage reads.
     """
-    steps, body = product.cut.row_steps, [i for stage in product.kernel.stages for i in stage.body]
-    written = {i.access.buffer for i in body if isinstance(i, Store)}
-    read = {i.access.buffer for i in body if isinstance(i, Load)}
+    steps, epilogue = product.cut.row_steps, product.epilogue
     fits = isinstance(steps.extent, int) and steps.extent >= steps.step
-    is_short = len(body) <= tuning.stage_in_registers
-    return fits and is_short and product.contract.n % product.cut.shape.width == 0 and not written & read
+    is_short = epilogue.statements <= tuning.stage_in_registers
+    return fits and is_short and product.contract.n % product.cut.shape.width == 0 and not epilogue.overwrites
 
 
 def keep_repeated(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if not repeating(product.kernel.stages, product.cut):
+    if not product.epilogue.repeats or product.cut.panels > 1:
         return product
     *entries, loops = product.body
     if has_loop(product, Axis.SUM):

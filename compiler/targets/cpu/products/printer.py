@@ -1,14 +1,17 @@
-"""The loops of a product as text: before, between and after its passes."""
+"""The loops of a product as text, before, between and after its passes; `reader` reads it back without loss."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 from compiler.loops.ir import TileContract
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.products.ir import (
     LEFT,
+    RIGHT,
+    TURNED,
+    ZEROS,
     Ask,
     AskForResults,
     Axis,
@@ -18,7 +21,6 @@ from compiler.targets.cpu.products.ir import (
     CopyRows,
     CopyStrips,
     Entry,
-    Filling,
     FindSums,
     Finish,
     Join,
@@ -26,34 +28,61 @@ from compiler.targets.cpu.products.ir import (
     Kind,
     Let,
     LetShare,
+    LetSteps,
     Loop,
     Multiply,
     PackPanel,
+    Place,
     ProductLoops,
     Put,
     Statement,
+    TurnSums,
     UsePanels,
     When,
 )
 
-_SCALAR = {Axis.TILE: "row", Axis.PANEL: "column"}  # before there are tiles
+SCALAR = {Axis.TILE: "row", Axis.PANEL: "column"}  # before there are tiles
+KINDS = {
+    Kind.ITEMS: "",
+    Kind.PLAIN: "",
+    Kind.FROM_ZERO: " from 0",
+    Kind.EVENLY: " evenly",
+    Kind.OF_SPLIT: " within the split",
+    Kind.AT_MOST: " at most",
+    Kind.BUT_FIRST: " but the first",
+}
+COPYING = {
+    Copying.NEVER: "",
+    Copying.WHEN_NEW: ", packing it where the panel is new",
+    Copying.STRIP: ", copying the strip",
+}
+STRETCHES = {ZEROS: "zeros", LEFT: "left", RIGHT: "right", TURNED: "turned"}  # of scratch, beside the sums
+SUMS = "sums"
+WORDS: Mapping[Statement, str] = {
+    **{entry: entry.value for entry in Entry},
+    **{what: f"let {what.value}" for what in Let},
+    **{UsePanels(place): f"panels: {place.value}" for place in Place},
+    KeepSums(None): "sums have a place in scratch, as many from panel to panel as the block has tiles",
+    KeepSums(0): "sums have a place in scratch, the same for all tiles",
+    Clear(None): "sums of the block = 0",
+    TurnSums(): "turn the sums of the strip to rows",
+    PackPanel(): "pack the panel, where it is another one than that of the item before",
+    AskForResults(): "ask for what the stage reads and writes",
+    Put(): "keep sums",
+    Finish(in_registers=True): "finish sums",
+    Finish(in_registers=False): "finish kept sums, row by row",
+}
+JOINED, IN_LAST, IN_OTHERS = (
+    "the thread's items together",
+    "in the last block of the sum",
+    "in the other blocks of the sum",
+)
 
 
 def print_product(product: ProductLoops) -> str:
-    """One statement a line."""
-    lines = [_head(product), *(f"  {line}" for line in _lines(product, product.body))]
-    return "\n".join(lines) + "\n"
-
-
-def _head(product: ProductLoops) -> str:
-    contract, cut = product.contract, product.tiling
-    parts = [_formula(contract)]
-    if cut is not None:
-        lines = f" in {cut.shape.lines} lines" if cut.shape.lines > 1 else ""
-        parts.append(f"tiles {cut.shape.rows} x {cut.shape.width}{lines}")
-    parts += [f"scratch {' '.join(str(size) for _, size in product.scratch)} bytes"] if product.scratch else []
-    parts += ["panels last"] if product.lasts else []
-    return f"product {'; '.join(parts)}"
+    """One statement a line, behind the facts about the product."""
+    lines = [*_head(product), *_lines(product, product.body)]
+    return "\n".join([f"product {_formula(product.contract)}", *(f"  {line}" for line in lines)]) + "\n"
 
 
 def _formula(contract: TileContract) -> str:
@@ -62,6 +91,32 @@ def _formula(contract: TileContract) -> str:
     triangle = f", {contract.triangle.value}" if contract.triangle is not None else ""
     splits = f" in {contract.splits} splits" if contract.splits > 1 else ""
     return f"{contract.dtype.value} {contract.m} x {contract.n}{outer}, sums of {summed}{splits}{triangle}"
+
+
+def _head(product: ProductLoops) -> Iterator[str]:
+    """The operands with their buffers and the strides of all axes, and what is decided about the whole product."""
+    of, stage, cut = product.contract, product.epilogue, product.tiling
+    left = [of.lhs_m_stride, *(axis.lhs_stride for axis in (*of.k, *of.outer))]
+    right = [of.rhs_n_stride, *(axis.rhs_stride for axis in (*of.k, *of.outer))]
+    result = [of.row_m_step, of.split_step, *(axis.row_step for axis in of.outer)]
+    yield f"left %{of.lhs} at {of.lhs_offset}, strides {_numbers(left)}"
+    yield f"right %{of.rhs} at {of.rhs_offset}, strides {_numbers(right)}{', lasts' if product.lasts else ''}"
+    yield f"result %{of.tile}, rows {_numbers(result)}"
+    effects = f"{', overwrites' if stage.overwrites else ''}{', repeats' if stage.repeats else ''}"
+    yield f"stage of {stage.statements} statements{effects}"
+    if cut is not None:
+        lines = f" in {cut.shape.lines} lines" if cut.shape.lines > 1 else ""
+        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.turns_outside else ''}"
+        yield f"tiles {cut.shape.rows} x {cut.shape.width}{lines}{order}"
+    if product.along_rows is not None:
+        yield f"vectors along the rows, {product.along_rows.rows} columns by {product.along_rows.width} rows"
+    if product.scratch:
+        sizes = [f"{STRETCHES.get(place, SUMS)} {size}" for place, size in product.scratch]
+        yield f"scratch of {', '.join(sizes)} bytes"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def _lines(product: ProductLoops, body: Sequence[Statement]) -> Iterator[str]:
@@ -74,78 +129,60 @@ def _lines(product: ProductLoops, body: Sequence[Statement]) -> Iterator[str]:
                 yield _product(statement)
                 yield from (f"  ask for {_asked(ask)}" for ask in statement.asks)
             case _:
-                yield _line(statement)
+                yield WORDS[statement] if statement in WORDS else _line(statement)
 
 
 def _opening(product: ProductLoops, statement: Loop | Join | When) -> str:
     match statement:
-        case Loop(axis=axis, kind=kind, step=step):
-            name = axis.value if product.tiling is not None else _SCALAR.get(axis, axis.value)
-            words = ["items" if kind is Kind.ITEMS else "for", name]
-            words += [f"by {step}"] if step > 1 else []
-            words += ["evenly"] if kind is Kind.EVENLY else []
-            words += ["within the split"] if kind is Kind.OF_SPLIT else []
-            return " ".join(words)
+        case Loop(axis=axis, kind=kind, step=step, block=block):
+            name = axis.value if product.tiling is not None else SCALAR.get(axis, axis.value)
+            by = f" by {step}" if step > 1 else ""
+            second = "" if block is None or block.second is None else f" and {block.second} of the second"
+            blocks = "" if block is None else f", {block.first} of the first axis{second}"
+            return f"{'items' if kind is Kind.ITEMS else 'for'} {name}{by}{KINDS[kind]}{blocks}"
         case Join():
-            return "the thread's items as rectangles"
+            return JOINED
         case When(is_last=is_last):
-            return "in the last block of the sum" if is_last else "in the other blocks of the sum"
+            return IN_LAST if is_last else IN_OTHERS
 
 
 def _line(statement: Statement) -> str:
     match statement:
-        case Entry():
-            return statement.value
-        case Let():
-            return f"let {statement.value}"
         case KeepSums(pitch=pitch):
-            return f"sums have a place in scratch{f', {pitch} tiles from panel to panel' if pitch else ''}"
-        case FindSums():
-            return "let where the sums of the tile are kept"
+            return f"sums have a place in scratch, {pitch} tiles from panel to panel"
+        case FindSums(pitch=pitch):
+            return f"let where the sums of the tile are kept, {pitch} tiles from panel to panel"
         case LetShare(stretches=stretches):
             return f"let the tile's share of the next block, of {stretches} stretches a row"
-        case UsePanels(place=place):
-            return f"panels: {place.value}"
-        case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns():
-            return _filling(statement)
-        case AskForResults():
-            return "ask for what the stage reads and writes"
-        case Put():
-            return "keep sums"
-        case Finish(in_registers=in_registers):
-            return f"finish {'sums' if in_registers else 'kept sums, row by row'}"
+        case LetSteps(left=left, broadcast=broadcast, vectors=vectors, copied=copied):
+            apart = f"{broadcast} broadcast, {vectors} in vectors, {copied} copied"
+            return f"let steps of the sum for left {left.value}: {apart}"
+        case Clear(elements=elements):
+            return f"sums of the item = 0, {elements} elements"
+        case CopyColumns(pitch=pitch, width=width, align=align, is_unrolled=is_unrolled):
+            loop = ", unrolled" if is_unrolled else ""
+            return f"copy the columns of the block, panels of {width} {pitch} apart, aligned to {align} bytes{loop}"
+        case CopyStrips(to=to, strips=of, together=together):
+            strips = f"strips of {of.width} by {of.deep}, {of.most} at most, {together} together"
+            return f"copy {STRETCHES[to]} operand in {strips}"
+        case CopyRows(pitch=pitch):
+            return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
         case Loop() | Join() | When() | Multiply():
             raise AssertionError(statement)
+        case Entry() | Let() | UsePanels() | TurnSums() | PackPanel() | AskForResults() | Put() | Finish():
+            return WORDS[statement]
         case _:
             assert_never(statement)
 
 
-def _filling(statement: Filling) -> str:
-    match statement:
-        case Clear(elements=elements):
-            return f"sums of the {'block' if elements is None else 'item'} = 0"
-        case CopyColumns(pitch=pitch):
-            return f"copy the columns of the block, panels {pitch} apart"
-        case CopyStrips(to=to, strips=strips, together=together):
-            side = "left" if to == LEFT else "right"
-            return f"copy {side} operand in strips of {strips.width}, {strips.most} at most, {together} together"
-        case PackPanel():
-            return "pack the panel, where it is another one than that of the item before"
-        case CopyRows(pitch=pitch):
-            return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
-
-
 def _product(multiply: Multiply) -> str:
-    words = [f"sums = {multiply.sums.value} + left {multiply.left.value} * right {multiply.right.value}"]
-    words += [f"by {multiply.lanes} lanes"] if multiply.lanes != LANES else []
-    words += ["lines asked for before their use"] if multiply.streams else []
-    words += ["packing it, where the panel is new"] if multiply.copying is not Copying.NEVER else []
-    return ", ".join(words)
+    lanes = f", by {multiply.lanes} lanes" if multiply.lanes != LANES else ""
+    ahead = ", lines asked for before their use" if multiply.streams else ""
+    operands = f"left {multiply.left.value} * right {multiply.right.value}"
+    return f"sums = {multiply.sums.value} + {operands}{lanes}{ahead}{COPYING[multiply.copying]}"
 
 
 def _asked(ask: Ask) -> str:
-    words = [ask.what.value]
-    words += [f"{ask.lines} lines a step"] if ask.lines else []
-    words += [f"{ask.number} rows"] if ask.number else []
-    words += [f"over {ask.depth} of the sum"] if ask.depth else []
-    return " ".join(words)
+    lines = f" {ask.lines} lines a step" if ask.lines else ""
+    number = f" {ask.number} rows" if ask.number else ""
+    return f"{ask.what.value}{lines}{number}{f' over {ask.depth} of the sum' if ask.depth else ''}"

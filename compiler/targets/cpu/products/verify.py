@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import CompilerBug
+from compiler.loops.ir import ContractionKernel
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
     Axis,
+    Circumstances,
     Clear,
     CopyColumns,
     Copying,
@@ -28,17 +30,33 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
+    TurnSums,
     UsePanels,
     When,
 )
+from compiler.targets.cpu.products.passes import PASSES, definition
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.rewriting import statements_of
 
 
+def verified(kernel: ContractionKernel, lasts: bool, given: Circumstances) -> str:
+    """The loops of a product behind the last pass as text, checked behind each. Raises CompilerBug."""
+    product = definition(kernel, lasts)
+    for each in PASSES:
+        product = each.run(product, given)
+        verify(product)
+    return print_product(product)
+
+
 def verify(product: ProductLoops) -> None:
     """Raises CompilerBug."""
-    for fault in _Check(product).faults():
+    for fault in faults_of(product):
         raise CompilerBug(f"product: {fault}", print_product(product))
+
+
+def faults_of(product: ProductLoops) -> list[str]:
+    """What is wrong with the loops; nothing where they are right."""
+    return _Check(product).faults()
 
 
 class _Check:
@@ -63,8 +81,12 @@ class _Check:
     ) -> None:
         """What is filled stays so for the statements behind and within."""
         finishes = any(isinstance(s, Finish) and not s.in_registers for s in body)
-        if finishes and not any(isinstance(s, Put | FindSums) for s in body):
+        if finishes and not any(isinstance(s, Put | FindSums | TurnSums) for s in body):
             self.found.append("sums are finished that were not kept")
+        later = tuple(s for s in body if isinstance(s, Loop) and s.kind is Kind.BUT_FIRST)
+        puts = [number for number, s in enumerate(body) if isinstance(s, Put)]
+        if any(not puts or body.index(loop) < puts[0] for loop in later):
+            self.found.append("the first round of a loop is left out")
         for statement in body:
             match statement:
                 case Loop() | Join() | When():
@@ -78,14 +100,18 @@ class _Check:
                     filled |= {Place.OWN}
                 case CopyRows():
                     filled |= {Place.COPY}
-                case CopyStrips(to=to) | CopyColumns(to=to):
+                case CopyStrips(to=to):
                     filled |= {to}
+                case CopyColumns():
+                    filled |= {RIGHT}
                 case Clear():
                     self.clears = True
                 case Multiply():
                     self.multiply(statement, around, filled)
+                    if statement.copying is Copying.STRIP:
+                        filled |= {Place.COPY}
                 case Put() | Finish():
-                    self.element(statement, around)
+                    self.element(statement, (*around, *later))
                 case _:
                     pass
 
@@ -98,7 +124,10 @@ class _Check:
     def element(self, statement: Put | Finish, around: tuple[Loop | Join | When, ...]) -> None:
         """Sums are kept and finished tile by tile."""
         last = {a.axis: a.step for a in around if isinstance(a, Loop)}
-        needed = [Axis.TILE] + ([Axis.PANEL] if self.product.tiling is None or self.product.cut.panels > 1 else [])
+        tiles = Axis.TILE if self.product.along_rows is None else Axis.STRIP
+        of_panel = tiles is Axis.TILE or isinstance(statement, Put)
+        has_panels = self.product.tiling is None or self.product.panels > 1
+        needed = [tiles] + ([Axis.PANEL] if of_panel and has_panels else [])
         for axis in needed:
             if last.get(axis) != 1:
                 self.found.append(f"no loop goes over single ones of {axis.value}")
@@ -122,5 +151,5 @@ class _Check:
         if what.sums is Sums.KEPT and not self.clears:
             self.found.append("sums are kept that do not begin")
         self.needs |= bool(self.blocks(around))
-        if what.copying is not Copying.NEVER and what.right is not Place.OWN:
+        if what.copying is Copying.WHEN_NEW and what.right is not Place.OWN:
             self.found.append("what is copied has no panel")

@@ -1,0 +1,358 @@
+"""`input`, `target`, `output`, `param` and `state`: their declared tensors, and these in a graph; and `a, b = …`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from compiler.errors.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis
+from compiler.frontend.elaborator import Elaborator, ModelRecord, joined
+from compiler.frontend.failures import Poisoned, failure, nearest
+from compiler.frontend.program import InputSpec, ParameterSpec
+from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
+from compiler.frontend.tensors.binding import declared_type, is_constant
+from compiler.frontend.tensors.operators import cast, scalar, spread
+from compiler.frontend.tensors.shapes import shown, whole_dimension
+from compiler.frontend.values import POISON, FormValue, Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
+from compiler.graph import ir
+from compiler.graph.ir import Role
+from compiler.syntax import tree
+from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch
+
+
+def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) -> TensorValue:
+    """The value of a parameter of the layer or model whose body is running."""
+    elaborator.span = statement.span
+    _expect_owner(elaborator, "param", statement.name)
+    type_, axes = declared_type(elaborator, statement.annotation)
+    elaborator.span = statement.span
+    if not type_.dtype.is_float:
+        elaborator.fail("E0416", f"a parameter holds floats, and `{statement.name}` is {type_}")
+    return TensorValue(_tensor(elaborator, statement, Role.PARAMETER, type_), axes)
+
+
+def declare_state(elaborator: Elaborator, statement: tree.StateDeclaration) -> TensorValue:
+    """The value of a state; in an optimizer, its shape defaults to that of `p`, in a schedule it is a number."""
+    elaborator.span = statement.span
+    if elaborator.frame.keyword in ("optimizer", "schedule"):
+        return elaborator.declare_optimizer_state(statement)
+    _expect_owner(elaborator, "state", statement.name)
+    if statement.annotation is None:
+        elaborator.fail("E0415", f"the state `{statement.name}` needs a type", hint("such as `state s: [n] = zeros`"))
+    type_, axes = declared_type(elaborator, statement.annotation)
+    elaborator.span = statement.span
+    path = _path(elaborator, statement.name)
+    elaborator.frame.states[statement.name] = path
+    _tensor(elaborator, statement, Role.STATE, type_)
+    return TensorValue(elaborator.state(path), axes)
+
+
+def _expect_owner(elaborator: Elaborator, keyword: str, name: str) -> None:
+    frame = elaborator.frame
+    if not frame.makes_instances:
+        elaborator.fail("E0205", f"`{keyword} {name}` stands in the {frame.keyword} `{frame.name}`, which owns nothing")
+
+
+def _path(elaborator: Elaborator, name: str) -> str:
+    return joined(elaborator.frame.path, name, *map(str, elaborator.frame.rounds))
+
+
+def _tensor(
+    elaborator: Elaborator, statement: tree.ParamDeclaration | tree.StateDeclaration, role: Role, type_: TensorType
+) -> ir.Value:
+    path = _path(elaborator, statement.name)
+    known = elaborator.session.parameters.get(path)
+    if known is None:
+        _declare(elaborator, statement, path, role, type_)
+    elif known.type != type_:
+        elaborator.fail(
+            "E0502",
+            f"`{path}` is shared with an earlier application of this layer, where it is {known.type}; here it would be "
+            f"{type_}",
+            hint("apply a layer of its own here: `fresh(layer)`"),
+        )
+    elif known.span != statement.span:
+        elaborator.fail("E0507", f"`{path}` is declared twice", Note("first declared here", known.span))
+    return elaborator.input(path, role, type_)
+
+
+def _declare(
+    elaborator: Elaborator,
+    statement: tree.ParamDeclaration | tree.StateDeclaration,
+    path: str,
+    role: Role,
+    type_: TensorType,
+) -> None:
+    if depends_on_batch(type_.shape):
+        elaborator.fail(
+            "E0410",
+            f"`{statement.name}` is {type_}, but a tensor that is saved with the model cannot depend on the batch",
+            hint("give it sizes that are known before the program runs"),
+            span=statement.annotation.span if statement.annotation else statement.span,
+        )
+    if 0 in type_.shape:
+        elaborator.fail(
+            "E0413", f"`{path}` would be {type_}, which has no elements", hint("make the axis at least 1 long")
+        )
+    value = elaborator.evaluate_initializer(statement.initializer)
+    if isinstance(value, Poison):
+        raise Poisoned
+    initializer = elaborator.initializer_graph(path, type_, value, statement.initializer.span)
+    if isinstance(value, FormValue):
+        elaborator.session.trace.initializers[path] = value
+    elaborator.session.parameters[path] = ParameterSpec(
+        path, role, type_, initializer, statement.span, elaborator.frame.calls
+    )
+
+
+def update_state(elaborator: Elaborator, statement: tree.StateUpdate) -> None:
+    """`mean <- value`: seen by the next application."""
+    frame, name = elaborator.frame, statement.target.id
+    path = frame.states.get(name)
+    if path is None:
+        raise failure(
+            "E0503", f"`<-` gives a `state` its next value, and `{name}` is not a state here", statement.target.span
+        )
+    if not elaborator.training:
+        raise failure(
+            "E0503",
+            f"`{name} <- …` would change a state during inference",
+            statement.span,
+            hint("put it under `if training { … }`"),
+        )
+    old = frame.variables[name]
+    value = elaborator.evaluate(statement.value)
+    elaborator.span = statement.span
+    if isinstance(old, Poison) or isinstance(value, Poison):
+        raise Poisoned
+    assert isinstance(old, TensorValue)
+    frame.pending[path] = like(elaborator, f"`{name}`", old.value.type, old.axes, value, statement.value.span).value
+
+
+def like(
+    elaborator: Elaborator, what: str, type_: TensorType, axes: tuple[Axis, ...], value: Value, span: Span
+) -> TensorValue:
+    """A new value of a state: a number, or a tensor of the same type."""
+    if isinstance(value, (RunTimeNumber, int, float)):
+        return TensorValue(spread(elaborator, scalar(elaborator, value, type_.dtype), type_.shape), axes)
+    if not isinstance(value, TensorValue):
+        elaborator.fail("E0503", f"{what} is a tensor; {describe(value)} cannot be its next value", span=span)
+    is_wider = type_.dtype.is_float and not value.dtype.is_float
+    if value.shape != type_.shape or (value.dtype is not type_.dtype and not is_wider):
+        elaborator.fail(
+            "E0503",
+            f"{what} is {type_}, and keeps its type; the next value is {shown(elaborator, value)}",
+            span=span,
+        )
+    return TensorValue(cast(elaborator, value, type_.dtype).value, axes)
+
+
+def assign_state(elaborator: Elaborator, target: tree.Name, value: Value, span: Span) -> Value:
+    """Plain assignment to a state: the update of an optimizer's or a schedule's, a mistake elsewhere."""
+    if elaborator.frame.keyword not in ("optimizer", "schedule"):
+        raise failure(
+            "E0503",
+            f"`{target.id}` is a state of this layer, which `=` does not change",
+            target.span,
+            hint(f"`{target.id} <- …` gives it its next value"),
+        )
+    old = elaborator.frame.variables[target.id]
+    if isinstance(old, Poison) or isinstance(value, Poison):
+        return value
+    assert isinstance(old, TensorValue)
+    elaborator.span = span
+    new = like(elaborator, f"`{target.id}`", old.value.type, old.axes, value, span)
+    return old if elaborator.keeps_states else new
+
+
+def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> None:
+    """An input or target becomes an input of the graph."""
+    frame, model = elaborator.frame, _record(elaborator, statement.span, statement.keyword)
+    elaborator.span = statement.annotation.span
+    _expect_new_name(model, statement.name, statement.span)
+    unknown = _bind_free_dimensions(elaborator, statement)
+    type_, axes = declared_type(elaborator, statement.annotation)
+    if not type_.shape or type_.shape[0] != BatchExtent():
+        elaborator.fail(
+            "E0410",
+            f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}",
+            hint(f"declare it as {type_.dtype.value}[batch, …]"),
+            span=statement.annotation.span,
+        )
+    low, high = _limits(elaborator, statement, type_)
+    names = tuple(_own_name(axis, frame.scope) for axis in axes)
+    is_target = statement.keyword == "target"
+    end = end_of_range(statement)
+    decided = end.id if end is not None and not is_constant(frame, end.id) else None
+    spec = InputSpec(statement.name, type_, is_target, low, high, statement.span, names, decided)
+    elaborator.session.inputs[spec.name] = spec
+    if unknown:
+        _ask_for(elaborator, unknown)
+    _add(elaborator, model, spec, axes)
+    if statement.mask is not None:
+        _declare_mask(elaborator, model, spec, axes, statement.mask)
+
+
+def _add(elaborator: Elaborator, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...]) -> None:
+    value = elaborator.input(spec.name, Role.DATA, spec.type)
+    elaborator.frame.variables[spec.name] = TensorValue(value, axes)
+    model.inputs.append(spec)
+
+
+def _declare_mask(
+    elaborator: Elaborator, model: ModelRecord, padded: InputSpec, axes: tuple[Axis, ...], name: str
+) -> None:
+    """`padded by mask`: true where a row of the padded input has an element along its second dimension."""
+    if padded.type.rank < 2:
+        elaborator.fail(
+            "E0410",
+            f"`padded by` is about the second dimension, and `{padded.name}` is {padded.type}",
+            hint(f"declare it as {padded.type.dtype.value}[batch, time]"),
+        )
+    _expect_new_name(model, name, padded.span)
+    type_ = TensorType(DType.BOOL, padded.type.shape[:2])
+    names = padded.dimension_names[:2]
+    spec = InputSpec(name, type_, padded.is_target, None, None, padded.span, names, mask_of=padded.name)
+    elaborator.session.inputs[spec.name] = spec
+    _add(elaborator, model, spec, axes[:2])
+
+
+def _bind_free_dimensions(elaborator: Elaborator, statement: tree.InputDeclaration) -> list[tree.Name]:
+    """Bind names that no setting binds: `batch`, and sizes from the data or the command line.
+
+    Gives those that nothing says; they are 1 for the moment.
+    """
+    frame = elaborator.frame
+    unknown: list[tree.Name] = []
+    end = end_of_range(statement) if statement.keyword == "input" else None
+    for dimension in (*(statement.annotation.dimensions or ()), *([] if end is None else [end])):
+        if not isinstance(dimension, tree.Name) or dimension.id in frame.dimensions:
+            continue
+        if is_constant(frame, dimension.id):
+            continue
+        extent = BatchExtent() if dimension.id == "batch" else _extent_of(elaborator, dimension.id)
+        if extent is None:
+            unknown.append(dimension)
+        frame.dimensions[dimension.id] = 1 if extent is None else extent
+        frame.dimension_origins[dimension.id] = dimension.span
+    return unknown
+
+
+def end_of_range(statement: tree.InputDeclaration) -> tree.Name | None:
+    """`vocab` in `in 0..vocab`: of an input, a name that nothing else binds is a dimension of the data."""
+    limits = statement.range
+    return limits.stop if isinstance(limits, tree.Range) and isinstance(limits.stop, tree.Name) else None
+
+
+def _extent_of(elaborator: Elaborator, name: str) -> Extent | None:
+    """A dimension of the data, recorded as a setting of the experiment."""
+    settings = elaborator.session.settings
+    override = settings.take(name)
+    if override is not None:
+        value = elaborator.evaluate(override.as_expression)
+        elaborator.span = override.span
+        extent = whole_dimension(elaborator, value, f"`{name}`")
+        settings.record(name, value, COMMAND_LINE)
+        return extent
+    extent = elaborator.session.dimensions.get(name)
+    if extent is not None:
+        settings.record(name, extent, OF_THE_DATA)
+    return extent
+
+
+def _ask_for(elaborator: Elaborator, unknown: list[tree.Name]) -> NoReturn:
+    """Remember what only the data can say; without it, that is a mistake."""
+    frame = elaborator.frame
+    for dimension in unknown:
+        del frame.dimensions[dimension.id]
+        elaborator.session.open_dimensions.setdefault(dimension.id, dimension.span)
+    name = unknown[0].id
+    elaborator.fail(
+        "E0415",
+        f"nothing says how large `{name}` is",
+        *nearest(name, ("batch", *frame.variables)),
+        hint(f"add the data, or give it by `--set {name}=…`, or as a setting: `model M({name} = …)`"),
+        span=unknown[0].span,
+    )
+
+
+def _limits(
+    elaborator: Elaborator, statement: tree.InputDeclaration, type_: TensorType
+) -> tuple[int | None, int | None]:
+    if statement.range is None:
+        return None, None
+    value = _known(elaborator, statement.range)
+    elaborator.span = statement.range.span
+    if not isinstance(value, range):
+        elaborator.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
+    if type_.dtype.is_float or type_.dtype is DType.BOOL:
+        elaborator.fail("E0416", f"`in` limits integers, and `{statement.name}` is {type_}")
+    return value.start, value.stop
+
+
+def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) -> None:
+    model = _record(elaborator, statement.span, "output")
+    value = _known(elaborator, statement.value)
+    elaborator.span = statement.span
+    is_several = len(statement.names) > 1
+    items = unpacked(value, len(statement.names), statement.span) if is_several else (value,)
+    for name, item in zip(statement.names, items, strict=True):
+        if isinstance(item, Poison):
+            raise Poisoned
+        if not isinstance(item, TensorValue):
+            elaborator.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
+        _expect_new_name(model, name.id, name.span)
+        model.outputs[name.id] = item
+        elaborator.frame.variables[name.id] = item
+
+
+def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:
+    if elaborator.model is None or elaborator.frame.keyword not in ("model", "train") or elaborator.scans:
+        raise failure("E0205", f"`{keyword}` stands in a model only", span)
+    return elaborator.model
+
+
+def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
+    """Inputs and outputs are known to data and predictions by their names."""
+    first = next((spec.span for spec in model.inputs if spec.name == name), None)
+    if first is not None or name in model.outputs:
+        notes = () if first is None else (Note("first declared here", first),)
+        kind = "output" if first is None else "input"
+        raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
+
+
+def _known(elaborator: Elaborator, expression: tree.Expression) -> Value:
+    value = elaborator.evaluate(expression)
+    if isinstance(value, Poison):
+        raise Poisoned
+    return value
+
+
+def _own_name(axis: Axis, scope: int) -> str | None:
+    return next((name for number, name in axis.labels if number == scope), None)
+
+
+def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:
+    """The items of a tuple or list for that many names. `of_scan`: the value is the result of a `scan`."""
+    items: Sequence[Value]
+    match value:
+        case TupleValue(items):
+            pass
+        case tuple():
+            items = value
+        case Poison():
+            return (POISON,) * count
+        case _:
+            raise failure(
+                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_hint(value, of_scan)
+            )
+    if len(items) != count:
+        raise failure("E0309", f"{count} names are given for {len(items)} values", span, *_hint(value, of_scan))
+    return items
+
+
+def _hint(value: Value, of_scan: bool) -> tuple[Note, ...]:
+    if of_scan:
+        return (hint("a `scan` gives a stack for each value that it emits, then its last carries"),)
+    return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()

@@ -1,0 +1,72 @@
+"""W0110, W0111 and W0116: keys of `train` that do not go together, such as the ends of a run and of its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.errors.diagnostics import Diagnostic, Note, hint
+from compiler.frontend.program import ParameterSpec
+from compiler.frontend.trace import Subject
+from compiler.graph.ir import Role
+from compiler.lints.flow import owner_place
+
+
+def find_schedule_length(subject: Subject) -> Iterator[Diagnostic]:
+    """W0110: a schedule that ends before the run does, or would end after it.
+
+    As far as the text says how long the run is; `dlc train` compares again, when the data is known.
+    """
+    plan, train = subject.program.plan, subject.train
+    if plan is None or train is None:
+        return
+    message = ""
+    if plan.steps is not None and (end := plan.other_end(plan.steps)) is not None:
+        message = f"the schedule ends at update {end:g}, the run at update {plan.steps}"
+    # An epoch has one update at least.
+    if plan.epochs is not None and (end := plan.other_end(plan.epochs)) is not None and end < plan.epochs:
+        message = f"the schedule ends at update {end:g}, and {plan.epochs} epochs have more updates than that"
+    if message:
+        advice = hint("`total_steps` is the length of the run: `T = total_steps`")
+        yield Diagnostic("W0110", message, train.place_of("schedule"), (advice,), "warning")
+
+
+def find_frozen_to_the_end(subject: Subject) -> Iterator[Diagnostic]:
+    """W0116: a training in which everything is frozen, or that ends before frozen parameters begin to train.
+
+    As far as the text says how long the run is.
+    """
+    plan, train = subject.program.plan, subject.train
+    if plan is None or train is None:
+        return
+    owns = any(spec.role is Role.PARAMETER for spec in subject.program.parameters)
+    if owns and not plan.every_rule and any(entry.key == "freeze" for entry in train.entries):
+        advice = hint("leave the parameters to train out of `freeze`, or end it with `unfreeze`")
+        message = "`freeze` selects every parameter, so nothing is trained"
+        yield Diagnostic("W0116", message, train.place_of("freeze"), (advice,), "warning")
+    late = max((phase.first_epoch for phase in plan.phases), default=0)
+    if plan.epochs is not None and late >= plan.epochs:
+        message = f"parameters that `unfreeze` trains after {late} epochs stay frozen: the run has {plan.epochs}"
+        advice = hint("unfreeze it earlier, or train for more epochs")
+        yield Diagnostic("W0116", message, train.place_of("unfreeze"), (advice,), "warning")
+
+
+def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
+    """W0111: a layer whose parameters are all frozen, while the statistics that it keeps still move.
+
+    One finding for each: inference after training is not that of the weights that were frozen.
+    """
+    if subject.train is None:
+        return
+    place = subject.train.place_of("freeze")
+    moved = {output.updates for output in subject.program.training_graph.outputs if output.role is Role.STATE}
+    layers: dict[str, list[ParameterSpec]] = {}
+    for spec in subject.program.parameters:
+        layers.setdefault(spec.path.rpartition(".")[0], []).append(spec)
+    for path, specs in layers.items():
+        parameters = [spec for spec in specs if spec.role is Role.PARAMETER]
+        moving = [spec.path for spec in specs if spec.role is Role.STATE and spec.path in moved]
+        if path and moving and parameters and all(spec.frozen for spec in parameters):
+            message = f"`{path}` is frozen, but {' and '.join(f'`{name}`' for name in moving)} still move"
+            advice = hint(f'freeze the whole layer: `"{path}.*"`')
+            note = Note("the layer stands here", owner_place(specs[0]))
+            yield Diagnostic("W0111", message, place, (advice, note), "warning")

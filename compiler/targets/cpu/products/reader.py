@@ -1,0 +1,267 @@
+"""Text of `printer` to the loops of a product."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import TypeVar
+
+from compiler.errors.diagnostics import DataError
+from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract, Triangle
+from compiler.support.numerics import LANES
+from compiler.support.record import mutable_record
+from compiler.targets.cpu.long_sums import Block
+from compiler.targets.cpu.products.ir import (
+    Ask,
+    Asked,
+    Axis,
+    Clear,
+    CopyColumns,
+    CopyRows,
+    CopyStrips,
+    Epilogue,
+    FindSums,
+    Join,
+    KeepSums,
+    Kind,
+    LetShare,
+    LetSteps,
+    Loop,
+    Multiply,
+    Place,
+    ProductLoops,
+    Statement,
+    Strips,
+    Sums,
+    When,
+)
+from compiler.targets.cpu.products.printer import (
+    COPYING,
+    IN_LAST,
+    IN_OTHERS,
+    JOINED,
+    KINDS,
+    SCALAR,
+    STRETCHES,
+    SUMS,
+    WORDS,
+)
+from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
+from compiler.types import BatchExtent, DType, Extent
+
+_Value = TypeVar("_Value")
+
+
+def _one_of(choices: type[Enum]) -> str:
+    """The pattern of any of the values, the longest first, as one may begin another."""
+    return "|".join(re.escape(each.value) for each in sorted(choices, key=lambda each: -len(each.value)))
+
+
+_HEAD = re.compile(r"product (\w+) (\S+) x (\d+)((?: of \S+)*), sums of (.+?)(?: in (\d+) splits)?(?:, (\w+ [<>]= m))?")
+_LEFT = re.compile(r"left %(\d+) at (-?\d+), strides (.+)")
+_RIGHT = re.compile(r"right %(\d+) at (-?\d+), strides (.+?)(, lasts)?")
+_RESULT = re.compile(r"result %(\d+), rows (.+)")
+_STAGE = re.compile(r"stage of (\d+) statements(, overwrites)?(, repeats)?")
+_TILES = re.compile(r"tiles (\d+) x (\d+)(?: in (\d+) lines)?(?:, blocks of (\d+))?(, panels outside)?")
+_ALONG_ROWS = re.compile(r"vectors along the rows, (\d+) columns by (\d+) rows")
+_SCRATCH = re.compile(r"scratch of (.+) bytes")
+_EXTENT = re.compile(r"(?:(\d+)\*)?batch|\d+")
+_SUFFIXES = "|".join(re.escape(words) for words in KINDS.values() if words)
+_LOOP = re.compile(
+    rf"(items|for) (\w+)(?: by (\d+))?({_SUFFIXES}|)(?:, (\d+) of the first axis(?: and (\d+) of the second)?)?"
+)
+_MULTIPLY = re.compile(
+    rf"sums = ({_one_of(Sums)}) \+ left ({_one_of(Place)}) \* right ({_one_of(Place)})(?:, by (\d+) lanes)?"
+    rf"(, lines asked for before their use)?({'|'.join(map(re.escape, COPYING.values()))})"
+)
+_ASK = re.compile(rf"ask for ({_one_of(Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
+_NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
+    re.compile(r"sums have a place in scratch, (\d+) tiles from panel to panel"): KeepSums,
+    re.compile(r"let where the sums of the tile are kept, (\d+) tiles from panel to panel"): FindSums,
+    re.compile(r"let the tile's share of the next block, of (\d+) stretches a row"): LetShare,
+    re.compile(r"sums of the item = 0, (\d+) elements"): Clear,
+    re.compile(r"copy the tile's rows, (\d+) apart, at a thread's first panel"): CopyRows,
+}
+_STEPS = re.compile(
+    rf"let steps of the sum for left ({_one_of(Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
+)
+_COLUMNS = re.compile(
+    r"copy the columns of the block, panels of (\d+) (\d+) apart, aligned to (\d+) bytes(, unrolled)?"
+)
+_STRIPS = re.compile(r"copy (left|right) operand in strips of (\d+) by (\d+), (\d+) at most, (\d+) together")
+_STATEMENTS = {words: statement for statement, words in WORDS.items()}
+_PLACES = {words: place for place, words in STRETCHES.items()}
+_AXES = {axis.value: axis for axis in Axis} | {words: axis for axis, words in SCALAR.items()}
+
+
+def read_product(text: str, name: str = "<product>") -> ProductLoops:
+    """The product that the text describes. Raises DataError where it describes none, with `name` and the line."""
+    rows = [(n, row.rstrip()) for n, row in enumerate(text.splitlines(), 1)]
+    return _Reader([(n, row) for n, row in rows if row and not row.lstrip().startswith("#")], name).product()
+
+
+@mutable_record
+class _Reader:
+    rows: Sequence[tuple[int, str]]  # with their numbers
+    name: str
+    place: int = 0
+
+    def product(self) -> ProductLoops:
+        contract, lasts = self.contract()
+        found = self.expect(_STAGE, "the stage")
+        epilogue = Epilogue(int(found[1]), found[2] is not None, found[3] is not None)
+        product = ProductLoops(contract, epilogue, lasts, None, ())
+        if found := self.take(_TILES):
+            shape = TileShape(int(found[1]), self.whole(found[2], LANES), int(found[3] or 1))
+            if shape.lines > 1 and not contract.outer:
+                raise self.fault("tiles over lines need an outer axis")
+            panels = -(-contract.n // shape.width)
+            cut = Tiling(shape, row_steps(contract, shape), panels, int(found[4] or 0), found[5] is not None)
+            product = replace(product, tiling=cut)
+        if found := self.take(_ALONG_ROWS):
+            product = replace(product, along_rows=TileShape(int(found[1]), self.whole(found[2], LANES)))
+        if found := self.take(_SCRATCH):
+            places = _PLACES | {SUMS: contract.tile}
+            sizes = [self.expected(r"(\w+) (\d+)", each) for each in found[1].split(", ")]
+            product = replace(product, scratch=tuple((self.known(places, m[1]), int(m[2])) for m in sizes))
+        product = replace(product, body=self.body(2))
+        if self.place < len(self.rows):
+            raise self.fault("expected one product, and nothing behind it")
+        return product
+
+    def contract(self) -> tuple[TileContract, bool]:
+        head = self.expect(_HEAD, "`product TYPE ROWS x COLUMNS, sums of EXTENTS`", "")
+        dtype, rows = self.known({t.value: t for t in DType}, head[1]), self.extent(head[2])
+        outer = [self.extent(each) for each in head[4].split(" of ")[1:]]
+        summed = [self.extent(each) for each in head[5].split(" ")]
+        triangle = None if head[7] is None else self.known({t.value: t for t in Triangle}, head[7])
+        axes = len(summed) + len(outer)
+        left = self.expect(_LEFT, "the left operand")
+        m_stride, *lhs = self.numbers(left[3], 1 + axes)
+        right = self.expect(_RIGHT, "the right operand")
+        n_stride, *rhs = self.numbers(right[3], 1 + axes)
+        result = self.expect(_RESULT, "the result")
+        m_step, split_step, *steps = self.numbers(result[2], 2 + len(outer))
+        k = [ContractedAxis(*each) for each in zip(summed, lhs, rhs, strict=False)]
+        others = [OuterAxis(*each) for each in zip(outer, lhs[len(k) :], rhs[len(k) :], steps, strict=True)]
+        contract = TileContract(
+            *(int(left[1]), int(right[1]), int(result[1]), rows, int(head[3]), tuple(k), tuple(others)),
+            *(int(left[2]), int(right[2]), m_stride, n_stride, m_step, dtype),
+            *(int(head[6] or 1), split_step, triangle),
+        )
+        return contract, right[4] is not None
+
+    def body(self, indent: int) -> tuple[Statement, ...]:
+        """The statements that stand so far inside, up to one that stands further outside."""
+        found: list[Statement] = []
+        while self.place < len(self.rows) and self.indent() >= indent:
+            if self.indent() > indent:
+                raise self.fault("the line stands too far inside")
+            row = self.rows[self.place][1].strip()
+            statement = self.block(row, indent) if row.endswith(":") else self.statement(row, indent)
+            found.append(statement)
+        return tuple(found)
+
+    def block(self, row: str, indent: int) -> Loop | Join | When:
+        opening, loop = row.removesuffix(":"), _LOOP.fullmatch(row.removesuffix(":"))
+        if loop is None and opening not in (JOINED, IN_LAST, IN_OTHERS):
+            raise self.fault(f"{row!r} begins no block")
+        axis = None if loop is None else self.known(_AXES, loop[2], 0)
+        self.place += 1
+        body = self.body(indent + 2)
+        if loop is None or axis is None:
+            return Join(body) if opening == JOINED else When(opening == IN_LAST, body)
+        kinds = {words: kind for kind, words in KINDS.items() if words}
+        kind = Kind.ITEMS if loop[1] == "items" else kinds.get(loop[4], Kind.PLAIN)
+        step = int(loop[3] or 1)
+        block = None if loop[5] is None else Block(int(loop[5]), int(loop[6]) if loop[6] else None, step)
+        return Loop(axis, kind, body, step, block)
+
+    def statement(self, row: str, indent: int) -> Statement:
+        found = self.multiply(row, indent) if row.startswith("sums = ") else self.simple(row)
+        if found is None:
+            raise self.fault(f"{row!r} is no statement")
+        self.place += not isinstance(found, Multiply)
+        return found
+
+    def simple(self, row: str) -> Statement | None:
+        if row in _STATEMENTS:
+            return _STATEMENTS[row]
+        for pattern, make in _NUMBERED.items():
+            if match := pattern.fullmatch(row):
+                return make(int(match[1]))
+        if match := _STEPS.fullmatch(row):
+            return LetSteps(Place(match[1]), *map(int, match.groups()[1:]))
+        if match := _COLUMNS.fullmatch(row):
+            return CopyColumns(int(match[2]), int(match[1]), int(match[3]), match[4] is not None)
+        if match := _STRIPS.fullmatch(row):
+            width, deep, most, together = map(int, match.groups()[1:])
+            return CopyStrips(_PLACES[match[1]], Strips.of(width, most, deep), together)
+        return None
+
+    def multiply(self, row: str, indent: int) -> Multiply | None:
+        """With the lines below it that say for which memory the tile asks."""
+        match = _MULTIPLY.fullmatch(row)
+        if match is None:
+            return None
+        self.place += 1
+        asks: list[Ask] = []
+        while self.place < len(self.rows) and self.indent() > indent:
+            found = self.expect(_ASK, "a line that asks for memory", " " * (indent + 2))
+            asks.append(Ask(Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
+        sums, left, right = Sums(match[1]), Place(match[2]), Place(match[3])
+        copying = {words: kind for kind, words in COPYING.items()}[match[6]]
+        return Multiply(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks))
+
+    # lines and words
+
+    def indent(self) -> int:
+        row = self.rows[self.place][1]
+        return len(row) - len(row.lstrip())
+
+    def take(self, pattern: re.Pattern[str], indent: str = "  ") -> re.Match[str] | None:
+        """The next line, where it has that form."""
+        row = self.rows[self.place][1] if self.place < len(self.rows) else ""
+        match = pattern.fullmatch(row.removeprefix(indent)) if row.startswith(indent) else None
+        self.place += match is not None
+        return match
+
+    def expect(self, pattern: re.Pattern[str], what: str, indent: str = "  ") -> re.Match[str]:
+        match = self.take(pattern, indent)
+        if match is None:
+            raise self.fault(f"expected {what}")
+        return match
+
+    def expected(self, pattern: str, text: str) -> re.Match[str]:
+        match = re.fullmatch(pattern, text)
+        if match is None:
+            raise self.fault(f"{text!r} means nothing", -1)
+        return match
+
+    def known(self, choices: Mapping[str, _Value], word: str, at: int = -1) -> _Value:
+        if word not in choices:
+            raise self.fault(f"{word!r} is none of {', '.join(choices)}", at)
+        return choices[word]
+
+    def extent(self, text: str) -> Extent:
+        match = self.expected(_EXTENT.pattern, text)
+        return int(text) if text.isdigit() else BatchExtent(int(match[1] or 1))
+
+    def numbers(self, text: str, count: int) -> list[int]:
+        found = [int(self.expected(r"-?\d+", each)[0]) for each in text.split(" ")]
+        if len(found) != count:
+            raise self.fault(f"expected {count} numbers, not {len(found)}", -1)
+        return found
+
+    def whole(self, text: str, of: int) -> int:
+        quotient, rest = divmod(int(text), of)
+        if rest or not quotient:
+            raise self.fault(f"{text} is no multiple of {of}", -1)
+        return quotient
+
+    def fault(self, message: str, at: int = 0) -> DataError:
+        """At the next line, or so many behind it."""
+        number = self.rows[min(self.place + at, len(self.rows) - 1)][0] if self.rows else 1
+        return DataError(message, f"{self.name}:{number}")
