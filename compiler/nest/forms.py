@@ -6,7 +6,7 @@ puts such a bound in place of the last number of a form, until a constant is lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import gcd
@@ -54,9 +54,8 @@ class Form:
         if isinstance(other, int):
             return Form({monomial: c * other for monomial, c in self.terms.items()} if other else {})
         total = Form({})
-        for left, coefficient in self.terms.items():
-            products = {tuple(sorted((*left, *right), reverse=True)): coefficient * c for right, c in other.terms.items()}
-            total = total + Form(products)
+        for left, size in self.terms.items():
+            total += Form({tuple(sorted((*left, *right), reverse=True)): size * c for right, c in other.terms.items()})
         return total
 
     @property
@@ -252,7 +251,7 @@ class Forms:
     # proofs
 
     @contextmanager
-    def where(self, facts: Sequence[Form]) -> Iterator[bool]:
+    def where(self, facts: Sequence[Form]) -> Generator[bool]:
         """Within, the facts hold too, and what is found there may rest on them. Whether they can hold at all."""
         before, known = len(self.facts), dict(self.known)
         self.learn(facts)
@@ -271,7 +270,7 @@ class Forms:
         return self._follows(form + 1, (*map(_tightened, facts), *self.facts))
 
     def _follows(self, form: Form, facts: tuple[Form, ...]) -> bool:
-        """Whether a form is positive; less a multiple of a fact with which it shares a product, it has less of these."""
+        """Whether a form is positive, or one that it exceeds: it less a fact, which is to take a product away."""
         if self._is_positive(form):
             return True
         self.steps += STEPS_OF_FACT
@@ -283,14 +282,6 @@ class Forms:
                 less = form * abs(by) - fact * abs(share)
                 if self._follows(less, facts[:place] + facts[place + 1 :]):
                     return True
-        for number in form.numbers:
-            factor, rest = form.split(number)
-            if (sign := factor.constant) is not None:
-                bounds, others = self.numbers[number].ends(sign)
-                for bound in bounds:
-                    if len(bound.forms) > 1 or bound in others:
-                        if all(self._follows(less, facts) for less in bound.put(factor, rest)):
-                            return True
         return False
 
     def _is_positive(self, form: Form) -> bool:
@@ -320,10 +311,6 @@ class Forms:
         else:
             return False
         return any(all(map(self._is_positive, bound.put(factor, rest))) for bound in bounds)
-
-
-def _is_number(form: Form) -> bool:
-    return list(form.terms.values()) == [1] and form.constant is None
 
 
 def _common(form: Form) -> int:

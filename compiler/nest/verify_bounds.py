@@ -1,8 +1,8 @@
 """Checks, for every batch and every share of the items, that no access of a nest leaves its memory.
 
-Indices of loops, sums, products, quotients and minima are forms (`nest/forms`), guards and masks facts about them. Data
-that chooses an element does so through a clamp. Nests that cut a range of items into rectangles
-(`cuts_items`) are left to tests where sizes of rectangles, products of numbers that only the run knows, are not bounded by a form.
+Indices of loops, sums, products, quotients and minima are forms (`nest/forms`), guards and masks facts about them. An
+index that is data is bounded by its clamp. Of nests that cut their range of items into rectangles (`cuts_items`), some
+accesses are left to tests: sizes of rectangles are quotients of products of what only the run knows.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from typing import TypeAlias
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.forms import BATCH, Form, Forms, as_form
-from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Index, Nest, Operand, Statement, Value, Zeros
+from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
-from compiler.nest.verify import ROOM
 from compiler.support.record import record
 from compiler.tuning import READABLE_BEHIND
-from compiler.types import BatchExtent, DType
+from compiler.types import BatchExtent, DType, Extent
 
+BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
 MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 INTEGERS = (DType.I64, DType.I32, DType.U8)
 
 
-@record
-class Room:
-    """`base + slope * batch` bytes, of which so many more rows of the batch may be read.
+Linear: TypeAlias = tuple[int, int]  # base and slope: `base + slope * batch`
 
-    Loops around the nest move an address to so many bytes `before` and `behind` its first place.
+
+@record
+class Memory:
+    """`base + slope * batch` bytes that may be read, so many more rows of the batch too, and some of them written.
+
+    Loops around the nest move an address by at most so many bytes, to either side.
     """
 
     base: int
@@ -37,14 +40,17 @@ class Room:
     rows: int = 0
     before: int = 0
     behind: int = 0
+    is_written: bool = True
 
 
 @record
 class Call:
-    """The arguments of a nest, the room of addresses and numbers `base + slope * batch`; and its items."""
+    """What a nest is given: memory and numbers; it has `ceil(extent / chunk) * factor` items."""
 
-    arguments: tuple[Room | tuple[int, int], ...]
-    items: ir.Items
+    arguments: tuple[Memory | Linear, ...]
+    extent: Extent
+    chunk: int
+    factor: int
 
 
 @record
@@ -73,7 +79,7 @@ def verify_bounds(nest: Nest, call: Call) -> None:
     if found and not cuts_items(nest.body):
         ways = {ir.Load: "read", ir.Gather: "read", ir.Store: "written", ir.Scatter: "written"}
         what = "; ".join(f"{name_of(s.address)} is {ways[type(s)]}" for s in found[:3])
-        raise CompilerBug("verify_bounds", f"{what}, which is not proved to be inside, whatever the batch", print_nest(nest))
+        raise CompilerBug("verify_bounds", f"{what}, which is not proved to stay inside", print_nest(nest))
 
 
 def unproved(nest: Nest, call: Call) -> list[Access]:
@@ -98,7 +104,7 @@ Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
 
 @dataclass(slots=True)
 class _Bounds:
-    """A walk over a nest. `choices` say by number of a value which way it was decided; only accesses of `only` count."""
+    """A walk over a nest. `choices` decide values, by number, one way or the other; only accesses of `only` count."""
 
     nest: Nest
     call: Call
@@ -110,7 +116,7 @@ class _Bounds:
     carrying: dict[int, tuple[ir.Loop, int]] = field(default_factory=dict[int, tuple[ir.Loop, int]])
     open: dict[int, int] = field(default_factory=dict[int, int])  # by number of a form, the value to decide
     failed: dict[int, tuple[Access, int | None]] = field(default_factory=dict[int, tuple[Access, int | None]])
-    proved: set[tuple[object, ...]] = field(default_factory=set[tuple[object, ...]])
+    proved: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])  # the least constant
 
     def failures(self, most: int) -> dict[int, Access]:
         """The accesses without a proof, by their `id`, where so many values may be decided both ways."""
@@ -129,9 +135,9 @@ class _Bounds:
         return found
 
     def items(self) -> Form:
-        items = self.call.items
-        extent = BATCH * items.extent.multiple if isinstance(items.extent, BatchExtent) else as_form(items.extent)
-        return self.forms.quotient(extent + (items.chunk - 1), as_form(items.chunk)) * items.factor
+        extent, chunk = self.call.extent, self.call.chunk
+        whole = BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)
+        return self.forms.quotient(whole + (chunk - 1), as_form(chunk)) * self.call.factor
 
     def collect(self, body: Sequence[Statement]) -> None:
         for statement in body:
@@ -169,7 +175,7 @@ class _Bounds:
     def loop(self, loop: ir.Loop) -> None:
         start, stop = self.form(loop.start), self.form(loop.stop)
         if loop.over_items:
-            rounds = index = self.forms.between(0, self.items() - 1)
+            rounds = index = self.forms.between(start, stop - 1)
         else:
             rounds = self.forms.rounds(start, stop, loop.step)
             index = start + rounds * loop.step
@@ -274,7 +280,7 @@ class _Bounds:
         match statement:
             case ir.Given(slot=slot):
                 argument = self.call.arguments[slot]
-                if isinstance(argument, Room):
+                if isinstance(argument, Memory):
                     return (_Place(statement, as_form(0)),)
                 return BATCH * argument[1] + argument[0]
             case ir.Scratch():
@@ -396,15 +402,17 @@ class _Bounds:
 
     def room(self, of: ir.Given | ir.Scratch, is_store: bool) -> tuple[Form, Form]:
         """The first byte of what an address is of, and the one behind the last."""
-        behind = 0 if is_store else ROOM
+        behind = 0 if is_store else BEHIND_SCRATCH
         if isinstance(of, ir.Scratch):
             if of.start < self.nest.scratch_bytes:
                 return as_form(0), as_form(of.bytes + behind)
             return as_form(0), BATCH * self.nest.scratch_batch_bytes + behind
-        room = self.call.arguments[of.slot]
-        assert isinstance(room, Room)
-        end = BATCH * room.slope + (room.base - room.behind)
-        return as_form(-room.before), end if is_store else end + (room.rows * room.slope + READABLE_BEHIND)
+        memory = self.call.arguments[of.slot]
+        assert isinstance(memory, Memory)
+        if is_store and not memory.is_written:
+            return as_form(0), as_form(0)
+        end = BATCH * memory.slope + (memory.base - memory.behind)
+        return as_form(memory.before), end if is_store else end + (memory.rows * memory.slope + READABLE_BEHIND)
 
     def undecided(self, form: Form) -> int | None:
         """A value on which a form depends, and that may be decided."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,16 @@ from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Literal, Random,
 from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.ir import Nest
+from compiler.nest.verify_bounds import Call, Linear
+from compiler.nest.verify_bounds import Memory as Room
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.lower import bits_of
 from compiler.targets.cpu.specialisation import factor_of, specialisation
+from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import size_at
 
 SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
+NOWHERE = Memory("nowhere", np.zeros(0, np.uint8), 0)
 UNUSED = 0xFF  # every byte of slack: a float of these is NaN
 
 
@@ -59,6 +63,42 @@ def number_of_items(kernel: Kernel, part: Nest, machine: Machine, batch: int) ->
     """How many items a kernel has, or what runs before it; nests are shared by kernels of other extents."""
     items = items_of(kernel, machine) if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel) else part.items
     return -(-size_at(items.extent, batch) // items.chunk) * items.factor
+
+
+def call_of(
+    kernel: Kernel,
+    part: Nest,
+    machine: Machine,
+    numbers: Sequence[int],
+    sizes: Mapping[int, Sequence[int]],
+    shared: int,
+) -> Call:
+    """What a nest is given; `sizes` are bytes of the buffers by batch, `shared` those of panels."""
+    few, more = (*sorted(sizes)[:2], max(sizes) + 1)[:2]
+
+    def linear(at: Callable[[int], int]) -> Linear:
+        slope = (at(more) - at(few)) // (more - few)
+        return at(few) - slope * few, slope
+
+    def of(argument: ir.Argument) -> Linear | Room:
+        match argument:
+            case ir.BufferPointer(position=position):
+                return Room(*linear(lambda batch: sizes.get(batch, sizes[few])[position]), MOST_TILE_ROWS)
+            case ir.SharedPointer():
+                return Room(shared)
+            case ir.FlagPointer():
+                return Room(1)
+            case _:
+                return linear(lambda n: number(argument_of(argument, kernel, numbers, (), NOWHERE, NOWHERE, n)))
+
+    has_own = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # nests are shared by kernels of other extents
+    items = items_of(kernel, machine) if has_own else part.items
+    return Call(tuple(map(of, part.arguments)), items.extent, items.chunk, items.factor)
+
+
+def number(found: int | Place) -> int:
+    assert isinstance(found, int)
+    return found
 
 
 def argument_of(
