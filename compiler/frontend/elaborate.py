@@ -18,7 +18,7 @@ from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_s
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.elaborator import Frame, Session
-from compiler.frontend.failures import Failure, Poisoned, Report, failure
+from compiler.frontend.failures import Report, failure
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
 from compiler.frontend.names.declarations import check_names
@@ -28,7 +28,7 @@ from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject, TestProgram
 from compiler.frontend.train.experiment import elaborate_train
-from compiler.frontend.values import POISON, FormValue, LayerInstance, TensorValue, TupleValue, Value
+from compiler.frontend.values import FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -167,13 +167,7 @@ def function_with_parameters(
     with _deep_recursion():
         session = new_session(modules, library, (), {})
         check_names(session, modules)
-        try:
-            graph = _function(session, modules, name, config, operand_types, training)
-        except Failure as mistake:
-            session.report.add(mistake.diagnostic)
-            graph = None
-        except Poisoned:
-            graph = None
+        graph = session.report.attempt(lambda: _function(session, modules, name, config, operand_types, training))
         session.report.raise_errors()
         assert graph is not None
         return with_constants(session, graph), tuple(session.parameters.values())
@@ -219,8 +213,7 @@ def _generates(session: Session, modules: tuple[tree.Module, ...]) -> dict[str, 
             name = declaration.model
             if name.id in own:
                 earlier = Note("the first one", own[name.id].model.span)
-                mistake = failure("E0621", f"`{name.id}` has two `generate`", name.span, earlier)
-                session.report.add(mistake.diagnostic)
+                session.report.mistake("E0621", f"`{name.id}` has two `generate`", name.span, earlier)
             own.setdefault(name.id, declaration)
             found[name.id] = (declaration, session.scopes[module.source.name])
     return found
@@ -327,13 +320,10 @@ def _elaborated(session: Session, modules: tuple[tree.Module, ...], chosen: tree
     if found is not None and isinstance(model, tree.Model) and refuse_endless(session, model, found.scope):
         return None
     try:
-        if isinstance(chosen, tree.Train):
-            return elaborate_train(session, chosen, scope, sources)
-        return _bare_model(session, chosen, sources)
-    except Failure as mistake:
-        session.report.add(mistake.diagnostic)
-    except Poisoned:
-        pass
+        with session.report.recording():
+            if isinstance(chosen, tree.Train):
+                return elaborate_train(session, chosen, scope, sources)
+            return _bare_model(session, chosen, sources)
     except RecursionError:
         message = f"`{getattr(chosen, 'name', None) or 'train'}` is nested too deeply to be elaborated"
         session.report.add(Diagnostic("E0310", message, chosen.head))
@@ -438,8 +428,6 @@ def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingVa
 
 
 def _add_results(evaluator: Evaluator, result: Value) -> None:
-    if result is POISON:
-        raise Poisoned
     items = result.items if isinstance(result, TupleValue) else (result,)
     for number, item in enumerate(items):
         tensor = item if isinstance(item, TensorValue) else evaluator.as_scalar(item)

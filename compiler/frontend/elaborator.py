@@ -16,7 +16,7 @@ from compiler.frontend.scope import ModuleScope
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.signature import Signature, signature_of
 from compiler.frontend.trace import Claim, Trace
-from compiler.frontend.values import RunTimeNumber, TensorValue, Value
+from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
@@ -121,6 +121,12 @@ class Session:
         self.unknown.add(key)
         return is_new
 
+    def frame_of(self, form: FormValue, keyword: str, calls: tuple[Span, ...], path: str, graph: str) -> Frame:
+        """The frame of a form whose body becomes a graph of its own, under `path`."""
+        settings = dict(form.settings or {})
+        scope = self.new_scope()
+        return Frame(form.module, keyword, form.declaration.name, scope, calls, path, f"{path}#{graph}", settings)
+
     def new_scope(self) -> int:
         self.frames += 1
         return self.frames
@@ -177,18 +183,18 @@ class Elaborator(ABC):
 
     @abstractmethod
     def evaluate(self, expression: tree.Expression) -> Value:
-        """The value of an expression in the current frame. Raises `Failure` and `Poisoned`."""
+        """The value of an expression in the current frame, never `POISON`. Raises `Failure` and `Poisoned`."""
 
     @abstractmethod
     def evaluate_axis(self, expression: tree.Expression) -> Value:
         """As `evaluate`, where an axis is asked for: a bare dimension name means that dimension."""
 
     @abstractmethod
-    def evaluate_initializer(self, expression: tree.Expression) -> Value:
+    def evaluate_initializer(self, expression: tree.Expression) -> FormValue:
         """As `evaluate`, with names looked up among the initialisers."""
 
     @abstractmethod
-    def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
+    def initializer_graph(self, path: str, type_: TensorType, value: FormValue, span: Span) -> ir.Graph:
         """The graph that gives a parameter its first value."""
 
     def claim(self, statement: tree.ExpressionStatement) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, hint
 from compiler.errors.other_names import advice
@@ -14,6 +16,7 @@ MOST_ADVISED = 100
 UNUSED = ("W0101", "W0102", "W0103")
 NOTHING_SAID: Mapping[str, str] = {}
 UNKNOWN = ("E0201", "E0415")
+_Result = TypeVar("_Result")
 
 
 class Failure(Exception):
@@ -36,6 +39,10 @@ def nearest(name: str, known: list[str] | tuple[str, ...], said: Mapping[str, st
     """`did you mean …?`, or the advice of `said` for a name of another framework, or nothing."""
     found = advice(name, known, said)
     return () if found is None else (hint(found),)
+
+
+def with_article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 class Report:
@@ -64,6 +71,25 @@ class Report:
         if key not in self._found:
             self._found[key] = diagnostic
             self._errors += diagnostic.severity == "error"
+
+    def mistake(self, code: str, message: str, span: Span, *notes: Note) -> None:
+        self.add(Diagnostic(code, message, span, notes))
+
+    @contextmanager
+    def recording(self) -> Generator[None]:
+        """A mistake ends only the part in which it stands."""
+        try:
+            yield
+        except Failure as mistake:
+            self.add(mistake.diagnostic)
+        except Poisoned:
+            pass
+
+    def attempt(self, compute: Callable[[], _Result]) -> _Result | None:
+        """The result, or None with the mistake recorded."""
+        with self.recording():
+            return compute()
+        return None
 
     def nearest(
         self, name: str, known: list[str] | tuple[str, ...], said: Mapping[str, str] = NOTHING_SAID

@@ -9,7 +9,7 @@ from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.elaborator import Frame, Session
-from compiler.frontend.failures import Failure, Poisoned, failure, nearest
+from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import BeamSearch, Generation, InputSpec, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE, plain
@@ -30,13 +30,7 @@ def generation_of(session: Session, model: str, inference: Evaluator) -> Generat
     if model not in session.generates or inference.model is None or not inference.model.is_sound:
         return None
     declaration, scope = session.generates[model]
-    try:
-        return _Generate(session, declaration, scope, inference).generation()
-    except Failure as mistake:
-        session.report.add(mistake.diagnostic)
-    except Poisoned:
-        pass
-    return None
+    return session.report.attempt(_Generate(session, declaration, scope, inference).generation)
 
 
 class _Generate:
@@ -173,7 +167,6 @@ class _Generate:
         if expression is None:
             expression = tree.Name("greedy", place)
         form = self._evaluator(expression.span).evaluate_form(Namespace.SAMPLE, expression, "generate.sample")
-        assert isinstance(form, FormValue)
         origin = COMMAND_LINE if override is not None else "generate" if "sample" in self.written else "default"
         self.session.settings.record("generate.sample", form, origin)
         return form, expression.span
@@ -216,9 +209,8 @@ def check_keys(session: Session, declaration: tree.Generate) -> None:
     for entry in declaration.entries:
         if entry.key not in KEYS:
             notes = nearest(entry.key, KEYS) or (hint(f"the keys are {', '.join(KEYS)}"),)
-            mistake = failure("E0621", f"`generate` has no key `{entry.key}`", entry.span, *notes)
-            session.report.add(mistake.diagnostic)
+            session.report.mistake("E0621", f"`generate` has no key `{entry.key}`", entry.span, *notes)
         elif entry.key in seen:
             earlier = Note("first given here", seen[entry.key])
-            session.report.add(failure("E0621", f"`{entry.key}` is given twice", entry.span, earlier).diagnostic)
+            session.report.mistake("E0621", f"`{entry.key}` is given twice", entry.span, earlier)
         seen.setdefault(entry.key, entry.span)

@@ -8,7 +8,6 @@ from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_of
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, Session
-from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.finish import with_constants
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
 from compiler.frontend.trace import Claim, GradientsAgree, Holds, IsCausal, Side, TestProgram
@@ -36,12 +35,8 @@ def elaborate_test(session: Session, test: tree.Test, scope: ModuleScope) -> Tes
     evaluator = TestEvaluator(session, GraphBuilder(test.name), frame, training=False)
     evaluator.claims = []
     evaluator.span = test.span
-    try:
+    with session.report.recording():
         run_body(evaluator, test.body)
-    except Failure as mistake:
-        session.report.add(mistake.diagnostic)
-    except Poisoned:
-        pass
     if session.report.has_errors:
         return None
     return _finished(session, test, evaluator, evaluator.claims)

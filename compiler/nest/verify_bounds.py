@@ -17,7 +17,7 @@ from compiler.nest.forms import BATCH, Form, Forms, as_form
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
 from compiler.support.record import record
-from compiler.tuning import READABLE_BEHIND
+from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
 from compiler.types import BatchExtent, DType, Extent
 
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
@@ -25,19 +25,11 @@ MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 INTEGERS = (DType.I64, DType.I32, DType.U8)
 
 
-Linear: TypeAlias = tuple[int, int]  # base and slope: `base + slope * batch`
-
-
 @record
 class Memory:
-    """`base + slope * batch` bytes that may be read, so many more rows of the batch too, and some of them written.
+    """So many bytes; loops around the nest move an address by at most so many to either side."""
 
-    Loops around the nest move an address by at most so many bytes, to either side.
-    """
-
-    base: int
-    slope: int = 0
-    rows: int = 0
+    bytes: Extent
     before: int = 0
     behind: int = 0
     is_written: bool = True
@@ -47,7 +39,7 @@ class Memory:
 class Call:
     """What a nest is given: memory and numbers; it has `ceil(extent / chunk) * factor` items."""
 
-    arguments: tuple[Memory | Linear, ...]
+    arguments: tuple[Memory | Extent, ...]
     extent: Extent
     chunk: int
     factor: int
@@ -135,9 +127,8 @@ class _Bounds:
         return found
 
     def items(self) -> Form:
-        extent, chunk = self.call.extent, self.call.chunk
-        whole = BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)
-        return self.forms.quotient(whole + (chunk - 1), as_form(chunk)) * self.call.factor
+        chunk = self.call.chunk
+        return self.forms.quotient(form_of(self.call.extent) + (chunk - 1), as_form(chunk)) * self.call.factor
 
     def collect(self, body: Sequence[Statement]) -> None:
         for statement in body:
@@ -280,9 +271,7 @@ class _Bounds:
         match statement:
             case ir.Given(slot=slot):
                 argument = self.call.arguments[slot]
-                if isinstance(argument, Memory):
-                    return (_Place(statement, as_form(0)),)
-                return BATCH * argument[1] + argument[0]
+                return (_Place(statement, as_form(0)),) if isinstance(argument, Memory) else form_of(argument)
             case ir.Scratch():
                 return (_Place(statement, as_form(0)),)
             case ir.Address(base=base, index=index, dtype=dtype):
@@ -411,8 +400,10 @@ class _Bounds:
         assert isinstance(memory, Memory)
         if is_store and not memory.is_written:
             return as_form(0), as_form(0)
-        end = BATCH * memory.slope + (memory.base - memory.behind)
-        return as_form(memory.before), end if is_store else end + (memory.rows * memory.slope + READABLE_BEHIND)
+        more = 0 if is_store else READABLE_BEHIND
+        if isinstance(memory.bytes, BatchExtent) and not is_store:
+            more += MOST_TILE_ROWS * memory.bytes.multiple
+        return as_form(memory.before), form_of(memory.bytes) + (more - memory.behind)
 
     def undecided(self, form: Form) -> int | None:
         """A value on which a form depends, and that may be decided."""
@@ -425,6 +416,10 @@ class _Bounds:
                 seen.add(number)
                 left += sorted(self.forms.behind(number))
         return None
+
+
+def form_of(extent: Extent) -> Form:
+    return BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)
 
 
 def _joined(op: ir.Arithmetic, left: _Truth, right: _Truth, other: Operand) -> _Truth:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from enum import Enum
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.batch_sums import adds_up
 from compiler.ops.contraction import Contraction
-from compiler.ops.control import CustomGradient, StopGradient
 from compiler.ops.elementwise import Abs, Add, Cast, Maximum, Minimum, Multiply, Negate, Subtract, Where
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Concat, Reverse, Slice, Transpose
@@ -213,23 +211,6 @@ def form_of(found: TotalSplit) -> list[object]:
             form.append((node.op, [places.get(operand.index) for operand in node.operands], results))
         places.update((result.index, len(places) + k) for k, result in enumerate(node.results))
     return form
-
-
-def without_controls(graph: Graph) -> Graph:
-    """The graph without ops that steer differentiation, which stand for values that it has anyway."""
-    known: dict[int, Value] = {}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        operands = tuple(known.get(operand.index, operand) for operand in node.operands)
-        match node.op:
-            case StopGradient():
-                known[node.results[0].index] = operands[0]
-            case CustomGradient(inputs=inputs):
-                known.update(zip((r.index for r in node.results), operands[inputs:], strict=True))
-            case _:
-                nodes.append(Node(node.op, operands, node.results, node.origins))
-    outputs = tuple(replace(output, value=known.get(output.value.index, output.value)) for output in graph.outputs)
-    return Graph(graph.name, graph.inputs, tuple(nodes), outputs)
 
 
 def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) -> Iterator[tuple[str, Value]]:

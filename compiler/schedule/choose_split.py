@@ -9,7 +9,7 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import PERIOD_COLUMNS, Term
 from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.addresses import IndexMap, count, split_map, splits_evenly, storage_order
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, Group, GroupKind
 from compiler.schedule.numerics.internal_ops import Insert
 from compiler.schedule.split import FlatSplit, RowSplit, Split
@@ -18,7 +18,7 @@ from compiler.tuning import Tuning
 from compiler.types import BatchExtent, Extent, elements
 
 
-def chosen_split(group: Group, index: Index, tuning: Tuning) -> Split | FlatSplit:
+def chosen_split(group: Group, index: GroupIndex, tuning: Tuning) -> Split | FlatSplit:
     if group.split is not None:
         return group.split
     if group.kind is GroupKind.PRODUCT:
@@ -42,7 +42,7 @@ def chosen_split(group: Group, index: Index, tuning: Tuning) -> Split | FlatSpli
     return RowSplit(_divided(group.domain, columns), columns)
 
 
-def _repeats(group: Group, index: Index, maps: Sequence[IndexMap], columns: int) -> bool:
+def _repeats(group: Group, index: GroupIndex, maps: Sequence[IndexMap], columns: int) -> bool:
     """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
     sources = (link.source for member in group.members for link in member.links)
     producers = (index.makers.get(source.index) for source in sources)

@@ -9,7 +9,7 @@ from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum
 from compiler.ops.scan import Scan
 from compiler.schedule.addresses import storage_order
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import FusedGraph, Group, GroupKind, Member
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.to_loops import GroupLowering, LoweredGroup
@@ -39,7 +39,7 @@ class LoweredScan:
 
 def kernels_of(fused: FusedGraph, checks: bool = True) -> Kernels:
     """The kernels; with `checks`, they report NaN and Inf in outputs."""
-    index = Index.of(fused)
+    index = GroupIndex.of(fused)
     storage = Storage.of_graph(fused, index)
     checked = {o.value.index: o.name for o in fused.outputs if checks and o.value.type.dtype.is_float}
     lowered = tuple(
@@ -49,7 +49,7 @@ def kernels_of(fused: FusedGraph, checks: bool = True) -> Kernels:
 
 
 def _lowered(
-    group: Group, number: int, index: Index, storage: Storage, tuning: Tuning, checked: dict[int, str]
+    group: Group, number: int, index: GroupIndex, storage: Storage, tuning: Tuning, checked: dict[int, str]
 ) -> LoweredGroup | LoweredScan:
     first = group.members[0]
     if isinstance(first.node.op, Scan):

@@ -46,7 +46,7 @@ from compiler.schedule.addresses import (
     storage_strides,
 )
 from compiler.schedule.choose_split import chosen_split
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, GroupKind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
@@ -114,7 +114,7 @@ class GroupLowering:
     """Lowers one group. `checked` names the values to check for NaN and Inf, by their index."""
 
     group: Group
-    index: Index
+    index: GroupIndex
     storage: Storage
     tuning: Tuning
     checked: Mapping[int, str] = field(default_factory=dict[int, str])

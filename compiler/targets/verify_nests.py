@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from compiler.nest.ir import BufferPointer, FlagPointer, SharedPointer
 from compiler.nest.verify import verify_nest
-from compiler.nest.verify_bounds import Call, Linear, Memory, verify_bounds
+from compiler.nest.verify_bounds import Call, Memory, verify_bounds
 from compiler.schedule.ir import Instance
 from compiler.targets.lowered import Lowered
-from compiler.tuning import MOST_TILE_ROWS
-from compiler.types import BatchExtent
+from compiler.types import BatchExtent, Extent
 
 
 def verify_nests(found: Lowered) -> None:
@@ -38,8 +37,8 @@ def calls_of(found: Lowered) -> Sequence[tuple[str, Call]]:
     return list(calls)
 
 
-def _arguments(found: Lowered, symbol: str, instance: Instance, first: int, shared: int) -> tuple[Memory | Linear, ...]:
-    given: list[Memory | Linear] = []
+def _arguments(found: Lowered, symbol: str, instance: Instance, first: int, shared: int) -> tuple[Memory | Extent, ...]:
+    given: list[Memory | Extent] = []
     for place, argument in enumerate(found.nests[symbol].arguments, first):
         match argument:
             case BufferPointer(position=position):
@@ -50,7 +49,7 @@ def _arguments(found: Lowered, symbol: str, instance: Instance, first: int, shar
                 given.append(Memory(1))
             case _:
                 _, base, slope = found.manifest.relocations[place]
-                given.append((base, slope))
+                given.append(BatchExtent(slope) if slope else base)
     return tuple(given)
 
 
@@ -61,7 +60,5 @@ def _memory(found: Lowered, instance: Instance, position: int) -> Memory:
     strides = instance.strides[position] if instance.strides else ()
     ends = [(found.plan.loops[k].steps - 1) * s * size for k, s in zip(instance.loops, strides, strict=False)]
     before, behind = -sum(end for end in ends if end < 0), sum(end for end in ends if end > 0)
-    is_written = instance.arguments[position] in instance.writes
-    if isinstance(extent, BatchExtent):
-        return Memory(0, extent.multiple * size, MOST_TILE_ROWS, before, behind, is_written)
-    return Memory(extent * size, 0, 0, before, behind, is_written)
+    bytes_ = BatchExtent(extent.multiple * size) if isinstance(extent, BatchExtent) else extent * size
+    return Memory(bytes_, before, behind, instance.arguments[position] in instance.writes)

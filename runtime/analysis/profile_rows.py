@@ -12,7 +12,7 @@ from compiler.errors.diagnostics import UsageError
 from runtime.support import regular_files
 from runtime.support.files import parse_json
 
-ProfileReport = Mapping[str, Any]
+ProfileRecord = Mapping[str, Any]
 BY = ("line", "layer", "kernel", "op")
 _MOST_MS = sys.float_info.max  # a whole number in JSON may be larger than any float
 DATA = "(data)"  # time of no line: rows are fetched and handed over
@@ -33,7 +33,7 @@ def label_of(row: Mapping[str, Any]) -> str:
     return str(row["path"] if "path" in row else row["name"])
 
 
-def saved_profile(path: Path) -> ProfileReport:
+def saved_profile(path: Path) -> ProfileRecord:
     """A profile that `--json` wrote. Raises UsageError."""
     try:
         found: Any = parse_json(regular_files.content(path))
@@ -57,7 +57,7 @@ def _is_profile(found: Any) -> bool:
         return False
 
 
-def difference(before: ProfileReport, after: ProfileReport, by: str) -> dict[str, Any]:
+def difference(before: ProfileRecord, after: ProfileRecord, by: str) -> dict[str, Any]:
     """The changes, and the times of each row in both; lines are the same where their texts are."""
     one, other = _keyed(before[f"{by}s"]), _keyed(after[f"{by}s"])
     rows: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[s
     return found
 
 
-def _changed(before: ProfileReport, after: ProfileReport) -> dict[str, tuple[Any, Any]]:
+def _changed(before: ProfileRecord, after: ProfileRecord) -> dict[str, tuple[Any, Any]]:
     found = {name: (before.get(name), after.get(name)) for name in _COMPARED if before.get(name) != after.get(name)}
     found = {name: tuple(_rounded(v) for v in pair) for name, pair in found.items()}  # type: ignore[misc]
     settings: tuple[Mapping[str, Any], Mapping[str, Any]] = (before.get("settings", {}), after.get("settings", {}))
@@ -104,7 +104,7 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def trace_of(report: ProfileReport, spans: Sequence[Any]) -> dict[str, Any]:
+def trace_of(report: ProfileRecord, spans: Sequence[Any]) -> dict[str, Any]:
     """Chrome's trace format: one process, a row for each thread; times in microseconds."""
     name = f"{report['model']}, {report['mode']}, batch {report['batch']}"
     threads = sorted({span.thread for span in spans})

@@ -21,7 +21,7 @@ from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import harmless
 from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, simulate, simulation_json, weights_of
-from runtime.analysis.profile_rows import BY, ProfileReport, difference, saved_profile, trace_of
+from runtime.analysis.profile_rows import BY, ProfileRecord, difference, saved_profile, trace_of
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -143,7 +143,7 @@ def _refuse_places(arguments: Namespace) -> None:
             raise UsageError(f"there is no folder {Path(place).parent}", "make it first, or choose another place")
 
 
-def _before(arguments: Namespace) -> ProfileReport | None:
+def _before(arguments: Namespace) -> ProfileRecord | None:
     """The profile to compare with: saved, or measured now in the same way."""
     if arguments.diff is None:
         return None
@@ -205,7 +205,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
     return program, options, weights
 
 
-def _write(found: Profile, report: ProfileReport, arguments: Namespace) -> None:
+def _write(found: Profile, report: ProfileRecord, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
         write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from compiler.machine import Machine
     from runtime.analysis.tuning import Tried, TuningReport
 
+_SECONDS = 60
 EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
 
 
@@ -29,7 +30,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--show", action="store_true", help="print this processor's kept numbers; measure nothing")
     parser.add_argument("--forget", action="store_true", help="remove this processor's kept numbers")
     parser.add_argument(
-        "--seconds", type=positive_number, default=60.0, metavar="S", help="try no further number after S (default: 60)"
+        "--seconds", type=positive_number, metavar="S", help=f"try no further number after S (default: {_SECONDS})"
     )
     parser.add_argument(
         "--threads",
@@ -45,6 +46,9 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     if arguments.show and arguments.forget:
         raise UsageError("--show and --forget do not go together", "choose one of them")
+    if (arguments.show or arguments.forget) and (arguments.seconds or arguments.threads):
+        chosen, other = "--show" if arguments.show else "--forget", "--seconds" if arguments.seconds else "--threads"
+        raise UsageError(f"{chosen} measures nothing", f"leave out {other}")
     from compiler import driver  # heavy; `--help` must not pay for it
     from compiler.targets.registry import kernel_target_of
 
@@ -70,10 +74,11 @@ def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
     elif kept is None:
         print_wrapped(f"{machine.name} ({machine.cpu}): not tuned; `dlc tune` measures which numbers it prefers")
     else:
-        numbers = [f"  {n} = {value:g} ({_gain(kept.gains.get(n, 1.0))})" for n, value in kept.tuning.changes.items()]
-        with_threads = f"{kept.threads} thread{'s' if kept.threads > 1 else ''}"
+        gains = {name: f" ({_gain(gain)})" for name, gain in kept.gains.items()}
+        numbers = [f"  {name} = {value}{gains.get(name, '')}" for name, value in kept.tuning.changes.items()]
+        with_threads = _threads(kept.threads)
         print_wrapped(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
-        print("\n".join(numbers or ["  no number is better than the usual one"]))
+        print("\n".join(numbers or ["  no number was found to be better than the usual one"]))
 
 
 def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
@@ -87,29 +92,39 @@ def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
 
 
 def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
+    from compiler.kept_tuning import expect_keepable, tuning_file
     from runtime.analysis.tuning import keep, tuned
 
-    say(f"{machine.name} ({machine.cpu}), {options.threads} threads, about {arguments.seconds:g} s")
-    report = tuned(options, arguments.seconds, _say_tried)
-    if not any(tried.ratios for tried in report.tried):
+    expect_keepable(tuning_file(machine, options.cache))
+    seconds = arguments.seconds or _SECONDS
+    say(f"{machine.name} ({machine.cpu}), {_threads(options.threads)}, about {seconds:g} s")
+    report = tuned(options, seconds, _say_tried)
+    left = sum(not tried.ratios for tried in report.tried)
+    if left == len(report.tried):
         raise UsageError("there was no time for any choice", "give more --seconds")
+    if left:
+        say(f"there was no time for {left} of {len(report.tried)} choices; --seconds gives them more")
     kept = keep(report, options)
     if arguments.json:
         print_json({"machine": machine.name, "cpu": machine.cpu, **_as_json(kept), **_report_as_json(report)})
         return
     for name, ratio in report.workloads:
         print_wrapped(f"{name}: {_gain(ratio.value)} (differences below {ratio.noise:.1%} are noise)")
+    if report.why:
+        print_wrapped(f"no number is kept: {report.why}")
     print_wrapped(f"kept in {kept.file}: {kept.tuning.description}")
 
 
 def _say_tried(tried: Tried) -> None:
     """A line of progress."""
-    begin = f"{tried.choice.workload}: {tried.choice.number} {tried.usual:g}"
-    if not tried.ratios:
-        say(f"{begin}: {tried.why}")
-        return
-    ratios = ", ".join(f"{value:g} {_gain(ratio.value)}" for value, ratio in tried.ratios)
-    say(f"{begin}; {ratios}: {tried.why or f'{tried.value:g} is kept'}")
+    if tried.ratios:
+        ratios = ", ".join(f"{value} {_gain(ratio.value)}" for value, ratio in tried.ratios)
+        begin = f"{tried.choice.workload}: {tried.choice.number} {tried.usual}"
+        say(f"{begin}; {ratios}: {tried.why or f'{tried.value} is better'}")
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _gain(ratio: float) -> str:
@@ -135,4 +150,4 @@ def _report_as_json(report: TuningReport) -> dict[str, Any]:
         for t in report.tried
     ]
     workloads = {name: {"ratio": round(r.value, 4), "noise": round(r.noise, 4)} for name, r in report.workloads}
-    return {"tried": tried, "workloads": workloads, "seconds": round(report.seconds, 1)}
+    return {"tried": tried, "workloads": workloads, "why": report.why or None, "seconds": round(report.seconds, 1)}

@@ -34,7 +34,7 @@ from runtime.train.events import TrainingStarted
 from runtime.train.following import following_of
 from runtime.train.phases import compiled_step, kind_at
 from runtime.train.samples import numbered
-from runtime.train.training import LOSS, Explainer, Job, Keeper
+from runtime.train.training import LOSS, Job, Keeper, NonfiniteFinder
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -148,7 +148,7 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
     )
 
 
-def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explainer:
+def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> NonfiniteFinder:
     def explain(step: Steps) -> NonfiniteReport | None:
         program, step = buckets.of_step(step)
         from compiler.diagnosis.nonfinite import explain_step  # every op of the reference, once a loss is not finite

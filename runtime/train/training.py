@@ -81,7 +81,7 @@ class Keeper(Protocol):
         ...
 
 
-Explainer: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
+NonfiniteFinder: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
 
 
 @record
@@ -104,7 +104,7 @@ class Job:
     keeper: Keeper
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
     on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
-    explain: Explainer | None = None
+    explain: NonfiniteFinder | None = None
     watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
     finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is

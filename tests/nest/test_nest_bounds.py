@@ -56,8 +56,8 @@ ROW = """  p3 = buffer 0  @1
     store v15 to p16, align 4, mask v13
     store v15 to p5, align 32
 """
-OF_TILES = Call((Memory(0, 32, 28), Memory(0, 32), (0, 1)), BatchExtent(), 4, 1)
-OF_ROW = Call((Memory(0, 40), Memory(0, 40), (0, 10)), BatchExtent(10), 16, 1)
+OF_TILES = Call((Memory(BatchExtent(32)), Memory(BatchExtent(32)), BatchExtent()), BatchExtent(), 4, 1)
+OF_ROW = Call((Memory(BatchExtent(40)), Memory(BatchExtent(40)), BatchExtent(10)), BatchExtent(10), 16, 1)
 
 
 def failures(body: str, call: Call) -> int:
@@ -90,13 +90,15 @@ def test_a_mask_keeps_a_store_inside() -> None:
 
 
 def test_buffers_that_are_read_are_not_written() -> None:
-    read = Call((*OF_TILES.arguments[:1], Memory(0, 32, is_written=False), (0, 1)), BatchExtent(), 4, 1)
+    memory = Memory(BatchExtent(32), is_written=False)
+    read = Call((OF_TILES.arguments[0], memory, BatchExtent()), BatchExtent(), 4, 1)
     with pytest.raises(CompilerBug, match="p23 is written, which is not proved to stay inside"):
         verify_bounds(read_nest(HEAD + TILES, OPS), read)
 
 
 def test_loops_around_a_nest_move_its_addresses() -> None:
-    moved = Call((OF_TILES.arguments[0], Memory(0, 32, behind=64), (0, 1)), BatchExtent(), 4, 1)
+    memory = Memory(BatchExtent(32), behind=64)
+    moved = Call((OF_TILES.arguments[0], memory, BatchExtent()), BatchExtent(), 4, 1)
     assert failures(TILES, moved) == 1
 
 

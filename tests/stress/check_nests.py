@@ -54,9 +54,7 @@ def main() -> None:
         print(f"{kernels} kernels, {unsound} faults")
         sys.exit(unsound > 0)
     by = Counter(finder for _, finder in found.elements())
-    print(
-        f"{by.total()} mutations, found by verifier {by['verifier']}, proof {by['proof']}, run {by['run']};"
-    )
+    print(f"{by.total()} mutations, found by verifier {by['verifier']}, proof {by['proof']}, run {by['run']};")
     print(f"{by['nobody']} changed no result; missed {by['missed']}")
     for kind in sorted({kind for kind, _ in found}):
         print(f"  {kind}: " + ", ".join(f"{who} {found[kind, who]}" for who in by if found[kind, who]))

@@ -30,7 +30,7 @@ from compiler.programs.kinds import PREDICTION
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.emit import emit
 from compiler.tuning import Tuning
-from compiler.types import at_batch, numpy_dtype
+from compiler.types import BatchExtent, at_batch, numpy_dtype
 
 MACHINES = (AVX512, AVX2, NEON)
 NOMINAL = 7
@@ -121,11 +121,13 @@ class Cases:
 
 
 def _calls_of(nest: Nest, cases: Sequence[Case]) -> list[Call]:
-    """The calls of a nest and of the one before it."""
-    batches = {case.batch for case in cases}
-    sizes = {n: tuple(map(max, zip(*(c.sizes for c in cases if c.batch == n), strict=True))) for n in batches}
-    first, parts = cases[0], [part for part in (nest.before, nest) if part is not None]
-    return [call_of(first.kernel, p, first.machine, first.what.numbers, sizes, nest.shared_bytes) for p in parts]
+    """The calls of a nest and of the one before it; buffers are as large as the batch, or have one size."""
+    few, more = cases[0], cases[-1]
+    sizes = [
+        BatchExtent(one // few.batch) if one != other else one for one, other in zip(few.sizes, more.sizes, strict=True)
+    ]
+    parts = [part for part in (nest.before, nest) if part is not None]
+    return [call_of(few.what, part, few.machine, sizes, nest.shared_bytes) for part in parts]
 
 
 def _is_unproved(nest: Nest, calls: Sequence[Call]) -> bool:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from nest_interpreter import Memory, Place, Uniform, run_nest
 
-from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Literal, Random, RowKernel, instructions_of
+from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Random, RowKernel, instructions_of
 from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.ir import Nest
-from compiler.nest.verify_bounds import Call, Linear
+from compiler.nest.verify_bounds import Call
 from compiler.nest.verify_bounds import Memory as Room
 from compiler.targets.cpu.emit import emit, items_of
-from compiler.targets.cpu.lower import bits_of
-from compiler.targets.cpu.specialisation import factor_of, specialisation
-from compiler.tuning import MOST_TILE_ROWS
-from compiler.types import size_at
+from compiler.targets.cpu.specialisation import Specialisation, number_of, specialisation
+from compiler.types import Extent, size_at
 
 SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
-NOWHERE = Memory("nowhere", np.zeros(0, np.uint8), 0)
 UNUSED = 0xFF  # every byte of slack: a float of these is NaN
 
 
@@ -48,7 +44,7 @@ class KernelAsNest:
         places, flags = [Place(memory, 0) for memory in memories], Memory("flags", np.zeros(64, np.uint8), 0)
         for part in (nest.before, nest):
             if part is not None:
-                given = [argument_of(a, kernel, what.numbers, places, shared, flags, batch) for a in part.arguments]
+                given = [argument_of(a, what, places, shared, flags, batch) for a in part.arguments]
                 number = number_of_items(kernel, part, self.machine, batch)
                 size = part.scratch_bytes + part.scratch_batch_bytes * batch + 2 * SLACK
                 scratch = Memory("scratch", np.full(size, UNUSED, np.uint8), SLACK, len(views) + 1)
@@ -65,53 +61,36 @@ def number_of_items(kernel: Kernel, part: Nest, machine: Machine, batch: int) ->
     return -(-size_at(items.extent, batch) // items.chunk) * items.factor
 
 
-def call_of(
-    kernel: Kernel,
-    part: Nest,
-    machine: Machine,
-    numbers: Sequence[int],
-    sizes: Mapping[int, Sequence[int]],
-    shared: int,
-) -> Call:
-    """What a nest is given; `sizes` are bytes of the buffers by batch, `shared` those of panels."""
-    few, more = (*sorted(sizes)[:2], max(sizes) + 1)[:2]
+def call_of(what: Specialisation, part: Nest, machine: Machine, sizes: Sequence[Extent], shared: int) -> Call:
+    """What a nest is given; `sizes` are bytes of the buffers, `shared` those of panels."""
 
-    def linear(at: Callable[[int], int]) -> Linear:
-        slope = (at(more) - at(few)) // (more - few)
-        return at(few) - slope * few, slope
-
-    def of(argument: ir.Argument) -> Linear | Room:
+    def of(argument: ir.Argument) -> Extent | Room:
         match argument:
             case ir.BufferPointer(position=position):
-                return Room(*linear(lambda batch: sizes.get(batch, sizes[few])[position]), MOST_TILE_ROWS)
+                return Room(sizes[position])
             case ir.SharedPointer():
                 return Room(shared)
             case ir.FlagPointer():
                 return Room(1)
+            case ir.StreamNumber():
+                return 0
             case _:
-                return linear(lambda n: number(argument_of(argument, kernel, numbers, (), NOWHERE, NOWHERE, n)))
+                return number_of(argument, what)
 
-    has_own = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # nests are shared by kernels of other extents
-    items = items_of(kernel, machine) if has_own else part.items
+    has_own = isinstance(what.kernel, RowKernel | FlatKernel | ColumnKernel)  # kernels of other extents share nests
+    items = items_of(what.kernel, machine) if has_own else part.items
     return Call(tuple(map(of, part.arguments)), items.extent, items.chunk, items.factor)
-
-
-def number(found: int | Place) -> int:
-    assert isinstance(found, int)
-    return found
 
 
 def argument_of(
     argument: ir.Argument,
-    kernel: Any,
-    numbers: Sequence[int],
+    what: Specialisation,
     places: Sequence[Place],
     shared: Memory,
     flags: Memory,
     batch: int,
 ) -> int | Place:
     """An argument of a nest, whose buffers lie at `places`, and whose finite checks set bytes of `flags`."""
-    every = list(instructions_of(kernel))
     match argument:
         case ir.BufferPointer(position=position):
             return places[position]
@@ -119,21 +98,7 @@ def argument_of(
             return Place(shared, 0)
         case ir.FlagPointer(position=position):
             return Place(flags, position)
-        case ir.ExtentNumber(extent=extent):
-            return size_at(extent, batch)
-        case ir.RowsNumber():
-            return size_at(kernel.rows, batch)
-        case ir.ColumnsNumber():
-            return size_at(kernel.columns, batch)
-        case ir.TotalNumber():
-            return size_at(kernel.elements, batch)
-        case ir.PlaceNumber(position=position):
-            return numbers[position]
-        case ir.FactorNumber(position=position):
-            return factor_of(numbers[position])[0]
-        case ir.ShiftNumber(position=position):
-            return factor_of(numbers[position])[1]
-        case ir.LiteralNumber(result=result):
-            return next(bits_of(i) for i in every if isinstance(i, Literal) and i.result == result)
         case ir.StreamNumber(position=position):
-            return [i.stream for i in every if isinstance(i, Random)][position]
+            return [i.stream for i in instructions_of(what.kernel) if isinstance(i, Random)][position]
+        case _:
+            return size_at(number_of(argument, what), batch)

@@ -17,7 +17,7 @@ from compiler.interface import Steps
 from compiler.pipeline import simplified
 from compiler.programs.kinds import TRAINING
 from compiler.programs.load import complete
-from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.targets.reference import ReferenceExecutable
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length

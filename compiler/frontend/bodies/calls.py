@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.bodies.exchanged import with_exchange
-from compiler.frontend.bodies.instances import place_of, settle
+from compiler.frontend.bodies.instances import ordinals_in, place_of, settle
 from compiler.frontend.bodies.own_graphs import with_own_gradient
-from compiler.frontend.bodies.setting_binding import Argument, SettingBinder, counted
+from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, counted, ready
 from compiler.frontend.bodies.statements import run_body
+from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.builtins.table import Builtin, Required
 from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
 from compiler.frontend.failures import Failure, Poisoned
@@ -43,30 +45,22 @@ _FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
 class Caller(SettingBinder):
     """The part of the evaluator that calls things."""
 
-    def call(self, callee: Value, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]) -> Value:
+    def call(self, callee: Value, arguments: Sequence[Argument], keywords: Keywords) -> Value:
         """Call a value; `self.span` is the place of the call."""
         match callee:
             case BuiltinValue(Builtin() as builtin, given):
                 return self._call_builtin(builtin, given, arguments, keywords)
-            case LayerInstance():
-                return self._call_bound(callee, callee.declaration, callee.module, arguments, keywords)
-            case FormValue(declaration, module, settings) if settings is not None:
-                return self._call_bound(callee, declaration, module, arguments, keywords)
-            case FormValue():
+            case FormValue(settings=None):
                 return self.call_declaration(callee, arguments, keywords, None)
-            case Poison():
-                raise Poisoned
+            case LayerInstance() | FormValue():
+                return self._call_bound(callee, arguments, keywords)
             case _:
                 self.fail("E0305", f"{describe(callee)} cannot be called", *_call_hint(callee))
 
     # Built-in functions
 
     def _call_builtin(
-        self,
-        builtin: Builtin,
-        given: Mapping[str, Value],
-        arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
+        self, builtin: Builtin, given: Mapping[str, Value], arguments: Sequence[Argument], keywords: Keywords
     ) -> Value:
         call = self.here
         if keywords and not arguments and builtin.parameters and not builtin.takes_any_keyword:
@@ -107,9 +101,7 @@ class Caller(SettingBinder):
                 values[parameter.name] = parameter.default
         return builtin.evaluate(self, values)
 
-    def _with_keywords(
-        self, builtin: Builtin, given: Mapping[str, Value], keywords: Sequence[tuple[str, Argument]]
-    ) -> Value:
+    def _with_keywords(self, builtin: Builtin, given: Mapping[str, Value], keywords: Keywords) -> Value:
         """`mean(axis = 1)`: the function with some of its settings, to be applied later."""
         values = dict(given)
         for name, argument in keywords:
@@ -124,20 +116,15 @@ class Caller(SettingBinder):
     # Declarations
 
     def call_declaration(
-        self,
-        callee: FormValue,
-        arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
-        name: tree.Name | None,
+        self, callee: FormValue, arguments: Sequence[Argument], keywords: Keywords, name: tree.Name | None
     ) -> Value:
         """`f(…)` for the name of a `fn`, `layer` or other form: settings, or an application to tensors."""
         call = self.here
         declaration = callee.declaration
         signature = self.session.signature(declaration, callee.module)
         evaluated = self._evaluate_early(signature, arguments)
-        has_tensor = any(a.is_evaluated and holds_tensor(a.value) for a in evaluated)
-        for key, _ in keywords:
-            has_tensor = has_tensor or key in signature.tensor_names
+        has_tensor = any(holds_tensor(a.value) for a in evaluated)
+        has_tensor = has_tensor or any(key in signature.tensor_names for key, _ in keywords)
         self.span = call
         if not signature.settings:
             return self._call_without_settings(callee, signature, evaluated, keywords, name)
@@ -165,7 +152,7 @@ class Caller(SettingBinder):
             if kind in _FORMS and self._is_value(argument, _FORMS[kind]):
                 kind = ""  # a tensor, of a function whose settings are all left out, or a mistake
             value = self.argument_value(argument, kind)
-            evaluated.append(Argument(argument.expression, value, True, argument.span))
+            evaluated.append(replace(argument, value=value, is_evaluated=True))
         return evaluated
 
     def _is_value(self, argument: Argument, namespace: Namespace) -> bool:
@@ -184,7 +171,7 @@ class Caller(SettingBinder):
         callee: FormValue,
         signature: Signature,
         arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
+        keywords: Keywords,
         name: tree.Name | None,
     ) -> Value:
         is_layer = callee.declaration.keyword == "layer"
@@ -209,13 +196,11 @@ class Caller(SettingBinder):
             hint(f"settings come first, in their own group: `{name}({settings})({tensors})`"),
         )
 
-    def _refuse_one_group(
-        self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
-    ) -> None:
+    def _refuse_one_group(self, signature: Signature, arguments: Sequence[Argument], keywords: Keywords) -> None:
         """`x |> gru(3, where = mask)`: an argument among tensors cannot be the missing setting."""
         given = {key for key, _ in keywords}
         is_missing = any(s.default is None and s.name not in given for s in signature.settings)
-        misplaced = [a for a in arguments if a.is_evaluated and not holds_tensor(a.value)]
+        misplaced = [a for a in arguments if not holds_tensor(a.value)]
         if not is_missing or not misplaced:
             return
         name = signature.declaration.name
@@ -234,7 +219,7 @@ class Caller(SettingBinder):
         callee: FormValue,
         signature: Signature,
         arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
+        keywords: Keywords,
         name: tree.Name | None,
     ) -> FormValue | LayerInstance:
         """A function with its settings, or a new instance of a layer."""
@@ -276,34 +261,22 @@ class Caller(SettingBinder):
 
     # Applications
 
-    def _call_bound(
-        self,
-        bound: FormValue | LayerInstance,
-        declaration: tree.Callable,
-        module: ModuleScope,
-        arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
-    ) -> Value:
-        signature = self.session.signature(declaration, module)
+    def _call_bound(self, bound: FormValue | LayerInstance, arguments: Sequence[Argument], keywords: Keywords) -> Value:
+        signature = self.session.signature(bound.declaration, bound.module)
         call = self.here
-        evaluated = [Argument(a.expression, self.argument_value(a, ""), True, a.span) for a in arguments]
+        evaluated = [ready(self.argument_value(a), a.span) for a in arguments]
         for key, argument in keywords:
             if signature.takes_setting(key):
                 self.fail(
                     "E0303",
-                    f"the settings of `{declaration.name}` are already given, so `{key}` comes too late",
+                    f"the settings of `{bound.declaration.name}` are already given, so `{key}` comes too late",
                     hint("give all settings in one group"),
                     span=argument.span,
                 )
         self.span = call
         return self.apply(bound, evaluated, keywords)
 
-    def apply(
-        self,
-        bound: FormValue | LayerInstance,
-        arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
-    ) -> Value:
+    def apply(self, bound: FormValue | LayerInstance, arguments: Sequence[Argument], keywords: Keywords) -> Value:
         """Apply a function or layer, whose settings are given, to tensors."""
         call = self.here
         declaration = bound.declaration
@@ -321,7 +294,7 @@ class Caller(SettingBinder):
             self.fail("E0310", f"`{declaration.name}` is nested too deeply here")
 
     def _tensor_arguments(
-        self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
+        self, signature: Signature, arguments: Sequence[Argument], keywords: Keywords
     ) -> list[tuple[tree.Parameter, Value]]:
         name = signature.declaration.name
         if len(arguments) > len(signature.tensors):
@@ -341,7 +314,7 @@ class Caller(SettingBinder):
             if argument is None and parameter.default is None:
                 names = ", ".join(signature.tensor_names)
                 self.fail("E0302", f"`{name}` needs `{parameter.name}`", hint(f"it is applied to ({names})"))
-            value = None if argument is None else self.argument_value(argument, "")
+            value = None if argument is None else self.argument_value(argument)
             if value is None and parameter.default is None:
                 self.fail("E0312", f"`{parameter.name}` of `{name}` must be given; it is `none` here")
             if isinstance(value, TupleValue):
@@ -378,7 +351,7 @@ class Caller(SettingBinder):
             frame.path = bound.path
             frame.application = f"{bound.path}#{count}"
             frame.draws = [0]
-            frame.ordinals = self.ordinals(frame, declaration)
+            frame.ordinals = ordinals_in(self.session, frame, declaration)
             frame.is_frozen = self._keeps_its_states(declaration, bound.path)
         if not bound.module.is_library:
             self.user_scopes.add(frame.scope)
@@ -417,17 +390,10 @@ class Caller(SettingBinder):
                 )
 
     def is_known_outside(self, name: str) -> bool:
-        raise NotImplementedError
-
-    def ordinals(self, frame: Frame, declaration: tree.Callable) -> Mapping[int, int]:
-        raise NotImplementedError
+        return name in BUILTINS or self.frame.module.lookup(Namespace.VALUE, name) is not None
 
     def _applied(
-        self,
-        bound: FormValue | LayerInstance,
-        frame: Frame,
-        pairs: list[tuple[tree.Parameter, Value]],
-        call: Span,
+        self, bound: FormValue | LayerInstance, frame: Frame, pairs: list[tuple[tree.Parameter, Value]], call: Span
     ) -> Value:
         declaration = bound.declaration
         bind_tensors(self, frame, pairs, call)

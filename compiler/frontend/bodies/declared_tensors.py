@@ -14,7 +14,7 @@ from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
 from compiler.frontend.tensors.binding import declared_type, is_constant
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown, whole_dimension
-from compiler.frontend.values import POISON, FormValue, Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
+from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.syntax import tree
@@ -24,7 +24,7 @@ from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_ba
 def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) -> TensorValue:
     """The value of a parameter of the layer or model whose body is running."""
     elaborator.span = statement.span
-    _expect_owner(elaborator, "param", statement.name)
+    _expect_owner(elaborator)
     type_, axes = declared_type(elaborator, statement.annotation)
     elaborator.span = statement.span
     if not type_.dtype.is_float:
@@ -37,7 +37,7 @@ def declare_state(elaborator: Elaborator, statement: tree.StateDeclaration) -> T
     elaborator.span = statement.span
     if elaborator.frame.keyword in ("optimizer", "schedule"):
         return elaborator.declare_optimizer_state(statement)
-    _expect_owner(elaborator, "state", statement.name)
+    _expect_owner(elaborator)
     if statement.annotation is None:
         elaborator.fail("E0415", f"the state `{statement.name}` needs a type", hint("such as `state s: [n] = zeros`"))
     type_, axes = declared_type(elaborator, statement.annotation)
@@ -48,10 +48,9 @@ def declare_state(elaborator: Elaborator, statement: tree.StateDeclaration) -> T
     return TensorValue(elaborator.state(path), axes)
 
 
-def _expect_owner(elaborator: Elaborator, keyword: str, name: str) -> None:
-    frame = elaborator.frame
-    if not frame.makes_instances:
-        elaborator.fail("E0205", f"`{keyword} {name}` stands in the {frame.keyword} `{frame.name}`, which owns nothing")
+def _expect_owner(elaborator: Elaborator) -> None:
+    if not elaborator.frame.makes_instances:
+        raise Poisoned  # the check of names has told
 
 
 def _path(elaborator: Elaborator, name: str) -> str:
@@ -96,11 +95,8 @@ def _declare(
             "E0413", f"`{path}` would be {type_}, which has no elements", hint("make the axis at least 1 long")
         )
     value = elaborator.evaluate_initializer(statement.initializer)
-    if isinstance(value, Poison):
-        raise Poisoned
     initializer = elaborator.initializer_graph(path, type_, value, statement.initializer.span)
-    if isinstance(value, FormValue):
-        elaborator.session.trace.initializers[path] = value
+    elaborator.session.trace.initializers[path] = value
     elaborator.session.parameters[path] = ParameterSpec(
         path, role, type_, initializer, statement.span, elaborator.frame.calls
     )
@@ -111,9 +107,7 @@ def update_state(elaborator: Elaborator, statement: tree.StateUpdate) -> None:
     frame, name = elaborator.frame, statement.target.id
     path = frame.states.get(name)
     if path is None:
-        raise failure(
-            "E0503", f"`<-` gives a `state` its next value, and `{name}` is not a state here", statement.target.span
-        )
+        raise Poisoned  # the check of names has told
     if not elaborator.training:
         raise failure(
             "E0503",
@@ -124,7 +118,7 @@ def update_state(elaborator: Elaborator, statement: tree.StateUpdate) -> None:
     old = frame.variables[name]
     value = elaborator.evaluate(statement.value)
     elaborator.span = statement.span
-    if isinstance(old, Poison) or isinstance(value, Poison):
+    if isinstance(old, Poison):
         raise Poisoned
     assert isinstance(old, TensorValue)
     frame.pending[path] = like(elaborator, f"`{name}`", old.value.type, old.axes, value, statement.value.span).value
@@ -158,7 +152,7 @@ def assign_state(elaborator: Elaborator, target: tree.Name, value: Value, span: 
             hint(f"`{target.id} <- …` gives it its next value"),
         )
     old = elaborator.frame.variables[target.id]
-    if isinstance(old, Poison) or isinstance(value, Poison):
+    if isinstance(old, Poison):
         return value
     assert isinstance(old, TensorValue)
     elaborator.span = span
@@ -282,7 +276,7 @@ def _limits(
 ) -> tuple[int | None, int | None]:
     if statement.range is None:
         return None, None
-    value = _known(elaborator, statement.range)
+    value = elaborator.evaluate(statement.range)
     elaborator.span = statement.range.span
     if not isinstance(value, range):
         elaborator.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
@@ -293,13 +287,11 @@ def _limits(
 
 def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) -> None:
     model = _record(elaborator, statement.span, "output")
-    value = _known(elaborator, statement.value)
+    value = elaborator.evaluate(statement.value)
     elaborator.span = statement.span
     is_several = len(statement.names) > 1
     items = unpacked(value, len(statement.names), statement.span) if is_several else (value,)
     for name, item in zip(statement.names, items, strict=True):
-        if isinstance(item, Poison):
-            raise Poisoned
         if not isinstance(item, TensorValue):
             elaborator.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
         _expect_new_name(model, name.id, name.span)
@@ -322,13 +314,6 @@ def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
         raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
 
 
-def _known(elaborator: Elaborator, expression: tree.Expression) -> Value:
-    value = elaborator.evaluate(expression)
-    if isinstance(value, Poison):
-        raise Poisoned
-    return value
-
-
 def _own_name(axis: Axis, scope: int) -> str | None:
     return next((name for number, name in axis.labels if number == scope), None)
 
@@ -341,8 +326,6 @@ def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Seq
             pass
         case tuple():
             items = value
-        case Poison():
-            return (POISON,) * count
         case _:
             raise failure(
                 "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_hint(value, of_scan)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_EXPRESSIONS, in_place_of_a_method
-from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.calls import Caller
-from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.own_graphs import initializer_graph
 from compiler.frontend.bodies.scans import evaluate_scan
-from compiler.frontend.bodies.setting_binding import Argument, ready, written
-from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
+from compiler.frontend.bodies.setting_binding import Argument, Keywords, ready, written
+from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS
 from compiler.frontend.elaborator import Frame
-from compiler.frontend.failures import Poisoned, failure
+from compiler.frontend.failures import Poisoned, failure, with_article
 from compiler.frontend.scope import OWN_FORMS, Namespace
 from compiler.frontend.tensors.indexing import index
 from compiler.frontend.tensors.numbers import MAXIMUM_INTEGER, decided, negate
@@ -22,12 +20,10 @@ from compiler.frontend.tensors.operators import arithmetic, invert, logic, negat
 from compiler.frontend.tensors.products import matrix_product
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import (
-    AxisName,
     BatchValue,
     BuiltinValue,
     FormValue,
     LayerInstance,
-    NamedExtent,
     Poison,
     TensorValue,
     TupleValue,
@@ -69,25 +65,19 @@ class Evaluator(Caller):
             case tree.Unary():
                 return self._unary(expression)
             case tree.Index(value):
-                return index(self, self._known(value), expression)
+                return index(self, self.evaluate(value), expression)
             case tree.Attribute():
                 return self._attribute(expression)
             case tree.ListLiteral(items):
                 return self._list(items)
             case tree.TupleLiteral(items):
-                return TupleValue(tuple(self._known(item) for item in items))
+                return TupleValue(tuple(self.evaluate(item) for item in items))
             case tree.Range():
                 return self._range(expression)
             case tree.NoneLiteral():
                 return None
             case tree.Scan():
                 return evaluate_scan(self, expression)
-
-    def _known(self, expression: tree.Expression) -> Value:
-        value = self.evaluate(expression)
-        if isinstance(value, Poison):
-            raise Poisoned
-        return value
 
     # Names
 
@@ -133,17 +123,14 @@ class Evaluator(Caller):
         known = (*frame.variables, *frame.dimensions, *frame.module.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
         for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
             if frame.module.lookup(namespace, name) is not None:
-                return (hint(f"there is {_article(namespace)} `{name}`, but this place takes a value"),)
+                return (hint(f"there is {with_article(namespace.value)} `{name}`, but this place takes a value"),)
         return self.session.report.nearest(name, known, IN_EXPRESSIONS)
 
     def _constant(self, declaration: tree.Const, name: tree.Name) -> Value:
         session = self.session
         key = id(declaration)
         if key in session.constants:
-            value = session.constants[key]
-            if isinstance(value, Poison):
-                raise Poisoned
-            return value
+            return session.constants[key]
         if declaration in session.evaluating:
             raise failure(
                 "E0209", f"`{declaration.name}` depends on itself", name.span, Note("declared here", declaration.span)
@@ -167,10 +154,10 @@ class Evaluator(Caller):
 
     def _binary(self, expression: tree.Binary) -> Value:
         symbol = expression.operator
-        left = self._known(expression.left)
+        left = self.evaluate(expression.left)
         if symbol in ("and", "or") and isinstance(left, bool):
             return self._short_circuit(expression, symbol, left)
-        right = self._known(expression.right)
+        right = self.evaluate(expression.right)
         self.span = expression.span
         if symbol in ("and", "or"):
             if isinstance(left, TensorValue) or isinstance(right, TensorValue):
@@ -196,7 +183,7 @@ class Evaluator(Caller):
     def _short_circuit(self, expression: tree.Binary, symbol: str, left: bool) -> Value:
         if left is (symbol == "or"):
             return left
-        right = self._known(expression.right)
+        right = self.evaluate(expression.right)
         self.span = expression.span
         if isinstance(right, TensorValue):
             return logic(self, symbol, left, right)
@@ -205,7 +192,7 @@ class Evaluator(Caller):
         return right
 
     def _unary(self, expression: tree.Unary) -> Value:
-        value = self._known(expression.operand)
+        value = self.evaluate(expression.operand)
         self.span = expression.span
         if expression.operator == "not":
             if isinstance(value, bool):
@@ -218,7 +205,7 @@ class Evaluator(Caller):
         return negative(self, value) if isinstance(value, TensorValue) else negate(self, value)
 
     def _attribute(self, expression: tree.Attribute) -> Value:
-        value = self._known(expression.value)
+        value = self.evaluate(expression.value)
         self.span = expression.span
         if expression.name != "T":
             advice = self._instead_of(expression) or (hint("a tensor has `.T`, its transpose over the last two axes"),)
@@ -242,7 +229,7 @@ class Evaluator(Caller):
     def _list(self, items: tuple[tree.Expression, ...]) -> Value:
         values: list[Value] = []
         for position, item in enumerate(items):
-            value = self._known(item)
+            value = self.evaluate(item)
             if isinstance(value, LayerInstance) and value.path is None:
                 value.items = (position, *value.items)
             values.append(value)
@@ -251,7 +238,7 @@ class Evaluator(Caller):
     def _range(self, expression: tree.Range) -> Value:
         bounds: list[int] = []
         for part in (expression.start, expression.stop):
-            value = self._known(part)
+            value = self.evaluate(part)
             self.span = part.span
             if isinstance(value, (BatchValue, TensorValue)):
                 self.fail("E0307", f"a range runs between whole numbers of configuration, not to {describe(value)}")
@@ -282,7 +269,7 @@ class Evaluator(Caller):
     def _callee(self, function: tree.Expression) -> Value:
         """The callee: a local name that cannot be called is passed over."""
         if not isinstance(function, tree.Name):
-            return self._known(function)
+            return self.evaluate(function)
         local = self.frame.variables.get(function.id)
         if isinstance(local, Poison):
             raise Poisoned
@@ -298,16 +285,11 @@ class Evaluator(Caller):
                 return FormValue(found.declaration, found.scope)
         return self._global(function)
 
-    def is_known_outside(self, name: str) -> bool:
-        return name in BUILTINS or self.frame.module.lookup(Namespace.VALUE, name) is not None
-
-    def _fresh(
-        self, arguments: tuple[Argument, ...], keywords: tuple[tuple[str, Argument], ...], name: tree.Name | None
-    ) -> Value:
+    def _fresh(self, arguments: Sequence[Argument], keywords: Keywords, name: tree.Name | None) -> Value:
         call = self.here
         if len(arguments) != 1 or keywords:
             self.fail("E0303", "`fresh` takes one layer", hint("write `fresh(cell)`"))
-        value = self.argument_value(arguments[0], "")
+        value = self.argument_value(arguments[0])
         self.span = call
         if isinstance(value, LayerInstance):
             return self.fresh(value, name)
@@ -317,12 +299,12 @@ class Evaluator(Caller):
 
     def _pipe(self, pipe: tree.Pipe) -> Value:
         """`value |> stage`. Only here a tuple becomes several arguments."""
-        value = self._known(pipe.value)
+        value = self.evaluate(pipe.value)
         piped = value.items if isinstance(value, TupleValue) else (value,)
         stage = pipe.stage
         if isinstance(stage, tree.Call) and self._is_builtin(stage.function):
             return self._call(stage, piped)
-        callee = self._callee(stage) if isinstance(stage, tree.Name) else self._known(stage)
+        callee = self._callee(stage) if isinstance(stage, tree.Name) else self.evaluate(stage)
         arguments = tuple(ready(item, pipe.value.span) for item in piped)
         self.span = stage.span
         if isinstance(callee, FormValue) and callee.settings is None:
@@ -357,50 +339,7 @@ class Evaluator(Caller):
             return isinstance(local, BuiltinValue)
         return function.id in BUILTINS and self.frame.module.lookup(Namespace.VALUE, function.id) is None
 
-    # Places that look names up in their own way
-
-    def argument_value(self, argument: Argument, kind: str) -> Value:
-        if kind == "element type" and isinstance(argument.expression, tree.Name):
-            name = argument.expression.id
-            if name in ELEMENT_TYPES or name not in self.frame.variables:
-                return name
-        value = super().argument_value(argument, kind)
-        if isinstance(value, Poison):
-            raise Poisoned
-        return value
-
-    def evaluate_axis(self, expression: tree.Expression) -> Value:
-        match expression:
-            case tree.Name(name) if name in self.frame.dimensions:
-                return AxisName((self.frame.scope, name))
-            case tree.ListLiteral(items) | tree.TupleLiteral(items):
-                return tuple(self.evaluate_axis(item) for item in items)
-            case _:
-                return self._known(expression)
-
-    def evaluate_dimension(self, expression: tree.Expression) -> Value:
-        """As `evaluate`; a bare dimension name keeps its name on the axis."""
-        if isinstance(expression, tree.Name):
-            extent = self.frame.dimensions.get(expression.id)
-            if extent is not None:
-                return NamedExtent(extent, Axis(frozenset({(self.frame.scope, expression.id)}), expression.span))
-        return self._known(expression)
-
-    def evaluate_initializer(self, expression: tree.Expression) -> Value:
-        if isinstance(expression, tree.Number):
-            raise failure(
-                "E0505",
-                f"an initialiser stands here, and {expression.value} is a number",
-                expression.span,
-                hint(f"write `constant({expression.value})`"),
-            )
-        before, self.span = self.span, expression.span
-        try:
-            return self.evaluate_form(Namespace.INIT, expression, "")
-        finally:
-            self.span = before
-
-    def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
+    def initializer_graph(self, path: str, type_: TensorType, value: FormValue, span: Span) -> ir.Graph:
         return initializer_graph(self, self._child, path, type_, value, span)
 
     def _child(self, name: str, frame: Frame) -> Evaluator:
@@ -410,12 +349,5 @@ class Evaluator(Caller):
         child.running = [*self.running]
         return child
 
-    def ordinals(self, frame: Frame, declaration: tree.Callable) -> Mapping[int, int]:
-        return ordinals_in(self.session, frame, declaration)
-
     def declare_optimizer_state(self, statement: tree.StateDeclaration) -> TensorValue:
         raise failure("E0205", "this `state` stands where nothing owns it", statement.span)
-
-
-def _article(namespace: Namespace) -> str:
-    return f"an {namespace.value}" if namespace.value[0] in "aeiou" else f"a {namespace.value}"

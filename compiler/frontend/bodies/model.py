@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_in
-from compiler.frontend.bodies.setting_binding import Argument
+from compiler.frontend.bodies.setting_binding import Keywords
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.scope import ModuleScope
@@ -27,11 +25,7 @@ def start(session: Session, model: tree.Model, scope: ModuleScope, name: str, tr
 
 
 def bind_model_settings(
-    evaluator: Evaluator,
-    model: tree.Model,
-    scope: ModuleScope,
-    keywords: Sequence[tuple[str, Argument]],
-    caller: Frame,
+    evaluator: Evaluator, model: tree.Model, scope: ModuleScope, keywords: Keywords, caller: Frame
 ) -> None:
     """The settings of a model, from `train` and the command line; a layer among them has the setting's name as path."""
     session = evaluator.session

@@ -163,22 +163,13 @@ def initializer_graph(
     child: Callable[[str, Frame], Elaborator],
     path: str,
     type_: TensorType,
-    value: Value,
+    value: FormValue,
     span: Span,
 ) -> Graph:
     """The graph from `seed` to `value`. Draws depend on the seed and the parameter's path alone."""
-    if not isinstance(value, FormValue) or value.declaration.keyword != "init":
+    if value.declaration.keyword != "init":
         raise failure("E0505", f"an initialiser stands here, not {describe(value)}", span)
-    frame = Frame(
-        value.module,
-        "init",
-        value.declaration.name,
-        elaborator.session.new_scope(),
-        (*elaborator.frame.calls, span),
-        path,
-        f"{path}#init",
-        dict(value.settings or {}),
-    )
+    frame = elaborator.session.frame_of(value, "init", (*elaborator.frame.calls, span), path, "init")
     shape = tuple(extent for extent in type_.shape if isinstance(extent, int))
     fan_in, fan_out = fans(shape)
     signature = elaborator.session.signature(value.declaration, value.module)

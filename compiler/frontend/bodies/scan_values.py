@@ -26,11 +26,9 @@ from compiler.types import DType
 
 
 def known(elaborator: Elaborator, expression: tree.Expression) -> Value:
-    """The value of an expression, unless a mistake hides it."""
+    """The value of an expression, which messages then show."""
     value = elaborator.evaluate(expression)
     elaborator.span = expression.span
-    if isinstance(value, Poison):
-        raise Poisoned
     return value
 
 

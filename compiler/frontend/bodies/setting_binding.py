@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.instances import adopt
+from compiler.frontend.builtins.functions import ELEMENT_TYPES
 from compiler.frontend.elaborator import Elaborator, Frame
-from compiler.frontend.failures import Poisoned, nearest
+from compiler.frontend.failures import failure, nearest, with_article
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.signature import Signature
@@ -21,7 +22,7 @@ from compiler.frontend.values import (
     ExceptAxes,
     FormValue,
     LayerInstance,
-    Poison,
+    NamedExtent,
     RunTimeNumber,
     Value,
     describe,
@@ -36,62 +37,94 @@ from compiler.syntax import tree
 class Argument:
     """One argument: its expression, and its value where it is already known."""
 
-    expression: tree.Expression | None
-    value: Value
-    is_evaluated: bool
     span: Span
+    value: Value = None
+    is_evaluated: bool = False
+    expression: tree.Expression | None = None  # None where only the value is known
+
+
+Keywords: TypeAlias = Sequence[tuple[str, Argument]]
 
 
 def ready(value: Value, span: Span) -> Argument:
-    return Argument(None, value, True, span)
+    return Argument(span, value, True)
 
 
-def written(call: tree.Call) -> tuple[tuple[Argument, ...], tuple[tuple[str, Argument], ...]]:
+def written(call: tree.Call) -> tuple[Sequence[Argument], Keywords]:
     """The arguments of a call, not evaluated yet."""
-    positional = [Argument(e, None, False, e.span) for e in call.positional]
-    keywords = [(k.name, Argument(k.value, None, False, k.span)) for k in call.keywords]
-    return tuple(positional), tuple(keywords)
+    positional = [Argument(e.span, expression=e) for e in call.positional]
+    return positional, [(k.name, Argument(k.span, expression=k.value)) for k in call.keywords]
 
 
 def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
 
 
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
 class SettingBinder(Elaborator):
     """The part of the evaluator that gives declarations their settings."""
 
-    def argument_value(self, argument: Argument, kind: str) -> Value:
-        """The value of an argument, evaluated as its parameter asks: as an axis, a dimension or an initialiser."""
-        if argument.is_evaluated or argument.expression is None:
-            if isinstance(argument.value, Poison):
-                raise Poisoned
+    def argument_value(self, argument: Argument, kind: str = "", path: str = "") -> Value:
+        """The value of an argument; `path` is that of a setting of the experiment."""
+        if argument.expression is None or (argument.is_evaluated and kind != "schedule"):
             return argument.value
+        return self._looked_up(argument.expression, kind, path)
+
+    def _looked_up(self, expression: tree.Expression, kind: str, path: str = "") -> Value:
+        """The value as its parameter asks for it: names are looked up by the kind of the parameter."""
         match kind:
             case "axis":
-                return self.evaluate_axis(argument.expression)
+                return self.evaluate_axis(expression)
             case "dimension":
-                return self.evaluate_dimension(argument.expression)
+                return self.evaluate_dimension(expression)
             case "init":
-                return self.evaluate_initializer(argument.expression)
+                return self.evaluate_initializer(expression)
             case "schedule":
-                return self.evaluate_form(Namespace.SCHEDULE, argument.expression, "")
+                return self.evaluate_form(Namespace.SCHEDULE, expression, path)
+            case "element type" if isinstance(expression, tree.Name) and self._is_element_type(expression.id):
+                return expression.id
             case _:
-                return self.evaluate(argument.expression)
+                return self.evaluate(expression)
 
-    @abstractmethod
+    def _is_element_type(self, name: str) -> bool:
+        return name in ELEMENT_TYPES or name not in self.frame.variables
+
+    def evaluate_axis(self, expression: tree.Expression) -> Value:
+        match expression:
+            case tree.Name(name) if name in self.frame.dimensions:
+                return AxisName((self.frame.scope, name))
+            case tree.ListLiteral(items) | tree.TupleLiteral(items):
+                return tuple(self.evaluate_axis(item) for item in items)
+            case _:
+                return self.evaluate(expression)
+
     def evaluate_dimension(self, expression: tree.Expression) -> Value:
         """As `evaluate`; a bare dimension name keeps its name on the axis."""
+        if isinstance(expression, tree.Name):
+            extent = self.frame.dimensions.get(expression.id)
+            if extent is not None:
+                return NamedExtent(extent, Axis(frozenset({(self.frame.scope, expression.id)}), expression.span))
+        return self.evaluate(expression)
+
+    def evaluate_initializer(self, expression: tree.Expression) -> FormValue:
+        if isinstance(expression, tree.Number):
+            raise failure(
+                "E0505",
+                f"an initialiser stands here, and {expression.value} is a number",
+                expression.span,
+                hint(f"write `constant({expression.value})`"),
+            )
+        before, self.span = self.span, expression.span
+        try:
+            return self.evaluate_form(Namespace.INIT, expression)
+        finally:
+            self.span = before
 
     def bind_settings(
         self,
         signature: Signature,
         module: ModuleScope,
         arguments: Sequence[Argument],
-        keywords: Sequence[tuple[str, Argument]],
+        keywords: Keywords,
         prefix: str | None = None,
         receiver: LayerInstance | None = None,
     ) -> dict[str, Value]:
@@ -104,7 +137,8 @@ class SettingBinder(Elaborator):
         for parameter in signature.settings:
             kind = signature.types[parameter.name]
             full = parameter.name if not prefix else f"{prefix}.{parameter.name}"
-            value, origin, span = self._setting(signature, module, parameter, given, values, prefix, full)
+            path = None if prefix is None else full
+            value, origin, span = self._setting(signature, module, parameter, given.get(parameter.name), values, path)
             value = coerce_setting(self, signature.declaration.name, parameter, kind, value, span)
             if receiver is not None:
                 adopt(receiver, parameter.name, value)
@@ -113,9 +147,7 @@ class SettingBinder(Elaborator):
             values[parameter.name] = value
         return values
 
-    def _given(
-        self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
-    ) -> dict[str, Argument]:
+    def _given(self, signature: Signature, arguments: Sequence[Argument], keywords: Keywords) -> dict[str, Argument]:
         name = signature.declaration.name
         if len(arguments) > len(signature.settings):
             names = ", ".join(signature.setting_names)
@@ -139,32 +171,29 @@ class SettingBinder(Elaborator):
         signature: Signature,
         module: ModuleScope,
         parameter: tree.Parameter,
-        given: Mapping[str, Argument],
+        argument: Argument | None,
         values: Mapping[str, Value],
-        prefix: str | None,
-        full: str,
+        path: str | None,
     ) -> tuple[Value, str, Span]:
-        """The value of one setting, who decided it, and the place that a message shows."""
+        """The value of one setting, who decided it, and the place that a message shows; `path` as in the experiment."""
         kind = signature.types[parameter.name]
-        override = self.session.settings.take(full) if prefix is not None else None
+        override = self.session.settings.take(path) if path is not None else None
         if override is not None:
             is_text = kind == "string" or isinstance(parameter.default, tree.Text)
             expression = override.as_text if is_text else override.as_expression
-            return self._evaluated_setting(kind, expression, full, prefix), COMMAND_LINE, override.span
-        argument = given.get(parameter.name)
+            return self._looked_up(expression, kind, path or ""), COMMAND_LINE, override.span
         if argument is not None:
-            if kind == "schedule" and argument.expression is not None:
-                value = self._evaluated_setting(kind, argument.expression, full, prefix)
-            else:
-                value = self.argument_value(argument, kind)
-            return value, "generate" if self.frame.keyword == "generate" else "train", argument.span
+            origin = "generate" if self.frame.keyword == "generate" else "train"
+            return self.argument_value(argument, kind, path or ""), origin, argument.span
         if parameter.default is None:
             name = signature.declaration.name
-            self.fail("E0302", f"`{name}` needs the setting `{parameter.name}`", *self._needs(signature))
+            tensors = f"({', '.join(signature.tensor_names)})" if signature.tensors else ""
+            form = hint(f"it is called as `{name}({', '.join(signature.setting_names)}){tensors}`")
+            self.fail("E0302", f"`{name}` needs the setting `{parameter.name}`", form)
         call = self.here
         before, self.frame = self.frame, self._default_frame(signature, module, values)
         try:
-            value = self._evaluated_setting(kind, parameter.default, full, prefix)
+            value = self._looked_up(parameter.default, kind, path or "")
         finally:
             self.frame = before
         self.span = call
@@ -189,17 +218,6 @@ class SettingBinder(Elaborator):
             variable=frame.variable,
         )
 
-    def _evaluated_setting(self, kind: str, expression: tree.Expression, full: str, prefix: str | None) -> Value:
-        match kind:
-            case "axis":
-                return self.evaluate_axis(expression)
-            case "init":
-                return self.evaluate_initializer(expression)
-            case "schedule":
-                return self.evaluate_form(Namespace.SCHEDULE, expression, full if prefix is not None else "")
-            case _:
-                return self.evaluate(expression)
-
     def _recorded(self, full: str, value: Value, origin: str) -> Value:
         """Record a setting of the experiment; a float becomes a number that is passed at run time."""
         if isinstance(value, float):
@@ -207,18 +225,13 @@ class SettingBinder(Elaborator):
         self.session.settings.record(full, value, origin)
         return value
 
-    def _needs(self, signature: Signature) -> tuple[Note, ...]:
-        tensors = f"({', '.join(signature.tensor_names)})" if signature.tensors else ""
-        settings = ", ".join(signature.setting_names)
-        return (hint(f"it is called as `{signature.declaration.name}({settings}){tensors}`"),)
-
     def unknown_keyword(self, name: str, key: str, span: Span, known: list[str]) -> NoReturn:
         notes = nearest(key, known, IN_CALLS) or (
             hint(f"its settings are {', '.join(known)}" if known else "it has none"),
         )
         self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
 
-    def evaluate_form(self, namespace: Namespace, expression: tree.Expression, prefix: str) -> Value:
+    def evaluate_form(self, namespace: Namespace, expression: tree.Expression, prefix: str = "") -> FormValue:
         """An initialiser, optimizer, schedule, clip or penalty, with its settings."""
         call = self.here if self.span is not None else expression.span
         head = expression.function if isinstance(expression, tree.Call) else expression
@@ -228,7 +241,7 @@ class SettingBinder(Elaborator):
                 return value
             self.fail(
                 "E0304",
-                f"the name of {_a(namespace.value)} is needed here, not {describe(value)}",
+                f"the name of {with_article(namespace.value)} is needed here, not {describe(value)}",
                 hint(f"there are {', '.join(sorted(self.frame.module.names(namespace)))}"),
                 span=expression.span,
             )
@@ -267,8 +280,6 @@ def coerce_setting(
     elaborator: Elaborator, owner: str, parameter: tree.Parameter, kind: str, value: Value, span: Span
 ) -> Value:
     """The value as the setting holds it."""
-    if isinstance(value, Poison):
-        return value
     name = parameter.name
     if holds_tensor(value):
         elaborator.fail(
@@ -284,8 +295,7 @@ def coerce_setting(
             f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`",
             span=span,
         )
-    accepted = _accepted(kind, value)
-    if accepted is None:
+    if not _is_accepted(kind, value):
         elaborator.fail(
             "E0304",
             f"`{name}` of `{owner}` is {_NAMES[kind]}, not {describe(value)}",
@@ -293,50 +303,34 @@ def coerce_setting(
             *_declared(parameter),
             span=span,
         )
-    return accepted[0]
+    return float(value) if kind == "float" and isinstance(value, int) else value
 
 
-def _accepted(kind: str, value: Value) -> tuple[Value] | None:
-    """The accepted value, or None."""
+def _is_accepted(kind: str, value: Value) -> bool:
     match kind:
         case "":
-            return (value,)
+            return True
         case "int":
-            return _whole(value)
+            return _is_whole(value)
         case "float":
-            if isinstance(value, RunTimeNumber):
-                return (value,)
-            return (float(value),) if isinstance(value, (int, float)) and is_number(value) else None
+            return is_number(value)
         case "bool":
-            return (value,) if isinstance(value, bool) else None
+            return isinstance(value, bool)
         case "string":
-            return (value,) if isinstance(value, str) else None
+            return isinstance(value, str)
         case "axis":
-            is_axis = isinstance(value, AxisName | ExceptAxes | tuple | None) or _whole(value) is not None
-            return (value,) if is_axis else None
-        case "fn":
-            is_function = isinstance(value, (BuiltinValue, LayerInstance)) or (
-                isinstance(value, FormValue) and value.declaration.keyword == "fn"
-            )
-            return (value,) if is_function else None
-        case "layer":
-            return (value,) if isinstance(value, LayerInstance) else _function_as_layer(value)
+            return isinstance(value, AxisName | ExceptAxes | tuple | None) or _is_whole(value)
+        case "fn" | "layer":  # a function serves as a layer without parameters
+            is_function = isinstance(value, FormValue) and value.declaration.keyword == "fn"
+            return is_function or isinstance(value, BuiltinValue | LayerInstance)
         case _:
-            return (value,) if isinstance(value, FormValue) and value.declaration.keyword == kind else None
+            return isinstance(value, FormValue) and value.declaration.keyword == kind
 
 
-def _function_as_layer(value: Value) -> tuple[Value] | None:
-    """A function serves as a layer without parameters."""
-    is_function = isinstance(value, BuiltinValue) or (
-        isinstance(value, FormValue) and value.declaration.keyword == "fn"
-    )
-    return (value,) if is_function else None
-
-
-def _whole(value: Value) -> tuple[Value] | None:
+def _is_whole(value: Value) -> bool:
     if isinstance(value, RunTimeNumber):
-        return (value,) if value.value is None or float(value.value).is_integer() else None
-    return (value,) if isinstance(value, int) and not isinstance(value, bool) else None
+        return value.value is None or float(value.value).is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _advice(kind: str, value: Value) -> tuple[Note, ...]:

@@ -52,15 +52,12 @@ def run_block(elaborator: Elaborator, block: tree.Block) -> bool:
         elaborator.count_work(statement.span)
         try:
             is_sound = _execute(elaborator, statement) and is_sound
-        except Failure as mistake:
+        except (Failure, Poisoned) as mistake:
             # A mistake in the library is the caller's to report, at the call.
             if elaborator.frame.module.is_library:
                 raise
-            elaborator.session.report.add(mistake.diagnostic)
-            is_sound = _poison(elaborator, statement)
-        except Poisoned:
-            if elaborator.frame.module.is_library:
-                raise
+            if isinstance(mistake, Failure):
+                elaborator.session.report.add(mistake.diagnostic)
             is_sound = _poison(elaborator, statement)
         if elaborator.frame.has_result:
             break

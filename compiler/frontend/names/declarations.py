@@ -12,6 +12,7 @@ from compiler.frontend.generation import check_keys
 from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
+from compiler.frontend.train.entries import EVALUATED
 from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, statements_of, values_of
@@ -241,19 +242,7 @@ class _DeclarationNames(StatementNames):
             case "init_from" if isinstance(entry.value, tree.Call) and is_form(entry.value):
                 for value in (*entry.value.positional, *(keyword.value for keyword in entry.value.keywords)):
                     self.expression(value)
-            case (
-                "loss"
-                | "metrics"
-                | "freeze"
-                | "epochs"
-                | "steps"
-                | "batch"
-                | "seed"
-                | "keep"
-                | "accumulate"
-                | "ema"
-                | "init_from"
-            ):
+            case key if key in EVALUATED:
                 self.expression(entry.value)
             case _:
                 return  # data sources have names of their own, and what an unknown key takes is not known

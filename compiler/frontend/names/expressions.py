@@ -14,7 +14,7 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
-from compiler.frontend.failures import failure, nearest
+from compiler.frontend.failures import nearest, with_article
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
 from compiler.support.record import mutable_record
@@ -147,7 +147,7 @@ class ExpressionNames:
             if not self._is_outside(name.id):
                 message = f"`{name.id}` may have no value here: {environment.partial[name.id]}"
                 advice = hint("bind it before, or on every way to this place")
-                self.session.report.add(failure("E0203", message, name.span, advice).diagnostic)
+                self.session.report.mistake("E0203", message, name.span, advice)
             return
         if not self._is_outside(name.id):
             self._unknown_value(name)
@@ -160,7 +160,7 @@ class ExpressionNames:
             advice = hint(in_place_of_a_member(expression.name, self._values()))
             message = f"there is no `{root.id}` here"
             if self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, root.id):
-                self.session.report.add(failure("E0201", message, root.span, advice).diagnostic)
+                self.session.report.mistake("E0201", message, root.span, advice)
             return
         self.expression(expression.value)
 
@@ -182,14 +182,14 @@ class ExpressionNames:
             return
         for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
             if self.scope.lookup(namespace, name.id) is not None:
-                note = hint(f"there is {_article(namespace.value)} `{name.id}`, but this place takes a value")
+                note = hint(f"there is {with_article(namespace.value)} `{name.id}`, but this place takes a value")
                 message = f"there is no `{name.id}` here"
-                self.session.report.add(failure("E0201", message, name.span, note).diagnostic)
+                self.session.report.mistake("E0201", message, name.span, note)
                 return
         message = f"there is no `{name.id}` here"
         notes = self._notes_in_train(name) if self.keyword == "train" else ()
         notes = notes or self.session.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
-        self.session.report.add(failure("E0201", message, name.span, *notes).diagnostic)
+        self.session.report.mistake("E0201", message, name.span, *notes)
 
     def _notes_in_train(self, name: tree.Name) -> tuple[Note, ...]:
         """Of a value, which a function of the library cannot stand for; nothing where a function stands."""
@@ -205,13 +205,13 @@ class ExpressionNames:
         names = tuple(known)
         report = self.session.report
         notes = report.nearest(name.id, names) or ((hint(f"there are {', '.join(sorted(names))}"),) if names else ())
-        report.add(failure("E0201", f"there is no {what} `{name.id}`", name.span, *notes).diagnostic)
+        report.mistake("E0201", f"there is no {what} `{name.id}`", name.span, *notes)
 
     def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:
         notes = nearest(name, known, IN_CALLS) or (
             hint(f"its settings are {', '.join(known)}" if known else "it has none"),
         )
-        self.session.report.add(failure("E0301", f"`{owner}` has no setting `{name}`", span, *notes).diagnostic)
+        self.session.report.mistake("E0301", f"`{owner}` has no setting `{name}`", span, *notes)
 
     # Calls
 
@@ -323,10 +323,6 @@ class ExpressionNames:
 def _is_selector(keyword: tree.Keyword) -> bool:
     """`decay_on = matrices`, a name of its own."""
     return keyword.name == "decay_on" and isinstance(keyword.value, tree.Name) and keyword.value.id == "matrices"
-
-
-def _article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _is_applied(name: tree.Name) -> bool:

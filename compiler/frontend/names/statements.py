@@ -8,7 +8,6 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.declared_tensors import end_of_range
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
-from compiler.frontend.failures import failure
 from compiler.frontend.names.expressions import FIXED, ExpressionNames, NameKind
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.syntax import tree
@@ -249,7 +248,7 @@ class StatementNames(ExpressionNames):
     # Shared by several of them
 
     def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
-        self.session.report.add(failure(code, message, span, *notes).diagnostic)
+        self.session.report.mistake(code, message, span, *notes)
 
     def _is_requirement(self, value: tree.Expression) -> bool:
         return is_requirement(value) and self.scope.lookup(Namespace.VALUE, "require") is None

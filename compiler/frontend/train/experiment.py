@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,13 +11,14 @@ from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
-from compiler.frontend.bodies.setting_binding import ready, written
+from compiler.frontend.bodies.setting_binding import Argument, ready
 from compiler.frontend.elaborator import Frame, Session
-from compiler.frontend.failures import Failure, Poisoned, failure, nearest
+from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.finish import finished
 from compiler.frontend.generation import generation_of
 from compiler.frontend.program import (
     Accumulation,
+    Clip,
     Cuts,
     Follower,
     ParameterSpec,
@@ -68,7 +67,7 @@ class _Experiment:
     def __init__(
         self, session: Session, train: tree.Train, scope: ModuleScope, found: Located, model: tree.Model
     ) -> None:
-        self.session, self.train, self.scope = session, train, scope
+        self.session, self.train, self.scope, self.report = session, train, scope, session.report
         self.found, self.model = found, model
         self.entries = Entries(session, train)
         session.data = self.entries.data
@@ -87,18 +86,7 @@ class _Experiment:
                     hint("rename it, so that `--set` can tell them apart"),
                 )
 
-    @contextmanager
-    def _recording(self) -> Generator[None]:
-        """A mistake ends only the part in which it stands."""
-        try:
-            yield
-        except Failure as mistake:
-            self.session.report.add(mistake.diagnostic)
-        except Poisoned:
-            pass
-
     def program(self, sources: tuple[Source, ...]) -> Program | None:
-        report = self.session.report
         self.entries.check()
         training = self._evaluate("training", True)
         inference = self._evaluate("inference", False)
@@ -107,10 +95,10 @@ class _Experiment:
         if plan is not None:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
-            report.add(mistake)
+            self.report.add(mistake)
         # In a file whose imports cannot be read, a name that means nothing is no mistake, and yet leaves a hole.
         given = {output.name for output in training.builder.outputs}
-        if report.has_errors or plan is None or not given.issuperset(("loss", *plan.metrics)):
+        if self.report.has_errors or plan is None or not given.issuperset(("loss", *plan.metrics)):
             return None
         name = self.train.name or self.model.name
         model = self.model.name
@@ -121,9 +109,9 @@ class _Experiment:
     def _evaluate(self, name: str, training: bool) -> Evaluator:
         """The model with targets, loss and metrics; the training program adds penalties and new states."""
         evaluator = start(self.session, self.model, self.found.scope, name, training)
-        with self._recording():
+        with self.report.recording():
             caller = self._caller(evaluator)
-            keywords = [(k.name, written_keyword(k)) for k in self.train.settings]
+            keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
             bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
             self._freeze(evaluator)
             run_model(evaluator, self.model)
@@ -184,7 +172,7 @@ class _Experiment:
         outputs = {name.id for s in every if isinstance(s, tree.OutputDeclaration) for name in s.names}
         masks = {s.mask for s in every if isinstance(s, tree.InputDeclaration) and s.mask is not None}
         frame.variables = {n: v for n, v in inside.variables.items() if n in visible | outputs | masks}
-        if self.session.report.has_errors or inside.has_result:  # the body may have ended before an output
+        if self.report.has_errors or inside.has_result:  # the body may have ended before an output
             frame.variables = dict.fromkeys(outputs, POISON) | frame.variables
         frame.dimensions, frame.dimension_origins = dict(inside.dimensions), inside.dimension_origins
         self._add_sizes(frame)
@@ -192,13 +180,12 @@ class _Experiment:
         evaluator.user_scopes.add(frame.scope)
         for target in self.train.targets:
             if target.name in frame.variables:
-                mistake = failure("E0202", f"`{target.name}` is already a name of the model", target.span)
-                self.session.report.add(mistake.diagnostic)
+                self.report.mistake("E0202", f"`{target.name}` is already a name of the model", target.span)
             for name in (target.name, target.mask):
                 if name is not None:
                     frame.variables.setdefault(name, POISON)
         if evaluator.training and self.train.augment is not None:
-            with self._recording():
+            with self.report.recording():
                 self._augment(evaluator, self.train.augment)
         else:
             self._declare_targets(evaluator)
@@ -208,7 +195,7 @@ class _Experiment:
 
     def _declare_targets(self, evaluator: Evaluator) -> None:
         for target in self.train.targets:
-            with self._recording():
+            with self.report.recording():
                 declare_input(evaluator, target)
 
     def _augment(self, evaluator: Evaluator, block: tree.Block) -> None:
@@ -225,7 +212,7 @@ class _Experiment:
             frame.variables[spec.name] = replace(value, value=evaluator.input(spec.name, Role.DATA, value.value.type))
 
     def _add_loss(self, evaluator: Evaluator) -> None:
-        with self._recording():
+        with self.report.recording():
             loss = self._loss(evaluator)
             if evaluator.training:
                 loss = self._with_penalties(evaluator, loss)
@@ -236,7 +223,7 @@ class _Experiment:
         nominal = variables.pop("batch", None)
         named = self._metric_names(evaluator)
         for name, expression in named:
-            with self._recording():
+            with self.report.recording():
                 metric = self._scalar(evaluator, "E0611", f"the metric `{name}`", expression)
                 evaluator.builder.output(name, Role.OUTPUT, metric.value)
                 if metric.value.index in evaluator.directions:
@@ -245,7 +232,7 @@ class _Experiment:
             variables["batch"] = nominal
         calls = self.session.trace.applications.get(evaluator.builder.name, ())
         for mistake in unsound_metrics(evaluator.builder.build(), named, evaluator.builder.nodes[before:], calls):
-            self.session.report.add(mistake)
+            self.report.add(mistake)
 
     def _loss(self, evaluator: Evaluator) -> TensorValue:
         expression = self.entries.expression("loss")
@@ -282,8 +269,8 @@ class _Experiment:
         return number
 
     def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
-        taken = {output.name for output in evaluator.builder.outputs}
-        return named_metrics(self.entries.expression("metrics"), taken)
+        assert evaluator.model is not None
+        return named_metrics(self.entries.expression("metrics"), evaluator.model.outputs)
 
     def _with_penalties(self, evaluator: Evaluator, loss: TensorValue) -> TensorValue:
         """The training loss plus each penalty of each parameter that its `on` selects."""
@@ -341,25 +328,23 @@ class _Experiment:
         if "on" in given:
             patterns = patterns_of(evaluator.evaluate(given["on"]), "on", given["on"].span)
         evaluator.span = expression.span
-        form = evaluator.evaluate_form(namespace, expression, prefix)
-        assert isinstance(form, FormValue)
-        return patterns, form
+        return patterns, evaluator.evaluate_form(namespace, expression, prefix)
 
     # The plan
 
     def _plan(self, evaluator: Evaluator) -> TrainingPlan | None:
         """The settings of the step and the run, or None where a mistake hides one."""
-        if not self.session.report.has_errors:
-            self._attempt(self._check_patterns)
+        if not self.report.has_errors:
+            self.report.attempt(self._check_patterns)
             self.session.parameters.update(self._with_frozen_marks())
-        rules = self._attempt(lambda: self._rules(evaluator))
-        schedule = self._attempt(lambda: self._schedule(evaluator))
-        clip = self._attempt(lambda: self._clip(evaluator))
-        metrics = tuple(name for name, _ in self._metric_names_of(evaluator))
-        if self.session.report.has_errors or rules is None:
+        rules = self.report.attempt(lambda: self._rules(evaluator))
+        schedule = self.report.attempt(lambda: self._schedule(evaluator))
+        clip = self.report.attempt(lambda: self._clip(evaluator))
+        metrics = tuple(name for name, _ in self._metric_names(evaluator))
+        if self.report.has_errors or rules is None:
             return None
-        accumulation = self._attempt(lambda: self._accumulation(evaluator))
-        self._attempt(
+        accumulation = self.report.attempt(lambda: self._accumulation(evaluator))
+        self.report.attempt(
             lambda: expect_direction(self.entries.best, (LOSS, *metrics), self.directions, self.entries.best_span)
         )
         entries = self.entries
@@ -395,27 +380,10 @@ class _Experiment:
         if self.entries.accumulate == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]
-        metrics = [name for name, _ in self._metric_names_of(evaluator)]
+        metrics = [name for name, _ in self._metric_names(evaluator)]
         loss = self.entries.expression("loss")
         assert loss is not None
         return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)
-
-    def _attempt(self, compute: Callable[[], _Result]) -> _Result | None:
-        with self._recording():
-            return compute()
-        return None
-
-    def _metric_names_of(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
-        record = evaluator.model
-        assert record is not None
-        before, evaluator.builder.outputs = (
-            evaluator.builder.outputs,
-            [o for o in evaluator.builder.outputs if o.name in record.outputs],
-        )
-        try:
-            return self._metric_names(evaluator)
-        finally:
-            evaluator.builder.outputs = before
 
     def _check_patterns(self) -> None:
         """Those of keys whose expressions are not evaluated with the parameters at hand."""
@@ -435,32 +403,30 @@ class _Experiment:
         if expression is None:
             raise Poisoned
         optimizers = Optimizers(self.session, self.entries, self.freezing, evaluator, expression)
-        if self.session.report.has_errors:
+        if self.report.has_errors:
             # The parameters are not all known, so that only the forms could be judged.
             raise Poisoned
         return optimizers.updates(self._trained(), self._ever_trained())
 
     def _schedule(self, evaluator: Evaluator) -> tuple[Graph, Follower | None] | None:
-        expression = self.entries.expression("schedule")
-        if expression is None:
+        found = self._form(evaluator, Namespace.SCHEDULE, "schedule")
+        if found is None:
             return None
-        evaluator.span = expression.span
-        form = evaluator.evaluate_form(Namespace.SCHEDULE, expression, "schedule")
-        assert isinstance(form, FormValue)
-        self.schedule_end = schedule_end(form)
-        return elaborate_schedule(self.session, form, expression.span)
+        self.schedule_end = schedule_end(found[0])
+        return elaborate_schedule(self.session, *found)
 
-    def _clip(self, evaluator: Evaluator):
-        expression = self.entries.expression("clip")
-        if expression is None:
+    def _clip(self, evaluator: Evaluator) -> Clip | None:
+        found = self._form(evaluator, Namespace.CLIP, "clip")
+        if found is None:
             return None
-        evaluator.span = expression.span
-        form = evaluator.evaluate_form(Namespace.CLIP, expression, "clip")
-        assert isinstance(form, FormValue)
-        clip = elaborate_clip(self.session, form, expression.span)
+        clip = elaborate_clip(self.session, *found)
         clip.graph_of(TensorType(DType.F32, (2, 2)))
         return clip
 
-
-def written_keyword(keyword: tree.Keyword):
-    return written(tree.Call(keyword.value, (), (keyword,), keyword.span))[1][0][1]
+    def _form(self, evaluator: Evaluator, namespace: Namespace, key: str) -> tuple[FormValue, Span] | None:
+        """The form that a key is set to, and where it stands."""
+        expression = self.entries.expression(key)
+        if expression is None:
+            return None
+        evaluator.span = expression.span
+        return evaluator.evaluate_form(namespace, expression, key), expression.span

@@ -7,6 +7,7 @@ the file or run whose weights a training starts from, and says how its names bec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeGuard
 
 from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.bodies.evaluate import Evaluator
@@ -22,28 +23,31 @@ from compiler.syntax import tree
 
 
 @record
-class _Setting:
-    """The condition on a setting of a form."""
+class Wanted:
+    """The condition on the value of a key, or on a setting of a form."""
 
     words: str
     is_right: Callable[[Value], bool]
 
 
-def _is_whole(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def is_plain_number(value: Value) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+def whole_from(least: int) -> Wanted:
+    def is_right(value: Value) -> bool:
+        return is_plain_number(value) and isinstance(value, int) and value >= least
+
+    return Wanted(f"a whole number of at least {least}", is_right)
 
 
-_WHOLE = _Setting("a whole number of at least 1", _is_whole)
-_NUMBER = _Setting("a number of at least 0", _is_number)
-_SHARE = _Setting("a number above 0 and below 1", lambda value: _is_number(value) and 0 < float(str(value)) < 1)
-_SWITCH = _Setting("true or false", lambda value: isinstance(value, bool))
+SHARE = Wanted("a number above 0 and below 1", lambda value: is_plain_number(value) and 0 < value < 1)
+_WHOLE = whole_from(1)
+_NUMBER = Wanted("a number of at least 0", lambda value: is_plain_number(value) and value >= 0)
+_SWITCH = Wanted("true or false", lambda value: isinstance(value, bool))
 
 _PATIENCE = {"epochs": _WHOLE, "min_change": _NUMBER, "restore": _SWITCH}
-_REDUCE = {"factor": _SHARE, "patience": _WHOLE, "min_change": _NUMBER, "floor": _NUMBER}
+_REDUCE = {"factor": SHARE, "patience": _WHOLE, "min_change": _NUMBER, "floor": _NUMBER}
 
 
 def early_stop_of(session: Session, train: tree.Train, expression: tree.Expression, origin: str) -> EarlyStop:
@@ -75,7 +79,7 @@ def _form(
     train: tree.Train,
     expression: tree.Expression,
     name: str,
-    settings: Mapping[str, _Setting],
+    settings: Mapping[str, Wanted],
     message: str,
 ) -> dict[str, Value]:
     """The settings that a call of `name` gives, by position or by name."""
@@ -90,7 +94,7 @@ def _form(
         if key not in settings or key in found:
             fault = f"`{name}` has no setting `{key}`" if key not in settings else f"`{key}` is given twice"
             raise failure("E0603", fault, value.span, *nearest(key, tuple(settings)))
-        found[key] = _checked(evaluate_constant(session, train, value), key, settings[key], value.span)
+        found[key] = checked(evaluate_constant(session, train, value), key, settings[key], value.span)
     return found
 
 
@@ -98,7 +102,7 @@ def _overridden(
     session: Session,
     train: tree.Train,
     key: str,
-    settings: Mapping[str, _Setting],
+    settings: Mapping[str, Wanted],
     given: dict[str, Value],
     origin: str,
 ) -> dict[str, str]:
@@ -115,12 +119,13 @@ def _overridden(
                 override = None
         if override is not None:
             expression = override.as_expression
-            given[name] = _checked(evaluate_constant(session, train, expression), name, wanted, expression.span)
+            given[name] = checked(evaluate_constant(session, train, expression), name, wanted, expression.span)
             origins[name] = COMMAND_LINE
     return origins
 
 
-def _checked(value: Value, key: str, wanted: _Setting, span: Span) -> Value:
+def checked(value: Value, key: str, wanted: Wanted, span: Span) -> Value:
+    """The value. Raises `Failure` where it is not what is wanted."""
     if not wanted.is_right(value):
         raise failure("E0603", f"`{key}` is {wanted.words}, not {describe(value)}", span)
     return value
@@ -173,13 +178,20 @@ def start_weights(session: Session, train: tree.Train, expression: tree.Expressi
     if not isinstance(path, str):
         message = f"`init_from` is the path of a file or a run, not {describe(path)}"
         raise failure("E0603", message, place.span, hint(_EXAMPLE))
-    return StartWeights(
-        path,
-        _renames(session, train, given.get("rename")),
-        _fresh(session, train, given.get("fresh")),
-        _strict(session, train, given.get("strict")),
-        expression.span,
-    )
+
+    def place_of(key: str) -> Span:
+        return given.get(key, expression).span
+
+    def value(key: str, default: Value) -> Value:
+        return evaluate_constant(session, train, given[key]) if key in given else default
+
+    renames = patterns_of(value("rename", ()), "rename", place_of("rename"))
+    _expect_rules(renames, place_of("rename"))
+    fresh = patterns_of(value("fresh", ()), "fresh", place_of("fresh"))
+    is_strict = value("strict", True)
+    if not isinstance(is_strict, bool):
+        raise failure("E0603", f"`strict` is true or false, not {describe(is_strict)}", place_of("strict"))
+    return StartWeights(path, renames, fresh, is_strict, expression.span)
 
 
 def is_form(expression: tree.Expression) -> bool:
@@ -191,32 +203,13 @@ def is_form(expression: tree.Expression) -> bool:
     )
 
 
-def _renames(session: Session, train: tree.Train, expression: tree.Expression | None) -> tuple[str, ...]:
-    if expression is None:
-        return ()
-    rules = patterns_of(evaluate_constant(session, train, expression), "rename", expression.span)
+def _expect_rules(rules: tuple[str, ...], span: Span) -> None:
     for rule in rules:
         found, arrow, wanted = rule.partition("->")
         if not arrow or not found.strip() or not wanted.strip() or wanted.count("*") > found.count("*"):
             raise failure(
                 "E0603",
                 f'"{rule}" is no rule of `rename`',
-                expression.span,
+                span,
                 hint('a rule is "name in the file -> name in the model"; `*` stands for the same text on both sides'),
             )
-    return rules
-
-
-def _fresh(session: Session, train: tree.Train, expression: tree.Expression | None) -> tuple[str, ...]:
-    if expression is None:
-        return ()
-    return patterns_of(evaluate_constant(session, train, expression), "fresh", expression.span)
-
-
-def _strict(session: Session, train: tree.Train, expression: tree.Expression | None) -> bool:
-    if expression is None:
-        return True
-    value = evaluate_constant(session, train, expression)
-    if not isinstance(value, bool):
-        raise failure("E0603", f"`strict` is true or false, not {describe(value)}", expression.span)
-    return value

@@ -11,7 +11,7 @@ from compiler.frontend.program import Follower
 from compiler.frontend.settings import as_formula
 from compiler.frontend.tensors.operators import scalar
 from compiler.frontend.train.updates import SCALAR, form_result, of_type
-from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
+from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -53,9 +53,9 @@ class _ScheduleEvaluator(Evaluator):
         return self.follow(self.kept[statement.name], start)
 
 
-def _start(value: Value) -> float | None:
+def _start(value: FormValue) -> float | None:
     """The result of an initialiser of one number, where it is known without running it."""
-    if not isinstance(value, FormValue) or not value.module.is_library:
+    if not value.module.is_library:
         return None
     settings = value.settings or {}
     number = {"zeros": 0.0, "ones": 1.0, "constant": settings.get("value")}.get(value.declaration.name)
@@ -80,10 +80,7 @@ def elaborate_schedule(session: Session, form: FormValue, span: Span) -> tuple[G
 def _evaluated(session: Session, form: FormValue, span: Span, moves_states: bool) -> _ScheduleEvaluator:
     declaration = form.declaration
     names = session.signature(declaration, form.module).tensor_names
-    settings = dict(form.settings or {})
-    frame = Frame(
-        form.module, "schedule", declaration.name, session.new_scope(), (span,), "schedule", "schedule#0", settings
-    )
+    frame = session.frame_of(form, "schedule", (span,), "schedule", "0")
     evaluator = _ScheduleEvaluator(session, frame, moves_states)
     evaluator.span = span
     for name, given in zip(names, ("lr", "t"), strict=False):

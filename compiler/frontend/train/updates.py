@@ -89,7 +89,7 @@ def refuse_with_objective(entries: Entries, rule: OptimizerEntry, specs: Sequenc
     """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
     name = rule.form.declaration.name
     for key in _ALONE:
-        if key in entries.written or key in entries.session.settings.used:
+        if entries.is_given(key):
             raise failure(
                 "E0615",
                 f"`{key}` does not go with the optimizer `{name}`, which evaluates the loss itself",
@@ -109,12 +109,9 @@ def elaborate_rule(
     """
     declaration, module = rule.form.declaration, rule.form.module
     signature = session.signature(declaration, module)
-    settings = dict(rule.form.settings or {})
+    frame = session.frame_of(rule.form, "optimizer", (rule.span,), path, "update")
     if not decays:
-        settings["weight_decay"] = 0.0
-    frame = Frame(
-        module, "optimizer", declaration.name, session.new_scope(), (rule.span,), path, f"{path}#update", settings
-    )
+        frame.variables["weight_decay"] = 0.0
     evaluator = RuleEvaluator(session, f"{declaration.name} of {type_}", frame)
     evaluator.span = rule.span
     names = signature.tensor_names
@@ -187,16 +184,7 @@ def elaborate_clip(session: Session, form: FormValue, span: Span) -> Clip:
 
 
 def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str, ...], type_: TensorType) -> Graph:
-    frame = Frame(
-        form.module,
-        "fn",
-        form.declaration.name,
-        session.new_scope(),
-        (span,),
-        "clip",
-        "clip#0",
-        dict(form.settings or {}),
-    )
+    frame = session.frame_of(form, "fn", (span,), "clip", "0")
     evaluator = Evaluator(session, GraphBuilder(f"{form.declaration.name} of {type_}"), frame, training=True)
     evaluator.span = span
     axes = tuple(Axis(origin=span) for _ in type_.shape)
@@ -282,8 +270,7 @@ class Optimizers:
         if any(rule.rate for rule in self.rules):
             return
         for key in ("schedule", "plateau"):
-            is_asked_for = key in self.entries.written or key in self.session.settings.used
-            if is_asked_for and not (key == "schedule" and is_constant):
+            if self.entries.is_given(key) and not (key == "schedule" and is_constant):
                 names = ", ".join(f"`{rule.form.declaration.name}`" for rule in self.rules)
                 raise failure(
                     "E0301", f"`{key}` changes the setting `lr` of an optimizer, which {names} does not have", self.span
@@ -293,7 +280,6 @@ class Optimizers:
         bare, given = without_keywords(item, ("on", "decay_on"))
         self.evaluator.span = item.span
         form = self.evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
-        assert isinstance(form, FormValue)
         on, on_span = ("*",), item.span
         if "on" in given:
             on, on_span = patterns_of(self.evaluator.evaluate(given["on"]), "on", given["on"].span), given["on"].span

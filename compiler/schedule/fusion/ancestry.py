@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.support.record import mutable_record
 
 
@@ -17,7 +17,7 @@ class Ancestry:
     used: int = 0
 
     @classmethod
-    def of(cls, index: Index) -> Ancestry:
+    def of(cls, index: GroupIndex) -> Ancestry:
         """That of all groups, however they stand."""
         direct = {group.number: index.direct_needs(group) for group in index.groups.values()}
         found = cls()

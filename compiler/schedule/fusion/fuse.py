@@ -16,7 +16,7 @@ from compiler.machine import GENERIC, Machine
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.ancestry import Ancestry
-from compiler.schedule.fusion.index import Index, with_space
+from compiler.schedule.fusion.index import GroupIndex, with_space
 from compiler.schedule.fusion.ir import (
     CONTRACTIONS,
     INLINE,
@@ -53,7 +53,7 @@ class _Fuser:
     without: Collection[str]
     batch: int
     machine: Machine
-    index: Index = field(default_factory=Index)
+    index: GroupIndex = field(default_factory=GroupIndex)
     ancestry: Ancestry = field(default_factory=Ancestry)
     resolver: Resolver = field(init=False)
     places: dict[int, int] = field(default_factory=dict[int, int])

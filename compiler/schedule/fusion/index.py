@@ -15,7 +15,7 @@ from compiler.support.record import mutable_record
 
 
 @mutable_record
-class Index:
+class GroupIndex:
     """Groups by number, members by key; of each value by its index: its group, the node that makes it, its readers."""
 
     groups: dict[int, Group] = field(default_factory=dict[int, Group])
@@ -26,7 +26,7 @@ class Index:
     removed: list[tuple[int, Node]] = field(default_factory=list[tuple[int, Node]])
 
     @classmethod
-    def of(cls, fused: FusedGraph) -> Index:
+    def of(cls, fused: FusedGraph) -> GroupIndex:
         placed = [(group.number, member) for group in fused.groups for member in group.members]
         makers = {result.index: node for _, node in fused.unplaced for result in node.results}
         makers.update({result.index: member.node for _, member in placed for result in member.node.results})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from compiler.schedule.addresses import count
 from compiler.schedule.fusion import cost
 from compiler.schedule.fusion.ancestry import Ancestry
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import FusedGraph, Group, GroupKind
 from compiler.tuning import Tuning
 from compiler.types import elements
@@ -15,7 +15,7 @@ from compiler.types import elements
 
 def join_siblings(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which such groups are one."""
-    index, tuning = Index.of(fused), fused.machine.tuning
+    index, tuning = GroupIndex.of(fused), fused.machine.tuning
     ancestry = Ancestry.of(index)
     by_source: dict[tuple[object, ...], list[int]] = {}
     for group in fused.groups:
@@ -32,7 +32,7 @@ def join_siblings(fused: FusedGraph) -> FusedGraph:
     return index.rebuilt(fused)
 
 
-def _large_sources(group: Group, index: Index, tuning: Tuning) -> list[tuple[object, ...]]:
+def _large_sources(group: Group, index: GroupIndex, tuning: Tuning) -> list[tuple[object, ...]]:
     """The split of a group of reductions, with each large value that it reads, and how."""
     if group.split is None or group.kind is not GroupKind.ELEMENTS:
         return []
@@ -45,12 +45,12 @@ def _large_sources(group: Group, index: Index, tuning: Tuning) -> list[tuple[obj
     ]
 
 
-def _may_join(first: int, second: int, index: Index, ancestry: Ancestry, tuning: Tuning) -> bool:
+def _may_join(first: int, second: int, index: GroupIndex, ancestry: Ancestry, tuning: Tuning) -> bool:
     apart = not ancestry.needs(first, second) and not ancestry.needs(second, first)
     return apart and cost.is_small_enough(index.groups[first], index.groups[second], tuning)
 
 
-def _join(first: int, second: int, index: Index) -> None:
+def _join(first: int, second: int, index: GroupIndex) -> None:
     """Move the members of `second` into `first`."""
     kept, gone = index.groups[first], index.groups.pop(second)
     index.put(replace(kept, members=(*kept.members, *gone.members)))

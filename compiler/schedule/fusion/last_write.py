@@ -7,7 +7,7 @@ from compiler.graph.op import Category
 from compiler.loops.ir import Load, StagedKernel, Store
 from compiler.ops.scan import Scan
 from compiler.schedule.addresses import IDENTITY, IndexMap
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import Group, GroupKind
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.numerics.internal_ops import Insert
@@ -16,7 +16,9 @@ from compiler.tuning import Tuning
 from compiler.types import elements
 
 
-def writes_last(writer: Group, target: Value, result: Value, index: Index, storage: Storage, tuning: Tuning) -> bool:
+def writes_last(
+    writer: Group, target: Value, result: Value, index: GroupIndex, storage: Storage, tuning: Tuning
+) -> bool:
     """Whether the kernel of `writer` reads `target` element for element, no later than `result` overwrites it."""
     maker = index.maker(result)
     if isinstance(maker.node.op, Insert | Scan):

@@ -11,7 +11,7 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
 from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_ops import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
@@ -30,7 +30,9 @@ class Merge:
     consumer: Space = Space.FULL
 
 
-def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> Merge | None:
+def legal_merge(
+    producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: GroupIndex
+) -> Merge | None:
     """The first group that the two may become; `crossing` are the consumer's reads of the producer."""
     inserts = [member.node for member in consumer.members if type(member.node.op) is Insert]
     if any(_is_filled_by(producer, insert, index) for insert in inserts):
@@ -44,7 +46,7 @@ def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, L
     return None
 
 
-def divides(split: Split | None, member: Member, index: Index, space: Space = Space.FULL) -> bool:
+def divides(split: Split | None, member: Member, index: GroupIndex, space: Space = Space.FULL) -> bool:
     """Whether every address of a member is one of the row and one of the column, as its `space` counts them."""
     is_whole = isinstance(split, ColumnSplit) and space is Space.COLUMN and split.outer == 1
     if split is None or space is Space.ROW or is_whole:
@@ -129,7 +131,7 @@ def _moved(space: Space, whole: Space) -> Space:
     return whole if space is Space.FULL else space
 
 
-def _fits(merge: Merge, member: Member, link: Link, index: Index) -> bool:
+def _fits(merge: Merge, member: Member, link: Link, index: GroupIndex) -> bool:
     maker = index.maker(link.source)
     source = result_space(maker.node, _moved(maker.space, merge.producer), merge.split)
     reader = _moved(member.space, merge.consumer)
@@ -137,14 +139,14 @@ def _fits(merge: Merge, member: Member, link: Link, index: Index) -> bool:
     return is_own and reads_inside(member, link, maker.node)
 
 
-def _keeps_divided(merge: Merge, group: Group, whole: Space, index: Index) -> bool:
+def _keeps_divided(merge: Merge, group: Group, whole: Space, index: GroupIndex) -> bool:
     """Whether the split that a group gets from another divides what its members read."""
     if group.split is not None or merge.split is None:
         return True
     return all(divides(merge.split, m, index, _moved(m.space, whole)) for m in group.members)
 
 
-def _is_filled_by(group: Group, node: Node, index: Index) -> bool:
+def _is_filled_by(group: Group, node: Node, index: GroupIndex) -> bool:
     """Whether an insertion must wait for that group. Those into one tensor are apart and may come in any order."""
     is_inside = index.homes.get(node.operands[0].index) == group.number
     return is_inside and not isinstance(index.makers[node.operands[0].index].op, Insert)

@@ -6,16 +6,16 @@ import heapq
 from dataclasses import replace
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import FusedGraph, Group
 
 
 def order(fused: FusedGraph) -> FusedGraph:
     """The fused graph with its groups in the order in which they run."""
-    return replace(fused, groups=tuple(in_order(fused, Index.of(fused))), is_ordered=True)
+    return replace(fused, groups=tuple(in_order(fused, GroupIndex.of(fused))), is_ordered=True)
 
 
-def in_order(fused: FusedGraph, index: Index) -> list[Group]:
+def in_order(fused: FusedGraph, index: GroupIndex) -> list[Group]:
     """The groups, each behind those that it needs; of those that are ready, the one whose first node comes first."""
     below: dict[int, list[int]] = {number: [] for number in index.groups}
     waiting = dict.fromkeys(index.groups, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import field, replace
 
 from compiler.graph.ir import Value
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Group
 from compiler.schedule.fusion.last_write import writes_last
 from compiler.schedule.fusion.order import in_order
@@ -20,7 +20,7 @@ from compiler.types import BatchExtent, depends_on_batch, elements, size_at
 
 def overwrite(fused: FusedGraph) -> FusedGraph:
     """The fused graph with an alias for each result that is written over the value that its kernel reads last."""
-    index = Index.of(fused)
+    index = GroupIndex.of(fused)
     groups = in_order(fused, index)
     fixed = {entry.value.index for entry in (*fused.outputs, *fused.inputs)}
     for alias in fused.aliases:
@@ -38,7 +38,7 @@ def overwrite(fused: FusedGraph) -> FusedGraph:
 class _Overwriting:
     """`order` has the groups by number, `rows` those with rows of the batch; where `fixed` values lie is decided."""
 
-    index: Index
+    index: GroupIndex
     storage: Storage
     order: dict[int, int]
     rows: set[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.graph.op import Category
 from compiler.loops.ir import Term
 from compiler.schedule.addresses import IndexMap, add, address, split_map, splits_evenly
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_ops import Insert
 
@@ -14,7 +14,7 @@ DENSE = ((), (Term(1, None, 1),))
 
 def read_inserted(fused: FusedGraph) -> FusedGraph:
     """The fused graph whose links lead past parts of insertions, to what these were inserted into."""
-    index, outputs = Index.of(fused), {output.value.index for output in fused.outputs}
+    index, outputs = GroupIndex.of(fused), {output.value.index for output in fused.outputs}
     for group in fused.groups:
         for member in group.members:
             op = member.node.op
@@ -23,7 +23,7 @@ def read_inserted(fused: FusedGraph) -> FusedGraph:
     return index.rebuilt(fused)
 
 
-def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: Index) -> None:
+def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: GroupIndex) -> None:
     """Let other groups read the part of an insertion where it was put."""
     part, whole = insert.node.operands[1], insert.node.results[0]
     if insert.links[0].source != part or index.homes.get(part.index) != home:

@@ -8,7 +8,7 @@ from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
 from compiler.schedule.addresses import IDENTITY, IndexMap, add, address
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_ops import Copy, Insert, ProductSum
 from compiler.schedule.split import RowSplit
@@ -18,7 +18,7 @@ from compiler.tuning import Tuning
 
 def read_unpadded(fused: FusedGraph) -> FusedGraph:
     """The fused graph without the copies between zeros that all their readers can do without."""
-    index = Index.of(fused)
+    index = GroupIndex.of(fused)
     kept = {output.value.index for output in fused.outputs}
     kept |= {m.node.operands[0].index for g in fused.groups for m in g.members if isinstance(m.node.op, Insert)}
     for group in fused.groups:
@@ -35,7 +35,7 @@ def read_unpadded(fused: FusedGraph) -> FusedGraph:
     return index.rebuilt(fused)
 
 
-def _fill_of(group: Group, index: Index) -> Member | None:
+def _fill_of(group: Group, index: GroupIndex) -> Member | None:
     """The member that fills the base of a copy, if its group does nothing else, and it fills with 0."""
     insert = group.members[0]
     node = insert.node
@@ -54,7 +54,7 @@ def _fill_of(group: Group, index: Index) -> Member | None:
     return filling if is_zero and part.type.shape[-1] == base.type.shape[-1] else None
 
 
-def _reads_enough(insert: Member, readers: Sequence[Member], index: Index, tuning: Tuning) -> bool:
+def _reads_enough(insert: Member, readers: Sequence[Member], index: GroupIndex, tuning: Tuning) -> bool:
     addresses: dict[int, set[IndexMap]] = {}
     for reader in readers:
         for link in reader.links:
@@ -63,7 +63,7 @@ def _reads_enough(insert: Member, readers: Sequence[Member], index: Index, tunin
     return bool(addresses) and all(len(found) >= tuning.window_reads for found in addresses.values())
 
 
-def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] | None:
+def _links_of(reader: Member, insert: Member, index: GroupIndex) -> tuple[Link, ...] | None:
     """The links of a reader past the copy; None where some link has no such address."""
     group, op = index.groups[index.homes[reader.key]], reader.node.op
     is_plain = op.category is Category.ELEMENTWISE or isinstance(op, ProductSum)

@@ -10,7 +10,7 @@ from compiler.graph.op import Category
 from compiler.loops.ir import Space
 from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion import cost, legality
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_ops import Copy, Insert
 from compiler.schedule.to_loops import COSTLY
@@ -21,7 +21,7 @@ from compiler.types import elements
 
 def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which cheap members stand again in the groups that read them."""
-    index, outputs = Index.of(fused), {output.value.index for output in fused.outputs}
+    index, outputs = GroupIndex.of(fused), {output.value.index for output in fused.outputs}
     _Rematerialising(
         index, fused.machine.tuning, outputs, 1 + max([*index.makers, *(i.value.index for i in fused.inputs)])
     ).run()
@@ -30,7 +30,7 @@ def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
 
 @mutable_record
 class _Rematerialising:
-    index: Index
+    index: GroupIndex
     tuning: Tuning
     outputs: set[int]
     fresh: int  # index of the next value

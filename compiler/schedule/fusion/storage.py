@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.ir import Value
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import Alias, FusedGraph, GroupKind
 from compiler.schedule.numerics.internal_ops import Insert
 from compiler.support.record import mutable_record
@@ -17,7 +17,7 @@ class Storage:
     targets: dict[int, Value]
 
     @classmethod
-    def of_graph(cls, fused: FusedGraph, index: Index) -> Storage:
+    def of_graph(cls, fused: FusedGraph, index: GroupIndex) -> Storage:
         """Outputs, values that groups read of each other, and results of nodes that fuse with nothing are stored."""
         stored = {output.value.index for output in fused.outputs}
         homes = index.homes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.schedule.fusion.ancestry import Ancestry
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import Alias, FusedGraph
 from compiler.schedule.fusion.last_write import writes_last
 from compiler.schedule.fusion.storage import Storage
@@ -13,7 +13,7 @@ from compiler.schedule.fusion.storage import Storage
 
 def update_in_place(fused: FusedGraph) -> FusedGraph:
     """The fused graph with an alias or a copy for each output that updates an input."""
-    index = Index.of(fused)
+    index = GroupIndex.of(fused)
     ancestry, storage = Ancestry.of(index), Storage.of_graph(fused, index)
     inputs = {entry.name: entry.value for entry in fused.inputs}
     copies, before = list[Alias](), list[tuple[int, int]]()

@@ -14,7 +14,7 @@ from compiler.loops.ir import Space
 from compiler.ops.scan import Scan
 from compiler.schedule.addresses import address
 from compiler.schedule.fusion.ancestry import Ancestry
-from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import (
     CONTRACTIONS,
     INLINE,
@@ -55,13 +55,13 @@ def expect_valid_fused(fused: FusedGraph) -> None:
             raise InvalidGraph(f"%{member.key} has a body and is no scan, or the other way round")
         if member.body is not None:
             expect_valid_fused(member.body)
-    _Check(fused, Index.of(fused)).run()
+    _Check(fused, GroupIndex.of(fused)).run()
 
 
 @mutable_record
 class _Check:
     fused: FusedGraph
-    index: Index
+    index: GroupIndex
 
     def run(self) -> None:
         self.check_definitions()

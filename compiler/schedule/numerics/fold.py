@@ -22,19 +22,19 @@ from compiler.support.record import mutable_record
 from compiler.types import Shape, TensorType
 
 
-class Emit(Protocol):
+class EmitRewritten(Protocol):
     """Adds an op of the language, rewritten like any other."""
 
     def __call__(self, op: Op, *operands: Value) -> Value: ...
 
 
-def folded(emit: Emit, builder: GraphBuilder, op: Fold, windows: Value) -> Value:
+def folded(emit: EmitRewritten, builder: GraphBuilder, op: Fold, windows: Value) -> Value:
     return _Folding(emit, builder, op).run(windows)
 
 
 @mutable_record
 class _Folding:
-    emit: Emit
+    emit: EmitRewritten
     builder: GraphBuilder
     op: Fold
 

@@ -33,12 +33,12 @@ from compiler.nest.ir import (
     BEGIN,
     END,
     ColumnsNumber,
+    ElementsNumber,
     Index,
     Items,
     Nest,
     Operand,
     RowsNumber,
-    TotalNumber,
     Value,
     Zeros,
     vector,
@@ -112,7 +112,7 @@ def _all(stages: Sequence[Stage]) -> list[Instruction]:
 def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
     nest = k.nest
     k.open()
-    bound = k.argument(TotalNumber()) if isinstance(kernel, FlatKernel) else 0
+    bound = k.argument(ElementsNumber()) if isinstance(kernel, FlatKernel) else 0
     if has_free_columns(kernel, k.tuning):
         k.argument(ColumnsNumber())  # loaded here, where every use is reached
     repeating = repeating_loads(kernel)

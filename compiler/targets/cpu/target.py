@@ -128,7 +128,7 @@ class CpuTarget:
         return measured_peaks(machine_of(options.machine), threads, dtype, ObjectCache(options.cache), alone)
 
     def barrier_nanoseconds(self, machine: Machine, threads: int) -> tuple[float, bool]:
-        from compiler.targets.cpu.barrier_cost import barrier_nanoseconds  # only a simulation asks
+        from compiler.targets.cpu.peaks import barrier_nanoseconds  # only a simulation asks
 
         return barrier_nanoseconds(machine, threads)
 

@@ -10,8 +10,8 @@ from compiler.nest.ir import Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.types import DType
 
-PART = 16  # bytes of a register within which two-operand shuffles interleave, whatever its length
-MOST_PARTS = 2  # that a load of each fills faster than shuffles over whole registers
+SEGMENT = 16  # bytes of a register within which two-operand shuffles interleave, whatever its length
+MOST_SEGMENTS = 2  # that a load of each fills faster than shuffles over whole registers
 
 
 def move_turned(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
@@ -20,13 +20,13 @@ def move_turned(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Va
     Where registers are short, the block goes in pieces that leave none of them over: a block takes 32 registers of 256
     bits.
     """
-    if machine.vector_bytes > MOST_PARTS * PART:
+    if machine.vector_bytes > MOST_SEGMENTS * SEGMENT:
         loaded = [nest.load(place, vector(dtype, LANES), dtype.size) for place in rows]
         for column, place in zip(turned(nest, loaded), columns, strict=True):
             nest.store(column, place, 64)
         return
     lanes = machine.lanes(dtype)
-    for column in range(0, LANES, PART // dtype.size):
+    for column in range(0, LANES, SEGMENT // dtype.size):
         for row in range(0, LANES, lanes):
             piece = _piece(nest, machine, dtype, rows[row : row + lanes], column)
             for place, value in enumerate(piece, column):
@@ -34,25 +34,25 @@ def move_turned(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Va
 
 
 def _piece(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Value], column: int) -> list[Value]:
-    """As many columns as a part of a register holds elements, from `column` on, of rows that fill a register."""
-    most, parts = PART // dtype.size, machine.vector_bytes // PART
+    """As many columns as a segment of a register holds elements, from `column` on, of rows that fill a register."""
+    most, segments = SEGMENT // dtype.size, machine.vector_bytes // SEGMENT
     now: list[Value] = []
     for number in range(most):
         places = [nest.pointer(row, column, dtype) for row in rows[number::most]]
         loaded = [nest.load(place, vector(dtype, most), dtype.size) for place in places]
-        if parts > 1:
-            loaded = [nest.shuffle(loaded[0], loaded[1], range(most * parts))]
+        if segments > 1:
+            loaded = [nest.shuffle(loaded[0], loaded[1], range(most * segments))]
         now += loaded
     for _ in range(most.bit_length() - 1):
         pairs = list(zip(now[: most // 2], now[most // 2 :], strict=True))
-        now = [_interleaved(nest, pair, most, parts, half) for pair in pairs for half in (0, 1)]
+        now = [_interleaved(nest, pair, most, segments, half) for pair in pairs for half in (0, 1)]
     return now
 
 
-def _interleaved(nest: Builder, pair: tuple[Value, Value], most: int, parts: int, half: int) -> Value:
-    """The lower or upper halves of the parts of two registers, element by element in turns."""
-    firsts = [part * most + half * most // 2 + k for part in range(parts) for k in range(most // 2)]
-    return nest.shuffle(*pair, [pick for first in firsts for pick in (first, first + most * parts)])
+def _interleaved(nest: Builder, pair: tuple[Value, Value], most: int, segments: int, half: int) -> Value:
+    """The lower or upper halves of the segments of two registers, element by element in turns."""
+    firsts = [segment * most + half * most // 2 + k for segment in range(segments) for k in range(most // 2)]
+    return nest.shuffle(*pair, [pick for first in firsts for pick in (first, first + most * segments)])
 
 
 def turned(nest: Builder, rows: Sequence[Operand]) -> list[Operand]:

@@ -38,7 +38,8 @@ def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoo
     if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
         return product
     depth, line = product.contract.lhs_m_stride, given.machine.line(product.contract.dtype)
-    each = ceil(product.cut.shape.rows * depth / line / (depth // given.tuning.unrolled_steps))
+    steps = max(1, depth // given.tuning.unrolled_steps)
+    each = ceil(product.cut.shape.rows * depth / line / steps)
     asks = (Ask(Asked.RESULTS, depth), Ask(Asked.ROWS, lines=each))
     return with_multiply(product, lambda of: (replace(of, asks=asks),))
 

@@ -54,6 +54,7 @@ from compiler.targets.cpu.products.ir import (
     TurnSums,
     UsePanels,
     When,
+    places_of_rows,
 )
 from compiler.targets.cpu.products.lets import let
 from compiler.targets.cpu.products.rewriting import item_loops
@@ -295,7 +296,9 @@ class _Walk(Frame):
         left = self.left(what.left) if what.left is Place.ITSELF else None
         with self.k.of(contract):
             asks = [found for ask in what.asks for found in asked(self, ask)]
-        tile = RegisterTile(shape, contract.dtype, self.places(what.left), what.streams, self.k.tuning, what.lanes)
+        places = places_of_rows(self.product, what.left, known.pitch)
+        ahead = (what.steps_ahead, what.ahead_rows, what.ahead_left)
+        tile = RegisterTile(shape, contract.dtype, places, what.lanes, what.unrolled, *ahead)
         known.register_tile = tile
         with self.k.of(contract):
             left = left or self.left(what.left)

@@ -270,7 +270,9 @@ class Copying(Enum):
 class Multiply:
     """Add the block of the sum that loops around have taken, or all of it, to the sums of a tile in registers.
 
-    `lanes` of the right operand are taken at once; `streams` asks for its lines before their use.
+    `lanes` of the right operand are taken at once; it `streams` where it comes from far away. So many steps of the sum
+    are `unrolled`. A tile asks for what it reads so many `steps_ahead`: for lines of the right operand where it, or the
+    part of it within a triangle, has up to `ahead_rows`; and for the left operand.
     """
 
     left: Place = Place.ITSELF
@@ -280,6 +282,10 @@ class Multiply:
     streams: bool = False
     copying: Copying = Copying.NEVER
     asks: tuple[Ask, ...] = ()
+    unrolled: int = 1
+    steps_ahead: int = 0
+    ahead_rows: int = 0
+    ahead_left: bool = False
 
 
 @record
@@ -346,6 +352,16 @@ class ProductLoops:
     def panels(self) -> int:
         """Panels of a tile, or of all tiles."""
         return self.cut.panels if self.along_rows is None else -(-self.contract.n // self.along_rows.rows)
+
+
+def places_of_rows(product: ProductLoops, left: Place, pitch: int) -> tuple[int, ...]:
+    """Where each row of a register tile lies in the left operand, from the first; copied ones lie a `pitch` apart."""
+    rows = product.register_tile.rows
+    if product.along_rows is not None or left is Place.STRIPS:
+        return tuple(range(rows))
+    if left is Place.COPY:
+        return tuple(row * pitch for row in range(rows))
+    return product.cut.row_steps.places(product.contract, rows)
 
 
 @record

@@ -177,9 +177,13 @@ def _line(statement: Statement) -> str:
 
 def _product(multiply: Multiply) -> str:
     lanes = f", by {multiply.lanes} lanes" if multiply.lanes != LANES else ""
-    ahead = ", lines asked for before their use" if multiply.streams else ""
+    far = ", from far away" if multiply.streams else ""
+    steps = f", {multiply.unrolled} steps at once" if multiply.unrolled > 1 else ""
+    left = " and left" if multiply.ahead_left else ""
+    ahead = f"; {multiply.steps_ahead} steps ahead right up to {multiply.ahead_rows} rows{left}"
+    decided = steps + (ahead if multiply.steps_ahead else "")
     operands = f"left {multiply.left.value} * right {multiply.right.value}"
-    return f"sums = {multiply.sums.value} + {operands}{lanes}{ahead}{COPYING[multiply.copying]}"
+    return f"sums = {multiply.sums.value} + {operands}{lanes}{far}{COPYING[multiply.copying]}{decided}"
 
 
 def _asked(ask: Ask) -> str:

@@ -74,7 +74,8 @@ _LOOP = re.compile(
 )
 _MULTIPLY = re.compile(
     rf"sums = ({_one_of(Sums)}) \+ left ({_one_of(Place)}) \* right ({_one_of(Place)})(?:, by (\d+) lanes)?"
-    rf"(, lines asked for before their use)?({'|'.join(map(re.escape, COPYING.values()))})"
+    rf"(, from far away)?({'|'.join(map(re.escape, COPYING.values()))})"
+    r"(?:, (\d+) steps at once)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
 )
 _ASK = re.compile(rf"ask for ({_one_of(Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
 _NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
@@ -213,7 +214,11 @@ class _Reader:
             asks.append(Ask(Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
         sums, left, right = Sums(match[1]), Place(match[2]), Place(match[3])
         copying = {words: kind for kind, words in COPYING.items()}[match[6]]
-        return Multiply(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks))
+        unrolled, steps_ahead, ahead_rows = int(match[7] or 1), int(match[8] or 0), int(match[9] or 0)
+        return Multiply(
+            *(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks)),
+            *(unrolled, steps_ahead, ahead_rows, match[10] is not None),
+        )
 
     # lines and words
 
