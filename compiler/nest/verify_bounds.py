@@ -247,9 +247,9 @@ class _Bounds:
 
     def listed(self, values: tuple[int, ...]) -> Form:
         """An element of a constant vector."""
-        step = values[1] - values[0] if len(values) > 1 else 0
-        if all(value == values[0] + step * k for k, value in enumerate(values)):
-            return self.lane(len(values)) * step + values[0]
+        first, second = (*values, *values)[:2]
+        if all(value == first + (second - first) * k for k, value in enumerate(values)):
+            return self.lane(len(values)) * (second - first) + first
         return self.forms.once(values, lambda: self.forms.between(min(values), max(values)))
 
     def lane(self, lanes: int) -> Form:

@@ -83,7 +83,7 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         action="store_true",
         help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
     )
-    group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
+    group.add_argument("--verify", action="store_true", help="verify the graph after each pass, the schedule and the code")
     if runs:
         group.add_argument(
             "--cache-dir", metavar="DIR", help="keep compiled code in DIR (default: the user's cache folder)"

@@ -77,8 +77,9 @@ def call_of(what: Specialisation, part: Nest, machine: Machine, sizes: Sequence[
             case _:
                 return number_of(argument, what)
 
-    has_own = isinstance(what.kernel, RowKernel | FlatKernel | ColumnKernel)  # kernels of other extents share nests
-    items = items_of(what.kernel, machine) if has_own else part.items
+    kernel, items = what.kernel, part.items
+    if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # kernels of other extents share its nest
+        items = items_of(kernel, machine)
     return Call(tuple(map(of, part.arguments)), items.extent, items.chunk, items.factor)
 
 
