@@ -196,7 +196,7 @@ class _Lowering:
         )
 
     def left_results(self) -> set[int]:
-        """The results that no kernel reads, and that no cache of a core holds any more when the caller comes to them."""
+        """The results that no kernel reads, and that no cache of a core holds when the caller comes to them."""
         read = {b for i in self.plan.instances for b in i.reads if not isinstance(i.kernel, CollectKernel)}
         least = self.machine.tuning.streamed_caches * self.machine.l2_bytes
         unread = [self.plan.buffers[r.buffer] for r in self.plan.results if r.buffer not in read]
