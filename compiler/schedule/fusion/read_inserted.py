@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from compiler.graph.op import Category
-from compiler.loops.ir import Term
+from compiler.loops.ir import IndexTerm
 from compiler.schedule.addresses import IndexMap, add, address, split_map, splits_evenly
 from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.internal_ops import Insert
 
-DENSE = ((), (Term(1, None, 1),))
+DENSE = ((), (IndexTerm(1, None, 1),))
 
 
 def read_inserted(fused: FusedGraph) -> FusedGraph:
