@@ -27,10 +27,10 @@ class Workbench:
     ) -> None:
         self.builder, self._laws, self.becomes_double = builder, laws, becomes_double
 
-    def simplified(self, op: Op, operands: tuple[Value, ...]) -> Value | None:
-        """The result of the first law that applies to an op."""
-        for law in self._laws.get(type(op), ()):
-            value = law(self, op, *operands)
+    def simplified(self, node: Node) -> Value | None:
+        """The result of the first law that applies to `node`."""
+        for law in self._laws.get(type(node.op), ()):
+            value = law(self, node.op, *node.operands)
             if value is not None:
                 return value
         return None
@@ -38,12 +38,12 @@ class Workbench:
     def emit(self, op: Op, *operands: Value) -> Value:
         """The single result of `op`, or a simpler equal of it."""
         (type_,) = op.result_types([operand.type for operand in operands])
-        result = self.builder.value(type_)
-        value = self.simplified(op, operands)
+        node = Node(op, operands, (self.builder.value(type_),), self.builder.origins)
+        value = self.simplified(node)
         if value is not None:
             return value
-        self.builder.append(Node(op, operands, (result,), self.builder.origins))
-        return result
+        self.builder.append(node)
+        return node.results[0]
 
     def made_by(self, value: Value, *kinds: type[Op]) -> Node | None:
         """The node that gives `value`, if its op is one of `kinds`."""

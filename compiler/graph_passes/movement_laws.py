@@ -327,10 +327,10 @@ def push_broadcasts(bench: Workbench, op: Op, *operands: Value) -> Value | None:
     """op(broadcast(a), broadcast(b)) -> broadcast(op(a, b)), on the axes that one of them has."""
     parts: list[tuple[Broadcast, tuple[Value, ...]]] = []
     for operand in operands:
-        inner = bench.made(operand, Broadcast)
-        if inner is None:
+        definition = bench.builder.definition(operand)
+        if definition is None or not isinstance(definition.op, Broadcast):
             return None
-        parts.append(inner)
+        parts.append((definition.op, definition.operands))
     shape = operands[0].type.shape
     axes = tuple(sorted({axis for spread, _ in parts for axis in spread.axes}))
     if len(axes) == len(shape):

@@ -89,5 +89,4 @@ LAWS: Mapping[type[Op], tuple[Law, ...]] = {op: _laws_of(op) for op in OPS}
 def simplify(graph: Graph, becomes_double: bool = False) -> Graph:
     """`becomes_double`: each f32 will be an f64, so constants keep the digits that only these have."""
     rewriting = Rewriting(graph)
-    bench = Workbench(rewriting.builder, LAWS, becomes_double)
-    return rewriting.each(lambda node: bench.simplified(node.op, node.operands))
+    return rewriting.each(Workbench(rewriting.builder, LAWS, becomes_double).simplified)

@@ -24,7 +24,7 @@ class Space(Enum):
 
 
 @record
-class Term:
+class IndexTerm:
     """`((index // divisor) % modulus) * stride`; without modulus the quotient is taken whole."""
 
     divisor: int
@@ -38,8 +38,8 @@ class Access:
 
     buffer: int
     offset: int
-    rows: tuple[Term, ...] = ()
-    columns: tuple[Term, ...] = ()
+    rows: tuple[IndexTerm, ...] = ()
+    columns: tuple[IndexTerm, ...] = ()
 
 
 @record
@@ -47,7 +47,7 @@ class Edge:
     """A bound of a row's reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
 
     offset: int
-    terms: tuple[Term, ...]
+    terms: tuple[IndexTerm, ...]
     extent: int
 
 
@@ -105,8 +105,8 @@ class Position:
 
     result: int
     offset: int
-    rows: tuple[Term, ...]
-    columns: tuple[Term, ...]
+    rows: tuple[IndexTerm, ...]
+    columns: tuple[IndexTerm, ...]
     dtype: DType
     space: Space
 
@@ -428,3 +428,22 @@ def statements_of(kernel: Kernel) -> tuple[Statement, ...]:
     """The statements of a kernel, in order: the contraction, then the instructions."""
     contraction = contraction_of(kernel)
     return instructions_of(kernel) if contraction is None else (contraction, *instructions_of(kernel))
+
+
+def used_by(statement: Statement) -> tuple[int, ...]:
+    """The values that a statement uses."""
+    match statement:
+        case Load(index=index):
+            return () if index is None else (index,)
+        case Compute(operands=operands):
+            return operands
+        case Random(position=position, seed=seed, step=step):
+            return position, seed, step
+        case Reduce(operand=operand, factor=factor):
+            return (operand,) if factor is None else (operand, factor)
+        case Store(value=value, index=index):
+            return (value,) if index is None else (value, index)
+        case Literal() | Position() | BatchCount() | TileContract():
+            return ()
+        case _:
+            assert_never(statement)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, FlatOp, TypeRuleError, Types
+from compiler.graph.op import Category, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.rules import (
     NUMBERS,
     expect_axis,
@@ -17,7 +17,7 @@ from compiler.ops.rules import (
 )
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
+from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, numpy_dtype
 
 if TYPE_CHECKING:
     pass
@@ -157,7 +157,7 @@ class RandomUniform(FlatOp):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
-        axis = next((k for k, extent in enumerate(self.shape) if isinstance(extent, BatchExtent)), 0)
+        axis = batch_axis(self.shape) or 0
         shape = list(at_batch(self.shape, batch))
         stored = [*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :]]
         positions = np.arange(math.prod(shape), dtype=np.uint64)
@@ -202,3 +202,6 @@ class Threefry(FlatOp):
         if self.dtype is DType.I64:
             return ((first.astype(np.uint64) | second.astype(np.uint64) << np.uint64(32)).astype(np.int64),)
         return (np.ldexp((first >> np.uint32(8)).astype(numpy_dtype(self.dtype)), -24),)
+
+
+SOURCES: tuple[type[Op], ...] = (Constant, Iota, BatchSize, RandomUniform)

@@ -18,6 +18,7 @@ from compiler.loops.ir import (
     Compute,
     ContractionKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Kernel,
     Literal,
@@ -29,8 +30,9 @@ from compiler.loops.ir import (
     Space,
     Stage,
     Store,
-    Term,
     TileContract,
+    statements_of,
+    used_by,
 )
 from compiler.ops.indexing import Gather
 from compiler.ops.mathematics import MATHEMATICS
@@ -51,7 +53,6 @@ from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, 
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.numerics.internal_ops import Insert, Pick, ProductSum
-from compiler.schedule.origins import statement_origins
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.support.record import mutable_record, record
@@ -221,7 +222,7 @@ class GroupLowering:
         """FULL values of level n are made in pass n + 1; the others after pass n."""
         return level + 1 if space is Space.FULL else level
 
-    def divided(self, index_map: IndexMap, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    def divided(self, index_map: IndexMap, space: Space) -> tuple[tuple[IndexTerm, ...], tuple[IndexTerm, ...]]:
         """Row and column terms of an address, as `space` counts its index."""
         if space is Space.ROW:
             return index_map.terms, ()
@@ -257,7 +258,7 @@ class GroupLowering:
     def through_scratch(self, member: Member, own: int, stage: int) -> int:
         key, node = member.key, member.node
         result = node.results[0]
-        columns = (Term(1, None, 1),)
+        columns = (IndexTerm(1, None, 1),)
         if key not in self.scratch:
             self.scratch[key] = len(self.buffers)
             size = self.split.columns
@@ -438,3 +439,21 @@ class GroupLowering:
         lhs, rhs = self.argument(left.source), self.argument(right.source)
         self.contraction = tile_contract(node, left, right, lhs, rhs, tile, self.tuning)
         self.nodes[id(self.contraction)] = node
+
+
+def statement_origins(kernel: Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[Origin, ...], ...]:
+    """The origins of the statements, in the order of `statements_of`; `nodes` has the node of a statement by its `id`.
+
+    A statement without a node, such as the load of an operand, serves the nodes that use its value.
+    """
+    served: dict[int, tuple[Origin, ...]] = {}
+    found: list[tuple[Origin, ...]] = []
+    for statement in reversed(statements_of(kernel)):
+        node = nodes.get(id(statement))
+        result = -1 if isinstance(statement, Store | TileContract) else statement.result
+        origins = served.get(result, ()) if node is None else node.origins
+        found.append(origins)
+        for value in used_by(statement):
+            known = served.get(value, ())
+            served[value] = tuple(dict.fromkeys((*known, *origins))) if known else origins
+    return tuple(reversed(found))

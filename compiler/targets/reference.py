@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compiler.evaluate import batch_axis, evaluate, inputs_of
+from compiler.evaluate import evaluate, inputs_of
 from compiler.graph.ir import Graph, GraphOutput, Role
 from compiler.interface import Array, Options, Results, Steps, Tensors
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.memory import allocated
 from compiler.targets.target import Compilation
-from compiler.types import at_batch, numpy_dtype
+from compiler.types import at_batch, batch_axis, numpy_dtype
 
 
 class ReferenceExecutable:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
+from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
-from runtime.cli.trained import add_trained, trained_of
 from runtime.exports.c_library import c_files
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
@@ -30,7 +30,7 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    add_trained(parser, runs=False)
+    parser.add_trained(runs=False)
     parser.add_argument(
         "--to",
         required=True,
@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
         metavar="FORM",
         help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel",
     )
-    parser.add_argument("--training", action="store_true", help="with the training step, which changes the weights")
+    parser.add_flag("--training", "with the training step, which changes the weights")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
 

@@ -32,8 +32,7 @@ class Native:
     library: jit.Library
 
     def executable(self, threads: int = 1) -> NativeExecutable:
-        address = self.library.address
-        return NativeExecutable(self.lowered.manifest, address, Team(threads, address, self.library))
+        return NativeExecutable(self.lowered.manifest, Team(threads, self.library))
 
 
 def compiled(
@@ -80,5 +79,5 @@ def _object(text: str, triple: str, cpu: str, features: str, level: int) -> byte
 def _generator(triple: str, cpu: str, features: str, level: int) -> tuple[llvm.Llvm, int]:
     """LLVM and what it generates code with; to make it takes as long as the code of a small kernel."""
     library = llvm.Llvm()
-    library.initialise_native()
+    library.initialise(triple)
     return library, library.target_machine(triple, cpu, features, level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from struct import Struct
 from typing import Any
@@ -52,7 +52,7 @@ WORD = (1 << 64) - 1
 class NativeExecutable:
     """Runs the execution plan of a manifest on a team."""
 
-    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
+    def __init__(self, manifest: Manifest, team: Team) -> None:
         self.manifest = manifest
         self._team = team
         self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
@@ -71,51 +71,40 @@ class NativeExecutable:
         self._workspace = Workspace()
         self._user = object()  # what stands for this program in a workspace
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
-        self._entries = self._entry_table(address)
-        self._relocations = np.array(relocation_rows(manifest) or [(0, 0, 0)], np.int64)
-        self._advances = np.array(manifest.advances or [()], np.int64)
-        self._program = np.zeros(PROGRAM_SLOTS, np.int64)
-        self._program[:] = (
-            ABI_VERSION,
-            self._entries.ctypes.data,
-            len(manifest.entries),
-            self._relocations.ctypes.data,
-            len(manifest.relocations),
-            layout.arguments,
-            manifest.scratch_bytes,
-            manifest.flush,
-            manifest.once,
-            self._advances.ctypes.data,
-            self._advances.shape[1],
-            most_moving_arguments(manifest),
+        self._tables = (
+            self._entry_table(),
+            np.array(relocation_rows(manifest) or [(0, 0, 0)], np.int64),
+            np.array(manifest.advances or [()], np.int64),
         )
-        slots = FIRST_TENSOR + len(manifest.tensors)
-        self._input_slots = range(slots, slots + len(manifest.inputs))
-        self._arenas = (ctypes.c_int64 * (slots + len(manifest.inputs) + len(manifest.results)))()
-        self._arenas[:FIRST_TENSOR] = [
-            address_of(a) for a in (self._control, self._static, self._workspace.block, self._scratch, self._shared)
-        ]
-        # where each input lies, then the bytes from row to row of each
-        self._inputs = (ctypes.c_int64 * (2 * len(manifest.inputs) + 1))()
-        self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
-        self._blocks = (
-            address_of(self._program),
-            ctypes.addressof(self._arenas),
-            ctypes.addressof(self._inputs),
-            ctypes.addressof(self._outputs),
-        )
-        first = slots + len(manifest.inputs)
-        self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
-        self._names = [slot.name for slot in manifest.inputs]
+        self._program = self._program_block(layout.arguments)
+        self._lay_out_addresses()
         self._rows, self._rows_a_step, self._steps = np.arange(0), 0, 0
         self._span: tuple[int, int] | None = None  # the rows of a call that reads them where they lie
         self._phases: list[tuple[int, int, int, int]] = []
+        self._names = [slot.name for slot in manifest.inputs]
         self._fed: Sequence[Array | None] = [None] * len(self._names)
         self._kept: list[Array] = []
         self._copied: list[tuple[int, Array]] = []
         self._all_rows = np.arange(0)
         self._none = TensorStore(())
         self._bound: tuple[TensorStore | None, int] = (None, 0)
+
+    def _lay_out_addresses(self) -> None:
+        """Room for the addresses that the runner is given, and those that stay as they are."""
+        manifest = self.manifest
+        slots = FIRST_TENSOR + len(manifest.tensors)
+        first = slots + len(manifest.inputs)
+        self._input_slots = range(slots, first)
+        self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
+        self._arenas = (ctypes.c_int64 * (first + len(manifest.results)))()
+        self._arenas[:FIRST_TENSOR] = [
+            address_of(a) for a in (self._control, self._static, self._workspace.block, self._scratch, self._shared)
+        ]
+        # where each input lies, then the bytes from row to row of each
+        self._inputs = (ctypes.c_int64 * (2 * len(manifest.inputs) + 1))()
+        self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
+        arenas, inputs, outputs = map(ctypes.addressof, (self._arenas, self._inputs, self._outputs))
+        self._blocks = (address_of(self._program), arenas, inputs, outputs)
 
     @property
     def tensors(self) -> Sequence[TensorSpec]:
@@ -126,12 +115,31 @@ class NativeExecutable:
         """Those of the team; a program without work for several leaves all but one alone."""
         return self._team.threads
 
-    def _entry_table(self, address: Callable[[str], int]) -> Array:
-        addresses = [address(symbol) for symbol in self.manifest.functions]
+    def _entry_table(self) -> Array:
+        addresses = [self._team.library.address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)
         for row, (function, *others) in zip(table, entry_rows(self.manifest), strict=False):
             row[:] = (addresses[function] if function >= 0 else 0, *others)
         return table
+
+    def _program_block(self, arguments_offset: int) -> Array:
+        entries, relocations, advances = self._tables
+        block = np.zeros(PROGRAM_SLOTS, np.int64)
+        block[:] = (
+            ABI_VERSION,
+            address_of(entries),
+            len(self.manifest.entries),
+            address_of(relocations),
+            len(self.manifest.relocations),
+            arguments_offset,
+            self.manifest.scratch_bytes,
+            self.manifest.flush,
+            self.manifest.once,
+            address_of(advances),
+            advances.shape[1],
+            most_moving_arguments(self.manifest),
+        )
+        return block
 
     def run(self, steps: Steps) -> Results:
         tensors, data, rows, batch = steps.tensors, steps.data, steps.rows, steps.batch

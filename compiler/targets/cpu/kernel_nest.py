@@ -12,6 +12,7 @@ from compiler.loops.ir import (
     BatchCount,
     Combine,
     Compute,
+    IndexTerm,
     Instruction,
     Literal,
     Load,
@@ -20,10 +21,11 @@ from compiler.loops.ir import (
     Reduce,
     StagedKernel,
     Store,
-    Term,
     instructions_of,
 )
 from compiler.loops.printer import FRAME
+from compiler.machine import Machine
+from compiler.nest.builder import Builder
 from compiler.nest.ir import (
     ADDRESS,
     BufferPointer,
@@ -50,7 +52,6 @@ from compiler.support.record import mutable_record
 from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores
 from compiler.targets.cpu.iteration_space import moves_only
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
-from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.specialisation import divisors_of
 from compiler.types import BatchExtent, DType
 
@@ -226,7 +227,7 @@ class KernelNest(KernelFrame):
         access, dtype, nest = load.access, load.dtype, self.nest
         pointer, type_ = self.pointer(access, row), vector(in_memory(dtype), self.lanes)
         if load.edges:
-            assert access.columns == (Term(1, None, 1),)
+            assert access.columns == (IndexTerm(1, None, 1),)
             inside = self.inside(load, row)
             pointer = nest.select(inside, pointer, self.bases[access.buffer])
             found = nest.load(nest.pointer(pointer, column, in_memory(dtype)), type_, dtype.size)
@@ -236,7 +237,7 @@ class KernelNest(KernelFrame):
             pointer = self.indexed(load, pointer)
         if not access.columns and not index_wide:
             return nest.splat(self.load_scalar(pointer, dtype), self.lanes)
-        if access.columns == (Term(1, None, 1),) and not index_wide:
+        if access.columns == (IndexTerm(1, None, 1),) and not index_wide:
             found = nest.load(nest.pointer(pointer, column, in_memory(dtype)), type_, dtype.size)
         elif not index_wide and isinstance(column, int):
             listed = [sum(_digit(t, column + lane) * t.stride for t in access.columns) for lane in range(self.lanes)]
@@ -287,15 +288,15 @@ class KernelNest(KernelFrame):
         nest, dtype = self.nest, in_memory(store.dtype)
         value = nest.converted(self.wide(store.value, part), dtype)
         pointer = self.stored_at(store, row)
-        if store.access.columns in ((), (Term(1, None, 1),)):
-            self.store_vector(store, value, nest.pointer(pointer, column, dtype), mask)
+        if store.access.columns in ((), (IndexTerm(1, None, 1),)):
+            self.store_vector(value, nest.pointer(pointer, column, dtype), store.dtype, mask)
             return
         places = self.lanes_number(store.access.columns, column)
         nest.scatter(value, pointer, places, self.all_lanes if mask is None else mask)
 
-    def store_vector(self, store: Store, value: Operand, place: Value, mask: Operand | None) -> None:
-        """Write neighbours in memory."""
-        store_masked(self.nest, self.machine, value, place, store.dtype, mask)
+    def store_vector(self, value: Operand, place: Value, dtype: DType, mask: Operand | None) -> None:
+        """Write neighbours in memory, which have the type `dtype`."""
+        store_masked(self.nest, self.machine, value, place, dtype, mask)
 
     def mask_below(self, column: Index, stop: Index) -> Operand:
         """True in the lanes whose column lies before `stop`."""
@@ -360,5 +361,40 @@ def _identity(reduce: Reduce) -> float | int | bool:
     return -(2 ** (bits - 1)) if is_max else 2 ** (bits - 1) - 1
 
 
-def _digit(term: Term, index: int) -> int:
+def _digit(term: IndexTerm, index: int) -> int:
     return index // term.divisor if term.modulus is None else index // term.divisor % term.modulus
+
+
+def store_masked(
+    nest: Builder, machine: Machine, value: Operand, place: Value, dtype: DType, mask: Operand | None
+) -> None:
+    """Write the lanes of a mask (`KernelNest.mask_below`) to neighbours in memory; all lanes without a mask.
+
+    `value` has elements of the type that `dtype` has in memory.
+    """
+    width = type_of(value).lanes
+    lanes = width if mask is None else leading_lanes(mask)
+    if lanes == width:
+        nest.store(value, place, dtype.size)
+    elif lanes is None or machine.masks:
+        nest.store(value, place, dtype.size, mask)
+    else:
+        _store_pieces(nest, value, place, lanes)
+
+
+def leading_lanes(mask: Operand) -> int | None:
+    """How many lanes, from the first on, a mask keeps; None where only the run knows."""
+    if not isinstance(mask, Constant):
+        return None
+    assert isinstance(mask.value, tuple)
+    return sum(mask.value)
+
+
+def _store_pieces(nest: Builder, value: Operand, place: Value, lanes: int) -> None:
+    """The first lanes in pieces of a power of two, the largest first."""
+    dtype, first = type_of(value).dtype, 0
+    assert dtype is not None
+    while first < lanes:
+        width = 1 << (lanes - first).bit_length() - 1
+        nest.store(nest.lanes_of(value, first, width), nest.pointer(place, first, dtype), dtype.size)
+        first += width

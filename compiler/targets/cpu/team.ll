@@ -6,12 +6,13 @@ declare i32 @sched_yield()
 declare i32 @llvm.umin.i32(i32, i32)
 
 define internal void @sleep(ptr %word, i32 %seen) nounwind {
-  $WAIT
+  $FUTEX %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX_CALL, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)
+  $YIELD %ignored = call i32 @sched_yield()
   ret void
 }
 
 define internal void @wake(ptr %word) nounwind {
-  $WAKE
+  $FUTEX %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX_CALL, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
   ret void
 }
 
@@ -30,7 +31,8 @@ check:
   %spent = icmp sge i32 %n, %budget
   br i1 %spent, label %slow, label %again
 again:
-  $PAUSE
+  $X86 call void @llvm.x86.sse2.pause()
+  $ARM call void @llvm.aarch64.hint(i32 1)
   %n.next = add i32 %n, 1
   %beat = and i32 %n.next, 63
   %is.beat = icmp eq i32 %beat, 0

@@ -40,10 +40,7 @@ def assembly(ir: str, machine: Machine, *, verify: bool = True) -> str:
 def _emit(ir: str, machine: Machine, *, as_object: bool, verify: bool) -> bytes:
     try:
         llvm = Llvm()
-        if machine.triple == llvm.host()[0]:
-            llvm.initialise_native()
-        else:
-            llvm.initialise_all()
+        llvm.initialise(machine.triple)
         target = (machine.triple, machine.cpu, machine.features)
         return llvm.emit(ir, *target, as_object=as_object, verify=verify)
     except LlvmError as error:
@@ -53,16 +50,19 @@ def _emit(ir: str, machine: Machine, *, as_object: bool, verify: bool) -> bytes:
 class Library:
     """Object code loaded into this process; it is unloaded when the library is closed or collected.
 
-    Only the machine that runs may be given. Addresses stay valid as long as the library is referenced.
+    Only the machine that runs may be given. Addresses stay valid as long as the library is referenced. Symbols that it
+    lacks are looked up in the library `beside` it.
     """
 
-    def __init__(self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine) -> None:
-        self._jit, self._linked = 0, 0
+    def __init__(
+        self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine, beside: Library | None = None
+    ) -> None:
+        self._jit, self._linked, self._beside = 0, 0, beside
         self._trackers: list[int] = []
         self._addresses: dict[str, int] = {}
         try:
             self._llvm = Llvm()
-            self._llvm.initialise_native()
+            self._llvm.initialise(machine.triple)
             self._jit = self._llvm.create_jit(machine.triple, machine.cpu, machine.features)
         except LlvmError as error:
             raise CompilerBug("jit", str(error)) from error
@@ -79,10 +79,11 @@ class Library:
         self._addresses.update(zip(symbols, addresses, strict=True))
 
     def address(self, symbol: str) -> int:
-        try:
+        if symbol in self._addresses:
             return self._addresses[symbol]
-        except KeyError:
-            raise CompilerBug("jit", f"no loaded object exports '{symbol}'") from None
+        if self._beside is None:
+            raise CompilerBug("jit", f"no loaded object exports '{symbol}'")
+        return self._beside.address(symbol)
 
     def close(self) -> None:
         """Unload everything; no address may be called after it."""
