@@ -331,7 +331,8 @@ class _Bounds:
         yes, no, truth = self.get(select.yes), self.get(select.no), self.truth(select.condition)
         if isinstance(yes, tuple) and isinstance(no, tuple):
             sides = (yes, truth.yes), (no, truth.no)
-            return tuple(_Place(p.of, p.offset, (*p.facts, *facts)) for side, facts in sides for p in side)
+            may_be = [(p, facts) for side, facts in sides for p in side if not self.is_excluded(facts, p.facts)]
+            return tuple(_Place(place.of, place.offset, (*place.facts, *facts)) for place, facts in may_be)
         if isinstance(yes, Form) and isinstance(no, Form) and isinstance(select.condition, Value):
             return self.chosen(select.condition, truth, yes, no, self.forms.either(yes, no))
         return None
@@ -349,8 +350,9 @@ class _Bounds:
         self.open[either.numbers[0]] = value.number
         return either
 
-    def is_excluded(self, facts: Sequence[Form]) -> bool:
-        return any(self.forms.is_never_negative(as_form(-1) - fact) for fact in facts)
+    def is_excluded(self, facts: Sequence[Form], others: Sequence[Form] = ()) -> bool:
+        """Whether facts contradict others, or what is known."""
+        return any(self.forms.is_never_negative(as_form(-1) - fact, others) for fact in facts)
 
     # accesses
 
