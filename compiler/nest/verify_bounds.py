@@ -7,9 +7,8 @@ accesses are left to tests: sizes of rectangles are quotients of products of wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import add, floordiv, mod, mul
 from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
@@ -26,7 +25,6 @@ MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 OF_GRAPH: Mapping[str, ir.Arithmetic] = {  # of integers that are not negative
     **{"add": "add", "sub": "sub", "mul": "mul", "floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"},
 }
-FOLDED: Mapping[str, Callable[[int, int], int]] = {"add": add, "mul": mul, "div": floordiv, "rem": mod}
 INTEGERS = (DType.I64, DType.I32, DType.U8)
 
 
@@ -276,11 +274,12 @@ class _Bounds:
 
     def fold(self, statement: Statement) -> None:
         """Note a vector that is made of constant ones."""
-        if isinstance(statement, ir.Binary) and statement.op in FOLDED:
+        if isinstance(statement, ir.Binary):
             left, right = self.vector(statement.left), self.vector(statement.right)
             if left is not None and right is not None:
-                pairs = zip(left, right, strict=True)
-                self.vectors[statement.result.number] = tuple(FOLDED[statement.op](a, b) for a, b in pairs)
+                found = [_folded(statement.op, one, other) for one, other in zip(left, right, strict=True)]
+                if None not in found:
+                    self.vectors[statement.result.number] = tuple(number for number in found if number is not None)
 
     def lane(self, lanes: int) -> Form:
         return self.forms.once(("lane", lanes), lambda: self.forms.between(0, lanes - 1))
@@ -348,7 +347,10 @@ class _Bounds:
             case "div" | "rem" if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
                 return forms.quotient(left, right) if op == "div" else forms.remainder(left, right)
             case _:
-                return None
+                found = forms.fresh()
+                if not self.loaded.isdisjoint((*left.numbers, *right.numbers)):
+                    self.loaded.update(found.numbers)
+                return found
 
     def shifted(self, product: Operand, shift: int | None) -> Form | None:
         """A product that is shifted is a quotient where its factor is 2^shift / divisor, rounded up."""
@@ -457,6 +459,18 @@ class _Bounds:
                 seen.add(number)
                 left += sorted(self.forms.behind(number))
         return None
+
+
+def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
+    match op:
+        case "add":
+            return left + right
+        case "mul":
+            return left * right
+        case "div" | "rem" if right > 0:
+            return left // right if op == "div" else left % right
+        case _:
+            return None
 
 
 def _truths(mask: Constant) -> tuple[int | bool, ...]:
