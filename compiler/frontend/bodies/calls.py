@@ -17,7 +17,7 @@ from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MA
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.signature import Signature
-from compiler.frontend.tensors.binding import bind_tensors, check_results
+from compiler.frontend.tensors.binding import bind_tensors, check_results, expect_tensor
 from compiler.frontend.tensors.operators import scalar
 from compiler.frontend.tensors.shapes import seen_by_caller
 from compiler.frontend.values import (
@@ -99,7 +99,9 @@ class Caller(SettingBinder):
                         hint(f"it is called as `{builtin.signature}`"),
                     )
                 values[parameter.name] = parameter.default
-        return builtin.evaluate(self, values)
+        for name in (parameter.name for parameter in builtin.parameters if parameter.kind == "tensor"):
+            expect_tensor(self, values[name], f"`{name}` of `{builtin.name}`")
+        return builtin.evaluate(self, **values)
 
     def _with_keywords(self, builtin: Builtin, given: Mapping[str, Value], keywords: Keywords) -> Value:
         """`mean(axis = 1)`: the function with some of its settings, to be applied later."""

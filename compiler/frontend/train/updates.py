@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.builtins.functions import settings_in
-from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import Builtin, BuiltinParameter
 from compiler.frontend.elaborator import Elaborator, Frame, Session
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import AVERAGE, Clip, OptimizerState, ParameterSpec, UpdateRule
@@ -218,7 +218,7 @@ class RuleCache:
 def objective_of(name: str, type_: TensorType) -> BuiltinValue:
     """The function called `name` of points of `type_`, which are f32[n]."""
 
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
+    def evaluate(elaborator: Elaborator, **arguments: Value) -> Value:
         given = [key for key in ("p", "direction") if arguments[key] is not None]
         tensors = [expect_tensor(elaborator, arguments[key], f"`{key}` of `{name}`") for key in given]
         for key, tensor in zip(given, tensors, strict=True):
