@@ -56,11 +56,6 @@ class ParseCache:
         return module
 
 
-def load_parsed(source: Source, cache_folder: Path | None) -> tree.Module:
-    """The syntax of one source, from the cache if it is there. Raises `SourceError`."""
-    return ParseCache(cache_folder).parse(source)
-
-
 def _version() -> bytes:
     """A hash of all that decides the syntax of a text."""
     folder = Path(__file__).parent

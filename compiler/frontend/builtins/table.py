@@ -23,7 +23,7 @@ REQUIRED = Required()
 
 @record
 class BuiltinParameter:
-    """One parameter. `kind`: `value`; `tensor`; `axis`, where a bare name means that dimension; `dimension`; or a type."""
+    """One parameter. `kind`: `value`; `tensor`; `axis`, where a bare name is that dimension; `dimension`; or a type."""
 
     name: str
     kind: str = "value"
