@@ -12,9 +12,8 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
-from compiler.frontend.scope import ModuleScope
+from compiler.frontend.scope import ModuleScope, Signature, signature_of
 from compiler.frontend.settings import SettingsRecord
-from compiler.frontend.signature import Signature, signature_of
 from compiler.frontend.trace import Claim, Trace
 from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
 from compiler.graph import ir

@@ -18,7 +18,7 @@ from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Failure, nearest
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.tensors.numbers import MAXIMUM_ITEMS, apply_function, calculate
-from compiler.frontend.tensors.operators import arithmetic, cast, choose, function, scalar
+from compiler.frontend.tensors.operators import arithmetic, as_type, choose, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
 from compiler.frontend.trace import Claim, GradientsAgree, IsCausal
 from compiler.frontend.values import (
@@ -268,7 +268,7 @@ def _cast(elaborator: Elaborator, x: Value, dtype: Value) -> Value:
     wanted = DType(dtype)
     if wanted is DType.BF16:
         elaborator.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"))
-    return cast(elaborator, x, wanted) if isinstance(x, TensorValue) else scalar(elaborator, x, wanted)
+    return as_type(elaborator, x, wanted)
 
 
 _ELEMENT_TYPES = tuple(dtype.value for dtype in DType)

@@ -128,6 +128,11 @@ def cast(elaborator: Elaborator, tensor: TensorValue, dtype: DType) -> TensorVal
     return TensorValue(elaborator.emit(Cast(dtype), tensor.value), tensor.axes)
 
 
+def as_type(elaborator: Elaborator, value: Value, dtype: DType) -> TensorValue:
+    """A tensor or a configuration number as a tensor of an element type."""
+    return cast(elaborator, value, dtype) if isinstance(value, TensorValue) else scalar(elaborator, value, dtype)
+
+
 def real(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     """The tensor itself, or integers and booleans as f32."""
     return tensor if tensor.dtype.is_float else cast(elaborator, tensor, DType.F32)
@@ -180,9 +185,7 @@ def spread(elaborator: Elaborator, tensor: TensorValue, shape: Shape) -> ir.Valu
 
 def operands(elaborator: Elaborator, left: Value, right: Value, dtype: DType) -> tuple[TensorValue, TensorValue]:
     """Both as tensors of `dtype`."""
-    first = cast(elaborator, left, dtype) if isinstance(left, TensorValue) else scalar(elaborator, left, dtype)
-    second = cast(elaborator, right, dtype) if isinstance(right, TensorValue) else scalar(elaborator, right, dtype)
-    return first, second
+    return as_type(elaborator, left, dtype), as_type(elaborator, right, dtype)
 
 
 def combine(elaborator: Elaborator, symbol: str, op: Op, left: TensorValue, right: TensorValue) -> TensorValue:

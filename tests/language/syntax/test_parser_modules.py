@@ -11,8 +11,7 @@ from compiler.errors.rendering import render
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
 from compiler.frontend.scope import Namespace
 from compiler.syntax.modules import load_modules, read_modules
-from compiler.syntax.parse_cache import ParseCache
-from compiler.syntax.parser import parse
+from compiler.syntax.parser import ParseCache, parse
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -221,7 +220,7 @@ def test_mistakes_are_not_cached(tmp_path: Path) -> None:
 
 
 def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.syntax.parse_cache._MOST_ENTRIES", 10)
+    monkeypatch.setattr("compiler.syntax.parser._MOST_ENTRIES", 10)
     for number in range(50):
         ParseCache(tmp_path).parse(Source("a.dl", f"const c = {number}"))
     assert len(list((tmp_path / "parsed").iterdir())) <= 11
