@@ -29,7 +29,7 @@ from runtime.analysis.made_up_steps import CompiledSteps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
 WHOLE, NOTHING, FOLDING = "(all are on)", "`--no-fuse`", "fold_scales"
-TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+chains+rematerialise_cheap")
+TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+elementwise+rematerialise_cheap")
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from compiler.graph.ir import PERSISTENT, Graph, Node, Role, Value
 from compiler.graph.op import Array
 from compiler.interface import Steps
 from compiler.ops.rules import round_to_bf16
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
+from compiler.types import BatchExtent, DType, TensorType, at_batch, batch_axis, numpy_dtype
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
@@ -69,11 +69,6 @@ def inputs_of(graph: Graph, step: Steps) -> dict[str, Array]:
             number = step.settings[entry.name] if entry.role is Role.SETTING else scalars[entry.role]
             arrays[entry.name] = np.array(number, numpy_dtype(type_.dtype))
     return arrays
-
-
-def batch_axis(shape: Shape) -> int | None:
-    """The axis of a shape that depends on the batch."""
-    return next((axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
 
 
 def _picked(array: Array, rows: Array, type_: TensorType) -> Array:

@@ -23,7 +23,7 @@ FUSIONS = {
     "reductions": "a reduction and its producer",
     "rows": "a reduction and its consumers: softmax, normalisation, statistics in two passes",
     "windows": "elementwise operations on strided views: pools and their gradients, depthwise convolutions",
-    "chains": "other elementwise operations one after another",
+    "elementwise": "other elementwise operations one after another",
     "siblings": "reductions of the same values: the two gradient sums of a normalisation",
     "shared": "a value that is part of a larger one is read there, and not stored twice",
     "rematerialise_cheap": "cheap values are computed by each kernel that reads them, and not stored",
@@ -37,6 +37,7 @@ RENAMED_FUSIONS = {
     "again": "rematerialise_cheap",
     "strands": "chained",
     "recompute": "rematerialise",
+    "chains": "elementwise",
 }
 """By the name that a fusion had, the one that it has; messages point there."""
 

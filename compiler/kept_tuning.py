@@ -7,11 +7,15 @@ and read only where nobody else can have put it. To clear the cache of code does
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
+from math import inf
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, cast
 
 from compiler.errors.diagnostics import DataError
@@ -24,6 +28,8 @@ from compiler.tuning import Tuning, tuning_of
 VERSION = 1  # of the files
 _FOLDER = "tuning"
 _LARGEST = 1 << 16  # bytes of a file
+_USUAL = 1 << 11  # bytes of a file, about
+_PERMISSIONS = "check owners and permissions, or choose another folder with --cache-dir or DLC_CACHE_DIR"
 
 
 @record
@@ -49,7 +55,9 @@ def tuning_file(machine: Machine, folder: Path | None = None) -> Path:
 
 def has_tunings(folder: Path | None = None) -> bool:
     """Whether a tuning of any processor is kept, which takes none to know."""
-    return ((folder or default_folder()) / _FOLDER).exists()
+    with suppress(OSError), os.scandir((folder or default_folder()) / _FOLDER) as files:
+        return any(files)
+    return False
 
 
 def kept_tuning(machine: Machine, folder: Path | None = None) -> KeptTuning | None:
@@ -61,11 +69,22 @@ def kept_tuning(machine: Machine, folder: Path | None = None) -> KeptTuning | No
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(file, error.strerror or str(error)) from None
+        raise _failed("no tuning can be read", file, error) from None
     try:
         return _read(file, text)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _unusable(file, f"no tuning: {error}" if type(error) is ValueError else "no tuning") from None
+        problem = f"no tuning: {error}" if type(error) is ValueError else "no tuning"
+        raise DataError(problem, file, fix="remove this file, or let `dlc tune` measure anew") from None
+
+
+def expect_keepable(file: Path) -> None:
+    """Raises DataError where the file of a processor could not be written."""
+    folder, trial = TrustedFolder(file.parent), f"{file.name}.trial"
+    try:
+        folder.write(trial, bytes(_USUAL))
+        folder.remove(trial)
+    except OSError as error:
+        raise _failed("no tuning can be kept", file, error) from None
 
 
 def keep_tuning(kept: KeptTuning) -> None:
@@ -80,8 +99,7 @@ def keep_tuning(kept: KeptTuning) -> None:
     try:
         TrustedFolder(kept.file.parent).write(kept.file.name, json.dumps(content, indent=2).encode() + b"\n")
     except OSError as error:
-        problem = f"{error.filename or kept.file}: {error.strerror}: the tuning cannot be kept"
-        raise DataError(problem, fix="check owners and permissions, or name another folder with --cache-dir") from None
+        raise _failed("the tuning cannot be kept", kept.file, error) from None
 
 
 def forget_tuning(machine: Machine, folder: Path | None = None) -> bool:
@@ -92,22 +110,32 @@ def forget_tuning(machine: Machine, folder: Path | None = None) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(f"{error.strerror}: it cannot be removed", file, fix="check owners and permissions") from None
+        raise _failed("the tuning cannot be removed", file, error) from None
     return True
 
 
 def _read(file: Path, text: bytes) -> KeptTuning:
-    """The content of a file. Raises ValueError, KeyError or TypeError."""
+    """The content of a file. Raises ValueError, KeyError, TypeError or AttributeError."""
     if len(text) > _LARGEST:
         raise ValueError("it is too long")
-    content = cast("dict[str, Any]", json.loads(text))
+    try:
+        content = cast("dict[str, Any]", json.loads(text))
+    except ValueError:
+        raise ValueError("it is no JSON") from None
     if content["version"] != VERSION:
-        raise ValueError(f"it has version {content['version']!r}, and {VERSION} is read")
-    gains = {str(name): float(gain) for name, gain in content["gains"].items()}
-    return KeptTuning(
-        file, tuning_of(content["numbers"]), str(content["measured"])[:10], int(content["threads"]), gains
-    )
+        raise ValueError(f"it has version {shortened(content['version'])}, and {VERSION} is read")
+    measured, threads = content["measured"], content["threads"]
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", measured):
+        raise ValueError(f"`measured` cannot be {shortened(measured)}")
+    if type(threads) is not int or threads < 1:
+        raise ValueError(f"`threads` cannot be {shortened(threads)}")
+    for name, gain in content["gains"].items():
+        if type(gain) not in (int, float) or not 0 < gain < inf:
+            raise ValueError(f"the gain of {shortened(name)} cannot be {shortened(gain)}")
+    return KeptTuning(file, tuning_of(content["numbers"]), measured, threads, content["gains"])
 
 
-def _unusable(file: Path, problem: str) -> DataError:
-    return DataError(problem, file, fix="`dlc tune` measures anew, `dlc tune --forget` removes it")
+def _failed(problem: str, file: Path, error: OSError) -> DataError:
+    """The error of a file, or of the folder above it that is at fault."""
+    place = Path(error.filename or file)
+    return DataError(f"{error.strerror}: {problem}", place if place.is_absolute() else file, fix=_PERMISSIONS)

@@ -21,13 +21,13 @@ from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.merge_scans import merge_scans
 from compiler.graph_passes.narrow import narrow
 from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
-from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.split_scans import split_scans
 from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.graph_passes.widen_columns import widen_columns
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
+from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.scan import Scan
 from compiler.schedule.build import fixing
 from compiler.support.record import record

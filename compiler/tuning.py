@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from reprlib import repr as shortened
 from typing import Any, cast
 
 from compiler.support.record import record
@@ -110,13 +111,19 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "operand_registers": (1, 8),
     **dict.fromkeys(("rows_share", "whole_panel_share", "copied_share", "long_sum_share"), (0.01, 2.0)),
     **dict.fromkeys(("strip_share", "strip_sums_share"), (0.01, 2.0)),
+    **dict.fromkeys(("tile_start", "strip_load"), (0.01, 16.0)),
 }
 _WIDEST = 64
 
 
+def limits_of(name: str) -> tuple[float, float]:
+    """The least and the greatest value of a number from outside."""
+    return _LIMITS.get(name, (1, _WIDEST * getattr(Tuning(), name)))
+
+
 def described(changes: Mapping[str, float]) -> str:
     """For a reader: which numbers are not the usual ones."""
-    return f"tuned: {', '.join(f'{n} {value:g}' for n, value in changes.items())}" if changes else "usual tuning"
+    return f"tuned: {', '.join(f'{n} {value}' for n, value in changes.items())}" if changes else "usual tuning"
 
 
 def tuning_of(changes: Mapping[str, object]) -> Tuning:
@@ -124,12 +131,12 @@ def tuning_of(changes: Mapping[str, object]) -> Tuning:
     usual = Tuning()
     for name, value in changes.items():
         if name not in NUMBERS:
-            raise ValueError(f"there is no number `{name}`")
-        normal = getattr(usual, name)
-        least, most = _LIMITS.get(name, (1, _WIDEST * normal))
+            raise ValueError(f"there is no number `{shortened(name)[1:-1]}`")
+        normal, (least, most) = getattr(usual, name), limits_of(name)
+        kind = "a number" if isinstance(normal, float) else "a whole number"
         is_number = type(value) in ((int, float) if isinstance(normal, float) else (int,))
         if not is_number or not least <= cast("float", value) <= most:
-            raise ValueError(f"`{name}` cannot be {value!r}: it is a number from {least:g} to {most:g}")
+            raise ValueError(f"`{name}` cannot be {shortened(value)}: it is {kind} from {least} to {most}")
         if name in _POWERS and cast("int", value).bit_count() != 1:
             raise ValueError(f"`{name}` cannot be {value!r}: it is a power of two")
     return replace(usual, **cast("dict[str, Any]", changes))

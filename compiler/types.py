@@ -104,6 +104,11 @@ def depends_on_batch(shape: Shape) -> bool:
     return BatchExtent in map(type, shape)  # a compilation asks for nothing more often, so this is no generator
 
 
+def batch_axis(shape: Shape) -> int | None:
+    """The axis that depends on the batch."""
+    return next((axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
+
+
 def elements(shape: Shape) -> Extent:
     """The number of elements, as an extent."""
     count = static_elements(shape)

@@ -15,7 +15,7 @@ from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import at_batch, numpy_dtype
+from compiler.types import at_batch, batch_axis, numpy_dtype
 
 if TYPE_CHECKING:
     from compiler.choices.disturb import Disturbance
@@ -195,7 +195,7 @@ def _indices(program: Program, choice: IndexChoice, data: Mapping[str, Array], r
     graph = eliminate_dead(whole)
     inputs = {n: data[n][rows].astype(numpy_dtype(graph.input(n).value.type.dtype), copy=False) for n in choice.names}
     found = evaluate(graph, inputs, len(rows))[name]
-    axis = next((k for k, e in enumerate(choice.indices.type.shape) if not isinstance(e, int)), None)
+    axis = batch_axis(choice.indices.type.shape)
     if axis is None:  # of no row in particular
         return (np.broadcast_to(found, (len(rows), *found.shape)),)
     return (np.moveaxis(found, axis, 0),)

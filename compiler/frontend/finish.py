@@ -13,9 +13,10 @@ from compiler.frontend.program import KEPT, Clip, Generation, Program, TrainingP
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
+from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.means import is_mean
 from compiler.ops.sources import Constant
-from compiler.ops.totals import dependent_on_the_batch, form_of, split, without_controls
+from compiler.ops.totals import dependent_on_the_batch, form_of, split
 from compiler.syntax.suppressions import without_suppressed
 from compiler.types import DType, TensorType
 
@@ -106,7 +107,7 @@ def _with_counts(graph: Graph, plan: TrainingPlan | None) -> Graph:
 
 def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph) -> TrainingPlan:
     """With the values that are finished once over many rows, and whether training and evaluation finish them alike."""
-    graphs = [without_controls(graph) for graph in (training, inference)]
+    graphs = [resolve_custom_gradients(graph) for graph in (training, inference)]
     loss = graphs[1].output("loss").value
     is_plain = dependent_on_the_batch(graphs[1], (loss,), graphs[1].nodes) is None
     finished = (*(("loss",) if is_plain and is_mean(graphs[1], loss) else ()), *plan.metrics)

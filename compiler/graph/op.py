@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from compiler.support.arrays import Array
 from compiler.types import TensorType
@@ -78,3 +79,11 @@ class FlatOp(Op):
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         return (None,) * len(node.operands)
+
+
+def with_fields(op: Op, change: Callable[[object], object]) -> Op:
+    """The op with `change` of the value of each of its fields."""
+    assert is_dataclass(op)
+    values = [(field.name, getattr(op, field.name)) for field in fields(op)]
+    changes: dict[str, Any] = {name: new for name, value in values if (new := change(value)) is not value}
+    return replace(op, **changes) if changes else op

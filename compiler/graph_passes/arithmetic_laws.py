@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import math
 
-from compiler.graph.ir import Node, Value
+from compiler.graph.ir import Value
+from compiler.graph.op import Op
+from compiler.graph_passes.convert_dtype import converted, converted_op
 from compiler.graph_passes.law import Workbench
-from compiler.ops.elementwise import Abs, Add, Cast, Divide, Equal, Multiply, Negate, Not, NotEqual, Subtract, Where
-from compiler.ops.mathematics import Exp, Expm1, Log, Log1p, Rsqrt, Sigmoid, Sqrt
+from compiler.ops.build import spread
+from compiler.ops.elementwise import (
+    Abs,
+    Add,
+    Cast,
+    Divide,
+    Equal,
+    Modulo,
+    Multiply,
+    Negate,
+    Not,
+    NotEqual,
+    Subtract,
+    Where,
+)
+from compiler.ops.mathematics import MATHEMATICS, Exp, Expm1, Log, Log1p, Rsqrt, Sigmoid, Sqrt
 from compiler.ops.movement import Broadcast
-from compiler.types import DType
+from compiler.ops.sources import Constant, Threefry
+from compiler.support.arrays import np
+from compiler.types import DType, numpy_dtype
 
 
-def add(bench: Workbench, node: Node) -> Value | None:
-    a, b = node.operands
+def add(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     for one, other in ((a, b), (b, a)):
         if _is(bench, other, -1) and (power := bench.made_by(one, Exp)) is not None:  # exp(x) + -1 -> expm1(x)
             return bench.emit(Expm1(), power.operands[0])
@@ -28,8 +45,7 @@ def add(bench: Workbench, node: Node) -> Value | None:
     return None
 
 
-def subtract(bench: Workbench, node: Node) -> Value | None:
-    a, b = node.operands
+def subtract(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     if _is(bench, b, 1) and (power := bench.made_by(a, Exp)) is not None:  # exp(x) - 1 -> expm1(x)
         return bench.emit(Expm1(), power.operands[0])
     if _is(bench, a, 1) and (power := bench.made_by(b, Exp)) is not None:  # 1 - exp(x) -> -expm1(x)
@@ -43,8 +59,7 @@ def subtract(bench: Workbench, node: Node) -> Value | None:
     return None
 
 
-def negate(bench: Workbench, node: Node) -> Value | None:
-    (x,) = node.operands
+def negate(bench: Workbench, _: Op, x: Value) -> Value | None:
     if (inner := bench.made_by(x, Negate)) is not None:  # --x -> x
         return inner.operands[0]
     if (inner := bench.made_by(x, Subtract)) is not None:  # -(a - b) -> b - a
@@ -56,8 +71,7 @@ def negate(bench: Workbench, node: Node) -> Value | None:
     return None
 
 
-def multiply(bench: Workbench, node: Node) -> Value | None:
-    a, b = node.operands
+def multiply(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     factor = bench.number(b)
     if factor is None:
         if bench.number(a) is not None:  # c * b -> b * c
@@ -92,8 +106,7 @@ def _multiply_constants(bench: Workbench, a: Value, b: Value, d: float) -> Value
     return bench.emit(Multiply(), x, bench.emit(Multiply(), factor, b))
 
 
-def divide(bench: Workbench, node: Node) -> Value | None:
-    a, b = node.operands
+def divide(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     divisor = bench.number(b)
     if divisor is not None:
         if _has_exact_reciprocal(float(divisor)):  # a / c -> a * (1 / c), where 1 / c is exact: a power of 2
@@ -139,8 +152,7 @@ def _by_broadcast(bench: Workbench, a: Value, b: Value) -> Value | None:
     return bench.emit(Multiply(), a, bench.emit(spread.op, reciprocal))
 
 
-def power(bench: Workbench, node: Node) -> Value | None:
-    x, exponent = node.operands
+def power(bench: Workbench, _: Op, x: Value, exponent: Value) -> Value | None:
     match bench.number(exponent):
         case 0:  # x ^ 0 -> 1, for NaN too
             return bench.filled_like(x, 1)
@@ -165,8 +177,7 @@ def power(bench: Workbench, node: Node) -> Value | None:
             return None
 
 
-def logarithm(bench: Workbench, node: Node) -> Value | None:
-    (x,) = node.operands
+def logarithm(bench: Workbench, _: Op, x: Value) -> Value | None:
     if (inner := bench.made_by(x, Exp)) is not None:  # log(exp(a)) -> a
         return inner.operands[0]
     if (inner := bench.made_by(x, Add)) is not None:
@@ -196,8 +207,7 @@ def _log_of_softmax(bench: Workbench, x: Value) -> Value | None:
     return bench.emit(Subtract(), exponential.operands[0], total)
 
 
-def absolute(bench: Workbench, node: Node) -> Value | None:
-    (x,) = node.operands
+def absolute(bench: Workbench, _: Op, x: Value) -> Value | None:
     if bench.made_by(x, Abs, Exp, Sigmoid) is not None:  # |x| -> x, where x is never negative
         return x
     if (inner := bench.made_by(x, Negate)) is not None:  # |-x| -> |x|
@@ -205,24 +215,22 @@ def absolute(bench: Workbench, node: Node) -> Value | None:
     return None
 
 
-def with_itself(bench: Workbench, node: Node) -> Value | None:
+def with_itself(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     """x op x -> x, for max, min, and, or."""
-    a, b = node.operands
     return a if a.index == b.index else None
 
 
-def conjunction(bench: Workbench, node: Node) -> Value | None:
+def conjunction(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     """x and true -> x; x and false -> false."""
-    return _absorbed(bench, node, neutral=True)
+    return _absorbed(bench, a, b, neutral=True)
 
 
-def disjunction(bench: Workbench, node: Node) -> Value | None:
+def disjunction(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
     """x or false -> x; x or true -> true."""
-    return _absorbed(bench, node, neutral=False)
+    return _absorbed(bench, a, b, neutral=False)
 
 
-def _absorbed(bench: Workbench, node: Node, neutral: bool) -> Value | None:
-    a, b = node.operands
+def _absorbed(bench: Workbench, a: Value, b: Value, neutral: bool) -> Value | None:
     for known, other in ((a, b), (b, a)):
         number = bench.number(known)
         if number is not None:
@@ -230,21 +238,17 @@ def _absorbed(bench: Workbench, node: Node, neutral: bool) -> Value | None:
     return None
 
 
-def negation(bench: Workbench, node: Node) -> Value | None:
-    inner = bench.builder.definition(node.operands[0])
-    match None if inner is None else inner.op:
-        case Not() if inner is not None:  # not not x -> x
-            return inner.operands[0]
-        case Equal() if inner is not None:  # not (a = b) -> a != b; the order of NaN forbids this for <
-            return bench.emit(NotEqual(), *inner.operands)
-        case NotEqual() if inner is not None:
-            return bench.emit(Equal(), *inner.operands)
-        case _:
-            return None
+def negation(bench: Workbench, _: Op, x: Value) -> Value | None:
+    if (inner := bench.made_by(x, Not)) is not None:  # not not x -> x
+        return inner.operands[0]
+    if (inner := bench.made_by(x, Equal)) is not None:  # not (a = b) -> a != b; the order of NaN forbids this for <
+        return bench.emit(NotEqual(), *inner.operands)
+    if (inner := bench.made_by(x, NotEqual)) is not None:
+        return bench.emit(Equal(), *inner.operands)
+    return None
 
 
-def where(bench: Workbench, node: Node) -> Value | None:
-    condition, a, b = node.operands
+def where(bench: Workbench, _: Op, condition: Value, a: Value, b: Value) -> Value | None:
     if a.index == b.index:  # where(c, a, a) -> a
         return a
     known = bench.number(condition)
@@ -261,6 +265,32 @@ def where(bench: Workbench, node: Node) -> Value | None:
     return None
 
 
+# Only ops whose result is exactly rounded: NumPy and machine code then agree to the bit, so that a setting gives the
+# same bits whether it is a constant of the program or an argument.
+_INEXACT = frozenset((*MATHEMATICS, Modulo, Threefry)) - {Sqrt}
+
+
+def fold_constants(bench: Workbench, op: Op, *operands: Value) -> Value | None:
+    """op(constants) -> constant, broadcast to the shape if the constants were; of elementwise ops."""
+    if op.__class__ in _INEXACT:
+        return None
+    constants: list[Constant] = []
+    for operand in operands:
+        definition = bench.builder.definition(operand)
+        if definition is not None and isinstance(definition.op, Broadcast):
+            definition = bench.builder.definition(definition.operands[0])
+        if definition is None or not isinstance(definition.op, Constant) or definition.op.dtype is DType.BF16:
+            return None
+        constants.append(definition.op)
+    (type_,) = op.result_types([operand.type for operand in operands])
+    if bench.becomes_double:
+        op = converted_op(op, DType.F64)
+        constants = [Constant(c.value, converted(c.dtype, DType.F64)) for c in constants]
+    with np.errstate(all="ignore"):
+        (result,) = op.evaluate([np.array(c.value, numpy_dtype(c.dtype)) for c in constants], 1)
+    return spread(bench.builder, bench.builder.emit(Constant(result.item(), type_.dtype)), type_.shape)
+
+
 _WIDENINGS = {
     DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.BF16, DType.F32, DType.F64),
     DType.U8: (DType.I32, DType.I64, DType.BF16, DType.F32, DType.F64),
@@ -270,16 +300,15 @@ _WIDENINGS = {
 }
 
 
-def cast(bench: Workbench, node: Node) -> Value | None:
-    (x,), target = node.operands, node.results[0].type.dtype
-    if x.type.dtype is target:  # the same type
+def cast(bench: Workbench, op: Cast, x: Value) -> Value | None:
+    if x.type.dtype is op.dtype:  # the same type
         return x
     inner = bench.made_by(x, Cast)
     if inner is None:
         return None
     (source,) = inner.operands
     if x.type.dtype in _WIDENINGS.get(source.type.dtype, ()):  # cast(cast(x)) -> cast(x), where the first loses nothing
-        return source if source.type.dtype is target else bench.emit(Cast(target), source)
+        return source if source.type.dtype is op.dtype else bench.emit(op, source)
     return None
 
 

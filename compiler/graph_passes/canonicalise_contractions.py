@@ -24,18 +24,19 @@ def canonicalise_contractions(graph: Graph) -> Graph:
     rewriting = Rewriting(graph)
     uses = Counter(operand.index for node in graph.nodes for operand in node.operands)
     uses.update(output.value.index for output in graph.outputs)
-    for node in map(rewriting.current, graph.nodes):
-        value = None
+
+    def canonical(node: Node) -> Value | None:
+        value, result = None, node.results[0]
         if isinstance(node.op, Contraction):
-            value = _canonical(rewriting.builder, _Product.of(node.op, node.operands), node.results[0].type.shape)
+            value = _canonical(rewriting.builder, _Product.of(node.op, node.operands), result.type.shape)
         elif isinstance(node.op, (Transpose, Sum)):
             value = _absorbed(rewriting.builder, node, uses)
-        if value is None or value.type != node.results[0].type:
-            rewriting.keep(node)
-        else:
-            uses[value.index] += uses[node.results[0].index]
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+        if value is None or value.type != result.type:
+            return None
+        uses[value.index] += uses[result.index]
+        return value
+
+    return rewriting.each(canonical)
 
 
 @record

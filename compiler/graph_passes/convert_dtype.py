@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
-
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Value
-from compiler.graph.op import Op
+from compiler.graph.op import Op, with_fields
 from compiler.ops.elementwise import Cast
 from compiler.ops.sources import RandomUniform
 from compiler.types import DType, TensorType
@@ -40,14 +38,8 @@ def converted(dtype: DType, target: DType) -> DType:
 
 def converted_op(op: Op, target: DType) -> Op:
     """`op` with its fields of f32, and the graphs in its fields, converted."""
-    assert is_dataclass(op)
-    changes: dict[str, DType | Graph] = {}
-    for field in fields(op):
-        match getattr(op, field.name):
-            case DType.F32:
-                changes[field.name] = target
-            case Graph() as rule:
-                changes[field.name] = to_dtype(rule, target)
-            case _:
-                pass
-    return replace(op, **changes) if changes else op
+
+    def changed(value: object) -> object:
+        return to_dtype(value, target) if isinstance(value, Graph) else target if value is DType.F32 else value
+
+    return with_fields(op, changed)

@@ -28,18 +28,16 @@ def fold_products(graph: Graph) -> Graph:
         return graph
     rewriting = Rewriting(graph)
     folded: dict[int, _FoldedProduct] = {}
-    for node in map(rewriting.current, graph.nodes):
-        value = None
+
+    def convolution(node: Node) -> Value | None:
         if isinstance(node.op, Fold) and (found := _found(rewriting.builder, node, node.op)) is not None:
             value = found.part((0,) * len(node.op.axes), node.op.extents)
             folded[value.index] = found
-        elif isinstance(node.op, Slice) and (whole := folded.get(node.operands[0].index)) is not None:
-            value = whole.sliced(node.op)
-        if value is None:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+            return value
+        whole = folded.get(node.operands[0].index) if isinstance(node.op, Slice) else None
+        return whole.sliced(node.op) if whole is not None and isinstance(node.op, Slice) else None
+
+    return rewriting.each(convolution)
 
 
 def _found(builder: GraphBuilder, node: Node, op: Fold) -> _FoldedProduct | None:

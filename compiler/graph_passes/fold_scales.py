@@ -27,14 +27,7 @@ def fold_scales(graph: Graph) -> Graph:
         return graph
     rewriting = Rewriting(graph)
     folding = _Folding(rewriting.builder, given, _single_uses(graph))
-    for node in map(rewriting.current, graph.nodes):
-        value = folding.folded(node)
-        if value is None:
-            rewriting.keep(node)
-            folding.look_at(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+    return rewriting.each(folding.folded)
 
 
 def _single_uses(graph: Graph) -> set[int]:
@@ -61,17 +54,16 @@ class _Folding:
     def __init__(self, builder: GraphBuilder, steady: set[int], single: set[int]) -> None:
         self._builder, self._steady, self._single = builder, steady, single
 
-    def look_at(self, node: Node) -> None:
-        known = node.op.category in _STEADY_OPS and all(o.index in self._steady for o in node.operands)
-        if known or isinstance(node.op, Constant):
-            self._steady.update(result.index for result in node.results)
-
     def folded(self, node: Node) -> Value | None:
+        value = None
         if isinstance(node.op, Multiply):
-            return self._scaled(*node.operands) or self._scaled(*reversed(node.operands))
-        if isinstance(node.op, Add):
-            return self._shifted(*node.operands) or self._shifted(*reversed(node.operands))
-        return None
+            value = self._scaled(*node.operands) or self._scaled(*reversed(node.operands))
+        elif isinstance(node.op, Add):
+            value = self._shifted(*node.operands) or self._shifted(*reversed(node.operands))
+        known = node.op.category in _STEADY_OPS and all(o.index in self._steady for o in node.operands)
+        if value is None and (known or isinstance(node.op, Constant)):
+            self._steady.update(result.index for result in node.results)
+        return value
 
     def _scaled(self, columns: Value, spread: Value) -> Value | None:
         """(x @ w - m) * s as x @ (w * s) - m * s; without m, as x @ (w * s)."""

@@ -17,13 +17,7 @@ def form_fma(graph: Graph) -> Graph:
     rewriting = Rewriting(graph)
     uses = Counter(operand.index for node in graph.nodes for operand in node.operands)
     uses.update(output.value.index for output in graph.outputs)
-    for node in map(rewriting.current, graph.nodes):
-        value = _fused(rewriting.builder, node, uses)
-        if value is None:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+    return rewriting.each(lambda node: _fused(rewriting.builder, node, uses))
 
 
 def _fused(builder: GraphBuilder, node: Node, uses: Counter[int]) -> Value | None:

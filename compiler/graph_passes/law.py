@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Op
 from compiler.ops.build import constant_of, filled
 
-# A value equal to the single result of the node, made of smaller or fewer nodes; None where the law does not apply.
-Law: TypeAlias = "Callable[[Workbench, Node], Value | None]"
+Kind = TypeVar("Kind", bound=Op)
+# Of a workbench, an op and its operands: a value equal to the single result, made of smaller or fewer nodes; None where
+# the law does not apply.
+Law: TypeAlias = Callable[..., Value | None]
 
 
 class Workbench:
@@ -28,7 +30,7 @@ class Workbench:
     def simplified(self, node: Node) -> Value | None:
         """The result of the first law that applies to `node`."""
         for law in self._laws.get(type(node.op), ()):
-            value = law(self, node)
+            value = law(self, node.op, *node.operands)
             if value is not None:
                 return value
         return None
@@ -48,9 +50,18 @@ class Workbench:
         node = self.builder.definition(value)
         return node if node is not None and isinstance(node.op, kinds) else None
 
+    def made(self, value: Value, kind: type[Kind]) -> tuple[Kind, tuple[Value, ...]] | None:
+        """The op of that kind that gives `value`, with its operands."""
+        node = self.builder.definition(value)
+        return (node.op, node.operands) if node is not None and isinstance(node.op, kind) else None
+
     def number(self, value: Value) -> float | int | bool | None:
         """The constant that every element of `value` is."""
         return constant_of(self.builder, value)
+
+    def filled(self, op: Op, operands: tuple[Value, ...], number: float) -> Value:
+        """A tensor of the type of an op's result."""
+        return filled(self.builder, number, op.result_types([operand.type for operand in operands])[0])
 
     def filled_like(self, value: Value, number: float) -> Value:
         return filled(self.builder, number, value.type)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.graph.ir import Node, Value
+from compiler.graph.ir import Value
+from compiler.graph.op import Op
 from compiler.graph_passes.law import Workbench
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
@@ -19,25 +20,24 @@ def wide_extents(shape: Shape) -> list[Extent]:
     return [extent for extent in shape if extent != 1]
 
 
-def reshape(bench: Workbench, node: Node) -> Value | None:
-    (x,), shape = node.operands, node.results[0].type.shape
-    if x.type.shape == shape:  # the same shape
+def reshape(bench: Workbench, op: Reshape, x: Value) -> Value | None:
+    if x.type.shape == op.shape:  # the same shape
         return x
     if (inner := bench.made_by(x, Reshape)) is not None:  # reshape(reshape(x)) -> reshape(x)
-        return bench.emit(node.op, inner.operands[0])
-    return _reshape_of_broadcast(bench, x, shape) or _reshape_of_transpose(bench, x, shape)
+        return bench.emit(op, inner.operands[0])
+    return _reshape_of_broadcast(bench, x, op.shape) or _reshape_of_transpose(bench, x, op.shape)
 
 
 def _reshape_of_transpose(bench: Workbench, x: Value, shape: Shape) -> Value | None:
     """reshape(transpose(x)) -> transpose(reshape(x)), where one axis falls into several."""
-    inner, more = bench.made_by(x, Transpose), len(shape) - x.type.rank
+    inner, more = bench.made(x, Transpose), len(shape) - x.type.rank
     if inner is None or more < 1:
         return None
-    assert isinstance(inner.op, Transpose)
     axis = next((k for k, extent in enumerate(x.type.shape) if extent != shape[k]), x.type.rank - 1)
     if shape[axis + more + 1 :] != x.type.shape[axis + 1 :]:
         return None
-    source, order = inner.operands[0], inner.op.permutation
+    op, (source,) = inner
+    order = op.permutation
     split = order[axis]
     digits = bench.emit(
         Reshape((*source.type.shape[:split], *shape[axis : axis + more + 1], *source.type.shape[split + 1 :])), source
@@ -48,31 +48,27 @@ def _reshape_of_transpose(bench: Workbench, x: Value, shape: Shape) -> Value | N
 
 def _reshape_of_broadcast(bench: Workbench, x: Value, shape: Shape) -> Value | None:
     """reshape(broadcast(s)) -> broadcast(s), where only unit axes come and go, or s is a scalar."""
-    inner = bench.made_by(x, Broadcast)
+    inner = bench.made(x, Broadcast)
     if inner is None:
         return None
-    assert isinstance(inner.op, Broadcast)
-    (small,) = inner.operands
+    op, (small,) = inner
     if not small.type.shape:
         return bench.emit(Broadcast(shape, ()), small)
     if 1 in small.type.shape or wide_extents(x.type.shape) != wide_extents(shape):
         return None
     places = dict(zip(wide_axes(x.type.shape), wide_axes(shape), strict=True))
-    return bench.emit(Broadcast(shape, tuple(places[axis] for axis in inner.op.axes)), small)
+    return bench.emit(Broadcast(shape, tuple(places[axis] for axis in op.axes)), small)
 
 
-def broadcast(bench: Workbench, node: Node) -> Value | None:
-    op, (x,) = node.op, node.operands
-    assert isinstance(op, Broadcast)
+def broadcast(bench: Workbench, op: Broadcast, x: Value) -> Value | None:
     if x.type.shape == op.shape:  # nothing is repeated
         return x
     kept = tuple(axis for extent, axis in zip(x.type.shape, op.axes, strict=True) if extent == op.shape[axis])
     if len(kept) < x.type.rank:  # repeated unit axes -> new axes
         dropped = bench.emit(Reshape(tuple(op.shape[axis] for axis in kept)), x)
         return bench.emit(Broadcast(op.shape, kept), dropped)
-    if (inner := bench.made_by(x, Broadcast)) is not None:  # broadcast(broadcast(x)) -> broadcast(x)
-        assert isinstance(inner.op, Broadcast)
-        return bench.emit(Broadcast(op.shape, tuple(op.axes[axis] for axis in inner.op.axes)), inner.operands[0])
+    if (inner := bench.made(x, Broadcast)) is not None:  # broadcast(broadcast(x)) -> broadcast(x)
+        return bench.emit(Broadcast(op.shape, tuple(op.axes[axis] for axis in inner[0].axes)), *inner[1])
     return _broadcast_of_reshape(bench, op, x)
 
 
@@ -87,37 +83,30 @@ def _broadcast_of_reshape(bench: Workbench, op: Broadcast, x: Value) -> Value | 
     return bench.emit(Broadcast(op.shape, tuple(op.axes[axis] for axis in wide_axes(x.type.shape))), small)
 
 
-def transpose(bench: Workbench, node: Node) -> Value | None:
-    op, (x,) = node.op, node.operands
-    assert isinstance(op, Transpose)
+def transpose(bench: Workbench, op: Transpose, x: Value) -> Value | None:
     order = op.permutation
     if order == tuple(range(x.type.rank)):  # nothing moves
         return x
-    if (inner := bench.made_by(x, Transpose)) is not None:  # transpose(transpose(x)) -> transpose(x)
-        assert isinstance(inner.op, Transpose)
-        first = inner.op.permutation
-        return bench.emit(Transpose(tuple(first[axis] for axis in order)), inner.operands[0])
+    if (inner := bench.made(x, Transpose)) is not None:  # transpose(transpose(x)) -> transpose(x)
+        return bench.emit(Transpose(tuple(inner[0].permutation[axis] for axis in order)), *inner[1])
     moved = [axis for axis in order if x.type.shape[axis] != 1]
     if moved == sorted(moved):  # only unit axes move: a reshape
-        return bench.emit(Reshape(node.results[0].type.shape), x)
+        return bench.emit(Reshape(tuple(x.type.shape[axis] for axis in order)), x)
     return _transpose_of_broadcast(bench, order, x)
 
 
 def _transpose_of_broadcast(bench: Workbench, order: tuple[int, ...], x: Value) -> Value | None:
     """transpose(broadcast(s)) -> broadcast(transpose(s))."""
-    inner = bench.made_by(x, Broadcast)
+    inner = bench.made(x, Broadcast)
     if inner is None:
         return None
-    assert isinstance(inner.op, Broadcast)
-    places = [order.index(axis) for axis in inner.op.axes]
-    small = bench.emit(Transpose(tuple(sorted(range(len(places)), key=places.__getitem__))), inner.operands[0])
+    places = [order.index(axis) for axis in inner[0].axes]
+    small = bench.emit(Transpose(tuple(sorted(range(len(places)), key=places.__getitem__))), *inner[1])
     shape = tuple(x.type.shape[axis] for axis in order)
     return bench.emit(Broadcast(shape, tuple(sorted(places))), small)
 
 
-def slice_(bench: Workbench, node: Node) -> Value | None:
-    op, (x,) = node.op, node.operands
-    assert isinstance(op, Slice)
+def slice_(bench: Workbench, op: Slice, x: Value) -> Value | None:
     if x.type.shape == op.sizes:  # all of it
         return x
     inner = bench.builder.definition(x)
@@ -179,45 +168,36 @@ def _slice_of_concat(bench: Workbench, outer: Slice, inner: Concat, parts: tuple
     return None
 
 
-def pad(bench: Workbench, node: Node) -> Value | None:
-    op, (x,) = node.op, node.operands
-    assert isinstance(op, Pad)
+def pad(bench: Workbench, op: Pad, x: Value) -> Value | None:
     if not any((*op.low, *op.high)):  # widths of 0
         return x
-    inner = bench.made_by(x, Pad)
-    if inner is None:
+    inner = bench.made(x, Pad)
+    if inner is None or repr(inner[0].value) != repr(op.value):
         return None
-    assert isinstance(inner.op, Pad)
-    if repr(inner.op.value) != repr(op.value):
-        return None
-    low = tuple(a + b for a, b in zip(op.low, inner.op.low, strict=True))  # pad(pad(x)) -> pad(x)
-    high = tuple(a + b for a, b in zip(op.high, inner.op.high, strict=True))
-    return bench.emit(Pad(low, high, op.value), inner.operands[0])
+    low = tuple(a + b for a, b in zip(op.low, inner[0].low, strict=True))  # pad(pad(x)) -> pad(x)
+    high = tuple(a + b for a, b in zip(op.high, inner[0].high, strict=True))
+    return bench.emit(Pad(low, high, op.value), *inner[1])
 
 
-def concat(bench: Workbench, node: Node) -> Value | None:
-    op = node.op
-    assert isinstance(op, Concat)
-    if len(node.operands) == 1:  # concat(x) -> x
-        return node.operands[0]
+def concat(bench: Workbench, op: Concat, *operands: Value) -> Value | None:
+    if len(operands) == 1:  # concat(x) -> x
+        return operands[0]
     parts: list[Value] = []
-    for operand in node.operands:
+    for operand in operands:
         inner = bench.made_by(operand, Concat)
         parts.extend(inner.operands if inner is not None and inner.op == op else (operand,))
-    if len(parts) > len(node.operands):  # concat(concat(a, b), c) -> concat(a, b, c)
+    if len(parts) > len(operands):  # concat(concat(a, b), c) -> concat(a, b, c)
         return bench.emit(op, *parts)
     return _concat_of_slices(bench, op.axis, parts) or _concat_of_transposes(bench, op.axis, parts)
 
 
 def _concat_of_transposes(bench: Workbench, axis: int, parts: list[Value]) -> Value | None:
     """concat(transpose(x), transpose(y), …) -> transpose(concat(x, y, …)), where the axes move alike."""
-    inner = [bench.made_by(part, Transpose) for part in parts]
-    found = [node for node in inner if node is not None and node.op == inner[0].op] if inner[0] is not None else []
-    if len(found) < len(parts):
+    found = [inner for part in parts if (inner := bench.made(part, Transpose)) is not None]
+    if len(found) < len(parts) or any(op != found[0][0] for op, _ in found):
         return None
-    (op, *_) = (node.op for node in found)
-    assert isinstance(op, Transpose)
-    return bench.emit(op, bench.emit(Concat(op.permutation[axis]), *(node.operands[0] for node in found)))
+    (op, _) = found[0]
+    return bench.emit(op, bench.emit(Concat(op.permutation[axis]), *(x for _, (x,) in found)))
 
 
 def _concat_of_slices(bench: Workbench, axis: int, parts: list[Value]) -> Value | None:
@@ -225,18 +205,18 @@ def _concat_of_slices(bench: Workbench, axis: int, parts: list[Value]) -> Value 
     start: int | None = None
     end, whole, starts = 0, parts[0], ()
     for part in parts:
-        inner = bench.made_by(part, Slice)
+        inner = bench.made(part, Slice)
         if inner is None:
             return None
-        assert isinstance(inner.op, Slice)
-        size = inner.op.sizes[axis]
+        op, (source,) = inner
+        size = op.sizes[axis]
         assert isinstance(size, int)
-        others = tuple(0 if i == axis else first for i, first in enumerate(inner.op.starts))
+        others = tuple(0 if i == axis else first for i, first in enumerate(op.starts))
         if start is None:
-            start = end = inner.op.starts[axis]
-            whole, starts = inner.operands[0], others
-        continues = inner.op.starts[axis] == end and others == starts and set(inner.op.steps) <= {1}
-        if not continues or inner.operands[0].index != whole.index:
+            start = end = op.starts[axis]
+            whole, starts = source, others
+        continues = op.starts[axis] == end and others == starts and set(op.steps) <= {1}
+        if not continues or source.index != whole.index:
             return None
         end += size
     assert start is not None
@@ -245,62 +225,52 @@ def _concat_of_slices(bench: Workbench, axis: int, parts: list[Value]) -> Value 
     return bench.emit(Slice(starts, sizes, (1,) * len(starts)), whole)
 
 
-def sum_of_pads(bench: Workbench, node: Node) -> Value | None:
+def sum_of_pads(bench: Workbench, _: Op, x: Value, y: Value) -> Value | None:
     """pad(a) + pad(b) -> pad(concat(a, b)), where both are padded with 0 and a ends where b begins."""
-    first, second = (bench.made_by(operand, Pad) for operand in node.operands)
+    first, second = bench.made(x, Pad), bench.made(y, Pad)
     if first is None or second is None:
         return None
     return _joined(bench, first, second) or _joined(bench, second, first)
 
 
-def _joined(bench: Workbench, first: Node, second: Node) -> Value | None:
-    a, b = first.op, second.op
-    assert isinstance(a, Pad)
-    assert isinstance(b, Pad)
+def _joined(
+    bench: Workbench, first: tuple[Pad, tuple[Value, ...]], second: tuple[Pad, tuple[Value, ...]]
+) -> Value | None:
+    (a, (inside,)), (b, behind) = first, second
     differing = [i for i in range(len(a.low)) if (a.low[i], a.high[i]) != (b.low[i], b.high[i])]
     if a.value != 0 or b.value != 0 or len(differing) != 1:
         return None
     (axis,) = differing
-    extent = first.operands[0].type.shape[axis]
+    extent = inside.type.shape[axis]
     if isinstance(extent, BatchExtent) or a.low[axis] + extent != b.low[axis]:
         return None
-    joined = bench.emit(Concat(axis), first.operands[0], second.operands[0])
+    joined = bench.emit(Concat(axis), inside, *behind)
     high = tuple(b.high[i] if i == axis else width for i, width in enumerate(a.high))
     return bench.emit(Pad(a.low, high, 0.0), joined)
 
 
-def add_of_pads(bench: Workbench, node: Node) -> Value | None:
+def add_of_pads(bench: Workbench, op: Op, left: Value, last: Value) -> Value | None:
     """(x + pad(a)) + pad(b) -> x + pad(concat(a, b)), under the same conditions."""
-    left, last = node.operands
     inner = bench.made_by(left, Add)
-    if inner is None or bench.made_by(last, Pad) is None:
+    if inner is None:
         return None
     x, middle = inner.operands
-    if bench.made_by(middle, Pad) is None:
-        return None
-    joined = sum_of_pads(bench, Node(Add(), (middle, last), node.results))
-    return None if joined is None else bench.emit(Add(), x, joined)
+    joined = sum_of_pads(bench, op, middle, last)
+    return None if joined is None else bench.emit(op, x, joined)
 
 
-def reverse(bench: Workbench, node: Node) -> Value | None:
-    op, (x,) = node.op, node.operands
-    assert isinstance(op, Reverse)
+def reverse(bench: Workbench, op: Reverse, x: Value) -> Value | None:
     axes = tuple(axis for axis in op.axes if x.type.shape[axis] != 1)
     if not axes:  # nothing moves
         return x
     if axes != op.axes:
         return bench.emit(Reverse(axes), x)
-    inner = bench.made_by(x, Reverse)
-    if inner is None:
-        return None
-    assert isinstance(inner.op, Reverse)
-    return bench.emit(Reverse(tuple(sorted({*axes} ^ {*inner.op.axes}))), inner.operands[0])
+    inner = bench.made(x, Reverse)
+    return None if inner is None else bench.emit(Reverse(tuple(sorted({*axes} ^ {*inner[0].axes}))), *inner[1])
 
 
-def iota(bench: Workbench, node: Node) -> Value | None:
+def iota(bench: Workbench, op: Iota) -> Value | None:
     """iota over several axes -> broadcast(iota over one)."""
-    op = node.op
-    assert isinstance(op, Iota)
     if len(op.shape) == 1:
         return None
     return bench.emit(Broadcast(op.shape, (op.axis,)), bench.emit(Iota((op.shape[op.axis],), 0, op.dtype)))
@@ -310,33 +280,30 @@ def is_empty(value: Value) -> bool:
     return 0 in value.type.shape
 
 
-def concat_of_empty(bench: Workbench, node: Node) -> Value | None:
+def concat_of_empty(bench: Workbench, op: Concat, *operands: Value) -> Value | None:
     """concat(x, empty, y) -> concat(x, y)"""
-    op = node.op
-    assert isinstance(op, Concat)
-    parts = tuple(part for part in node.operands if part.type.shape[op.axis] != 0)
+    parts = tuple(part for part in operands if part.type.shape[op.axis] != 0)
     if len(parts) == 1:
         return parts[0]
-    return bench.emit(op, *parts) if 1 < len(parts) < len(node.operands) else None
+    return bench.emit(op, *parts) if 1 < len(parts) < len(operands) else None
 
 
-def pad_of_empty(bench: Workbench, node: Node) -> Value | None:
+def pad_of_empty(bench: Workbench, op: Pad, x: Value) -> Value | None:
     """pad(empty) -> the padding alone"""
-    assert isinstance(node.op, Pad)
-    return bench.filled_like(node.results[0], node.op.value) if is_empty(node.operands[0]) else None
+    return bench.filled(op, (x,), op.value) if is_empty(x) else None
 
 
-def sum_of_empty(bench: Workbench, node: Node) -> Value | None:
+def sum_of_empty(bench: Workbench, op: Op, *operands: Value) -> Value | None:
     """sum(empty) -> 0, also of products"""
-    return bench.filled_like(node.results[0], 0) if any(map(is_empty, node.operands)) else None
+    return bench.filled(op, operands, 0) if any(map(is_empty, operands)) else None
 
 
-def pull_reshapes(bench: Workbench, node: Node) -> Value | None:
+def pull_reshapes(bench: Workbench, op: Op, *operands: Value) -> Value | None:
     """op(reshape(a), reshape(b)) -> reshape(op(a, b)), where only unit axes come and go; scalars may stand beside."""
-    shape = node.results[0].type.shape
+    shape = operands[0].type.shape
     inner: Shape | None = None
     sources: list[tuple[Value, bool]] = []
-    for operand in node.operands:
+    for operand in operands:
         definition = bench.made_by(operand, Reshape, Broadcast)
         if definition is None:
             return None
@@ -352,22 +319,22 @@ def pull_reshapes(bench: Workbench, node: Node) -> Value | None:
     if inner is None or wide_extents(inner) != wide_extents(shape):
         return None
     spread = Broadcast(inner, ())
-    operands = [bench.emit(spread, source) if is_scalar else source for source, is_scalar in sources]
-    return bench.emit(Reshape(shape), bench.emit(node.op, *operands))
+    found = [bench.emit(spread, source) if is_scalar else source for source, is_scalar in sources]
+    return bench.emit(Reshape(shape), bench.emit(op, *found))
 
 
-def push_broadcasts(bench: Workbench, node: Node) -> Value | None:
+def push_broadcasts(bench: Workbench, op: Op, *operands: Value) -> Value | None:
     """op(broadcast(a), broadcast(b)) -> broadcast(op(a, b)), on the axes that one of them has."""
-    parts: list[tuple[Broadcast, Value]] = []
-    for operand in node.operands:
+    parts: list[tuple[Broadcast, tuple[Value, ...]]] = []
+    for operand in operands:
         definition = bench.builder.definition(operand)
         if definition is None or not isinstance(definition.op, Broadcast):
             return None
-        parts.append((definition.op, definition.operands[0]))
-    shape = node.results[0].type.shape
-    axes = tuple(sorted({axis for op, _ in parts for axis in op.axes}))
+        parts.append((definition.op, definition.operands))
+    shape = operands[0].type.shape
+    axes = tuple(sorted({axis for spread, _ in parts for axis in spread.axes}))
     if len(axes) == len(shape):
         return None
     small = tuple(shape[axis] for axis in axes)
-    operands = [bench.emit(Broadcast(small, tuple(map(axes.index, op.axes))), value) for op, value in parts]
-    return bench.emit(Broadcast(shape, axes), bench.emit(node.op, *operands))
+    found = [bench.emit(Broadcast(small, tuple(map(axes.index, spread.axes))), *value) for spread, value in parts]
+    return bench.emit(Broadcast(shape, axes), bench.emit(op, *found))

@@ -24,13 +24,12 @@ def pixels_in_lanes(graph: Graph) -> Graph:
     if not any(isinstance(node.op, Window) for node in graph.nodes):
         return graph
     rewriting = Rewriting(graph)
-    for node in map(rewriting.current, graph.nodes):
+
+    def turned(node: Node) -> Value | None:
         found = _found(rewriting.builder, node, node.op) if isinstance(node.op, Contraction) else None
-        if found is None:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (found.product(),))
-    return rewriting.finish()
+        return None if found is None else found.product()
+
+    return rewriting.each(turned)
 
 
 def _found(builder: GraphBuilder, node: Node, op: Contraction) -> _FewChannels | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.graph.builder import GraphBuilder
@@ -27,6 +27,16 @@ class Rewriting:
                 operands = tuple([replaced.get(operand.index, operand) for operand in node.operands])
                 return Node(node.op, operands, node.results, node.origins)
         return node
+
+    def each(self, replacement: Callable[[Node], Value | None]) -> Graph:
+        """The graph with other values in place of the results of some nodes; a node without a replacement is kept."""
+        for node in map(self.current, self.graph.nodes):
+            value = replacement(node)
+            if value is None:
+                self.keep(node)
+            else:
+                self.replace(node, (value,))
+        return self.finish()
 
     def now(self, value: Value) -> Value:
         """The value in place of one of the old graph."""

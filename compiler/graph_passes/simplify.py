@@ -9,7 +9,6 @@ from compiler.graph.op import Category, Op
 from compiler.graph_passes import arithmetic_laws as arithmetic
 from compiler.graph_passes import movement_laws as movement
 from compiler.graph_passes import sum_laws as sums
-from compiler.graph_passes.fold_constants import fold_constants
 from compiler.graph_passes.law import Law, Workbench
 from compiler.graph_passes.movement_laws import pull_reshapes, push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
@@ -77,7 +76,11 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
 def _laws_of(op: type[Op]) -> tuple[Law, ...]:
     """An elementwise op folds constants first; last it computes before tensors are broadcast or reshaped."""
     own = _LAWS.get(op, ())
-    return (fold_constants, *own, push_broadcasts, pull_reshapes) if op.category is Category.ELEMENTWISE else own
+    return (
+        (arithmetic.fold_constants, *own, push_broadcasts, pull_reshapes)
+        if op.category is Category.ELEMENTWISE
+        else own
+    )
 
 
 LAWS: Mapping[type[Op], tuple[Law, ...]] = {op: _laws_of(op) for op in OPS}
@@ -86,11 +89,4 @@ LAWS: Mapping[type[Op], tuple[Law, ...]] = {op: _laws_of(op) for op in OPS}
 def simplify(graph: Graph, becomes_double: bool = False) -> Graph:
     """`becomes_double`: each f32 will be an f64, so constants keep the digits that only these have."""
     rewriting = Rewriting(graph)
-    bench = Workbench(rewriting.builder, LAWS, becomes_double)
-    for node in map(rewriting.current, graph.nodes):
-        value = bench.simplified(node)
-        if value is None:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+    return rewriting.each(Workbench(rewriting.builder, LAWS, becomes_double).simplified)

@@ -36,14 +36,7 @@ def unroll_taps(graph: Graph) -> Graph:
     if not any(isinstance(node.op, (Window, Fold)) for node in graph.nodes):
         return graph
     rewriting = Rewriting(graph)
-    unrolling = _Unrolling(Workbench(rewriting.builder, LAWS))
-    for node in map(rewriting.current, graph.nodes):
-        value = unrolling.unrolled(node)
-        if value is None:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+    return rewriting.each(_Unrolling(Workbench(rewriting.builder, LAWS)).unrolled)
 
 
 class _Unrolling:

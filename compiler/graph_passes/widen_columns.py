@@ -23,15 +23,15 @@ def widen_columns(graph: Graph) -> Graph:
     if not any(isinstance(node.op, Window) for node in graph.nodes):
         return graph
     rewriting = Rewriting(graph)
-    for node in map(rewriting.current, graph.nodes):
-        value = None
-        if isinstance(node.op, Contraction) and (found := _found(rewriting.builder, node, node.op)) is not None:
-            value = found.product() if found.place in node.op.out else found.weight_gradient()
-        if value is None or value.type != node.results[0].type:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
+
+    def wider(node: Node) -> Value | None:
+        found = _found(rewriting.builder, node, node.op) if isinstance(node.op, Contraction) else None
+        if found is None:
+            return None
+        value = found.product() if found.place in found.op.out else found.weight_gradient()
+        return value if value.type == node.results[0].type else None
+
+    return rewriting.each(wider)
 
 
 def _found(builder: GraphBuilder, node: Node, op: Contraction) -> _Narrow | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Category
-from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
+from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.elementwise import Cast
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Value
-from compiler.graph.op import Op
+from compiler.graph.op import Op, with_fields
 from compiler.ops.sources import BatchSize, Constant
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -31,14 +30,10 @@ def _op(op: Op, rows: int) -> Op:
     """`op` with the shapes and the graphs in its fields fixed."""
     if isinstance(op, BatchSize):
         return Constant(rows, DType.I64)
-    assert is_dataclass(op)
-    changes: dict[str, Any] = {}
-    for field in fields(op):
-        match getattr(op, field.name):
-            case Graph() as body:
-                changes[field.name] = with_rows(body, rows)
-            case tuple() as shape if any(isinstance(extent, BatchExtent) for extent in shape):  # type: ignore[reportUnknownVariableType]
-                changes[field.name] = at_batch(shape, rows)  # type: ignore[reportUnknownArgumentType]
-            case _:
-                pass
-    return replace(op, **changes) if changes else op
+
+    def changed(value: Any) -> object:
+        if isinstance(value, tuple):
+            return at_batch(value, rows) if BatchExtent in map(type, value) else value  # type: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return with_rows(value, rows) if isinstance(value, Graph) else value
+
+    return with_fields(op, changed)

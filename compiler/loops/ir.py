@@ -428,3 +428,22 @@ def statements_of(kernel: Kernel) -> tuple[Statement, ...]:
     """The statements of a kernel, in order: the contraction, then the instructions."""
     contraction = contraction_of(kernel)
     return instructions_of(kernel) if contraction is None else (contraction, *instructions_of(kernel))
+
+
+def used_by(statement: Statement) -> tuple[int, ...]:
+    """The values that a statement uses."""
+    match statement:
+        case Load(index=index):
+            return () if index is None else (index,)
+        case Compute(operands=operands):
+            return operands
+        case Random(position=position, seed=seed, step=step):
+            return position, seed, step
+        case Reduce(operand=operand, factor=factor):
+            return (operand,) if factor is None else (operand, factor)
+        case Store(value=value, index=index):
+            return (value,) if index is None else (value, index)
+        case Literal() | Position() | BatchCount() | TileContract():
+            return ()
+        case _:
+            assert_never(statement)

@@ -134,7 +134,7 @@ class LiteralNumber:
 
 
 @record
-class TotalNumber:
+class ElementsNumber:
     """The number of elements of a kernel over rows whose last row is short."""
 
 
@@ -176,7 +176,7 @@ Argument: TypeAlias = (
     | ExtentNumber
     | RowsNumber
     | ColumnsNumber
-    | TotalNumber
+    | ElementsNumber
     | PlaceNumber
     | FactorNumber
     | ShiftNumber

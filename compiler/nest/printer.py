@@ -105,7 +105,7 @@ def print_argument(argument: ir.Argument) -> str:
             return "rows"
         case ir.ColumnsNumber():
             return "columns"
-        case ir.TotalNumber():
+        case ir.ElementsNumber():
             return "total"
         case ir.PlaceNumber(position=position):
             return f"place {position}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node
+from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Category, Cotangents, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import filled
 from compiler.ops.rules import expect_operands
@@ -93,3 +94,22 @@ class Objective(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         raise CompilerBug("reference target", "the objective has not been put in its place")
+
+
+def resolve_custom_gradients(graph: Graph) -> Graph:
+    """The graph without ops that steer differentiation, which stand for values that it has anyway."""
+    if not any(isinstance(node.op, (StopGradient, CustomGradient)) for node in graph.nodes):
+        return graph
+    known: dict[int, Value] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        operands = tuple(known.get(operand.index, operand) for operand in node.operands)
+        match node.op:
+            case StopGradient():
+                known[node.results[0].index] = operands[0]
+            case CustomGradient(inputs=inputs):
+                known.update(zip((r.index for r in node.results), operands[inputs:], strict=True))
+            case _:
+                nodes.append(Node(node.op, operands, node.results, node.origins))
+    outputs = tuple(replace(output, value=known.get(output.value.index, output.value)) for output in graph.outputs)
+    return Graph(graph.name, graph.inputs, tuple(nodes), outputs)

@@ -9,7 +9,7 @@ from compiler.ops.movement import Concat, Pad, Reverse, Slice
 from compiler.ops.reduction import CumulativeSum
 from compiler.ops.sources import BatchSize, Iota, RandomUniform
 from compiler.ops.window import Fold, Window
-from compiler.types import BatchExtent, TensorType
+from compiler.types import BatchExtent, batch_axis
 
 
 def mixed_values(nodes: Iterable[Node], with_draws: bool = False) -> dict[int, Node]:
@@ -28,8 +28,8 @@ def mixed_values(nodes: Iterable[Node], with_draws: bool = False) -> dict[int, N
 
 
 def mixes_rows(node: Node) -> bool:
-    axes = [axis for operand in node.operands if (axis := batch_axis(operand.type)) is not None]
-    if axes and all(batch_axis(result.type) is None for result in node.results):
+    axes = [axis for operand in node.operands if (axis := batch_axis(operand.type.shape)) is not None]
+    if axes and all(batch_axis(result.type.shape) is None for result in node.results):
         return True
     match node.op:
         case BatchSize():
@@ -47,8 +47,3 @@ def mixes_rows(node: Node) -> bool:
             return any(low[axis] or high[axis] for axis in axes)
         case _:
             return False
-
-
-def batch_axis(type_: TensorType) -> int | None:
-    """The axis that depends on the batch."""
-    return next((axis for axis, extent in enumerate(type_.shape) if isinstance(extent, BatchExtent)), None)

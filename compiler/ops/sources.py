@@ -17,7 +17,7 @@ from compiler.ops.rules import (
 )
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
+from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, numpy_dtype
 
 if TYPE_CHECKING:
     pass
@@ -157,7 +157,7 @@ class RandomUniform(FlatOp):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
-        axis = next((k for k, extent in enumerate(self.shape) if isinstance(extent, BatchExtent)), 0)
+        axis = batch_axis(self.shape) or 0
         shape = list(at_batch(self.shape, batch))
         stored = [*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :]]
         positions = np.arange(math.prod(shape), dtype=np.uint64)

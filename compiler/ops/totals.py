@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from enum import Enum
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.batch_sums import adds_up
 from compiler.ops.contraction import Contraction
-from compiler.ops.control import CustomGradient, StopGradient
 from compiler.ops.elementwise import Abs, Add, Cast, Maximum, Minimum, Multiply, Negate, Subtract, Where
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Concat, Reverse, Slice, Transpose
 from compiler.ops.reduction import Max, Min, Moments
-from compiler.ops.row_mixing import batch_axis, mixed_values
+from compiler.ops.row_mixing import mixed_values
 from compiler.ops.rules import other_axes
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape, Sum
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType, depends_on_batch, static_elements
+from compiler.types import BatchExtent, DType, TensorType, batch_axis, depends_on_batch, static_elements
 
 _SMALL = {DType.BOOL: 1.0, DType.U8: 255.0}
 _SAME = (Abs, Broadcast, Gather, Max, Min, Negate, Reshape, Reverse, Slice, Transpose)
@@ -215,23 +213,6 @@ def form_of(found: TotalSplit) -> list[object]:
     return form
 
 
-def without_controls(graph: Graph) -> Graph:
-    """The graph without ops that steer differentiation, which stand for values that it has anyway."""
-    known: dict[int, Value] = {}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        operands = tuple(known.get(operand.index, operand) for operand in node.operands)
-        match node.op:
-            case StopGradient():
-                known[node.results[0].index] = operands[0]
-            case CustomGradient(inputs=inputs):
-                known.update(zip((r.index for r in node.results), operands[inputs:], strict=True))
-            case _:
-                nodes.append(Node(node.op, operands, node.results, node.origins))
-    outputs = tuple(replace(output, value=known.get(output.value.index, output.value)) for output in graph.outputs)
-    return Graph(graph.name, graph.inputs, tuple(nodes), outputs)
-
-
 def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) -> Iterator[tuple[str, Value]]:
     """The values that a step gives for a total, by the names under which they are put together.
 
@@ -259,12 +240,12 @@ def _terms(builder: GraphBuilder, node: Node) -> Value:
         case Contraction(lhs, rhs, out):
             if all((bound := bounds.of(operand)) is not None and bound <= 1 for operand in node.operands):
                 return builder.emit(Cast(DType.I64), node.results[0])
-            axis = batch_axis(node.operands[0].type)
+            axis = batch_axis(node.operands[0].type.shape)
             assert axis is not None
             return builder.emit(Contraction(lhs, rhs, (lhs[axis], *out)), *node.operands)
         case Sum(axes):
             (x,) = node.operands
-            batch = batch_axis(x.type)
+            batch = batch_axis(x.type.shape)
             assert batch is not None
             within = tuple(axis for axis in axes if axis != batch)
             bound = bounds.of(x)
@@ -272,18 +253,18 @@ def _terms(builder: GraphBuilder, node: Node) -> Value:
                 if not x.type.dtype.is_float or bound * bounds.elements(x, within) > _EXACT_IN_F32:
                     return builder.emit(Sum(axes), builder.emit(Cast(DType.I64), x))
                 rows = builder.emit(Sum(within), x) if within else x
-                place = batch_axis(rows.type)
+                place = batch_axis(rows.type.shape)
                 assert place is not None
                 return builder.emit(Sum((place,)), builder.emit(Cast(DType.I64), rows))
             rows = builder.emit(Sum(within), x) if within else x
-            return _moved(builder, rows, (), batch_axis(rows.type) or 0)
+            return _moved(builder, rows, (), batch_axis(rows.type.shape) or 0)
         case _:
             raise AssertionError(f"{node.op} adds nothing up over rows")
 
 
 def _rows_first(builder: GraphBuilder, total: Total, value: Value) -> Value:
     """The elements of moments, one after the other along the first axis, then the other axes."""
-    batch = batch_axis(value.type)
+    batch = batch_axis(value.type.shape)
     assert batch is not None
     moved = _moved(builder, value, tuple(axis for axis in total.axes if axis != batch), batch)
     if len(total.axes) == 1:

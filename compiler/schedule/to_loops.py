@@ -31,6 +31,8 @@ from compiler.loops.ir import (
     Store,
     Term,
     TileContract,
+    statements_of,
+    used_by,
 )
 from compiler.ops.indexing import Gather
 from compiler.ops.mathematics import MATHEMATICS
@@ -51,7 +53,6 @@ from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, 
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.numerics.internal_ops import Insert, Pick, ProductSum
-from compiler.schedule.origins import statement_origins
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.support.record import mutable_record, record
@@ -438,3 +439,21 @@ class GroupLowering:
         lhs, rhs = self.argument(left.source), self.argument(right.source)
         self.contraction = tile_contract(node, left, right, lhs, rhs, tile, self.tuning)
         self.nodes[id(self.contraction)] = node
+
+
+def statement_origins(kernel: Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[Origin, ...], ...]:
+    """The origins of the statements, in the order of `statements_of`; `nodes` has the node of a statement by its `id`.
+
+    A statement without a node, such as the load of an operand, serves the nodes that use its value.
+    """
+    served: dict[int, tuple[Origin, ...]] = {}
+    found: list[tuple[Origin, ...]] = []
+    for statement in reversed(statements_of(kernel)):
+        node = nodes.get(id(statement))
+        result = -1 if isinstance(statement, Store | TileContract) else statement.result
+        origins = served.get(result, ()) if node is None else node.origins
+        found.append(origins)
+        for value in used_by(statement):
+            known = served.get(value, ())
+            served[value] = tuple(dict.fromkeys((*known, *origins))) if known else origins
+    return tuple(reversed(found))

@@ -39,9 +39,9 @@ from compiler.loops.ir import (
     Triangle,
     iteration_space,
     statements_of,
+    used_by,
 )
 from compiler.schedule.ir import Instance, Schedule
-from compiler.schedule.origins import used_by
 from compiler.support.record import record
 from compiler.types import Extent, elements, size_at
 

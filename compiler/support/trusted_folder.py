@@ -30,12 +30,19 @@ class TrustedFolder:
     @contextlib.contextmanager
     def open(self, name: str) -> Generator[BinaryIO]:
         """A file in the folder, to read. Raises OSError."""
-        with self._descriptor() as folder, os.fdopen(os.open(name, _FILE, dir_fd=folder), "rb") as file:
+        with self._descriptor() as folder, os.fdopen(self._opened(name, folder), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a file", str(self.path / name))
             _expect_ours(status, file.fileno(), self.path / name)
             yield file
+
+    def _opened(self, name: str, folder: int) -> int:
+        try:
+            return os.open(name, _FILE, dir_fd=folder)
+        except OSError as error:
+            reason = "this is a link" if error.errno == errno.ELOOP else error.strerror
+            raise OSError(error.errno, reason, str(self.path / name)) from None
 
     def write(self, name: str, *pieces: bytes | memoryview) -> None:
         """A file with that content, whole or not at all. The folder is made where there is none. Raises OSError."""

@@ -16,7 +16,7 @@ def _native() -> KernelTarget:
 
 
 def _reference() -> Target:
-    from compiler.targets.reference.target import ReferenceTarget  # native code needs no op of the compiler
+    from compiler.targets.reference import ReferenceTarget  # native code needs no op of the compiler
 
     return ReferenceTarget()
 

@@ -88,11 +88,15 @@ class Tried:
 
 @record
 class TuningReport:
-    """All choices, those without ratios for lack of time, and how much faster each workload became in all."""
+    """All choices, those without ratios for lack of time, and how much faster each workload became in all.
+
+    Where no number was better, no workload was measured in all.
+    """
 
     tried: tuple[Tried, ...]
     workloads: tuple[tuple[str, Ratio], ...]
     tuning: Tuning
+    why: str  # why numbers that were better by themselves are not in `tuning`
     seconds: float
 
 
@@ -164,8 +168,8 @@ def tuned(
             is_late = time.perf_counter() - begin > seconds
             tried.append(found.left(choice) if is_late else found.tried(choice))
             observe(tried[-1])
-        ratios = found.in_all() if any(t.ratios for t in tried) else ()
-    return TuningReport(tuple(tried), ratios, found.tuning, time.perf_counter() - begin)
+        ratios, why = found.in_all()
+    return TuningReport(tuple(tried), ratios, found.tuning, why, time.perf_counter() - begin)
 
 
 def keep(report: TuningReport, options: Options) -> KeptTuning:
@@ -213,12 +217,16 @@ class Search:
         self.made = {key: steps for key, steps in self.made.items() if key[1] in (other, self.options.tuning)}
         return Tried(choice, usual, value, tuple(ratios), "")
 
-    def in_all(self) -> tuple[tuple[str, Ratio], ...]:
-        """How much faster each workload is with all numbers; none is kept where one is slower than with the usual."""
-        found = tuple((name, self.ratio(name, self.tuning, _ROUNDS, self.options.tuning)) for name in self.programs)
-        if any(ratio.loses for _, ratio in found):
-            self.tuning = self.options.tuning
-        return found
+    def in_all(self) -> tuple[tuple[tuple[str, Ratio], ...], str]:
+        """How much faster each workload is with all numbers, and why none of them is kept: one is slower with all."""
+        usual = self.options.tuning
+        if self.tuning == usual:
+            return (), ""
+        found = tuple((name, self.ratio(name, self.tuning, _ROUNDS, usual)) for name in self.programs)
+        slower = [name for name, ratio in found if ratio.loses]
+        if slower:
+            self.tuning = usual
+        return found, f"with all of them together {', '.join(slower)} is slower" if slower else ""
 
     def ratio(self, name: str, tuning: Tuning, rounds: int = _ROUNDS, beside: Tuning | None = None) -> Ratio:
         """A workload with a tuning beside that with another, by default the one in force."""

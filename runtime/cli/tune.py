@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
-from runtime.cli.common import add_json, print_json
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
+from runtime.cli.common import print_json
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.reporting.terminal import print_wrapped, say
 
 if TYPE_CHECKING:
@@ -22,29 +22,28 @@ if TYPE_CHECKING:
     from compiler.machine import Machine
     from runtime.analysis.tuning import Tried, TuningReport
 
+_SECONDS = 60
 EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("--show", action="store_true", help="print this processor's kept numbers; measure nothing")
-    parser.add_argument("--forget", action="store_true", help="remove this processor's kept numbers")
-    parser.add_argument(
-        "--seconds", type=positive_number, default=60.0, metavar="S", help="try no further number after S (default: 60)"
-    )
-    parser.add_argument(
-        "--threads",
-        type=whole_number(1, MOST_THREADS),
-        metavar="N",
-        help="measure with N threads (default: one for each core that this process may use)",
+    parser.add_flag("--show", "print this processor's kept numbers; measure nothing")
+    parser.add_flag("--forget", "remove this processor's kept numbers")
+    parser.add_positive("--seconds", "S", f"try no further number after S (default: {_SECONDS})")
+    parser.add_whole(
+        "--threads", "measure with N threads (default: one for each core that this process may use)", most=MOST_THREADS
     )
     parser.add_argument("--machine", metavar="NAME", help="tune code for a part of this processor, such as avx2")
     parser.add_argument("--cache-dir", metavar="DIR", help="keep the result in DIR (default: the user's cache folder)")
-    add_json(parser)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
     if arguments.show and arguments.forget:
         raise UsageError("--show and --forget do not go together", "choose one of them")
+    if (arguments.show or arguments.forget) and (arguments.seconds or arguments.threads):
+        chosen, other = "--show" if arguments.show else "--forget", "--seconds" if arguments.seconds else "--threads"
+        raise UsageError(f"{chosen} measures nothing", f"leave out {other}")
     from compiler import driver  # heavy; `--help` must not pay for it
     from compiler.targets.registry import kernel_target_of
 
@@ -70,10 +69,11 @@ def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
     elif kept is None:
         print_wrapped(f"{machine.name} ({machine.cpu}): not tuned; `dlc tune` measures which numbers it prefers")
     else:
-        numbers = [f"  {n} = {value:g} ({_gain(kept.gains.get(n, 1.0))})" for n, value in kept.tuning.changes.items()]
-        with_threads = f"{kept.threads} thread{'s' if kept.threads > 1 else ''}"
+        gains = {name: f" ({_gain(gain)})" for name, gain in kept.gains.items()}
+        numbers = [f"  {name} = {value}{gains.get(name, '')}" for name, value in kept.tuning.changes.items()]
+        with_threads = _threads(kept.threads)
         print_wrapped(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
-        print("\n".join(numbers or ["  no number is better than the usual one"]))
+        print("\n".join(numbers or ["  no number was found to be better than the usual one"]))
 
 
 def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
@@ -87,29 +87,39 @@ def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
 
 
 def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
+    from compiler.kept_tuning import expect_keepable, tuning_file
     from runtime.analysis.tuning import keep, tuned
 
-    say(f"{machine.name} ({machine.cpu}), {options.threads} threads, about {arguments.seconds:g} s")
-    report = tuned(options, arguments.seconds, _say_tried)
-    if not any(tried.ratios for tried in report.tried):
+    expect_keepable(tuning_file(machine, options.cache))
+    seconds = arguments.seconds or _SECONDS
+    say(f"{machine.name} ({machine.cpu}), {_threads(options.threads)}, about {seconds:g} s")
+    report = tuned(options, seconds, _say_tried)
+    left = sum(not tried.ratios for tried in report.tried)
+    if left == len(report.tried):
         raise UsageError("there was no time for any choice", "give more --seconds")
+    if left:
+        say(f"there was no time for {left} of {len(report.tried)} choices; --seconds gives them more")
     kept = keep(report, options)
     if arguments.json:
         print_json({"machine": machine.name, "cpu": machine.cpu, **_as_json(kept), **_report_as_json(report)})
         return
     for name, ratio in report.workloads:
         print_wrapped(f"{name}: {_gain(ratio.value)} (differences below {ratio.noise:.1%} are noise)")
+    if report.why:
+        print_wrapped(f"no number is kept: {report.why}")
     print_wrapped(f"kept in {kept.file}: {kept.tuning.description}")
 
 
 def _say_tried(tried: Tried) -> None:
     """A line of progress."""
-    begin = f"{tried.choice.workload}: {tried.choice.number} {tried.usual:g}"
-    if not tried.ratios:
-        say(f"{begin}: {tried.why}")
-        return
-    ratios = ", ".join(f"{value:g} {_gain(ratio.value)}" for value, ratio in tried.ratios)
-    say(f"{begin}; {ratios}: {tried.why or f'{tried.value:g} is kept'}")
+    if tried.ratios:
+        ratios = ", ".join(f"{value} {_gain(ratio.value)}" for value, ratio in tried.ratios)
+        begin = f"{tried.choice.workload}: {tried.choice.number} {tried.usual}"
+        say(f"{begin}; {ratios}: {tried.why or f'{tried.value} is better'}")
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _gain(ratio: float) -> str:
@@ -135,4 +145,4 @@ def _report_as_json(report: TuningReport) -> dict[str, Any]:
         for t in report.tried
     ]
     workloads = {name: {"ratio": round(r.value, 4), "noise": round(r.noise, 4)} for name, r in report.workloads}
-    return {"tried": tried, "workloads": workloads, "seconds": round(report.seconds, 1)}
+    return {"tried": tried, "workloads": workloads, "why": report.why or None, "seconds": round(report.seconds, 1)}

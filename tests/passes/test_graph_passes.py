@@ -16,9 +16,8 @@ from compiler.graph_passes.eliminate_common import eliminate_common
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
-from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
-from compiler.ops.control import StopGradient
+from compiler.ops.control import StopGradient, resolve_custom_gradients
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.mathematics import Exp
 from compiler.types import DType, TensorType

@@ -135,10 +135,7 @@ class Case:
             if part is None:
                 continue
             writers = {memory.number: np.full(len(memory.bytes), -1, np.int16) for memory in (*memories, shared)}
-            given = [
-                argument_of(a, self.kernel, self.what.numbers, places, shared, flags, self.batch)
-                for a in part.arguments
-            ]
+            given = [argument_of(a, self.what, places, shared, flags, self.batch) for a in part.arguments]
             count = number_of_items(self.kernel, part, self.machine, self.batch)
             calls = 1 if is_whole else min(count, MOST_CALLS)
             for call in reversed(range(calls)):

@@ -36,7 +36,7 @@ _SINGLE: dict[str, ir.Argument] = {
     "shared panels": ir.SharedPointer(),
     "rows": ir.RowsNumber(),
     "columns": ir.ColumnsNumber(),
-    "total": ir.TotalNumber(),
+    "total": ir.ElementsNumber(),
 }
 _OPS: dict[str, ir.Arithmetic] = {text: op for op, text in INFIX.items()}
 _COMPARED: dict[str, ir.Relation] = {text: relation for relation, text in RELATIONS.items()}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from nest_interpreter import Memory, Place, Uniform, run_nest
 
-from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Literal, Random, RowKernel, instructions_of
+from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Random, RowKernel, instructions_of
 from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.ir import Nest
 from compiler.targets.cpu.emit import emit, items_of
-from compiler.targets.cpu.lower import bits_of
-from compiler.targets.cpu.specialisation import factor_of, specialisation
+from compiler.targets.cpu.specialisation import Specialisation, number_of, specialisation
 from compiler.types import size_at
 
 SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
@@ -44,7 +42,7 @@ class KernelAsNest:
         places, flags = [Place(memory, 0) for memory in memories], Memory("flags", np.zeros(64, np.uint8), 0)
         for part in (nest.before, nest):
             if part is not None:
-                given = [argument_of(a, kernel, what.numbers, places, shared, flags, batch) for a in part.arguments]
+                given = [argument_of(a, what, places, shared, flags, batch) for a in part.arguments]
                 number = number_of_items(kernel, part, self.machine, batch)
                 size = part.scratch_bytes + part.scratch_batch_bytes * batch + 2 * SLACK
                 scratch = Memory("scratch", np.full(size, UNUSED, np.uint8), SLACK, len(views) + 1)
@@ -63,15 +61,13 @@ def number_of_items(kernel: Kernel, part: Nest, machine: Machine, batch: int) ->
 
 def argument_of(
     argument: ir.Argument,
-    kernel: Any,
-    numbers: Sequence[int],
+    what: Specialisation,
     places: Sequence[Place],
     shared: Memory,
     flags: Memory,
     batch: int,
 ) -> int | Place:
     """An argument of a nest, whose buffers lie at `places`, and whose finite checks set bytes of `flags`."""
-    every = list(instructions_of(kernel))
     match argument:
         case ir.BufferPointer(position=position):
             return places[position]
@@ -79,21 +75,7 @@ def argument_of(
             return Place(shared, 0)
         case ir.FlagPointer(position=position):
             return Place(flags, position)
-        case ir.ExtentNumber(extent=extent):
-            return size_at(extent, batch)
-        case ir.RowsNumber():
-            return size_at(kernel.rows, batch)
-        case ir.ColumnsNumber():
-            return size_at(kernel.columns, batch)
-        case ir.TotalNumber():
-            return size_at(kernel.elements, batch)
-        case ir.PlaceNumber(position=position):
-            return numbers[position]
-        case ir.FactorNumber(position=position):
-            return factor_of(numbers[position])[0]
-        case ir.ShiftNumber(position=position):
-            return factor_of(numbers[position])[1]
-        case ir.LiteralNumber(result=result):
-            return next(bits_of(i) for i in every if isinstance(i, Literal) and i.result == result)
         case ir.StreamNumber(position=position):
-            return [i.stream for i in every if isinstance(i, Random)][position]
+            return [i.stream for i in instructions_of(what.kernel) if isinstance(i, Random)][position]
+        case _:
+            return size_at(number_of(argument, what), batch)

@@ -33,7 +33,7 @@ from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
 from compiler.targets.memory import TensorStore
-from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.targets.reference import ReferenceExecutable
 from compiler.tuning import Tuning
 from compiler.types import DType, at_batch, numpy_dtype
 from runtime.inference.model import runtime_settings, training_of

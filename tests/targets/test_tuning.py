@@ -17,8 +17,9 @@ from compiler.driver import TRAINING, Options
 from compiler.errors.diagnostics import DataError
 from compiler.kept_tuning import KeptTuning, forget_tuning, has_tunings, keep_tuning, kept_tuning, tuning_file
 from compiler.machine import AVX2, AVX512
-from compiler.programs.stages import graph_of, prepared
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.support.cache import ObjectCache
+from compiler.targets.registry import kernel_target_of
 from compiler.tuning import NUMBERS, Tuning, tuning_of
 from runtime.analysis.tuning import CHOICES, WORKLOADS, Search, Workload
 
@@ -71,6 +72,9 @@ def test_the_numbers_that_are_not_the_usual_ones() -> None:
         ({"rows_share": float("nan")}, "cannot be nan"),
         ({"rows_share": float("inf")}, "cannot be inf"),
         ({"block_sum": 10**30}, "cannot be 1000"),
+        ({"block_sum": 10**3000}, "0...0"),
+        ({"overwritten_bytes": 0}, "a whole number from 1 to 16777216"),
+        ({"x" * 3000: 1}, "...xx"),
     ],
 )
 def test_a_number_from_outside_is_one_that_code_can_be_made_with(changes: dict[str, object], said: str) -> None:
@@ -113,8 +117,16 @@ def test_a_tuning_is_kept_by_processor(tmp_path: Path) -> None:
         b'{"version": 1, "measured": "", "threads": 1, "numbers": {"tile_rows": 400}, "gains": {}}',
         b'{"version": 1, "measured": "", "threads": 1, "numbers": {"__class__": 1}, "gains": {}}',
         b'{"version": 1, "measured": "", "threads": 1, "numbers": [], "gains": {}}',
-        b'{"version": 1, "measured": "", "threads": "x", "numbers": {}, "gains": {}}',
-        b'{"version": 1, "measured": "", "threads": 1, "numbers": {}, "gains": {"a": "b"}}',
+        b'{"version": 1, "measured": "", "threads": 1, "numbers": {}, "gains": {}}',
+        b'{"version": 1, "measured": 20260102, "threads": 1, "numbers": {}, "gains": {}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": "x", "numbers": {}, "gains": {}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": 0, "numbers": {}, "gains": {}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": 1e999, "numbers": {}, "gains": {}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": 1, "numbers": {}, "gains": {"a": "b"}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": 1, "numbers": {}, "gains": {"a": NaN}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": 1, "numbers": {}, "gains": {"a": 1e999}}',
+        b'{"version": 1, "measured": "2026-01-02", "threads": 1, "numbers": {"long_sum": %s}, "gains": {}}'
+        % (b"9" * 6000),
     ],
 )
 def test_a_damaged_file_is_an_error_and_stays(content: bytes, tmp_path: Path) -> None:
@@ -123,6 +135,7 @@ def test_a_damaged_file_is_an_error_and_stays(content: bytes, tmp_path: Path) ->
     with pytest.raises(DataError, match=re.escape(str(file))) as caught:
         kept_tuning(AVX2, tmp_path)
     assert "dlc tune" in caught.value.fix
+    assert len(str(caught.value)) < len(str(file)) + 200
     assert file.read_bytes() == content
     kept = kept_in(tmp_path)
     assert kept_tuning(AVX2, tmp_path) == kept
@@ -134,6 +147,26 @@ def test_a_file_that_others_may_write_is_not_believed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="others may write"):
         kept_tuning(AVX2, tmp_path)
     assert forget_tuning(AVX2, tmp_path)
+
+
+def test_the_place_that_is_at_fault_is_named(tmp_path: Path) -> None:
+    file = kept_in(tmp_path).file
+    file.parent.chmod(0o777)
+    for access in (kept_tuning, forget_tuning):
+        with pytest.raises(DataError, match=rf"^{re.escape(str(file.parent))}: others may write there") as caught:
+            access(AVX2, tmp_path)
+        assert "owners and permissions" in caught.value.fix
+    file.parent.chmod(0o700)
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=rf"^{re.escape(str(file))}: this is a link"):
+        kept_tuning(AVX2, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/below"])
+def test_a_folder_that_cannot_be_has_no_tunings(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert not has_tunings(tmp_path / name)
 
 
 def test_a_file_holds_no_more_than_what_differs(tmp_path: Path) -> None:
@@ -156,6 +189,11 @@ def test_clearing_the_cache_of_code_keeps_the_tuning(tmp_path: Path, monkeypatch
     assert kept_tuning(AVX2) == kept
 
 
+def test_the_usual_numbers_are_allowed() -> None:
+    for name in NUMBERS:
+        tuning_of({name: getattr(Tuning(), name)})
+
+
 EXTREMES = [
     Tuning(**{choice.number: choice.values[0] for choice in CHOICES}),  # type: ignore[arg-type]
     Tuning(**{choice.number: choice.values[-1] for choice in CHOICES}),  # type: ignore[arg-type]
@@ -168,6 +206,37 @@ def test_no_bit_depends_on_what_is_tried(workload: Workload, code_cache: Path) -
     weights = [search.steps(workload.name, each).tensors for each in (Tuning(), *EXTREMES)]
     for name in weights[0].names():
         assert all(np.array_equal(weights[0][name], others[name]) for others in weights[1:]), name
+
+
+def ends(number: int) -> Tuning:
+    """Every number is as small (0) or as large (1) as a file may have it."""
+    usual = Tuning()
+    limits = {name: tuning.limits_of(name) for name in NUMBERS}
+    return tuning_of({name: type(getattr(usual, name))(limits[name][number]) for name in NUMBERS})
+
+
+ENDS = {"least": ends(0), "most": replace(ends(1), unrolled_steps=8)}  # longer code takes long to compile
+
+
+@pytest.mark.parametrize("each", ENDS.values(), ids=ENDS)
+def test_whatever_a_file_may_have_gives_the_same_bits(each: Tuning, code_cache: Path) -> None:
+    body = "input x: f32[batch, 96]\n    output y = x |> dense(192) |> relu |> dense(10)"
+    search = Search(Options(threads=2, cache=code_cache), [Workload("layers", 512, body)])
+    search.steps("layers", Tuning())
+    search.steps("layers", each)  # raises where bits differ
+
+
+ODD = {**ENDS, "long steps": Tuning(unrolled_steps=256), "short sums": Tuning(copied_sum=1)}
+
+
+@pytest.mark.parametrize("each", ODD.values(), ids=ODD)
+def test_whatever_a_file_may_have_becomes_code(each: Tuning) -> None:
+    attention = next(workload for workload in WORKLOADS if workload.name == "attention")
+    options = Options(batch=attention.batch)
+    ready = prepared(graph_of(driver.load_text(attention.text, "model.dl"), TRAINING, options), options)
+    for machine in (replace(AVX2, tuning=each), replace(AVX512, tuning=each)):
+        plan = scheduled(ready, options, machine)
+        kernel_target_of(options).lower(ready, plan, machine, options.batch)
 
 
 def test_a_tuning_reaches_the_schedule_and_the_code() -> None:

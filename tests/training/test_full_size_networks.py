@@ -17,8 +17,8 @@ from compiler.interface import Steps
 from compiler.pipeline import simplified
 from compiler.programs.kinds import TRAINING
 from compiler.programs.load import complete
-from compiler.targets.reference.executable import ReferenceExecutable
-from runtime.data.synthetic import synthetic
+from compiler.targets.reference import ReferenceExecutable
+from runtime.analysis.made_up_steps import synthetic
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length
 

@@ -22,7 +22,7 @@ from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum, element_count
 from compiler.pipeline import optimise_graph
 from compiler.programs.steps.training_step import evaluation_graph, prediction_graph, training_step
-from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.targets.reference import ReferenceExecutable
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -24,7 +24,7 @@ from compiler.ops.sources import Constant, Iota, Threefry
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.record import record
 from compiler.syntax import tree
-from compiler.types import BatchExtent, DType, Shape, TensorType, static_elements
+from compiler.types import BatchExtent, DType, Shape, TensorType, batch_axis, static_elements
 
 _NUMBER = TensorType(DType.I64)
 _NUMBERS = TensorType(DType.I64, (BatchExtent(),))
@@ -46,7 +46,7 @@ class SampleEvaluator(Evaluator):
         stream = self.emit(Constant(self.next_stream() << 32, DType.I64))
         epoch = self.emit(Add(), self.input(EPOCH_NUMBER, Role.DATA, _NUMBER), stream)
         key = self.emit(Threefry(DType.I64), self.input("seed", Role.SEED, _NUMBER), epoch)
-        axis = next((a for a, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
+        axis = batch_axis(shape)
         flat: Shape = (static_elements(shape),)
         if axis is not None:
             flat = (BatchExtent(), *flat)

@@ -13,7 +13,8 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of
 from compiler.ops.build import filled
-from compiler.ops.totals import dependent_on_the_batch, without_controls
+from compiler.ops.control import resolve_custom_gradients
+from compiler.ops.totals import dependent_on_the_batch
 from compiler.syntax import tree
 from compiler.types import TensorType
 
@@ -80,7 +81,7 @@ def unsound_metrics(
     if not named:
         return []
     outputs = {output.name for output in graph.outputs}
-    plain = without_controls(graph)
+    plain = resolve_custom_gradients(graph)
     found: list[Diagnostic] = []
     for name, expression in named:
         if name not in outputs:

@@ -10,8 +10,8 @@ from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.ops.contraction import Contraction
+from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.elementwise import Divide, Multiply, Where
 from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast, Reshape, Slice, Transpose

@@ -9,10 +9,11 @@ from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
 from compiler.graph_passes.convert_dtype import converted_op
+from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.elementwise import Cast, Symbolic
 from compiler.ops.reduction import Moments
 from compiler.ops.spreading import Broadcast, Reshape, Sum
-from compiler.ops.totals import Total, TotalKind, gathered, split, without_controls
+from compiler.ops.totals import Total, TotalKind, gathered, split
 from compiler.types import DType, Shape, TensorType
 
 ROWS = "(rows)"
@@ -23,7 +24,7 @@ def with_totals(graph: Graph, names: Sequence[str], by_rows: bool) -> tuple[Grap
     """The graph with further outputs, whose names are given: the totals of the metrics `names` in a step."""
     if not names:
         return graph, ()
-    plain = without_controls(graph)
+    plain = resolve_custom_gradients(graph)
     totals = split(plain, _values(plain, names)).totals
     builder = GraphBuilder.continuing(graph)
     for node in graph.nodes:
@@ -41,7 +42,7 @@ def finishing_graph(program: Program, graph: Graph) -> Graph:
     """
     assert program.plan is not None
     names = program.plan.finished if graph is program.inference_graph else program.plan.metrics
-    graph = without_controls(graph)
+    graph = resolve_custom_gradients(graph)
     return _Finishing(graph).of(names)
 
 

@@ -25,7 +25,7 @@ def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member,
     links = [*_outer_links(producer, consumer, index), *_outer_links(consumer, producer, index)]
     moved = [link.source for link in links if link.address.terms and link.address != IDENTITY]
     is_large = any(count(elements(source.type.shape)) >= count(producer.domain) for source in moved)
-    return "windows" if is_large else "chains"
+    return "windows" if is_large else "elementwise"
 
 
 def _name_of_epilogue(producer: Group, consumer: Group, index: GroupIndex) -> str:

@@ -6,15 +6,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
+from compiler.schedule.fusion.in_place import overwrite, store_in_place, update_in_place
 from compiler.schedule.fusion.ir import FusedGraph, Group
 from compiler.schedule.fusion.join_siblings import join_siblings
 from compiler.schedule.fusion.order import order
-from compiler.schedule.fusion.overwrite import overwrite
 from compiler.schedule.fusion.read_inserted import read_inserted
 from compiler.schedule.fusion.read_unpadded import read_unpadded
 from compiler.schedule.fusion.rematerialise_cheap import rematerialise_cheap
-from compiler.schedule.fusion.store_in_place import store_in_place
-from compiler.schedule.fusion.update_in_place import update_in_place
 
 FusedPass: TypeAlias = Callable[[FusedGraph], FusedGraph]
 

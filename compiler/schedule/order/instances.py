@@ -12,7 +12,7 @@ from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, S
 from compiler.schedule.kernels import Kernels, LoweredScan
 from compiler.schedule.to_loops import LoweredGroup
 from compiler.support.record import mutable_record
-from compiler.types import BatchExtent, elements
+from compiler.types import batch_axis, elements
 
 
 def instances_of(kernels: Kernels) -> Schedule:
@@ -69,8 +69,7 @@ class _Instances:
 
     def fed(self, scope: _Scope, name: str, value: Value) -> FedInput:
         shape = value.type.shape
-        axis = next((k for k, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
-        return FedInput(name, value.type.dtype, count(elements(shape)), self.buffer(scope, value), axis)
+        return FedInput(name, value.type.dtype, count(elements(shape)), self.buffer(scope, value), batch_axis(shape))
 
     def result(self, scope: _Scope, name: str, value: Value) -> ScheduleResult:
         return ScheduleResult(name, value.type.dtype, value.type.shape, self.buffer(scope, value))

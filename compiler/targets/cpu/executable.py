@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from operator import is_
 from struct import Struct
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,6 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Results, Steps, Tensors
 from compiler.support.arrays import Array
 from compiler.targets.available_memory import expect_memory
-from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
@@ -37,6 +39,7 @@ from compiler.targets.manifest import (
     STATIC_ARENA,
     InputSlot,
     Manifest,
+    ResultSlot,
     TensorSpec,
     capacity_for,
     rounded_up,
@@ -56,7 +59,7 @@ WORD = (1 << 64) - 1
 class NativeExecutable:
     """Runs the execution plan of a manifest on a team."""
 
-    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
+    def __init__(self, manifest: Manifest, team: Team) -> None:
         self.manifest = manifest
         self._team = team
         self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
@@ -76,7 +79,7 @@ class NativeExecutable:
         self._workspace = Workspace()
         self._user = object()  # what stands for this program in a workspace
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
-        self._entries = self._entry_table(address)
+        self._entries = self._entry_table()
         self._relocations = self._relocation_table(flags_offset)
         self._advances = np.array(manifest.advances or [()], np.int64)
         self._program = np.zeros(PROGRAM_SLOTS, np.int64)
@@ -131,8 +134,8 @@ class NativeExecutable:
         """Those of the team; a program without work for several leaves all but one alone."""
         return self._team.threads
 
-    def _entry_table(self, address: Callable[[str], int]) -> Array:
-        addresses = [address(symbol) for symbol in self.manifest.functions]
+    def _entry_table(self) -> Array:
+        addresses = [self._team.library.address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)
         for row, entry in zip(table, self.manifest.entries, strict=False):
             extent = entry.extent
@@ -336,3 +339,77 @@ def _has_overlapping_rows(array: Array, slot: InputSlot) -> bool:
 def is_readable(end: int, limit: int) -> bool:
     """Whether memory up to `end` belongs to the array that ends at `limit`, or to its last page."""
     return end <= limit or (end - 1) // PAGE == (limit - 1) // PAGE
+
+
+KEPT = 2  # blocks: a caller often holds one result until it has the next
+
+
+class Outlet:
+    """A result in the caller's memory: `rows` for each row of the batch, or one for each step."""
+
+    def __init__(self, slot: ResultSlot, number: int) -> None:
+        axis = next((k for k, e in enumerate(slot.shape) if isinstance(e, BatchExtent)), None)
+        extent = None if axis is None else slot.shape[axis]
+        self.name = slot.name
+        self.slot = number
+        self.place = (axis is not None, slot.offset or 0)
+        self.is_scalar = not slot.shape
+        self.is_static = axis is None
+        self.address = 0
+        self._shape = tuple(e for e in slot.shape if isinstance(e, int))
+        self._dtype = numpy_dtype(slot.dtype)
+        self._rows = extent.multiple if isinstance(extent, BatchExtent) else None
+        self._batch_axis = axis or 0
+        self._row_bytes = math.prod(self._shape) * slot.dtype.size
+        self._call: tuple[int, int, int] = (-1, -1, -1)
+        self._blocks: list[_Block] = []
+
+    def open(self, steps: int, rows: int, reach: int) -> bool:
+        """Memory for a call; whether it is other memory than before.
+
+        A single step may write it in place, and read, but never use, as many rows as it may `reach`.
+        """
+        call = (steps, rows, reach)
+        if call != self._call:
+            self._call, self._blocks = call, []
+        number: int | None = 0
+        if not (self._blocks and self._blocks[0].is_free()):
+            number = next((k for k, block in enumerate(self._blocks) if k and block.is_free()), None)
+        if number is None:
+            count = steps if self._rows is None else self._rows * rows
+            room = self.bytes_for(reach) if steps == 1 else count * self._row_bytes
+            self._blocks = [_Block(room, (count, *self._shape), self._dtype), *self._blocks[: KEPT - 1]]
+        elif number:
+            self._blocks.insert(0, self._blocks.pop(number))
+        before, self.address = self.address, self._blocks[0].address
+        return before != self.address
+
+    def bytes_for(self, batch: int) -> int:
+        """Bytes of one step."""
+        return self._row_bytes * (1 if self._rows is None else self._rows * batch)
+
+    def steps(self) -> Array:
+        """The values of all steps."""
+        return self._blocks[0].view
+
+    def logical(self) -> Array:
+        """The result as its type says: its batch axis where it has it; of a static one, the last step's."""
+        view = self._blocks[0].view
+        if self._rows is None:
+            return view[-1]
+        return np.ascontiguousarray(np.moveaxis(view, 0, self._batch_axis)) if self._batch_axis else view
+
+
+class _Block:
+    """Memory with an array at its start, and who held both when it was made."""
+
+    def __init__(self, room: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._bytes = np.empty(room + SLACK + 64, np.uint8)
+        start = -address_of(self._bytes) % 64
+        self.view: Array = np.ndarray(shape, dtype, self._bytes.data, start)
+        self.address = address_of(self.view)
+        self._holders = (sys.getrefcount(self.view), sys.getrefcount(self._bytes))
+
+    def is_free(self) -> bool:
+        """Whether nobody else holds the array, or a part of it."""
+        return (sys.getrefcount(self.view), sys.getrefcount(self._bytes)) == self._holders

@@ -73,7 +73,7 @@ class LongSum:
             if second is None:
                 length = nest.minimum(nest.sub(end, index), self.block.first)
                 following = self.bases(nest.add(index, self.block.first), 0)
-                body(_summed(length, (head, *rest)), here, following)
+                body(summed_axes(length, (head, *rest)), here, following)
                 return []
             extent, most = count(rest[0].extent), second
 
@@ -83,7 +83,7 @@ class LongSum:
                 wraps = nest.compare("ge", beyond, extent)
                 later = nest.add(index, nest.converted(wraps, DType.I64))
                 following = self.bases(later, nest.select(wraps, 0, beyond))
-                body(_summed(length, rest), self.bases(index, place), following)
+                body(summed_axes(length, rest), self.bases(index, place), following)
                 return []
 
             nest.loop(0, extent, second, [], inside)
@@ -147,7 +147,7 @@ class LongSum:
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
 
-def _summed(first: Index, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:
+def summed_axes(first: Index, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:
     """The axes of a block, of which the outermost has `first` indices."""
     extents = [first, *(count(axis.extent) for axis in axes[1:])]
     return [SummedAxis(e, axis.lhs_stride, axis.rhs_stride) for e, axis in zip(extents, axes, strict=True)]

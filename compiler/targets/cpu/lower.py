@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from hashlib import sha256
-
-import numpy as np
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Role
@@ -19,7 +16,6 @@ from compiler.loops.ir import (
     FetchKernel,
     FlatKernel,
     Kernel,
-    Literal,
     Random,
     RowKernel,
     contraction_of,
@@ -28,31 +24,22 @@ from compiler.loops.ir import (
 from compiler.machine import Machine
 from compiler.nest.ir import (
     BufferPointer,
-    ColumnsNumber,
-    ExtentNumber,
-    FactorNumber,
     FlagPointer,
     Items,
-    LiteralNumber,
     Nest,
-    PlaceNumber,
-    RowsNumber,
     SharedPointer,
-    ShiftNumber,
     StreamNumber,
-    TotalNumber,
 )
 from compiler.schedule.addresses import count
-from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
+from compiler.schedule.ir import CONTROLLED, Arena, Instance, Loop, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 from compiler.support.numerics import LANES
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.emit import emit, items_of
-from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
 from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
-from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
+from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, specialisation
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.targets.lowered import Lowered
@@ -61,8 +48,10 @@ from compiler.targets.manifest import (
     CHAIN,
     CHAIN_END,
     CONTROL_ARENA,
+    END,
     FIRST_TENSOR,
     FLAGS,
+    LOOP,
     SHARED_ARENA,
     STATIC_ARENA,
     Entry,
@@ -121,6 +110,11 @@ class _Lowering:
     ) -> None:
         self.graph, self.plan, self.machine, self.batch, self.begin = graph, plan, machine, batch, begin
         self.keeps_nests = keeps_nests
+        self.tensors = tensor_specs(graph)
+        self.table = ExecutionPlan(plan.loops)
+        self.once: list[Entry] = []
+        self.instances: list[tuple[str, Instance]] = []
+        self.firsts: list[int] = []
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
@@ -138,56 +132,57 @@ class _Lowering:
         for instance in plan.instances:
             for loop in instance.loops:
                 self.written.setdefault(loop, set()).update(instance.writes)
-        later = {b for i in plan.instances if not i.once for b in i.writes}
-        once = {b for i in plan.instances if i.once for b in i.writes}
+        once, later = ({b for i in plan.instances if i.once is is_once for b in i.writes} for is_once in (True, False))
         self.lasting = ({b.index for b in plan.buffers if b.role in PERSISTENT} | once) - later
         read = {b for i in plan.instances for b in i.reads if not isinstance(i.kernel, CollectKernel)}
         self.left = {b.buffer for b in plan.results if b.buffer not in read and self.is_beyond_caches(b.buffer)}
-        slots = FIRST_TENSOR + sum(b.role in PERSISTENT for b in plan.buffers)
+        slots = FIRST_TENSOR + len(self.tensors)
         self.bound = {item.buffer: slots + k for k, item in enumerate(plan.inputs)}
         for k, result in enumerate(plan.results, len(self.bound)):
             if plan.places[result.buffer].arena in (Arena.STATIC, Arena.BATCH) and result.buffer not in once:
                 self.bound.setdefault(result.buffer, slots + k)
 
     def run(self) -> Lowered:
-        once: list[Entry] = []
-        table = ExecutionPlan(self.plan.loops)
-        instances: list[tuple[str, Instance]] = []
-        firsts: list[int] = []
         begins = {chain.first: chain.shards for chain in self.plan.chains}
         ends = {chain.last: chain.shards for chain in self.plan.chains}
         for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
             if place in begins:
-                table.add(Entry(CHAIN, 0, begins[place], 1, 1, BARRIER * barrier), ())
-                barrier = False
+                self.table.add(Entry(CHAIN, 0, begins[place], 1, 1, BARRIER * barrier), ())
+            flags = PARALLEL * instance.parallel | self.plan.queue(place) << QUEUE_BITS
             for call, meets in self.calls(instance):
-                number = self.functions.setdefault(call.symbol, len(self.functions))
-                flags = BARRIER * (barrier or meets) | PARALLEL * instance.parallel
-                flags |= self.plan.queue(place) << QUEUE_BITS
-                moved = call.arguments if call.loops or self.passes_on(instance) else 0
-                extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
-                entry = Entry(number, call.first, extent, chunk, factor, flags, moved)
-                if call.is_once or instance.once:
-                    once.append(entry)
-                elif len(call.loops) < len(instance.loops):
-                    table.add_before(entry, instance.loops[: len(call.loops) + 1])
-                else:
-                    table.add(entry, call.loops)
-                instances.append((call.symbol, instance))
-                firsts.append(call.first)
+                self.add(call, instance, flags | BARRIER * (meets or (barrier and place not in begins)))
             if place in ends:
-                table.add(Entry(CHAIN_END, 0, ends[place], 1, 1, 0), ())
+                self.table.add(Entry(CHAIN_END, 0, ends[place], 1, 1, 0), ())
+        named = self.texts, self.nests, self.products
+        return Lowered(self.manifest(), *named, tuple(self.instances), tuple(self.firsts), self.plan)
+
+    def add(self, call: Call, instance: Instance, flags: int) -> None:
+        """Put a call of an instance into the execution plan."""
+        function = self.functions.setdefault(call.symbol, len(self.functions))
+        moved = call.arguments if call.loops or self.passes_on(instance) else 0
+        entry = Entry(function, call.first, call.items.extent, call.items.chunk, call.items.factor, flags, moved)
+        if call.is_once or instance.once:
+            self.once.append(entry)
+        elif len(call.loops) < len(instance.loops):
+            self.table.add_before(entry, instance.loops[: len(call.loops) + 1])
+        else:
+            self.table.add(entry, call.loops)
+        self.instances.append((call.symbol, instance))
+        self.firsts.append(call.first)
+
+    def manifest(self) -> Manifest:
         doubles = any(b.dtype is DType.F64 and b.elements != 1 for b in self.plan.buffers)  # not numbers alone
-        manifest = Manifest(
+        settings = [i for i in self.graph.inputs if i.role is Role.SETTING]
+        return Manifest(
             self.plan.name,
             self.batch,
             tuple(self.functions),
-            (*once, *table.entries(len(once))),
-            len(once),
+            (*self.once, *self.table.entries(len(self.once))),
+            len(self.once),
             tuple(self.relocations),
-            tensor_specs(self.graph),
+            self.tensors,
             any(output.updates is not None for output in self.graph.outputs),
-            tuple(i.name for i in self.graph.inputs if i.role is Role.SETTING),
+            tuple(i.name for i in settings),
             tuple(self.input_slot(k) for k in range(len(self.plan.inputs))),
             tuple(self.result_slot(k) for k in range(len(self.plan.results))),
             tuple(self.checked_stores),
@@ -198,10 +193,9 @@ class _Lowering:
             self.scratch_batch,
             self.shared,
             not doubles,
-            tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
+            tuple(i.value.type.dtype for i in settings),
             self.advance_table(),
         )
-        return Lowered(manifest, self.texts, self.nests, self.products, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
@@ -232,7 +226,7 @@ class _Lowering:
 
     def result_slot(self, number: int) -> ResultSlot:
         item = self.plan.results[number]
-        slot = FIRST_TENSOR + len(tensor_specs(self.graph)) + len(self.plan.inputs) + number
+        slot = FIRST_TENSOR + len(self.tensors) + len(self.plan.inputs) + number
         is_bound = self.bound.get(item.buffer) == slot
         return ResultSlot(item.name, item.dtype, item.shape, self.plan.places[item.buffer].offset if is_bound else None)
 
@@ -288,46 +282,26 @@ class _Lowering:
 
     def call(self, instance: Instance, code: _Function, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
-        first = len(self.relocations)
-        kernel = instance.kernel
+        first, kernel = len(self.relocations), instance.kernel
         streams = [i.stream for i in instructions_of(kernel) if isinstance(i, Random)]
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
-        numbers = self.specialised(kernel).numbers
-        for argument in code.nest.arguments:
+        for place, argument in enumerate(code.nest.arguments, first):
             match argument:
                 case BufferPointer(position=position):
-                    moved[len(self.relocations)] = position
-                    self.relocations.append(self.pointer(instance.arguments[position]))
-                case ExtentNumber(extent=extent):
-                    self.relocations.append(number(extent))
-                case LiteralNumber(result=result):
-                    literals = (i for i in instructions_of(kernel) if isinstance(i, Literal))
-                    (literal,) = (literal for literal in literals if literal.result == result)
-                    self.relocations.append((LITERAL, bits_of(literal), 0))
-                case RowsNumber():
-                    assert isinstance(kernel, ColumnKernel)
-                    self.relocations.append(number(kernel.rows))
-                case ColumnsNumber():
-                    assert isinstance(kernel, RowKernel | ColumnKernel)
-                    self.relocations.append(number(kernel.columns))
-                case PlaceNumber(position=position):
-                    self.relocations.append((LITERAL, numbers[position], 0))
-                case FactorNumber(position=position):
-                    self.relocations.append((LITERAL, factor_of(numbers[position])[0], 0))
-                case ShiftNumber(position=position):
-                    self.relocations.append((LITERAL, factor_of(numbers[position])[1], 0))
-                case TotalNumber():
-                    assert isinstance(kernel, FlatKernel)
-                    self.relocations.append(number(kernel.elements))
+                    moved[place] = position
+                    found = self.pointer(instance.arguments[position])
                 case SharedPointer():
-                    self.relocations.append(panels)
+                    found = panels
                 case StreamNumber(position=position):
-                    drawn.append(len(self.relocations))
-                    self.relocations.append((LITERAL, streams[position], 0))
-                case FlagPointer():
-                    self.relocations.append((FLAGS, len(self.checked_stores), 0))
-                    self.checked_stores.append(instance.checked_stores[argument.position])
+                    drawn.append(place)
+                    found = (LITERAL, streams[position], 0)
+                case FlagPointer(position=position):
+                    found = (FLAGS, len(self.checked_stores), 0)
+                    self.checked_stores.append(instance.checked_stores[position])
+                case _:
+                    found = number(number_of(argument, self.specialised(kernel)))
+            self.relocations.append(found)
         is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
         items = items_of(kernel, self.machine) if is_shared else code.nest.items
         self.move(instance, moved, drawn)
@@ -390,7 +364,7 @@ class _Lowering:
         """Write the text of a function and of the one before it; the symbol is the hash of the text."""
         before = None if nest.before is None else self.function(nest.before)
         text = to_llvm(nest, self.machine)
-        symbol = symbol_of(text)
+        symbol = "k_" + sha256(text.encode()).hexdigest()[:20]
         self.texts[symbol] = text.replace("KERNEL", symbol)
         if self.keeps_nests:
             self.nests[symbol] = nest
@@ -450,13 +424,65 @@ def tensor_specs(graph: Graph) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def bits_of(literal: Literal) -> int:
-    """The bits of a float literal, as the number that an argument holds."""
-    size, number = ("<d", "<q") if literal.dtype is DType.F64 else ("<f", "<i")
-    with np.errstate(over="ignore"):
-        value = float(np.float32(literal.value)) if literal.dtype is DType.F32 else float(literal.value)
-    return int(struct.unpack(number, struct.pack(size, value))[0])
+@mutable_record
+class _Block:
+    """The lines inside a loop, and the loops among them."""
+
+    loop: int
+    items: list[Entry | _Block] = field(default_factory=list["Entry | _Block"])
+
+    def inner(self, loop: int) -> _Block:
+        """The block of `loop`, which stands last here."""
+        last = self.items[-1] if self.items else None
+        if not isinstance(last, _Block) or last.loop != loop:
+            last = _Block(loop)
+            self.items.append(last)
+        return last
 
 
-def symbol_of(text: str) -> str:
-    return "k_" + sha256(text.encode()).hexdigest()[:20]
+class ExecutionPlan:
+    """Takes lines in order, each with the loops around it."""
+
+    def __init__(self, loops: Sequence[Loop]) -> None:
+        self._loops = loops
+        self._root = _Block(-1)
+
+    def add(self, entry: Entry, path: Sequence[int]) -> None:
+        """Append a line inside the loops of `path`, the outermost first."""
+        self._block(path).items.append(entry)
+
+    def add_before(self, entry: Entry, path: Sequence[int]) -> None:
+        """Put a line just before the innermost loop of `path`, in which the next line will stand."""
+        outer = self._block(path[:-1])
+        outer.inner(path[-1])
+        outer.items.insert(len(outer.items) - 1, entry)
+
+    def entries(self, first: int) -> tuple[Entry, ...]:
+        """All lines, for a table in which `first` others stand before them."""
+        lines: list[Entry] = []
+        self._write(self._root, lines, first)
+        begin = 0
+        for number, line in enumerate(lines):
+            if line.function == CHAIN:
+                begin = number
+            elif line.function == CHAIN_END:
+                lines[begin] = replace(lines[begin], first_argument=first + number)
+                lines[number] = replace(line, first_argument=first + begin)
+        return tuple(lines)
+
+    def _block(self, path: Sequence[int]) -> _Block:
+        block = self._root
+        for loop in path:
+            block = block.inner(loop)
+        return block
+
+    def _write(self, block: _Block, lines: list[Entry], first: int) -> None:
+        for item in block.items:
+            if isinstance(item, Entry):
+                lines.append(item)
+                continue
+            steps, begin = self._loops[item.loop].steps, len(lines)
+            lines.append(Entry(LOOP, 0, steps, 1, 1, 0))
+            self._write(item, lines, first)
+            lines[begin] = Entry(LOOP, first + len(lines), steps, 1, 1, 0)
+            lines.append(Entry(END, first + begin, steps, 1, 1, 0))

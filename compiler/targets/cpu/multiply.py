@@ -11,7 +11,6 @@ from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.tiles import TileShape
-from compiler.tuning import Tuning
 from compiler.types import DType
 
 FRACTION = 20  # bits of a row number behind the point
@@ -46,14 +45,19 @@ class Ahead:
 
 @record
 class RegisterTile:
-    """What the inner loops need to know: `places` are those of the rows in the left operand, from the first."""
+    """What the inner loops need to know: `places` are those of the rows in the left operand, from the first.
+
+    `lanes` of the right operand are taken at once, for all rows. See `products.ir.Multiply` for the others.
+    """
 
     shape: TileShape
     dtype: DType
     places: tuple[int, ...]
-    is_packed: bool  # a large panel, whose lines are asked for before their use
-    tuning: Tuning
-    lanes: int = LANES  # of the right operand that are taken at once, for all rows
+    lanes: int
+    unrolled: int
+    steps_ahead: int
+    ahead_rows: int
+    ahead_left: bool
 
     @property
     def vector(self) -> Type:
@@ -124,7 +128,7 @@ def multiplied(
         row = nest.binary("shift", nest.mul(index, each), FRACTION)
         return nest.pointer(asked.pointer, nest.mul(row, asked.step), type_)
 
-    unroll = 1 if _meets_again(tile, axis) else _unroll(axis.extent, tile)
+    unroll = tile.unrolled
     if unroll == 1:
         return nest.loop(0, axis.extent, 1, carries, lambda i, c: step(i, c, 1))[: tile.slots]
     if isinstance(axis.extent, Value):
@@ -150,10 +154,11 @@ def multiplied_copying(
     ahead: Sequence[Ahead] = (),
 ) -> Sequence[Operand]:
     """The accumulators of a tile. The first one that reads a panel copies it to `target`, where the others read it."""
+    copying = replace(tile, lanes=LANES, ahead_rows=tile.shape.rows)
     rounds = nest.converted(is_first, DType.I64)  # loops of one round or none, so that accumulators join
 
     def first(index: Value, carried: list[Value]) -> Sequence[Operand]:
-        return multiplied(nest, replace(tile, lanes=LANES), given, lhs, panel, carried, target)
+        return multiplied(nest, copying, given, lhs, panel, carried, target)
 
     def later(index: Value, carried: list[Value]) -> Sequence[Operand]:
         return multiplied(nest, tile, packed, lhs, target, carried, ahead=ahead)
@@ -166,24 +171,6 @@ def _ask(nest: Builder, ahead: Ahead, row: Value, type_: DType) -> None:
     for place in ahead.places:
         line = nest.pointer(row, place, type_)
         nest.prefetch(line, ahead.writes, 3 if ahead.writes else 2)
-
-
-def _meets_again(tile: RegisterTile, axis: SummedAxis) -> bool:
-    """Whether steps of k read the same elements of the left operand: side by side, LLVM would keep them and spill."""
-    places = set(tile.places)
-    return any(
-        place + turn * axis.lhs_stride in places for place in places for turn in range(1, tile.tuning.unrolled_steps)
-    )
-
-
-def _unroll(number: Index, tile: RegisterTile) -> int:
-    """Steps of k that are written one after the other; short sums are divided evenly where they can be."""
-    usual = tile.tuning.unrolled_steps if tile.slots > 4 else 8
-    if not isinstance(number, int):
-        return usual
-    if number > 64 or number % usual == 0:
-        return usual if number >= usual else 1
-    return max(step for step in range(1, 9) if number % step == 0)
 
 
 def rank_one(
@@ -208,8 +195,8 @@ def rank_one(
         place = nest.pointer(right, turn * axis.rhs_stride + part * LANES, type_)
         if tile.lanes == LANES:
             columns.append(nest.load(place, whole, size))
-        if tile.is_packed or shape.rows <= tile.tuning.streamed_rows or copy:
-            later = nest.pointer(right, (turn + tile.tuning.steps_ahead) * axis.rhs_stride + part * LANES, type_)
+        if shape.rows <= tile.ahead_rows:
+            later = nest.pointer(right, (turn + tile.steps_ahead) * axis.rhs_stride + part * LANES, type_)
             nest.prefetch(later)
         if copy:
             there = nest.pointer(copy, turn * axis.copy_stride + part * LANES, type_)
@@ -220,9 +207,9 @@ def rank_one(
         return following
     if tile.lanes < LANES:
         return _by_register(nest, tile, axis, left, right, turn, accumulators)
-    if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
+    if tile.ahead_left:
         for column in (0, shape.rows - 1):
-            later = nest.pointer(left, column + (turn + tile.tuning.steps_ahead) * axis.lhs_stride, type_)
+            later = nest.pointer(left, column + (turn + tile.steps_ahead) * axis.lhs_stride, type_)
             nest.prefetch(later)
     for row, offset in enumerate(tile.places):
         scalar = _left_of(nest, tile, axis, left, turn, offset)

@@ -1,7 +1,7 @@
-"""The measured peaks of a machine: multiply-adds a second, and bytes a second by the size of the working set.
+"""The measured peaks of a machine: multiply-adds a second, bytes a second by the size of the working set; barriers.
 
-Both are loops of their own, generated for the machine's vectors. The best of all measurements so far counts, since
-others on the machine can only slow one down; it is kept in the cache folder, with the date it was made.
+The first two are loops of their own, generated for the machine's vectors. The best of all measurements so far counts,
+since others on the machine can only slow one down; it is kept in the cache folder, with the date it was made.
 """
 
 from __future__ import annotations
@@ -14,10 +14,34 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
+from typing import TypeAlias
 
+import numpy as np
+
+from compiler.loops.printer import FRAME
 from compiler.machine import Machine
+from compiler.nest.builder import Builder
+from compiler.nest.ir import (
+    ADDRESS,
+    BEGIN,
+    END,
+    INDEX,
+    SCRATCH,
+    Constant,
+    Items,
+    Nest,
+    Operand,
+    Value,
+    Zeros,
+    vector,
+)
 from compiler.support.cache import ObjectCache
+from compiler.support.processors import usable_cores
+from compiler.targets.cpu.runner import ABI_VERSION, GROUP, PROGRAM_SLOTS, REMAINING, SETTINGS, SYMBOLS, runner_text
+from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.targets.memory import address_of, reserve
 from compiler.targets.target import Peaks
 from compiler.types import DType
@@ -29,6 +53,12 @@ _UNROLLED = 8  # vectors a round of the loops over memory
 _CHAIN_ROUNDS = 20_000  # of the first, short sample
 _FULL = 0.9  # of what as many single threads would reach together
 _PATIENCE = 0.5  # seconds in which threads that reach less are tried again
+STEPS = 300  # of a round: short, so that some rounds find the cores to themselves
+ROUNDS = 80
+ARRIVAL = 150.0  # nanoseconds that a counter takes from core to core, where a single core is at hand
+
+_CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+_Kernel: TypeAlias = Callable[[object, int, int, int], None]  # arguments, items from and to, memory of its own
 
 
 def measured_peaks(machine: Machine, threads: int, dtype: DType, cache: ObjectCache, alone: float = 0.0) -> Peaks:
@@ -63,13 +93,12 @@ def _kept(content: bytes | None) -> Peaks | None:
 
 
 def _measure(machine: Machine, threads: int, dtype: DType, expected: float = 0.0) -> Peaks:
-    library = Library([compile_module(peaks_text(machine, dtype), machine)], ("chains", "reads", "updates"), machine)
-    chains = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(library.address("chains"))
-    over = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
-    outlets = [reserve(64) for _ in range(threads)]
+    library = _library(machine, dtype)
+    chains, *walks = (_CODE(library.address(name)) for name in ("chains", "reads", "updates"))
+    scratch = [reserve(machine.vector_bytes) for _ in range(threads)]
 
     def multiply(thread: int, rounds: int) -> None:
-        chains(rounds, address_of(outlets[thread]))
+        chains(None, 0, rounds, address_of(scratch[thread]))
 
     flops = 2 * machine.lanes(dtype) * _chains(machine) * threads
     gflops = _best_rate(multiply, threads, flops, _CHAIN_ROUNDS)
@@ -83,12 +112,12 @@ def _measure(machine: Machine, threads: int, dtype: DType, expected: float = 0.0
     size = _LEAST
     while size <= most:
         half = size // 2 // step * step
+        places = [(ctypes.c_int64 * 3)(start, start + half, half) for start in map(address_of, blocks)]
         best = 0.0
-        for function, parts in ((over(library.address("reads")), 2), (over(library.address("updates")), 3)):
+        for kernel, parts in zip(walks, (2, 3), strict=True):
 
-            def walk(thread: int, rounds: int, function: Callable[..., None] = function, half: int = half) -> None:
-                start = address_of(blocks[thread])
-                function(start, start + half, half, rounds)
+            def walk(thread: int, rounds: int, kernel: _Kernel = kernel, places: Sequence[object] = places) -> None:
+                kernel(places[thread], 0, rounds, address_of(scratch[thread]))
 
             best = max(best, _best_rate(walk, threads, parts * half * threads, 1))
         rates.append((size, best))
@@ -141,123 +170,115 @@ def _chains(machine: Machine) -> int:
     return 24 if machine.registers >= 32 else 12
 
 
-def peaks_text(machine: Machine, dtype: DType) -> str:
-    """A module with `chains(rounds, out)`, and `reads` and `updates(first, second, bytes, rounds)`."""
-    lanes = machine.lanes(dtype)
-    element = "double" if dtype is DType.F64 else "float"
-    vector, suffix = f"<{lanes} x {element}>", f"v{lanes}f{dtype.size * 8}"
-    products, updates = _chains_text(vector, suffix, element, machine), _updates_text(vector, suffix, machine)
-    texts = (products, _reads_text(machine), updates)
-    return "\n".join(row for text in texts for row in text)
+def _library(machine: Machine, dtype: DType) -> Library:
+    """Kernels: many multiply-adds; reads of two blocks; and updates of one by the other.
+
+    An item is a round of all chains, or goes through the blocks once. The arguments are the addresses of both blocks,
+    and the bytes of each.
+    """
+    makers = {"chains": _multiply_adds, "reads": _reads, "updates": _updates}
+    objects: list[bytes] = []
+    for name, write in makers.items():
+        nest = Builder()
+        nest.locate(FRAME)
+        write(nest, machine, dtype)
+        whole = Nest((), Items(1), nest.body, nest.count, frozenset(nest.lines), machine.vector_bytes, 0)
+        objects.append(compile_module(to_llvm(whole, machine).replace("KERNEL", name), machine))
+    return Library(objects, tuple(makers), machine)
 
 
-def _chains_text(vector: str, suffix: str, element: str, machine: Machine) -> list[str]:
-    numbers = range(_chains(machine))
-    fma = f"call {vector} @llvm.fma.{suffix}"
-    last = len(numbers) - 1
-    return [
-        f"declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})",
-        'define void @chains(i64 %count, ptr %out) "prefer-vector-width"="512" {',
-        "entry:",
-        f"  %number = sitofp i64 %count to {element}",
-        f"  %one = insertelement {vector} poison, {element} %number, i64 0",
-        f"  %all = shufflevector {vector} %one, {vector} poison, <{vector.split()[0][1:]} x i32> zeroinitializer",
-        f"  %scale = fdiv {vector} splat ({element} 1.0), %all",
-        *(f"  %start{i} = fadd {vector} %scale, splat ({element} {i + 1}.0)" for i in numbers),
-        "  br label %loop",
-        "loop:",
-        "  %n = phi i64 [ %count, %entry ], [ %left, %loop ]",
-        *(f"  %x{i} = phi {vector} [ %start{i}, %entry ], [ %y{i}, %loop ]" for i in numbers),
-        *(f"  %y{i} = {fma}({vector} %x{i}, {vector} %scale, {vector} %scale)" for i in numbers),
-        "  %left = sub i64 %n, 1",
-        "  %done = icmp eq i64 %left, 0",
-        "  br i1 %done, label %end, label %loop",
-        "end:",
-        f"  %sum0 = fadd {vector} %y0, %y1",
-        *(f"  %sum{i} = fadd {vector} %sum{i - 1}, %y{i + 1}" for i in range(1, last)),
-        f"  store {vector} %sum{last - 1}, ptr %out, align 4",
-        "  ret void",
-        "}",
-    ]
+def _multiply_adds(nest: Builder, machine: Machine, dtype: DType) -> None:
+    type_ = vector(dtype, machine.lanes(dtype))
+    number = nest.splat(nest.converted(END, dtype), type_.lanes)
+    scale = nest.binary("div", Constant(type_, 1.0), number, type_)  # which LLVM does not know
+    starts = [nest.binary("add", scale, Constant(type_, chain + 1.0), type_) for chain in range(_chains(machine))]
+    sums = nest.loop(BEGIN, END, 1, starts, lambda _, sums: [nest.fma(x, scale, scale) for x in sums])
+    nest.store(reduce(lambda x, y: nest.binary("add", x, y, type_), sums), SCRATCH, dtype.size)
 
 
-def _reads_text(machine: Machine) -> list[str]:
-    """Reads both blocks; what it found is stored behind a branch that nothing tells to be never taken."""
-    vector = f"<{machine.vector_bytes // 4} x i32>"
-    numbers = range(_UNROLLED)
-    carried = [f"  %s{i} = phi {vector} [ %u{i}, %turn ], [ %b{i}, %loop ]" for i in numbers]
-    return [
-        *_loop_head(
-            "reads", [f"  %u{i} = phi {vector} [ zeroinitializer, %entry ], [ %b{i}, %next ]" for i in numbers]
-        ),
-        *carried,
-        *_places("first", "p", numbers, machine),
-        *_places("second", "q", numbers, machine),
-        *(f"  %x{i} = load {vector}, ptr %p{i}, align {machine.vector_bytes}" for i in numbers),
-        *(f"  %y{i} = load {vector}, ptr %q{i}, align {machine.vector_bytes}" for i in numbers),
-        *(f"  %a{i} = or {vector} %s{i}, %x{i}" for i in numbers),
-        *(f"  %b{i} = or {vector} %a{i}, %y{i}" for i in numbers),
-        *_loop_tail(machine),
-        f"  %all0 = or {vector} %b0, %b1",
-        *(f"  %all{i} = or {vector} %all{i - 1}, %b{i + 1}" for i in range(1, _UNROLLED - 1)),
-        f"  %some = extractelement {vector} %all{_UNROLLED - 2}, i64 0",
-        "  %odd = icmp eq i32 %some, 1234567",
-        "  br i1 %odd, label %keep, label %done",
-        "keep:",
-        "  store i32 %some, ptr %first, align 4",
-        "  br label %done",
-        "done:",
-        "  ret void",
-        "}",
-    ]
+def _reads(nest: Builder, machine: Machine, _: DType) -> None:
+    """Reads both blocks; what it found is stored, so that it is needed."""
+    type_ = vector(DType.I32, machine.vector_bytes // DType.I32.size)
+
+    def join(x: Operand, y: Operand) -> Value:
+        return nest.binary("or", x, y, type_)
+
+    def read(first: Sequence[Value], second: Sequence[Value], found: Sequence[Value]) -> list[Value]:
+        both = [[nest.load(place, type_, machine.vector_bytes) for place in places] for places in (first, second)]
+        return [join(join(old, x), y) for old, x, y in zip(found, *both, strict=True)]
+
+    found = _through_blocks(nest, machine, [Zeros(type_)] * _UNROLLED, read)
+    nest.store(reduce(join, found), SCRATCH, DType.I32.size)
 
 
-def _updates_text(vector: str, suffix: str, machine: Machine) -> list[str]:
+def _updates(nest: Builder, machine: Machine, dtype: DType) -> None:
     """`first += second * 1`: two reads and a write, as most kernels that are bound by memory do."""
-    numbers = range(_UNROLLED)
-    align, one = machine.vector_bytes, "splat (double 1.0)" if "double" in vector else "splat (float 1.0)"
-    fma = f"call {vector} @llvm.fma.{suffix}"
-    return [
-        *_loop_head("updates", []),
-        *_places("first", "p", numbers, machine),
-        *_places("second", "q", numbers, machine),
-        *(f"  %x{i} = load {vector}, ptr %p{i}, align {align}" for i in numbers),
-        *(f"  %y{i} = load {vector}, ptr %q{i}, align {align}" for i in numbers),
-        *(f"  %z{i} = {fma}({vector} %y{i}, {vector} {one}, {vector} %x{i})" for i in numbers),
-        *(f"  store {vector} %z{i}, ptr %p{i}, align {align}" for i in numbers),
-        *_loop_tail(machine),
-        "  ret void",
-        "}",
-    ]
+    type_, align = vector(dtype, machine.lanes(dtype)), machine.vector_bytes
+
+    def update(first: Sequence[Value], second: Sequence[Value], _: Sequence[Value]) -> list[Value]:
+        x, y = ([nest.load(place, type_, align) for place in places] for places in (first, second))
+        totals = [nest.fma(more, Constant(type_, 1.0), old) for old, more in zip(x, y, strict=True)]
+        for total, place in zip(totals, first, strict=True):
+            nest.store(total, place, align)
+        return []
+
+    _through_blocks(nest, machine, [], update)
 
 
-def _loop_head(name: str, carried: Sequence[str]) -> list[str]:
-    return [
-        f'define void @{name}(ptr %first, ptr %second, i64 %bytes, i64 %count) "prefer-vector-width"="512" {{',
-        "entry:",
-        "  br label %turn",
-        "turn:",
-        "  %n = phi i64 [ %count, %entry ], [ %left, %next ]",
-        *carried,
-        "  br label %loop",
-        "loop:",
-        "  %at = phi i64 [ 0, %turn ], [ %after, %loop ]",
-    ]
+def _through_blocks(
+    nest: Builder,
+    machine: Machine,
+    carries: Sequence[Operand],
+    body: Callable[[Sequence[Value], Sequence[Value], Sequence[Value]], Sequence[Value]],
+) -> Sequence[Value]:
+    """Goes through both blocks at once, some vectors at a time, again in each item."""
+    blocks, size = [nest.given(slot, ADDRESS) for slot in (0, 1)], nest.given(2, INDEX)
+
+    def step(at: Value, carried: Sequence[Value]) -> Sequence[Value]:
+        begins = [nest.pointer(block, at, DType.U8) for block in blocks]
+        offsets = [vector_number * machine.vector_bytes for vector_number in range(_UNROLLED)]
+        first, second = ([nest.pointer(begin, offset, DType.U8) for offset in offsets] for begin in begins)
+        return body(first, second, carried)
+
+    def item(_: Value, carried: Sequence[Value]) -> Sequence[Value]:
+        return nest.loop(0, size, _UNROLLED * machine.vector_bytes, carried, step)
+
+    return nest.loop(BEGIN, END, 1, carries, item)
 
 
-def _places(block: str, name: str, numbers: Sequence[int], machine: Machine) -> list[str]:
-    found = [f"  %{name} = getelementptr i8, ptr %{block}, i64 %at"]
-    return found + [f"  %{name}{i} = getelementptr i8, ptr %{name}, i64 {i * machine.vector_bytes}" for i in numbers]
+def barrier_nanoseconds(machine: Machine, threads: int) -> tuple[float, bool]:
+    """How long a barrier of so many threads takes when all come at once, and whether that was measured.
+
+    Where there are fewer cores, it is reckoned from a barrier of as many as there are: threads that arrive at a counter
+    do so one after the other, those of a group at their own, then one of each group (`barrier` in `runner.ll`).
+    """
+    if threads == 1:
+        return 0.0, True
+    present = min(threads, usable_cores())
+    if present == 1:
+        return ARRIVAL * arrivals(threads), False
+    measured = _measured(machine, present)
+    return measured / arrivals(present) * arrivals(threads), present == threads
 
 
-def _loop_tail(machine: Machine) -> list[str]:
-    return [
-        f"  %after = add i64 %at, {_UNROLLED * machine.vector_bytes}",
-        "  %more = icmp slt i64 %after, %bytes",
-        "  br i1 %more, label %loop, label %next",
-        "next:",
-        "  %left = sub i64 %n, 1",
-        "  %again = icmp ne i64 %left, 0",
-        "  br i1 %again, label %turn, label %out",
-        "out:",
-    ]
+def arrivals(threads: int) -> int:
+    """How many threads arrive at counters one after the other before all may go on."""
+    return threads if threads <= GROUP else GROUP + arrivals(-(-threads // GROUP))
+
+
+def _measured(machine: Machine, threads: int) -> float:
+    """The fastest of some rounds of steps without kernels, each of which has a barrier before it and one behind."""
+    library = Library([compile_module(runner_text(machine), machine)], SYMBOLS, machine)
+    team = Team(threads, library)
+    control = np.zeros(SETTINGS + 16, np.int64)
+    program, arenas, none = (np.zeros(slots, np.int64) for slots in (PROGRAM_SLOTS, 8, 1))
+    program[0], arenas[0] = ABI_VERSION, address_of(control)
+    blocks = address_of(program), address_of(arenas), address_of(none), address_of(none)
+    best = float("inf")
+    for _ in range(ROUNDS):
+        control[:] = 0
+        control[REMAINING] = STEPS
+        start = time.perf_counter_ns()
+        team.run(blocks, 1, 1, True)
+        best = min(best, (time.perf_counter_ns() - start) / (2 * STEPS))
+    return best

@@ -6,9 +6,13 @@ the code.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
+
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import (
     Access,
     BufferArgument,
@@ -29,6 +33,17 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.machine import Machine
+from compiler.nest.ir import (
+    Argument,
+    ColumnsNumber,
+    ElementsNumber,
+    ExtentNumber,
+    FactorNumber,
+    LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
+    ShiftNumber,
+)
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
@@ -41,6 +56,7 @@ from compiler.targets.cpu.iteration_space import (
     transposed_rows,
 )
 from compiler.tuning import Tuning
+from compiler.types import DType, Extent
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 FIXED = (0, 1)  # offsets, strides and divisors that are part of the code
@@ -93,6 +109,38 @@ def factor_of(divisor: int) -> tuple[int, int]:
     """
     shift = 31 + (divisor - 1).bit_length()
     return -(-(1 << shift) // divisor), shift
+
+
+def number_of(argument: Argument, what: Specialisation) -> Extent:
+    """The number that code is given for an argument that is no address and no stream of draws."""
+    match argument, what.kernel:
+        case ExtentNumber(extent=extent), _:
+            return extent
+        case RowsNumber(), ColumnKernel(rows=rows):
+            return rows
+        case ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
+            return columns
+        case ElementsNumber(), FlatKernel(elements=elements):
+            return elements
+        case LiteralNumber(result=result), kernel:
+            every = (i for i in instructions_of(kernel) if isinstance(i, Literal))
+            return next(bits_of(literal) for literal in every if literal.result == result)
+        case PlaceNumber(position=position), _:
+            return what.numbers[position]
+        case FactorNumber(position=position), _:
+            return factor_of(what.numbers[position])[0]
+        case ShiftNumber(position=position), _:
+            return factor_of(what.numbers[position])[1]
+        case _:
+            raise CompilerBug("lower", f"the kernel has no {argument}")
+
+
+def bits_of(literal: Literal) -> int:
+    """The bits of a float literal, as the number that an argument holds."""
+    size, number = ("<d", "<q") if literal.dtype is DType.F64 else ("<f", "<i")
+    with np.errstate(over="ignore"):
+        value = float(np.float32(literal.value)) if literal.dtype is DType.F32 else float(literal.value)
+    return int(struct.unpack(number, struct.pack(size, value))[0])
 
 
 def specialisation(kernel: Kernel, machine: Machine) -> Specialisation:

@@ -75,7 +75,8 @@ def _corner(
     found, rows, vectors = list(sums), tile.shape.rows, tile.shape.vectors
     for turn in range(rows):
         begin, end = (turn, rows) if triangle is Triangle.SUM_TO_ROW else (0, turn + 1)
-        part = replace(tile, shape=TileShape(end - begin, vectors), places=tile.places[begin:end])
+        shape, places, left = TileShape(end - begin, vectors), tile.places[begin:end], tile.ahead_left and begin == 0
+        part = replace(tile, shape=shape, places=places, ahead_left=left)
         slots = slice(begin * vectors, end * vectors)
         found[slots] = rank_one(nest, part, axis, lhs, rhs, turn, found[slots])
     return found

@@ -10,49 +10,56 @@ from compiler.nest.ir import Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.types import DType
 
-PART = 16  # bytes of a register within which two-operand shuffles interleave, whatever its length
-MOST_PARTS = 2  # that a load of each fills faster than shuffles over whole registers
+SEGMENT = 16  # bytes of a register within which two-operand shuffles interleave, whatever its length
+MOST_SEGMENTS = 2  # that a load of each fills faster than shuffles over whole registers
 
 
-def move_turned(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
+def pieces_of(machine: Machine) -> int:
+    """The bytes of the pieces in which a block is turned best; 0 for all of it in whole vectors.
+
+    Where registers are short, pieces leave none of them over: a block takes 32 registers of 256 bits.
+    """
+    return machine.vector_bytes if machine.vector_bytes <= MOST_SEGMENTS * SEGMENT else 0
+
+
+def move_turned(nest: Builder, pieces: int, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
     """Element j of the row at each pointer `rows[i]` becomes element i at the pointer `columns[j]`, which is aligned.
 
-    Where registers are short, the block goes in pieces that leave none of them over: a block takes 32 registers of 256
-    bits.
+    The block goes in pieces of so many bytes, or in whole vectors: see `pieces_of`.
     """
-    if machine.vector_bytes > MOST_PARTS * PART:
+    if not pieces:
         loaded = [nest.load(place, vector(dtype, LANES), dtype.size) for place in rows]
         for column, place in zip(turned(nest, loaded), columns, strict=True):
             nest.store(column, place, 64)
         return
-    lanes = machine.lanes(dtype)
-    for column in range(0, LANES, PART // dtype.size):
+    lanes = pieces // dtype.size
+    for column in range(0, LANES, SEGMENT // dtype.size):
         for row in range(0, LANES, lanes):
-            piece = _piece(nest, machine, dtype, rows[row : row + lanes], column)
+            piece = _piece(nest, pieces // SEGMENT, dtype, rows[row : row + lanes], column)
             for place, value in enumerate(piece, column):
-                nest.store(value, nest.pointer(columns[place], row, dtype), machine.vector_bytes)
+                nest.store(value, nest.pointer(columns[place], row, dtype), pieces)
 
 
-def _piece(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Value], column: int) -> list[Value]:
-    """As many columns as a part of a register holds elements, from `column` on, of rows that fill a register."""
-    most, parts = PART // dtype.size, machine.vector_bytes // PART
+def _piece(nest: Builder, segments: int, dtype: DType, rows: Sequence[Value], column: int) -> list[Value]:
+    """As many columns as a segment of a register holds elements, from `column` on, of rows that fill a register."""
+    most = SEGMENT // dtype.size
     now: list[Value] = []
     for number in range(most):
         places = [nest.pointer(row, column, dtype) for row in rows[number::most]]
         loaded = [nest.load(place, vector(dtype, most), dtype.size) for place in places]
-        if parts > 1:
-            loaded = [nest.shuffle(loaded[0], loaded[1], range(most * parts))]
+        if segments > 1:
+            loaded = [nest.shuffle(loaded[0], loaded[1], range(most * segments))]
         now += loaded
     for _ in range(most.bit_length() - 1):
         pairs = list(zip(now[: most // 2], now[most // 2 :], strict=True))
-        now = [_interleaved(nest, pair, most, parts, half) for pair in pairs for half in (0, 1)]
+        now = [_interleaved(nest, pair, most, segments, half) for pair in pairs for half in (0, 1)]
     return now
 
 
-def _interleaved(nest: Builder, pair: tuple[Value, Value], most: int, parts: int, half: int) -> Value:
-    """The lower or upper halves of the parts of two registers, element by element in turns."""
-    firsts = [part * most + half * most // 2 + k for part in range(parts) for k in range(most // 2)]
-    return nest.shuffle(*pair, [pick for first in firsts for pick in (first, first + most * parts)])
+def _interleaved(nest: Builder, pair: tuple[Value, Value], most: int, segments: int, half: int) -> Value:
+    """The lower or upper halves of the segments of two registers, element by element in turns."""
+    firsts = [segment * most + half * most // 2 + k for segment in range(segments) for k in range(most // 2)]
+    return nest.shuffle(*pair, [pick for first in firsts for pick in (first, first + most * segments)])
 
 
 def turned(nest: Builder, rows: Sequence[Operand]) -> list[Operand]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
@@ -49,7 +49,6 @@ from compiler.nest.ir import (
 from compiler.support.record import mutable_record
 from compiler.targets.llvm import assembler
 from compiler.targets.llvm.emit_compute import cast, compute
-from compiler.targets.llvm.locations import FUNCTION, location, location_nodes
 from compiler.targets.llvm.text import MEMORY, NAMES, SUFFIXES, Text, constant
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
@@ -327,3 +326,29 @@ WRITERS: Mapping[type[Statement], tuple[str, Callable[..., str | None]]] = {
 
 A method gives None where it has written all of it.
 """
+
+
+FUNCTION = "!dbg !0"
+
+
+def location(line: int) -> str:
+    """What an instruction of that line carries."""
+    return f", !dbg !{line}"
+
+
+def location_nodes(lines: Iterable[int]) -> list[str]:
+    """The nodes that go with a function marked FUNCTION whose instructions carry these lines."""
+    lines = sorted(set(lines))
+    unit = lines[-1] + 1 if lines else 1
+    file, type_, version = unit + 1, unit + 2, unit + 3
+    return [
+        f"!llvm.dbg.cu = !{{!{unit}}}",
+        f"!llvm.module.flags = !{{!{version}}}",
+        f'!0 = distinct !DISubprogram(name: "KERNEL", file: !{file}, line: {FRAME}, type: !{type_}, '
+        f"spFlags: DISPFlagDefinition, unit: !{unit})",
+        *(f"!{line} = !DILocation(line: {line}, scope: !0)" for line in lines),
+        f"!{unit} = distinct !DICompileUnit(language: DW_LANG_C, file: !{file}, emissionKind: LineTablesOnly)",
+        f'!{file} = !DIFile(filename: "KERNEL.loops", directory: "")',
+        f"!{type_} = !DISubroutineType(types: !{{}})",
+        f'!{version} = !{{i32 2, !"Debug Info Version", i32 3}}',
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -98,7 +99,17 @@ def test_nothing_is_kept_where_all_together_is_slower(monkeypatch: pytest.Monkey
         return Ratio(0.8 if beside is not None else 1.2, 0.02)
 
     monkeypatch.setattr(tuning.Search, "ratio", ratio)
-    assert found()[0] == Tuning()
+    report = tuned(Options(threads=2), 1e9, lambda _: None, CHOICES, WORKLOADS)
+    assert report.tuning == Tuning()
+    assert report.why == "with all of them together narrow, wide is slower"
+    assert [name for name, _ in report.workloads] == ["narrow", "wide"]
+
+
+def test_nothing_is_said_of_workloads_that_were_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = with_speeds(monkeypatch, lambda name, of: 1.0)
+    report = tuned(Options(threads=1), 1e9, lambda _: None, CHOICES, WORKLOADS)
+    assert (report.workloads, report.why) == ((), "")
+    assert {name for name, _ in seen} == {"narrow"}
 
 
 def test_one_thread_has_fewer_choices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +179,7 @@ def test_the_command_measures_and_keeps(
     )
     assert [tried["value"] for tried in report["tried"]] == [8, 20_000]
     assert report["workloads"] == {name: {"ratio": 1.25, "noise": 0.02} for name in ("narrow", "wide")}
-    assert "wide: serial_work 80000; 20000 1.250 times as fast: 20000 is kept" in said.err
+    assert "wide: serial_work 80000; 20000 1.250 times as fast: 20000 is better" in said.err
     assert Path(report["file"]).parent == folder / "tuning"
     assert main(["tune", "--show"]) == 0
     assert "serial_work = 20000 (1.250 times as fast)" in capsys.readouterr().out
@@ -215,6 +226,8 @@ def test_an_interrupted_measurement_changes_nothing(
         (["--show", "--forget"], "do not go together"),
         (["--seconds", "0"], "--seconds"),
         (["--machine", "vax"], "there is no machine `vax`"),
+        (["--show", "--seconds", "5"], "--show measures nothing\nhint: leave out --seconds"),
+        (["--forget", "--threads", "2"], "--forget measures nothing\nhint: leave out --threads"),
     ],
 )
 def test_command_lines_without_sense(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,15 +235,34 @@ def test_command_lines_without_sense(arguments: list[str], said: str, capsys: py
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_a_failure(
+def test_a_folder_that_cannot_be_written_is_a_failure_before_anything_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_speeds(monkeypatch, lambda name, of: 1.0)
+    seen = with_speeds(monkeypatch, lambda name, of: 1.0)
     monkeypatch.setattr(tuning, "tuned", partial(tuned, choices=CHOICES, workloads=WORKLOADS))
     folder.mkdir()
     (folder / "tuning").write_text("")
     assert main(["tune"]) == 1
-    assert "the tuning cannot be kept" in capsys.readouterr().err
+    assert f"{folder}/tuning: this is not a folder: no tuning can be kept" in capsys.readouterr().err
+    assert not seen
+
+
+def test_choices_without_time_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = iter(range(0, 1000, 10))
+    with_speeds(monkeypatch, lambda name, of: 1.0)
+    monkeypatch.setattr(tuning, "tuned", partial(tuned, choices=CHOICES, workloads=WORKLOADS))
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: next(now))
+    assert main(["tune", "--threads", "2", "--seconds", "15"]) == 0
+    assert "there was no time for 1 of 2 choices" in capsys.readouterr().err
+    assert main(["tune", "--show"]) == 0
+    assert "no number was found to be better" in capsys.readouterr().out
+
+
+def test_large_numbers_are_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    keep_tuning(replace(machine_here(), tuning=Tuning(overwritten_bytes=(1 << 20) + 1), gains={}))
+    assert main(["tune", "--show"]) == 0
+    assert "  overwritten_bytes = 1048577\n" in capsys.readouterr().out
+    assert Tuning(overwritten_bytes=(1 << 20) + 1).description == "tuned: overwritten_bytes 1048577"
 
 
 def test_a_damaged_file_is_told_of_and_the_usual_numbers_serve(
@@ -244,7 +276,7 @@ def test_a_damaged_file_is_told_of_and_the_usual_numbers_serve(
     said = capsys.readouterr().err
     assert said.count("warning: ") == 1
     assert str(kept.file) in said
-    assert "dlc tune --forget" in said
+    assert "remove this file, or let `dlc tune` measure anew" in said
     assert kept.file.read_text() == "{"
     assert main(["tune", "--show"]) == 1
     assert str(kept.file) in capsys.readouterr().err

@@ -10,8 +10,8 @@ from compiler.frontend.program import Generation, Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
+from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.elementwise import Cast, Minimum
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Reshape

@@ -12,19 +12,17 @@ from compiler.targets.cpu.products.ir import (
     AskForResults,
     Axis,
     Circumstances,
-    Place,
     ProductLoops,
-    UsePanels,
     When,
 )
-from compiler.targets.cpu.products.rewriting import loops_over, statements_of, with_multiply
+from compiler.targets.cpu.products.rewriting import loops_over, packs_all_panels, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling
 from compiler.tuning import Tuning
 
 
 def ask_for_next_panel(product: ProductLoops, given: Circumstances) -> ProductLoops:
     blocks, contract, line = loops_over(product, Axis.SUM), product.contract, given.machine.line(product.contract.dtype)
-    if not blocks or UsePanels(Place.SHARED) not in product.body:
+    if not blocks or not packs_all_panels(product):
         return product
     deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
     several = any(isinstance(s, When) for s in statements_of(product.body))
@@ -38,7 +36,8 @@ def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoo
     if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
         return product
     depth, line = product.contract.lhs_m_stride, given.machine.line(product.contract.dtype)
-    each = ceil(product.cut.shape.rows * depth / line / (depth // given.tuning.unrolled_steps))
+    steps = max(1, depth // given.tuning.unrolled_steps)
+    each = ceil(product.cut.shape.rows * depth / line / steps)
     asks = (Ask(Asked.RESULTS, depth), Ask(Asked.ROWS, lines=each))
     return with_multiply(product, lambda of: (replace(of, asks=asks),))
 

@@ -89,7 +89,7 @@ def _tile(left: Strips, right: Strips, line: int, tuning: Tuning) -> tuple[Let |
 def _spread(what: Asked, elements: int, deep: int, line: int, tuning: Tuning) -> Ask:
     """The lines of so many elements, evenly over the steps of a tile."""
     lines = ceil(elements / line) + 1  # the first may begin before
-    steps = deep // tuning.unrolled_steps  # in which a tile asks ahead
+    steps = max(1, deep // tuning.unrolled_steps)  # in which a tile asks ahead
     return Ask(what, deep, number=lines) if lines <= steps else Ask(what, lines=ceil(lines / steps))
 
 

@@ -170,17 +170,6 @@ class Frame:
             return self.strip(LEFT, Axis.TILE)
         return self.rows_at(self.tile.unit) if self.known.left is None else self.known.left.pointer
 
-    def places(self, left: Place) -> tuple[int, ...]:
-        """Where each row of a tile lies, from the first."""
-        rows = self.product.register_tile.rows
-        if self.product.along_rows is not None:
-            return tuple(range(rows))
-        if left is Place.COPY:
-            return tuple(row * self.known.pitch for row in range(rows))
-        if left is Place.STRIPS:
-            return tuple(range(rows))
-        return self.product.cut.row_steps.places(self.contract, rows)
-
     def strip(self, side: int, axis: Axis) -> Value:
         """Where the strip of a tile is copied."""
         strip = self.known.spans[axis].within

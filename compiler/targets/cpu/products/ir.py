@@ -14,6 +14,7 @@ from compiler.machine import Machine
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.long_sums import Block
+from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.tiles import TileShape, Tiling
 from compiler.tuning import Tuning
 
@@ -81,6 +82,7 @@ class Entry(Enum):
 
     EXTENTS = "load extents"
     ZEROS = "clear a tile of zeros"
+    OWN_PANEL = "room for a panel of the thread's own"
     REPEATED = "load what repeats along the rows of the result"
 
 
@@ -142,7 +144,10 @@ class FindSums:
 
 @record
 class TurnSums:
-    """Transpose the sums of a strip, whose vectors run along the rows, to rows one behind the other."""
+    """Transpose the sums of a strip, whose vectors run along the rows, to rows one behind the other, in `pieces` as
+    `Packing` does."""
+
+    pieces: int
 
 
 @record
@@ -207,15 +212,17 @@ class Place(Enum):
 
 
 @record
-class UsePanels:
-    """The panels of the right operand lie in scratch of the thread, or where a function of their own packed them."""
+class PackAllPanels:
+    """A function of its own packs all panels of the right operand, before items begin."""
 
-    place: Place
+    packing: Packing
 
 
 @record
 class PackPanel:
     """Pack the panel where it is another one than that of the item before."""
+
+    packing: Packing
 
 
 @record
@@ -270,7 +277,9 @@ class Copying(Enum):
 class Multiply:
     """Add the block of the sum that loops around have taken, or all of it, to the sums of a tile in registers.
 
-    `lanes` of the right operand are taken at once; `streams` asks for its lines before their use.
+    `lanes` of the right operand are taken at once; it `streams` where it comes from far away. So many steps of the sum
+    are `unrolled`. A tile asks for what it reads so many `steps_ahead`: for lines of the right operand where it, or the
+    part of it within a triangle, has up to `ahead_rows`; and for the left operand.
     """
 
     left: Place = Place.ITSELF
@@ -280,6 +289,10 @@ class Multiply:
     streams: bool = False
     copying: Copying = Copying.NEVER
     asks: tuple[Ask, ...] = ()
+    unrolled: int = 1
+    steps_ahead: int = 0
+    ahead_rows: int = 0
+    ahead_left: bool = False
 
 
 @record
@@ -297,12 +310,13 @@ class Finish:
     """The elementwise stage on the sums: in registers, or row by row on those in scratch."""
 
     in_registers: bool = False
+    is_unrolled: bool = False  # over the columns of a tile
 
 
 Letting: TypeAlias = Let | KeepSums | FindSums | LetShare | LetSteps
 Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns | TurnSums  # of scratch
 Statement: TypeAlias = (
-    Loop | Join | When | Entry | Letting | Filling | UsePanels | Multiply | AskForResults | Put | Finish
+    Loop | Join | When | Entry | Letting | Filling | PackAllPanels | Multiply | AskForResults | Put | Finish
 )
 
 
@@ -346,6 +360,16 @@ class ProductLoops:
     def panels(self) -> int:
         """Panels of a tile, or of all tiles."""
         return self.cut.panels if self.along_rows is None else -(-self.contract.n // self.along_rows.rows)
+
+
+def places_of_rows(product: ProductLoops, left: Place, pitch: int) -> tuple[int, ...]:
+    """Where each row of a register tile lies in the left operand, from the first; copied ones lie a `pitch` apart."""
+    rows = product.register_tile.rows
+    if product.along_rows is not None or left is Place.STRIPS:
+        return tuple(range(rows))
+    if left is Place.COPY:
+        return tuple(row * pitch for row in range(rows))
+    return product.cut.row_steps.places(product.contract, rows)
 
 
 @record

@@ -13,6 +13,7 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract, Triangle
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.long_sums import Block
+from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.products.ir import (
     Ask,
     Asked,
@@ -30,11 +31,14 @@ from compiler.targets.cpu.products.ir import (
     LetSteps,
     Loop,
     Multiply,
+    PackAllPanels,
+    PackPanel,
     Place,
     ProductLoops,
     Statement,
     Strips,
     Sums,
+    TurnSums,
     When,
 )
 from compiler.targets.cpu.products.printer import (
@@ -74,7 +78,8 @@ _LOOP = re.compile(
 )
 _MULTIPLY = re.compile(
     rf"sums = ({_one_of(Sums)}) \+ left ({_one_of(Place)}) \* right ({_one_of(Place)})(?:, by (\d+) lanes)?"
-    rf"(, lines asked for before their use)?({'|'.join(map(re.escape, COPYING.values()))})"
+    rf"(, from far away)?({'|'.join(map(re.escape, COPYING.values()))})"
+    r"(?:, (\d+) steps at once)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
 )
 _ASK = re.compile(rf"ask for ({_one_of(Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
 _NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
@@ -84,6 +89,10 @@ _NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
     re.compile(r"sums of the item = 0, (\d+) elements"): Clear,
     re.compile(r"copy the tile's rows, (\d+) apart, at a thread's first panel"): CopyRows,
 }
+_PACKING = re.compile(
+    r"(all panels, packed by a function of its own|pack the panel, where it is another one than that of the item before"
+    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|turned in (?:pieces of (\d+) bytes|whole vectors))"
+)
 _STEPS = re.compile(
     rf"let steps of the sum for left ({_one_of(Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
 )
@@ -192,6 +201,11 @@ class _Reader:
         for pattern, make in _NUMBERED.items():
             if match := pattern.fullmatch(row):
                 return make(int(match[1]))
+        if match := _PACKING.fullmatch(row):
+            packing = Packing(int(match[2] or 0), int(match[3] or 0))
+            if match[1].startswith("rows"):
+                return TurnSums(packing.pieces)
+            return PackAllPanels(packing) if match[1].startswith("all") else PackPanel(packing)
         if match := _STEPS.fullmatch(row):
             return LetSteps(Place(match[1]), *map(int, match.groups()[1:]))
         if match := _COLUMNS.fullmatch(row):
@@ -213,7 +227,11 @@ class _Reader:
             asks.append(Ask(Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
         sums, left, right = Sums(match[1]), Place(match[2]), Place(match[3])
         copying = {words: kind for kind, words in COPYING.items()}[match[6]]
-        return Multiply(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks))
+        unrolled, steps_ahead, ahead_rows = int(match[7] or 1), int(match[8] or 0), int(match[9] or 0)
+        return Multiply(
+            *(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks)),
+            *(unrolled, steps_ahead, ahead_rows, match[10] is not None),
+        )
 
     # lines and words
 

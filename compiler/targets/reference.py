@@ -1,4 +1,4 @@
-"""A graph as an executable of the reference target: each step is evaluated in NumPy, node by node."""
+"""NumPy as a target: graphs are evaluated as they are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compiler.evaluate import batch_axis, evaluate, inputs_of
+from compiler.evaluate import evaluate, inputs_of
 from compiler.graph.ir import Graph, GraphOutput, Role
-from compiler.interface import Array, Results, Steps
+from compiler.interface import Array, Options, Results, Steps, Tensors
 from compiler.targets.manifest import TensorSpec
-from compiler.types import at_batch, numpy_dtype
+from compiler.targets.memory import allocated
+from compiler.targets.target import Compilation
+from compiler.types import at_batch, batch_axis, numpy_dtype
 
 
 class ReferenceExecutable:
@@ -69,3 +71,22 @@ def _results(
             if axis is None:
                 stacks[output.name] = np.stack(found)
     return Results(scalars, arrays, nonfinite, stacks)
+
+
+class ReferenceTarget:
+    """See `compiler.targets.target.Target`."""
+
+    def load(self, compilation: Compilation) -> ReferenceExecutable:
+        return ReferenceExecutable(compilation.prepared())
+
+    def missing(self, names: Sequence[str], options: Options) -> list[str]:
+        return []
+
+    def compile_ahead(self, compilations: Sequence[Compilation], workers: int | None = None) -> None:
+        pass
+
+    def bytes_of_step(self, name: str, options: Options) -> int | None:
+        return None
+
+    def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
+        return allocated(specs, beside)
