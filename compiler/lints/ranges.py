@@ -11,7 +11,6 @@ from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Op
 from compiler.lints.flow import Flow, unchanged
 from compiler.ops import elementwise, intervals
-from compiler.ops.arithmetic import Comparison
 from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.intervals import EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
@@ -24,7 +23,7 @@ from compiler.ops.window import Fold
 from compiler.types import DType, static_elements
 
 _OF_TYPE = {DType.U8: Range(0.0, 255.0), DType.BOOL: UNIT}
-_TRUTHS = (Comparison, elementwise.And, elementwise.Or, elementwise.Not)
+_TRUTHS = (elementwise.Comparison, elementwise.And, elementwise.Or, elementwise.Not)
 _OF_ONE: Mapping[type[Op], Callable[[Range], Range]] = {
     elementwise.Negate: intervals.negated,
     elementwise.Floor: intervals.rounded_down,
