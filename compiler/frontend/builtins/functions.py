@@ -198,18 +198,15 @@ def require(elaborator: Elaborator, condition: Value, message: tuple[Value, ...]
 
 def settings_in(elaborator: Elaborator, values: tuple[Value, ...]) -> list[Note]:
     """A note on each setting that some of the values come from."""
-    sources = {name: None for value in values if isinstance(value, RunTimeNumber) for name in sorted(value.sources)}
-    return [note for name in sources for note in _on_setting(elaborator, name)]
-
-
-def _on_setting(elaborator: Elaborator, name: str) -> list[Note]:
     settings = elaborator.session.settings
-    if name not in settings.entries:
-        return []
-    value, origin = settings.entries[name]
-    override = settings.overrides.get(name)
-    place = override.span if override is not None and origin == COMMAND_LINE else None
-    return [Note(f"the setting `{name}` is {_said(value)}", place)]
+    sources = {name: None for value in values if isinstance(value, RunTimeNumber) for name in sorted(value.sources)}
+    notes: list[Note] = []
+    for name in (name for name in sources if name in settings.entries):
+        value, origin = settings.entries[name]
+        override = settings.overrides.get(name)
+        place = override.span if override is not None and origin == COMMAND_LINE else None
+        notes.append(Note(f"the setting `{name}` is {_said(value)}", place))
+    return notes
 
 
 def _said(value: Value) -> str:
