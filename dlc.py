@@ -37,9 +37,9 @@ from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.from_arrays import part_of_arrays
+from runtime.data.loading import refuse_unprepared
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.data.unprepared import refuse_unprepared
 from runtime.inference.buckets import Sizes
 from runtime.inference.evaluation import PartEvaluator, evaluator_of
 from runtime.inference.model import parameter_count, weight_names
@@ -51,10 +51,9 @@ from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained, open_trained_run, program_of_run
 from runtime.support.caller import for_caller
 from runtime.support.regular_files import expect_model
-from runtime.train.averages import averages_of
 from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data, start_of
-from runtime.train.keepers import MemoryKeeper
+from runtime.train.keepers import MemoryKeeper, averages_of
 from runtime.train.training import TrainingError, run_training
 
 __all__ = [

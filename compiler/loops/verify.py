@@ -45,13 +45,13 @@ VISIBLE = {
 }
 
 
-def verify_kernel(kernel: Kernel, stage: str = "to_loops") -> None:
+def verify_kernel(kernel: Kernel) -> None:
     """Raise `CompilerBug` unless each value is defined once, before its uses, and fits where it is used."""
     try:
         if isinstance(kernel, StagedKernel):
             _Check(kernel).run()
     except _Broken as broken:
-        raise CompilerBug(stage, f"kernel {kernel.name}: {broken}", _dump(kernel)) from None
+        raise CompilerBug("to_loops", f"kernel {kernel.name}: {broken}", _dump(kernel)) from None
 
 
 def _dump(kernel: Kernel) -> str:

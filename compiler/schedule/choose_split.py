@@ -67,11 +67,7 @@ def _column_choices(group: Group, maps: Sequence[IndexMap]) -> list[int]:
         shape = _walked_shape(member.node)
         size = 1
         for axis in reversed(storage_order(shape)):
-            extent = shape[axis]
-            if isinstance(extent, BatchExtent):
-                size *= extent.multiple
-            else:
-                size *= extent
+            size *= count(shape[axis])
             found.add(size)
     limit = count(group.domain)
     return sorted((c for c in found if c and limit % c == 0), reverse=True) or [1]

@@ -23,19 +23,12 @@ _MOST_BYTES = 1 << 30
 _READ_LATER = ("images",)  # formats that decode every file, and keep that for the training
 
 
-class DimensionAnswers:
-    """Answers questions about dimensions, as far as there is data; `mistakes` are those of the data."""
-
-    def __init__(self) -> None:
-        self.mistakes: list[Diagnostic] = []
-
-    def __call__(self, question: DataQuestion) -> Mapping[str, int]:
-        try:
-            return dimensions_if_there(question)
-        except DataError as error:
-            if question.source is not None:
-                self.mistakes.append(_mistake(error, question.source.span))
-            return {}
+def dimensions_or_mistakes(question: DataQuestion) -> tuple[Mapping[str, int], list[Diagnostic]]:
+    """The dimensions that a question asks for, as far as there is data, and the mistakes of the data."""
+    try:
+        return dimensions_if_there(question), []
+    except DataError as error:
+        return {}, [] if question.source is None else [_mistake(error, question.source.span)]
 
 
 def data_findings(

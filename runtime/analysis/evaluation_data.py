@@ -7,10 +7,9 @@ from pathlib import Path
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
-from runtime.data.loading import load_evaluation_data, load_training_data
+from runtime.data.loading import load_evaluation_data, load_training_data, refuse_unprepared, unprepared
 from runtime.data.part import Part
 from runtime.data.reading import source_at
-from runtime.data.unprepared import refuse_unprepared, unprepared
 from runtime.inference.model import training_of
 from runtime.runs.trained import Trained
 from runtime.support.files import JsonValue

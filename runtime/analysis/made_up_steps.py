@@ -1,24 +1,25 @@
-"""Steps of a training or of an inference on one batch of made-up rows in memory, for measuring speed."""
+"""Made-up rows, and steps of a training or of an inference on one batch of them in memory, for measuring speed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from compiler import driver
 from compiler.driver import INITIALISATION, STEP_OF_MODE, TRAINING, Array, Executable, Options, Program, Steps
-from compiler.errors.diagnostics import UsageError
+from compiler.errors.diagnostics import DlcError, UsageError
 from runtime.data.part import Part
-from runtime.data.synthetic import synthetic
+from runtime.data.specs import InputSpec, dtype_of, row_shape
+from runtime.inference.feeding import at_epoch, in_precision, numbered
 from runtime.inference.model import runtime_settings
-from runtime.inference.precision import in_precision
 from runtime.runs.position import Length
 from runtime.support.memory import expect_room
-from runtime.train.samples import at_epoch, numbered
+from runtime.train.jobs import load_data
 
 Weights: TypeAlias = Mapping[str, Array]  # by the names of tensors
 _SUPPOSED_STEPS = 10_000  # `total_steps` of a schedule
@@ -80,3 +81,38 @@ class CompiledSteps(MadeUpSteps):
     def __call__(self, count: int) -> float:
         """Make so many; the seconds that they took."""
         return self.run(self._executable, count)
+
+
+def rows_for_check(program: Program, path: Path | None, batch: int, seed: int) -> tuple[dict[str, Array], bool]:
+    """`batch` rows of each input and target, and whether they are real.
+
+    Data that is named by `path` must be there; that of the text may be missing.
+    """
+    source = None if program.plan is None else program.plan.data
+    if path is not None or source is not None:
+        try:
+            part = load_data(program, path).train
+        except DlcError:
+            if path is not None:
+                raise
+        else:
+            rows = np.resize(part.rows, batch)  # from the beginning again, where there are too few
+            return {name: array[rows] for name, array in part.arrays.items()}, True
+    return synthetic(program.inputs, batch, seed), False
+
+
+def synthetic(specs: Sequence[InputSpec], rows: int, seed: int) -> dict[str, Array]:
+    """Floats are standard normal. Integers are uniform in their range; without one, u8 is 0..256 and others 0..2."""
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed & ((1 << 64) - 1), 0], np.uint64)))
+    return {spec.name: _array(spec, rows, generator) for spec in specs}
+
+
+def _array(spec: InputSpec, rows: int, generator: np.random.Generator) -> Array:
+    shape, dtype = (rows, *row_shape(spec)), dtype_of(spec)
+    if dtype == np.float32:
+        return generator.standard_normal(shape, np.float32)
+    if dtype.kind == "f":
+        return generator.standard_normal(shape)
+    low = spec.low if spec.low is not None else 0
+    high = spec.high if spec.high is not None else low + (256 if dtype == np.uint8 else 2)
+    return generator.integers(low, high, shape, np.int64).astype(dtype)

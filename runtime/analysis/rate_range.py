@@ -5,7 +5,7 @@ Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +17,7 @@ from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.inference.model import length_of, rate_names, runtime_settings, training_of
 from runtime.runs.position import Position
-from runtime.train.interruption import Interruption
-from runtime.train.training import LOSS, Job, steps_at
+from runtime.train.training import LOSS, Interruption, Job, steps_at
 
 # The smoothed loss at step i is a mean over the steps before, with weights that fall by this factor a step.
 _SMOOTHING = 0.9
@@ -56,21 +55,28 @@ def rate_range(program: Program, job: Job, low: float, high: float, steps: int) 
     The program has no schedule. With several optimizers, the rates of the others keep their proportion to the first.
     Raises UsageError where the rate is no run-time setting.
     """
-    scales = _scales(program, job)
+    names = rate_names(program, job.settings)
+    first = job.settings[names[0]]
+    scales = {name: job.settings[name] / first if first else 1.0 for name in names}  # proportions to the first
     rates = np.geomspace(low, high, steps)
     losses: list[float] = []
     smoothed: list[float] = []
-    training = _Steps(job)
+    order: Array = np.zeros(0, np.int64)
     with Interruption() as interruption:
         for step, rate in enumerate(rates):
-            losses.append(training.loss(step, {name: rate * scale for name, scale in scales.items()}))
+            epoch, in_epoch = divmod(step, job.length.steps_per_epoch)
+            if in_epoch == 0:
+                order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+            one = steps_at(job, Position(step), order=order)
+            settings = {**job.settings, **{name: rate * scale for name, scale in scales.items()}}
+            losses.append(float(job.step.run(replace(one, settings=settings)).scalars[LOSS][0]))
             smoothed = smooth(losses)
             if interruption.requested or _has_diverged(smoothed):
                 break
     diverged = float(rates[len(losses) - 1]) if _has_diverged(smoothed) else None
     visited = rates[: len(losses)]
     return RateRange(
-        setting=next(iter(scales)),
+        setting=names[0],
         rates=tuple(map(float, visited)),
         losses=tuple(losses),
         smoothed=tuple(smoothed),
@@ -110,30 +116,6 @@ def _has_diverged(smoothed: Sequence[float]) -> bool:
     return len(smoothed) > _STEPS_BEFORE_JUDGING and smoothed[-1] > _DIVERGED * min(smoothed) > 0
 
 
-def _scales(program: Program, job: Job) -> dict[str, float]:
-    """Each setting that holds a rate, by its proportion to the first."""
-    names = rate_names(program, job.settings)
-    first = job.settings[names[0]]
-    return {name: job.settings[name] / first if first else 1.0 for name in names}
-
-
-class _Steps:
-    """The steps of a training one by one, each with a rate of its own."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._order: Array = np.zeros(0, np.int64)
-
-    def loss(self, step: int, rates: Mapping[str, float]) -> float:
-        """The loss before the update of step `step`; steps come in order, from 0."""
-        job = self._job
-        epoch, in_epoch = divmod(step, job.length.steps_per_epoch)
-        if in_epoch == 0:
-            self._order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
-        one = steps_at(job, Position(step), order=self._order)
-        return float(job.step.run(replace(one, settings={**job.settings, **rates})).scalars[LOSS][0])
-
-
 _MOST_POINTS = 500
 
 
@@ -142,10 +124,10 @@ class RateSchedule:
     """`rates` are those of `steps`, which count from 0: all of a short training, evenly chosen ones of a long one."""
 
     setting: str
-    steps: tuple[int, ...]
-    rates: tuple[float, ...]
     total_steps: int
     steps_per_epoch: int
+    steps: tuple[int, ...]
+    rates: tuple[float, ...]
 
 
 def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule:
@@ -165,5 +147,5 @@ def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule
     points = min(length.total_steps, _MOST_POINTS)
     steps = [int(step) for step in np.unique(np.linspace(0, length.total_steps - 1, points).round())]
     return RateSchedule(
-        plan.told_rate, tuple(steps), tuple(map(rate, steps)), length.total_steps, length.steps_per_epoch
+        plan.told_rate, length.total_steps, length.steps_per_epoch, tuple(steps), tuple(map(rate, steps))
     )

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from compiler import driver
+from compiler.driver import Options, Program
+from compiler.support.record import record
 from compiler.tuning import described
-from runtime.analysis.bench import BenchReport, bench
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    dimensions_if_there,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
-from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
+from runtime.analysis.made_up_steps import CompiledSteps, usual_batch
+from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
+from runtime.cli.parser import Namespace, Parser
+from runtime.inference.model import parameter_count
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import width_of
 from runtime.reporting.units import amount
+from runtime.support.memory import peak_memory, seconds_since_start
 
 EXAMPLES = (
     "dlc bench model.dl --mode train --threads 2",
@@ -32,21 +33,10 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    add_program(parser)
-    parser.add_argument(
-        "--mode",
-        choices=["train", "infer"],
-        default="train",
-        help="run a training step, or the model alone (default: train)",
-    )
-    parser.add_argument(
-        "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
-    )
-    parser.add_argument(
-        "--seconds", type=positive_number, default=3.0, metavar="S", help="the duration of the measurement (default: 3)"
-    )
-    add_compilation(parser)
-    add_json(parser)
+    parser.add_program()
+    parser.add_measurement()
+    parser.add_compilation()
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
@@ -55,21 +45,18 @@ def run(arguments: Namespace) -> int:
     if arguments.batch and arguments.mode == "train":
         overrides += (("batch", str(arguments.batch)),)
     report = bench(
-        lambda: driver.load(file, arguments.experiment, overrides, dimensions_if_there, folder_of_imports(arguments)),
+        lambda: chosen_program(arguments, dimensions_if_there, file, overrides),
         arguments.mode,
         arguments.batch,
         compile_options(arguments, arguments.batch),
         arguments.seconds,
     )
     if arguments.json:
-        print_json({name: _rounded(value) for name, value in dataclasses.asdict(report).items()})
+        numbers = dataclasses.asdict(report).items()
+        print_json({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in numbers})
     else:
         print(_as_text(report))
     return 0
-
-
-def _rounded(value: object) -> object:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _machine(report: BenchReport) -> str:
@@ -93,3 +80,109 @@ def _as_text(report: BenchReport) -> str:
     names = Column("", [name for name, _ in rows], is_text=True)
     values = Column("", [value for _, value in rows], is_text=True, least=20, wraps=True)
     return "\n".join(laid_out([names, values], width_of(sys.stdout))[1:])
+
+
+_SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
+_LEAST_SAMPLES = 10
+
+
+@record
+class BenchReport:
+    """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
+    step. `flops` counts one step; `gflops` is the rate at the median time. `machine` is what the code was made for,
+    `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it, and `tuning` has
+    the numbers that are not the usual ones. NumPy has none of these.
+    """
+
+    model: str
+    mode: str
+    batch: int
+    threads: int
+    machine: str | None
+    processor: str | None
+    cpu: str | None
+    tuning: dict[str, float] | None
+    parameters: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    steps: int
+    compile_s: float
+    first_s: float
+    peak_rss_mb: float
+    flops: int
+    gflops: float
+
+
+def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Options, seconds: float) -> BenchReport:
+    """Measure for about `seconds`. One batch is used again and again, so that data is as near as it can be.
+
+    Mode `train` measures throughput: the steps of a sample are one call. Mode `infer` measures latency: each step is a
+    call of its own.
+    """
+    begin = time.perf_counter()
+    program = load()
+    options = driver.options_of(program, replace(options, batch=batch or usual_batch(program, mode)))
+    run_steps = CompiledSteps(program, mode, options.batch, options)
+    compile_seconds = time.perf_counter() - begin
+    run_steps(1)
+    first_seconds = seconds_since_start()
+    samples, steps = _measure(run_steps, seconds)
+    peak = peak_memory()
+    low, median, high = (float(np.percentile(samples, percent)) for percent in (10, 50, 90))
+    machine, processor, cpu = _machines(options)
+    from compiler.inspection.plan import plan  # the whole compiler, which the start that was measured does without
+
+    planned = plan(program, options)
+    flops = planned.flops_step if mode == "train" else planned.flops_forward
+    return BenchReport(
+        model=program.model,
+        mode=mode,
+        batch=options.batch,
+        threads=options.threads,
+        machine=machine,
+        processor=processor,
+        cpu=cpu,
+        tuning=options.tuning.changes if machine else None,
+        parameters=parameter_count(program),
+        median_ms=median * 1e3,
+        p10_ms=low * 1e3,
+        p90_ms=high * 1e3,
+        steps=steps,
+        compile_s=compile_seconds,
+        first_s=first_seconds,
+        peak_rss_mb=peak / 2**20,
+        flops=flops,
+        gflops=flops / median / 1e9,
+    )
+
+
+def _machines(options: Options) -> tuple[str | None, str | None, str | None]:
+    """The names of the machine that code was made for and of that which ran it, and LLVM's name of the latter."""
+    from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of  # loads LLVM
+
+    if options.target not in KERNEL_TARGETS:
+        return None, None, None
+    target = kernel_target_of(options)
+    made_for, ran_on = target.machine(options), target.machine(replace(options, machine=None))
+    return made_for.name, ran_on.name, ran_on.cpu
+
+
+def _measure(run_steps: CompiledSteps, seconds: float) -> tuple[list[float], int]:
+    per_sample = _warm_up(run_steps, seconds / 6)
+    samples: list[float] = []
+    gc.collect()
+    begin = time.perf_counter()
+    while len(samples) < _LEAST_SAMPLES or time.perf_counter() - begin < seconds:
+        samples.append(run_steps(per_sample) / per_sample)
+    return samples, per_sample * len(samples)
+
+
+def _warm_up(run_steps: CompiledSteps, seconds: float) -> int:
+    """Run for `seconds`; how many steps make a sample long enough."""
+    steps, per_step = 1, 0.0
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or per_step == 0.0:
+        per_step = run_steps(steps) / steps
+        steps = max(1, int(np.ceil(_SAMPLE_SECONDS / max(per_step, 1e-8))))
+    return steps

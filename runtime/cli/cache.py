@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.errors.diagnostics import DataError, size
 from compiler.support.cache import CacheInfo, ObjectCache
-from runtime.cli.common import add_json, print_json
+from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.decoded import usual_cache
 from runtime.reporting.terminal import say
@@ -14,7 +14,7 @@ EXAMPLES = ("dlc cache info", "dlc cache clear", "dlc cache path")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("action", choices=["info", "clear", "path"], metavar="ACTION", help="info, clear or path")
-    add_json(parser)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:

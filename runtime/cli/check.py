@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from compiler import driver
 from compiler.driver import DataQuestion
 from compiler.errors import rendering
-from compiler.errors.diagnostics import Diagnostic, SourceError, UsageError
+from compiler.errors.diagnostics import DataError, Diagnostic, Edit, Source, SourceError, UsageError
 from compiler.errors.suggestions import did_you_mean
-from runtime.cli.common import add_json, add_settings, folder_of_imports, model_files, print_json
+from runtime.cli.common import folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say, wants_colour, width_of
+from runtime.support.files import explained, rewrite_file
 
 EXAMPLES = ("dlc check model.dl", "dlc check examples --json", "dlc check model.dl --ignore W0102,W0107 --fix")
 _ROUNDS = 10  # one correction may make room for another
@@ -24,14 +26,14 @@ _ROUNDS = 10  # one correction may make room for another
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
-    add_settings(parser)
+    parser.add_settings()
     parser.add_argument(
         "--select", default="", metavar="CODES", help="report only these warnings, such as W0106,W0108 or W01"
     )
     parser.add_argument("--ignore", default="", metavar="CODES", help="report all warnings but these")
-    parser.add_argument("--fix", action="store_true", help="apply the corrections that keep the meaning")
-    parser.add_argument("--no-data", action="store_true", help="check the text alone, without loading its data")
-    add_json(parser, "print the findings as a JSON list")
+    parser.add_flag("--fix", "apply the corrections that keep the meaning")
+    parser.add_flag("--no-data", "check the text alone, without loading its data")
+    parser.add_json("print the findings as a JSON list")
 
 
 def run(arguments: Namespace) -> int:
@@ -40,8 +42,6 @@ def run(arguments: Namespace) -> int:
     findings = _findings(arguments, files, selected, ignored)
     corrected = 0
     if arguments.fix:
-        from runtime.cli.corrections import correct  # seldom needed
-
         for _ in range(_ROUNDS):
             count = correct(findings)
             if not count:
@@ -94,13 +94,11 @@ def _of_file(
     asked: list[Diagnostic] = []
 
     def dimensions_of(question: DataQuestion) -> Mapping[str, int]:
-        from runtime.analysis.checked_data import (
-            DimensionAnswers,  # loads NumPy and every format of data, and few models ask
-        )
+        # loads NumPy and every format of data, and few models ask
+        from runtime.analysis.checked_data import dimensions_or_mistakes
 
-        answers = DimensionAnswers()
-        found = answers(question)
-        asked.extend(answers.mistakes)
+        found, mistakes = dimensions_or_mistakes(question)
+        asked.extend(mistakes)
         return found
 
     found = (*driver.check(file, arguments.experiment, settings, dimensions_of, within), *dict.fromkeys(asked))
@@ -123,3 +121,51 @@ def _summary(files: int, errors: int, findings: Sequence[Diagnostic], corrected:
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+_MARK = b"\xef\xbb\xbf"  # of UTF-8, before the first character
+
+
+def correct(findings: Sequence[Diagnostic]) -> int:
+    """Make the edits of all findings; how many findings that corrects. Edits that overlap others wait for another time.
+
+    Raises DataError where a file cannot be written.
+    """
+    by_source: dict[str, list[Diagnostic]] = {}
+    for finding in findings:
+        if finding.edits:
+            by_source.setdefault(finding.span.source.name, []).append(finding)
+    return sum(_corrected(found[0].span.source, found) for found in by_source.values())
+
+
+def _corrected(source: Source, findings: list[Diagnostic]) -> int:
+    path = Path(source.name)
+    with explained(DataError, path):
+        before = path.read_bytes()
+        mark = _MARK if before.startswith(_MARK) else b""
+        if before.removeprefix(_MARK) != source.text.encode():
+            return 0  # it has changed since it was checked
+        after, count = _edited(source.text, findings)
+        rewrite_file(path, mark + after.encode())
+    return count
+
+
+def _edited(text: str, findings: list[Diagnostic]) -> tuple[str, int]:
+    starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    kept: list[tuple[int, int, str]] = []
+    count = 0
+    for finding in findings:
+        wanted = [_place(starts, edit) for edit in finding.edits]
+        if not any(begin < other_end and other < end for begin, end, _ in wanted for other, other_end, _ in kept):
+            kept += wanted
+            count += 1
+    for begin, end, new in sorted(kept, reverse=True):
+        text = text[:begin] + new + text[end:]
+    return text, count
+
+
+def _place(starts: list[int], edit: Edit) -> tuple[int, int, str]:
+    """Where an edit begins and ends in the text. The line after the last, which has none, begins at its end."""
+    span = edit.span
+    end = starts[span.end_line - 1] + span.end_column - 1
+    return starts[span.line - 1] + span.column - 1, min(end, starts[-1] - 1), edit.text

@@ -12,85 +12,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
-from runtime.reporting.terminal import say_labelled
+from runtime.cli.parser import Namespace
+from runtime.reporting.terminal import say_labelled, say_notes
 
 if TYPE_CHECKING:
-    from compiler.driver import DataQuestion, Options
+    from compiler.driver import DataQuestion, DimensionsOf, Options, Program
     from compiler.tuning import Tuning
+    from runtime.runs.trained import Trained
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
-
-
-def add_program(parser: Parser) -> None:
-    """FILE with the choice of an experiment and settings."""
-    parser.add_argument("file", metavar="FILE", help="the model file (.dl)")
-    add_settings(parser)
-
-
-def add_settings(parser: Parser) -> None:
-    parser.add_argument("-e", "--experiment", metavar="NAME", help="the 'train NAME: …' to use, of a file with several")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        type=key_value,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
-    )
-    add_imports(parser)
-
-
-def add_compilation(parser: Parser, runs: bool = True) -> None:
-    """How to compile: the fields of the compiler's `Options`; a command that runs nothing takes fewer."""
-    group = parser.add_argument_group("compilation")
-    if runs:
-        group.add_argument(
-            "--threads",
-            type=whole_number(1, MOST_THREADS),
-            metavar="N",
-            help="the number of threads (default: one for each core that this process may use)",
-        )
-        group.add_argument(
-            "--target",
-            default="native",
-            metavar="NAME",
-            help="native machine code, or the NumPy reference (default: native)",
-        )
-    group.add_argument(
-        "--dtype", choices=["f32", "f64"], default="f32", help="compute with this type wherever the text says f32"
-    )
-    group.add_argument(
-        "--no-fuse", action="store_true", help="compile each operation to a kernel of its own; results keep their bits"
-    )
-    group.add_argument(
-        "--no-fusion",
-        dest="without",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="switch one fusion off, such as residual; may be repeated; results keep their bits",
-    )
-    group.add_argument(
-        "--machine",
-        metavar="NAME",
-        help="generate code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
-        + ("code with instructions that it lacks cannot run" if runs else "any of them"),
-    )
-    group.add_argument(
-        "--no-tuning",
-        action="store_true",
-        help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
-    )
-    group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
-    if runs:
-        group.add_argument(
-            "--cache-dir", metavar="DIR", help="keep compiled code in DIR (default: the user's cache folder)"
-        )
-    else:
-        parser.set_defaults(threads=1, target="native", cache_dir=None)
-    parser.set_defaults(runs_code=runs)
 
 
 def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
@@ -138,19 +68,20 @@ def _tuning(arguments: Namespace, options: Options) -> Tuning:
     return arguments.tuning
 
 
-def add_imports(parser: Parser) -> None:
-    parser.add_argument(
-        "--allow-imports-outside", action="store_true", help="let imports leave the folder of the model file"
-    )
+def chosen_program(
+    arguments: Namespace, dimensions: DimensionsOf, file: Path | None = None, overrides: Overrides | None = None
+) -> Program:
+    """The program of FILE, or of another file, with its experiment and settings, or with others."""
+    from compiler import driver  # heavy; `--help` must not pay for it
+
+    chosen = tuple(arguments.settings) if overrides is None else overrides
+    path = model_file(arguments.file) if file is None else file
+    return driver.load(path, arguments.experiment, chosen, dimensions, folder_of_imports(arguments))
 
 
 def folder_of_imports(arguments: Namespace) -> Path | None:
     """Where all imported files lie; None for the folder of the model file."""
     return Path("/") if arguments.allow_imports_outside else None
-
-
-def add_json(parser: Parser, help: str = "print JSON") -> None:
-    parser.add_argument("--json", action="store_true", help=help)
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
@@ -164,9 +95,8 @@ def model_file(text: str) -> Path:
     path = Path(text)
     if path.is_file():
         if path.suffix != ".dl":
-            from runtime.support.regular_files import (
-                expect_model,  # loads the compiler, and hardly a model file has another name
-            )
+            # loads the compiler, and hardly a model file has another name
+            from runtime.support.regular_files import expect_model
 
             expect_model(path)
         return path
@@ -196,3 +126,26 @@ def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
     from runtime.data import dimensions  # loads NumPy and every format of data, and few models ask
 
     return dimensions.dimensions_if_there(question)
+
+
+def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
+    """The trained model, with remarks printed. Raises UsageError, SourceError and CheckpointError."""
+    from runtime.runs.trained import open_model_file, open_trained_run  # heavy; `--help` must not pay for it
+
+    overrides, options = tuple(arguments.settings), compile_options(arguments)
+    is_file = Path(arguments.model).suffix == ".dl" or Path(arguments.model).is_file()
+    if is_file:
+        file = model_file(arguments.model)
+        if arguments.weights is None:
+            raise UsageError(f"{arguments.model} alone has no weights", "give --weights W.safetensors, or name a run")
+        if arguments.last:
+            raise UsageError("--last goes with a run", "leave it out")
+        weights, within = Path(arguments.weights), folder_of_imports(arguments)
+        return open_model_file(file, weights, arguments.experiment, overrides, options, data, within)
+    if arguments.weights is not None:
+        raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
+    if arguments.experiment is not None:
+        raise UsageError("--experiment goes with a model file", "a run is of one experiment")
+    trained = open_trained_run(Path(arguments.model), arguments.last, overrides, options)
+    say_notes(trained.notes)
+    return trained

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.analysis.evaluation_data import PARTS, evaluation_data
-from runtime.cli.common import add_json, print_json
+from runtime.cli.common import print_json, trained_of
 from runtime.cli.parser import Namespace, Parser
-from runtime.cli.trained import add_trained, trained_of
 from runtime.inference.evaluation import evaluator_of
-from runtime.reporting.terminal import say, say_labelled
+from runtime.reporting.terminal import say, say_notes
 from runtime.reporting.units import measure
-from runtime.train.events_json import prefixed
+from runtime.train.events import prefixed
 
 EXAMPLES = (
     "dlc eval runs/Digits-20260101-120000",
@@ -21,20 +20,18 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    add_trained(parser)
-    parser.add_argument("--data", metavar="PATH", help="measure on this data instead")
+    parser.add_trained()
+    parser.add_argument("--data", type=Path, metavar="PATH", help="measure on this data instead")
     parser.add_argument(
         "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
     )
-    add_json(parser)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
-    data = None if arguments.data is None else Path(arguments.data)
-    trained = trained_of(arguments, data)
-    chosen = evaluation_data(trained, data, arguments.part)
-    for note in chosen.notes:
-        say_labelled("note", note)
+    trained = trained_of(arguments, arguments.data)
+    chosen = evaluation_data(trained, arguments.data, arguments.part)
+    say_notes(chosen.notes)
     evaluator = evaluator_of(trained.program, trained.options, chosen.training_rows, trained.sizes)
     scalars = evaluator.evaluate(trained.tensors, chosen.part) or {}
     if arguments.json:

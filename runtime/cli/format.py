@@ -10,8 +10,7 @@ from compiler.errors.diagnostics import DataError, Source
 from compiler.syntax.format import format_source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
-from runtime.reporting.outlets import exact
-from runtime.reporting.terminal import say
+from runtime.reporting.terminal import exact, say
 from runtime.support.files import rewrite_file
 
 EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.dl")
@@ -19,10 +18,8 @@ EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.d
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, folders of them, or -")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a file would change")
-    parser.add_argument(
-        "--diff", action="store_true", help="print the changes and make none; exit with 1 if there are any"
-    )
+    parser.add_flag("--check", "change nothing; exit with 1 if a file would change")
+    parser.add_flag("--diff", "print the changes and make none; exit with 1 if there are any")
 
 
 def run(arguments: Namespace) -> int:
@@ -34,7 +31,8 @@ def run(arguments: Namespace) -> int:
     only_look = arguments.check or arguments.diff
     for file, before, after in changes:
         if arguments.diff:
-            _print_difference(file, before, after)
+            texts = before.splitlines(), after.splitlines()
+            print("\n".join(difflib.unified_diff(*texts, str(file), str(file), lineterm="")))
         elif arguments.check:
             print(file)
         else:
@@ -50,8 +48,3 @@ def _formatted(file: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 text (byte {error.start})", file, fix="save it as UTF-8") from None
     return text, format_source(Source(str(file), text))
-
-
-def _print_difference(file: Path, before: str, after: str) -> None:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="")
-    print("\n".join(lines))

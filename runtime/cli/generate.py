@@ -11,17 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import add_json
-from runtime.cli.parser import Namespace, Parser, key_value, whole_number
-from runtime.cli.trained import add_trained, trained_of
+from runtime.cli.common import trained_of
+from runtime.cli.parser import Namespace, Parser, key_value, number
 from runtime.inference.decoding import Decoder
-from runtime.inference.generation import Hypothesis, beams, ends_with, sampled
-from runtime.inference.generation_from_lines import generated_from_lines
+from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
 from runtime.inference.wording import Wording
-from runtime.reporting.outlets import exact
+from runtime.reporting.terminal import exact
 from runtime.runs.trained import Trained
 from runtime.support.files import json_text
 
@@ -33,45 +29,41 @@ EXAMPLES = (
 )
 
 
+_AT_LEAST_0 = number("a number of at least 0", lambda value: value >= 0)
+_SHARE = number("a number above 0 and at most 1", lambda value: 1e-9 <= value <= 1)
+
+
 def configure(parser: Parser) -> None:
-    add_trained(parser)
+    parser.add_trained()
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--prompt", metavar="TEXT", help="the text to extend (default: `start` of `generate`)")
     begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the prompt as numbers of tokens")
-    parser.add_argument(
-        "--n", type=whole_number(1), default=1, metavar="N", help="the number of sequences (default: 1)"
-    )
-    parser.add_argument("--max", type=whole_number(1), metavar="N", help="the most tokens to add")
-    parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="the seed of random draws (default: 0)"
-    )
+    parser.add_whole("--n", "the number of sequences (default: 1)", default=1)
+    parser.add_whole("--max", "the most tokens to add")
+    parser.add_whole("--seed", "the seed of random draws (default: 0)", least=0, default=0, metavar="S")
     parser.add_argument(
         "--temperature",
-        type=_at_least_0,
+        type=_AT_LEAST_0,
         metavar="T",
         help="divide the scores by T: below 1 likelier tokens, above 1 rarer",
     )
-    parser.add_argument("--top-k", type=whole_number(1), metavar="K", help="draw among the K likeliest tokens")
+    parser.add_whole("--top-k", "draw among the K likeliest tokens", metavar="K")
     parser.add_argument(
-        "--top-p", type=_share, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
+        "--top-p", type=_SHARE, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
     )
-    parser.add_argument(
-        "--beam", type=whole_number(1), metavar="B", help="search for the likeliest sequences with B beams"
-    )
+    parser.add_whole("--beam", "search for the likeliest sequences with B beams", metavar="B")
     parser.add_argument(
         "--length-penalty",
-        type=_at_least_0,
+        type=_AT_LEAST_0,
         metavar="A",
         help="the exponent of the length in beam search; 0.6 favours longer sequences",
     )
-    parser.add_argument(
+    parser.add_repeated(
         "--input",
+        "NAME=TEXT",
+        "another input of the model, such as the text to translate; may be repeated",
         dest="inputs",
         type=key_value,
-        action="append",
-        default=[],
-        metavar="NAME=TEXT",
-        help="another input of the model, such as the text to translate; may be repeated",
     )
     parser.add_argument(
         "--input-file",
@@ -79,10 +71,8 @@ def configure(parser: Parser) -> None:
         metavar="NAME=FILE",
         help="a file with one text a line for another input: one sequence for each line, in their order",
     )
-    parser.add_argument(
-        "--whole", action="store_true", help="compute all positions for each token: slower, with the same result"
-    )
-    add_json(parser, "one JSON object a line: text, tokens, and score of a beam")
+    parser.add_flag("--whole", "compute all positions for each token: slower, with the same result")
+    parser.add_json("one JSON object a line: text, tokens, and score of a beam")
 
 
 def run(arguments: Namespace) -> int:
@@ -107,12 +97,8 @@ def run(arguments: Namespace) -> int:
             report.whole(hypothesis)
         return 0
     stop = wording.stop()
-    streams: list[list[int]] = [[] for _ in range(rows)]
-    report.begin()
-    for tokens in sampled(decoder, np.tile(np.array(prompt), (rows, 1)), generation.length, stop):
-        for stream, token in zip(streams, tokens, strict=True):
-            if token is not None:
-                stream.append(token)
+    streams: list[list[int]] = []
+    for streams in growing(decoder, prompt, rows, stop):
         report.grown(streams[0])
     report.end(streams[0])
     for stream in streams[1:]:
@@ -169,9 +155,6 @@ class _Text:
         self._shown = ""
         self._count = 0
 
-    def begin(self) -> None:
-        self.grown([])
-
     def grown(self, tokens: Sequence[int]) -> None:
         """Print the new text. Bytes of a character that is not whole yet wait for the others."""
         text = self._wording.text([*self._prompt, *tokens])
@@ -201,9 +184,6 @@ class _Json:
     def __init__(self, wording: Wording, prompt: Sequence[int]) -> None:
         self._wording, self._prompt = wording, prompt
 
-    def begin(self) -> None:
-        return
-
     def grown(self, tokens: Sequence[int]) -> None:
         return
 
@@ -228,21 +208,3 @@ def _tokens(text: str) -> tuple[int, ...]:
     if not found or min(found) < 0:
         raise argparse.ArgumentTypeError(f"wants tokens such as 1,2,3, not `{text}`")
     return found
-
-
-def _at_least_0(text: str) -> float:
-    return _number(text, "a number of at least 0", 0.0, float("inf"))
-
-
-def _share(text: str) -> float:
-    return _number(text, "a number above 0 and at most 1", 1e-9, 1.0)
-
-
-def _number(text: str, words: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= most or value == float("inf"):
-        raise argparse.ArgumentTypeError(f"wants {words}, not `{text}`")
-    return value

@@ -9,27 +9,20 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.analysis.rate_range import RateRange, RateSchedule, rate_range, rate_schedule
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
-from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
+from runtime.cli.common import chosen_program, compile_options, print_json
+from runtime.cli.parser import Namespace, Parser
 from runtime.data.dimensions import dimensions_of
 from runtime.inference.model import training_of, weight_names
-from runtime.reporting.terminal import say, say_labelled, width_of
+from runtime.reporting.terminal import say, say_notes, width_of
 from runtime.reporting.units import measure
+from runtime.support.files import finite
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 
@@ -45,18 +38,12 @@ _LINES, _BAR = 24, 40
 
 
 def configure(parser: Parser) -> None:
-    add_program(parser)
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
-    parser.add_argument("--schedule", action="store_true", help="show the rates of the training; train nothing")
-    parser.add_argument(
-        "--from", dest="low", type=positive_number, default=1e-6, metavar="RATE", help="the first rate (default: 1e-6)"
-    )
-    parser.add_argument(
-        "--to", dest="high", type=positive_number, default=10.0, metavar="RATE", help="the last rate (default: 10)"
-    )
-    parser.add_argument(
-        "--steps", type=whole_number(3), default=300, metavar="N", help="steps at most (default: %(default)s)"
-    )
+    parser.add_program()
+    parser.add_argument("--data", type=Path, metavar="PATH", help="train on this data instead of the file's own")
+    parser.add_flag("--schedule", "show the rates of the training; train nothing")
+    parser.add_positive("--from", "RATE", "the first rate (default: 1e-6)", default=1e-6, dest="low")
+    parser.add_positive("--to", "RATE", "the last rate (default: 10)", default=10.0, dest="high")
+    parser.add_whole("--steps", "steps at most (default: %(default)s)", least=3, default=300)
     parser.add_argument(
         "--plot",
         nargs="?",
@@ -64,8 +51,8 @@ def configure(parser: Parser) -> None:
         metavar="OUT",
         help="write a figure, .png, .svg or .pdf (default: FILE-lr.svg or FILE-schedule.svg)",
     )
-    add_compilation(parser)
-    add_json(parser)
+    parser.add_compilation()
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
@@ -80,18 +67,19 @@ def run(arguments: Namespace) -> int:
 
 def _range(arguments: Namespace) -> RateRange:
     # A schedule would bend the growth of the rate, and its settings ask for nothing then.
-    overrides = [(key, value) for key, value in arguments.settings if key.split(".")[0] != "schedule"]
+    overrides = tuple((key, value) for key, value in arguments.settings if key.split(".")[0] != "schedule")
+    asked = dimensions_of(arguments.data)
     try:
-        program = _loaded(arguments, [*overrides, ("schedule", "constant")])
+        program = chosen_program(arguments, asked, overrides=(*overrides, ("schedule", "constant")))
     except SourceError:
-        training_of(_loaded(arguments, overrides))  # of a bare model, this says that it has no `train`
+        # of a bare model, this says that it has no `train`
+        training_of(chosen_program(arguments, asked, overrides=overrides))
         raise
     plan = training_of(program)
     if plan.epochs is None and plan.steps is None:  # the test says itself how long it is
         program = replace(program, plan=replace(plan, steps=arguments.steps))
-    data = load_data(program, _data_path(arguments))
-    for note in data.notes:
-        say_labelled("note", note)
+    data = load_data(program, arguments.data)
+    say_notes(data.notes)
     options = driver.options_of(program, compile_options(arguments, plan.batch))
     parts = DataParts(data.train)
     compile_ahead(program, parts, options)
@@ -100,19 +88,9 @@ def _range(arguments: Namespace) -> RateRange:
     return rate_range(program, job, arguments.low, arguments.high, arguments.steps)
 
 
-def _loaded(arguments: Namespace, overrides: Sequence[tuple[str, str]]) -> driver.Program:
-    return driver.load(
-        model_file(arguments.file),
-        arguments.experiment,
-        tuple(overrides),
-        dimensions_of(_data_path(arguments)),
-        folder_of_imports(arguments),
-    )
-
-
 def _schedule(arguments: Namespace) -> RateSchedule:
-    program = _loaded(arguments, arguments.settings)
-    data = load_data(program, _data_path(arguments))
+    program = chosen_program(arguments, dimensions_of(arguments.data))
+    data = load_data(program, arguments.data)
     return rate_schedule(program, len(data.train.rows), driver.options_of(program, compile_options(arguments)))
 
 
@@ -130,17 +108,8 @@ def _show_range(found: RateRange, arguments: Namespace) -> None:
 
         _write(range_figure(found, _schedule_if_any(arguments)), arguments, "lr")
     if arguments.json:
-        print_json(
-            {
-                "setting": found.setting,
-                "rates": found.rates,
-                "losses": _finite(found.losses),
-                "smoothed": _finite(found.smoothed),
-                "steepest": found.steepest,
-                "divergence": found.divergence,
-                "suggestion": found.suggestion,
-            }
-        )
+        losses = {"losses": [*map(finite, found.losses)], "smoothed": [*map(finite, found.smoothed)]}
+        print_json({**asdict(found), **losses, "suggestion": found.suggestion})
         return
     # Losses after a divergence would flatten all bars before it.
     _print_bars(found.setting, "smoothed loss", found.rates, found.smoothed, 2 * abs(found.smoothed[0]))
@@ -160,15 +129,7 @@ def _show_schedule(found: RateSchedule, arguments: Namespace) -> None:
 
         _write(schedule_figure(found), arguments, "schedule")
     if arguments.json:
-        print_json(
-            {
-                "setting": found.setting,
-                "total_steps": found.total_steps,
-                "steps_per_epoch": found.steps_per_epoch,
-                "steps": found.steps,
-                "rates": found.rates,
-            }
-        )
+        print_json(asdict(found))
     else:
         _print_bars("step", found.setting, found.steps, found.rates, math.inf)
 
@@ -192,11 +153,3 @@ def _write(figure: Figure, arguments: Namespace, what: str) -> None:
     path = Path(arguments.plot or f"{Path(arguments.file).stem}-{what}.svg")
     write_figure(figure, path)
     say(f"plot in {path}")
-
-
-def _data_path(arguments: Namespace) -> Path | None:
-    return None if arguments.data is None else Path(arguments.data)
-
-
-def _finite(values: Sequence[float]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values]

@@ -13,8 +13,8 @@ from pathlib import Path
 from compiler.driver import Options
 from compiler.errors.diagnostics import DataError, UsageError, size
 from runtime.cli.common import print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.outlets import exact
+from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.terminal import exact
 from runtime.support.files import write_output
 from runtime.support.regular_files import opened
 
@@ -30,15 +30,13 @@ _STANDARD_INPUT = "<stdin>"
 def configure(parser: Parser) -> None:
     parser.add_argument("name", metavar="PASS", nargs="?", help="the name of the pass")
     parser.add_argument("file", metavar="FILE", nargs="?", help="the text of a graph (default or `-`: standard input)")
-    parser.add_argument("--list", action="store_true", help="list the names of the passes in their order")
-    parser.add_argument(
+    parser.add_flag("--list", "list the names of the passes in their order")
+    parser.add_whole(
         "--batch",
-        type=whole_number(1),
+        "rows for which a pass weighs memory (default: %(default)s); a fused graph says its own",
         default=Options().batch,
-        metavar="N",
-        help="rows for which a pass weighs memory (default: %(default)s); a fused graph says its own",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_flag("--json", "print JSON")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
 
 

@@ -32,6 +32,130 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
 
+    def add_flag(self, name: str, help: str) -> None:
+        self.add_argument(name, action="store_true", help=help)
+
+    def add_repeated(
+        self, name: str, metavar: str, help: str, dest: str | None = None, type: Callable[[str], object] = str
+    ) -> None:
+        """An option that may be repeated; its values are a list."""
+        self.add_argument(name, metavar=metavar, help=help, dest=dest, type=type, action="append", default=[])
+
+    def add_whole(
+        self,
+        name: str,
+        help: str,
+        least: int = 1,
+        most: int | None = None,
+        default: int | None = None,
+        metavar: str = "N",
+        required: bool = False,
+    ) -> None:
+        """An option with a whole number."""
+        kind = whole_number(least, most)
+        self.add_argument(name, type=kind, default=default, metavar=metavar, help=help, required=required)
+
+    def add_positive(
+        self, name: str, metavar: str, help: str, default: float | None = None, dest: str | None = None
+    ) -> None:
+        """An option with a number above 0."""
+        self.add_argument(name, type=positive_number, default=default, dest=dest, metavar=metavar, help=help)
+
+    def add_program(self) -> None:
+        """FILE with the choice of an experiment and settings."""
+        self.add_argument("file", metavar="FILE", help="the model file (.dl)")
+        self.add_settings()
+
+    def add_settings(self) -> None:
+        self.add_argument(
+            "-e", "--experiment", metavar="NAME", help="the 'train NAME: …' to use, of a file with several"
+        )
+        self.add_repeated(
+            "--set",
+            "KEY=VALUE",
+            "change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
+            dest="settings",
+            type=key_value,
+        )
+        self.add_flag("--allow-imports-outside", "let imports leave the folder of the model file")
+
+    def add_trained(self) -> None:
+        """The arguments that name a trained model: a run, or a model file with weights."""
+        self.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
+        self.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
+        self.add_last()
+        self.add_settings()
+        self.add_compilation()
+
+    def add_last(self) -> None:
+        self.add_flag("--last", "use the run's last weights instead of its best")
+
+    def add_measurement(self) -> None:
+        """Which step is measured on made-up data, and for how long."""
+        self.add_argument(
+            "--mode",
+            choices=["train", "infer"],
+            default="train",
+            help="run a training step, or the model alone (default: train)",
+        )
+        self.add_whole("--batch", "rows of a step (default: that of `train`; 1 for infer)")
+        self.add_positive("--seconds", "S", "the duration of the measurement (default: 3)", default=3.0)
+
+    def add_compilation(self, runs: bool = True) -> None:
+        """How to compile: the fields of the compiler's `Options`; a command that runs nothing takes fewer."""
+        group = self.add_argument_group("compilation")
+        if runs:
+            group.add_argument(
+                "--threads",
+                type=whole_number(1, MOST_THREADS),
+                metavar="N",
+                help="the number of threads (default: one for each core that this process may use)",
+            )
+            group.add_argument(
+                "--target",
+                default="native",
+                metavar="NAME",
+                help="native machine code, or the NumPy reference (default: native)",
+            )
+        group.add_argument(
+            "--dtype", choices=["f32", "f64"], default="f32", help="compute with this type wherever the text says f32"
+        )
+        group.add_argument(
+            "--no-fuse",
+            action="store_true",
+            help="compile each operation to a kernel of its own; results keep their bits",
+        )
+        group.add_argument(
+            "--no-fusion",
+            dest="without",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="switch one fusion off, such as residual; may be repeated; results keep their bits",
+        )
+        group.add_argument(
+            "--machine",
+            metavar="NAME",
+            help="generate code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
+            + ("code with instructions that it lacks cannot run" if runs else "any of them"),
+        )
+        group.add_argument(
+            "--no-tuning",
+            action="store_true",
+            help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
+        )
+        group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
+        if runs:
+            group.add_argument(
+                "--cache-dir", metavar="DIR", help="keep compiled code in DIR (default: the user's cache folder)"
+            )
+        else:
+            self.set_defaults(threads=1, target="native", cache_dir=None)
+        self.set_defaults(runs_code=runs)
+
+    def add_json(self, help: str = "print JSON") -> None:
+        self.add_flag("--json", help)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(*self._explained(message))
 
@@ -129,15 +253,22 @@ def rows_of_a_step(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"wants a whole number of at least 1, or `all`, not `{text}`") from None
 
 
-def positive_number(text: str) -> float:
-    """An argument type: a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"wants a number above 0, not `{text}`")
-    return value
+def number(wanted: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """An argument type: a finite number that fits, as `wanted` says in words."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and fits(value)):
+            raise argparse.ArgumentTypeError(f"wants {wanted}, not `{text}`")
+        return value
+
+    return convert
+
+
+positive_number = number("a number above 0", lambda value: value > 0)
 
 
 def key_value(text: str) -> tuple[str, str]:

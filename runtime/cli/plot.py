@@ -5,13 +5,12 @@ Weights are those of the best checkpoint. The confusion matrix counts the rows t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean
-from runtime.cli.common import add_compilation, compile_options
+from runtime.cli.common import compile_options
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say, say_labelled
 
@@ -40,19 +39,20 @@ def configure(parser: Parser) -> None:
         metavar="OUT",
         help="a .png, .svg or .pdf file, or a folder for several (default: plots/ in the run)",
     )
-    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
-    add_compilation(parser)
+    parser.add_last()
+    parser.add_compilation()
 
 
 def run(arguments: Namespace) -> int:
     wanted = list(KINDS) if arguments.what == "all" else [_kind(word) for word in arguments.what.split(",")]
     from runtime.plots.figure import write_figure  # matplotlib is slow to import, and need not be there
+    from runtime.plots.runs import FIGURES, Plotted
 
-    drawings = _Drawings(arguments)
+    plotted = Plotted(Path(arguments.run), arguments.last, compile_options(arguments))
     figures: dict[str, Figure] = {}
     for kind in wanted:
         try:
-            figures[kind] = drawings.of_kind[kind]()
+            figures[kind] = FIGURES[kind](plotted)
         except UsageError as error:
             if arguments.what != "all":
                 raise
@@ -80,21 +80,3 @@ def _paths(kinds: list[str], arguments: Namespace) -> dict[str, Path]:
     if len(kinds) > 1:
         raise UsageError(f"{len(kinds)} plots do not fit in {out}", "name a folder, or one kind with --what")
     return dict.fromkeys(kinds, out)
-
-
-class _Drawings:
-    """The plots by kind; data of several is loaded once, and only when one asks for it."""
-
-    def __init__(self, arguments: Namespace) -> None:
-        from runtime.plots import runs
-        from runtime.plots.plotted import Plotted
-
-        plotted = Plotted(Path(arguments.run), arguments.last, compile_options(arguments))
-        self.of_kind: dict[str, Callable[[], Figure]] = {
-            "curves": lambda: runs.curves_figure(plotted.epochs),
-            "confusion": lambda: runs.confusion_figure(plotted.confusion),
-            "weights": lambda: runs.weights_figure(plotted.weights),
-            "activations": lambda: runs.weights_figure(plotted.activations),
-            "gradients": lambda: runs.gradients_figure(plotted.gradients, plotted.weights),
-            "filters": lambda: runs.filters_figure(plotted.weights),
-        }

@@ -16,14 +16,13 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.cli.trained import add_trained, trained_of
+from runtime.cli.common import trained_of
+from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part
-from runtime.inference.prediction import Predictor, attention_weights, classes
-from runtime.inference.prediction_files import FORMATS, json_lines, write_predictions
-from runtime.reporting.terminal import say, say_labelled
+from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions
+from runtime.reporting.terminal import say, say_notes
 from runtime.runs.trained import Trained
 
 EXAMPLES = (
@@ -34,7 +33,7 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    add_trained(parser)
+    parser.add_trained()
     parser.add_argument(
         "--input",
         required=True,
@@ -50,7 +49,7 @@ def configure(parser: Parser) -> None:
         metavar="FILE",
         help="draw the attention weights of one row into a .png, .svg or .pdf file instead",
     )
-    parser.add_argument("--row", type=whole_number(0), metavar="N", help="the row to draw, counted from 0 (default: 0)")
+    parser.add_whole("--row", "the row to draw, counted from 0 (default: 0)", least=0)
 
 
 def run(arguments: Namespace) -> int:
@@ -63,15 +62,14 @@ def run(arguments: Namespace) -> int:
     program = trained.program
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
     loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
-    for note in loaded.notes:
-        say_labelled("note", note)
+    say_notes(loaded.notes)
     refuse_outside_inputs(program, loaded.part)
     if arguments.attention is not None:
         return draw_attention(trained, loaded.part, arguments.row or 0, Path(arguments.attention))
     predictor = Predictor(program, trained.options, trained.sizes)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
     if not outputs:
-        raise UsageError(f"no output of {program.model} has a part for each row", "an output needs the axis `batch`")
+        raise UsageError(f"no output of {program.model} has rows", "an output needs the axis `batch`")
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
     columns = {**_file_names(loaded.files, Path(arguments.input)), **outputs, **found}
     if output is None:
@@ -91,11 +89,8 @@ def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
 
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
-    from runtime.inference.attention_tokens import tokens_along
-    from runtime.plots.figure import (
-        attention_figure,  # a heavy library, and an extra
-        write_figure,
-    )
+    from runtime.inference.prediction import tokens_along
+    from runtime.plots.figure import attention_figure, write_figure  # a heavy library, and an extra
 
     if row >= len(part.rows):
         raise UsageError(f"--row {row}: there are {len(part.rows)} rows", "rows count from 0")

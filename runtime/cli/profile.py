@@ -16,26 +16,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from compiler import driver
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import harmless
-from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, simulate, simulation_json, weights_of
-from runtime.analysis.profile_rows import BY, ProfileRecord, difference, saved_profile, trace_of
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_settings,
-    compile_options,
-    dimensions_if_there,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
-from runtime.reporting.profile_text import difference_text, profile_text
-from runtime.reporting.simulation_text import simulation_text
-from runtime.reporting.terminal import say, say_labelled, width_of_page
+from runtime.analysis import profile as profiles
+from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser
+from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
+from runtime.reporting.terminal import say, say_notes, width_of_page
 from runtime.runs.trained import open_trained_run
 from runtime.support.files import write_output
 
@@ -52,47 +40,36 @@ PICTURES = (".png", ".svg", ".pdf")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="the model file (.dl), or the folder of a run")
-    add_settings(parser)
-    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
+    parser.add_settings()
+    parser.add_last()
+    parser.add_measurement()
     parser.add_argument(
-        "--mode",
-        choices=["train", "infer"],
-        default="train",
-        help="run a training step, or the model alone (default: train)",
+        "--by", choices=profiles.BY, help="divide the time by line, layer, kernel or op (default: line)"
     )
-    parser.add_argument(
-        "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
-    )
-    parser.add_argument(
-        "--seconds", type=positive_number, default=3.0, metavar="S", help="the duration of the measurement (default: 3)"
-    )
-    parser.add_argument("--by", choices=BY, help="divide the time by line, layer, kernel or op (default: line)")
-    parser.add_argument("--top", type=whole_number(1), default=20, metavar="N", help="rows at most (default: 20)")
+    parser.add_whole("--top", "rows at most (default: 20)", default=20)
     parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
     parser.add_argument("--plot", metavar="OUT", help="draw the roofline and the threads: a .png, .svg or .pdf file")
     parser.add_argument(
         "--diff", metavar="OTHER", help="compare with another file or run, or with a profile saved by --json"
     )
-    parser.add_argument(
+    parser.add_whole(
         "--simulate-threads",
-        type=whole_number(1, MOST_THREADS),
+        "compute the time of T threads from their shares, measured on one thread",
+        most=MOST_THREADS,
         metavar="T",
-        help="compute the time of T threads from their shares, measured on one thread",
     )
-    parser.add_argument(
+    parser.add_positive(
         "--barrier-us",
-        type=positive_number,
-        metavar="US",
-        help="the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)",
+        "US",
+        "the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)",
     )
-    parser.add_argument(
+    parser.add_positive(
         "--bandwidth",
-        type=positive_number,
-        metavar="GB/S",
-        help="the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
+        "GB/S",
+        "the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
     )
-    add_compilation(parser)
-    add_json(parser)
+    parser.add_compilation()
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:
@@ -106,10 +83,9 @@ def run(arguments: Namespace) -> int:
     _refuse_endings(arguments)
     before = _before(arguments)
     found = _profile_of(arguments.file, arguments)
-    report = as_json(found)
-    for note in found.report.notes:
-        say_labelled("note", note)
-    compared = None if before is None else difference(before, report, arguments.by)
+    report = profiles.as_json(found.report)
+    say_notes(found.report.notes)
+    compared = None if before is None else profiles.difference(before, report, arguments.by)
     if arguments.json:
         print_json(report if compared is None else {**report, "diff": compared})
     else:
@@ -143,13 +119,13 @@ def _refuse_places(arguments: Namespace) -> None:
             raise UsageError(f"there is no folder {Path(place).parent}", "make it first, or choose another place")
 
 
-def _before(arguments: Namespace) -> ProfileRecord | None:
+def _before(arguments: Namespace) -> profiles.ProfileRecord | None:
     """The profile to compare with: saved, or measured now in the same way."""
     if arguments.diff is None:
         return None
     if Path(arguments.diff).suffix == ".json":
-        return saved_profile(Path(arguments.diff))
-    return as_json(_profile_of(arguments.diff, arguments))
+        return profiles.saved_profile(Path(arguments.diff))
+    return profiles.as_json(_profile_of(arguments.diff, arguments).report)
 
 
 def _simulated(arguments: Namespace) -> int:
@@ -159,7 +135,7 @@ def _simulated(arguments: Namespace) -> int:
     if arguments.by not in (None, "kernel"):
         raise UsageError(f"--by {arguments.by} does not go with --simulate-threads", "threads share kernels")
     program, options, weights = _opened(arguments.file, arguments)
-    found = simulate(
+    found = profiles.simulate(
         program,
         arguments.mode,
         arguments.batch,
@@ -170,7 +146,7 @@ def _simulated(arguments: Namespace) -> int:
         arguments.barrier_us,
         arguments.bandwidth,
     )
-    report = simulation_json(found)
+    report = profiles.as_json(found)
     if arguments.json:
         print_json(report)
     else:
@@ -178,43 +154,38 @@ def _simulated(arguments: Namespace) -> int:
     return 0
 
 
-def _profile_of(place: str, arguments: Namespace) -> Profile:
+def _profile_of(place: str, arguments: Namespace) -> profiles.Profile:
     program, options, weights = _opened(place, arguments)
-    return profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
+    return profiles.profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
 
 
-def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights | None]:
+def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, profiles.Weights | None]:
     """The program of a file or of a run, and the weights of a run."""
     options, overrides = compile_options(arguments, arguments.batch), tuple(arguments.settings)
-    weights: Weights | None = None
-    if is_run(Path(place)):
+    weights: profiles.Weights | None = None
+    if profiles.is_run(Path(place)):
         if arguments.experiment is not None:
             raise UsageError("--experiment goes with a model file", "a run is of one experiment")
         trained = open_trained_run(Path(place), arguments.last, overrides, options)
-        for note in trained.notes:
-            say_labelled("note", note)
+        say_notes(trained.notes)
         program, options = trained.program, trained.options
-        weights = weights_of(trained.tensors, program)
+        weights = profiles.weights_of(trained.tensors, program)
     else:
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
         if arguments.batch and arguments.mode == "train":
             overrides += (("batch", str(arguments.batch)),)
-        within = folder_of_imports(arguments)
-        program = driver.load(model_file(place), arguments.experiment, overrides, dimensions_if_there, within)
+        program = chosen_program(arguments, dimensions_if_there, model_file(place), overrides)
     return program, options, weights
 
 
-def _write(found: Profile, report: ProfileRecord, arguments: Namespace) -> None:
+def _write(found: profiles.Profile, report: profiles.ProfileRecord, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
-        write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
+        write_output(path, json.dumps(profiles.trace_of(report, found.timeline), allow_nan=False).encode())
         say(f"trace in {harmless(str(path))}")
     if arguments.plot is not None:
-        from runtime.plots.figure import (
-            profile_figure,  # matplotlib is slow to import, and need not be there
-            write_figure,
-        )
+        from runtime.plots.figure import profile_figure, write_figure  # slow to import, and need not be there
 
         path = Path(arguments.plot)
         write_figure(profile_figure(report, found.timeline), path)

@@ -15,11 +15,11 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import add_json, print_json
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
-from runtime.inference.prediction_files import npz_bytes
-from runtime.reporting.terminal import print_wrapped, say, say_labelled
-from runtime.support.files import write_output
+from runtime.cli.common import print_json
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser
+from runtime.inference.prediction import npz_bytes
+from runtime.reporting.terminal import print_wrapped, say, say_notes
+from runtime.support.files import finite, write_output
 from runtime.train.replay import Replay, replay
 
 EXAMPLES = (
@@ -31,21 +31,11 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--step", type=whole_number(0), required=True, metavar="N", help="replay the step after N updates"
-    )
-    parser.add_argument(
-        "--show",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="the tensor to compute; may be repeated (default: loss)",
-    )
+    parser.add_whole("--step", "replay the step after N updates", least=0, required=True)
+    parser.add_repeated("--show", "PATH", "the tensor to compute; may be repeated (default: loss)")
     parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
-    parser.add_argument(
-        "--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="the number of threads (default: all)"
-    )
-    add_json(parser)
+    parser.add_whole("--threads", "the number of threads (default: all)", most=MOST_THREADS)
+    parser.add_json()
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
     parser.set_defaults(target="native", runs_code=True, no_tuning=False)
 
@@ -56,10 +46,8 @@ def run(arguments: Namespace) -> int:
     from runtime.cli.common import compile_options  # heavy; `--help` must not pay for it
 
     found = replay(Path(arguments.run), arguments.step, arguments.show or ["loss"], compile_options(arguments))
-    for warning in found.warnings:
-        say_labelled("warning", warning)
-    for note in found.notes:
-        say_labelled("note", note)
+    say_notes(found.warnings, "warning")
+    say_notes(found.notes)
     if arguments.json:
         print_json(_as_json(found))
     else:
@@ -107,5 +95,5 @@ def _as_json(found: Replay) -> dict[str, object]:
 def _array_as_json(array: Array) -> dict[str, object]:
     size, least, mean, most, others = _statistics(array)
     keys = ("min", "mean", "max")
-    numbers = {k: v if math.isfinite(v) else None for k, v in zip(keys, (least, mean, most), strict=True)}
+    numbers = dict(zip(keys, map(finite, (least, mean, most)), strict=True))
     return {"type": str(array.dtype), "shape": list(array.shape), "elements": size, **numbers, "not_finite": others}

@@ -10,11 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.analysis.evaluation_data import PARTS
-from runtime.cli.common import add_compilation, add_json, compile_options, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.run_facts import ReportSelection, facts_of, report_json
-from runtime.reporting.run_page import run_page
-from runtime.reporting.terminal import say, say_labelled
+from runtime.cli.common import compile_options, print_json
+from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.run_page import ReportSelection, facts_of, report_json, run_page
+from runtime.reporting.terminal import say, say_notes
 from runtime.support.files import replace_file, write_output
 
 EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RUN --part train --rows 500 --json")
@@ -23,29 +22,23 @@ EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RU
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument("-o", "--out", metavar="FILE", help="the file to write (default: report.html in the run)")
-    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
-    parser.add_argument("--data", metavar="PATH", help="measure on this data instead")
+    parser.add_last()
+    parser.add_argument("--data", type=Path, metavar="PATH", help="measure on this data instead")
     parser.add_argument(
         "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
     )
-    parser.add_argument(
-        "--rows",
-        type=whole_number(1),
-        metavar="N",
-        help="measure at most N rows (default: 10,000, fewer of a large model)",
-    )
-    add_json(parser, "print the numbers as JSON; the file is written only where --out names it")
-    add_compilation(parser)
+    parser.add_whole("--rows", "measure at most N rows (default: 10,000, fewer of a large model)")
+    parser.add_json("print the numbers as JSON; the file is written only where --out names it")
+    parser.add_compilation()
 
 
 def run(arguments: Namespace) -> int:
     folder = Path(arguments.run)
-    data = None if arguments.data is None else Path(arguments.data)
-    asked = ReportSelection(arguments.last, data, arguments.part, arguments.rows)
+    asked = ReportSelection(arguments.last, arguments.data, arguments.part, arguments.rows)
     facts = facts_of(folder, compile_options(arguments), asked)
     notes = () if facts.examination is None else facts.examination.notes
-    for note in (*([facts.missing] if facts.missing else []), *notes):
-        say_labelled("note", note)
+    say_notes([facts.missing] if facts.missing else [])
+    say_notes(notes)
     if arguments.out is not None or not arguments.json:
         page = run_page(facts).encode("utf-8", "backslashreplace")
         out = folder / "report.html" if arguments.out is None else Path(arguments.out)

@@ -13,14 +13,7 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
 from compiler.inspection.view import PassRun, View
-from runtime.cli.common import (
-    add_compilation,
-    add_settings,
-    compile_options,
-    dimensions_if_there,
-    folder_of_imports,
-    model_file,
-)
+from runtime.cli.common import compile_options, dimensions_if_there, folder_of_imports, model_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped
@@ -61,8 +54,8 @@ def configure(parser: Parser) -> None:
     )
     passes.add_argument("--stop-after", metavar="PASS", help="run no pass after this one, and print its graph")
     passes.add_argument("--time-passes", action="store_true", help="tabulate how long each pass takes, and the nodes")
-    add_settings(parser)
-    add_compilation(parser, runs=False)
+    parser.add_settings()
+    parser.add_compilation(runs=False)
 
 
 def run(arguments: Namespace) -> int:

@@ -15,23 +15,15 @@ from datetime import datetime
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import (
-    add_compilation,
-    add_json,
-    add_program,
-    compile_options,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
-from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.terminal import say, say_labelled, say_laid_out, width_of
+from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.tables import GAP, Column, laid_out, wrapped_parts
+from runtime.reporting.terminal import say, say_labelled, say_laid_out, styled, width_of
+from runtime.reporting.units import measure
 from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
 from runtime.support.files import JsonValue, json_bytes, replace_file
-from runtime.sweep.space import SearchSpace, space_of
-from runtime.sweep.sweep_text import TrialLines
-from runtime.sweep.trials import Goal, RandomSampler, Sampler, Trial, best_of, trials
+from runtime.sweep.trials import Goal, RandomSampler, Sampler, SearchSpace, Trial, best_of, space_of, trials
 from runtime.train.session import TrainingRequest
 
 EXAMPLES = (
@@ -42,30 +34,22 @@ _SAMPLERS = ("random", "tpe")
 
 
 def configure(parser: Parser) -> None:
-    add_program(parser)
-    parser.add_argument(
-        "--trials", type=whole_number(1), default=20, metavar="N", help="the number of trials (default: 20)"
-    )
+    parser.add_program()
+    parser.add_whole("--trials", "the number of trials (default: 20)", default=20)
     parser.add_argument(
         "--sampler", choices=_SAMPLERS, default="random", metavar="NAME", help="random (the default), or Optuna's tpe"
     )
     parser.add_argument(
         "--metric", metavar="NAME", help="the metric to optimise (default: val_loss, or loss without validation)"
     )
-    parser.add_argument(
-        "--maximise", action="store_true", help="prefer larger values of the metric (default: as the metric says)"
-    )
-    parser.add_argument(
-        "--minimise", action="store_true", help="prefer smaller values of the metric (default: as the metric says)"
-    )
+    parser.add_flag("--maximise", "prefer larger values of the metric (default: as the metric says)")
+    parser.add_flag("--minimise", "prefer smaller values of the metric (default: as the metric says)")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
-    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data in each trial")
-    parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="N", help="the seed of the search (default: 0)"
-    )
+    parser.add_whole("--epochs", "passes over the data in each trial")
+    parser.add_whole("--seed", "the seed of the search (default: 0)", least=0, default=0)
     parser.add_argument("--out", metavar="DIR", help="the folder of the sweep (default: a new one below runs)")
-    add_compilation(parser)
-    add_json(parser, "print one JSON object: every trial, and the best")
+    parser.add_compilation()
+    parser.add_json("print one JSON object: every trial, and the best")
 
 
 def run(arguments: Namespace) -> int:
@@ -122,8 +106,6 @@ def _request(arguments: Namespace, file: Path) -> TrainingRequest:
         experiment=arguments.experiment,
         overrides=() if arguments.epochs is None else (("epochs", str(arguments.epochs)),),
         data=None if arguments.data is None else Path(arguments.data),
-        out=None,
-        init_from=None,
         options=compile_options(arguments),
         command_line=sys.argv,
         within=folder_of_imports(arguments),
@@ -164,3 +146,64 @@ def _say_command(begin: str, words: Sequence[str]) -> None:
         else:
             lines.append(f"    {word}")
     say_laid_out(" \\\n".join(lines))
+
+
+_SETTING = 9  # columns of a setting's value: `0.0001234`
+_VALUE = 10
+
+
+class TrialLines:
+    """Tells each trial on standard error as it ends."""
+
+    def __init__(self, settings: Sequence[str], trials: int) -> None:
+        headings = ["trial", *settings, "value", "epoch"]
+        self._room = [len("trial"), *(max(len(name), _SETTING) for name in settings), _VALUE, len("epoch")]
+        self._room[0] = max(self._room[0], len(str(trials)))
+        self._headings = headings
+        self._has_header = False
+
+    def tell(self, trial: Trial, is_best: bool) -> None:
+        width = width_of(sys.stderr)
+        if width is None:
+            say_laid_out(GAP.join([*_named(trial), *_remarks(trial, is_best)]))
+        elif sum(self._room) + len(GAP) * len(self._room) + len("best") > width or trial.value is None:
+            # settings do not fit side by side, or a failure says more than a row holds
+            say_laid_out("\n".join(wrapped_parts(GAP.join([*_named(trial), *_remarks(trial, is_best)]), width, "  ")))
+        else:
+            self._tell_row(trial, is_best, width)
+
+    def _tell_row(self, trial: Trial, is_best: bool, width: int) -> None:
+        cells = [str(trial.number), *map(short, trial.settings.values()), measure(trial.value or 0.0), str(trial.epoch)]
+        columns = [
+            Column(heading.rjust(room), [cell])
+            for heading, room, cell in zip(self._headings, self._room, cells, strict=True)
+        ]
+        remarks = Column("", [GAP.join(_remarks(trial, is_best))], is_text=True, least=0, wraps=True)
+        header, *row = laid_out([*columns, remarks], width)
+        if not self._has_header:
+            self._has_header = True
+            say_laid_out(styled(header, "bold", sys.stderr))
+        say_laid_out("\n".join(row))
+
+
+def short(text: str) -> str:
+    """A setting's value with four digits."""
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def _named(trial: Trial) -> list[str]:
+    first, *rest = [f"{key}={short(text)}" for key, text in trial.settings.items()] or [""]
+    if trial.value is None:
+        said = f"failed: {trial.failure or 'no epoch ended'}"
+    else:
+        said = f"{measure(trial.value)} (epoch {trial.epoch})"
+    return [f"trial {trial.number}: {first}", *rest, said]
+
+
+def _remarks(trial: Trial, is_best: bool) -> list[str]:
+    best = ["best"] if is_best and trial.value is not None else []
+    programs = "1 program" if trial.compiled == 1 else f"{trial.compiled} programs"
+    return [*best, f"{programs} compiled"] if trial.compiled else best

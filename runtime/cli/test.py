@@ -7,9 +7,8 @@ The exit code is 1 where a derivative is wrong or a test fails.
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,34 +17,30 @@ from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
 from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.errors.rendering import render, to_json
 from compiler.support.record import record
-from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.common import compile_options, folder_of_imports, model_files, print_json
+from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped, say, styled, wants_colour, width_of
+from runtime.support.files import finite
 
 EXAMPLES = ("dlc test model.dl", "dlc test examples --only 'softmax*'", "dlc test model.dl --full --json")
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
-    add_settings(parser)
-    parser.add_argument("--full", action="store_true", help="compare the derivative in each element of each layer")
+    parser.add_settings()
+    parser.add_flag("--full", "compare the derivative in each element of each layer")
     parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
     parser.add_argument(
         "--data",
+        type=Path,
         metavar="PATH",
         help="take the rows of the check from here (default: the data of `train`, or made-up rows)",
     )
-    parser.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="the number of rows (default: 4)")
-    parser.add_argument(
-        "--seed",
-        type=whole_number(0),
-        default=0,
-        metavar="N",
-        help="the seed of parameters and directions (default: 0)",
-    )
-    parser.add_argument("--native", action="store_true", help="compute the values of tests with compiled code")
-    add_json(parser, "print the findings as JSON")
+    parser.add_whole("--batch", "the number of rows (default: 4)", default=4)
+    parser.add_whole("--seed", "the seed of parameters and directions (default: 0)", least=0, default=0)
+    parser.add_flag("--native", "compute the values of tests with compiled code")
+    parser.add_json("print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
     parser.set_defaults(target="reference", machine=None, no_tuning=True)
 
@@ -87,27 +82,24 @@ def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequenc
                 _print_checked(file, checked[-1], arguments.batch)
     if arguments.native:
         arguments.target = "native"
-    tests = run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments), within)
+
+    def is_chosen(name: str) -> bool:
+        return arguments.only is None or fnmatchcase(name, arguments.only)
+
+    tests = run_tests(file, is_chosen, arguments.seed, compile_options(arguments), within)
     if not arguments.json:
         _print_tests(file, tests)
     return checked, tests
 
 
-def _chosen(pattern: str | None) -> Callable[[str], bool]:
-    def is_chosen(name: str) -> bool:
-        return pattern is None or fnmatchcase(name, pattern)
-
-    return is_chosen
-
-
 def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
     from compiler.diagnosis.gradient_check import check_gradients
-    from runtime.analysis.gradient_rows import rows_for_check
+    from runtime.analysis.made_up_steps import rows_for_check
     from runtime.data.dimensions import dimensions_if_there, dimensions_of
     from runtime.inference.model import runtime_settings
     from runtime.runs.position import Length
 
-    data = None if arguments.data is None else Path(arguments.data)
+    data = arguments.data
     known = dimensions_if_there if data is None else dimensions_of(data)
     program = driver.load(file, name, tuple(arguments.settings), known, folder_of_imports(arguments))
     rows, is_real = rows_for_check(program, data, arguments.batch, arguments.seed)
@@ -124,22 +116,14 @@ def _print_checked(file: Path, checked: _Checked, batch: int) -> None:
     print(styled(f"{file}: {checked.name}", "bold", sys.stdout) + f", derivatives in f64, {rows}")
     checks = checked.report.checks
     _print_rows(
-        [_verdict(check.is_right) for check in checks],
-        [_name(check) for check in checks],
+        [{True: "ok", False: "WRONG", None: "?"}[check.is_right] for check in checks],
+        ["(all)" if check.path is None else check.path or "(outside of layers)" for check in checks],
         ["" if check.span is None else f"line {check.span.line}" for check in checks],
         [f"{c.error:7.1e}" + (f", {c.elements} elements" if c.elements else "") for c in checks],
     )
     if any(check.is_right is None for check in checks):
         print_wrapped("  Where values are not finite, there is no derivative: give rows by --data PATH.")
     _print_findings(checked.report.findings)
-
-
-def _name(check: LayerCheck) -> str:
-    return "(all)" if check.path is None else check.path or "(outside of layers)"
-
-
-def _verdict(is_right: bool | None) -> str:
-    return {True: "ok", False: "WRONG", None: "?"}[is_right]
 
 
 def _print_tests(file: Path, tests: Sequence[TestResult]) -> None:
@@ -197,7 +181,7 @@ def _check_as_json(check: LayerCheck) -> dict[str, object]:
     return {
         "layer": check.path,
         "line": None if check.span is None else check.span.line,
-        "error": check.error if math.isfinite(check.error) else None,
+        "error": finite(check.error),
         "right": check.is_right,
         "elements": check.elements,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,23 +13,13 @@ from typing import TYPE_CHECKING
 from compiler import driver
 from compiler.driver import StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
-from runtime.cli.common import (
-    Overrides,
-    add_compilation,
-    add_json,
-    add_settings,
-    compile_options,
-    folder_of_imports,
-    model_file,
-    print_json,
-)
+from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
-from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
-from runtime.reporting.terminal import say, say_labelled, say_laid_out, wants_colour, width_of, width_of_page
+from runtime.cli.parser import Namespace, Parser, rows_of_a_step
+from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
-from runtime.train.events import Observer, TrainingEnded, told
-from runtime.train.events_json import event_as_json, print_event
+from runtime.train.events import Observer, TrainingEnded, event_as_json, print_event, told
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, TrainingSession, begun, prepared, resumed
 from runtime.train.training import ON_NAN, run_training
@@ -48,30 +39,16 @@ PROFILE_SECONDS, PROFILE_ROWS = 2.0, 20
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
-    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data")
+    parser.add_whole("--epochs", "passes over the data")
     parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows in a step; `all`: every row")
-    parser.add_argument(
-        "--seed", type=whole_number(0), metavar="N", help="the seed of start values, shuffling and dropout"
-    )
+    parser.add_whole("--seed", "the seed of start values, shuffling and dropout", least=0)
     parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
     parser.add_argument(
         "--init-from", metavar="WEIGHTS", help="start from the tensors of a safetensors file or a run, matched by name"
     )
-    parser.add_argument(
-        "--rename",
-        action="append",
-        default=[],
-        metavar="RULE",
-        help="rename tensors of WEIGHTS: 'module.* -> *'; may be repeated",
-    )
-    parser.add_argument(
-        "--fresh",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="parameters that keep their own start values: 'head.*'; may be repeated",
-    )
+    parser.add_repeated("--rename", "RULE", "rename tensors of WEIGHTS: 'module.* -> *'; may be repeated")
+    parser.add_repeated("--fresh", "PATTERN", "parameters that keep their own start values: 'head.*'; may be repeated")
     parser.add_argument(
         "--on-nan",
         choices=ON_NAN,
@@ -79,27 +56,18 @@ def configure(parser: Parser) -> None:
         metavar="WHAT",
         help="how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)",
     )
-    parser.add_argument(
-        "--overfit",
-        type=whole_number(1),
-        metavar="N",
-        help="train on N rows alone, compare the loss with its least possible value, and write nothing",
+    parser.add_whole(
+        "--overfit", "train on N rows alone, compare the loss with its least possible value, and write nothing"
     )
-    parser.add_argument(
-        "--watch",
-        action="store_true",
-        help="report dead and saturated units, vanishing and exploding gradients, and updates too large or small",
+    parser.add_flag(
+        "--watch", "report dead and saturated units, vanishing and exploding gradients, and updates too large or small"
     )
-    parser.add_argument(
-        "--profile",
-        action="store_true",
-        help="profile a step on made-up data at the end, as `dlc profile` does",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
+    parser.add_flag("--profile", "profile a step on made-up data at the end, as `dlc profile` does")
+    parser.add_flag("--dry-run", "check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
-    add_settings(parser)
-    add_compilation(parser)
-    add_json(parser, "print one JSON object a line: start, each epoch, end")
+    parser.add_settings()
+    parser.add_compilation()
+    parser.add_json("print one JSON object a line: start, each epoch, end")
 
 
 def run(arguments: Namespace) -> int:
@@ -125,13 +93,11 @@ def _run(session: TrainingSession, arguments: Namespace) -> int:
 
         warnings = SourceError(session.program.warnings)
         say_laid_out(render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
-    for warning in session.warnings:
-        say_labelled("warning", warning)
+    say_notes(session.warnings, "warning")
     notes = session.notes
     if arguments.tuning.changes:
         notes = (*notes, f"code for this processor is {arguments.tuning.description}")
-    for note in notes:
-        say_labelled("note", note)
+    say_notes(notes)
     with ExitStack() as opened:
         observers = [_reporter(arguments, opened)]
         if arguments.log == "tensorboard" and session.directory is not None:
@@ -163,7 +129,7 @@ def _print_profile(session: TrainingSession, arguments: Namespace) -> None:
 
     batch = session.job.length.batch
     options = compile_options(arguments, batch)
-    report = as_json(profile(session.program, "train", batch, options, PROFILE_SECONDS))
+    report = as_json(profile(session.program, "train", batch, options, PROFILE_SECONDS).report)
     if arguments.json:
         print(json.dumps({"event": "profile", **report}), flush=True)
         return
@@ -208,11 +174,13 @@ def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
 def _session(arguments: Namespace) -> TrainingSession:
     overrides = _overrides(arguments)
     if arguments.overfit is not None:
-        _refuse_with_overfit(arguments)
+        others = ("resume", "out", "epochs", "log", "dry_run")
+        _refuse(arguments, others, "--overfit", "it ends by itself and writes nothing")
     file = None if arguments.file is None else model_file(arguments.file)
     options = compile_options(arguments, None if arguments.batch == "all" else arguments.batch)
     if arguments.resume is not None:
-        _refuse_with_resume(arguments)
+        others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
+        _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
         return resumed(Path(arguments.resume), file, overrides, options)
     if file is None:
         raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
@@ -269,18 +237,10 @@ def _start_weights(arguments: Namespace) -> StartWeights | None:
     return StartWeights(arguments.init_from, tuple(arguments.rename), tuple(arguments.fresh))
 
 
-def _refuse_with_resume(arguments: Namespace) -> None:
-    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run"):
+def _refuse(arguments: Namespace, options: Sequence[str], beside: str, why: str) -> None:
+    for option in options:
         if getattr(arguments, option):
-            name = "--" + option.replace("_", "-")
-            raise UsageError(f"{name} does not go with --resume", "a resumed training keeps its model, data and folder")
-
-
-def _refuse_with_overfit(arguments: Namespace) -> None:
-    for option in ("resume", "out", "epochs", "log", "dry_run"):
-        if getattr(arguments, option):
-            name = "--" + option.replace("_", "-")
-            raise UsageError(f"{name} does not go with --overfit", "it ends by itself and writes nothing")
+            raise UsageError(f"--{option.replace('_', '-')} does not go with {beside}", why)
 
 
 def _path(text: str | None) -> Path | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
-from runtime.cli.common import add_json, print_json
-from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
+from runtime.cli.common import print_json
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.reporting.terminal import print_wrapped, say
 
 if TYPE_CHECKING:
@@ -27,20 +27,15 @@ EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("--show", action="store_true", help="print this processor's kept numbers; measure nothing")
-    parser.add_argument("--forget", action="store_true", help="remove this processor's kept numbers")
-    parser.add_argument(
-        "--seconds", type=positive_number, metavar="S", help=f"try no further number after S (default: {_SECONDS})"
-    )
-    parser.add_argument(
-        "--threads",
-        type=whole_number(1, MOST_THREADS),
-        metavar="N",
-        help="measure with N threads (default: one for each core that this process may use)",
+    parser.add_flag("--show", "print this processor's kept numbers; measure nothing")
+    parser.add_flag("--forget", "remove this processor's kept numbers")
+    parser.add_positive("--seconds", "S", f"try no further number after S (default: {_SECONDS})")
+    parser.add_whole(
+        "--threads", "measure with N threads (default: one for each core that this process may use)", most=MOST_THREADS
     )
     parser.add_argument("--machine", metavar="NAME", help="tune code for a part of this processor, such as avx2")
     parser.add_argument("--cache-dir", metavar="DIR", help="keep the result in DIR (default: the user's cache folder)")
-    add_json(parser)
+    parser.add_json()
 
 
 def run(arguments: Namespace) -> int:

@@ -27,14 +27,16 @@ class _Place:
     field: Field
     vocabulary: tuple[str, ...] | None
 
-    def error(self, wrong: Array, values: Array, message: str, fix: str) -> DataError:
-        """An error about the first row in which `wrong` is true; `{}` in the message is its value."""
+    def refuse(self, wrong: Array, values: Array, message: str, fix: str) -> None:
+        """Raise DataError about the first row in which `wrong` is true, if any; `{}` in the message is its value."""
+        if not bool(wrong.any()):
+            return
         row = int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
         value = values[row][wrong[row]].flat[0]
         shown = f"{value:.9g}" if values.dtype.kind == "f" else str(value)
         if self.vocabulary is not None:
             shown += f" (`{self.vocabulary[int(value)]}`)"
-        return DataError(f"{self.label}: {message.format(shown)}", self.field.file, self.field.row_number(row), fix)
+        raise DataError(f"{self.label}: {message.format(shown)}", self.field.file, self.field.row_number(row), fix)
 
     @property
     def label(self) -> str:
@@ -167,16 +169,12 @@ def _renumbered(name: str, field: Field, classes: tuple[str, ...], known: tuple[
 
 def _converted(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Array:
     if values.dtype.kind == "f":
-        wrong = ~np.isfinite(values)
-        if bool(wrong.any()):
-            raise place.error(wrong, values, "the value is {}", "replace it by a finite number")
+        place.refuse(~np.isfinite(values), values, "the value is {}", "replace it by a finite number")
     if dtype.kind == "f":
         return _to_float(values, dtype, place)
     if values.dtype.kind == "f":
-        wrong = values != np.floor(values)
-        if bool(wrong.any()):
-            fix = f"give whole numbers, or declare `{place.spec.name}` as f32"
-            raise place.error(wrong, values, "{} is not a whole number", fix)
+        fix = f"give whole numbers, or declare `{place.spec.name}` as f32"
+        place.refuse(values != np.floor(values), values, "{} is not a whole number", fix)
     _check_range(values, dtype, place)
     return values.astype(dtype, copy=False)
 
@@ -185,14 +183,12 @@ def _to_float(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Arra
     with np.errstate(over="ignore"):
         converted = values.astype(dtype, copy=False)
     if values.dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
-        wrong = np.isinf(converted)
-        if bool(wrong.any()):
-            raise place.error(wrong, values, "{} is too large for f32", "scale the values down, or declare it f64")
+        fix = "scale the values down, or declare it f64"
+        place.refuse(np.isinf(converted), values, "{} is too large for f32", fix)
     elif values.dtype.kind in "iu" and values.dtype.itemsize >= dtype.itemsize:
         wrong = (values > _EXACT[dtype.name]) | (values < -_EXACT[dtype.name])
-        if bool(wrong.any()):
-            fix = "scale the values down, or declare it as a wider type"
-            raise place.error(wrong, values, f"{{}} cannot be kept exactly in {dtype.name}", fix)
+        fix = "scale the values down, or declare it as a wider type"
+        place.refuse(wrong, values, f"{{}} cannot be kept exactly in {dtype.name}", fix)
     return converted
 
 
@@ -213,7 +209,7 @@ def _check_range(values: Array, dtype: np.dtype[np.generic], place: _Place) -> N
     if values.size == 0 or (int(values.min()) >= least and int(values.max()) < end):
         return
     wrong = (values < least) | (values >= end)
-    raise place.error(wrong, values, f"{{}} is out of range: {said}", _range_fix(values, place, end - least))
+    place.refuse(wrong, values, f"{{}} is out of range: {said}", _range_fix(values, place, end - least))
 
 
 def _range_fix(values: Array, place: _Place, size: int) -> str:

@@ -104,15 +104,17 @@ class Dataset:
     format: str
     path: Path
     fields: Mapping[str, Field]
-    rows: int
     test: Mapping[str, Field] | None = None
-    test_rows: int = 0
     table: TableOptions | None = None
     text: TextPlan | None = None
     windows: WindowPlan | None = None
     unread: tuple[str, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.fields.values())).values) if self.fields else 0
 
 
 def columns_at(columns: Sequence[str | int], names: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, Source, Span
+from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import quoted
-from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.batching import PartRows, split_rows
-from runtime.data.dataset import Dataset, Field, TableOptions
-from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
+from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import Part, RowNames
-from runtime.data.preparation import Preparation
+from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, fraction_of, loaded_data
+from runtime.data.preparation import (
+    Preparation,
+    fitted,
+    refuse_missing,
+    rows_without_gaps,
+    tokenizers_of,
+    vocabulary_of,
+)
 from runtime.data.reading import read_dataset
-from runtime.data.series_loading import load_series, plain_series, series_part, tokenizers_of_series
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
-from runtime.data.text.rows import TextRows, without_texts
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
+from runtime.data.text.rows import TextRows
 from runtime.data.text.tokenizer import PAD, Tokenizer
-from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared
+from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
-# Options of the training that hold for rows to be predicted, too.
+_GIVEN = Span(Source("--input", ""), 1, 1, 1, 1)
+# SourceOptions of the training that hold for rows to be predicted, too.
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
-
-
-@record
-class _Prepared:
-    """One source, with rows left out that miss values, and what was learnt from it."""
-
-    dataset: Dataset
-    preparation: Preparation
-    notes: tuple[str, ...]
 
 
 def load_training_data(
@@ -59,28 +55,29 @@ def load_training_data(
     dataset = read_dataset(data, specs)
     if dataset.windows is not None:
         return load_series(specs, data, dataset, Cuts(validation, test, seed), known)
-    prepared = _prepared(specs, dataset)
-    dataset = prepared.dataset
+    preparation = _matched(specs, dataset)
+    loading = _Loading(specs, dataset.notes)
+    dataset = loading.without_gaps(dataset, preparation)
+    used = {name for names in preparation.columns.values() for name in names}
+    if unused := sorted((set(dataset.fields) - used) | set(dataset.unread)):
+        loading.notes.append(f"{dataset.path.name}: not used: {quoted(unused)}")
     split = split_rows(dataset.rows, fraction_of(validation), fraction_of(test), seed, dataset.path)
-    preparation = _fitted(specs, prepared, split, known)
-    notes = list(prepared.notes)
-    arrays = _arrays(specs, dataset.fields, preparation, notes)
-    names = _row_names(specs, dataset.fields, preparation)
-    train = Part(arrays, split.train, lengths=_lengths(dataset, arrays), names=names)
+    preparation = _fitted(specs, dataset, preparation, split, known)
+    whole = loading.everything(dataset.fields, preparation)
+    train = replace(whole, rows=split.train, lengths=_lengths(dataset, whole.arrays))
     official = None
     if dataset.test is not None and test is None:
-        official = _everything(specs, dataset.test, preparation, notes)
+        official = loading.everything(dataset.test, preparation)
     elif dataset.test is not None:
-        notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
-    parts = {
-        "train": train,
-        "validation": _other_part(specs, train, split.validation, validation, preparation, notes),
-        "test": official or _other_part(specs, train, split.test, test, preparation, notes),
-    }
-    summary = summary_of(dataset, data, parts, preparation, seed, notes)
-    most = 0 if dataset.text is None else dataset.text.buckets
-    notes = list(dict.fromkeys(notes))
-    return LoadedData(train, parts["validation"], parts["test"], preparation, summary, tuple(notes), most)
+        loading.notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
+
+    def other_part(source: float | DataSource | None, rows: Array) -> Part | None:
+        if isinstance(source, DataSource):
+            return loading.further(source, preparation)
+        return replace(whole, rows=rows) if len(rows) else None
+
+    parts = train, other_part(validation, split.validation), official or other_part(test, split.test)
+    return loaded_data(dataset, data, parts, preparation, seed, loading.notes)
 
 
 def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
@@ -95,8 +92,8 @@ def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
 
 def load_evaluation_data(specs: Sequence[InputSpec], source: DataSource, preparation: Preparation) -> LoadedPart:
     """All rows of a source, or the test part where its format has one, prepared as in the training."""
-    notes: list[str] = []
-    return LoadedPart(_evaluation_part(specs, source, preparation, notes), tuple(dict.fromkeys(notes)))
+    loading = _Loading(specs)
+    return LoadedPart(loading.further(source, preparation), tuple(dict.fromkeys(loading.notes)))
 
 
 def load_rows(
@@ -113,27 +110,27 @@ def load_rows(
         refuse_numbered(path, specs, options)
     if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
         return _load_texts(path, inputs, preparation, options)
-    known = format_of(path)
-    kept = {name: options[name] for name in _KEPT.get(known.name, ()) if name in options}
-    if known.name == "csv" and preparation is not None and not preparation.table:
+    form = format_of(path).name
+    kept = {name: options[name] for name in _KEPT.get(form, ()) if name in options}
+    if form == "csv" and preparation is not None and not preparation.table:
         kept = {}  # the training's data was no table
-    span = Span(Source("--input", ""), 1, 1, 1, 1)
-    source = DataSource(known.name, str(path.absolute()), (), span)
+    source = DataSource(form, str(path.absolute()), (), _GIVEN)
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
-    fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
-    dataset = replace(dataset, fields=fields, rows=rows)
+    if dataset.test is not None:
+        dataset = replace(dataset, fields=dataset.test)
+    files = next((field.files for field in dataset.fields.values() if field.files), ())
     if preparation is None:
         dataset = inputs_alone(dataset, specs, options)
-    notes = list(dataset.notes)
     if dataset.windows is not None:
-        return LoadedPart(series_part(inputs, dataset, preparation or plain_series(inputs, dataset)), tuple(notes))
+        known = preparation or Preparation(columns_of_series(dataset, inputs), table=tuple(dataset.fields))
+        return LoadedPart(series_part(inputs, dataset, known), dataset.notes)
     if preparation is None and not _matched(inputs, dataset).is_plain:
         raise unprepared(path)
-    part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
-    files = next((field.files for field in fields.values() if field.files), ())
-    return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
+    loading = _Loading(inputs, dataset.notes)
+    part = loading.like_training(dataset, preparation, may_drop=False)
+    return LoadedPart(part, tuple(dict.fromkeys(loading.notes)), files)
 
 
 def _load_texts(
@@ -150,20 +147,14 @@ def _load_texts(
         message = f"the model takes {quoted(sorted(names))}, and a file of lines gives one of them"
         raise DataError(message, path, fix="give an npz file with an array for each input")
     is_table = "text" in options and path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
-    field = _texts_of_table(path, options) if is_table else _texts_of_files(path, options)
-    notes: list[str] = []
-    return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes), field.files)
-
-
-def _texts_of_table(path: Path, options: Mapping[str, SettingValue]) -> Field:
-    """The column that held the texts in the training data."""
-    kept = {name: options[name] for name in ("text", *OF_TABLES) if name in options}
-    return fields_of_table(SourceRequest(path, SourceOptions(kept), frozenset()))[TOKENS]
-
-
-def _texts_of_files(path: Path, options: Mapping[str, SettingValue]) -> Field:
-    kept = {name: options[name] for name in ("encoding", "each") if name in options}
-    return fields_of_files(SourceRequest(path, SourceOptions(kept), frozenset()))[TOKENS]
+    passed_on = ("text", *OF_TABLES) if is_table else ("encoding", "each")
+    request = SourceRequest(
+        path, SourceOptions({name: options[name] for name in passed_on if name in options}), frozenset()
+    )
+    field = (fields_of_table if is_table else fields_of_files)(request)[TOKENS]
+    loading = _Loading(inputs)
+    part = loading.everything(dict.fromkeys(names, field), preparation)
+    return LoadedPart(part, tuple(loading.notes), field.files)
 
 
 def _load_pairs(
@@ -171,21 +162,72 @@ def _load_pairs(
 ) -> LoadedPart:
     """Both texts of each line of a file, cut as in the training, or else by a tab. Raises DataError."""
     kept = {name: options[name] for name in ("encoding", "separator") if name in options}
-    source = DataSource("pairs", str(path.absolute()), (), Span(Source("--input", ""), 1, 1, 1, 1))
+    source = DataSource("pairs", str(path.absolute()), (), _GIVEN)
     dataset = read_dataset(source, inputs, preparation, kept)
-    notes: list[str] = []
-    return LoadedPart(_everything(inputs, dataset.fields, preparation, notes), tuple(dict.fromkeys(notes)))
+    loading = _Loading(inputs)
+    return LoadedPart(loading.everything(dataset.fields, preparation), tuple(dict.fromkeys(loading.notes)))
 
 
-def _prepared(specs: Sequence[InputSpec], dataset: Dataset) -> _Prepared:
-    preparation = _matched(specs, dataset)
-    notes = list(dataset.notes)
-    dataset = _without_gaps(dataset, preparation, notes)
-    used = {name for names in preparation.columns.values() for name in names}
-    unused = sorted((set(dataset.fields) - used) | set(dataset.unread))
-    if unused:
-        notes.append(f"{dataset.path.name}: not used: {quoted(unused)}")
-    return _Prepared(dataset, preparation, tuple(notes))
+class _Loading:
+    """Fields to parts of data, for the inputs and targets of a program; `notes` are remarks for the user."""
+
+    def __init__(self, specs: Sequence[InputSpec], notes: Sequence[str] = ()) -> None:
+        self._specs, self.notes = specs, list(notes)
+
+    def further(self, source: DataSource, preparation: Preparation) -> Part:
+        """The rows of a further source, prepared as in the training."""
+        dataset = read_dataset(source, self._specs, preparation, is_training=False)
+        self.notes += dataset.notes
+        if dataset.windows is not None:
+            return series_part(self._specs, dataset, preparation)
+        if dataset.test is not None:
+            dataset = replace(dataset, fields=dataset.test)
+        return self.like_training(dataset, preparation, may_drop=True)
+
+    def like_training(self, dataset: Dataset, saved: Preparation | None, may_drop: bool) -> Part:
+        """The rows of a further source: all, or without those that miss a value, where the training left these out.
+
+        `saved` is the preparation of the training, as far as there was one.
+        """
+        if saved is not None and saved.is_of_columns and dataset.table is None and dataset.text is None:
+            match_fields(dataset, self._specs)
+            return part_in_columns(self._specs, dataset.fields, saved)
+        preparation = _preparation_for(dataset, self._specs, saved)
+        if may_drop:
+            dataset = self.without_gaps(dataset, preparation)
+        return self.everything(dataset.fields, preparation)
+
+    def without_gaps(self, dataset: Dataset, preparation: Preparation) -> Dataset:
+        """The table without rows that miss a value, where `missing = "drop"` asks for it."""
+        if not preparation.table or preparation.missing != "drop":
+            return dataset
+        keep = np.flatnonzero(rows_without_gaps(preparation, dataset.fields))
+        if len(keep) == dataset.rows:
+            return dataset
+        if len(keep) == 0:
+            fix = "choose other columns with `columns`, or fill in values"
+            raise DataError("every row misses a value", dataset.path, fix=fix)
+        left_out = f"{dataset.rows - len(keep)} of {dataset.rows} rows miss a value and are left out"
+        self.notes.append(f"{dataset.path.name}: {left_out}")
+        return replace(dataset, fields={name: _rows_of(field, keep) for name, field in dataset.fields.items()})
+
+    def everything(self, fields: Mapping[str, Field], preparation: Preparation) -> Part:
+        """All rows of the fields."""
+        if preparation.table:
+            refuse_missing(preparation, fields, self._specs)
+        texts = TextRows(fields, preparation, self.notes)
+        masked = {spec.mask_of for spec in self._specs}
+        for spec in self._specs:
+            if texts.takes(spec) and not (spec.is_target or spec.mask_of or spec.name in masked):
+                texts.note_filling(spec)
+        arrays = {
+            spec.name: texts.array(spec) if texts.takes(spec) else array_for(spec, fields, preparation, self.notes)
+            for spec in self._specs
+        }
+        rows = len(next(iter(arrays.values()))) if arrays else 0
+        columns = {spec.name: preparation.columns.get(spec.name, ()) for spec in self._specs}
+        names = {name: _names_of(fields[found[0]]) for name, found in columns.items() if found}
+        return Part(arrays, np.arange(rows, dtype=np.int64), names=names)
 
 
 def _matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
@@ -195,7 +237,8 @@ def _matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
     table = tuple(dataset.fields) if dataset.table is not None else ()
     missing = dataset.table.missing if dataset.table is not None else "error"
     classes = {name: known for name in used if (known := dataset.fields[name].classes) is not None}
-    vocabularies = vocabularies_of((name for name in used if name not in readings), dataset.fields)
+    texts = [name for name in used if name not in readings and dataset.fields[name].is_text]
+    vocabularies = {name: vocabulary_of(dataset.fields[name]) for name in texts}
     return Preparation(columns, vocabularies, {}, {}, table, missing, classes, readings=readings)
 
 
@@ -205,7 +248,7 @@ def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Prepar
         return _matched(specs, dataset)
     if dataset.text is not None:
         return replace(_matched(specs, dataset), vocabularies=saved.vocabularies, tokenizers=saved.tokenizers)
-    saved = without_texts(saved)
+    saved = replace(saved, readings={}, tokenizers={})  # tokens are numbers already
     is_table = dataset.table is not None
     columns_used = {name for spec in specs for name in saved.columns.get(spec.name, ())}
     if is_table and not saved.table and columns_used & saved.vocabularies.keys():
@@ -230,61 +273,21 @@ def _columns_of(specs: Sequence[InputSpec], saved: Preparation, path: Path) -> d
     return columns
 
 
-def _without_gaps(dataset: Dataset, preparation: Preparation, notes: list[str]) -> Dataset:
-    """The table without rows that miss a value, where `missing = "drop"` asks for it."""
-    if not preparation.table or preparation.missing != "drop":
-        return dataset
-    keep = np.flatnonzero(rows_without_gaps(preparation, dataset.fields))
-    if len(keep) == dataset.rows:
-        return dataset
-    if len(keep) == 0:
-        raise DataError(
-            "every row misses a value", dataset.path, fix="choose other columns with `columns`, or fill in values"
-        )
-    notes.append(
-        f"{dataset.path.name}: {dataset.rows - len(keep)} of {dataset.rows} rows miss a value and are left out"
-    )
-    fields = {name: _rows_of(field, keep) for name, field in dataset.fields.items()}
-    return replace(dataset, fields=fields, rows=len(keep))
-
-
 def _rows_of(field: Field, rows: Array) -> Field:
     numbers = rows + 1 if field.row_numbers is None else field.row_numbers[rows]
     return Field(field.values[rows], field.file, numbers)
 
 
-def _fitted(specs: Sequence[InputSpec], prepared: _Prepared, split: PartRows, known: Preparation | None) -> Preparation:
-    table: TableOptions | None = prepared.dataset.table
-    text = prepared.dataset.text
+def _fitted(
+    specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation, split: PartRows, known: Preparation | None
+) -> Preparation:
+    table, text = dataset.table, dataset.text
     if text is not None:
-        tokenizers = tokenizers_of(text, prepared.dataset.fields, split.train) if known is None else known.tokenizers
-        return replace(prepared.preparation, tokenizers=tokenizers)
+        tokenizers = tokenizers_of(text, dataset.fields, split.train) if known is None else known.tokenizers
+        return replace(preparation, tokenizers=tokenizers)
     if table is None or not (table.normalise or table.missing == "mean"):
-        return prepared.preparation
-    return fitted(prepared.preparation, prepared.dataset.fields, specs, split.train, table.normalise)
-
-
-def _arrays(
-    specs: Sequence[InputSpec], fields: Mapping[str, Field], preparation: Preparation, notes: list[str]
-) -> dict[str, Array]:
-    if preparation.table:
-        refuse_missing(preparation, fields, specs)
-    texts = TextRows(fields, preparation, notes)
-    masked = {spec.mask_of for spec in specs}
-    for spec in specs:
-        if texts.takes(spec) and not (spec.is_target or spec.mask_of or spec.name in masked):
-            texts.note_filling(spec)
-    return {
-        spec.name: texts.array(spec) if texts.takes(spec) else array_for(spec, fields, preparation, notes)
-        for spec in specs
-    }
-
-
-def _row_names(
-    specs: Sequence[InputSpec], fields: Mapping[str, Field], preparation: Preparation
-) -> dict[str, RowNames]:
-    columns = {spec.name: preparation.columns.get(spec.name, ()) for spec in specs}
-    return {name: _names_of(fields[found[0]]) for name, found in columns.items() if found}
+        return preparation
+    return fitted(preparation, dataset.fields, specs, split.train, table.normalise)
 
 
 def _names_of(field: Field) -> RowNames:
@@ -300,58 +303,67 @@ def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
     return found
 
 
-def _everything(
-    specs: Sequence[InputSpec], fields: Mapping[str, Field], preparation: Preparation, notes: list[str]
-) -> Part:
-    arrays = _arrays(specs, fields, preparation, notes)
-    rows = len(next(iter(arrays.values()))) if arrays else 0
-    return Part(arrays, np.arange(rows, dtype=np.int64), names=_row_names(specs, fields, preparation))
-
-
-def _other_part(
-    specs: Sequence[InputSpec],
-    train: Part,
-    rows: Array,
-    source: float | DataSource | None,
-    preparation: Preparation,
-    notes: list[str],
-) -> Part | None:
-    if isinstance(source, DataSource):
-        return _evaluation_part(specs, source, preparation, notes)
-    return Part(train.arrays, rows, names=train.names) if len(rows) else None
-
-
-def _evaluation_part(
-    specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, notes: list[str]
-) -> Part:
-    dataset = read_dataset(source, specs, preparation, is_training=False)
-    notes.extend(dataset.notes)
-    if dataset.windows is not None:
-        return series_part(specs, dataset, preparation)
-    if dataset.test is not None:
-        dataset = replace(dataset, fields=dataset.test, rows=dataset.test_rows)
-    return _part_like_training(specs, dataset, preparation, notes, may_drop=True)
-
-
-def _part_like_training(
-    specs: Sequence[InputSpec], dataset: Dataset, saved: Preparation | None, notes: list[str], may_drop: bool
-) -> Part:
-    """The rows of a further source: all, or without those that miss a value, where the training left these out.
-
-    `saved` is the preparation of the training, as far as there was one.
-    """
-    if saved is not None and saved.is_of_columns and dataset.table is None and dataset.text is None:
-        match_fields(dataset, specs)
-        return part_in_columns(specs, dataset.fields, saved)
-    preparation = _preparation_for(dataset, specs, saved)
-    if may_drop:
-        dataset = _without_gaps(dataset, preparation, notes)
-    return _everything(specs, dataset.fields, preparation, notes)
-
-
 def part_in_columns(specs: Sequence[InputSpec], fields: Mapping[str, Field], saved: Preparation) -> Part:
     """All rows of arrays by input and target, for a model whose training made these of columns. Raises DataError."""
     saved = replace(saved, columns=_columns_of(specs, saved, next(iter(fields.values())).file))
     arrays = {spec.name: array_in_columns(spec, fields[spec.name], saved) for spec in specs}
     rows = np.arange(len(next(iter(arrays.values()))), dtype=np.int64)
     return Part(arrays, rows, names={spec.name: _names_of(fields[spec.name]) for spec in specs})
+
+
+def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where `options` of the training's data ask for means or deviations, which are not known here."""
+    if options.get("normalise") or options.get("missing") == "mean":
+        raise unprepared(data)
+
+
+def refuse_numbered(data: object, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where an input takes the numbers that the training gave to categories."""
+    given = SourceOptions(options)
+    numbered = set(given.columns("categories")) - set(given.columns("target"))
+    numbered -= {spec.name for spec in specs if spec.is_target}
+    if given.columns("columns"):
+        numbered &= {*given.columns("columns"), *(spec.name for spec in specs)}
+    if numbered:
+        raise unprepared(data)
+
+
+def unprepared(data: object) -> UsageError:
+    message = f"{data} must be prepared as the training data was, which weights alone do not say"
+    return UsageError(message, "name the run instead of the model file")
+
+
+def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> Dataset:
+    """The data with the columns that the training would take for inputs, by the names that they had there.
+
+    Those of targets are left out: by their names, or by the option `target`. Of a series, the past of targets is an
+    input.
+    """
+    given = SourceOptions(options)
+    targets = {spec.name for spec in specs if spec.is_target} | given.names_in("target")
+    table = dataset.table
+    if table is None:
+        return replace(dataset, fields={n: field for n, field in dataset.fields.items() if n not in targets})
+    needed = sum(math.prod(row_shape(spec)) for spec in specs if not spec.is_target)
+    dataset = _named(dataset, table, given)
+    names = tuple(dataset.fields)
+    # A place is one of the training's table only where there are more columns than the inputs take.
+    places = range(-len(names), len(names)) if len(names) > needed else range(0)
+    targets |= set(columns_at([t for t in given.columns("target") if t in (*names, *places)], names, dataset.path))
+    chosen = given.columns("columns")
+    is_whole = bool(chosen) and all(column in (*names, *places) for column in chosen)
+    columns = columns_at(chosen, names, dataset.path) if is_whole else ()
+    left_out = set[str]() if dataset.windows is not None else targets - set(columns)
+    fields = {name: field for name, field in dataset.fields.items() if name not in left_out}
+    return replace(dataset, fields=fields, table=replace(table, columns=columns))
+
+
+def _named(dataset: Dataset, table: TableOptions, options: SourceOptions) -> Dataset:
+    """A table without a first line of names with those that the training gave to all its columns, or to its inputs."""
+    names = options.names("names")
+    targets = columns_at(options.columns("target"), names, dataset.path) if names else ()
+    layouts = (names, tuple(name for name in names if name not in targets), options.names("columns"))
+    found = next((layout for layout in layouts if len(layout) == len(dataset.fields)), None)
+    if not names or table.has_header or found is None:
+        return dataset
+    return replace(dataset, fields=dict(zip(found, dataset.fields.values(), strict=True)))

@@ -40,12 +40,8 @@ def check_fields(dataset: Dataset, columns: Mapping[str, tuple[str, ...]]) -> No
         columns_at(names, tuple(dataset.fields), dataset.path)
 
 
-def fields_text(fields: Mapping[str, Field]) -> str:
-    """Fields for a message: `image` u8[28, 28], `label` u8."""
-    return ", ".join(f"`{name}` {_type_text(field)}" for name, field in fields.items()) or "none"
-
-
 def _type_text(field: Field) -> str:
+    """A field's type for a message: u8[28, 28]."""
     if field.is_text:
         return "text"
     kind = {"u": "u", "i": "i", "f": "f", "b": "bool"}[field.values.dtype.kind]
@@ -58,7 +54,8 @@ def _no_field(dataset: Dataset, spec: InputSpec) -> DataError:
     known = (*dataset.fields, *dataset.unread)
     role = "target" if spec.is_target else "input"
     unread = f", {quoted(dataset.unread)}" if dataset.unread else ""
-    held = fields_text(dataset.fields) + unread if dataset.fields else quoted(known)
+    listed = ", ".join(f"`{name}` {_type_text(field)}" for name, field in dataset.fields.items())
+    held = listed + unread if dataset.fields else quoted(known)
     if (dataset.format, spec.name) == ("lines", "label"):
         fix = 'say where it is: `label = "first"` or `"last"`, `labels = "FILE"`, or as a `*` of the path'
         return DataError("nothing says which label a line has", dataset.path, fix=fix)

@@ -1,13 +1,16 @@
-"""Rows of data for one purpose."""
+"""Rows of data for one purpose, and all that a training needs: each part, the preparation, remarks for the user."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
 from compiler.support.record import record
-from runtime.data.specs import Array
+from runtime.data.dataset import Dataset
+from runtime.data.preparation import Preparation
+from runtime.data.specs import Array, DataSource
+from runtime.support.files import JsonObject, JsonValue
 
 
 @record
@@ -42,3 +45,57 @@ class Part:
     lengths: Array | None = None
     buckets: tuple[Mapping[str, int], ...] = ()
     names: Mapping[str, RowNames] = field(default_factory=dict[str, RowNames])
+
+
+@record
+class LoadedData:
+    """The data of a training. `summary` is the run's `data.json`; `notes` are remarks for the user.
+
+    Batches are computed at up to `most_sizes` lengths; None stands for as many as pay.
+    """
+
+    train: Part
+    validation: Part | None
+    test: Part | None
+    preparation: Preparation
+    summary: JsonObject
+    notes: tuple[str, ...]
+    most_sizes: int | None = 0
+
+
+@record
+class LoadedPart:
+    """Rows for an evaluation or a prediction, with remarks for the user, and their files where each row is one."""
+
+    part: Part
+    notes: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+
+
+def loaded_data(
+    dataset: Dataset,
+    source: DataSource,
+    parts: tuple[Part, Part | None, Part | None],
+    preparation: Preparation,
+    seed: int,
+    notes: Sequence[str],
+) -> LoadedData:
+    """The data of a training, in parts for training, validation and test."""
+    named = zip(("train", "validation", "test"), parts, strict=True)
+    notes = tuple(dict.fromkeys(notes))
+    summary: dict[str, JsonValue] = {
+        "format": dataset.format,
+        "path": str(dataset.path),
+        "options": dict(source.options),
+        "fingerprints": dict(dataset.fingerprints),
+        "rows": {name: len(part.rows) for name, part in named if part is not None},
+        "split_seed": seed,
+        "preparation": preparation.to_json(),
+        "notes": list(notes),
+    }
+    return LoadedData(*parts, preparation, summary, notes, 0 if dataset.text is None else dataset.text.buckets)
+
+
+def fraction_of(part: float | DataSource | None) -> float:
+    """The share of the data that a part is; 0 where it has a source of its own."""
+    return 0.0 if part is None or isinstance(part, DataSource) else part

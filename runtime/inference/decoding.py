@@ -7,24 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.driver import (
-    Array,
-    Decoding,
-    Executable,
-    Generation,
-    GraphKind,
-    InputSpec,
-    Options,
-    Program,
-    Purpose,
-    Steps,
-    Tensors,
-)
+from compiler.driver import Array, Executable, GraphKind, InputSpec, Options, Program, Purpose, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
+from runtime.inference.feeding import in_dtype
 from runtime.inference.model import runtime_settings
-from runtime.inference.precision import in_dtype
 
 _PARENTS = "parents"
 _POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
@@ -59,7 +47,7 @@ class Decoder:
         self._of_step = {self._feed.name: self._token, _PARENTS: self._parents}
         self._data = self._others(inputs or {})
         self._settings = runtime_settings(program)
-        self._decoding: Decoding | None = None
+        self._decoding: driver.Decoding | None = None
         if incremental:
             self._decoding = driver.compile_decoding(program, tensors, rows, options)
         self._prompt: Executable | None = None
@@ -90,7 +78,7 @@ class Decoder:
         data = {**self._data, self._feed.name: self._filled_up(tokens)}
         return self._run(self._prompt, decoding.tensors, data, length - 1, self._single)
 
-    def _of_position(self, decoding: Decoding, tokens: Array, place: int, parents: Array | None) -> Array:
+    def _of_position(self, decoding: driver.Decoding, tokens: Array, place: int, parents: Array | None) -> Array:
         """From one token of each sequence, [rows, 1], and the states."""
         self._token[...] = tokens
         self._parents[...] = self._numbers if parents is None else parents
@@ -139,7 +127,7 @@ class Decoder:
         return given[spec.name]
 
 
-def generation_of(program: Program) -> Generation:
+def generation_of(program: Program) -> driver.Generation:
     """How sequences are decoded. Raises UsageError where the program does not say it."""
     if program.generation is None:
         fix = f"add `generate {program.model} {{ feed tokens from logits }}` to the model file"

@@ -11,11 +11,11 @@ import numpy as np
 from compiler import driver
 from compiler.driver import EVALUATION, Array, Executable, Options, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
+from compiler.support.record import mutable_record
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
+from runtime.inference.feeding import in_precision
 from runtime.inference.model import length_of, runtime_settings, training_of
-from runtime.inference.pace import Pace
-from runtime.inference.precision import in_precision
 from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
 
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
@@ -86,7 +86,9 @@ class PartEvaluator:
                 rows = order[first : first + self._pace.steps * self._batch]
                 first += len(rows)
                 results, weights = self._run(tensors, part, rows)
-                sums = added_in_order(sums, _scalars(results), weights)
+                sums = added_in_order(
+                    sums, {name: values for name, values in results.scalars.items() if not is_total(name)}, weights
+                )
                 totals = totals.plus(results, len(rows))
         found = means_of(sums, len(part.rows))
         if self._finisher is not None:
@@ -121,5 +123,17 @@ class PartEvaluator:
         return results, weights
 
 
-def _scalars(results: Results) -> dict[str, Array]:
-    return {name: values for name, values in results.scalars.items() if not is_total(name)}
+CALL_SECONDS = 0.05
+
+
+@mutable_record
+class Pace:
+    """Adapts by measured time. The number of steps a call never changes a result."""
+
+    steps: int = 1
+
+    def observe(self, steps: int, seconds: float) -> None:
+        """A call of `steps` took `seconds`."""
+        affordable = int(CALL_SECONDS * steps / max(seconds, 1e-9))
+        # The first call may be slow for other reasons, and a single short one may mislead: grow step by step.
+        self.steps = max(1, min(affordable, 4 * self.steps))

@@ -1,23 +1,29 @@
-"""Inputs to the model's outputs, and to the classes that the outputs stand for."""
+"""Inputs to a model's outputs, the classes that these stand for, attention weights, and files of all of them."""
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from compiler import driver
 from compiler.driver import PREDICTION, Array, GraphKind, Options, Program, Purpose, Steps, Tensors
+from compiler.errors.diagnostics import SourceError
 from compiler.types import Shape, numpy_dtype
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec
 from runtime.inference.buckets import Buckets, Sizes
+from runtime.inference.evaluation import Pace
+from runtime.inference.feeding import in_dtype, in_precision
 from runtime.inference.model import batch_axes, runtime_settings
-from runtime.inference.pace import Pace
-from runtime.inference.precision import in_dtype, in_precision
+from runtime.support.files import json_text, write_output
 
 
 class Predictor:
@@ -110,3 +116,100 @@ def scores(values: Array, spec: InputSpec) -> bool:
     """Whether values [rows, …, n] have a number for each class of a target `in 0..n`."""
     is_classes = spec.low == 0 and spec.high is not None and spec.high > 1 and not spec.type.dtype.is_float
     return is_classes and values.dtype.kind == "f" and values.ndim > 1 and values.shape[-1] == spec.high
+
+
+Tokens: TypeAlias = tuple[str, ...]
+
+
+def tokens_along(
+    weights: Mapping[str, Array], program: Program, preparation: Preparation, part: Part, row: int
+) -> dict[str, tuple[Tokens | None, Tokens | None]]:
+    """For each of the attention weights of a row of `part`: the tokens of its queries and of its keys.
+
+    None stands for an axis that has the length of no input of tokens, or of several that do not hold the same.
+    """
+    readers = [
+        spec
+        for spec in program.inputs
+        if not spec.is_target and spec.type.rank == 2 and preparation.tokenizer_of(spec.name) is not None
+    ]
+    moved = _shapes_at_other_lengths(program, readers)
+    texts = {spec.name: _tokens(preparation, spec.name, part.arrays[spec.name][part.rows[row]]) for spec in readers}
+
+    def along(name: str, axis: int) -> Tokens | None:
+        shape = weights[name].shape
+        if len(shape) < -axis:
+            return None
+        having = {
+            text
+            for reader, text in texts.items()
+            if len(text) == shape[axis] and (reader not in moved or moved[reader][name][axis] != shape[axis])
+        }
+        return having.pop() if len(having) == 1 else None
+
+    return {name: (along(name, -2), along(name, -1)) for name in weights}
+
+
+def _shapes_at_other_lengths(program: Program, readers: Sequence[InputSpec]) -> dict[str, Mapping[str, Shape]]:
+    """The shapes of all weights were the texts of an input one token shorter: so the axes of its length are told.
+
+    Only of inputs whose length the data decided, and the model allows to be another.
+    """
+    decided = driver.data_dimensions(program)
+    found: dict[str, Mapping[str, Shape]] = {}
+    for spec in readers:
+        length = spec.dimension_names[1] if spec.dimension_names else None
+        if length in decided:
+            other = decided[length] - 1 or 2
+            try:
+                found[spec.name] = driver.attention_shapes(driver.resized(program, {length: other}))
+            except SourceError:
+                continue
+    return found
+
+
+def _tokens(preparation: Preparation, name: str, numbers: Array) -> Tokens:
+    tokenizer = preparation.tokenizer_of(name)
+    assert tokenizer is not None
+    return tuple(tokenizer.shown(int(number)) for number in numbers)
+
+
+FORMATS = (".npz", ".jsonl")
+
+
+def json_lines(arrays: Mapping[str, Array]) -> Iterator[str]:
+    """One line a row: `{"logits": [0.1, 2.5], "label": "cat"}`. A number that is not finite becomes null."""
+    columns = {name: _shortest(values).tolist() for name, values in arrays.items()}
+    for row in range(min(map(len, columns.values()))):
+        yield json_text({name: values[row] for name, values in columns.items()})
+
+
+def write_predictions(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Put the file in place in one step, in the format of its ending. Raises UsageError, OSError."""
+    if path.suffix == ".npz":
+        content = npz_bytes(arrays)
+    else:
+        content = "".join(line + "\n" for line in json_lines(arrays)).encode()
+    write_output(path, content)
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """The content of an npz file. `np.savez` takes the names as its own arguments, and so not every name."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _shortest(values: Array) -> Array:
+    """The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1; NaN and infinity become None."""
+    if values.dtype.kind != "f":
+        return values
+    wide = values.astype(np.str_).astype(np.float64) if values.dtype == np.float32 else values
+    spoilt = ~np.isfinite(wide)
+    if bool(spoilt.any()):
+        wide = wide.astype(np.object_)
+        wide[spoilt] = None
+    return wide

@@ -1,4 +1,4 @@
-"""The plots of a run: curves, confusion matrix, weights, gradients, and the filters of its first convolution."""
+"""The plots of a run, and their data: curves, confusion matrix, weights, activations, gradients, first filters."""
 
 # Keyword arguments have no types in matplotlib's stubs.
 # pyright: reportUnknownMemberType=false
@@ -6,17 +6,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from compiler.driver import Array
+from compiler import driver
+from compiler.driver import Array, GraphKind, Options, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
-from runtime.analysis.examined.confusion import Confusion
+from runtime.analysis.evaluation_data import evaluation_data
+from runtime.analysis.examined.examination import confusion
+from runtime.analysis.examined.measures import Confusion
 from runtime.analysis.examined.weights import first_filters
+from runtime.data.part import Part
+from runtime.inference.feeding import at_epoch, in_precision, numbered
+from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.figure import Figure, new_axes, new_figure, shown
-from runtime.reporting.line_chart import is_far_apart
-from runtime.runs.listing import curves_of
+from runtime.reporting.charts import is_far_apart
+from runtime.runs.checkpoint import best_checkpoint, newest_checkpoint
+from runtime.runs.directory import open_run
+from runtime.runs.listing import curves_of, epochs_of
+from runtime.runs.trained import Trained, open_trained_run
 from runtime.support.files import JsonObject
 
 _BINS = 60
@@ -124,3 +136,83 @@ def filters_figure(weights: Mapping[str, Array]) -> Figure:
             axes.imshow(image.mean(axis=2), cmap="RdBu", vmin=-bound, vmax=bound)
         axes.set_axis_off()
     return figure
+
+
+class Plotted:
+    """A run, with the weights of its best checkpoint or of its last. Raises CheckpointError where there is none."""
+
+    def __init__(self, path: Path, use_last: bool, options: Options) -> None:
+        self._run, self._use_last, self._options = open_run(path), use_last, options
+
+    @cached_property
+    def epochs(self) -> Sequence[JsonObject]:
+        return epochs_of(self._run)
+
+    @cached_property
+    def weights(self) -> Mapping[str, Array]:
+        folder = self._run.checkpoints
+        found = newest_checkpoint(folder) if self._use_last else best_checkpoint(folder)
+        return found.checkpoint.weights
+
+    @cached_property
+    def confusion(self) -> Confusion:
+        return confusion(self._trained, evaluation_data(self._trained, None, None).part)
+
+    @cached_property
+    def activations(self) -> Mapping[str, Array]:
+        return activations(self._trained, evaluation_data(self._trained, None, "train").part)
+
+    @cached_property
+    def gradients(self) -> Mapping[str, float]:
+        return gradient_flow(self._trained, evaluation_data(self._trained, None, "train").part)
+
+    @cached_property
+    def _trained(self) -> Trained:
+        return open_trained_run(self._run.path, self._use_last, (), self._options)
+
+
+def activations(trained: Trained, part: Part) -> Mapping[str, Array]:
+    """The values of each layer that has parameters, by its path, for the first batch of `part`; no tensor changes."""
+    program, plan, tensors = trained.program, training_of(trained.program), trained.tensors
+    paths = list(dict.fromkeys(spec.path.rpartition(".")[0] for spec in program.parameters))
+    if plan.accumulation is not None or not any(paths):
+        message = "the activations of a step that accumulates, or of no layer, cannot be seen"
+        raise UsageError(message, "plot another kind, such as `--what weights`")
+    batch = min(plan.batch or len(part.rows), len(part.rows))
+    settings = runtime_settings(program, length_of(plan, len(part.rows)))
+    from compiler.diagnosis.inspected_step import inspected_step  # the whole compiler
+
+    step = inspected_step(program, 0, replace(trained.options, batch=batch), [path for path in paths if path])
+    data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
+    before = {name: tensors[name].copy() for name in tensors.names()}
+    results = step.executable.run(Steps(tensors, data, part.rows[:batch], batch, 0, plan.seed, settings))
+    for name, array in before.items():
+        tensors.write(name, array)
+    return {name: results.arrays[name] for names in step.names.values() for name in names if name in results.arrays}
+
+
+_BATCHES = 20
+
+
+def gradient_flow(trained: Trained, part: Part) -> Mapping[str, float]:
+    """The root mean square of the gradient's elements, by the path of the parameter, over some batches of `part`."""
+    program, plan = trained.program, training_of(trained.program)
+    batch = min(plan.batch or len(part.rows), len(part.rows))
+    rows = part.rows[: _BATCHES * batch]
+    settings = runtime_settings(program, length_of(plan, len(part.rows)))
+    options = replace(trained.options, batch=batch)
+    executable = driver.compile_program(program, GraphKind(Purpose.GRADIENTS), options)
+    data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
+    results = executable.run(Steps(trained.tensors, data, rows, batch, 0, plan.seed, settings))
+    return {path: math.sqrt(float(squares.mean())) for path, squares in results.scalars.items()}
+
+
+FIGURES: Mapping[str, Callable[[Plotted], Figure]] = {
+    "curves": lambda plotted: curves_figure(plotted.epochs),
+    "confusion": lambda plotted: confusion_figure(plotted.confusion),
+    "weights": lambda plotted: weights_figure(plotted.weights),
+    "activations": lambda plotted: weights_figure(plotted.activations),
+    "gradients": lambda plotted: gradients_figure(plotted.gradients, plotted.weights),
+    "filters": lambda plotted: filters_figure(plotted.weights),
+}
+"""The plots by kind; data of several is loaded once, and only when one asks for it."""

@@ -1,20 +1,26 @@
-"""A model's predictions as sections of a page: classes, numbers, samples, tokens of texts."""
+"""A model's predictions as sections of a page: classes, numbers, samples, tokens of texts.
+
+Behind them stand the elements of all sections: escaped text, tables of names and values, pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import html
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.analysis.examined.confusion import ClassScores, Confusion
+from compiler.driver import Array
+from compiler.errors.diagnostics import size
+from compiler.support.harmless import harmless_lines
 from runtime.analysis.examined.examination import Examination
-from runtime.analysis.examined.numbers import NumberFit
-from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, ShownRow, ShownValue
-from runtime.analysis.examined.tokens import JudgedText, JudgedToken
-from runtime.reporting.page_parts import pairs, picture, rows, shown
-from runtime.reporting.small_charts import histogram, scatter
-from runtime.reporting.units import heading, measure, share
-from runtime.support.files import JsonValue
+from runtime.analysis.examined.measures import ClassScores, Confusion, NumberFit
+from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, JudgedText, JudgedToken, ShownRow, ShownValue
+from runtime.reporting.charts import histogram, scatter
+from runtime.reporting.units import amount, heading, measure, share
+from runtime.support.files import JsonObject, JsonValue
+from runtime.support.pictures import png_bytes
 
 MOST_IN_FULL = 20
 """Classes of which the whole matrix is shown; of more, those that are confused most."""
@@ -120,7 +126,7 @@ def _matrix(found: Confusion) -> str:
     lines: list[str] = []
     for number, name in enumerate(found.classes):
         shares = counts[number] / max(int(sums[number]), 1)
-        cells = "".join(map(_cell, counts[number].tolist(), shares.tolist()))
+        cells = "".join(map(_count_cell, counts[number].tolist(), shares.tolist()))
         lines.append(f"<tr><th>{shown(name)}</th>{cells}</tr>")
     caption = "Rows are the true classes, columns the predicted ones: the count, and its share of the row."
     return (
@@ -130,7 +136,7 @@ def _matrix(found: Confusion) -> str:
     )
 
 
-def _cell(count: int, part: float) -> str:
+def _count_cell(count: int, part: float) -> str:
     if not count:
         return "<td></td>"
     colour = f"background: rgba(31, 119, 180, {0.65 * part:.3f})"
@@ -195,3 +201,87 @@ def _token(token: JudgedToken) -> str:
         said += f"; likeliest {token.likeliest}: {token.likeliest_probability:.2%}"
     colour = f"background: rgba(214, 39, 40, {max(strength, 0):.2f})"
     return f'<span style="{colour}" title="{shown(said)}">{shown(token.text)}</span>'
+
+
+def shown(text: str) -> str:
+    """Text of others as a page may hold it: it can neither be read as a part of the page nor steer what shows it."""
+    return html.escape(harmless_lines(text))
+
+
+def tables(record: JsonObject) -> str:
+    """A table for each mapping and each list of rows, after one for the single values."""
+    single = {name: value for name, value in record.items() if not isinstance(value, Mapping) and not _is_rows(value)}
+    parts = [pairs(single, has_keys=True)] if single else []
+    for name, value in record.items():
+        title = f"<h3>{shown(heading(name))}</h3>\n" if name else ""
+        if isinstance(value, Mapping) and value:
+            parts.append(title + pairs(value, has_keys=True))
+        elif _is_rows(value) and isinstance(value, Sequence):
+            parts.append(title + rows([row for row in value if isinstance(row, Mapping)]))
+    return "\n".join(parts)
+
+
+def pairs(named: JsonObject, has_keys: bool = False) -> str:
+    """A table of names and values; with `has_keys`, names are keys of a record, or of files."""
+    said = {str(name): heading(str(name)) if has_keys and str(name).isidentifier() else str(name) for name in named}
+    lines = "\n".join(
+        f"<tr><td>{shown(said[str(name)])}</td>{_cell(str(name), value)}</tr>" for name, value in named.items()
+    )
+    return f"<table>\n{lines}\n</table>"
+
+
+def rows(records: Sequence[JsonObject]) -> str:
+    """A table with a line for each record; the names of the first are the headings."""
+    if not records:
+        return ""
+    head = "".join(f"<th{_of_numbers(name, records)}>{shown(heading(name))}</th>" for name in records[0])
+    lines = "\n".join("<tr>" + "".join(_cell(name, row.get(name)) for name in records[0]) + "</tr>" for row in records)
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{lines}\n</table></div>'
+
+
+def picture(image: Array, label: str, css: str = "picture") -> str:
+    """An `<img>` that holds u8[channels, height, width]."""
+    content = base64.b64encode(png_bytes(image)).decode()
+    return f'<img class="{css}" alt="{shown(label)}" src="data:image/png;base64,{content}">'
+
+
+def text_of(name: str, value: JsonValue) -> str:
+    """A value as people read it, in the unit that its name implies."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case int() | float() if "flops" in name:
+            return amount(value)
+        case int() if "bytes" in name:
+            return size(value)
+        case float():
+            return measure(value)
+        case int():
+            return f"{value:,}"
+        case str():
+            return value
+        case Mapping():
+            return ", ".join(f"{key}: {text_of(str(key), item)}" for key, item in value.items())
+        case _:
+            return ", ".join(text_of(name, item) for item in value)
+
+
+def _is_rows(value: JsonValue) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(v, Mapping) for v in value)
+
+
+def _cell(name: str, value: JsonValue) -> str:
+    return f"<td{_NUMBER if _is_number(value) else ''}>{shown(text_of(name, value))}</td>"
+
+
+def _of_numbers(name: str, records: Sequence[JsonObject]) -> str:
+    return _NUMBER if all(_is_number(row.get(name)) for row in records) else ""
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_NUMBER = ' class="number"'

@@ -1,13 +1,13 @@
-"""A profile as text: how a step's time is spent, and a table by line, layer, kernel or operation."""
+"""A profile, or a simulation of many threads, as text: how a step's time is spent, and a table of its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compiler.errors.diagnostics import size, wrapped
 from compiler.support.harmless import harmless
-from runtime.analysis.profile_rows import label_of, ms_of
+from runtime.analysis.profile import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
 from runtime.reporting.units import amount
 
@@ -36,10 +36,6 @@ def milliseconds(value: float) -> str:
     return f"{value:.4g}" if value >= 1 else f"{value:.4f}"
 
 
-def _percent(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}"
-
-
 def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
     what = "a training step" if report["mode"] == "train" else "an inference"
@@ -57,7 +53,7 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     columns = [
         Column("", [name for name, _, _ in rows], is_text=True),
         Column("ms", [milliseconds(ms) for _, ms, _ in rows]),
-        Column("", [_percent(ms, step) for _, ms, _ in rows]),
+        Column("", [f"{ms / step:.1%}" for _, ms, _ in rows]),
         Column("", [said for _, _, said in rows], is_text=True, least=_LEAST_TEXT, wraps=True),
     ]
     return [*wrapped(title, width, "  "), *laid_out(columns, width)]
@@ -110,14 +106,6 @@ def _by_line(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     ]
 
 
-def _by_layer(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
-    return [*_timed(rows, step, "layer"), *_directions(rows), *_work(rows)]
-
-
-def _by_op(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
-    return [*_timed(rows, step, "operation"), *_work(rows)]
-
-
 def _by_kernel(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     name, *timed = _timed(rows, step, "kernel")
     name = name._replace(cells=[cut(cell, 24) for cell in name.cells])
@@ -133,7 +121,12 @@ def _by_kernel(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     ]
 
 
-_COLUMNS = {"line": _by_line, "layer": _by_layer, "kernel": _by_kernel, "op": _by_op}
+_COLUMNS: Mapping[str, Callable[[Sequence[Mapping[str, Any]], float], list[Column]]] = {
+    "line": _by_line,
+    "layer": lambda rows, step: [*_timed(rows, step, "layer"), *_directions(rows), *_work(rows)],
+    "kernel": _by_kernel,
+    "op": lambda rows, step: [*_timed(rows, step, "operation"), *_work(rows)],
+}
 
 
 def difference_text(difference: Mapping[str, Any], by: str, top: int, width: int) -> str:
@@ -165,3 +158,66 @@ def _or_none(value: float | None) -> str:
 
 def _times(before: float | None, after: float | None) -> str:
     return f"{after / before:.2f}" if before and after is not None else "-"
+
+
+def simulation_text(report: Mapping[str, Any], top: int, width: int) -> str:
+    """The whole text of a simulation in its JSON form."""
+    lines = [*_simulated_head(report), "", *_simulated_table(report, top, width), "", *_simulated_foot(report)]
+    return "\n".join(part for line in lines for part in wrapped(line, width, " " * 20))
+
+
+def _simulated_head(report: Mapping[str, Any]) -> list[str]:
+    threads = report["threads"]
+    rows = [
+        ("model", f"{report['model']}, {report['mode']}, batch {report['batch']}"),
+        ("one thread", f"{report['one_ms']:.4g} ms a step, of {report['steps']}"),
+        (
+            f"{threads} threads",
+            f"{report['step_ms']:.4g} ms: {report['speedup']:.3g} times as fast, efficiency {report['efficiency']:.2f}",
+        ),
+    ]
+    if report["measured_ms"] is not None:
+        rows.append(("a real run", f"{report['measured_ms']:.4g} ms with {threads} threads"))
+    names = ("even shares", "one at work", "uneven", "barriers", "memory")
+    keys = ("even_ms", "serial_ms", "uneven_ms", "barrier_ms", "memory_ms")
+    for name, key in zip(names, keys, strict=True):
+        said = f"{report[key]:.4g} ms"
+        if key == "barrier_ms":
+            said += f", {report['barriers']} of {report['barrier_us']:.3g} µs ({report['barrier_is']})"
+        if key == "memory_ms" and report["bandwidth_gbs"] is None:
+            continue
+        rows.append((f"  {name}", said))
+    if report["at_once_cores"] > 1:
+        said = f"{report['at_once_ms']:.4g} ms of these, as measured with {report['at_once_cores']} threads at once"
+        rows.append(("  slower at once", said))
+    return [f"{name:<18}{value}" for name, value in rows]
+
+
+def _simulated_table(report: Mapping[str, Any], top: int, width: int) -> list[str]:
+    rows = report["kernels"][:top]
+    rest = report["kernels"][top:]
+    columns = [
+        Column("lost ms", [f"{row['lost_ms']:.3g}" for row in rows]),
+        Column("ms", [f"{row['ms']:.3g}" for row in rows]),
+        Column("1 thread", [f"{row['one_ms']:.3g}" for row in rows], 2),
+        Column("effic.", [f"{row['efficiency']:.2f}" for row in rows]),
+        Column("sharers", [str(row["sharers"]) for row in rows], 1),
+        Column("calls", [str(row["calls"]) for row in rows], 3),
+        Column(
+            "kernel, lines",
+            [f"{row['name']}  {', '.join(row['lines'])}".rstrip() for row in rows],
+            is_text=True,
+            least=20,
+            wraps=True,
+        ),
+    ]
+    lines = laid_out(columns, width)
+    if rest:
+        lines.append(f"and {len(rest)} more, which lose {sum(row['lost_ms'] for row in rest):.3g} ms")
+    return lines
+
+
+def _simulated_foot(report: Mapping[str, Any]) -> list[str]:
+    if report["threads"] > 1 and not report["barriers"]:
+        return ["no kernel has work for several threads, so one runs the step"]
+    return ["not modelled:", *(f"  {what}" for what in report["not_modelled"])]

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from compiler.driver import Array, Options
+from compiler.errors.diagnostics import CheckpointError, DlcError
+from compiler.inspection.plan import plan as plan_of
+from compiler.inspection.view import View
 from compiler.support.record import record
-from runtime.analysis.examined.examination import Examination
-from runtime.analysis.examined.weights import Filters, WeightFacts
-from runtime.reporting.line_chart import line_chart
-from runtime.reporting.page_parts import pairs, picture, rows, shown, tables
-from runtime.reporting.predictions_page import predictions_section, samples_section
-from runtime.reporting.small_charts import mosaic, small_histogram
+from runtime.analysis.evaluation_data import evaluation_data
+from runtime.analysis.examined.examination import Examination, examined, rows_within
+from runtime.analysis.examined.measures import Confusion
+from runtime.analysis.examined.weights import Filters, WeightFacts, facts_of_tensor, first_filters
+from runtime.inference.model import training_of, weight_names
+from runtime.reporting.charts import line_chart, mosaic, small_histogram
+from runtime.reporting.predictions_page import (
+    MOST_IN_FULL,
+    JsonObject,
+    class_row,
+    most_confused_rows,
+    pairs,
+    picture,
+    predictions_section,
+    rows,
+    samples_section,
+    shown,
+    tables,
+)
 from runtime.reporting.units import duration, heading, measure, share
-from runtime.runs.listing import Lines, RunSummary
+from runtime.runs.directory import RunDirectory, open_run
+from runtime.runs.listing import Lines, RunSummary, curves_of, epochs_of, summary_of
 from runtime.runs.numerics import versions_as_cell
-from runtime.support.files import JsonObject, JsonValue
+from runtime.runs.trained import Choices, Trained, choices_of, open_trained_run, program_of
+from runtime.support import regular_files
+from runtime.support.files import JsonValue
 
 # Whatever the text of others holds, a browser loads nothing and runs nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -166,7 +189,8 @@ def weights_section(facts: Sequence[WeightFacts], filters: Filters | None, check
     text += f", and {states:,} states." if states else "."
     if len(facts) > _MOST_TENSORS:
         text += f" The first {_MOST_TENSORS:,} are shown."
-    head = "".join(f"<th{_style(name)}>{name}</th>" for name in _HEADINGS)
+    texts = ("tensor", "shape", "histogram")
+    head = "".join(f"<th>{name}</th>" if name in texts else f'<th class="number">{name}</th>' for name in _HEADINGS)
     lines = "\n".join(map(_line, facts[:_MOST_TENSORS]))
     table = f'<div class="wide"><table class="weights">\n<tr>{head}</tr>\n{lines}\n</table></div>'
     return "\n".join([f"<p>{shown(text)}</p>", table, *([_filters(filters)] if filters is not None else [])])
@@ -185,10 +209,6 @@ def _line(one: WeightFacts) -> str:
     )
 
 
-def _style(name: str) -> str:
-    return "" if name in ("tensor", "shape", "histogram") else ' class="number"'
-
-
 def _filters(found: Filters) -> str:
     count, height, width, channels = found.images.shape
     shown_count = f"{count:,}" if count == found.count else f"the first {count:,} of {found.count:,}"
@@ -202,3 +222,151 @@ def _filters(found: Filters) -> str:
     drawn = picture(mosaic(found.images, found.bound), f"filters of {found.path}", "filters")
     title = f"<h3>Filters of {shown(found.path)}</h3>"
     return f"{title}\n<p>{shown_count} filters of {height} × {width}. {colours} {bound}</p>\n{drawn}"
+
+
+@record
+class ReportSelection:
+    """Which weights and rows a report is of: by default the best, and the last part of the data that there is.
+
+    `rows` is how many are measured at most, None for as many as are quickly measured.
+    """
+
+    use_last: bool = False
+    data: Path | None = None
+    part: str | None = None
+    rows: int | None = None
+
+
+def facts_of(path: Path, options: Options, asked: ReportSelection) -> RunFacts:
+    """The facts of a run in a report. The graph is that of the model without its loss. Raises CheckpointError.
+
+    Without a checkpoint, or without its data, the report says so instead. Where other data or a part was asked for,
+    what is wrong with it is raised: DataError and UsageError.
+    """
+    run = open_run(path)
+    choices = choices_of(run)
+    program = program_of(run, choices)
+    compiled = replace(options, dtype=choices.dtype, batch=training_of(program).batch)
+    plan = plan_of(program, compiled).to_json()
+    epochs = epochs_of(run)
+    times = [epoch.get("seconds") for epoch in epochs]
+    data, settings = run.read_record("data.json"), run.read_record("settings.json").get("settings")
+    trained, missing = _trained(run, options, asked)
+    examination = None
+    if trained is not None:
+        try:
+            examination = _examined(trained, plan, data, asked)
+        except (DlcError, OSError) as error:
+            if asked.data is not None or asked.part is not None:
+                raise
+            missing = f"The rows could not be measured: {error}"
+    weights: dict[str, Array] = {}
+    checkpoint = ""
+    if trained is not None:
+        weights = {name: trained.tensors[name] for name in weight_names(program)}
+        checkpoint = f"the {'best' if trained.is_best else 'last'} checkpoint, after {trained.step or 0:,} steps"
+    return RunFacts(
+        summary=summary_of(path),
+        curves=curves_of(epochs),
+        seconds=sum(time for time in times if isinstance(time, int | float)) if times else None,
+        settings=settings if isinstance(settings, Mapping) else {},
+        plan=plan,
+        graph=_graph(run, choices, compiled),
+        data={name: data[name] for name in ("rows", "fingerprints") if name in data},
+        environment=run.read_record("environment.json"),
+        texts=_texts(run),
+        checkpoint=checkpoint,
+        weights=[facts_of_tensor(p.path, p.role.value, weights[p.path]) for p in program.parameters if weights],
+        filters=first_filters(weights),
+        examination=examination,
+        missing=missing,
+    )
+
+
+def _graph(run: RunDirectory, choices: Choices, options: Options) -> str:
+    view = View(
+        run.program,
+        mode="infer",
+        format="svg",
+        experiment=choices.experiment,
+        overrides=choices.overrides,
+        within=run.path / "source",
+    )
+    from compiler.inspection.show import show  # printers and drawings
+
+    return show(view, options, lambda _: choices.dimensions)
+
+
+def _trained(run: RunDirectory, options: Options, asked: ReportSelection) -> tuple[Trained | None, str]:
+    """The model with its weights, or why there are none."""
+    try:
+        return open_trained_run(run.path, asked.use_last, (), options), ""
+    except CheckpointError as error:
+        return None, f"The run has no weights that can be read: {error}"
+
+
+def _examined(trained: Trained, plan: JsonObject, data: JsonObject, asked: ReportSelection) -> Examination:
+    work, batch = plan.get("flops_forward"), plan.get("batch")
+    of_row = work / batch if isinstance(work, int | float) and isinstance(batch, int) else 0.0
+    chosen = evaluation_data(trained, asked.data, asked.part)
+    if chosen.fingerprints is not None and chosen.fingerprints != data.get("fingerprints"):
+        chosen = replace(chosen, notes=("the data has changed since the run began", *chosen.notes))
+    return examined(trained, chosen, rows_within(of_row) if asked.rows is None else asked.rows)
+
+
+def _texts(run: RunDirectory) -> dict[str, str]:
+    """The main file first, then its imports; no link that leads out of the folder, since pages are sent around."""
+    folder, main = run.path / "source", run.program
+    inside = (path for path in folder.rglob("*.dl") if path.resolve().is_relative_to(folder.resolve()))
+    files = (main, *sorted(path for path in inside if path != main and path.is_file()))
+    return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
+
+
+def report_json(facts: RunFacts) -> dict[str, JsonValue]:
+    """NaN and Inf are null; `evaluation` is null where no rows could be measured, and `missing` says why."""
+    found = facts.examination
+    return {
+        **{name: _finite(value) for name, value in facts.summary.to_json().items()},
+        "missing": facts.missing or None,
+        "checkpoint_of_weights": facts.checkpoint or None,
+        "evaluation": None if found is None else _examination(found),
+        "weights": [one.to_json() for one in facts.weights],
+    }
+
+
+def _examination(found: Examination) -> dict[str, JsonValue]:
+    return {
+        "data": found.data,
+        "rows": found.rows,
+        "measured": found.measured,
+        "notes": list(found.notes),
+        "rows_not_finite": found.nonfinite,
+        "scalars": _finite(found.scalars),
+        "classes": [_confusion(confusion) for confusion in found.confusions],
+        "numbers": [fit.to_json() for fit in found.fits],
+        "samples": [row.to_json() for row in found.samples],
+        "texts": [text.to_json() for text in found.texts],
+    }
+
+
+def _confusion(found: Confusion) -> dict[str, JsonValue]:
+    """The whole matrix where the page shows it, and every class; of more classes, those that occur."""
+    scores = found.scores()
+    is_in_full = len(found.classes) <= MOST_IN_FULL
+    chosen = [n for n in range(len(found.classes)) if is_in_full or scores.present[n] + scores.taken[n] > 0]
+    return {
+        "target": found.target,
+        "output": found.output,
+        "threshold": found.threshold,
+        "total": found.total,
+        **found.averages(),
+        "matrix": found.counts.tolist() if is_in_full else None,
+        "most_confused": [dict(row) for row in most_confused_rows(found)],
+        "classes": [class_row(found, scores, number) for number in chosen],
+    }
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

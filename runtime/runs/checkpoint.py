@@ -26,7 +26,7 @@ from runtime.support import regular_files
 from runtime.support.files import (
     JsonObject,
     JsonValue,
-    explain,
+    explained,
     json_bytes,
     parse_json,
     sha256_of,
@@ -71,7 +71,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
 
     Raises CheckpointError where it cannot be written; earlier checkpoints are then as they were.
     """
-    try:
+    with explained(CheckpointError, folder, f"the checkpoint of step {checkpoint.position.step} cannot be written: "):
         folder.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(folder)
         temporary = folder / f"{_WRITING}{os.getpid()}"
@@ -85,11 +85,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(folder)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(
-            f"the checkpoint of step {checkpoint.position.step} cannot be written: {message}", folder, fix
-        ) from error
     _remove_old(folder, keep)
     return final
 
@@ -101,15 +96,17 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """One checkpoint, each file compared with its checksum first. Raises CheckpointError."""
-    manifest = _read_json(path / MANIFEST)
+    manifest = read_mapping(path / MANIFEST, _EARLIER)
     if manifest.get("version") != _VERSION:
         raise CheckpointError(f"version {manifest.get('version')!r} of the format is not known", path, _UPDATE)
     sums = manifest.get("sha256")
     for name in _FILES:
         wanted = sums.get(name) if isinstance(sums, Mapping) else None
-        if wanted != _sum_of(path / name):
+        with explained(CheckpointError, path / name, fix=_EARLIER):
+            found = sha256_of(path / name)
+        if wanted != found:
             raise CheckpointError("the content does not match its checksum: the file is damaged", path / name, _EARLIER)
-    position = _read_json(path / POSITION)
+    position = read_mapping(path / POSITION, _EARLIER)
     weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
     try:
         seed, numerics = _whole(position.get("seed")), _whole(position.get("numerics", UNKNOWN))
@@ -149,11 +146,8 @@ def _first_whole(candidates: list[Path], folder: Path) -> FoundCheckpoint:
 
 
 def _listed(folder: Path) -> list[Path]:
-    try:
+    with explained(CheckpointError, folder):
         return checkpoints_in(folder)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(message, folder, fix) from error
 
 
 def _serial_of(path: Path) -> int:
@@ -196,29 +190,26 @@ def _remove_old(folder: Path, keep: int) -> None:
         return
 
 
-def _read_json(path: Path) -> JsonObject:
+def read_json(path: Path, fix: str) -> JsonValue:
+    """The value of a JSON file; `fix` says what to do where it is damaged. Raises CheckpointError."""
     try:
-        value = parse_json(regular_files.content(path))
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(message, path, fix) from error
+        with explained(CheckpointError, path):
+            return parse_json(regular_files.content(path))
     except ValueError as error:
-        raise CheckpointError(f"this is not JSON text ({error})", path, _EARLIER) from error
-    if not isinstance(value, Mapping):
-        raise CheckpointError("this does not hold names and values", path, _EARLIER)
-    return value
+        raise CheckpointError(f"this is not JSON text ({error})", path, fix) from error
 
 
-def _sum_of(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        message, _ = explain(error)
-        raise CheckpointError(message, path, _EARLIER) from error
+def read_mapping(path: Path, fix: str) -> JsonObject:
+    """The names and values of a JSON file. Raises CheckpointError."""
+    value = read_json(path, fix)
+    if isinstance(value, Mapping):
+        return value
+    raise CheckpointError("the file does not hold names with values", path, fix)
 
 
 def _position_of(value: JsonObject) -> Position:
     sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
+    kept = value.get("kept")
     if not isinstance(sums, Mapping):
         raise ValueError("`sums` is missing")
     return Position(
@@ -233,7 +224,7 @@ def _position_of(value: JsonObject) -> Position:
         seconds=_number(value.get("seconds")),
         epoch_seconds=_number(value.get("epoch_seconds")),
         rate=None if value.get("rate") is None else _number(value.get("rate")),
-        kept=_numbers(value.get("kept")),
+        kept={name: _number(number) for name, number in kept.items()} if isinstance(kept, Mapping) else {},
         totals=totals_from_json(value.get("totals")),
     )
 
@@ -243,10 +234,6 @@ def _stagnation(value: JsonValue) -> Stagnation:
         return Stagnation()
     best = value.get("value")
     return Stagnation(None if best is None else _number(best), _whole(value.get("epochs")))
-
-
-def _numbers(value: JsonValue) -> dict[str, float]:
-    return {name: _number(number) for name, number in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _whole(value: JsonValue) -> int:

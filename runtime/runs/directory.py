@@ -10,18 +10,20 @@ result.json         how it ended, with test metrics lock              see `run_l
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from compiler.errors.diagnostics import CheckpointError, Source
 from compiler.errors.suggestions import nearest
-from runtime.runs.checkpoint import checkpoints_in
+from runtime.runs.checkpoint import checkpoints_in, read_json, read_mapping
 from runtime.runs.lock import LOCK, RunLock, is_in_use, lock_run
-from runtime.runs.metrics_file import append_record, read_records, truncate_records
 from runtime.support import regular_files
-from runtime.support.files import JsonObject, JsonValue, explain, json_bytes, parse_json, replace_file
+from runtime.support.files import JsonObject, JsonValue, explained, json_bytes, json_text, parse_json, replace_file
 
 RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1
@@ -50,7 +52,7 @@ class RunDirectory:
     @property
     def program(self) -> Path:
         """The copy of the main `.dl` file. Raises CheckpointError."""
-        main = _mapping(self.read_json(_RUN), self.path / _RUN).get("main")
+        main = read_mapping(self.path / _RUN, _RESTORE).get("main")
         path = self.path / "source" / str(main)
         is_inside = isinstance(main, str) and not Path(main).is_absolute() and ".." not in Path(main).parts
         if not is_inside or not path.is_file():
@@ -59,45 +61,53 @@ class RunDirectory:
 
     def write_json(self, name: str, value: JsonValue) -> None:
         """Put a JSON file in place in one step. Raises CheckpointError."""
-        try:
+        with explained(CheckpointError, self.path / name):
             replace_file(self.path / name, json_bytes(value))
-        except OSError as error:
-            raise _failed(error, self.path / name) from error
 
     def read_json(self, name: str) -> JsonValue:
         """The value of a JSON file of the run. Raises CheckpointError."""
-        path = self.path / name
-        try:
-            return parse_json(regular_files.content(path))
-        except OSError as error:
-            raise _failed(error, path) from error
-        except ValueError as error:
-            raise CheckpointError(f"this is not JSON text ({error})", path, _RESTORE) from error
+        return read_json(self.path / name, _RESTORE)
 
     def discard(self, name: str) -> None:
         """Remove a file that no longer holds true, if it is there. Raises CheckpointError."""
-        try:
+        with explained(CheckpointError, self.path / name):
             (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise _failed(error, self.path / name) from error
+
+    def read_record(self, name: str) -> JsonObject:
+        """The names and values of a JSON file; none where it is missing or damaged, as a run may end at any moment."""
+        try:
+            value = self.read_json(name)
+        except CheckpointError:
+            return {}
+        return value if isinstance(value, Mapping) else {}
 
     def append_metrics(self, record: JsonObject) -> None:
-        append_record(self.metrics, record)
+        """Add one JSON object as a line, in a single write. Raises CheckpointError."""
+        _append(self.metrics, (json_text(record) + "\n").encode())
 
     def read_metrics(self) -> list[JsonObject]:
-        return read_records(self.metrics)
+        """Every whole line. Only the last may be torn; damage before it raises CheckpointError with its line."""
+        records = [_record_of(line) for line in self._lines_of_metrics()]
+        if None in records[:-1]:
+            raise CheckpointError(f"line {records.index(None) + 1} is damaged", self.metrics, "remove the line")
+        return [record for record in records if record is not None]
 
     def truncate_metrics(self, step: int) -> None:
-        truncate_records(self.metrics, step)
+        """Keep the whole lines up to `step`, where a resumed training goes on. Raises CheckpointError."""
+        lines = self._lines_of_metrics()
+        kept = [line for line in lines if (record := _record_of(line)) is not None and _step_of(record) <= step]
+        with explained(CheckpointError, self.metrics):
+            replace_file(self.metrics, b"".join(line + b"\n" for line in kept))
+
+    def _lines_of_metrics(self) -> list[bytes]:
+        with explained(CheckpointError, self.metrics), suppress(FileNotFoundError):
+            return [line for line in regular_files.content(self.metrics).split(b"\n") if line.strip()]
+        return []
 
     def log(self, message: str) -> None:
         """Add a line with the time to `events.log`."""
         line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {message}\n"
-        try:
-            with regular_files.appended(self.path / "events.log") as file:
-                file.write(line.encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            raise _failed(error, self.path / "events.log") from error
+        _append(self.path / "events.log", line.encode("utf-8", "backslashreplace"))
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -120,23 +130,20 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     created = now.isoformat(timespec="seconds")
     copies = _copies([source for source in sources if not source.is_library])
     lock, notes = None, ()
-    try:
+    with explained(CheckpointError, out or base):
         if out is not None and _is_begun_in_vain(out):
             path, lock = out, _emptied(out)
             notes = (f"{out} held a run without a checkpoint, which is replaced",)
         else:
             path = made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
-    except OSError as error:
-        raise _failed(error, out or base) from error
     run = RunDirectory(path, lock, notes)
-    try:  # `run.json` comes first: it marks the remains of a full disk
-        run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": next(iter(copies), None)})
-        run = run if lock is not None else RunDirectory(path, lock_run(path))
-        run.checkpoints.mkdir()
-        _write_copies(run.path / "source", copies)
-    except OSError as error:
-        run.close()
-        raise _failed(error, out or base) from error
+    try:
+        with explained(CheckpointError, out or base):  # `run.json` comes first: it marks the remains of a full disk
+            about: JsonValue = {"version": _VERSION, "name": name, "created": created, "main": next(iter(copies), None)}
+            run.write_json(_RUN, about)
+            run = run if lock is not None else RunDirectory(path, lock_run(path))
+            run.checkpoints.mkdir()
+            _write_copies(run.path / "source", copies)
     except CheckpointError:
         run.close()
         raise
@@ -147,16 +154,13 @@ def open_run(path: Path, for_writing: bool = False) -> RunDirectory:
     """A run that exists, locked where it is opened for writing. Raises CheckpointError, also where it is in use."""
     if not (path / _RUN).is_file():
         raise _no_run(path)
-    run = RunDirectory(path, None)
-    version = _mapping(run.read_json(_RUN), path / _RUN).get("version")
+    version = read_mapping(path / _RUN, _RESTORE).get("version")
     if version != _VERSION:
         raise CheckpointError(f"version {version!r} of run directories is not known", path, "update dlc")
     if not for_writing:
-        return run
-    try:
+        return RunDirectory(path, None)
+    with explained(CheckpointError, path):
         lock = lock_run(path)
-    except OSError as error:
-        raise _failed(error, path) from error
     return RunDirectory(path, lock, () if lock.note is None else (lock.note,))
 
 
@@ -261,12 +265,58 @@ def _write_copies(folder: Path, copies: Mapping[str, Source]) -> None:
         copy.write_bytes(source.text.encode())
 
 
-def _mapping(value: JsonValue, path: Path) -> JsonObject:
-    if isinstance(value, Mapping):
-        return value
-    raise CheckpointError("this does not hold names and values", path, _RESTORE)
+def _append(path: Path, line: bytes) -> None:
+    with explained(CheckpointError, path), regular_files.appended(path) as file:
+        file.write(line)
 
 
-def _failed(error: OSError, path: Path) -> CheckpointError:
-    message, fix = explain(error)
-    return CheckpointError(message, path, fix)
+def _record_of(line: bytes) -> JsonObject | None:
+    try:
+        value = parse_json(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _step_of(record: JsonObject) -> float:
+    step = record.get("step")
+    return step if isinstance(step, int | float) else 0
+
+
+_PACKAGES = ("dlc", "numpy", "llvmlite", "lark", "networkx", "safetensors")
+
+
+def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, float]) -> dict[str, JsonValue]:
+    """For `environment.json`. `threads` is the number that computed; the processors are those this process may use.
+
+    `tuning` has the numbers that are not the usual ones: they decide no bit, and how fast the run is.
+    """
+    return {
+        "command_line": list(command_line),
+        "folder": str(Path.cwd()),
+        "python": platform.python_version(),
+        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": threads,
+        "tuning": tuning,
+    }
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The name that the processor gives itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -17,7 +17,7 @@ from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
 from runtime.runs.lock import is_in_use, lock_run
 from runtime.runs.numerics import stretches_of, versions_of
 from runtime.support import regular_files
-from runtime.support.files import JsonObject, JsonValue, explain
+from runtime.support.files import JsonObject, JsonValue, explained
 
 Lines = Mapping[str, Sequence[tuple[int, float]]]
 Difference = Mapping[str, tuple[JsonValue, JsonValue]]
@@ -93,7 +93,7 @@ def runs_below(folder: Path) -> list[RunSummary]:
 def summary_of(path: Path) -> RunSummary:
     """The outcome of a run. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
     run = RunDirectory(path, None)
-    about, result, settings = (_record(run, name) for name in ("run.json", RESULT, "settings.json"))
+    about, result, settings = (run.read_record(name) for name in ("run.json", RESULT, "settings.json"))
     epochs = epochs_of(run)
     best = best_of(epochs)
     reason = result.get("reason")
@@ -151,10 +151,10 @@ def compared(first: Path, second: Path) -> RunDifferences:
     runs = open_run(first), open_run(second)
     summaries = summary_of(first), summary_of(second)
     settings = [_settings(run) for run in runs]
-    metrics = [_measures(summary) for summary in summaries]
+    metrics = [{"epochs": s.epochs, "best_epoch": s.best_epoch, **s.scalars, **s.test} for s in summaries]
     parts = {
         "program": [_texts(run) for run in runs],
-        "data": [_record(run, "data.json").get("fingerprints") for run in runs],
+        "data": [run.read_record("data.json").get("fingerprints") for run in runs],
     }
     return RunDifferences(
         _differences(settings[0], settings[1]),
@@ -181,24 +181,13 @@ def remove_run(path: Path) -> None:
     It is renamed first, so that a half-removed run is never listed.
     """
     going = path.with_name(_REMOVING + path.name)
-    try:
+    with explained(CheckpointError, path, "the run cannot be removed: "):
         lock = lock_run(path)
         try:
             os.rename(path, going)
         finally:
             lock.release()
         shutil.rmtree(going)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(f"the run cannot be removed: {message}", path, fix) from error
-
-
-def _record(run: RunDirectory, name: str) -> JsonObject:
-    try:
-        value = run.read_json(name)
-    except CheckpointError:
-        return {}
-    return value if isinstance(value, Mapping) else {}
 
 
 def _checkpoints(run: RunDirectory) -> list[Path]:
@@ -210,7 +199,7 @@ def _checkpoints(run: RunDirectory) -> list[Path]:
 
 def _settings(run: RunDirectory) -> JsonObject:
     """Each setting's value; where it came from is no difference."""
-    settings = _record(run, "settings.json").get("settings")
+    settings = run.read_record("settings.json").get("settings")
     if not isinstance(settings, Mapping):
         return {}
     return {name: _plain(entry.get("value")) for name, entry in settings.items() if isinstance(entry, Mapping)}
@@ -219,10 +208,6 @@ def _settings(run: RunDirectory) -> JsonObject:
 def _plain(value: JsonValue) -> JsonValue:
     """A value that strict JSON can hold: infinities are words."""
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _measures(run: RunSummary) -> JsonObject:
-    return {"epochs": run.epochs, "best_epoch": run.best_epoch, **run.scalars, **run.test}
 
 
 def _texts(run: RunDirectory) -> dict[str, bytes]:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import TypedDict
 
 import numpy as np
 
 from compiler.driver import Array, EarlyStop, Plateau
 from compiler.support.record import record
 from runtime.runs.totals import NOTHING, Totals, added_in_order, means_of
-
-
-class _Reduction(TypedDict):
-    plateau: Stagnation
-    rate_factor: float
 
 
 @record
@@ -112,6 +106,7 @@ class Position:
         plateau: Plateau | None = None,
     ) -> Position:
         """After epoch `epoch` (from 1), whose measure of quality is `value`: the lower the better."""
+        reduced, factor = self._reduced(value, plateau)
         gained = value < (np.inf if self.best_value is None else self.best_value)
         return replace(
             self,
@@ -121,17 +116,18 @@ class Position:
             best_value=value if gained else self.best_value,
             best_epoch=epoch if gained else self.best_epoch,
             stopping=self.stopping.after(value, early_stop.min_change if early_stop is not None else 0.0),
-            **self._reduced(value, plateau),
+            plateau=reduced,
+            rate_factor=factor,
             seconds=self.seconds + seconds,
             epoch_seconds=0.0,
         )
 
-    def _reduced(self, value: float, plateau: Plateau | None) -> _Reduction:
+    def _reduced(self, value: float, plateau: Plateau | None) -> tuple[Stagnation, float]:
         """The plateau and the factor of the rates after an epoch of quality `value`."""
         if plateau is None:
-            return {"plateau": self.plateau, "rate_factor": self.rate_factor}
+            return self.plateau, self.rate_factor
         found = self.plateau.after(value, plateau.min_change)
         if found.epochs < plateau.patience:
-            return {"plateau": found, "rate_factor": self.rate_factor}
+            return found, self.rate_factor
         factor = max(self.rate_factor * plateau.factor, min(plateau.floor, self.rate_factor))
-        return {"plateau": replace(found, epochs=0), "rate_factor": factor}
+        return replace(found, epochs=0), factor

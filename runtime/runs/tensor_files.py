@@ -18,9 +18,9 @@ from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
+from compiler.targets.available_memory import expect_memory
 from runtime.support import regular_files
-from runtime.support.files import explain
-from runtime.support.memory import expect_room_to_read
+from runtime.support.files import explained
 
 _NAMES = {
     "float64": "F64",
@@ -64,13 +64,13 @@ def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        write_tensors(temporary, tensors)
-        os.replace(temporary, path)
-    except OSError as error:
+        with explained(CheckpointError, path):
+            write_tensors(temporary, tensors)
+            os.replace(temporary, path)
+    except CheckpointError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        message, fix = explain(error)
-        raise CheckpointError(message, path, fix) from error
+        raise
 
 
 def _header(tensors: Mapping[str, Array]) -> bytes:
@@ -90,12 +90,10 @@ def _header(tensors: Mapping[str, Array]) -> bytes:
 
 def read_tensors(path: Path) -> dict[str, Array]:
     """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError and ResourceError."""
-    try:
-        expect_room_to_read(path, path.stat().st_size)
+    with explained(CheckpointError, path):
+        size = path.stat().st_size
+        expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
         content = regular_files.content(path)
-    except OSError as error:
-        message, fix = explain(error)
-        raise CheckpointError(message, path, fix) from error
     return tensors_in(content, path)
 
 

@@ -251,22 +251,18 @@ def _part_to_json(part: ExactSum | Extreme) -> JsonValue:
 def _part_from_json(value: JsonValue) -> ExactSum | Extreme:
     if not isinstance(value, Mapping):
         raise ValueError(f"{value!r} is no total")
-    shape = tuple(_wholes(value.get("shape")))
+    shape = tuple(map(int, _items(value.get("shape"))))
     if "units" in value:
-        return ExactSum(shape, tuple(_wholes(value["units"])), tuple(_floats(value.get("spoilt"))))
-    return Extreme(value.get("largest") is True, np.array(_floats(value.get("values"))).reshape(shape))
+        spoilt = map(float.fromhex, _items(value.get("spoilt")))
+        return ExactSum(shape, tuple(map(int, _items(value["units"]))), tuple(spoilt))
+    values = [*map(float.fromhex, _items(value.get("values")))]
+    return Extreme(value.get("largest") is True, np.array(values).reshape(shape))
 
 
-def _wholes(value: JsonValue) -> list[int]:
+def _items(value: JsonValue) -> list[str]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(f"{value!r} is no list")
-    return [int(str(item)) for item in value]
-
-
-def _floats(value: JsonValue) -> list[float]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(f"{value!r} is no list")
-    return [float.fromhex(str(item)) for item in value]
+    return [str(item) for item in value]
 
 
 def added_in_order(sums: Mapping[str, float], scalars: Mapping[str, Array], rows: Array) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -35,15 +35,7 @@ class Choices:
     dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # decided by the data
 
     def to_json(self) -> JsonValue:
-        return {
-            "experiment": self.experiment,
-            "overrides": [list(pair) for pair in self.overrides],
-            "data": self.data,
-            "folder": self.folder,
-            "dtype": self.dtype,
-            "target": self.target,
-            "dimensions": dict(self.dimensions),
-        }
+        return asdict(self)
 
 
 @record

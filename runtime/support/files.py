@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.errors.diagnostics import UsageError
+from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
@@ -21,6 +22,8 @@ JsonObject: TypeAlias = Mapping[str, JsonValue]
 _WHOLE_HASH_LIMIT = 1 << 30
 _SAMPLE = 1 << 24
 _MOST_LEVELS = 64
+# A file cannot be written because of the path that was given for it, and not of the disk.
+_OF_THE_PATH = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -83,7 +86,7 @@ def _write_into(path: Path, content: bytes) -> None:
 
 def _unwritable(error: OSError) -> OSError | UsageError:
     """The error to raise where the file of a command line cannot be written."""
-    if not is_of_the_path(error):
+    if error.errno not in _OF_THE_PATH:
         return error
     message, fix = explain(error)
     if error.errno == errno.ENOENT:
@@ -119,6 +122,11 @@ def json_text(value: object, indent: int | None = None) -> str:
     """JSON with letters of all scripts as they are, and what could steer the terminal of a reader as `\\u009b`."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def finite(value: float) -> float | None:
+    """A number as strict JSON has it: null where it is NaN or infinite."""
+    return value if math.isfinite(value) else None
 
 
 def parse_json(content: bytes) -> JsonValue:
@@ -173,9 +181,16 @@ def fingerprint(path: Path) -> str:
     return f"sha256-sampled:{digest.hexdigest()}"
 
 
-def is_of_the_path(error: OSError) -> bool:
-    """Whether a file cannot be written because of the path that was given for it, and not of the disk."""
-    return error.errno in (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+@contextmanager
+def explained(
+    kind: type[DataError] | type[CheckpointError], place: Path, begin: str = "", fix: str | None = None
+) -> Generator[None]:
+    """An operating-system error within becomes one of this kind about `place`; `fix` stands for the usual advice."""
+    try:
+        yield
+    except OSError as error:
+        message, usual = explain(error)
+        raise kind(begin + message, place, fix=usual if fix is None else fix) from error
 
 
 def explain(error: OSError) -> tuple[str, str]:

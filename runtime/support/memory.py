@@ -31,11 +31,6 @@ def expect_room_for_weights(program: Program, options: Options) -> None:
     expect_memory(program.name, needed, "use a smaller model")
 
 
-def expect_room_to_read(path: Path, size: int) -> None:
-    """Raise ResourceError where a file of so many bytes, and a copy of its content, do not fit."""
-    expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
-
-
 def _smaller(needed: Mapping[str, int]) -> str:
     """The remedy for the larger half."""
     values = needed[driver.VALUES]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime.support.optional import missing
-from runtime.sweep.space import SearchDimension, SearchSpace, ValueList
+from runtime.sweep.trials import SearchDimension, SearchSpace, ValueList
 
 try:
     import optuna

@@ -1,14 +1,18 @@
-"""The events that a training sends to its observer."""
+"""The events that a training sends to its observer, and their form in JSON, one object a line."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from compiler.driver import Setting
 from compiler.support.record import record
 from runtime.runs.start_weights import WeightsReport
+from runtime.support.files import JsonValue, finite
 
 Scalars: TypeAlias = Mapping[str, float]
 
@@ -79,8 +83,8 @@ class NonfiniteMet:
     epoch: int
     step: int
     output: str
-    text: str
     action: str
+    text: str
 
 
 Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | NonfiniteMet | TrainingEnded
@@ -101,3 +105,68 @@ def told(observers: Sequence[Observer]) -> Observer:
             observer(event)
 
     return tell
+
+
+def print_event(event: Event) -> None:
+    """The observer of `dlc train --json`. Progress within an epoch is left out."""
+    if isinstance(event, TrainingProgressed):
+        return
+    json.dump(event_as_json(event), sys.stdout, allow_nan=False)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingEnded) -> dict[str, JsonValue]:
+    """Metrics stand beside the other keys: `accuracy`, `val_accuracy`, `test_accuracy`; NaN and Inf are null."""
+    match event:
+        case TrainingStarted():
+            return {
+                "event": "start",
+                "model": event.model,
+                "run": _path(event.run),
+                "parameters": event.parameters,
+                "rows": dict(event.rows),
+                "batch": event.batch,
+                "epochs": event.epochs,
+                "steps": event.total_steps,
+                "step": event.step,
+                "settings": {
+                    s.name: {"value": s.value, "from": s.origin} for s in event.settings if s.origin != "derived"
+                },
+                **({} if event.weights is None else {"init_from": event.weights.to_json()}),
+            }
+        case EpochEnded():
+            return {
+                "event": "epoch",
+                "epoch": event.epoch,
+                "step": event.step,
+                **prefixed("", event.scalars),
+                **prefixed("val_", event.validation),
+                "rate": event.rate,
+                "samples_per_second": round(event.samples_per_second, 1),
+                "seconds": round(event.seconds, 4),
+                "best": event.is_best,
+            }
+        case NonfiniteMet():
+            return {"event": "nonfinite", **asdict(event)}
+        case TrainingEnded():
+            return {
+                "event": "end",
+                "reason": event.reason,
+                "run": _path(event.run),
+                "step": event.step,
+                "epochs": event.epochs,
+                "best_epoch": event.best_epoch,
+                **prefixed("test_", event.test),
+                "seconds": round(event.seconds, 4),
+            }
+        case _:
+            assert_never(event)
+
+
+def prefixed(prefix: str, scalars: Mapping[str, float]) -> dict[str, JsonValue]:
+    return {prefix + name: finite(value) for name, value in scalars.items()}
+
+
+def _path(path: object) -> str | None:
+    return None if path is None else str(path)

@@ -17,6 +17,7 @@ from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
+from runtime.inference.feeding import in_precision, numbered
 from runtime.inference.model import (
     length_of,
     parameter_count,
@@ -25,16 +26,13 @@ from runtime.inference.model import (
     runtime_settings,
     training_of,
 )
-from runtime.inference.precision import in_precision
 from runtime.runs.position import Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
-from runtime.train.averages import averages_of
 from runtime.train.events import TrainingStarted
-from runtime.train.following import following_of
-from runtime.train.phases import compiled_step, kind_at
-from runtime.train.samples import numbered
-from runtime.train.training import LOSS, Job, Keeper, NonfiniteFinder
+from runtime.train.keepers import Keeper, averages_of
+from runtime.train.programs import compiled_step, following_of, kind_at
+from runtime.train.training import LOSS, Job, NonfiniteFinder
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport

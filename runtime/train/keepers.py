@@ -1,4 +1,9 @@
-"""The two keepers of a training's results: memory, for the Python API, and a run directory."""
+"""The two keepers of a training's results, memory and a run directory, and averaged weights (`ema` in `train`).
+
+Beside each trained parameter, the step moves an average. While training, parameters hold the weights that the optimizer
+moves. Whenever the model is measured or saved, averages stand in their place: a checkpoint holds the average as the
+weight, and the weight in the place of the average.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,15 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
-from compiler.driver import Array, Tensors
+from compiler import driver
+from compiler.driver import Array, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError
 from runtime.runs.checkpoint import Checkpoint, best_checkpoint, write_checkpoint
 from runtime.runs.directory import RunDirectory
 from runtime.runs.position import Position
-from runtime.train.averages import exchanged_names
-from runtime.train.events import EpochEnded
-from runtime.train.events_json import event_as_json
+from runtime.train.events import EpochEnded, event_as_json
 
 
 class MemoryKeeper:
@@ -74,6 +79,7 @@ class RunKeeper:
         return self._directory.path
 
     def epoch_ended(self, position: Position, event: EpochEnded) -> None:
+        """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
         with self._resumable():
             self._directory.append_metrics(event_as_json(event))
         if time.monotonic() >= self._may_save_at:
@@ -81,22 +87,25 @@ class RunKeeper:
                 self._write_put_off()
             self._write(self._checkpoint(position), event.is_best)
         elif event.is_best:
-            self._put_off = self._copied(position)
+            live = self._checkpoint(position)
+            self._put_off = replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
 
     def save(self, position: Position) -> None:
+        """Save everything now."""
         if position == self._written:
             return
-        if self._put_off is not None and self._put_off.position == position:
-            self._write_put_off()
-            return
+        is_put_off = self._put_off is not None and self._put_off.position == position
         self._write_put_off()
-        self._write(self._checkpoint(position), is_best=False)
+        if not is_put_off:
+            self._write(self._checkpoint(position), is_best=False)
 
     def give_up(self) -> bool:
+        """The tensors are spoilt: write what was put off. Whether the run now holds a good state."""
         self._write_put_off()
         return self._written is not None
 
     def restore_best(self) -> None:
+        """Put the best weights back into the tensors."""
         best = best_checkpoint(self._directory.checkpoints).checkpoint
         for name in self._weights:
             self._tensors.write(name, best.weights[name])
@@ -134,13 +143,55 @@ class RunKeeper:
         others = [name for name in self._tensors.names() if name not in self._weights]
         return Checkpoint(self._named(self._weights), self._named(others), position, self._seed)
 
-    def _copied(self, position: Position) -> Checkpoint:
-        live = self._checkpoint(position)
-        return replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
-
     def _named(self, names: Sequence[str]) -> dict[str, Array]:
         return {name: self._tensors[self._exchanged.get(name, name)] for name in names}
 
 
 def _copies(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name: values.copy() for name, values in tensors.items()}
+
+
+Keeper: TypeAlias = MemoryKeeper | RunKeeper
+"""Keeps what must outlast a training: in memory, or in a run directory."""
+
+
+def averages_of(program: Program) -> Mapping[str, str]:
+    """The name of the average of each parameter that has one."""
+    if program.plan is None or program.plan.ema is None:
+        return {}
+    return {rule.parameter: f"{rule.parameter}:{driver.AVERAGE}" for rule in program.plan.every_rule}
+
+
+def exchanged_names(averages: Mapping[str, str]) -> dict[str, str]:
+    """Each parameter by its average, and each average by its parameter."""
+    return {**averages, **{average: path for path, average in averages.items()}}
+
+
+def begin_averages(tensors: Tensors, averages: Mapping[str, str]) -> None:
+    """Averages begin with the weights."""
+    for path, average in averages.items():
+        tensors.write(average, tensors[path])
+
+
+def take_averages(tensors: Tensors, averages: Mapping[str, str]) -> None:
+    """Parameters become their averages."""
+    for path, average in averages.items():
+        tensors.write(path, tensors[average])
+
+
+def exchange(tensors: Tensors, averages: Mapping[str, str]) -> None:
+    """Parameters and averages take each other's content."""
+    for path, average in averages.items():
+        content = tensors[path].copy()
+        tensors.write(path, tensors[average])
+        tensors.write(average, content)
+
+
+@contextmanager
+def averaged(tensors: Tensors, averages: Mapping[str, str]) -> Generator[None, None, None]:
+    """Averages stand in the place of the parameters, for a measurement."""
+    exchange(tensors, averages)
+    try:
+        yield
+    finally:
+        exchange(tensors, averages)

@@ -18,12 +18,11 @@ from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.numerics import replayed_by_another, stretches_of, versions_in
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, put_recorded_weights
-from runtime.runs.trained import choices_of, program_of, put_weights, saved_preparation
-from runtime.train.averages import averages_of
-from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
-from runtime.train.keepers import MemoryKeeper
-from runtime.train.phases import kind_at
-from runtime.train.session import put_optimizer_states, refuse_changed_data
+from runtime.runs.trained import choices_of, program_of, put_weights
+from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of
+from runtime.train.keepers import MemoryKeeper, averages_of
+from runtime.train.programs import kind_at
+from runtime.train.session import data_of_run, put_optimizer_states
 from runtime.train.training import Job, replay_to, steps_at
 
 
@@ -56,9 +55,7 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
     choices = choices_of(directory)
     program = program_of(directory, choices)
     options = replace(options, dtype=choices.dtype, target=choices.target)
-    path = None if choices.data is None else Path(choices.data)
-    data = load_data(program, path, saved_preparation(directory))
-    refuse_changed_data(directory, data)
+    data = data_of_run(directory, program, choices)
     compile_ahead(program, DataParts(data.train, data.validation, None), options, step)
     job = _job(program, data, options)
     if not 0 <= step <= job.length.total_steps:
@@ -82,16 +79,12 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
         step,
         start.step,
         epoch,
-        {name: found[name] for name in _in_order(paths, found)},
+        {n: found[n] for path in paths for n in found if n == path or n.startswith(f"{path}#")},
         tuple(notes),
         () if warning is None else (warning,),
         versions_in(stretches, start.step, end),
         same_bits and warning is None,
     )
-
-
-def _in_order(paths: Sequence[str], found: Mapping[str, Array]) -> list[str]:
-    return [name for path in paths for name in found if name == path or name.startswith(f"{path}#")]
 
 
 def _job(program: Program, data: LoadedData, options: Options) -> Job:

@@ -14,8 +14,7 @@ from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
-from runtime.runs.directory import RunDirectory, create_run, open_run
-from runtime.runs.environment import environment
+from runtime.runs.directory import RunDirectory, create_run, environment, open_run
 from runtime.runs.numerics import NEW, VersionSpans, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
@@ -30,9 +29,8 @@ from runtime.runs.trained import (
     with_option,
 )
 from runtime.support.files import JsonValue
-from runtime.train.averages import averages_of, exchange
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
-from runtime.train.keepers import MemoryKeeper, RunKeeper
+from runtime.train.keepers import MemoryKeeper, RunKeeper, averages_of, exchange
 from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
@@ -46,10 +44,10 @@ class TrainingRequest:
     file: Path
     experiment: str | None
     overrides: Overrides
-    data: Path | None
-    out: Path | None
-    init_from: StartWeights | None
     options: Options
+    data: Path | None = None
+    out: Path | None = None
+    init_from: StartWeights | None = None
     command_line: Sequence[str] = ()
     within: Path | None = None  # where imported files lie; None for the folder of `file`
 
@@ -130,9 +128,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     if options.target not in (Options().target, choices.target):
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     options = replace(options, dtype=choices.dtype, target=choices.target)
-    path = None if choices.data is None else Path(choices.data)
-    data = load_data(program, path, saved_preparation(directory))
-    refuse_changed_data(directory, data)
+    data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)
     compile_ahead(program, parts, options, found.checkpoint.position.step)
@@ -226,8 +222,10 @@ def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
         )
 
 
-def refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
-    """Raise CheckpointError unless the data is that of the run's start."""
+def data_of_run(directory: RunDirectory, program: Program, choices: Choices) -> LoadedData:
+    """The data of a run. Raises CheckpointError unless it is what the run began with."""
+    path = None if choices.data is None else Path(choices.data)
+    data = load_data(program, path, saved_preparation(directory))
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
     if before != data.summary["fingerprints"]:
@@ -236,6 +234,7 @@ def refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
             directory.path,
             f"restore it, or begin a new training with --init-from {directory.path}",
         )
+    return data
 
 
 def _refuse_fixed(overrides: Overrides, run: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,16 +19,13 @@ from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets
-from runtime.inference.evaluation import PartEvaluator
-from runtime.inference.pace import Pace
+from runtime.inference.evaluation import Pace, PartEvaluator
+from runtime.inference.feeding import at_epoch
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
-from runtime.train.averages import averaged, begin_averages, take_averages
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
-from runtime.train.following import Following
-from runtime.train.interruption import Interruption
-from runtime.train.samples import at_epoch
-from runtime.train.snapshot import Snapshot
+from runtime.train.keepers import Keeper, averaged, begin_averages, take_averages
+from runtime.train.programs import Following
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -56,29 +55,6 @@ class TrainingError(DlcError):
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
         self._advise(fix)
-
-
-class Keeper(Protocol):
-    """Keeps what must outlast the training: in a run directory, or in memory."""
-
-    @property
-    def run(self) -> Path | None: ...
-
-    def epoch_ended(self, position: Position, event: EpochEnded) -> None:
-        """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
-        ...
-
-    def save(self, position: Position) -> None:
-        """Save everything now."""
-        ...
-
-    def give_up(self) -> bool:
-        """The tensors are spoilt: write what was put off. Whether the run now holds a good state."""
-        ...
-
-    def restore_best(self) -> None:
-        """Put the best weights back into the tensors."""
-        ...
 
 
 NonfiniteFinder: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
@@ -382,7 +358,7 @@ class _Training:
             raise self._failure(name, report)
         text = "" if report is None else report.text()
         epoch = position.step // job.length.steps_per_epoch + 1
-        self._observer(NonfiniteMet(epoch, position.step, name, text, job.on_nan))
+        self._observer(NonfiniteMet(epoch, position.step, name, job.on_nan, text))
         if job.on_nan == "skip":
             self._position = replace(position, step=position.step + 1)
         else:
@@ -409,3 +385,77 @@ class _Training:
             fix += f"; {keeper.run} keeps the last good state"
         message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"
         return TrainingError("\n".join([message, *text.split("\n")] if text else [message]), fix)
+
+
+# Copying may take this part of the time.
+_SHARE = 0.005
+
+
+class Snapshot:
+    """One copy of all tensors, taken anew when it has become cheap beside the time since the last."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+        self._copies: dict[str, Array] = {}
+        self._position: Position | None = None
+        self._next_at = 0.0
+
+    def keep_up(self, position: Position) -> None:
+        """Copy the tensors, which are at `position`, if it is time to."""
+        if self._position is None or time.perf_counter() >= self._next_at:
+            self.take(position)
+
+    def take(self, position: Position) -> None:
+        """Copy the tensors, which are at `position`."""
+        begin = time.perf_counter()
+        for name in self._tensors.names():
+            array = self._tensors[name]
+            if name in self._copies:
+                np.copyto(self._copies[name], array)
+            else:
+                self._copies[name] = array.copy()
+        end = time.perf_counter()
+        self._position, self._next_at = position, end + (end - begin) / _SHARE
+
+    def forget(self) -> None:
+        """The next state cannot be reached from the copy by steps alone."""
+        self._position = None
+
+    def restore(self) -> Position:
+        """Put the copy back; where it was taken."""
+        assert self._position is not None, "a copy is taken before the first step"
+        for name, array in self._copies.items():
+            self._tensors.write(name, array)
+        return self._position
+
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+
+
+class Interruption:
+    """While entered, SIGINT, SIGTERM and SIGHUP set `requested`; SIGHUP does not where it is ignored, as with `nohup`.
+
+    Outside the main thread signals stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, _Handler] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python
+        self._before.clear()
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from compiler.driver import Options, Program
 from compiler.support.record import record
 from runtime.runs.position import Position
-from runtime.train.phases import kind_at
+from runtime.train.programs import kind_at
 from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Watcher:
         return self._step
 
     def _note(self, watched: tuple[WatchedNumber, ...], scalars: Mapping[str, float], step: int) -> None:
-        sizes = {(one.kind, one.path): math.sqrt(max(scalars[one.name], 0.0)) for one in watched if _is_size(one)}
+        measured = [one for one in watched if one.kind in ("gradient", "update", "weight")]
+        sizes = {(one.kind, one.path): math.sqrt(max(scalars[one.name], 0.0)) for one in measured}
         largest = max((size for (kind, _), size in sizes.items() if kind == "gradient"), default=0.0)
         for one in watched:
             line = "" if one.span is None else f"{one.span.source.name}:{one.span.line}"
@@ -108,10 +109,6 @@ class Watcher:
         before = -1.0 if known is None else known.share if known.share is not None else float(known.mistake is not None)
         if badness >= before:
             self._worst[key] = sight
-
-
-def _is_size(one: WatchedNumber) -> bool:
-    return one.kind in ("gradient", "update", "weight")
 
 
 def _mistake(gradient: float, largest: float, ratio: float | None) -> str | None:

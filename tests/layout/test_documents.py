@@ -11,8 +11,8 @@ import pytest
 from repository import ROOT, files, shell_commands, table_rows
 
 from compiler.ops import OPS
+from runtime.cli.main import COMMANDS
 from runtime.cli.parser import Parser
-from runtime.cli.registry import COMMANDS
 from runtime.data.formats.formats import FORMATS
 
 PAGES = list(files(".md"))

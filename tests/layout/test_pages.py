@@ -27,7 +27,7 @@ from compiler.support.data_formats import OPTIONS
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.syntax.lexer import DECLARATIONS, RESERVED
 from compiler.syntax.modules import load_modules
-from runtime.cli.registry import COMMANDS
+from runtime.cli.main import COMMANDS
 
 LANGUAGE = (ROOT / "docs" / "language.md").read_text()
 GUIDE = (ROOT / "docs" / "user-guide.md").read_text()

@@ -32,8 +32,7 @@ class Native:
     library: jit.Library
 
     def executable(self, threads: int = 1) -> NativeExecutable:
-        address = self.library.address
-        return NativeExecutable(self.lowered.manifest, address, Team(threads, address, self.library))
+        return NativeExecutable(self.lowered.manifest, Team(threads, self.library))
 
 
 def compiled(

@@ -40,6 +40,7 @@ from compiler.targets.cpu.products.ir import (
     Finish,
     Loop,
     Multiply,
+    PackAllPanels,
     PackPanel,
     Place,
     ProductLoops,
@@ -47,14 +48,13 @@ from compiler.targets.cpu.products.ir import (
     Statement,
     Sums,
     TurnSums,
-    UsePanels,
 )
 from compiler.targets.cpu.products.one_pass import passes_on_text
-from compiler.targets.cpu.products.passes import PASSES, definition, optimised
+from compiler.targets.cpu.products.passes import PASSES, ProductPass, definition, optimised
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
-from compiler.targets.cpu.products.verify import verify
+from compiler.targets.cpu.products.verify import verified, verify
 from compiler.types import BatchExtent, DType, Extent
 
 DENSE = (Term(1, None, 1),)
@@ -189,7 +189,7 @@ def final(name: str) -> ProductLoops:
     [
         ("columns as rows", PackPanel),
         ("larger than the cache", CopyRows),
-        ("larger than the cache", UsePanels),
+        ("larger than the cache", PackAllPanels),
         ("small", Finish),
         ("both larger than the cache", Clear),
         ("both larger than the cache", CopyStrips),
@@ -239,6 +239,20 @@ def test_sums_that_begin_anew_in_each_block_are_refused() -> None:
     body = rewritten(product.body, lambda s: (replace(s, sums=Sums.ZERO),) if isinstance(s, Multiply) else (s,))
     with pytest.raises(CompilerBug, match="sums begin as 0"):
         verify(replace(product, body=body))
+
+
+def test_verify_checks_the_loops_behind_each_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As code is made with `--verify`."""
+
+    def forget_sums(product: ProductLoops, given: Circumstances) -> ProductLoops:
+        return replace(product, body=rewritten(product.body, lambda s: () if isinstance(s, Put) else (s,)))
+
+    case = CASES["small"]
+    given = Circumstances(case.machine, 32)
+    assert verified(kernel(case), False, given) == print_product(final("small"))
+    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, ProductPass(forget_sums, "")))
+    with pytest.raises(CompilerBug, match="sums are finished that were not kept"):
+        verified(kernel(case), False, given)
 
 
 def test_what_is_read_from_a_panel_is_packed_there() -> None:

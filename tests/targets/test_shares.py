@@ -55,7 +55,7 @@ def items_by_thread(rounds: list[int], steps: int) -> list[int]:
     machine = host()
     objects = [compile_module(text, machine, verify=True) for text in (KERNEL, runner_text(machine))]
     library = Library(objects, (*runner.SYMBOLS, "slow"), machine)
-    team = Team(len(rounds), library.address, library)
+    team = Team(len(rounds), library)
     control, counters = np.zeros(runner.SETTINGS + 16, np.int64), np.zeros(ITEMS, np.int64)
     control[runner.REMAINING], control[runner.SETTINGS] = steps, address_of(counters)
     scratch = np.zeros((len(rounds), SCRATCH // 8), np.int64)

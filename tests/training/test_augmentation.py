@@ -16,11 +16,11 @@ from compiler.driver import FUSIONS, Options
 from compiler.errors.diagnostics import UsageError
 from compiler.interface import Steps
 from compiler.programs.kinds import GraphKind, Purpose
-from runtime.analysis.preview import preview
+from runtime.cli.data import preview
 from runtime.cli.main import main
 from runtime.data.part import Part
+from runtime.inference.feeding import at_epoch, numbered
 from runtime.runs.checkpoint import newest_checkpoint
-from runtime.train.samples import at_epoch, numbered
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -18,10 +18,9 @@ from compiler.interface import Steps
 from compiler.programs.kinds import EVALUATION
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.main import main
-from runtime.data.bucketing import best_sizes
 from runtime.data.dimensions import dimensions_of
 from runtime.data.part import Part
-from runtime.inference.buckets import Buckets, chosen_sizes, text_dimensions
+from runtime.inference.buckets import Buckets, best_sizes, chosen_sizes, text_dimensions
 from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.runs.checkpoint import checkpoints_in, newest_checkpoint, read_checkpoint

@@ -12,13 +12,13 @@ from repository import ROOT
 
 from compiler import driver
 from compiler.driver import Options, Program, Tensors
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Steps
 from compiler.pipeline import simplified
 from compiler.programs.kinds import TRAINING
 from compiler.programs.load import complete
 from compiler.targets.reference import ReferenceExecutable
-from runtime.data.synthetic import synthetic
+from runtime.analysis.made_up_steps import synthetic
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length
 

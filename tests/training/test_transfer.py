@@ -24,7 +24,7 @@ from runtime.inference.model import runtime_settings
 from runtime.runs.checkpoint import newest_checkpoint
 from runtime.runs.position import Length
 from runtime.runs.tensor_files import write_tensors
-from runtime.train.phases import kind_at
+from runtime.train.programs import kind_at
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Weights: TypeAlias = dict[str, Array]

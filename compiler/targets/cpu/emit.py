@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from math import ceil
 from typing import assert_never
@@ -55,13 +56,12 @@ from compiler.targets.cpu.iteration_space import (
 )
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.products.build import build
 from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.products.passes import definition, optimised
 from compiler.targets.cpu.row_blocks import emit_row_blocks, emit_sums_in_row_blocks
 from compiler.targets.cpu.specialisation import Specialisation
-from compiler.targets.cpu.tiles import ceiling
+from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.cpu.transposing import emit_transposing
 from compiler.types import BatchExtent, DType
 
@@ -220,67 +220,46 @@ def _long_pass(k: KernelNest, kernel: RowKernel | FlatKernel, stage: Stage, row:
     nest, extent = k.nest, kernel.columns
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     chains = CHAINS if reduces and (isinstance(extent, BatchExtent) or extent >= LONG_SUM_COLUMNS) else 1
-    carries = [k.identity(r) for r in reduces for _ in range(chains)]
+    slots = range(0, len(reduces) * chains, chains)
 
-    def one(column: Index, mask: Operand | None) -> None:
+    def one(column: Index, carried: Sequence[Operand], chain: int = 0, is_last: bool = False) -> Sequence[Operand]:
+        mask = k.mask_below(column, columns) if is_last else None
         for instruction in stage.body:
             if not isinstance(instruction, Reduce):
                 k.vector(instruction, row, column, mask)
-
-    def folded(carried: Sequence[Operand], chain: int, mask: Operand | None) -> Sequence[Operand]:
         following = list(carried)
-        for number, reduce in enumerate(reduces):
+        for slot, reduce in zip(slots, reduces, strict=True):
             value = k.wide(reduce.operand)
             if mask is not None:
                 value = k.masked(reduce, value, mask)
-            place = number * chains + chain
-            following[place] = k.combined(reduce, following[place], value)
+            following[slot + chain] = k.combined(reduce, following[slot + chain], value)
         return following
 
     def several(column: Value, carried: Sequence[Operand]) -> Sequence[Operand]:
         for chain in range(chains):
-            one(nest.add(column, chain * LANES), None)
-            carried = folded(carried, chain, None)
+            carried = one(nest.add(column, chain * LANES), carried, chain)
         return carried
 
-    def single(column: Value, carried: list[Value]) -> Sequence[Operand]:
-        one(column, None)
-        return folded(carried, 0, None)
-
-    values: Sequence[Operand] = carries
+    values: Sequence[Operand] = [k.identity(r) for r in reduces for _ in range(chains)]
     start: Index = 0
     if chains > 1:
         stop = _rounded_down(k, columns, LANES * chains)
         values = nest.loop(start, stop, LANES * chains, values, several)
         start = stop
     whole = _rounded_down(k, columns, LANES)
-    values = nest.loop(start, whole, LANES, values, single)
-    has_rest = isinstance(extent, BatchExtent) or extent % LANES > 0
-    if has_rest or isinstance(kernel, FlatKernel):
-        values = _tail(k, whole, columns, values, one, folded)
-    for number, reduce in enumerate(reduces):
-        lanes = values[number * chains : (number + 1) * chains]
-        while len(lanes) > 1:
-            lanes = [k.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
-        k.put(reduce.result, k.folded(reduce, lanes[0]))
+    values = nest.loop(start, whole, LANES, values, one)
+    if isinstance(extent, BatchExtent) or extent % LANES > 0 or isinstance(kernel, FlatKernel):
+        # a loop of at most one round, so that carried values join
+        values = nest.loop(whole, columns, LANES, values, partial(one, is_last=True))
+    for slot, reduce in zip(slots, reduces, strict=True):
+        k.put(reduce.result, k.folded(reduce, _joined(k, reduce, values[slot : slot + chains])))
 
 
-def _tail(
-    k: KernelNest,
-    whole: Index,
-    columns: Index,
-    values: Sequence[Operand],
-    one: Callable[[Index, Operand | None], None],
-    folded: Callable[[Sequence[Operand], int, Operand | None], Sequence[Operand]],
-) -> Sequence[Operand]:
-    """The last, partial vector: a loop of at most one round, so that carried values join."""
-
-    def body(column: Value, carried: list[Value]) -> Sequence[Operand]:
-        mask = k.mask_below(column, columns)
-        one(column, mask)
-        return folded(carried, 0, mask)
-
-    return k.nest.loop(whole, columns, LANES, values, body)
+def _joined(k: KernelNest, reduce: Reduce, lanes: Sequence[Operand]) -> Operand:
+    """The accumulators of a fold, pair by pair."""
+    while len(lanes) > 1:
+        lanes = [k.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
+    return lanes[0]
 
 
 def _rounded_down(k: KernelNest, number: Index, step: int) -> Index:
@@ -293,34 +272,35 @@ def _rounded_down(k: KernelNest, number: Index, step: int) -> Index:
 
 
 def _emit_columns(k: KernelNest, kernel: ColumnKernel) -> Nest:
-    nest = k.nest
     least = count(kernel.columns)
     k.open()
     rows = k.argument(RowsNumber())
     width = k.argument(ColumnsNumber()) if least > LANES else least
-    blocks = ceiling(nest, width, LANES)
 
-    def block_body(item: Value, carried: list[Value]) -> Sequence[Operand]:
-        outer, column = _block(k, item, blocks)
-        mask = k.mask_below(column, width) if least % LANES else None
+    def block(outer: Index, column: Index, mask: Operand | None) -> None:
         for stage in kernel.stages:
             _rows_pass(k, stage, outer, rows, column, width, mask)
             k.new_row(outer, stage.after)
             for instruction in stage.after:
                 k.vector(instruction, outer, column, mask)
-        return []
 
-    nest.loop(BEGIN, END, 1, [], block_body)
+    _over_blocks(k, width, least % LANES > 0, block)
     return k.close(items_of(kernel, k.machine))
 
 
-def _block(k: KernelNest, item: Index, blocks: Index) -> tuple[Index, Index]:
-    """The outer index and the first column of an item."""
-    if blocks == 1:
-        return item, 0
-    outer = k.nest.binary("div", item, blocks)
-    block = k.nest.binary("rem", item, blocks)
-    return outer, k.nest.mul(block, LANES)
+def _over_blocks(
+    k: KernelNest, width: Index, has_rest: bool, block: Callable[[Index, Index, Operand | None], None]
+) -> None:
+    """Items that are a vector of columns each. `block` gets its outer index, its first column, and its mask, if any."""
+    blocks = ceiling(k.nest, width, LANES)
+
+    def body(item: Value, carried: list[Value]) -> Sequence[Operand]:
+        outer, number = divided(k.nest, item, blocks)
+        column = k.nest.mul(number, LANES)
+        block(outer, column, k.mask_below(column, width) if has_rest else None)
+        return []
+
+    k.nest.loop(BEGIN, END, 1, [], body)
 
 
 def _ask_ahead(k: KernelNest, body: Sequence[Instruction], row: Index, place: Index) -> None:
@@ -341,9 +321,9 @@ def _rows_pass(
     nest = k.nest
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     body = [i for i in stage.body if not isinstance(i, Reduce)]
-    carries = [k.identity(r) for r in reduces for _ in range(1 if r.factor is not None else CHAINS)]
-    slots = list(accumulate((1 if r.factor is not None else CHAINS for r in reduces), initial=0))
-
+    chains = [1 if r.factor is not None else CHAINS for r in reduces]
+    slots = list(accumulate(chains, initial=0))[:-1]
+    carries = [k.identity(r) for r, number in zip(reduces, chains, strict=True) for _ in range(number)]
     first = nest.mul(outer, rows)
     later = nest.add(nest.mul(width, k.tuning.rows_ahead), column) if isinstance(width, Value) else None
 
@@ -356,13 +336,10 @@ def _rows_pass(
         for instruction in body:
             k.vector(instruction, place, column, mask)
         following = list(carried)
-        for number, reduce in enumerate(reduces):
-            if reduce.factor is not None:
-                product = k.wide(reduce.operand), k.wide(reduce.factor)
-                following[slots[number]] = k.combined(reduce, following[slots[number]], *product)
-                continue
-            slot = slots[number] + chain
-            following[slot] = k.combined(reduce, following[slot], k.wide(reduce.operand))
+        for slot, reduce in zip(slots, reduces, strict=True):
+            place = slot if reduce.factor is not None else slot + chain
+            factor = None if reduce.factor is None else k.wide(reduce.factor)
+            following[place] = k.combined(reduce, following[place], k.wide(reduce.operand), factor)
         return following
 
     def several(row: Value, carried: Sequence[Operand]) -> Sequence[Operand]:
@@ -373,11 +350,8 @@ def _rows_pass(
     stop = _rounded_down(k, rows, CHAINS)
     values = nest.loop(0, stop, CHAINS, carries, several)
     values = nest.loop(stop, rows, 1, values, lambda r, c: one(r, c, 0))
-    for number, reduce in enumerate(reduces):
-        lanes = values[slots[number] : slots[number + 1]]
-        while len(lanes) > 1:
-            lanes = [k.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
-        k.put(reduce.result, lanes[0])
+    for slot, number, reduce in zip(slots, chains, reduces, strict=True):
+        k.put(reduce.result, _joined(k, reduce, values[slot : slot + number]))
 
 
 # indexed and running sums
@@ -385,74 +359,57 @@ def _rows_pass(
 
 def _emit_scatter(k: KernelNest, kernel: ScatterKernel) -> Nest:
     nest = k.nest
-    indices, updates = kernel.buffers[:2]
-    width = count(kernel.columns)
-    blocks, extent = -(-width // LANES), kernel.extent
-    type_ = updates.dtype
-    wide = vector(type_, LANES)
+    indices, updates = (buffer.dtype for buffer in kernel.buffers[:2])
+    width, extent = count(kernel.columns), kernel.extent
+    wide = vector(updates, LANES)
     k.open()
     rows = k.extent(kernel.rows)
 
-    def block_body(item: Value, carried: list[Value]) -> Sequence[Operand]:
-        outer, column = _block(k, item, blocks)
-        mask = k.mask_below(column, width) if width % LANES else None
-        base = nest.pointer(k.bases[2], nest.add(nest.mul(outer, extent * width), column), type_)
-        source = nest.pointer(k.bases[1], nest.add(nest.mul(nest.mul(outer, rows), width), column), type_)
+    def block(outer: Index, column: Index, mask: Operand | None) -> None:
+        base = nest.pointer(k.bases[2], nest.add(nest.mul(outer, extent * width), column), updates)
+        source = nest.pointer(k.bases[1], nest.add(nest.mul(nest.mul(outer, rows), width), column), updates)
         own = nest.mul(outer, rows) if kernel.has_own_indices else 0
-        listed = nest.pointer(k.bases[0], own, indices.dtype)
+        listed = nest.pointer(k.bases[0], own, indices)
 
         def clear(row: Value, carried: list[Value]) -> Sequence[Operand]:
-            place = nest.pointer(base, nest.mul(row, width), type_)
-            store_masked(nest, k.machine, Zeros(wide), place, updates.dtype, mask)
+            k.store_vector(Zeros(wide), nest.pointer(base, nest.mul(row, width), updates), updates, mask)
             return []
 
         def add(row: Value, carried: list[Value]) -> Sequence[Operand]:
-            index = k.load_scalar(nest.pointer(listed, row, indices.dtype), indices.dtype)
-            index = nest.converted(index, DType.I64)
+            index = nest.converted(k.load_scalar(nest.pointer(listed, row, indices), indices), DType.I64)
             index = nest.minimum(nest.maximum(index, 0), extent - 1)
-            place = nest.pointer(base, nest.mul(index, width), type_)
-            old = nest.load(place, wide, updates.dtype.size)
-            new = nest.load(nest.pointer(source, nest.mul(row, width), type_), wide, updates.dtype.size)
-            total = nest.binary("add", old, new, wide)
-            store_masked(nest, k.machine, total, place, updates.dtype, mask)
+            place = nest.pointer(base, nest.mul(index, width), updates)
+            old = nest.load(place, wide, updates.size)
+            new = nest.load(nest.pointer(source, nest.mul(row, width), updates), wide, updates.size)
+            k.store_vector(nest.binary("add", old, new, wide), place, updates, mask)
             return []
 
         nest.loop(0, extent, 1, [], clear)
         nest.loop(0, rows, 1, [], add)
-        return []
 
-    nest.loop(BEGIN, END, 1, [], block_body)
-    return k.close(Items(kernel.outer, 1, blocks))
+    _over_blocks(k, width, width % LANES > 0, block)
+    return k.close(Items(kernel.outer, 1, -(-width // LANES)))
 
 
 def _emit_prefix_sum(k: KernelNest, kernel: PrefixSumKernel) -> Nest:
-    nest = k.nest
-    dtype = kernel.buffers[0].dtype
-    width = count(kernel.columns)
-    blocks, type_ = -(-width // LANES), dtype
-    wide = vector(type_, LANES)
+    nest, dtype = k.nest, kernel.buffers[0].dtype
+    width, wide = count(kernel.columns), vector(dtype, LANES)
     k.open()
     rows = k.extent(kernel.rows)
 
-    def block_body(item: Value, carried: list[Value]) -> Sequence[Operand]:
-        outer, column = _block(k, item, blocks)
-        mask = k.mask_below(column, width) if width % LANES else None
+    def block(outer: Index, column: Index, mask: Operand | None) -> None:
         start = nest.add(nest.mul(nest.mul(outer, rows), width), column)
-        source, target = (nest.pointer(k.bases[b], start, type_) for b in (0, 1))
+        source, target = (nest.pointer(k.bases[b], start, dtype) for b in (0, 1))
 
         def add(row: Value, sums: list[Value]) -> Sequence[Operand]:
-            place: Index = row
-            if kernel.reverse:
-                last = nest.sub(rows, 1)
-                place = nest.sub(last, row)
+            place = nest.sub(nest.sub(rows, 1), row) if kernel.reverse else row
             offset = nest.mul(place, width)
-            value = nest.load(nest.pointer(source, offset, type_), wide, dtype.size)
+            value = nest.load(nest.pointer(source, offset, dtype), wide, dtype.size)
             total = nest.binary("add", sums[0], value, wide)
-            store_masked(nest, k.machine, total, nest.pointer(target, offset, type_), dtype, mask)
+            k.store_vector(total, nest.pointer(target, offset, dtype), dtype, mask)
             return [total]
 
         nest.loop(0, rows, 1, [Zeros(wide)], add)
-        return []
 
-    nest.loop(BEGIN, END, 1, [], block_body)
-    return k.close(Items(kernel.outer, 1, blocks))
+    _over_blocks(k, width, width % LANES > 0, block)
+    return k.close(Items(kernel.outer, 1, -(-width // LANES)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from struct import Struct
 from typing import Any
@@ -59,7 +59,7 @@ WORD = (1 << 64) - 1
 class NativeExecutable:
     """Runs the execution plan of a manifest on a team."""
 
-    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
+    def __init__(self, manifest: Manifest, team: Team) -> None:
         self.manifest = manifest
         self._team = team
         self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
@@ -79,7 +79,7 @@ class NativeExecutable:
         self._workspace = Workspace()
         self._user = object()  # what stands for this program in a workspace
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
-        self._entries = self._entry_table(address)
+        self._entries = self._entry_table()
         self._relocations = self._relocation_table(flags_offset)
         self._advances = np.array(manifest.advances or [()], np.int64)
         self._program = np.zeros(PROGRAM_SLOTS, np.int64)
@@ -134,8 +134,8 @@ class NativeExecutable:
         """Those of the team; a program without work for several leaves all but one alone."""
         return self._team.threads
 
-    def _entry_table(self, address: Callable[[str], int]) -> Array:
-        addresses = [address(symbol) for symbol in self.manifest.functions]
+    def _entry_table(self) -> Array:
+        addresses = [self._team.library.address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)
         for row, entry in zip(table, self.manifest.entries, strict=False):
             extent = entry.extent

@@ -24,6 +24,8 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.loops.printer import FRAME
+from compiler.machine import Machine
+from compiler.nest.builder import Builder
 from compiler.nest.ir import (
     ADDRESS,
     BufferPointer,
@@ -50,7 +52,6 @@ from compiler.support.record import mutable_record
 from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores
 from compiler.targets.cpu.iteration_space import moves_only
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
-from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.specialisation import divisors_of
 from compiler.types import BatchExtent, DType
 
@@ -288,14 +289,14 @@ class KernelNest(KernelFrame):
         value = nest.converted(self.wide(store.value, part), dtype)
         pointer = self.stored_at(store, row)
         if store.access.columns in ((), (Term(1, None, 1),)):
-            self.store_vector(store, value, nest.pointer(pointer, column, dtype), mask)
+            self.store_vector(value, nest.pointer(pointer, column, dtype), store.dtype, mask)
             return
         places = self.lanes_number(store.access.columns, column)
         nest.scatter(value, pointer, places, self.all_lanes if mask is None else mask)
 
-    def store_vector(self, store: Store, value: Operand, place: Value, mask: Operand | None) -> None:
-        """Write neighbours in memory."""
-        store_masked(self.nest, self.machine, value, place, store.dtype, mask)
+    def store_vector(self, value: Operand, place: Value, dtype: DType, mask: Operand | None) -> None:
+        """Write neighbours in memory, which have the type `dtype`."""
+        store_masked(self.nest, self.machine, value, place, dtype, mask)
 
     def mask_below(self, column: Index, stop: Index) -> Operand:
         """True in the lanes whose column lies before `stop`."""
@@ -362,3 +363,38 @@ def _identity(reduce: Reduce) -> float | int | bool:
 
 def _digit(term: Term, index: int) -> int:
     return index // term.divisor if term.modulus is None else index // term.divisor % term.modulus
+
+
+def store_masked(
+    nest: Builder, machine: Machine, value: Operand, place: Value, dtype: DType, mask: Operand | None
+) -> None:
+    """Write the lanes of a mask (`KernelNest.mask_below`) to neighbours in memory; all lanes without a mask.
+
+    `value` has elements of the type that `dtype` has in memory.
+    """
+    width = type_of(value).lanes
+    lanes = width if mask is None else leading_lanes(mask)
+    if lanes == width:
+        nest.store(value, place, dtype.size)
+    elif lanes is None or machine.masks:
+        nest.store(value, place, dtype.size, mask)
+    else:
+        _store_pieces(nest, value, place, lanes)
+
+
+def leading_lanes(mask: Operand) -> int | None:
+    """How many lanes, from the first on, a mask keeps; None where only the run knows."""
+    if not isinstance(mask, Constant):
+        return None
+    assert isinstance(mask.value, tuple)
+    return sum(mask.value)
+
+
+def _store_pieces(nest: Builder, value: Operand, place: Value, lanes: int) -> None:
+    """The first lanes in pieces of a power of two, the largest first."""
+    dtype, first = type_of(value).dtype, 0
+    assert dtype is not None
+    while first < lanes:
+        width = 1 << (lanes - first).bit_length() - 1
+        nest.store(nest.lanes_of(value, first, width), nest.pointer(place, first, dtype), dtype.size)
+        first += width

@@ -269,7 +269,7 @@ def arrivals(threads: int) -> int:
 def _measured(machine: Machine, threads: int) -> float:
     """The fastest of some rounds of steps without kernels, each of which has a barrier before it and one behind."""
     library = Library([compile_module(runner_text(machine), machine)], SYMBOLS, machine)
-    team = Team(threads, library.address, library)
+    team = Team(threads, library)
     control = np.zeros(SETTINGS + 16, np.int64)
     program, arenas, none = (np.zeros(slots, np.int64) for slots in (PROGRAM_SLOTS, 8, 1))
     program[0], arenas[0] = ABI_VERSION, address_of(control)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
 
 import numpy as np
 
@@ -28,11 +27,11 @@ _ANCHORS = 32  # readings of both clocks, of which the closest counts
 
 
 class StampedExecutable(NativeExecutable):
-    """An executable whose runner stamps. `address` finds the kernels and the runner of a profile."""
+    """An executable whose team has the runner of a profile, which stamps."""
 
-    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team, room: int = ROOM) -> None:
-        super().__init__(manifest, address, team)
-        self._ticks = ctypes.CFUNCTYPE(ctypes.c_int64)(address(TICKS))
+    def __init__(self, manifest: Manifest, team: Team, room: int = ROOM) -> None:
+        super().__init__(manifest, team)
+        self._ticks = ctypes.CFUNCTYPE(ctypes.c_int64)(team.library.address(TICKS))
         self.room, self._threads = room, team.threads  # fewer may be asked for later
         self._buffers = [reserve(EVENTS + 8 * EVENT_SLOTS * room) for _ in range(team.threads)]
         self._addresses = np.array([address_of(buffer) for buffer in self._buffers], np.int64)

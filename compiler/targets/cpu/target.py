@@ -12,11 +12,11 @@ from compiler.machine import Machine
 from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores, usable_processors
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.runner import SYMBOLS, TICKS, clock_of, runner_text
+from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.host import machine_of
 from compiler.targets.llvm.jit import Library
-from compiler.targets.llvm.object_code import FrontDoor, Lowering
+from compiler.targets.llvm.object_code import FrontDoor
 from compiler.targets.manifest import TensorSpec, capacity_for
 from compiler.targets.memory import allocated
 from compiler.targets.target import Begin, Compilation, MachineInstruction, Peaks, ProfiledProgram, SimulatedProgram
@@ -50,11 +50,9 @@ class CpuTarget:
     def load(self, compilation: Compilation) -> NativeExecutable:
         options = compilation.options
         machine = _machine(options)
-        found = _front_door(options).load(compilation.name, self._lowering(compilation, machine))
+        found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, machine))
         library = Library(found.objects, [*found.symbols, *SYMBOLS], machine)
-        return NativeExecutable(
-            found.manifest, library.address, Team(options.threads or usable_cores(), library.address, library)
-        )
+        return NativeExecutable(found.manifest, Team(options.threads or usable_cores(), library))
 
     def missing(self, names: Sequence[str], options: Options) -> list[str]:
         return _front_door(options).missing(names)
@@ -62,7 +60,7 @@ class CpuTarget:
     def compile_ahead(self, compilations: Sequence[Compilation], workers: int | None = None) -> None:
         options = compilations[0].options
         machine = _machine(options)
-        named = ((c.name, self._lowering(c, machine)) for c in compilations if c.name is not None)
+        named = ((c.name, partial(self._lowered, c, machine)) for c in compilations if c.name is not None)
         _front_door(options).compile_ahead(named, workers)
 
     def bytes_of_step(self, name: str, options: Options) -> int | None:
@@ -88,18 +86,13 @@ class CpuTarget:
     def profiled(self, compilation: Compilation) -> ProfiledProgram:
         from compiler.targets.cpu.stamped import StampedExecutable  # only a profile asks for programs in this way
 
-        machine = _machine(compilation.options)
-        clock = clock_of(machine)
-        runners = [runner_text(machine), runner_text(machine, clock)]
-        program, kernels, (plain, stamped) = self._compiled(compilation, machine, runners)
-        with_ticks = (*SYMBOLS, TICKS)
+        clock = clock_of(_machine(compilation.options))
+        program, (plain, stamped) = self._compiled(compilation, [(None, False), (clock, False)])
         threads = compilation.options.threads or usable_cores()
-        first, second = Library([plain], SYMBOLS, machine), Library([stamped], with_ticks, machine)
-        one, other = _address_in(first, SYMBOLS, kernels), _address_in(second, with_ticks, kernels)
         return ProfiledProgram(
             program,
-            NativeExecutable(program.manifest, one, Team(threads, one, (first, kernels))),
-            StampedExecutable(program.manifest, other, Team(threads, other, (second, kernels))),
+            NativeExecutable(program.manifest, Team(threads, plain)),
+            StampedExecutable(program.manifest, Team(threads, stamped)),
             clock.value,
         )
 
@@ -107,19 +100,12 @@ class CpuTarget:
         # only a simulation asks for programs in this way
         from compiler.targets.cpu.stamped import ROOM_IN_TURNS, OneForAll, StampedExecutable
 
-        machine = _machine(compilation.options)
-        symbols, clock = (*SYMBOLS, TICKS), clock_of(machine)
-        runners = [runner_text(machine, clock, True), runner_text(machine, clock)]
-        program, kernels, (turns, stamped) = self._compiled(compilation, machine, runners)
-        library, team = Library([turns], symbols, machine), Library([stamped], symbols, machine)
-        one, all_ = _address_in(library, symbols, kernels), _address_in(team, symbols, kernels)
+        clock = clock_of(_machine(compilation.options))
+        program, (turns, stamped) = self._compiled(compilation, [(clock, True), (clock, False)])
         return SimulatedProgram(
             program,
-            {
-                n: StampedExecutable(program.manifest, one, OneForAll(n, one, (library, kernels)), ROOM_IN_TURNS)
-                for n in threads
-            },
-            {n: StampedExecutable(program.manifest, all_, Team(n, all_, (team, kernels))) for n in real},
+            {n: StampedExecutable(program.manifest, OneForAll(n, turns), ROOM_IN_TURNS) for n in threads},
+            {n: StampedExecutable(program.manifest, Team(n, stamped)) for n in real},
         )
 
     def peaks(self, options: Options, threads: int, dtype: DType, alone: float = 0.0) -> Peaks:
@@ -132,30 +118,32 @@ class CpuTarget:
 
         return barrier_nanoseconds(machine, threads)
 
-    def _lowering(self, compilation: Compilation, machine: Machine) -> Lowering:
-        return partial(self._lowered, compilation, machine)
-
     def _lowered(self, compilation: Compilation, machine: Machine, begin: Begin) -> Lowered:
         ready, options = compilation.prepared(), compilation.options
         plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
         if options.verify:
-            from compiler.targets.lowered import verify_nests  # a cached program is loaded without code generation
+            from compiler.targets.verify_nests import verify_nests  # few programs are verified
 
             verify_nests(found)
         return found
 
     def _compiled(
-        self, compilation: Compilation, machine: Machine, runners: Sequence[str]
-    ) -> tuple[Lowered, Library, list[bytes]]:
-        """A program, its kernels, and the objects of its runners."""
+        self, compilation: Compilation, runners: Sequence[tuple[Clock | None, bool]]
+    ) -> tuple[Lowered, list[Library]]:
+        """A program, and a library for each runner with the same kernels: its clock, and whether it is one in turns."""
         from compiler.targets.llvm.codegen_worker import WorkerPool  # only what is not cached needs processes
 
+        machine = _machine(compilation.options)
         with WorkerPool(machine, ObjectCache(compilation.options.cache), usable_processors()) as pool:
             program = self._lowered(compilation, machine, pool.begin)
-            objects = pool.compile([*program.texts.values(), *runners])
+            objects = pool.compile([*program.texts.values(), *(runner_text(machine, *runner) for runner in runners)])
         count = len(program.texts)
-        return program, Library(objects[:count], tuple(program.texts), machine), objects[count:]
+        kernels = Library(objects[:count], tuple(program.texts), machine)
+        return program, [
+            Library([made], SYMBOLS if clock is None else (*SYMBOLS, TICKS), machine, kernels)
+            for made, (clock, _) in zip(objects[count:], runners, strict=True)
+        ]
 
 
 def _machine(options: Options, runs: bool = True) -> Machine:
@@ -165,10 +153,3 @@ def _machine(options: Options, runs: bool = True) -> Machine:
 def _front_door(options: Options) -> FrontDoor:
     machine = _machine(options)
     return FrontDoor(machine, ObjectCache(options.cache), partial(runner_text, machine))
-
-
-def _address_in(runner: Library, symbols: Sequence[str], kernels: Library) -> Callable[[str], int]:
-    def address(symbol: str) -> int:
-        return runner.address(symbol) if symbol in symbols else kernels.address(symbol)
-
-    return address

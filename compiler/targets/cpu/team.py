@@ -11,6 +11,7 @@ import numpy as np
 
 from compiler.support.arrays import Array
 from compiler.targets.cpu.runner import BUDGET, JOB_BUDGET, JOB_FIELDS, QUIT, sync_bytes
+from compiler.targets.llvm.jit import Library
 
 SPINS = 2500  # waits of some 50 ns each before a thread sleeps
 
@@ -20,10 +21,10 @@ ANNOUNCE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Team:
-    """`threads` threads, the caller among them. `keep` is what the native code lives in."""
+    """`threads` threads, the caller among them, for the runner and the kernels of a library."""
 
-    def __init__(self, threads: int, address: Callable[[str], int], keep: object) -> None:
-        self.threads = threads
+    def __init__(self, threads: int, library: Library) -> None:
+        self.threads, self.library = threads, library
         size = sync_bytes(threads)
         block = np.zeros(size + 64, np.uint8)
         start = -block.ctypes.data % 64
@@ -31,10 +32,9 @@ class Team:
         self._sync = self._block.ctypes.data
         for budget in (BUDGET, JOB_BUDGET):
             self._block[budget : budget + 4].view(np.int32)[0] = SPINS
-        self._call = ANNOUNCE(address("dlc_call"))
-        self._announce = ANNOUNCE(address("dlc_announce"))
-        self._worker = WORKER(address("dlc_worker"))
-        self._keep = keep
+        self._call = ANNOUNCE(library.address("dlc_call"))
+        self._announce = ANNOUNCE(library.address("dlc_announce"))
+        self._worker = WORKER(library.address("dlc_worker"))
         self._has_members = False
         self._job: tuple[int, ...] = ()
 
@@ -53,7 +53,7 @@ class Team:
         self._has_members = True
         for number in range(1, self.threads):
             # the member itself holds what it runs in and waits on: it may leave after the team is gone
-            held = (self._worker, self._block, self._keep)
+            held = (self._worker, self._block, self.library)
             threading.Thread(target=_serve, args=(held, number), name=f"dlc-{number}", daemon=True).start()
 
     def __del__(self) -> None:

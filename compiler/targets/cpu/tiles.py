@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
@@ -167,29 +170,17 @@ def row_steps(contract: TileContract, shape: TileShape) -> RowSteps:
 
 def depth_of(contract: TileContract) -> int:
     """Summed elements, for `batch = 1`."""
-    product = 1
-    for axis in contract.k:
-        product *= count(axis.extent)
-    return product
+    return prod(count(axis.extent) for axis in contract.k)
 
 
-def nominal_depth(axes: tuple[ContractedAxis, ...], batch: int) -> int:
-    product = 1
-    for axis in axes:
-        product *= nominal(axis.extent, batch)
-    return product
-
-
-def nominal_rows(axes: tuple[OuterAxis, ...], batch: int) -> int:
-    product = 1
-    for axis in axes:
-        product *= nominal(axis.extent, batch)
-    return product
+def nominal_product(axes: Sequence[ContractedAxis | OuterAxis], batch: int) -> int:
+    """The places along all axes together."""
+    return prod(nominal(axis.extent, batch) for axis in axes)
 
 
 def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
     """Tiles of rows whose left operand fits in the second-level cache beside a panel; 0 for all of them."""
-    elements = nominal_depth(contract.k, batch)
+    elements = nominal_product(contract.k, batch)
     room = int(machine.l2_bytes * machine.tuning.rows_share) - elements * shape.width * contract.dtype.size
     fits = max(4, room // max(1, elements * contract.dtype.size * shape.rows))
     tiles = -(-nominal(contract.m, batch) // shape.rows)
@@ -201,14 +192,13 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
 def rows_of_tiles(cut: Tiling, batch: int) -> int:
     """How many tiles share a panel, at the nominal batch."""
     tiles = -(-nominal(cut.row_steps.extent, batch) // cut.row_steps.step)
-    return tiles * nominal_rows(cut.row_steps.outer, batch) if cut.turns_outside else tiles
+    return tiles * nominal_product(cut.row_steps.outer, batch) if cut.turns_outside else tiles
 
 
 def items_of(cut: Tiling, tiles: int = 1) -> Items:
     """The items of a kernel, each of which has so many tiles of a panel."""
-    steps, outer = cut.row_steps, 1
-    for axis in steps.outer:
-        outer *= count(axis.extent)
+    steps = cut.row_steps
+    outer = prod(count(axis.extent) for axis in steps.outer)
     if any(isinstance(axis.extent, BatchExtent) for axis in steps.outer):
         assert isinstance(steps.extent, int)
         return Items(BatchExtent(outer), 1, -(-steps.extent // steps.step) * cut.panels)

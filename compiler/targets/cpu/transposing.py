@@ -104,7 +104,7 @@ class _Block:
         place = k.nest.pointer(k.pointer(store.access, self.first), column, type_)
         for row in range(LANES):
             value = k.wide(store.value, row)
-            k.store_vector(store, value, place, mask)
+            k.store_vector(value, place, store.dtype, mask)
             k.finite_checks.vector(store, value, mask, more=row < LANES - 1)
             place = k.nest.pointer(place, step, type_)
 

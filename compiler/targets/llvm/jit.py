@@ -53,11 +53,14 @@ def _emit(ir: str, machine: Machine, *, as_object: bool, verify: bool) -> bytes:
 class Library:
     """Object code loaded into this process; it is unloaded when the library is closed or collected.
 
-    Only the machine that runs may be given. Addresses stay valid as long as the library is referenced.
+    Only the machine that runs may be given. Addresses stay valid as long as the library is referenced. Symbols that it
+    lacks are looked up in the library `beside` it.
     """
 
-    def __init__(self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine) -> None:
-        self._jit, self._linked = 0, 0
+    def __init__(
+        self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine, beside: Library | None = None
+    ) -> None:
+        self._jit, self._linked, self._beside = 0, 0, beside
         self._trackers: list[int] = []
         self._addresses: dict[str, int] = {}
         try:
@@ -79,10 +82,11 @@ class Library:
         self._addresses.update(zip(symbols, addresses, strict=True))
 
     def address(self, symbol: str) -> int:
-        try:
+        if symbol in self._addresses:
             return self._addresses[symbol]
-        except KeyError:
-            raise CompilerBug("jit", f"no loaded object exports '{symbol}'") from None
+        if self._beside is None:
+            raise CompilerBug("jit", f"no loaded object exports '{symbol}'")
+        return self._beside.address(symbol)
 
     def close(self) -> None:
         """Unload everything; no address may be called after it."""

@@ -1,9 +1,10 @@
-"""Rows of data as people know them, and which of them a report shows."""
+"""Rows of data as people know them, which of them a report shows, and the probabilities of the tokens of texts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import asdict, field
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from compiler.driver import Array, InputSpec
 from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.data.sample_pictures import no_larger, picture_of, square_picture_of
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonValue, finite
+from runtime.support.pictures import no_larger, picture_of, square_picture_of
 
 RIGHT, WRONG, ANY, WORST = "right", "wrong", "any", "worst"
 _TYPICAL, _WORST = 4, 8  # rows of each kind
@@ -54,7 +55,7 @@ class ShownRow:
     def to_json(self) -> dict[str, JsonValue]:
         parts = {"inputs": self.inputs, "targets": self.targets, "predictions": self.predictions}
         shown = {part: {value.name: value.to_json() for value in values} for part, values in parts.items()}
-        return {"kind": self.kind, "row": self.place, "loss": self.loss if np.isfinite(self.loss) else None, **shown}
+        return {"kind": self.kind, "row": self.place, "loss": finite(self.loss), **shown}
 
 
 def chosen_rows(losses: Array, is_right: Array | None) -> list[tuple[str, int]]:
@@ -160,3 +161,73 @@ def _spread(rows: Array) -> Array:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
+
+
+MOST_TOKENS = 256
+"""Of one text, from its beginning."""
+
+
+@record
+class JudgedToken:
+    """`probability` is that of the token itself; its loss is the negative logarithm. `likeliest` may be another."""
+
+    text: str
+    probability: float
+    loss: float
+    likeliest: str
+    likeliest_probability: float
+
+
+@record
+class JudgedText:
+    """The tokens that count, up to the first 256 of `count`."""
+
+    place: str
+    target: str
+    tokens: tuple[JudgedToken, ...]
+    count: int
+
+    @property
+    def mean_loss(self) -> float:
+        """Over the tokens that are shown."""
+        return float(np.mean([token.loss for token in self.tokens])) if self.tokens else math.nan
+
+    @property
+    def perplexity(self) -> float:
+        with np.errstate(over="ignore"):
+            return float(np.exp(self.mean_loss))
+
+    def to_json(self) -> dict[str, JsonValue]:
+        tokens = [
+            {name: finite(value) if isinstance(value, float) else value for name, value in asdict(token).items()}
+            for token in self.tokens
+        ]
+        loss = finite(self.mean_loss)
+        return {"row": self.place, "target": self.target, "count": self.count, "mean_loss": loss, "tokens": tokens}
+
+
+def judged_text(
+    place: str, target: str, scores: Array, truth: Array, counts: Array, names: tuple[str, ...]
+) -> JudgedText:
+    """Of scores [time, classes] and the true classes [time], where `counts` [time] says so."""
+    places = np.flatnonzero(counts)
+    logs = log_probabilities(scores[places[:MOST_TOKENS]])
+    tokens: list[JudgedToken] = []
+    for row, right in zip(logs, truth[places].tolist(), strict=False):
+        best = int(row.argmax())
+        likely = math.exp(row[right]), -float(row[right])
+        tokens.append(JudgedToken(names[int(right)], *likely, names[best], math.exp(row[best])))
+    return JudgedText(place, target, tuple(tokens), len(places))
+
+
+def log_probabilities(scores: Array) -> Array:
+    """Logarithms of probabilities [..., classes], in 64 bits: of probabilities themselves, else of logits.
+
+    Rows are probabilities where none is negative and each sums to 1. The softmax of log-probabilities is themselves.
+    """
+    wide = scores.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if wide.size and bool((wide >= 0).all()) and bool((np.abs(wide.sum(axis=-1) - 1) < 1e-3).all()):
+            return np.log(wide)
+        shifted = wide - wide.max(axis=-1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from compiler.driver import Array, Program
+from compiler.driver import Array
 from compiler.support.record import record
-from runtime.support.files import JsonValue
+from runtime.support.files import JsonValue, finite
 
 BINS = 40
 _AT_ONCE = 1 << 22  # elements that are widened to 64 bits at a time
@@ -46,7 +46,7 @@ class WeightFacts:
             "shape": list(self.shape),
             "dtype": self.dtype,
             "count": self.count,
-            **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+            **{name: finite(value) for name, value in numbers.items()},
             "zeros": self.zeros,
             "nonfinite": self.nonfinite,
             "histogram": list(self.bins),
@@ -61,11 +61,6 @@ class Filters:
     images: Array
     count: int
     bound: float  # the largest size of an element
-
-
-def weight_facts(program: Program, weights: Mapping[str, Array]) -> list[WeightFacts]:
-    """In the order of the program, parameters and states."""
-    return [facts_of_tensor(spec.path, spec.role.value, weights[spec.path]) for spec in program.parameters]
 
 
 def facts_of_tensor(path: str, role: str, values: Array) -> WeightFacts:

@@ -16,7 +16,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of, text_of
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
-from runtime.support.files import explain, fingerprint
+from runtime.support.files import explained, fingerprint
 
 _PIXELS = 3 * 32 * 32
 _LABELS = {_PIXELS + 1: ("label",), _PIXELS + 2: ("coarse", "label")}
@@ -38,15 +38,8 @@ def read_cifar(request: SourceRequest) -> Dataset:
             raise DataError("no CIFAR batches to train on in this folder", folder, fix=f"put there {_EXPECTED}")
     fields = _fields(files, folder)
     tested = _fields(test, folder) if test else None
-    return Dataset(
-        "cifar",
-        request.path,
-        fields,
-        len(fields["image"].values),
-        test=tested,
-        test_rows=0 if tested is None else len(tested["image"].values),
-        fingerprints={file.name: fingerprint(file) for file in (*files, *test)},
-    )
+    prints = {file.name: fingerprint(file) for file in (*files, *test)}
+    return Dataset("cifar", request.path, fields, tested, fingerprints=prints)
 
 
 def holds_cifar(folder: Path) -> bool:
@@ -59,11 +52,8 @@ def _is_batch(path: Path) -> bool:
 
 
 def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
-    try:
+    with explained(DataError, folder):
         found = sorted(path for path in folder.iterdir() if _is_batch(path))
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, folder, fix=fix) from error
     plain = {path.name.removesuffix(".gz"): path for path in reversed(found)}
     test = [plain[name] for name in sorted(plain) if name.startswith("test")]
     files = [plain[name] for name in sorted(plain) if not name.startswith("test")]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from compiler.errors.diagnostics import DataError
 from runtime.support import regular_files
-from runtime.support.files import explain
+from runtime.support.files import explained
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
@@ -47,16 +47,12 @@ def content_of(path: Path, most: Callable[[bytes], int] | None = None) -> bytes:
 
 def _read(path: Path, times: int, is_enough: Callable[[bytes, int], bool]) -> bytes:
     """The whole file, or its unpacked beginning until a piece, with the bytes so far, is enough."""
-    try:
-        with regular_files.opened(path) as file:
-            is_packed = file.read(2) == _GZIP
-            file.seek(0)
-            if not is_packed:
-                return regular_files.content_of(file, path, times)
-            return _unpacked(file, path, times, is_enough)
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
+    with explained(DataError, path), regular_files.opened(path) as file:
+        is_packed = file.read(2) == _GZIP
+        file.seek(0)
+        if not is_packed:
+            return regular_files.content_of(file, path, times)
+        return _unpacked(file, path, times, is_enough)
 
 
 def _unpacked(file: BinaryIO, path: Path, times: int, is_enough: Callable[[bytes, int], bool]) -> bytes:

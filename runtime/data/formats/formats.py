@@ -14,7 +14,7 @@ from runtime.data.formats.images import IMAGES
 from runtime.data.formats.lines import LINES, TEXT
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
-from runtime.support.files import explain
+from runtime.support.files import explained
 
 FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY, TEXT, LINES, PAIRS)
 
@@ -34,29 +34,17 @@ def format_named(name: str, place: str | None = None) -> Format:
 
 def format_of(path: Path) -> Format:
     """The format that a path looks like: a folder goes by its content, a file by its ending. Raises DataError."""
-    if path.is_dir():
-        return _format_in(path)
+    if path.is_dir():  # the first format of which it has data; idx, which knows how to complain, where there is none
+        with explained(DataError, path):
+            return next((known for known in FORMATS if known.holds is not None and known.holds(path)), IDX)
     name = path.name.lower().removesuffix(".gz")
     for known in FORMATS:
         if name.endswith(known.endings):
             return known
     if not path.exists():
         raise DataError("there is no such file or folder", path, fix="check the path")
-    raise _unknown_ending(path)
-
-
-def _format_in(folder: Path) -> Format:
-    """The first format of which the folder has data; idx, which knows how to complain, where there is none."""
-    try:
-        return next((known for known in FORMATS if known.holds is not None and known.holds(folder)), IDX)
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, folder, fix=fix) from error
-
-
-def _unknown_ending(path: Path) -> DataError:
     endings = [ending for known in FORMATS for ending in known.endings]
-    return DataError(
+    raise DataError(
         "the format cannot be told from the ending of the name",
         path,
         fix=f"""use one of {", ".join(endings)}, or say the format: --set 'data=lines("{path.name}")'""",

@@ -13,7 +13,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
-from runtime.support.files import explain, fingerprint
+from runtime.support.files import explained, fingerprint
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _FIELDS = ("image", "label")
@@ -26,7 +26,7 @@ def read_idx(request: SourceRequest) -> Dataset:
         values = array_of(request.path)
         name = "label" if values.ndim == 1 else "image"
         prints = {request.path.name: fingerprint(request.path)}
-        return Dataset("idx", request.path, {name: Field(values, request.path)}, values.shape[0], fingerprints=prints)
+        return Dataset("idx", request.path, {name: Field(values, request.path)}, fingerprints=prints)
     training = _part(request.path, request.options, "train", "")
     test = _part(request.path, request.options, "t10k|test", "test_")
     if "image" not in training and not request.is_training:
@@ -37,17 +37,10 @@ def read_idx(request: SourceRequest) -> Dataset:
             request.path,
             fix=f"put there {_EXPECTED}; CIFAR batches, or a folder of images for each class, are known too",
         )
-    rows, test_rows = _rows_of(training), _rows_of(test)
-    files = [f.file for part in (training, test) for f in part.values()]
-    return Dataset(
-        "idx",
-        request.path,
-        training,
-        rows,
-        test=test or None,
-        test_rows=test_rows,
-        fingerprints={file.name: fingerprint(file) for file in files},
-    )
+    _expect_labels_for_all(training)
+    _expect_labels_for_all(test)
+    prints = {f.file.name: fingerprint(f.file) for part in (training, test) for f in part.values()}
+    return Dataset("idx", request.path, training, test or None, fingerprints=prints)
 
 
 def holds_idx(folder: Path) -> bool:
@@ -68,11 +61,8 @@ def _part(folder: Path, options: SourceOptions, prefix: str, option_prefix: str)
 
 def _usual_file(folder: Path, prefix: str, name: str) -> Path | None:
     pattern = re.compile(rf"(.*[-_.])?({prefix})-{name}s[-.]idx\d-ubyte(\.gz)?")
-    try:
+    with explained(DataError, folder):
         found = sorted(f for f in folder.iterdir() if pattern.fullmatch(f.name))
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, folder, fix=fix) from error
     plain = {f.name.removesuffix(".gz"): f for f in reversed(found)}
     if len(plain) > 1:
         raise DataError(
@@ -83,7 +73,7 @@ def _usual_file(folder: Path, prefix: str, name: str) -> Path | None:
     return next(iter(plain.values()), None)
 
 
-def _rows_of(fields: dict[str, Field]) -> int:
+def _expect_labels_for_all(fields: dict[str, Field]) -> None:
     counts = {name: f.values.shape[0] for name, f in fields.items()}
     if len(set(counts.values())) > 1:
         raise DataError(
@@ -91,7 +81,6 @@ def _rows_of(fields: dict[str, Field]) -> int:
             fields["label"].file,
             fix="use the labels that belong to these images",
         )
-    return next(iter(counts.values()), 0)
 
 
 def array_of(path: Path) -> Array:

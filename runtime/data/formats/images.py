@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import warnings
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, ResourceError
+from compiler.errors.diagnostics import DataError, ResourceError, UsageError
 from compiler.support.processors import usable_processors
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
-from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, ImageFormat, decoder
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explain
+from runtime.support.files import explained
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+FITS = ("crop", "stretch")
 _TRAINING, _TEST = ("train", "training"), ("test",)
 _SHOWN = 8  # damaged images that a message names
+# A file with the ending of another kind is read too, but nothing that is a program, as PostScript is.
+_KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_MOST_PIXELS = 1 << 26  # 8192 × 8192: to unpack and scale more takes gigabytes, whatever the size of the file
 
 
 @record
@@ -54,9 +64,8 @@ def read_images(request: SourceRequest) -> Dataset:
     prints: dict[str, str] = {}
     fields = _fields(training, form, prints)
     tested = None if test is None else _fields(test, form, prints)
-    test_rows = 0 if test is None else len(test.files)
     notes = training.notes if test is None else (*training.notes, *test.notes)
-    return Dataset("images", path, fields, len(training.files), tested, test_rows, fingerprints=prints, notes=notes)
+    return Dataset("images", path, fields, tested, fingerprints=prints, notes=notes)
 
 
 def holds_images(folder: Path) -> bool:
@@ -82,7 +91,7 @@ def _form(options: SourceOptions) -> ImageFormat:
 def _parts_of(path: Path, is_training: bool) -> tuple[_Listed, _Listed | None]:
     if not path.is_dir():
         return _Listed(path.parent, (path,), None), None
-    try:
+    with explained(DataError, path):
         folders = {entry.name.lower(): entry for entry in _folders_in(path)}
         training = next((folders[name] for name in _TRAINING if name in folders), None)
         if training is None and not is_training and list(folders) == list(_TEST):
@@ -91,9 +100,6 @@ def _parts_of(path: Path, is_training: bool) -> tuple[_Listed, _Listed | None]:
             return _listed(path), None
         test = next((folders[name] for name in _TEST if name in folders), None)
         return _listed(training), None if test is None else _listed(test)
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
 
 
 def _listed(folder: Path) -> _Listed:
@@ -162,11 +168,8 @@ def _decoded(listed: _Listed, form: ImageFormat) -> tuple[Array, str]:
 
 
 def _identity(file: Path) -> list[str | int]:
-    try:
+    with explained(DataError, file):
         status = file.stat()
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, file, fix=fix) from error
     return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
@@ -239,6 +242,65 @@ def _fingerprint(listed: _Listed) -> str:
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogatepass"))
         digest.update(content)
     return f"sha256:{digest.hexdigest()}"
+
+
+# Pictures, by Pillow, which is imported here alone and only when there is something to decode
+
+
+class DamagedPicture(Exception):
+    """A file that is no whole image."""
+
+
+@record
+class ImageFormat:
+    """How images are delivered: `size` is (height, width), None as they are; `channels` 3 (R, G, B) or 1 (grey).
+
+    `fit`: `crop` scales the shorter side and cuts the middle out, `stretch` scales each side by itself.
+    """
+
+    size: tuple[int, int] | None
+    channels: int
+    fit: str
+
+
+def decoder(form: ImageFormat) -> Callable[[Path], Array]:
+    """From a file to u8[channels, height, width]; the function raises DamagedPicture. Raises UsageError without Pillow.
+
+    A camera's note of how it was held is obeyed. Transparent pixels keep the colour that they hide.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise UsageError(
+            "png and jpeg images are read by Pillow, which is not installed", "install it: pip install 'dlc[images]'"
+        ) from None
+    damage = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+    def sized(picture: Image) -> Image:
+        if form.size is None:
+            return picture
+        size = (form.size[1], form.size[0])
+        smooth = Image.Resampling.BILINEAR
+        return ImageOps.fit(picture, size, smooth) if form.fit == "crop" else picture.resize(size, smooth)
+
+    def in_bytes(picture: Image) -> Image:
+        if picture.mode.startswith(("I", "F")):  # Pillow cuts 16 bits off instead of scaling them
+            wide: Array = np.asarray(picture, np.float64)
+            picture = Image.fromarray((wide / 257 + 0.5).clip(0, 255).astype(np.uint8))
+        return picture.convert("L" if form.channels == 1 else "RGB")
+
+    def decoded(path: Path) -> Array:
+        try:
+            with regular_files.opened(path) as file, Image.open(file, formats=_KINDS) as opened:
+                across, down = opened.size
+                if across * down > _MOST_PIXELS:  # before it is unpacked: some kilobytes can hold billions of pixels
+                    raise DamagedPicture(f"{down} × {across} pixels, and at most {_MOST_PIXELS:,} are read")
+                values: Array = np.asarray(sized(in_bytes(ImageOps.exif_transpose(opened))), np.uint8)
+        except damage as error:
+            raise DamagedPicture(str(error)) from error
+        return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+
+    return decoded
 
 
 IMAGES = Format("images", ENDINGS, read_images, holds_images)

@@ -43,7 +43,7 @@ def read_lines(request: SourceRequest) -> Dataset:
     plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
     files = (*{field.file for field in fields.values()}, *request.others.values())
     prints = {file.name: fingerprint(file) for file in files if file.is_file()}
-    return Dataset("lines", request.path, fields, len(first.values), text=plan, fingerprints=prints)
+    return Dataset("lines", request.path, fields, text=plan, fingerprints=prints)
 
 
 def text_field(texts: Sequence[str], file: Path, row_numbers: Sequence[int]) -> Field:
@@ -148,7 +148,7 @@ def read_text(request: SourceRequest) -> Dataset:
     prints = {file.path.name: fingerprint(file.path) for file in files}
     windows = WindowPlan(stride=request.options.number("stride"))
     fields = {TOKENS: field, NEXT: field}
-    return Dataset("text", request.path, fields, len(whole), text=plan, windows=windows, fingerprints=prints)
+    return Dataset("text", request.path, fields, text=plan, windows=windows, fingerprints=prints)
 
 
 TEXT = Format("text", (), read_text)

@@ -21,7 +21,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explain, fingerprint
+from runtime.support.files import explained, fingerprint
 
 _LONGEST_HEADER = 1 << 17  # bytes; NumPy reads none of more than 10,000 characters
 _COPIES = 3  # the content, while it is put together and while an array is made of it
@@ -47,32 +47,24 @@ def read_npz(request: SourceRequest) -> Dataset:
     path = request.path
     fields: dict[str, Field] = {}
     try:
-        with regular_files.opened(path) as file, zipfile.ZipFile(file) as archive:
+        with explained(DataError, path), regular_files.opened(path) as file, zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             for name in sorted(members.keys() & request.wanted):
                 fields[name] = Field(_member(archive, members[name], path, f"array `{name}`"), path)
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
     except _DAMAGE as error:
         raise DataError(f"this npz file is damaged ({error})", path, fix=_AGAIN) from error
     if not members:
         raise DataError("this npz file holds no arrays", path, fix="save it with numpy.savez(path, name=array, …)")
     unread = tuple(sorted(members.keys() - fields.keys()))
-    return Dataset(
-        "npz", path, fields, _rows_of(fields, path), unread=unread, fingerprints={path.name: fingerprint(path)}
-    )
+    _expect_rows(fields, path)
+    return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
 
 
 def read_npy(request: SourceRequest) -> Dataset:
     """The one array of an npy file, under the name of the program's only input."""
     path = request.path
-    try:
-        with regular_files.opened(path) as file:
-            values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
+    with explained(DataError, path), regular_files.opened(path) as file:
+        values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
     if len(request.wanted) != 1:
         raise DataError(
             f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}",
@@ -80,10 +72,12 @@ def read_npy(request: SourceRequest) -> Dataset:
             fix="save the arrays in one npz file, each under its name",
         )
     fields = {next(iter(request.wanted)): Field(values, path)}
-    return Dataset("npy", path, fields, _rows_of(fields, path), fingerprints={path.name: fingerprint(path)})
+    _expect_rows(fields, path)
+    return Dataset("npy", path, fields, fingerprints={path.name: fingerprint(path)})
 
 
-def _rows_of(fields: dict[str, Field], path: Path) -> int:
+def _expect_rows(fields: dict[str, Field], path: Path) -> None:
+    """That all arrays have rows, and as many of them."""
     for name, found in fields.items():
         if found.values.ndim == 0:
             raise DataError(
@@ -95,7 +89,6 @@ def _rows_of(fields: dict[str, Field], path: Path) -> int:
         raise DataError(f"the arrays differ in their number of rows: {listed}", path, fix="give all the same rows")
     if 0 in counts.values():
         raise DataError("the arrays have no rows", path, fix="save at least one row")
-    return next(iter(counts.values()), 0)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, what: str) -> Array:
@@ -133,14 +126,10 @@ def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
     values = values.reshape(shape, order="F" if fortran_order else "C")
     native = values.astype(dtype.newbyteorder("="), copy=False)
     if dtype.kind == "U":
-        _check_text(native, path, what)
+        codes = np.ascontiguousarray(native).view(np.uint32)
+        if bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
+            raise DataError(f"{what} holds text that is not Unicode", path, fix=_AGAIN)
     return native
-
-
-def _check_text(values: Array, path: Path, what: str) -> None:
-    codes = np.ascontiguousarray(values).view(np.uint32)
-    if bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
-        raise DataError(f"{what} holds text that is not Unicode", path, fix=_AGAIN)
 
 
 def _header_of(content: bytes, path: Path, what: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:

@@ -45,7 +45,7 @@ def read_pairs(request: SourceRequest) -> Dataset:
     }
     plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
     prints = {path.name: fingerprint(path) for path in {request.path, place}}
-    return Dataset("pairs", request.path, fields, len(sources), text=plan, fingerprints=prints)
+    return Dataset("pairs", request.path, fields, text=plan, fingerprints=prints)
 
 
 def _lines(file: TextFile) -> list[str]:

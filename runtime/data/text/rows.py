@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -88,11 +87,6 @@ class TextRows:
             found = self._tokenizer(name).encode([str(text) for text in self._fields[name].values])
             self._encoded[name] = [np.concatenate([start, numbers, end]) for numbers in found]
         return self._encoded[name]
-
-
-def without_texts(preparation: Preparation) -> Preparation:
-    """For data whose tokens are numbers already."""
-    return replace(preparation, readings={}, tokenizers={})
 
 
 def longest_row(spec: InputSpec) -> int:

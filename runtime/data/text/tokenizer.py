@@ -82,7 +82,7 @@ class Tokenizer:
         return text.translate(_BLANKS)
 
     def to_json(self) -> JsonObject:
-        return {"rules": asdict(self.rules), "tokens": list(self.tokens), "pairs": self.pairs}
+        return asdict(self)
 
 
 def learnt(rules: TokenRules, texts: Iterable[str]) -> Tokenizer:
@@ -114,7 +114,7 @@ def tokenizer_from_json(value: JsonValue) -> Tokenizer | None:
                 "min_frequency": int(least),
                 "most": None | int() as most,
             },
-            "tokens": list(tokens),
+            "tokens": list() | tuple() as tokens,
             "pairs": None | str() as pairs,
         } if unit in UNITS:
             if pairs is not None and not byte_pairs.is_like_learnt(pairs, len(tokens) - len(SPECIAL)):

@@ -10,7 +10,7 @@ from repository import ROOT
 from compiler import driver
 from compiler.diagnosis.gradient_check import check_gradients
 from compiler.diagnosis.reports import GradientReport
-from runtime.data.synthetic import synthetic
+from runtime.analysis.made_up_steps import synthetic
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length
 

@@ -15,13 +15,12 @@ from compiler import driver
 from compiler.driver import Array, Options
 from compiler.programs import comparisons
 from runtime.analysis.evaluation_data import evaluation_data
-from runtime.analysis.examined.examination import rows_within
-from runtime.analysis.examined.pairs import pairs_of
+from runtime.analysis.examined.examination import pairs_of, rows_within
 from runtime.analysis.examined.samples import RIGHT, WRONG
 from runtime.cli.main import main
 from runtime.data.part import Part
 from runtime.inference.prediction import Predictor
-from runtime.reporting.run_facts import ReportSelection, facts_of, report_json
+from runtime.reporting.run_page import ReportSelection, facts_of, report_json
 from runtime.runs.trained import open_trained_run
 
 _ROWS = 240

@@ -11,12 +11,19 @@ import pytest
 from compiler import driver
 from compiler.driver import InputSpec
 from compiler.errors.diagnostics import UsageError
-from runtime.analysis.examined import numbers, weights
-from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
-from runtime.analysis.examined.numbers import NumberCounter
-from runtime.analysis.examined.pairs import alike, counted, pairs_of, truth_of
-from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, chosen_rows, place_of, shown_value
-from runtime.analysis.examined.tokens import log_probabilities
+from runtime.analysis.examined import measures, weights
+from runtime.analysis.examined.examination import alike, counted, pairs_of, truth_of
+from runtime.analysis.examined.measures import Confusion, ConfusionCounter, NumberCounter
+from runtime.analysis.examined.samples import (
+    ANY,
+    RIGHT,
+    WORST,
+    WRONG,
+    chosen_rows,
+    log_probabilities,
+    place_of,
+    shown_value,
+)
 from runtime.analysis.examined.weights import BINS, facts_of_tensor, first_filters
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation, Scale
@@ -104,7 +111,7 @@ def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch
     guess[17], guess[18] = np.nan, np.inf
     keep = draw.random(5000) < 0.9
     keep[17:19] = True
-    monkeypatch.setattr(numbers, "_POINTS", 500)
+    monkeypatch.setattr(measures, "_POINTS", 500)
     counter = NumberCounter(5000)
     for part in np.array_split(np.arange(5000), 9):
         counter.add(truth[part], guess[part], keep[part])
@@ -115,7 +122,7 @@ def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch
     assert found.mean_error == pytest.approx((g - t).mean())
     assert found.mean_absolute_error == pytest.approx(np.abs(g - t).mean())
     assert found.root_mean_squared_error == pytest.approx(np.sqrt(((g - t) ** 2).mean()))
-    assert found.largest == np.abs(g - t).max()
+    assert found.largest_error == np.abs(g - t).max()
     assert found.r2 == pytest.approx(1 - ((g - t) ** 2).sum() / ((t - t.mean()) ** 2).sum())
     assert len(found.points) == pytest.approx(450, abs=10)
     assert {(float(x), float(y)) for x, y in found.points} <= set(zip(t.tolist(), g.tolist(), strict=True))

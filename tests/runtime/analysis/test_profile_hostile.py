@@ -13,7 +13,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.interface import Options
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import Peaks
-from runtime.analysis.profile_rows import difference, saved_profile
+from runtime.analysis.profile import difference, saved_profile
 from runtime.cli.main import main
 from runtime.reporting.profile_text import difference_text
 

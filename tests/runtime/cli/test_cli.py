@@ -17,8 +17,7 @@ from compiler.errors import index, rendering
 from compiler.errors.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
 from compiler.inspection.view import View
 from compiler.support.cache import ObjectCache
-from runtime.cli.main import main
-from runtime.cli.registry import COMMANDS
+from runtime.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

@@ -15,7 +15,7 @@ import pytest
 from compiler.errors.diagnostics import DataError
 from compiler.support.harmless import STEERING, harmless, harmless_lines
 from runtime.cli.main import main
-from runtime.reporting.outlets import harmless_outlets
+from runtime.reporting.terminal import harmless_outlets
 from runtime.support.files import json_text
 
 TITLE = "\x1b]0;owned\x07"

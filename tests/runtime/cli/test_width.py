@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
-from runtime.cli.main import main
-from runtime.cli.registry import COMMANDS
+from runtime.cli.main import COMMANDS, main
 from runtime.reporting.terminal import width_of
 
 WIDTHS = (60, 80, 120, 200)

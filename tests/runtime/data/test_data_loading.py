@@ -10,11 +10,11 @@ from data_specs import place, source, spec, write, write_digits
 
 from compiler.errors.diagnostics import CheckpointError, DataError, Source, Span, UsageError
 from compiler.types import BatchExtent, DType, TensorType
+from runtime.analysis.made_up_steps import synthetic
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.preparation import preparation_from_json
 from runtime.data.reading import located, source_at
 from runtime.data.specs import DataSource, InputSpec
-from runtime.data.synthetic import synthetic
 
 SPECIES = [spec("features", row=(2,)), spec("species", "i32", target=True, low=0, high=3)]
 

@@ -24,7 +24,7 @@ READ = """
     import sys
     from pathlib import Path
     from compiler.errors.diagnostics import DlcError
-    from runtime.data.formats.format import Options, Request
+    from runtime.data.formats.format import SourceOptions, SourceRequest
     from runtime.data.formats.formats import format_named
     from runtime.support.memory import peak_memory
 
@@ -32,7 +32,8 @@ READ = """
     for name in sys.argv[1].split():
         for path in sys.argv[2:]:
             try:
-                found = format_named(name).read(Request(Path(path), Options({}), frozenset({"x", "image", "tokens"})))
+                request = SourceRequest(Path(path), SourceOptions({}), frozenset({"x", "image", "tokens"}))
+                found = format_named(name).read(request)
                 said = f"{len(found.fields)} fields, {found.rows} rows"
             except DlcError as error:
                 said = f"{type(error).__name__}: {error}"

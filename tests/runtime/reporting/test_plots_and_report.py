@@ -21,16 +21,14 @@ from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
 from compiler.programs.kinds import TRAINING
-from runtime.analysis.activations import gradient_flow
 from runtime.analysis.evaluation_data import evaluation_data
-from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion
+from runtime.analysis.examined.measures import Confusion
 from runtime.cli.main import main
 from runtime.inference.model import length_of, runtime_settings, training_of
-from runtime.plots.runs import confusion_figure, curves_figure, filters_figure
-from runtime.reporting.line_chart import line_chart, powers, round_ticks
+from runtime.plots.runs import confusion_figure, curves_figure, filters_figure, gradient_flow
+from runtime.reporting.charts import histogram, line_chart, powers, round_ticks, scatter
 from runtime.reporting.run_page import scalar_heading
-from runtime.reporting.small_charts import histogram, scatter
 from runtime.reporting.units import heading, share
 from runtime.runs.directory import create_run, open_run
 from runtime.runs.listing import curves_of, epochs_of

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from compiler.errors.diagnostics import size
 from compiler.frontend.program import Setting
+from runtime.cli.plan import print_plan
 from runtime.reporting import training_text
-from runtime.reporting.epoch_table import epoch_table
-from runtime.reporting.plan_text import print_plan
 from runtime.reporting.training_text import (
     SignsOfLife,
     TextReporter,
     epoch_parts,
+    epoch_table,
     print_sights,
     progress_row,
     settings_text,
@@ -114,7 +114,7 @@ def ended(epoch: int, value: float, names: tuple[str, ...] = METRICS) -> EpochEn
 def test_rows_of_epochs_stand_below_their_header(width: int) -> None:
     table = epoch_table(started(), ended(1, 0.5), width)
     *_, header = table.header()
-    rows = [table.row(started(), ended(epoch, value)) for epoch, value in ((1, 2.3026), (7, 0.01), (20, 3.2e-7))]
+    rows = [table.row(ended(epoch, value)) for epoch, value in ((1, 2.3026), (7, 0.01), (20, 3.2e-7))]
     ends = {match.end() for match in re.finditer(r"\S+", header)}
     for row in rows:
         assert len(row) + len("  best") <= width
@@ -127,8 +127,8 @@ def test_rows_of_epochs_stand_below_their_header(width: int) -> None:
 def test_a_narrow_table_says_what_it_leaves_out() -> None:
     assert epoch_table(started(), ended(1, 0.5), 200).left_out == ()
     narrow = epoch_table(started(), ended(1, 0.5), 80)
-    kept = {(column.kind, column.name) for column in narrow.columns}
-    assert {("train", "loss"), ("validation", "loss"), ("validation", "mean_absolute_error")} <= kept
+    kept = {"".join(column.heading) for column in narrow.columns}
+    assert {"loss", "val_loss", "val_mean_absolute_error"} <= kept
     assert narrow.left_out == ("mean_absolute_error", "recall", "precision", "accuracy")
     assert narrow.columns[-1].heading == ("val_mean_", "absolute_", "error")
 
@@ -136,7 +136,7 @@ def test_a_narrow_table_says_what_it_leaves_out() -> None:
 def test_all_values_of_a_column_have_the_same_number_of_digits() -> None:
     table = epoch_table(started(), ended(1, 0.5, ("loss",)), 120)
     for values in ((2.3026, 0.5, 0.01, 123.4567), (0.001234, 3.2e-7, 12345.678)):
-        cells = [table.row(started(), ended(1, value, ("loss",))).split()[1] for value in values]
+        cells = [table.row(ended(1, value, ("loss",))).split()[1] for value in values]
         assert len({len(cell.split(".")[1]) for cell in cells}) == 1, cells
 
 
@@ -144,7 +144,7 @@ def test_steps_within_an_epoch_are_told_as_steps() -> None:
     part = started(0.8, 80)
     assert epoch_parts(part, ended(1, 0.5))[:2] == ["epoch 1/1", "step 100/80"]
     assert epoch_parts(started(), ended(3, 0.5))[0] == "epoch  3/20"
-    assert [c.kind for c in epoch_table(part, ended(1, 0.5), 200).columns][:3] == ["epoch", "step", "train"]
+    assert ["".join(c.heading) for c in epoch_table(part, ended(1, 0.5), 200).columns][:3] == ["epoch", "step", "loss"]
 
 
 def test_a_pipe_shows_a_sign_of_life_every_ten_seconds(

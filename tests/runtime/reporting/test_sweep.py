@@ -18,9 +18,8 @@ from compiler.targets.registry import kernel_target_of
 from runtime.cli import sweep
 from runtime.cli.main import main
 from runtime.sweep import trials
-from runtime.sweep.space import ValueList, ValueRange, space_of
 from runtime.sweep.tpe import TpeSampler
-from runtime.sweep.trials import RandomSampler, Sampler
+from runtime.sweep.trials import RandomSampler, Sampler, ValueList, ValueRange, space_of
 from runtime.train.session import TrainingRequest, TrainingSession
 
 

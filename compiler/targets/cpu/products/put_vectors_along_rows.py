@@ -16,13 +16,11 @@ from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.long_sums import block_of
-from compiler.targets.cpu.products.block_long_sum import sums_in_blocks
+from compiler.targets.cpu.products.block_long_sum import asks_for_next_block, sums_in_blocks
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
     TURNED,
-    Ask,
-    Asked,
     Axis,
     Circumstances,
     Clear,
@@ -45,6 +43,7 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.rewriting import loops_over, nested, rewritten
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
+from compiler.targets.cpu.turning import pieces_of
 from compiler.tuning import Tuning
 
 
@@ -56,7 +55,7 @@ def put_vectors_along_rows(product: ProductLoops, given: Circumstances) -> Produ
     strip = TileShape(shape.width, _vectors(contract.n))
     cut = Tiling(strip, row_steps(contract, strip), 1, 0, False)
     panels = Loop(Axis.PANEL, Kind.PLAIN, (Multiply(), Put()))
-    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TurnSums(), Finish())),)
+    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TurnSums(pieces_of(given.machine)), Finish())),)
     return replace(product, tiling=cut, along_rows=shape, body=body)
 
 
@@ -113,7 +112,8 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     steps = (LetSteps(Place.ITSELF, shape.rows), LetSteps(Place.COPY, shape.rows, shape.width))
     inside = (copy, *steps, Loop(Axis.STRIP, Kind.FROM_ZERO, multiplied))
     over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
-    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, TurnSums(), Let.STRIP, Let.BASE, Finish()))
+    turn = TurnSums(pieces_of(machine))
+    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, turn, Let.STRIP, Let.BASE, Finish()))
     sums = together * product.panels * slot
     body = (Clear(sums), over_sum, finished)
     loops = nested([Loop(Axis.SPLIT, Kind.PLAIN, ()), Loop(Axis.STRIP, Kind.AT_MOST, (), together)], body)
@@ -129,7 +129,11 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
 def copy_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     if product.along_rows is None or product.panels == 1:
         return product
-    shape, (together, *_) = product.along_rows, loops_over(product, Axis.STRIP)
+    shape, contract = product.along_rows, product.contract
+    (together, *_), (blocks,) = (loops_over(product, axis) for axis in (Axis.STRIP, Axis.SUM))
+    assert blocks.block is not None
+    turns = together.step * (product.panels - 1)
+    asks = asks_for_next_block(contract, blocks.block, shape.rows * shape.width, turns, given)
 
     def change(statement: Statement) -> tuple[Statement, ...]:
         if isinstance(statement, LetSteps) and statement.left is Place.ITSELF:
@@ -139,7 +143,6 @@ def copy_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
         panel, sums, multiply, put = statement.body
         assert isinstance(multiply, Multiply)
         first = (panel, replace(multiply, copying=Copying.STRIP), put)
-        asks = (Ask(Asked.NEXT_BLOCK, number=together.step * (product.panels - 1)),)
         others = (panel, sums, replace(multiply, left=Place.COPY, asks=asks), put)
         return *first, replace(statement, kind=Kind.BUT_FIRST, body=others)
 

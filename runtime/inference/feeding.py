@@ -1,15 +1,29 @@
-"""The inputs of an augmentation beside the data: the number of each row in its source, and that of the epoch."""
+"""Data as a program takes it: in its element type, and beside it the numbers that an augmentation asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Program
 from runtime.data.part import Part
+
+
+def in_precision(part: Part, dtype: str) -> Part:
+    """With `f64`, every f32 is widened, as it is in the program."""
+    if dtype != "f64":
+        return part
+    wide = {name: a.astype(in_dtype(a.dtype, dtype), copy=False) for name, a in part.arrays.items()}
+    return replace(part, arrays=wide)
+
+
+def in_dtype(element: np.dtype[Any], dtype: str) -> np.dtype[Any]:
+    """The element type that arrays of `element` have in such a program."""
+    return np.dtype(np.float64) if dtype == "f64" and element == np.float32 else element
 
 
 def numbered(program: Program, part: Part) -> Part:
