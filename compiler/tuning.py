@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from compiler.support.record import record
 
+READABLE_BEHIND = 128  # bytes behind a buffer that kernels may read, and never use: 16 lanes of 8 bytes
 MOST_TILE_ROWS = 28  # the memory behind a buffer has room for a tile of so many rows
 
 

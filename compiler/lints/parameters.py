@@ -53,7 +53,7 @@ def _finding(graph: Graph, place: Span, paths: list[str], unreached: list[Value]
         message = f"{left}: the loss does not depend on {them}"
         return Diagnostic("W0107", message, place, (hint("use it, or leave it out"),), "warning")
     message = f"{left}: no gradient reaches {them}"
-    advice = hint("list it in `freeze` if that is meant")
+    advice = hint("list in `freeze` the parameters that are meant to stay")
     return Diagnostic("W0107", message, place, (advice, *_barrier(graph, flow, unreached)), "warning")
 
 

@@ -1,29 +1,24 @@
-"""Checks a nest: each value is defined once and before its uses, types agree, and no access leaves what is known.
-
-Accesses to scratch memory are checked where their place is a constant; stores go to no buffer that is only read.
-"""
+"""Checks a nest: each value is defined once and before its uses, and types agree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
-from compiler.support.record import mutable_record, record
+from compiler.support.record import mutable_record
 from compiler.types import DType
 
-ROOM = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
 
-
-def verify_nest(nest: Nest, only_read: Iterable[int] = ()) -> None:
-    """Raises `CompilerBug`. `only_read` are the buffers, by position, that nothing may be stored to."""
+def verify_nest(nest: Nest) -> None:
+    """Raises `CompilerBug`."""
     if nest.before is not None:
-        verify_nest(nest.before, only_read)
+        verify_nest(nest.before)
     try:
-        _Check(nest, frozenset(only_read)).all_of_it()
+        _Check(nest).all_of_it()
     except _WrongError as error:
         raise CompilerBug("verify_nest", str(error), print_nest(nest)) from error
 
@@ -32,21 +27,11 @@ class _WrongError(Exception):
     """A broken law."""
 
 
-@record
-class _Place:
-    """What an address is known to point into, an argument or a stretch of scratch, and how far in."""
-
-    of: ir.Given | ir.Scratch | None
-    offset: int | None
-
-
 @mutable_record
 class _Check:
     nest: Nest
-    only_read: frozenset[int]
     defined: set[int] = field(default_factory=lambda: {value.number for value in GIVEN})
     visible: dict[int, Value] = field(default_factory=lambda: {value.number: value for value in GIVEN})
-    places: dict[int, _Place] = field(default_factory=dict[int, _Place])
 
     def all_of_it(self) -> None:
         self.statements(self.nest.body)
@@ -91,14 +76,11 @@ class _Check:
         for value, initial in zip(loop.carried, loop.initial, strict=True):
             self.expect(initial, value.type)
             self.define(value)
-            self.places[value.number] = _Place(self.place(initial).of, None)
         before = dict(self.visible)
         self.define(loop.index)
         self.statements(loop.body)
         for value, following in zip(loop.carried, loop.following, strict=True):
             self.expect(following, value.type)
-            if self.place(following).of is not self.places[value.number].of:
-                self.places[value.number] = _Place(None, None)
         self.visible = before
 
     # operands
@@ -130,21 +112,12 @@ class _Check:
 
     # memory
 
-    def place(self, operand: Operand) -> _Place:
-        found = self.places.get(operand.number) if isinstance(operand, Value) else None
-        return found or _Place(None, None)
-
     def access(self, address: Value, type_: Type, align: int) -> None:
         self.expect(address, ADDRESS)
         if align <= 0 or align & (align - 1):
             raise _WrongError(f"an alignment of {align} is no power of two")
-        place = self.place(address)
         if type_.dtype is None or type_.dtype is DType.BOOL:
             raise _WrongError(f"{type_.name} has no form in memory")
-        if isinstance(place.of, ir.Scratch) and place.offset is not None:
-            end = place.offset + type_.lanes * type_.dtype.size
-            if place.offset < 0 or end > place.of.bytes + ROOM:
-                raise _WrongError(f"bytes {place.offset} to {end} lie outside of the {place.of.bytes} of a stretch")
 
     def store(self, statement: ir.Store | ir.Scatter) -> None:
         type_ = self.known(statement.value)
@@ -156,10 +129,6 @@ class _Check:
         else:
             self.expect(statement.address, ADDRESS)
             self.expect(statement.places, ir.vector(DType.I64, type_.lanes))
-        of = self.place(statement.address).of
-        argument = self.nest.arguments[of.slot] if isinstance(of, ir.Given) else None
-        if isinstance(argument, ir.BufferPointer) and argument.position in self.only_read:
-            raise _WrongError(f"buffer {argument.position} is only read, and {_said(statement.value)} is stored there")
 
     # definitions
 
@@ -169,15 +138,11 @@ class _Check:
             case ir.Given(slot=slot):
                 if slot >= len(self.nest.arguments):
                     raise _WrongError(f"there is no argument {slot}")
-                self.places[result.number] = _Place(statement, 0)
             case ir.Scratch():
-                self.places[result.number] = _Place(statement, 0)
-            case ir.Address(base=base, index=index, dtype=dtype):
+                pass
+            case ir.Address(base=base, index=index):
                 self.expect(base, ADDRESS)
                 self.expect(index, INDEX)
-                place = self.place(base)
-                offset = None if place.offset is None or isinstance(index, Value) else place.offset + index * dtype.size
-                self.places[result.number] = _Place(place.of, offset)
             case ir.Load():
                 self.access(statement.address, result.type, statement.align)
             case ir.Gather():

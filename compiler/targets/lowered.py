@@ -28,13 +28,3 @@ class Lowered:
     def call_of(self, line: int) -> tuple[str, Instance]:
         """The symbol and the instance of a line of the execution plan that is no mark."""
         return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
-
-
-def verify_nests(found: Lowered) -> None:
-    """Check the nests that were kept. Raises CompilerBug."""
-    from compiler.nest.verify import verify_nest  # few programs are verified
-
-    instances = dict(found.instances)
-    for symbol, nest in found.nests.items():
-        instance = instances[symbol]
-        verify_nest(nest, (k for k, buffer in enumerate(instance.arguments) if buffer not in instance.writes))

@@ -14,7 +14,7 @@ from compiler.targets.manifest import TensorSpec
 from compiler.types import numpy_dtype
 
 LARGE_PAGE = 2 << 20
-SLACK = 1024  # bytes that kernels may read, and never use, past the end of a buffer
+SLACK = 1024  # bytes behind the last buffer of an arena, more than `READABLE_BEHIND`
 
 
 def reserve(size: int) -> Array:

@@ -69,7 +69,7 @@ def run(arguments: Namespace) -> int:
     predictor = Predictor(program, trained.options, trained.sizes)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
     if not outputs:
-        raise UsageError(f"no output of {program.model} has a part for each row", "an output needs the axis `batch`")
+        raise UsageError(f"no output of {program.model} has rows", "an output needs the axis `batch`")
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
     columns = {**_file_names(loaded.files, Path(arguments.input)), **outputs, **found}
     if output is None:

@@ -204,7 +204,7 @@ def read_mapping(path: Path, fix: str) -> JsonObject:
     value = read_json(path, fix)
     if isinstance(value, Mapping):
         return value
-    raise CheckpointError("this does not hold names and values", path, fix)
+    raise CheckpointError("the file does not hold names with values", path, fix)
 
 
 def _position_of(value: JsonObject) -> Position:

@@ -115,7 +115,7 @@ def put_recorded_weights(tensors: Tensors, recorded: JsonValue, place: Path) -> 
         case {"source": str(source), "fingerprint": str(known), "matched": Mapping() as matched}:
             file = _file_of(Path(source))
         case _:
-            raise CheckpointError("this does not tell which weights the run started from", place, _LATER)
+            raise CheckpointError("the file does not name the weights that the run started from", place, _LATER)
     if not file.is_file() or fingerprint(file) != known:
         raise CheckpointError("the run started from these weights, which are gone or have changed", file, _LATER)
     weights = read_tensors(file)

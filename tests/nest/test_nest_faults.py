@@ -158,5 +158,6 @@ def test_faults_are_found(make: Callable[[GraphBuilder], Value]) -> None:
     """Or they change no result, as where a loop that has one round takes longer steps."""
     cases = cases_of(make, small(MACHINES[0], Random(1)))
     found = Counter(who for _, who in cases.mutations(Random(1), 6))
-    assert found["run"] > found["nobody"]
+    assert found["run"] + found["proof"] > found["nobody"]
+    assert found["proof"], "an access leaves its memory"
     assert not found["missed"]

@@ -7,9 +7,9 @@ the paths of large ones, and run with batches of 1, 2, the nominal size and its 
 says what is watched: accesses out of bounds, unwritten memory that reaches a result, elements that are left out or that
 two items write, the order of items, checks for NaN and Inf. Kernels of too many statements are left out.
 
-With `--mutations`, so many faults are put into each nest instead. Each must be found by the verifier or by a run, or
-make no difference with five other batches either; one that does is missed. It ends with exit status 1 if there are
-faults, or mutations that were missed.
+With `--mutations`, so many faults are put into each nest instead. Each must be found by the verifier, by the proof of
+bounds or by a run, or make no difference with five other batches either; one that does is missed. It ends with exit
+status 1 if there are faults, or mutations that were missed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
         print(f"{kernels} kernels, {unsound} faults")
         sys.exit(unsound > 0)
     by = Counter(finder for _, finder in found.elements())
-    print(f"{by.total()} mutations, found by the verifier {by['verifier']}, by a run {by['run']};")
+    print(f"{by.total()} mutations, found by verifier {by['verifier']}, proof {by['proof']}, run {by['run']};")
     print(f"{by['nobody']} changed no result; missed {by['missed']}")
     for kind in sorted({kind for kind, _ in found}):
         print(f"  {kind}: " + ", ".join(f"{who} {found[kind, who]}" for who in by if found[kind, who]))

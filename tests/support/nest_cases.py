@@ -12,6 +12,7 @@ import schedule_interpreter
 from nest_faults import MOST_STATEMENTS, Case, TooLong
 from nest_interpreter import Uniform
 from nest_mutations import mutations_of
+from nests import call_of
 from network_checks import OF_TUNING, Network
 from random_graphs import random_graph
 from random_networks import random_network
@@ -21,13 +22,15 @@ from compiler.graph.ir import Graph
 from compiler.graph.op import Array
 from compiler.loops.ir import CopyKernel, Kernel
 from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.nest.ir import Nest
 from compiler.nest.verify import verify_nest
+from compiler.nest.verify_bounds import Call, cuts_items, unproved
 from compiler.pipeline import optimise_graph
 from compiler.programs.kinds import PREDICTION
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.emit import emit
 from compiler.tuning import Tuning
-from compiler.types import at_batch, numpy_dtype
+from compiler.types import BatchExtent, at_batch, numpy_dtype
 
 MACHINES = (AVX512, AVX2, NEON)
 NOMINAL = 7
@@ -80,6 +83,8 @@ class Cases:
         checked, faults = 0, list[str]()
         for kernel, cases in self.at(batches).items():
             nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
+            if _is_unproved(nest, _calls_of(nest, cases)):
+                faults.append(f"{kernel.name}, {self.machine.name}: an access is not proved to stay inside")
             for case in cases:
                 try:
                     fault = case.fault_of(nest, most)
@@ -96,6 +101,7 @@ class Cases:
         later = self.at(LATER_BATCHES)
         for kernel, cases in self.at(BATCHES).items():
             nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
+            calls = _calls_of(nest, cases)
             for mutation in mutations_of(nest, random, count):
                 with mutation.made():
                     try:
@@ -103,12 +109,30 @@ class Cases:
                     except CompilerBug:
                         yield mutation.kind, "verifier"
                         continue
+                    if _is_unproved(nest, calls):
+                        yield mutation.kind, "proof"
+                        continue
                     try:
                         found = next(filter(None, (case.fault_of(nest) for case in cases)), None)
                         missed = found is None and any(case.fault_of(nest) for case in later.get(kernel, ()))
                     except TooLong:
                         continue
                 yield mutation.kind, "missed" if missed else "nobody" if found is None else "run"
+
+
+def _calls_of(nest: Nest, cases: Sequence[Case]) -> list[Call]:
+    """The calls of a nest and of the one before it; buffers are as large as the batch, or have one size."""
+    few, more = cases[0], cases[-1]
+    sizes = [
+        BatchExtent(one // few.batch) if one != other else one for one, other in zip(few.sizes, more.sizes, strict=True)
+    ]
+    parts = [part for part in (nest.before, nest) if part is not None]
+    return [call_of(few.what, part, few.machine, sizes, nest.shared_bytes) for part in parts]
+
+
+def _is_unproved(nest: Nest, calls: Sequence[Call]) -> bool:
+    parts = [part for part in (nest.before, nest) if part is not None]
+    return any(unproved(p, call) and not cuts_items(p.body) for p, call in zip(parts, calls, strict=True))
 
 
 def graph_cases(seed: int) -> list[Cases]:

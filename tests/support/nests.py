@@ -11,9 +11,11 @@ from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Random, RowKerne
 from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.ir import Nest
+from compiler.nest.verify_bounds import Call
+from compiler.nest.verify_bounds import Memory as Room
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.specialisation import Specialisation, number_of, specialisation
-from compiler.types import size_at
+from compiler.types import Extent, size_at
 
 SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
 UNUSED = 0xFF  # every byte of slack: a float of these is NaN
@@ -57,6 +59,28 @@ def number_of_items(kernel: Kernel, part: Nest, machine: Machine, batch: int) ->
     """How many items a kernel has, or what runs before it; nests are shared by kernels of other extents."""
     items = items_of(kernel, machine) if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel) else part.items
     return -(-size_at(items.extent, batch) // items.chunk) * items.factor
+
+
+def call_of(what: Specialisation, part: Nest, machine: Machine, sizes: Sequence[Extent], shared: int) -> Call:
+    """What a nest is given; `sizes` are bytes of the buffers, `shared` those of panels."""
+
+    def of(argument: ir.Argument) -> Extent | Room:
+        match argument:
+            case ir.BufferPointer(position=position):
+                return Room(sizes[position])
+            case ir.SharedPointer():
+                return Room(shared)
+            case ir.FlagPointer():
+                return Room(1)
+            case ir.StreamNumber():
+                return 0
+            case _:
+                return number_of(argument, what)
+
+    kernel, items = what.kernel, part.items
+    if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # kernels of other extents share its nest
+        items = items_of(kernel, machine)
+    return Call(tuple(map(of, part.arguments)), items.extent, items.chunk, items.factor)
 
 
 def argument_of(

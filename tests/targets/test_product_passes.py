@@ -40,6 +40,7 @@ from compiler.targets.cpu.products.ir import (
     Finish,
     Loop,
     Multiply,
+    PackAllPanels,
     PackPanel,
     Place,
     ProductLoops,
@@ -47,7 +48,6 @@ from compiler.targets.cpu.products.ir import (
     Statement,
     Sums,
     TurnSums,
-    UsePanels,
 )
 from compiler.targets.cpu.products.one_pass import passes_on_text
 from compiler.targets.cpu.products.passes import PASSES, definition, optimised
@@ -189,7 +189,7 @@ def final(name: str) -> ProductLoops:
     [
         ("columns as rows", PackPanel),
         ("larger than the cache", CopyRows),
-        ("larger than the cache", UsePanels),
+        ("larger than the cache", PackAllPanels),
         ("small", Finish),
         ("both larger than the cache", Clear),
         ("both larger than the cache", CopyStrips),

@@ -15,7 +15,7 @@ from compiler.support.record import record
 from compiler.types import BatchExtent
 
 ALIGNMENT = 64  # bytes; in the batch arena, a capacity that is a multiple of 16 gives the same to 4-byte units
-SLACK = 64
+APART = 64  # bytes, at least, between static buffers; what is read behind one may be another, or behind the arena
 
 
 @record
@@ -75,12 +75,12 @@ def places_of(
 
 
 def size_in_arena(buffer: Buffer) -> int:
-    """Bytes, or bytes for each row of the batch; readable one vector past the end."""
+    """Bytes, or bytes for each row of the batch."""
     size = count(buffer.elements) * buffer.dtype.size
     if isinstance(buffer.elements, BatchExtent):
         unit = ALIGNMENT if size >= ALIGNMENT else 4
         return -(-size // unit) * unit
-    return -(-(size + SLACK) // ALIGNMENT) * ALIGNMENT
+    return -(-(size + APART) // ALIGNMENT) * ALIGNMENT
 
 
 def _arena(buffer: Buffer) -> Arena:

@@ -10,10 +10,22 @@ from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
+from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import TileShape, depth_of
 from compiler.targets.cpu.turning import move_turned
 from compiler.types import BatchExtent
+
+
+@record
+class Packing:
+    """How panels are packed: operands are asked for so many `steps_ahead`.
+
+    Where columns lie as rows do, blocks are turned in `pieces`: see `turning.pieces_of`.
+    """
+
+    steps_ahead: int
+    pieces: int
 
 
 def is_packed(contract: TileContract, shape: TileShape) -> bool:
@@ -22,7 +34,7 @@ def is_packed(contract: TileContract, shape: TileShape) -> bool:
     return contract.rhs_n_stride == 1 and contract.n == shape.width and axes == contract.k
 
 
-def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, panels: int) -> Nest:
+def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, packing: Packing, panels: int) -> Nest:
     """A function of its own that packs every panel; an item is one of them."""
     width = shape.vectors * LANES
     packer = KernelNest(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
@@ -35,7 +47,7 @@ def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, panels: in
         right = nest.add(nest.mul(column, contract.rhs_n_stride), contract.rhs_offset)
         source = nest.pointer(packer.bases[contract.rhs], right, type_)
         target = nest.pointer(shared, nest.mul(panel, panel_elements(contract, width)), type_)
-        pack(packer, contract, width, column, source, target)
+        pack(packer, contract, width, packing, column, source, target)
         return []
 
     with packer.of(contract):
@@ -72,13 +84,14 @@ def packed_axes(contract: TileContract, width: int) -> tuple[ContractedAxis, ...
     return tuple(reversed(axes))
 
 
-def pack(k: KernelNest, contract: TileContract, width: int, column: Index, source: Value, target: Value) -> None:
+def pack(
+    k: KernelNest, contract: TileContract, width: int, packing: Packing, column: Index, source: Value, target: Value
+) -> None:
     """Copy a panel so that the `width` columns of one k lie side by side, and the next k behind them."""
     if contract.rhs_n_stride != 1:
-        (axis,) = contract.k
-        pack_transposed(k, contract, width, column, source, target, k.extent(axis.extent))
+        _pack_transposed(k, contract, width, packing.pieces, column, source, target)
         return
-    nest, type_, size, ahead = k.nest, contract.dtype, contract.dtype.size, k.tuning.steps_ahead
+    nest, type_, size = k.nest, contract.dtype, contract.dtype.size
 
     def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: Value, target: Value) -> None:
         def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
@@ -88,7 +101,7 @@ def pack(k: KernelNest, contract: TileContract, width: int, column: Index, sourc
                 over(axes[1:], packed[1:], here, there)
                 return []
             for part in range(width // LANES):
-                later = nest.pointer(here, ahead * axes[0].rhs_stride + part * LANES, type_)
+                later = nest.pointer(here, packing.steps_ahead * axes[0].rhs_stride + part * LANES, type_)
                 nest.prefetch(later)
                 loaded = nest.pointer(here, part * LANES, type_)
                 name = nest.load(loaded, vector(type_, LANES), size)
@@ -100,11 +113,12 @@ def pack(k: KernelNest, contract: TileContract, width: int, column: Index, sourc
     over(contract.k, packed_axes(contract, width), source, target)
 
 
-def pack_transposed(
-    k: KernelNest, contract: TileContract, width: int, column: Index, source: Value, target: Value, depth: Index
+def _pack_transposed(
+    k: KernelNest, contract: TileContract, width: int, pieces: int, column: Index, source: Value, target: Value
 ) -> None:
     """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
-    nest, type_ = k.nest, contract.dtype
+    nest, type_, (axis,) = k.nest, contract.dtype, contract.k
+    depth = k.extent(axis.extent)
     starts = _column_starts(nest, contract, width, column)
 
     def block(index: Value, carried: list[Value]) -> Sequence[Operand]:
@@ -114,7 +128,7 @@ def pack_transposed(
                 rows.append(nest.pointer(source, nest.add(starts[part * LANES + lane], index), type_))
                 here = nest.add(nest.mul(nest.add(index, lane), width), part * LANES)
                 columns.append(nest.pointer(target, here, type_))
-            move_turned(nest, k.machine, contract.dtype, rows, columns)
+            move_turned(nest, pieces, contract.dtype, rows, columns)
         return []
 
     nest.loop(0, _ceil_to(nest, depth, LANES), LANES, [], block)

@@ -13,20 +13,40 @@ declare double @llvm.maxnum.f64(double, double)
 declare double @llvm.minnum.f64(double, double)
 
 define internal i32 @flush_on() nounwind {
-  $FLUSH_ON
+  $X86 %cell = alloca i32, align 4
+  $X86 call void @llvm.x86.sse.stmxcsr(ptr %cell)
+  $X86 %old = load i32, ptr %cell, align 4
+  $X86 %new = or i32 %old, 32832
+  $X86 store i32 %new, ptr %cell, align 4
+  $X86 call void @llvm.x86.sse.ldmxcsr(ptr %cell)
+  $X86 ret i32 %old
+  $ARM %before = call i64 @llvm.aarch64.get.fpcr()
+  $ARM %new = or i64 %before, 16777216
+  $ARM call void @llvm.aarch64.set.fpcr(i64 %new)
+  $ARM %old = trunc i64 %before to i32
+  $ARM ret i32 %old
+  $OTHER ret i32 0
 }
 
 define internal void @flush_off(i32 %old) nounwind {
-  $FLUSH_OFF
+  $X86 %cell = alloca i32, align 4
+  $X86 store i32 %old, ptr %cell, align 4
+  $X86 call void @llvm.x86.sse.ldmxcsr(ptr %cell)
+  $X86 ret void
+  $ARM %before = zext i32 %old to i64
+  $ARM call void @llvm.aarch64.set.fpcr(i64 %before)
+  $ARM ret void
+  $OTHER ret void
 }
 
 define internal void @sleep(ptr %word, i32 %seen) nounwind {
-  $WAIT
+  $FUTEX %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX_CALL, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)
+  $YIELD %ignored = call i32 @sched_yield()
   ret void
 }
 
 define internal void @wake(ptr %word) nounwind {
-  $WAKE
+  $FUTEX %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX_CALL, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
   ret void
 }
 
@@ -45,7 +65,8 @@ check:
   %spent = icmp sge i32 %n, %budget
   br i1 %spent, label %slow, label %again
 again:
-  $PAUSE
+  $X86 call void @llvm.x86.sse2.pause()
+  $ARM call void @llvm.aarch64.hint(i32 1)
   %n.next = add i32 %n, 1
   %beat = and i32 %n.next, 63
   %is.beat = icmp eq i32 %beat, 0
@@ -138,7 +159,30 @@ done:
   ret void
 }
 
-$CLOCK
+$COUNTER declare i64 @llvm.readcyclecounter()
+$COUNTER define internal i64 @clock() nounwind {
+  $COUNTER %now = call i64 @llvm.readcyclecounter()
+  $COUNTER ret i64 %now
+$COUNTER }
+$TIMER declare i64 @llvm.read_volatile_register.i64(metadata)
+$TIMER declare void @llvm.aarch64.isb(i32)
+$TIMER define internal i64 @clock() nounwind {
+  $TIMER call void @llvm.aarch64.isb(i32 15)
+  $TIMER %now = call i64 @llvm.read_volatile_register.i64(metadata !{!"cntvct_el0"})
+  $TIMER ret i64 %now
+$TIMER }
+$SYSTEM declare i32 @clock_gettime(i32, ptr)
+$SYSTEM define internal i64 @clock() nounwind {
+  $SYSTEM %time = alloca [2 x i64], align 8
+  $SYSTEM %ignored = call i32 @clock_gettime(i32 1, ptr %time)
+  $SYSTEM %seconds = load i64, ptr %time, align 8
+  $SYSTEM %rest.at = getelementptr i64, ptr %time, i64 1
+  $SYSTEM %rest = load i64, ptr %rest.at, align 8
+  $SYSTEM %whole = mul i64 %seconds, 1000000000
+  $SYSTEM %now = add i64 %whole, %rest
+  $SYSTEM ret i64 %now
+$SYSTEM }
+
 ; How much of all items stands before the share of %thread, of $WHOLE: as much for each, but for what @balance moved.
 define internal i64 @share(ptr %sync, i32 %thread, i32 %threads) nounwind {
 entry:

@@ -6,7 +6,7 @@ arrays of i64, so that a table can be written by NumPy as well as by an exported
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from enum import Enum
 from pathlib import Path
 
@@ -47,6 +47,8 @@ EVENTS = 64  # bytes before the first event of a buffer
 EVENT_SLOTS = 6  # entry, begin, end, first item, last item, shard of a chain
 TICKS = "dlc_ticks"
 
+_FOLDER = Path(__file__).parent
+
 
 def sync_bytes(threads: int) -> int:
     """The size of the synchronisation block of so many threads."""
@@ -82,116 +84,28 @@ def clock_of(machine: Machine) -> Clock:
 def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False) -> str:
     """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too.
 
-    `in_turns`: the first thread takes the shares of all threads, one after the other.
+    `in_turns`: the first thread takes the shares of all threads, one after the other. A row of the templates that
+    begins with a dollar sign and a word stands where that word holds: for a processor, a way to wait, a clock, a run.
     """
-    x86 = machine.architecture == "x86_64"
-    yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
-    pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
-    text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
-    quick = clock or clock_of(machine)
+    quick, x86 = clock or clock_of(machine), machine.architecture == "x86_64"
     has_pace = not in_turns and quick in PERIODS
-    kept = {"$STAMP ": clock is not None, "$TURN ": in_turns, "$TEAM ": not in_turns}
-    kept |= {"$PACE ": has_pace, "$EVEN ": not has_pace}
-    text = _chosen(text + ("" if clock is None else stamps_text(in_turns)), kept)
-    text = text.replace("$CLOCK", f"{_CLOCK[quick]}\n}}\n" if has_pace or clock is not None else "")
-    text = text.replace("$PERIOD", f"{PERIODS[quick]}.0" if has_pace else "")
-    whole = 1 << WHOLE_BITS
-    text = text.replace("$ALMOST_HALF", str(whole // 2 - 1)).replace("$WHOLE_BITS", str(WHOLE_BITS))
-    text = text.replace("$WHOLE", str(whole)).replace("$QUEUE_BITS", str(QUEUE_BITS))
-    text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
-    text = text.replace("$STATE", ", ptr %state" if in_turns else "")
-    for name, number in (("HEAD", HEAD), ("TAIL", TAIL), ("WAITS", WAITS)):
-        text = text.replace(f"${name}", str(number))
-    text = text.replace("$PAUSE", pause)
-    text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
-    text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")
-    text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else _FLUSH_OFF_ARM if machine.is_arm else "ret void")
-    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT", "PACES")
-    words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
-    for name in words:
-        text = text.replace(f"${name}", str(globals()[name]))
-    return text
-
-
-def _chosen(text: str, kept: Mapping[str, bool]) -> str:
-    """The text without the rows that begin with a word that is not kept, and without these words."""
-    rows: list[str] = []
-    for row in text.splitlines(keepends=True):
-        word = next((word for word in kept if row.lstrip().startswith(word)), "")
-        if kept.get(word, True):
-            rows.append(row.replace(word, "", 1))
-    return "".join(rows)
-
-
-def stamps_text(in_turns: bool = False) -> str:
-    """The functions that only the runner of a profile has, beside the clock."""
-    folder = Path(__file__)
-    text = folder.with_name("stamps.ll").read_text(encoding="utf-8")
-    for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
-        text = text.replace(f"${name}", str(globals()[name]))
-    return text + folder.with_name("turns.ll").read_text(encoding="utf-8") if in_turns else text
-
-
-_CLOCK = {
-    Clock.TIME_STAMP_COUNTER: """declare i64 @llvm.readcyclecounter()
-
-define internal i64 @clock() nounwind {
-  %now = call i64 @llvm.readcyclecounter()
-  ret i64 %now""",
-    Clock.GENERIC_TIMER: """declare i64 @llvm.read_volatile_register.i64(metadata)
-declare void @llvm.aarch64.isb(i32)
-
-define internal i64 @clock() nounwind {
-  call void @llvm.aarch64.isb(i32 15)
-  %now = call i64 @llvm.read_volatile_register.i64(metadata !{!"cntvct_el0"})
-  ret i64 %now""",
-    Clock.MONOTONIC: """declare i32 @clock_gettime(i32, ptr)
-
-define internal i64 @clock() nounwind {
-  %time = alloca [2 x i64], align 8
-  %ignored = call i32 @clock_gettime(i32 1, ptr %time)
-  %seconds = load i64, ptr %time, align 8
-  %rest.at = getelementptr i64, ptr %time, i64 1
-  %rest = load i64, ptr %rest.at, align 8
-  %whole = mul i64 %seconds, 1000000000
-  %now = add i64 %whole, %rest
-  ret i64 %now""",
-}
-_SYSCALL = "call i64 (i64, ...) @syscall"
-
-
-def _futex_wait(number: int | None) -> str:
-    if number is None:
-        return "%ignored = call i32 @sched_yield()"
-    return f"%ignored = {_SYSCALL}(i64 {number}, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)"
-
-
-def _futex_wake(number: int | None) -> str:
-    if number is None:
-        return ""
-    return f"%ignored = {_SYSCALL}(i64 {number}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)"
-
-
-_FLUSH_ON_X86 = """%cell = alloca i32, align 4
-  call void @llvm.x86.sse.stmxcsr(ptr %cell)
-  %old = load i32, ptr %cell, align 4
-  %new = or i32 %old, 32832
-  store i32 %new, ptr %cell, align 4
-  call void @llvm.x86.sse.ldmxcsr(ptr %cell)
-  ret i32 %old"""
-
-_FLUSH_OFF_X86 = """%cell = alloca i32, align 4
-  store i32 %old, ptr %cell, align 4
-  call void @llvm.x86.sse.ldmxcsr(ptr %cell)
-  ret void"""
-
-_FLUSH_ON_ARM = """%before = call i64 @llvm.aarch64.get.fpcr()
-  %new = or i64 %before, 16777216
-  call void @llvm.aarch64.set.fpcr(i64 %new)
-  %old = trunc i64 %before to i32
-  ret i32 %old"""
-
-_FLUSH_OFF_ARM = """%before = zext i32 %old to i64
-  call void @llvm.aarch64.set.fpcr(i64 %before)
-  ret void"""
+    read = quick if has_pace or clock is not None else None
+    kept = {
+        **{"STAMP": clock is not None, "TURN": in_turns, "TEAM": not in_turns, "PACE": has_pace, "EVEN": not has_pace},
+        **{"X86": x86, "ARM": machine.is_arm, "OTHER": not x86 and not machine.is_arm},
+        **{"FUTEX": futex is not None, "YIELD": futex is None},
+        **{"COUNTER": read is Clock.TIME_STAMP_COUNTER, "TIMER": read is Clock.GENERIC_TIMER},
+        "SYSTEM": read is Clock.MONOTONIC,
+    }
+    words = {
+        **{name: value for name, value in globals().items() if name.isupper()},  # constants of this file
+        **{"HEAD": HEAD, "TAIL": TAIL, "WAITS": WAITS},
+        **{"FUTEX_CALL": futex, "PERIOD": f"{PERIODS.get(quick)}.0", "WHOLE": 1 << WHOLE_BITS},
+        **{"ALMOST_HALF": (1 << WHOLE_BITS) // 2 - 1, "STATE": ", ptr %state" if in_turns else ""},
+        "ENTRIES": "turns" if in_turns else "entries",
+    }
+    files = ("runner", *(("stamps",) if clock is not None else ()), *(("turns",) if in_turns else ()))
+    text = "".join((_FOLDER / f"{name}.ll").read_text(encoding="utf-8") for name in files)
+    text = re.sub(r"^( *)\$(\w+) (.*\n)", lambda row: row[1] + row[3] if kept[row[2]] else "", text, flags=re.MULTILINE)
+    return re.sub(r"\$([A-Z_]+)", lambda word: str(words[word[1]]), text)

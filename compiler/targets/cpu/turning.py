@@ -14,28 +14,35 @@ SEGMENT = 16  # bytes of a register within which two-operand shuffles interleave
 MOST_SEGMENTS = 2  # that a load of each fills faster than shuffles over whole registers
 
 
-def move_turned(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
+def pieces_of(machine: Machine) -> int:
+    """The bytes of the pieces in which a block is turned best; 0 for all of it in whole vectors.
+
+    Where registers are short, pieces leave none of them over: a block takes 32 registers of 256 bits.
+    """
+    return machine.vector_bytes if machine.vector_bytes <= MOST_SEGMENTS * SEGMENT else 0
+
+
+def move_turned(nest: Builder, pieces: int, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
     """Element j of the row at each pointer `rows[i]` becomes element i at the pointer `columns[j]`, which is aligned.
 
-    Where registers are short, the block goes in pieces that leave none of them over: a block takes 32 registers of 256
-    bits.
+    The block goes in pieces of so many bytes, or in whole vectors: see `pieces_of`.
     """
-    if machine.vector_bytes > MOST_SEGMENTS * SEGMENT:
+    if not pieces:
         loaded = [nest.load(place, vector(dtype, LANES), dtype.size) for place in rows]
         for column, place in zip(turned(nest, loaded), columns, strict=True):
             nest.store(column, place, 64)
         return
-    lanes = machine.lanes(dtype)
+    lanes = pieces // dtype.size
     for column in range(0, LANES, SEGMENT // dtype.size):
         for row in range(0, LANES, lanes):
-            piece = _piece(nest, machine, dtype, rows[row : row + lanes], column)
+            piece = _piece(nest, pieces // SEGMENT, dtype, rows[row : row + lanes], column)
             for place, value in enumerate(piece, column):
-                nest.store(value, nest.pointer(columns[place], row, dtype), machine.vector_bytes)
+                nest.store(value, nest.pointer(columns[place], row, dtype), pieces)
 
 
-def _piece(nest: Builder, machine: Machine, dtype: DType, rows: Sequence[Value], column: int) -> list[Value]:
+def _piece(nest: Builder, segments: int, dtype: DType, rows: Sequence[Value], column: int) -> list[Value]:
     """As many columns as a segment of a register holds elements, from `column` on, of rows that fill a register."""
-    most, segments = SEGMENT // dtype.size, machine.vector_bytes // SEGMENT
+    most = SEGMENT // dtype.size
     now: list[Value] = []
     for number in range(most):
         places = [nest.pointer(row, column, dtype) for row in rows[number::most]]

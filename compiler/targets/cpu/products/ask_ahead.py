@@ -12,19 +12,17 @@ from compiler.targets.cpu.products.ir import (
     AskForResults,
     Axis,
     Circumstances,
-    Place,
     ProductLoops,
-    UsePanels,
     When,
 )
-from compiler.targets.cpu.products.rewriting import loops_over, statements_of, with_multiply
+from compiler.targets.cpu.products.rewriting import loops_over, packs_all_panels, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling
 from compiler.tuning import Tuning
 
 
 def ask_for_next_panel(product: ProductLoops, given: Circumstances) -> ProductLoops:
     blocks, contract, line = loops_over(product, Axis.SUM), product.contract, given.machine.line(product.contract.dtype)
-    if not blocks or UsePanels(Place.SHARED) not in product.body:
+    if not blocks or not packs_all_panels(product):
         return product
     deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
     several = any(isinstance(s, When) for s in statements_of(product.body))

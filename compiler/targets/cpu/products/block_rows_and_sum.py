@@ -31,10 +31,9 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
-    UsePanels,
     When,
 )
-from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, rewritten
+from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, packs_all_panels, rewritten
 from compiler.targets.cpu.rectangles import rows_of_item
 from compiler.targets.cpu.tiles import Tiling, nominal
 from compiler.tuning import Tuning
@@ -111,7 +110,7 @@ def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
 def copy_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, rows = product.contract, product.cut.shape.rows
     blocks = loops_over(product, Axis.SUM)
-    if not blocks or UsePanels(Place.SHARED) not in product.body:
+    if not blocks or not packs_all_panels(product):
         return product
     deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
     is_wide = product.cut.panels >= given.tuning.copied_rows_panels

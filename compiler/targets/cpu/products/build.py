@@ -45,6 +45,7 @@ from compiler.targets.cpu.products.ir import (
     LetSteps,
     Loop,
     Multiply,
+    PackAllPanels,
     PackPanel,
     Place,
     ProductLoops,
@@ -52,7 +53,6 @@ from compiler.targets.cpu.products.ir import (
     Statement,
     Sums,
     TurnSums,
-    UsePanels,
     When,
     places_of_rows,
 )
@@ -78,11 +78,12 @@ class _Walk(Frame):
         k.open()
         self.statements(product.body)
         code = k.close(self.all_items())
-        if UsePanels(Place.SHARED) not in product.body:
+        packings = [s.packing for s in product.body if isinstance(s, PackAllPanels)]
+        if not packings:
             return code
         panels = product.cut.panels
         size = panels * panel_elements(contract, self.width) * contract.dtype.size
-        before = pack_all(k, contract, product.cut.shape, panels)
+        before = pack_all(k, contract, product.cut.shape, packings[0], panels)
         return replace(code, before=before, shared_bytes=size, lasts=product.lasts)
 
     def all_items(self) -> Items:
@@ -118,8 +119,8 @@ class _Walk(Frame):
                 self.k.nest.when(condition, lambda: self.within({}, body))
             case Entry():
                 self.entry(statement)
-            case UsePanels(place=place):
-                self.use_panels(place)
+            case PackAllPanels():
+                self.panels = self.k.argument(SharedPointer(), ADDRESS)
             case Let() | KeepSums() | FindSums() | LetShare() | LetSteps():
                 let(self, statement)
             case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns() | TurnSums():
@@ -151,14 +152,10 @@ class _Walk(Frame):
             case Entry.REPEATED:
                 for load in repeating(k.stages, cut):
                     k.repeated(load, 0, cut.shape.vectors)
+            case Entry.OWN_PANEL:
+                self.panels, self.packed = own_panel(k, contract, self.width), -1
             case Entry.ZEROS:
                 k.nest.clear(k.bases[ZEROS], cut.shape.rows * self.width, vector(contract.dtype, LANES))
-
-    def use_panels(self, place: Place) -> None:
-        if place is Place.SHARED:
-            self.panels = self.k.argument(SharedPointer(), ADDRESS)
-        else:
-            self.panels, self.packed = own_panel(self.k, self.contract, self.width), -1
 
     # loops
 
@@ -345,4 +342,4 @@ class _Walk(Frame):
         else:
             end = self.known.rows_end
             rows = k.nest.mul(self.units, cut.row_steps.unit) if end is None else end
-            finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept)
+            finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept, what.is_unrolled)

@@ -33,13 +33,13 @@ def fill(frame: Frame, statement: Filling) -> None:
         case CopyColumns():
             _copy_columns(frame, statement)
         case PackPanel():
-            _pack_panel(frame)
+            _pack_panel(frame, statement)
         case CopyRows(pitch=pitch):
             _copy_rows(frame, pitch)
         case CopyStrips():
             _copy_strips(frame, statement)
-        case TurnSums():
-            _turn_sums(frame)
+        case TurnSums(pieces=pieces):
+            _turn_sums(frame, pieces)
 
 
 def _clear(frame: Frame, elements: int | None) -> None:
@@ -116,10 +116,12 @@ def _copy_strips(frame: Frame, copy: CopyStrips) -> None:
         nest.loop(0, known.length, 1, [], over_sum)
 
 
-def _pack_panel(frame: Frame) -> None:
+def _pack_panel(frame: Frame, what: PackPanel) -> None:
     k, (is_new, source, target) = frame.k, frame.new_panel()
     with k.of(frame.contract):
-        k.nest.when(is_new, partial(pack, k, frame.contract, frame.width, frame.tile.column, source, target))
+        column = frame.tile.column
+        packed = partial(pack, k, frame.contract, frame.width, what.packing, column, source, target)
+        k.nest.when(is_new, packed)
 
 
 def _copy_rows(frame: Frame, pitch: int) -> None:
@@ -145,7 +147,7 @@ def _copy_rows(frame: Frame, pitch: int) -> None:
     known.copied_rows, known.pitch = target, pitch
 
 
-def _turn_sums(frame: Frame) -> None:
+def _turn_sums(frame: Frame, pieces: int) -> None:
     """The rows of the strip one behind the other, with all columns."""
     k, nest, dtype, width, shape = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.register_tile
     sums = frame.kept
@@ -156,7 +158,7 @@ def _turn_sums(frame: Frame) -> None:
         for part in range(shape.vectors):
             places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in range(LANES)]
             rows = [nest.pointer(there, (part * LANES + lane) * width, dtype) for lane in range(LANES)]
-            move_turned(nest, k.machine, dtype, places, rows)
+            move_turned(nest, pieces, dtype, places, rows)
         return []
 
     with k.of(frame.contract):

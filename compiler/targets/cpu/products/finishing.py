@@ -128,6 +128,7 @@ def finish(
     column: Index,
     base: Index,
     tile: Value,
+    is_unrolled: bool,
 ) -> None:
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
     nest, shape = k.nest, cut.shape
@@ -168,7 +169,7 @@ def finish(
             vector_body(offset, n % LANES)
             return []
 
-        if (n % width == 0 or column == 0) and (held or shape.vectors * len(body) <= 64):
+        if is_unrolled:
             for offset in range(0, min(n, width), LANES):
                 vector_body(offset, min(n - offset, LANES))
         else:

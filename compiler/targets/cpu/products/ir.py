@@ -14,6 +14,7 @@ from compiler.machine import Machine
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.long_sums import Block
+from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.tiles import TileShape, Tiling
 from compiler.tuning import Tuning
 
@@ -81,6 +82,7 @@ class Entry(Enum):
 
     EXTENTS = "load extents"
     ZEROS = "clear a tile of zeros"
+    OWN_PANEL = "room for a panel of the thread's own"
     REPEATED = "load what repeats along the rows of the result"
 
 
@@ -142,7 +144,10 @@ class FindSums:
 
 @record
 class TurnSums:
-    """Transpose the sums of a strip, whose vectors run along the rows, to rows one behind the other."""
+    """Transpose the sums of a strip, whose vectors run along the rows, to rows one behind the other, in `pieces` as
+    `Packing` does."""
+
+    pieces: int
 
 
 @record
@@ -207,15 +212,17 @@ class Place(Enum):
 
 
 @record
-class UsePanels:
-    """The panels of the right operand lie in scratch of the thread, or where a function of their own packed them."""
+class PackAllPanels:
+    """A function of its own packs all panels of the right operand, before items begin."""
 
-    place: Place
+    packing: Packing
 
 
 @record
 class PackPanel:
     """Pack the panel where it is another one than that of the item before."""
+
+    packing: Packing
 
 
 @record
@@ -303,12 +310,13 @@ class Finish:
     """The elementwise stage on the sums: in registers, or row by row on those in scratch."""
 
     in_registers: bool = False
+    is_unrolled: bool = False  # over the columns of a tile
 
 
 Letting: TypeAlias = Let | KeepSums | FindSums | LetShare | LetSteps
 Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns | TurnSums  # of scratch
 Statement: TypeAlias = (
-    Loop | Join | When | Entry | Letting | Filling | UsePanels | Multiply | AskForResults | Put | Finish
+    Loop | Join | When | Entry | Letting | Filling | PackAllPanels | Multiply | AskForResults | Put | Finish
 )
 
 

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.loops.ir import TileContract
-from compiler.targets.cpu.packing import is_packed
+from compiler.targets.cpu.packing import Packing, is_packed
 from compiler.targets.cpu.products.ir import (
     Axis,
     Circumstances,
     Copying,
+    Entry,
     Join,
     Let,
     Multiply,
+    PackAllPanels,
     PackPanel,
     Place,
     ProductLoops,
     Statement,
-    UsePanels,
 )
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, nominal_product, rows_of_tiles
+from compiler.targets.cpu.turning import pieces_of
 
 
 def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops:
@@ -29,21 +31,27 @@ def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops
     if not any(isinstance(s, Join) for s in statements_of(product.body)) or not as_it_lies:
         return product
     packed = with_multiply(product, lambda of: (replace(of, right=Place.SHARED, streams=True),))
-    return replace(packed, body=(UsePanels(Place.SHARED), *packed.body))
+    return replace(packed, body=(PackAllPanels(packing_for(product.contract, given)), *packed.body))
 
 
 def pack(product: ProductLoops, given: Circumstances) -> ProductLoops:
     place = packing_of(product.contract, product.cut, given.batch, product.lasts)
     if place is Place.ITSELF or has_loop(product, Axis.SUM):
         return product
+    packing = packing_for(product.contract, given)
     bytes_ = depth_of(product.contract) * product.cut.shape.width * product.contract.dtype.size
 
     def change(multiply: Multiply) -> Sequence[Statement]:
         packed = replace(multiply, right=place, streams=bytes_ > given.tuning.near_panel_bytes)
-        return PackPanel() if place is Place.OWN else Let.PANEL, packed
+        return PackPanel(packing) if place is Place.OWN else Let.PANEL, packed
 
     *entries, loops = with_multiply(product, change).body
-    return replace(product, body=(*entries, UsePanels(place), loops))
+    return replace(product, body=(*entries, Entry.OWN_PANEL if place is Place.OWN else PackAllPanels(packing), loops))
+
+
+def packing_for(contract: TileContract, given: Circumstances) -> Packing:
+    is_turned = contract.rhs_n_stride != 1
+    return Packing(0, pieces_of(given.machine)) if is_turned else Packing(given.tuning.steps_ahead, 0)
 
 
 def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Place:

@@ -22,7 +22,7 @@ from compiler.targets.cpu.products.put_vectors_along_rows import (
     put_vectors_along_rows,
 )
 from compiler.targets.cpu.products.rewriting import nested
-from compiler.targets.cpu.products.unroll import ask_for_operands, unroll
+from compiler.targets.cpu.products.unroll import ask_for_operands, unroll, unroll_stage
 
 
 @record
@@ -63,6 +63,10 @@ PASSES = tuple(
         (spill, "a long stage has no registers beside the sums, and rows that do not exist none at all"),
         (keep_repeated, "what repeats along the rows of the result stays in registers for all tiles"),
         (unroll, "the end of the loop is hidden behind the multiplications of several steps"),
+        (
+            unroll_stage,
+            "the vectors of a short stage need no loop, and what repeats along rows has a register for each",
+        ),
         (ask_for_operands, "operands that come from far away, or once, arrive before their use"),
         (ask_for_next_panel, "the next panel, rows and sums come from far away, and are used but for a short time"),
         (ask_for_next_rows, "rows come from far away, each tile's behind those of the tile before"),

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from compiler.loops.ir import TileContract
 from compiler.support.numerics import LANES
+from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
@@ -31,13 +32,12 @@ from compiler.targets.cpu.products.ir import (
     LetSteps,
     Loop,
     Multiply,
+    PackAllPanels,
     PackPanel,
-    Place,
     ProductLoops,
     Put,
     Statement,
     TurnSums,
-    UsePanels,
     When,
 )
 
@@ -61,16 +61,14 @@ SUMS = "sums"
 WORDS: Mapping[Statement, str] = {
     **{entry: entry.value for entry in Entry},
     **{what: f"let {what.value}" for what in Let},
-    **{UsePanels(place): f"panels: {place.value}" for place in Place},
     KeepSums(None): "sums have a place in scratch, as many from panel to panel as the block has tiles",
     KeepSums(0): "sums have a place in scratch, the same for all tiles",
     Clear(None): "sums of the block = 0",
-    TurnSums(): "turn the sums of the strip to rows",
-    PackPanel(): "pack the panel, where it is another one than that of the item before",
     AskForResults(): "ask for what the stage reads and writes",
     Put(): "keep sums",
     Finish(in_registers=True): "finish sums",
-    Finish(in_registers=False): "finish kept sums, row by row",
+    Finish(): "finish kept sums, row by row",
+    Finish(is_unrolled=True): "finish kept sums, row by row, all columns at once",
 }
 JOINED, IN_LAST, IN_OTHERS = (
     "the thread's items together",
@@ -169,10 +167,21 @@ def _line(statement: Statement) -> str:
             return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
         case Loop() | Join() | When() | Multiply():
             raise AssertionError(statement)
-        case Entry() | Let() | UsePanels() | TurnSums() | PackPanel() | AskForResults() | Put() | Finish():
+        case PackAllPanels(packing=packing):
+            return f"all panels, packed by a function of its own, {_packing(packing)}"
+        case PackPanel(packing=packing):
+            return f"pack the panel, where it is another one than that of the item before, {_packing(packing)}"
+        case TurnSums(pieces=pieces):
+            return f"rows of the strip's sums, {_packing(Packing(0, pieces))}"
+        case Entry() | Let() | AskForResults() | Put() | Finish():
             return WORDS[statement]
         case _:
             assert_never(statement)
+
+
+def _packing(packing: Packing) -> str:
+    turned = f"turned in pieces of {packing.pieces} bytes" if packing.pieces else "turned in whole vectors"
+    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else turned
 
 
 def _product(multiply: Multiply) -> str:

@@ -45,6 +45,7 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.rewriting import loops_over, nested, rewritten
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
+from compiler.targets.cpu.turning import pieces_of
 from compiler.tuning import Tuning
 
 
@@ -56,7 +57,7 @@ def put_vectors_along_rows(product: ProductLoops, given: Circumstances) -> Produ
     strip = TileShape(shape.width, _vectors(contract.n))
     cut = Tiling(strip, row_steps(contract, strip), 1, 0, False)
     panels = Loop(Axis.PANEL, Kind.PLAIN, (Multiply(), Put()))
-    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TurnSums(), Finish())),)
+    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TurnSums(pieces_of(given.machine)), Finish())),)
     return replace(product, tiling=cut, along_rows=shape, body=body)
 
 
@@ -113,7 +114,8 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     steps = (LetSteps(Place.ITSELF, shape.rows), LetSteps(Place.COPY, shape.rows, shape.width))
     inside = (copy, *steps, Loop(Axis.STRIP, Kind.FROM_ZERO, multiplied))
     over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
-    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, TurnSums(), Let.STRIP, Let.BASE, Finish()))
+    turn = TurnSums(pieces_of(machine))
+    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, turn, Let.STRIP, Let.BASE, Finish()))
     sums = together * product.panels * slot
     body = (Clear(sums), over_sum, finished)
     loops = nested([Loop(Axis.SPLIT, Kind.PLAIN, ()), Loop(Axis.STRIP, Kind.AT_MOST, (), together)], body)

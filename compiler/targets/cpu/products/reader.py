@@ -13,6 +13,7 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract, Triangle
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.long_sums import Block
+from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.products.ir import (
     Ask,
     Asked,
@@ -30,11 +31,14 @@ from compiler.targets.cpu.products.ir import (
     LetSteps,
     Loop,
     Multiply,
+    PackAllPanels,
+    PackPanel,
     Place,
     ProductLoops,
     Statement,
     Strips,
     Sums,
+    TurnSums,
     When,
 )
 from compiler.targets.cpu.products.printer import (
@@ -85,6 +89,10 @@ _NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
     re.compile(r"sums of the item = 0, (\d+) elements"): Clear,
     re.compile(r"copy the tile's rows, (\d+) apart, at a thread's first panel"): CopyRows,
 }
+_PACKING = re.compile(
+    r"(all panels, packed by a function of its own|pack the panel, where it is another one than that of the item before"
+    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|turned in (?:pieces of (\d+) bytes|whole vectors))"
+)
 _STEPS = re.compile(
     rf"let steps of the sum for left ({_one_of(Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
 )
@@ -193,6 +201,11 @@ class _Reader:
         for pattern, make in _NUMBERED.items():
             if match := pattern.fullmatch(row):
                 return make(int(match[1]))
+        if match := _PACKING.fullmatch(row):
+            packing = Packing(int(match[2] or 0), int(match[3] or 0))
+            if match[1].startswith("rows"):
+                return TurnSums(packing.pieces)
+            return PackAllPanels(packing) if match[1].startswith("all") else PackPanel(packing)
         if match := _STEPS.fullmatch(row):
             return LetSteps(Place(match[1]), *map(int, match.groups()[1:]))
         if match := _COLUMNS.fullmatch(row):

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from compiler.targets.cpu.products.ir import Axis, Join, Kind, Loop, Multiply, ProductLoops, Statement, When
+from compiler.targets.cpu.products.ir import (
+    Axis,
+    Join,
+    Kind,
+    Loop,
+    Multiply,
+    PackAllPanels,
+    ProductLoops,
+    Statement,
+    When,
+)
 
 
 def statements_of(body: Sequence[Statement]) -> Iterator[Statement]:
@@ -57,6 +67,10 @@ def loops_over(product: ProductLoops, axis: Axis) -> list[Loop]:
 
 def has_loop(product: ProductLoops, axis: Axis) -> bool:
     return bool(loops_over(product, axis))
+
+
+def packs_all_panels(product: ProductLoops) -> bool:
+    return any(isinstance(statement, PackAllPanels) for statement in product.body)
 
 
 def item_loops(loop: Loop) -> tuple[list[Loop], tuple[Statement, ...]]:

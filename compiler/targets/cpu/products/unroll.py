@@ -15,17 +15,20 @@ from compiler.targets.cpu.products.ir import (
     Copying,
     CopyRows,
     CopyStrips,
+    Finish,
     Let,
     LetSteps,
     Loop,
     Multiply,
     Place,
     ProductLoops,
+    Statement,
     places_of_rows,
 )
-from compiler.targets.cpu.products.rewriting import statements_of, with_multiply
+from compiler.targets.cpu.products.rewriting import rewritten, statements_of, with_multiply
 
 SHORT = 64  # summed elements, up to which a sum is divided evenly
+SHORT_STAGE = 64  # statements for the vectors of a row, up to which they are written one behind the other
 
 
 def unroll(product: ProductLoops, given: Circumstances) -> ProductLoops:
@@ -44,6 +47,21 @@ def unroll(product: ProductLoops, given: Circumstances) -> ProductLoops:
         return max(step for step in range(1, 9) if extent % step == 0)
 
     return with_multiply(product, lambda of: (replace(of, unrolled=steps(of)),))
+
+
+def unroll_stage(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    cut, epilogue = product.cut, product.epilogue
+    is_whole = product.contract.n % cut.shape.width == 0 or cut.panels == 1
+    holds = epilogue.repeats and cut.panels == 1  # which each vector does in registers of its own
+    if not is_whole or not (holds or cut.shape.vectors * epilogue.statements <= SHORT_STAGE):
+        return product
+
+    def change(statement: Statement) -> tuple[Statement, ...]:
+        if isinstance(statement, Finish) and not statement.in_registers:
+            return (replace(statement, is_unrolled=True),)
+        return (statement,)
+
+    return replace(product, body=rewritten(product.body, change))
 
 
 def ask_for_operands(product: ProductLoops, given: Circumstances) -> ProductLoops:

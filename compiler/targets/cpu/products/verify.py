@@ -24,6 +24,7 @@ from compiler.targets.cpu.products.ir import (
     Let,
     Loop,
     Multiply,
+    PackAllPanels,
     PackPanel,
     Place,
     ProductLoops,
@@ -31,7 +32,6 @@ from compiler.targets.cpu.products.ir import (
     Statement,
     Sums,
     TurnSums,
-    UsePanels,
     When,
 )
 from compiler.targets.cpu.products.passes import PASSES, definition
@@ -94,7 +94,7 @@ class _Check:
                         self.loop(statement, around)
                     # items that are joined begin anew: a loop takes less than the rectangle
                     self.body(statement.body, (*(() if isinstance(statement, Join) else around), statement), filled)
-                case UsePanels(place=Place.SHARED):
+                case PackAllPanels():
                     filled |= {Place.SHARED}
                 case PackPanel() | Let.NEW_PANEL:
                     filled |= {Place.OWN}

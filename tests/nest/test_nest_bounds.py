@@ -1,0 +1,133 @@
+"""Bounds of nests: what is proved for every batch, what is refused, and which facts a proof rests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import pytest
+from nest_cases import MACHINES, graph_cases
+from nest_reader import read_nest
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.nest.forms import BATCH, Forms, as_form
+from compiler.nest.verify_bounds import Call, Memory, unproved, verify_bounds
+from compiler.ops import OPS
+from compiler.types import BatchExtent
+
+HEAD = "nest: items batch by 1 times 1; scratch 64 and 0*batch bytes; lines 1\n"
+TILES = """  p3 = buffer 0  @1
+  p4 = buffer 1
+  i5 = extent batch
+  for item i6 in begin..end:
+    i7 = i6 * 4
+    i8 = i5 - 4
+    i9 = max(i8, 0)
+    i10 = min(i7, i9)
+    i11 = i10 * 8
+    p12 = &p3[i11] f32
+    i13 = i7 - i10
+    i14 = i5 - i10
+    i15 = min(i14, 4)
+    for i16 in 0..32 step 8 with p17 = p12:
+      v18: f32x8 = load p17, align 4
+      p19 = &p17[8] f32
+      next p19
+    for i20 in i13..i15:
+      i21 = i20 + i10
+      i22 = i21 * 8
+      p23 = &p4[i22] f32
+      store f32x8(0.0) to p23, align 4
+"""
+ROW = """  p3 = buffer 0  @1
+  p4 = buffer 1
+  p5 = scratch 32 bytes from 0
+  i6 = extent 10*batch
+  for item i7 in begin..end:
+    i8 = i7 * 16
+    i9 = i6 - i8
+    i10 = min(i9, 16)
+    v11: i32 = convert(i10)
+    v12: i32x16 = broadcast(v11)
+    v13: boolx16 = i32x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) < v12
+    p14 = &p3[i8] f32
+    v15: f32x16 = load p14, align 4
+    p16 = &p4[i8] f32
+    store v15 to p16, align 4, mask v13
+    store v15 to p5, align 32
+"""
+OF_TILES = Call((Memory(BatchExtent(32)), Memory(BatchExtent(32)), BatchExtent()), BatchExtent(), 4, 1)
+OF_ROW = Call((Memory(BatchExtent(40)), Memory(BatchExtent(40)), BatchExtent(10)), BatchExtent(10), 16, 1)
+
+
+def failures(body: str, call: Call) -> int:
+    return len(unproved(read_nest(HEAD + body, OPS), call))
+
+
+def test_tiles_that_are_moved_back_stay_inside_for_every_batch() -> None:
+    assert failures(TILES, OF_TILES) == 0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("i15 = min(i14, 4)", "i15 = max(i14, 4)"),
+        ("i11 = i10 * 8", "i11 = i10 * 9"),
+        ("p19 = &p17[8]", "p19 = &p17[800]"),
+        ("in i13..i15", "in 0..4"),
+        ("in 0..32 step 8", "in 0..320 step 8"),
+    ],
+)
+def test_tiles_that_leave_their_memory_are_refused(right: str, wrong: str) -> None:
+    assert right in TILES
+    assert failures(TILES.replace(right, wrong), OF_TILES)
+
+
+def test_a_mask_keeps_a_store_inside() -> None:
+    assert failures(ROW.replace("    store v15 to p5, align 32\n", ""), OF_ROW) == 0
+    assert failures(ROW, OF_ROW) == 1, "64 bytes in a stretch of 32"
+    assert failures(ROW.replace(", mask v13", ""), OF_ROW) == 2
+
+
+def test_buffers_that_are_read_are_not_written() -> None:
+    memory = Memory(BatchExtent(32), is_written=False)
+    read = Call((OF_TILES.arguments[0], memory, BatchExtent()), BatchExtent(), 4, 1)
+    with pytest.raises(CompilerBug, match="p23 is written, which is not proved to stay inside"):
+        verify_bounds(read_nest(HEAD + TILES, OPS), read)
+
+
+def test_loops_around_a_nest_move_its_addresses() -> None:
+    memory = Memory(BatchExtent(32), behind=64)
+    moved = Call((OF_TILES.arguments[0], memory, BatchExtent()), BatchExtent(), 4, 1)
+    assert failures(TILES, moved) == 1
+
+
+def test_quotients_and_remainders_of_items() -> None:
+    forms = Forms()
+    blocks = forms.quotient(BATCH + 10, as_form(11))  # ceil(batch / 11)
+    item = forms.between(0, blocks * 3 - 1)
+    panel, tile = forms.quotient(item, blocks), forms.remainder(item, blocks)
+    assert forms.is_never_negative(as_form(2) - panel)
+    assert not forms.is_never_negative(as_form(1) - panel)
+    assert forms.is_never_negative(BATCH - 1 - tile * 11), "a tile begins in the batch"
+    assert not forms.is_never_negative(BATCH - 11 - tile * 11), "and may end behind it"
+
+
+def test_facts_hold_where_they_are_known_only() -> None:
+    forms = Forms()
+    one, other = forms.fresh(), forms.fresh()
+    with forms.where((one - other * 2 - 1,)) as may_hold:
+        assert may_hold
+        assert forms.is_never_negative(one * 3 - other * 6 - 3)
+    assert not forms.is_never_negative(one * 3 - other * 6 - 3)
+    with forms.where((as_form(-1),)) as may_hold:
+        assert not may_hold
+
+
+def test_faults_that_leave_memory_are_refused() -> None:
+    """Of each kind of fault; the runs of `check_nests.py` find what stays inside."""
+    found: Counter[tuple[str, str]] = Counter()
+    for cases in graph_cases(12)[: len(MACHINES)]:
+        found.update(cases.mutations(Random(1), 8))
+    refused = {kind for kind, who in found if who == "proof"}
+    assert {"address shifted", "loop longer", "mask dropped"} <= refused
