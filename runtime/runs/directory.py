@@ -344,7 +344,7 @@ class RunLock:
     """A lock that is held: one process writes at a time, and a dead one's lock is taken over.
 
     The lock itself is the operating system's, so it ends with its process. The file holds who has it, and is emptied
-    when the run is closed: what stands there while nobody holds the lock is the name of a process that was killed.
+    when the run is closed: a name there while nobody holds the lock is that of a process that was killed.
     `before` is that process, if there is one.
     """
 
