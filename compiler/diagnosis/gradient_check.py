@@ -28,7 +28,7 @@ from compiler.evaluate import evaluate
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
 from compiler.graph.ir import Graph, Node, Role
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient
 from compiler.pipeline import prepare_for_gradients
