@@ -12,17 +12,15 @@ from compiler.graph.verify import verify as verify_graph
 from compiler.graph_passes.canonicalise_contractions import canonicalise_contractions
 from compiler.graph_passes.channels_last import channels_last
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.graph_passes.eliminate_common import eliminate_common
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_common, eliminate_dead
 from compiler.graph_passes.fold_products import fold_products
 from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
-from compiler.graph_passes.merge_scans import merge_scans
 from compiler.graph_passes.narrow import narrow
 from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
+from compiler.graph_passes.scans import merge_scans, split_scans
 from compiler.graph_passes.simplify import simplify
-from compiler.graph_passes.split_scans import split_scans
 from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.graph_passes.widen_columns import widen_columns
 from compiler.graph_passes.widen_numbers import widen_numbers

@@ -187,7 +187,7 @@ def _wrong_rows(program: Program, choice: IndexChoice, data: Mapping[str, Array]
 def _indices(program: Program, choice: IndexChoice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
     """The choosing integers by row; in the body of a scan, those of its first step."""
     from compiler.evaluate import evaluate
-    from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
+    from compiler.graph_passes.eliminate import eliminate_dead  # types bound the integers of most programs
 
     name = "indices"
     opened = inlined(program.inference_graph)

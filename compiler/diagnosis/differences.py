@@ -10,7 +10,7 @@ import numpy as np
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled

@@ -17,7 +17,7 @@ from compiler.errors.suggestions import nearest
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
 from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Subtract, Symbolic

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.evaluate import evaluate_node
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient, StopGradient
 from compiler.support.record import record

@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Node, Origin, Value
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Value
 from compiler.graph.op import Op
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType
@@ -19,12 +19,22 @@ def print_graph(graph: Graph, origins: bool = False) -> str:
     return "\n".join(_graph_lines(graph, origins)) + "\n"
 
 
-def print_node(node: Node) -> str:
-    """One node as a line of the text, without its origins."""
+def print_node(node: Node, origins: bool = False) -> str:
+    """One node as a line of the text; with `origins`, a comment at its end says where it comes from."""
     results = ", ".join(f"{_name(r)}: {r.type}" for r in node.results)
     operands = ", ".join(map(_name, node.operands))
     attributes = "".join(f" {name}={print_attribute(value)}" for name, value in attributes_of(node.op))
-    return f"{results} = {node.op.name}({operands}){attributes}"
+    comment = "; ".join(map(print_origin, node.origins)) if origins else ""
+    return f"{results} = {node.op.name}({operands}){attributes}" + (f"  # {comment}" if comment else "")
+
+
+def print_input(entry: GraphInput) -> str:
+    return f"  input {json.dumps(entry.name)} {entry.role.value} {_name(entry.value)}: {entry.value.type}"
+
+
+def print_output(output: GraphOutput) -> str:
+    updates = "" if output.updates is None else f" updates {json.dumps(output.updates)}"
+    return f"  output {json.dumps(output.name)} {output.role.value} {_name(output.value)}{updates}"
 
 
 def print_origin(origin: Origin) -> str:
@@ -53,17 +63,9 @@ def print_attribute(value: Attribute) -> str:
 
 
 def _graph_lines(graph: Graph, origins: bool) -> list[str]:
-    lines = [f"graph {json.dumps(graph.name)}"]
-    for entry in graph.inputs:
-        lines.append(f"  input {json.dumps(entry.name)} {entry.role.value} {_name(entry.value)}: {entry.value.type}")
-    for node in graph.nodes:
-        comment = "; ".join(map(print_origin, node.origins)) if origins else ""
-        lines.append(f"  {print_node(node)}" + (f"  # {comment}" if comment else ""))
-    for output in graph.outputs:
-        updates = "" if output.updates is None else f" updates {json.dumps(output.updates)}"
-        lines.append(f"  output {json.dumps(output.name)} {output.role.value} {_name(output.value)}{updates}")
-    lines.append("end")
-    return lines
+    nodes = (f"  {print_node(node, origins)}" for node in graph.nodes)
+    interface = map(print_input, graph.inputs), map(print_output, graph.outputs)
+    return [f"graph {json.dumps(graph.name)}", *interface[0], *nodes, *interface[1], "end"]
 
 
 def _name(value: Value) -> str:

@@ -130,7 +130,8 @@ class _FoldedProduct:
         labels = self.out[len(self.out) - count :]
         for axis, label, first, read in zip(places, labels, firsts, reads, strict=True):
             y = _cut(builder, y, axis, read.first - first, read.length)
-            w = _every(builder, w, self.w_labels.index(label), read.taps)
+            step = read.taps[1] - read.taps[0] if len(read.taps) > 1 else 1  # they are equally far apart
+            w = _cut(builder, w, self.w_labels.index(label), read.taps[0], len(read.taps), step)
         order = sorted(range(count), key=lambda k: places[k])
         window = Window(
             tuple(places[k] for k in order),
@@ -166,21 +167,11 @@ def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length:
     return value, low, length - (end - start) - low
 
 
-def _cut(builder: GraphBuilder, value: Value, axis: int, start: int, length: int) -> Value:
-    """`length` elements along an axis."""
-    if value.type.shape[axis] == length:
+def _cut(builder: GraphBuilder, value: Value, axis: int, start: int, length: int, step: int = 1) -> Value:
+    """`length` elements along an axis, `step` apart."""
+    shape = value.type.shape
+    if shape[axis] == length:
         return value
-    rank = value.type.rank
-    sizes = tuple(length if k == axis else extent for k, extent in enumerate(value.type.shape))
-    return builder.emit(Slice(tuple(start if k == axis else 0 for k in range(rank)), sizes, (1,) * rank), value)
-
-
-def _every(builder: GraphBuilder, value: Value, axis: int, kept: Sequence[int]) -> Value:
-    """The elements `kept` along an axis, which are equally far apart."""
-    rank = value.type.rank
-    step = kept[1] - kept[0] if len(kept) > 1 else 1
-    if len(kept) == value.type.shape[axis]:
-        return value
-    starts = tuple(kept[0] if k == axis else 0 for k in range(rank))
-    sizes = tuple(len(kept) if k == axis else e for k, e in enumerate(value.type.shape))
-    return builder.emit(Slice(starts, sizes, tuple(step if k == axis else 1 for k in range(rank))), value)
+    starts, steps = [0] * len(shape), [1] * len(shape)
+    starts[axis], steps[axis] = start, step
+    return builder.emit(Slice(tuple(starts), (*shape[:axis], length, *shape[axis + 1 :]), tuple(steps)), value)

@@ -6,7 +6,7 @@ the channels are then rows, and the pixels of a line columns.
 
 from __future__ import annotations
 
-from math import ceil, prod
+from math import ceil
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
@@ -16,7 +16,7 @@ from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.support import numerics
 from compiler.support.record import record
-from compiler.types import BatchExtent, Extent, Shape
+from compiler.types import BatchExtent, Shape, static_elements
 
 
 def pixels_in_lanes(graph: Graph) -> Graph:
@@ -82,9 +82,9 @@ class _FewChannels:
             return False
         if any(isinstance(extent, BatchExtent) for extent in extents.values()):
             return False
-        vectors, count = ceil(pixels / numerics.LANES), _product([extents[label] for label in rows])
+        vectors, count = ceil(pixels / numerics.LANES), static_elements(tuple(extents[label] for label in rows))
         fills = vectors * numerics.LANES <= numerics.EVEN * pixels and vectors * count >= numerics.FEWEST_IN_LANES
-        return fills and count <= numerics.MOST_CHANNELS and _product(channels) >= numerics.FEWEST_SUMMED
+        return fills and count <= numerics.MOST_CHANNELS and static_elements(tuple(channels)) >= numerics.FEWEST_SUMMED
 
     def window_shape(self) -> Shape:
         (type_,) = self.window.result_types((self.image.type,))
@@ -134,7 +134,3 @@ class _FewChannels:
                 return self.builder.emit(Pad(moved(low), moved(high), number), turned)
             case _:
                 raise AssertionError(maker.op)
-
-
-def _product(extents: list[Extent]) -> int:
-    return prod(extent for extent in extents if isinstance(extent, int))

@@ -18,8 +18,7 @@ from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
-from compiler.inspection.pass_view import watched_passes
-from compiler.inspection.passes import PassForm
+from compiler.inspection.passes import PassForm, watched_passes
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine

@@ -416,3 +416,8 @@ class Modulo(Binary):
 
     def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, -(dy * a.apply(FloorDivide(), b))
+
+
+UNARY: tuple[type[Op], ...] = (Negate, Floor, Abs, Not)
+BINARY: tuple[type[Op], ...] = (Add, Subtract, Multiply, Divide, Maximum, Minimum, FloorDivide, Modulo, And, Or)
+COMPARISONS: tuple[type[Op], ...] = (Equal, NotEqual, Less, LessEqual)

@@ -8,18 +8,15 @@ from typing import TypeAlias
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import (
+    COMPARISONS,
     Abs,
     Add,
     Cast,
     Divide,
-    Equal,
-    Less,
-    LessEqual,
     Maximum,
     Minimum,
     Multiply,
     Negate,
-    NotEqual,
     Subtract,
     Where,
 )
@@ -34,8 +31,7 @@ from compiler.ops.totals import Total, TotalKind, split
 _Degree: TypeAlias = Fraction | str | None
 _ANY, _ONE = "any", Fraction(1)
 _SAME = (Abs, Broadcast, Cast, Max, Min, Negate, Reshape, Reverse, Slice, Sum, Transpose)
-_ALIKE = (Add, Concat, Equal, Less, LessEqual, Maximum, Minimum, NotEqual, Subtract)
-_COMPARISONS = (Equal, Less, LessEqual, NotEqual)
+_ALIKE = (Add, Concat, *COMPARISONS, Maximum, Minimum, Subtract)
 
 
 def is_mean(graph: Graph, scalar: Value) -> bool:
@@ -98,7 +94,7 @@ def _of_others(op: Op, operands: list[_Degree]) -> _Degree:
         return operands[0]
     if isinstance(op, _ALIKE):
         degree = _alike(operands)
-        return Fraction(0) if isinstance(op, _COMPARISONS) and degree is not None else degree
+        return Fraction(0) if isinstance(op, COMPARISONS) and degree is not None else degree
     return Fraction(0) if all(degree in (0, _ANY) for degree in operands) else None
 
 

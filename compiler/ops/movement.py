@@ -7,7 +7,7 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, Op, TypeRuleError, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.arrays import Array, np
@@ -214,3 +214,6 @@ class Reverse(DifferentiableOp):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.flip(operands[0], self.axes),)
+
+
+MOVEMENTS: tuple[type[Op], ...] = (Reshape, Transpose, Broadcast, Slice, Pad, Concat, Reverse)

@@ -163,3 +163,6 @@ def _spread_share(cotangent: Symbolic, count: Symbolic, shape: Shape, axes: Sequ
     builder = cotangent.builder
     counts = restored(builder, count.value, cotangent.value.type.shape, range(cotangent.value.type.rank))
     return Symbolic(builder, restored(builder, (cotangent / Symbolic(builder, counts)).value, shape, axes))
+
+
+REDUCTIONS: tuple[type[Op], ...] = (Sum, Max, Min, ArgMax, CumulativeSum, Moments)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, FlatOp, TypeRuleError, Types
+from compiler.graph.op import Category, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.rules import (
     NUMBERS,
     expect_axis,
@@ -202,3 +202,6 @@ class Threefry(FlatOp):
         if self.dtype is DType.I64:
             return ((first.astype(np.uint64) | second.astype(np.uint64) << np.uint64(32)).astype(np.int64),)
         return (np.ldexp((first >> np.uint32(8)).astype(numpy_dtype(self.dtype)), -24),)
+
+
+SOURCES: tuple[type[Op], ...] = (Constant, Iota, BatchSize, RandomUniform)

@@ -110,7 +110,7 @@ def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:
             high, n = found[-1], count(axis.extent)
             continued = (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
             if (high.lhs_stride, high.rhs_stride, high.row_step) == continued:
-                found[-1] = OuterAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride, axis.row_step)
+                found[-1] = OuterAxis(elements((high.extent, n)), axis.lhs_stride, axis.rhs_stride, axis.row_step)
                 continue
         found.append(axis)
     return found
@@ -122,11 +122,7 @@ def _merged_sums(axes: list[ContractedAxis]) -> list[ContractedAxis]:
         if found:
             high, n = found[-1], count(axis.extent)
             if (high.lhs_stride, high.rhs_stride) == (axis.lhs_stride * n, axis.rhs_stride * n):
-                found[-1] = ContractedAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride)
+                found[-1] = ContractedAxis(elements((high.extent, n)), axis.lhs_stride, axis.rhs_stride)
                 continue
         found.append(axis)
     return found
-
-
-def _product(extent: Extent, factor: int) -> Extent:
-    return BatchExtent(extent.multiple * factor) if isinstance(extent, BatchExtent) else extent * factor

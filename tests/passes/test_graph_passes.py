@@ -12,8 +12,7 @@ from compiler.graph.ir import Direction, Graph, Origin, Role
 from compiler.graph.printer import print_graph
 from compiler.graph_passes.canonicalise_contractions import canonicalise_contractions
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.graph_passes.eliminate_common import eliminate_common
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_common, eliminate_dead
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.simplify import simplify

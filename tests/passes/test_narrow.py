@@ -13,7 +13,7 @@ from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.verify import verify
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.narrow import narrow
 from compiler.ops.movement import Slice
 

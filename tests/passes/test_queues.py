@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from compiler.loops.ir import RowKernel
 from compiler.schedule.ir import Instance
-from compiler.schedule.order.queues import queues_of
+from compiler.schedule.order.threads import queues_of
 
 Used = tuple[tuple[int, ...], tuple[int, ...]]  # the buffers that an instance reads, and those that it writes
 

@@ -6,8 +6,7 @@ import pytest
 from graph_text import ROW, SCALAR, X, constant, graph, ops_of
 
 from compiler.graph.printer import print_graph
-from compiler.graph_passes.eliminate_common import eliminate_common
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_common, eliminate_dead
 from compiler.graph_passes.simplify import simplify
 
 

@@ -16,7 +16,7 @@ from standard_library import applied
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.ops.contraction import Contraction

@@ -15,7 +15,7 @@ from compiler.driver import Options
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import FUSIONS, Steps
 from compiler.programs.kinds import TRAINING, GraphKind, Purpose

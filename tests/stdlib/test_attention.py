@@ -399,7 +399,7 @@ def test_dropout_falls_on_the_weights_and_rate_zero_draws_nothing() -> None:
         ("attention(0)(x, x, x)", "cannot be cut into 0 heads"),
         ("attention(2)(x, m, x)", "needs one size for `j`, but it is 5 first"),
         ('luong("sum")(x, x)', '"sum" is none of "dot", "general", "concat"'),
-        ('luong("dot")(x, m)', "takes states as wide as what they look at, not 8 and 6"),
+        ('luong("dot")(x, m)', "takes states as wide as `hs`, not 8 and 6"),
         ("embedding(5, 7)(x)", "the last axis of the left side, 8, and the next-to-last axis of the right side, 7"),
         ("learned_positions(3)(x)", "there are vectors for 3 positions, and the input has 4"),
         ("rotary(m[:, :, 0:5])", "a width of 5 is odd"),

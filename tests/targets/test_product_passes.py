@@ -17,13 +17,13 @@ from compiler.loops.ir import (
     Compute,
     ContractedAxis,
     ContractionKernel,
+    IndexTerm,
     Instruction,
     Load,
     OuterAxis,
     Space,
     Stage,
     Store,
-    Term,
     TileContract,
     Triangle,
 )
@@ -50,14 +50,14 @@ from compiler.targets.cpu.products.ir import (
     TurnSums,
 )
 from compiler.targets.cpu.products.one_pass import passes_on_text
-from compiler.targets.cpu.products.passes import PASSES, definition, optimised
+from compiler.targets.cpu.products.passes import PASSES, ProductPass, definition, optimised
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
-from compiler.targets.cpu.products.verify import verify
+from compiler.targets.cpu.products.verify import verified, verify
 from compiler.types import BatchExtent, DType, Extent
 
-DENSE = (Term(1, None, 1),)
+DENSE = (IndexTerm(1, None, 1),)
 SMALL_CACHES = replace(AVX512, l1_bytes=8 << 10, l2_bytes=1 << 17)
 
 
@@ -119,10 +119,10 @@ CASES = {
 def kernel(case: Case) -> ContractionKernel:
     """The product with a stage that adds a bias and stores the sum."""
     dtype, n = case.contract.dtype, case.contract.n
-    rows = (Term(1, None, n),)
-    columns = (Term(1, case.repeats or None, 1),)
+    rows = (IndexTerm(1, None, n),)
+    columns = (IndexTerm(1, case.repeats or None, 1),)
     body: tuple[Instruction, ...] = (
-        Load(0, Access(3, 0, (Term(1, None, n),), DENSE), dtype, Space.FULL),
+        Load(0, Access(3, 0, (IndexTerm(1, None, n),), DENSE), dtype, Space.FULL),
         Load(1, Access(4, 0, (), columns), dtype, Space.FULL),
         Compute(2, Add(), (0, 1), (dtype, dtype), dtype, Space.FULL),
         Store(Access(2, 0, rows, DENSE), 2, dtype, Space.FULL),
@@ -239,6 +239,20 @@ def test_sums_that_begin_anew_in_each_block_are_refused() -> None:
     body = rewritten(product.body, lambda s: (replace(s, sums=Sums.ZERO),) if isinstance(s, Multiply) else (s,))
     with pytest.raises(CompilerBug, match="sums begin as 0"):
         verify(replace(product, body=body))
+
+
+def test_verify_checks_the_loops_behind_each_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As code is made with `--verify`."""
+
+    def forget_sums(product: ProductLoops, given: Circumstances) -> ProductLoops:
+        return replace(product, body=rewritten(product.body, lambda s: () if isinstance(s, Put) else (s,)))
+
+    case = CASES["small"]
+    given = Circumstances(case.machine, 32)
+    assert verified(kernel(case), False, given) == print_product(final("small"))
+    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, ProductPass(forget_sums, "")))
+    with pytest.raises(CompilerBug, match="sums are finished that were not kept"):
+        verified(kernel(case), False, given)
 
 
 def test_what_is_read_from_a_panel_is_packed_there() -> None:

@@ -12,7 +12,7 @@ from repository import ROOT
 
 from compiler import driver
 from compiler.driver import Options, Program, Tensors
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Steps
 from compiler.pipeline import simplified
 from compiler.programs.kinds import TRAINING

@@ -13,7 +13,7 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Accumulation, Program, TrainingPlan
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.simplify import simplify
 from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, made_of_sums, slopes_of
 from compiler.ops.build import filled

@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.elementwise import Divide, Multiply, Where

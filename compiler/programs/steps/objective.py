@@ -12,7 +12,7 @@ from compiler.frontend.program import ParameterSpec
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Op
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled
 from compiler.ops.control import Objective

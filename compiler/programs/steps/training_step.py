@@ -18,7 +18,7 @@ from compiler.frontend.program import (
 )
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Multiply, Symbolic

@@ -10,8 +10,7 @@ from compiler.schedule.fusion.in_place import overwrite, store_in_place, update_
 from compiler.schedule.fusion.ir import FusedGraph, Group
 from compiler.schedule.fusion.join_siblings import join_siblings
 from compiler.schedule.fusion.order import order
-from compiler.schedule.fusion.read_inserted import read_inserted
-from compiler.schedule.fusion.read_unpadded import read_unpadded
+from compiler.schedule.fusion.reads import read_inserted, read_unpadded
 from compiler.schedule.fusion.rematerialise_cheap import rematerialise_cheap
 
 FusedPass: TypeAlias = Callable[[FusedGraph], FusedGraph]

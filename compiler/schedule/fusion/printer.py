@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from compiler.graph.ir import Node, Value
-from compiler.graph.printer import Json, print_node, print_origin
+from compiler.graph.ir import Value
+from compiler.graph.printer import Json, print_input, print_node, print_origin, print_output
 from compiler.schedule.addresses import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
@@ -22,17 +22,14 @@ def print_fused(fused: FusedGraph, origins: bool = False) -> str:
     """The whole fused graph as text; with `origins`, each node ends with a comment that says where it comes from."""
     order = " ordered" if fused.is_ordered else ""
     lines = [f"fused {json.dumps(fused.name)} batch {fused.batch}{order}"]
-    for entry in fused.inputs:
-        lines.append(f"  input {json.dumps(entry.name)} {entry.role.value} {_name(entry.value)}: {entry.value.type}")
-    lines += [f"  {place}: {_node(node, False)}" for place, node in fused.unplaced]
+    lines += map(print_input, fused.inputs)
+    lines += [f"  {place}: {print_node(node)}" for place, node in fused.unplaced]
     for group in fused.groups:
         split = "" if group.split is None else f" by {print_split(group.split)}"
         lines.append(f"  group {group.number} {group.kind.value} {group.domain}{split}")
         for member in group.members:
             lines += _member(member, origins)
-    for output in fused.outputs:
-        updates = "" if output.updates is None else f" updates {json.dumps(output.updates)}"
-        lines.append(f"  output {json.dumps(output.name)} {output.role.value} {_name(output.value)}{updates}")
+    lines += map(print_output, fused.outputs)
     lines += [f"  {_name(alias.value)} lies in {_name(alias.target)}" for alias in fused.aliases]
     lines += [f"  copy {_name(copy.value)} to {_name(copy.target)}" for copy in fused.copies]
     lines += [f"  {first} before {second}" for first, second in fused.before]
@@ -91,7 +88,7 @@ def _group_to_json(group: Group) -> Json:
 
 
 def _member(member: Member, origins: bool) -> list[str]:
-    first, *rest = _node(member.node, origins).splitlines()
+    first, *rest = print_node(member.node, origins).splitlines()
     lines = [f"    {member.place}: {first}", *(f"    {line}" for line in rest)]
     reads = ", ".join(map(_link, member.links))
     gates = f" after {_names(member.gates)}" if member.gates else ""
@@ -99,11 +96,6 @@ def _member(member: Member, origins: bool) -> list[str]:
     if member.body is not None:
         lines += ["        body", *(f"        {line}" for line in print_fused(member.body, origins).splitlines())]
     return lines
-
-
-def _node(node: Node, origins: bool) -> str:
-    comment = "; ".join(map(print_origin, node.origins)) if origins else ""
-    return print_node(node) + (f"  # {comment}" if comment else "")
 
 
 def _link(link: Link) -> str:

@@ -27,7 +27,7 @@ from compiler.schedule.numerics.fix_numerics import MOVEMENTS
 from compiler.schedule.numerics.internal_ops import After, Copy, SplitContraction
 from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
-from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
+from compiler.types import TensorType, depends_on_batch, elements, size_at
 
 SOURCES = (Constant, Iota, BatchSize)
 FREE = (*MOVEMENTS, *SOURCES)
@@ -95,8 +95,7 @@ class Timeline:
         """Bytes at the nominal batch."""
         if (known := self.sizes.get(value.type)) is not None:
             return known
-        size = elements(value.type.shape)
-        found = value.type.dtype.size * (size.multiple * self.batch if isinstance(size, BatchExtent) else size)
+        found = value.type.dtype.size * size_at(elements(value.type.shape), self.batch)
         return self.sizes.setdefault(value.type, found)
 
     def stored(self, value: Value) -> Value:

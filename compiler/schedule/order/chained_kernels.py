@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 
 from compiler.loops.ir import (
     ContractedAxis,
@@ -27,7 +26,7 @@ from compiler.loops.ir import (
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import Buffer, ChainedKernels, Instance, Schedule
 from compiler.tuning import MOST_TILE_ROWS, Tuning
-from compiler.types import BatchExtent, Extent
+from compiler.types import BatchExtent, Extent, elements, size_at
 
 
 def chain_kernels(schedule: Schedule) -> Schedule:
@@ -79,8 +78,7 @@ def _possible_shards(instance: Instance, fewest: int) -> list[Extent]:
 
 
 def _product(axes: Sequence[OuterAxis]) -> Extent:
-    product = prod(count(axis.extent) for axis in axes)
-    return BatchExtent(product) if any(isinstance(axis.extent, BatchExtent) for axis in axes) else product
+    return elements(tuple(axis.extent for axis in axes))
 
 
 def _shards_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer], tuning: Tuning) -> Extent | None:
@@ -94,8 +92,7 @@ def _shards_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer], tuni
 
 
 def _are_many(shards: Extent, batch: int, tuning: Tuning) -> bool:
-    nominal = shards.multiple * batch if isinstance(shards, BatchExtent) else shards
-    return nominal >= (tuning.image_shards if shards == BatchExtent(1) else tuning.shards)
+    return size_at(shards, batch) >= (tuning.image_shards if shards == BatchExtent(1) else tuning.shards)
 
 
 def _apart(passed: Sequence[Instance], members: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:

@@ -17,6 +17,7 @@ from compiler.loops.ir import (
     CopyKernel,
     FetchKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Load,
     PrefixSumKernel,
@@ -26,7 +27,6 @@ from compiler.loops.ir import (
     Stage,
     StagedKernel,
     Store,
-    Term,
 )
 from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
@@ -241,13 +241,12 @@ def _long_pass(k: KernelNest, kernel: RowKernel | FlatKernel, stage: Stage, row:
         return carried
 
     values: Sequence[Operand] = [k.identity(r) for r in reduces for _ in range(chains)]
-    start: Index = 0
+    stop: Index = 0
     if chains > 1:
         stop = _rounded_down(k, columns, LANES * chains)
-        values = nest.loop(start, stop, LANES * chains, values, several)
-        start = stop
+        values = nest.loop(0, stop, LANES * chains, values, several)
     whole = _rounded_down(k, columns, LANES)
-    values = nest.loop(start, whole, LANES, values, one)
+    values = nest.loop(stop, whole, LANES, values, one)
     if isinstance(extent, BatchExtent) or extent % LANES > 0 or isinstance(kernel, FlatKernel):
         # a loop of at most one round, so that carried values join
         values = nest.loop(whole, columns, LANES, values, partial(one, is_last=True))
@@ -306,7 +305,7 @@ def _over_blocks(
 def _ask_ahead(k: KernelNest, body: Sequence[Instruction], row: Index, place: Index) -> None:
     """Ask for what later rows read: a processor does not foresee pieces of rows that lie far apart."""
     for load in (i for i in body if isinstance(i, Load) and i.index is None):
-        if load.access.rows and load.access.columns == (Term(1, None, 1),):
+        if load.access.rows and load.access.columns == (IndexTerm(1, None, 1),):
             with k.of(load):
                 line = k.nest.pointer(k.pointer(load.access, row), place, in_memory(load.dtype))
                 k.nest.prefetch(line)
@@ -318,8 +317,7 @@ def _rows_pass(
     """One pass over the rows of a block: row n goes into accumulator n mod CHAINS; sums of products have one only."""
     if not stage.body:
         return
-    nest = k.nest
-    reduces = [i for i in stage.body if isinstance(i, Reduce)]
+    nest, reduces = k.nest, [i for i in stage.body if isinstance(i, Reduce)]
     body = [i for i in stage.body if not isinstance(i, Reduce)]
     chains = [1 if r.factor is not None else CHAINS for r in reduces]
     slots = list(accumulate(chains, initial=0))[:-1]
@@ -328,7 +326,7 @@ def _rows_pass(
     later = nest.add(nest.mul(width, k.tuning.rows_ahead), column) if isinstance(width, Value) else None
 
     def one(row: Index, carried: Sequence[Operand], chain: int) -> Sequence[Operand]:
-        place = nest.add(nest.add(0, first), row)
+        place = nest.add(first, row)
         k.digits = {place: (outer, row)}
         k.new_row(place, body)
         if later is not None:
@@ -337,9 +335,9 @@ def _rows_pass(
             k.vector(instruction, place, column, mask)
         following = list(carried)
         for slot, reduce in zip(slots, reduces, strict=True):
-            place = slot if reduce.factor is not None else slot + chain
+            own = slot if reduce.factor is not None else slot + chain
             factor = None if reduce.factor is None else k.wide(reduce.factor)
-            following[place] = k.combined(reduce, following[place], k.wide(reduce.operand), factor)
+            following[own] = k.combined(reduce, following[own], k.wide(reduce.operand), factor)
         return following
 
     def several(row: Value, carried: Sequence[Operand]) -> Sequence[Operand]:

@@ -63,8 +63,8 @@ class NativeExecutable:
         self.manifest = manifest
         self._team = team
         self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
-        self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
-        flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
+        arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
+        flags_offset = arguments_offset + 8 * len(manifest.relocations)
         self._control = reserve(flags_offset + len(manifest.checked_stores) + 64)
         control = address_of(self._control)
         self._settings = [
@@ -79,51 +79,40 @@ class NativeExecutable:
         self._workspace = Workspace()
         self._user = object()  # what stands for this program in a workspace
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
-        self._entries = self._entry_table()
-        self._relocations = self._relocation_table(flags_offset)
-        self._advances = np.array(manifest.advances or [()], np.int64)
-        self._program = np.zeros(PROGRAM_SLOTS, np.int64)
-        self._program[:] = (
-            ABI_VERSION,
-            self._entries.ctypes.data,
-            len(manifest.entries),
-            self._relocations.ctypes.data,
-            len(manifest.relocations),
-            self._arguments_offset,
-            manifest.scratch_bytes,
-            manifest.flush,
-            manifest.once,
-            self._advances.ctypes.data,
-            self._advances.shape[1],
-            max((e.arguments for e in manifest.entries), default=0),
+        self._tables = (
+            self._entry_table(),
+            self._relocation_table(flags_offset),
+            np.array(manifest.advances or [()], np.int64),
         )
-        slots = FIRST_TENSOR + len(manifest.tensors)
-        self._input_slots = range(slots, slots + len(manifest.inputs))
-        self._arenas = (ctypes.c_int64 * (slots + len(manifest.inputs) + len(manifest.results)))()
-        self._arenas[:FIRST_TENSOR] = [
-            address_of(a) for a in (self._control, self._static, self._workspace.block, self._scratch, self._shared)
-        ]
-        # where each input lies, then the bytes from row to row of each
-        self._inputs = (ctypes.c_int64 * (2 * len(manifest.inputs) + 1))()
-        self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
-        self._blocks = (
-            address_of(self._program),
-            ctypes.addressof(self._arenas),
-            ctypes.addressof(self._inputs),
-            ctypes.addressof(self._outputs),
-        )
-        first = slots + len(manifest.inputs)
-        self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
-        self._names = [slot.name for slot in manifest.inputs]
+        self._program = self._program_block(arguments_offset)
+        self._lay_out_addresses()
         self._rows, self._rows_a_step, self._steps = np.arange(0), 0, 0
         self._span: tuple[int, int] | None = None  # the rows of a call that reads them where they lie
         self._phases: list[tuple[int, int, int, int]] = []
+        self._names = [slot.name for slot in manifest.inputs]
         self._fed: Sequence[Array | None] = [None] * len(self._names)
         self._kept: list[Array] = []
         self._copied: list[tuple[int, Array]] = []
         self._all_rows = np.arange(0)
         self._none = TensorStore(())
         self._bound: tuple[TensorStore | None, int] = (None, 0)
+
+    def _lay_out_addresses(self) -> None:
+        """Room for the addresses that the runner is given, and those that stay as they are."""
+        manifest = self.manifest
+        slots = FIRST_TENSOR + len(manifest.tensors)
+        first = slots + len(manifest.inputs)
+        self._input_slots = range(slots, first)
+        self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
+        self._arenas = (ctypes.c_int64 * (first + len(manifest.results)))()
+        self._arenas[:FIRST_TENSOR] = [
+            address_of(a) for a in (self._control, self._static, self._workspace.block, self._scratch, self._shared)
+        ]
+        # where each input lies, then the bytes from row to row of each
+        self._inputs = (ctypes.c_int64 * (2 * len(manifest.inputs) + 1))()
+        self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
+        arenas, inputs, outputs = map(ctypes.addressof, (self._arenas, self._inputs, self._outputs))
+        self._blocks = (address_of(self._program), arenas, inputs, outputs)
 
     @property
     def tensors(self) -> Sequence[TensorSpec]:
@@ -151,6 +140,25 @@ class NativeExecutable:
                 entry.arguments,
             )
         return table
+
+    def _program_block(self, arguments_offset: int) -> Array:
+        entries, relocations, advances = self._tables
+        block = np.zeros(PROGRAM_SLOTS, np.int64)
+        block[:] = (
+            ABI_VERSION,
+            address_of(entries),
+            len(self.manifest.entries),
+            address_of(relocations),
+            len(self.manifest.relocations),
+            arguments_offset,
+            self.manifest.scratch_bytes,
+            self.manifest.flush,
+            self.manifest.once,
+            address_of(advances),
+            advances.shape[1],
+            max((e.arguments for e in self.manifest.entries), default=0),
+        )
+        return block
 
     def _relocation_table(self, flags_offset: int) -> Array:
         rows = [

@@ -11,7 +11,7 @@ from compiler.nest.ir import Index, Operand, Value
 from compiler.schedule.addresses import count
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import Ahead, SummedAxis
+from compiler.targets.cpu.multiply import SummedAxis
 from compiler.types import DType
 
 
@@ -125,26 +125,6 @@ class LongSum:
             return []
 
         nest.loop(0, axis.extent, 1, [], step)
-
-    def ahead(
-        self, axes: Sequence[SummedAxis], sums: Value, size: int, following: Operands, turn: Index, turns: int
-    ) -> list[Ahead]:
-        """What a tile asks for: the `size` sums behind its own, and its share, of `turns`, of what the following block
-        takes of the operands."""
-        line = self.k.machine.line(self.contract.dtype)
-        steps = max(1, self.block.elements // self.k.tuning.unrolled_steps)
-        found = [self.spread(self.k.nest.pointer(sums, size, self.type), 0, size // line, steps)]
-        indices = self.block.second or self.block.first
-        for start, stride in ((following.left, axes[0].lhs_stride), (following.right, axes[0].rhs_stride)):
-            found.append(self.spread(start, turn, ceil(indices * abs(stride) / line / turns), steps))
-        return found
-
-    def spread(self, start: Value, turn: Index, lines: int, steps: int) -> Ahead:
-        """So many lines one behind the other, spread over the steps of a tile."""
-        nest, line = self.k.nest, self.k.machine.line(self.contract.dtype)
-        each = ceil(lines / steps)
-        pointer = nest.pointer(start, nest.mul(turn, lines * line), self.type)
-        return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
 
 def summed_axes(first: Index, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:

@@ -60,7 +60,7 @@ from compiler.targets.manifest import (
     ResultSlot,
     TensorSpec,
 )
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType, Extent, size_at
 
 CONTROL = (CONTROL_ARENA, 0, 0)
 
@@ -128,19 +128,17 @@ class _Lowering:
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
         self.advances: list[tuple[int, ...]] = []
         self.passed_on = {b: self.bytes_of_shard(b, s.shards) for s in plan.chains for b in s.passed_on}
-        self.written: dict[int, set[int]] = {}  # the buffers that each loop writes
-        for instance in plan.instances:
-            for loop in instance.loops:
-                self.written.setdefault(loop, set()).update(instance.writes)
+        self.written = {
+            k: {b for i in plan.instances if k in i.loops for b in i.writes} for k in range(len(plan.loops))
+        }
         once, later = ({b for i in plan.instances if i.once is is_once for b in i.writes} for is_once in (True, False))
         self.lasting = ({b.index for b in plan.buffers if b.role in PERSISTENT} | once) - later
-        read = {b for i in plan.instances for b in i.reads if not isinstance(i.kernel, CollectKernel)}
-        self.left = {b.buffer for b in plan.results if b.buffer not in read and self.is_beyond_caches(b.buffer)}
-        slots = FIRST_TENSOR + len(self.tensors)
-        self.bound = {item.buffer: slots + k for k, item in enumerate(plan.inputs)}
-        for k, result in enumerate(plan.results, len(self.bound)):
+        self.left = self.left_results()
+        self.first_result = FIRST_TENSOR + len(self.tensors) + len(plan.inputs)
+        self.bound = {item.buffer: k for k, item in enumerate(plan.inputs, FIRST_TENSOR + len(self.tensors))}
+        for k, result in enumerate(plan.results, self.first_result):
             if plan.places[result.buffer].arena in (Arena.STATIC, Arena.BATCH) and result.buffer not in once:
-                self.bound.setdefault(result.buffer, slots + k)
+                self.bound.setdefault(result.buffer, k)
 
     def run(self) -> Lowered:
         begins = {chain.first: chain.shards for chain in self.plan.chains}
@@ -197,14 +195,12 @@ class _Lowering:
             self.advance_table(),
         )
 
-    def is_beyond_caches(self, buffer: int) -> bool:
-        """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
-        storage = self.plan.buffers[buffer]
-        rows = self.batch if isinstance(storage.elements, BatchExtent) else 1
-        return (
-            count(storage.elements) * rows * storage.dtype.size
-            >= self.machine.tuning.streamed_caches * self.machine.l2_bytes
-        )
+    def left_results(self) -> set[int]:
+        """The results that no kernel reads, and that no cache of a core holds when the caller comes to them."""
+        read = {b for i in self.plan.instances for b in i.reads if not isinstance(i.kernel, CollectKernel)}
+        least = self.machine.tuning.streamed_caches * self.machine.l2_bytes
+        unread = [self.plan.buffers[r.buffer] for r in self.plan.results if r.buffer not in read]
+        return {b.index for b in unread if size_at(b.elements, self.batch) * b.dtype.size >= least}
 
     def bytes_of_shard(self, buffer: int, shards: Extent) -> int:
         storage = self.plan.buffers[buffer]
@@ -226,8 +222,7 @@ class _Lowering:
 
     def result_slot(self, number: int) -> ResultSlot:
         item = self.plan.results[number]
-        slot = FIRST_TENSOR + len(self.tensors) + len(self.plan.inputs) + number
-        is_bound = self.bound.get(item.buffer) == slot
+        is_bound = self.bound.get(item.buffer) == self.first_result + number
         return ResultSlot(item.name, item.dtype, item.shape, self.plan.places[item.buffer].offset if is_bound else None)
 
     def calls(self, instance: Instance) -> list[tuple[Call, bool]]:

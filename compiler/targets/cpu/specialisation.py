@@ -19,6 +19,7 @@ from compiler.loops.ir import (
     ColumnKernel,
     ContractionKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Kernel,
     Literal,
@@ -29,7 +30,6 @@ from compiler.loops.ir import (
     RowKernel,
     StagedKernel,
     Store,
-    Term,
     instructions_of,
 )
 from compiler.machine import Machine
@@ -79,13 +79,13 @@ class Specialisation:
     numbers: tuple[int, ...]
 
 
-def is_outer(term: Term, kernel: Kernel) -> bool:
+def is_outer(term: IndexTerm, kernel: Kernel) -> bool:
     """Whether a term of rows in the body of a stage is the number of the outer block."""
     is_divided = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.divisor == kernel.rows
     return is_divided and term.modulus is None
 
 
-def is_within_block(term: Term, kernel: Kernel) -> bool:
+def is_within_block(term: IndexTerm, kernel: Kernel) -> bool:
     """Whether a term of rows in the body of a stage is the number of the row within its outer block."""
     is_rest = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.modulus == kernel.rows
     return is_rest and term.divisor == 1
@@ -200,10 +200,10 @@ class _Numbering:
             columns = tuple((t.divisor, t.modulus, self.number(t.stride)) for t in access.columns)
         return access.buffer, self.number(access.offset), self.rows(access.rows, in_body), columns
 
-    def rows(self, terms: tuple[Term, ...], in_body: bool) -> Key:
+    def rows(self, terms: tuple[IndexTerm, ...], in_body: bool) -> Key:
         return tuple((*self.digit(term, in_body), self.number(term.stride)) for term in terms)
 
-    def digit(self, term: Term, in_body: bool) -> Key:
+    def digit(self, term: IndexTerm, in_body: bool) -> Key:
         if self.divides:
             return self.number(term.divisor), None if term.modulus is None else self.number(term.modulus)
         if in_body and is_outer(term, self.kernel):

@@ -14,7 +14,7 @@ from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.tuning import Tuning
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType, Extent, size_at
 
 
 @record
@@ -62,10 +62,6 @@ class Tiling:
     turns_outside: bool  # the panel is the outermost index, outside of the outer axes
 
 
-def nominal(extent: Extent, batch: int) -> int:
-    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
-
-
 def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
     """How to cut `contract`; `batch` is the nominal batch."""
     shape = tile_shape(contract, machine, batch)
@@ -77,12 +73,12 @@ def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
 
 def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShape:
     """A tile that fills the registers: wide for many rows, wider for few, with the rows balanced."""
-    registers = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
+    registers = registers_of(contract.dtype, machine)
     budget = (machine.registers - machine.tuning.operand_registers * machine.registers // 16) // registers
     wanted = -(-contract.n // LANES)
     line = line_axis(contract)
-    m = nominal(contract.m, batch)
-    rows = m * (nominal(line.extent, batch) if line else 1)
+    m = size_at(contract.m, batch)
+    rows = m * (size_at(line.extent, batch) if line else 1)
     vectors = min(wanted, 2 if budget >= 12 else 1)
     if rows * vectors < budget:
         few = budget // max(rows, 1)
@@ -91,7 +87,7 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         vectors = _vectors_of_few_rows(contract, wanted, max(vectors, few), machine.tuning)
     most = max(1, min(budget // vectors, machine.tuning.tile_rows))
     if line is not None and 2 * m <= most:
-        extent = nominal(line.extent, batch)
+        extent = size_at(line.extent, batch)
         tiles = -(-extent // (most // m))
         lines = -(-extent // tiles)
         if lines > 1:
@@ -105,6 +101,11 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
     return TileShape(-(-m // tiles), vectors)
 
 
+def registers_of(dtype: DType, machine: Machine) -> int:
+    """The registers that a vector takes."""
+    return max(1, LANES * dtype.size * 8 // machine.vector_bits)
+
+
 def _apart(machine: Machine, rows: int, registers: int) -> int:
     """Vectors whose sums stay in registers beside an element of each row and one register of the right operand.
 
@@ -115,7 +116,7 @@ def _apart(machine: Machine, rows: int, registers: int) -> int:
 
 def lanes_apart(shape: TileShape, dtype: DType, machine: Machine) -> int:
     """The lanes of the right operand that a tile takes at once: a register's where all of its vectors have no room."""
-    registers = max(1, LANES * dtype.size * 8 // machine.vector_bits)
+    registers = registers_of(dtype, machine)
     fits = (shape.rows + 1) * shape.vectors * registers < machine.registers
     is_whole = fits or shape.rows == 1 or _apart(machine, shape.rows, registers) < shape.vectors
     return LANES if is_whole else LANES // registers
@@ -123,7 +124,7 @@ def lanes_apart(shape: TileShape, dtype: DType, machine: Machine) -> int:
 
 def most_rows(contract: TileContract, vectors: int, machine: Machine) -> int:
     """Rows whose sums stay in registers beside the right operand and an element of the left one."""
-    taken = vectors * max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
+    taken = vectors * registers_of(contract.dtype, machine)
     return (machine.registers - taken - 1) // taken
 
 
@@ -175,7 +176,7 @@ def depth_of(contract: TileContract) -> int:
 
 def nominal_product(axes: Sequence[ContractedAxis | OuterAxis], batch: int) -> int:
     """The places along all axes together."""
-    return prod(nominal(axis.extent, batch) for axis in axes)
+    return prod(size_at(axis.extent, batch) for axis in axes)
 
 
 def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
@@ -183,7 +184,7 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
     elements = nominal_product(contract.k, batch)
     room = int(machine.l2_bytes * machine.tuning.rows_share) - elements * shape.width * contract.dtype.size
     fits = max(4, room // max(1, elements * contract.dtype.size * shape.rows))
-    tiles = -(-nominal(contract.m, batch) // shape.rows)
+    tiles = -(-size_at(contract.m, batch) // shape.rows)
     if tiles <= fits or shape.lines > 1:
         return 0
     return -(-tiles // -(-tiles // fits))  # blocks of equal size
@@ -191,7 +192,7 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
 
 def rows_of_tiles(cut: Tiling, batch: int) -> int:
     """How many tiles share a panel, at the nominal batch."""
-    tiles = -(-nominal(cut.row_steps.extent, batch) // cut.row_steps.step)
+    tiles = -(-size_at(cut.row_steps.extent, batch) // cut.row_steps.step)
     return tiles * nominal_product(cut.row_steps.outer, batch) if cut.turns_outside else tiles
 
 

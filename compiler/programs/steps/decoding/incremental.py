@@ -17,7 +17,7 @@ from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.with_rows import with_rows
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Cast, Equal, Where
@@ -180,12 +180,12 @@ class _Derivation:
         self.builder.output(name, Role.STATE, after, updates=name)
         return after
 
-    def _followed(self, value: Value, before: Value, shift: int = 0) -> Value:
+    def _followed(self, value: Value, before: Value) -> Value:
         """A state in the order of the sequences that go on."""
         axis = self.batch_axes.get(value.index)
         if self.parents is None or axis is None:
             return before
-        return self.builder.emit(Gather(axis + shift), before, self.parents)
+        return self.builder.emit(Gather(axis), before, self.parents)
 
     def made_again(self, value: Value) -> Value:
         """Computed from whole operands."""

@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Generation, Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.simplify import simplify
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.elementwise import Cast, Minimum

@@ -30,10 +30,6 @@ def asked(frame: Frame, ask: Ask) -> list[Ahead]:
             return [_next_block(frame, ask, LEFT, Axis.TILE, line)]
         case Asked.RIGHT_OF_NEXT_BLOCK:
             return [_next_block(frame, ask, RIGHT, Axis.PANEL, line)]
-        case Asked.NEXT_BLOCK:
-            assert frame.known.long is not None
-            long, turn = frame.known.long, frame.known.turn
-            return long.sum.ahead(long.axes, frame.kept, frame.slot, long.following, turn, ask.number)
         case Asked.SUMS_OR_RESULTS:
             return _sums_or_results(frame, ask.depth)
         case Asked.PANEL:
@@ -71,7 +67,11 @@ def _panel(frame: Frame, ask: Ask) -> Ahead:
 
 
 def _next_block(frame: Frame, ask: Ask, side: int, axis: Axis, line: int) -> Ahead:
-    """A stretch of a row that the next block copies."""
+    """A share of what lies one behind the other, or a stretch of a row that the next block copies."""
+    if frame.known.long is not None:
+        following, share = frame.known.long.following, frame.k.nest.mul(frame.known.turn, ask.number * line)
+        start = following.left if side == LEFT else following.right
+        return _spread(ask, frame.k.nest.pointer(start, share, frame.contract.dtype), line)
     nest, strips, (row, stretch) = frame.k.nest, frame.strips[side], frame.known.share
     start = frame.source(side, row, frame.known.spans[axis].origin)
     length = -(-strips.most * strips.width // frame.known.stretches)

@@ -13,7 +13,7 @@ from compiler.loops.ir import TileContract
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.long_sums import block_of
+from compiler.targets.cpu.long_sums import Block, block_of
 from compiler.targets.cpu.packing import is_packed
 from compiler.targets.cpu.products.ir import (
     ALIGNMENT,
@@ -70,7 +70,7 @@ def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
         right=Place.STRIPS if copies else Place.ITSELF,
         sums=Sums.KEPT,
         streams=copies,
-        asks=(Ask(Asked.NEXT_BLOCK, number=tiles * cut.panels),),
+        asks=asks_for_next_block(contract, block, slot, tiles * cut.panels, given),
     )
     panel = (Let.PANEL,) if copies else ()
     multiplied = each_tile(Let.BLOCK_OPERANDS, *panel, KeepSums(tiles), multiply, Put())
@@ -86,6 +86,20 @@ def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     scratch = ((contract.tile, room * contract.dtype.size), (RIGHT, pitch * cut.panels * contract.dtype.size * copies))
     loops = nested(items, (Clear(room), over_sum, *finished))
     return replace(product, body=(Entry.EXTENTS, loops), scratch=scratch)
+
+
+def asks_for_next_block(
+    contract: TileContract, block: Block, slot: int, turns: int, given: Circumstances
+) -> tuple[Ask, ...]:
+    """The next tile's `slot` sums, and a tile's share, of `turns`, of what the next block takes of both operands."""
+    line, steps = given.machine.line(contract.dtype), max(1, block.elements // given.tuning.unrolled_steps)
+    axis = contract.k[0] if block.second is None else contract.k[1]
+    found = [Ask(Asked.SUMS, lines=ceil(slot // line / steps))]
+    operands = ((Asked.LEFT_OF_NEXT_BLOCK, axis.lhs_stride), (Asked.RIGHT_OF_NEXT_BLOCK, axis.rhs_stride))
+    for what, stride in operands:
+        lines = ceil((block.second or block.first) * abs(stride) / line / turns)
+        found += [Ask(what, lines=ceil(lines / steps), number=lines)] if lines else []
+    return tuple(found)
 
 
 @record

@@ -35,8 +35,9 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, packs_all_panels, rewritten
 from compiler.targets.cpu.rectangles import rows_of_item
-from compiler.targets.cpu.tiles import Tiling, nominal
+from compiler.targets.cpu.tiles import Tiling
 from compiler.tuning import Tuning
+from compiler.types import size_at
 
 
 def blocks_rows_and_sum(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
@@ -90,7 +91,7 @@ def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch:
     size = contract.dtype.size
     room = int(machine.l2_bytes * machine.tuning.rows_share) - deep * cut.shape.width * size
     fits = max(4, room // (deep * size * cut.shape.rows))
-    tiles = -(-nominal(contract.m, batch) // cut.shape.rows)
+    tiles = -(-size_at(contract.m, batch) // cut.shape.rows)
     blocks = -(-tiles // fits)
     if blocks > 1:
         blocks += blocks % 2  # two threads so have equally many
@@ -101,7 +102,7 @@ def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
     *entries, block = product.body
     if not isinstance(block, Loop) or block.kind is not Kind.EVENLY:
         return product
-    tiles = -(-nominal(product.contract.m, given.batch) // product.cut.shape.rows)
+    tiles = -(-size_at(product.contract.m, given.batch) // product.cut.shape.rows)
     each = rows_of_item(tiles, product.cut.panels, given.tuning)
     items = [Loop(Axis.TILE, Kind.ITEMS, (), each), Loop(Axis.PANEL, Kind.ITEMS, ())]
     return replace(product, body=(*entries, nested(items, (Join((block,)),))))

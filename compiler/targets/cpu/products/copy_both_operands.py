@@ -37,8 +37,9 @@ from compiler.targets.cpu.products.ir import (
     When,
 )
 from compiler.targets.cpu.products.rewriting import has_loop, nested
-from compiler.targets.cpu.tiles import TileShape, Tiling, most_rows, nominal, row_steps
+from compiler.targets.cpu.tiles import TileShape, Tiling, most_rows, row_steps
 from compiler.tuning import Tuning
+from compiler.types import size_at
 
 
 def sums_side_by_side(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
@@ -57,7 +58,7 @@ def copy_both_operands(product: ProductLoops, given: Circumstances) -> ProductLo
     cut = replace(product.cut, shape=shape, row_steps=row_steps(contract, shape))
     deep, size, line = tuning.copied_sum, contract.dtype.size, given.machine.line(contract.dtype)
     side = _side(shape, int(tuning.copied_share * given.machine.l2_bytes) // size, deep)
-    tiles = _evenly(ceil(nominal(contract.m, given.batch) / shape.rows), side // shape.rows)
+    tiles = _evenly(ceil(size_at(contract.m, given.batch) / shape.rows), side // shape.rows)
     panels = _evenly(cut.panels, side // shape.width)
     left, right = Strips.of(shape.rows, tiles, deep), Strips.of(shape.width, panels, deep)
     blocks = (Loop(Axis.TILE, Kind.EVENLY, (), tiles), Loop(Axis.PANEL, Kind.EVENLY, (), panels))

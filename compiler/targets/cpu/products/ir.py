@@ -249,7 +249,6 @@ class Asked(Enum):
     SUMS = "the next tile's sums"
     LEFT_OF_NEXT_BLOCK = "a share of the left operand in the next block"
     RIGHT_OF_NEXT_BLOCK = "a share of the right operand in the next block"
-    NEXT_BLOCK = "the next tile's sums, and a share of both operands in the next block"
     SUMS_OR_RESULTS = "the next tile's sums; in the last block, what its stage writes too"
     PANEL = "a share of the next panel"
 
@@ -257,7 +256,8 @@ class Asked(Enum):
 @record
 class Ask:
     """Ask for memory while a tile is multiplied: `lines` of the caches in each unrolled step, or all of a row's in turn
-    while `depth` elements are summed. `number` says of how many rows, or tiles that share the work."""
+    while `depth` elements are summed. `number` says of how many rows, or tiles that share the work, or the lines of
+    a tile's share."""
 
     what: Asked
     depth: int = 0

@@ -22,8 +22,9 @@ from compiler.targets.cpu.products.ir import (
     Statement,
 )
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
-from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, nominal_product, rows_of_tiles
+from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal_product, rows_of_tiles
 from compiler.targets.cpu.turning import pieces_of
+from compiler.types import size_at
 
 
 def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops:
@@ -61,7 +62,7 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
     is_static = all(isinstance(axis.extent, int) for axis in contract.k)
     if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
         return Place.SHARED
-    rows = nominal(cut.row_steps.extent, batch) * cut.row_steps.unit
+    rows = size_at(cut.row_steps.extent, batch) * cut.row_steps.unit
     if cut.turns_outside:
         rows *= nominal_product(cut.row_steps.outer, batch)
     if contract.rhs_n_stride != 1 or rows > cut.shape.rows:

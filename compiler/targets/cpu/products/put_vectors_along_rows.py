@@ -16,13 +16,11 @@ from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.long_sums import block_of
-from compiler.targets.cpu.products.block_long_sum import sums_in_blocks
+from compiler.targets.cpu.products.block_long_sum import asks_for_next_block, sums_in_blocks
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
     TURNED,
-    Ask,
-    Asked,
     Axis,
     Circumstances,
     Clear,
@@ -131,7 +129,11 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
 def copy_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     if product.along_rows is None or product.panels == 1:
         return product
-    shape, (together, *_) = product.along_rows, loops_over(product, Axis.STRIP)
+    shape, contract = product.along_rows, product.contract
+    (together, *_), (blocks,) = (loops_over(product, axis) for axis in (Axis.STRIP, Axis.SUM))
+    assert blocks.block is not None
+    turns = together.step * (product.panels - 1)
+    asks = asks_for_next_block(contract, blocks.block, shape.rows * shape.width, turns, given)
 
     def change(statement: Statement) -> tuple[Statement, ...]:
         if isinstance(statement, LetSteps) and statement.left is Place.ITSELF:
@@ -141,7 +143,6 @@ def copy_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
         panel, sums, multiply, put = statement.body
         assert isinstance(multiply, Multiply)
         first = (panel, replace(multiply, copying=Copying.STRIP), put)
-        asks = (Ask(Asked.NEXT_BLOCK, number=together.step * (product.panels - 1)),)
         others = (panel, sums, replace(multiply, left=Place.COPY, asks=asks), put)
         return *first, replace(statement, kind=Kind.BUT_FIRST, body=others)
 
