@@ -90,8 +90,8 @@ def accesses(body: Sequence[Statement]) -> int:
 
 
 def cuts_items(body: Sequence[Statement]) -> bool:
-    """Whether a nest computes with its range of items, instead of going through it."""
-    return any(isinstance(s, ir.Binary) and (s.left is BEGIN or s.left is END) for s in body)
+    """Whether a nest divides its range of items, instead of going through it."""
+    return any(isinstance(s, ir.Binary) and s.op == "div" and s.left is BEGIN for s in body)
 
 
 Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
