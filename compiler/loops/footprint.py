@@ -14,6 +14,7 @@ from compiler.loops.ir import (
     Edge,
     FetchKernel,
     FlatKernel,
+    IndexTerm,
     Kernel,
     Load,
     PrefixSumKernel,
@@ -22,7 +23,6 @@ from compiler.loops.ir import (
     Space,
     StagedKernel,
     Store,
-    Term,
     TileContract,
 )
 from compiler.support.arrays import Array, np
@@ -64,7 +64,7 @@ class Along:
         return self.step * (self.periods or 1) if isinstance(self.extent, BatchExtent) else 0
 
 
-def along(terms: Sequence[Term], extent: Extent, edges: Sequence[Edge] = ()) -> Along:
+def along(terms: Sequence[IndexTerm], extent: Extent, edges: Sequence[Edge] = ()) -> Along:
     """The terms of an index from 0 to below the extent, where it lies within the edges."""
     bounding = [term for edge in edges for term in edge.terms]
     period = lcm(*(term.divisor * (term.modulus or 1) for term in (*terms, *bounding)))
@@ -95,18 +95,18 @@ def indices_of(moved: Load | Store, kernel: StagedKernel) -> tuple[Along, Along]
     return along(access.rows, rows, edges), along(access.columns, columns)
 
 
-def _joined(rows: Sequence[Term], columns: Sequence[Term], width: int) -> tuple[Term, ...]:
+def _joined(rows: Sequence[IndexTerm], columns: Sequence[IndexTerm], width: int) -> tuple[IndexTerm, ...]:
     """Terms of row and column as terms of the element `row * width + column`, where the width has whole terms."""
-    found = [Term(term.divisor * width, term.modulus, term.stride) for term in rows]
+    found = [IndexTerm(term.divisor * width, term.modulus, term.stride) for term in rows]
     for term in columns:
         modulus = term.modulus or width // term.divisor
         if width % (term.divisor * modulus):
             raise ValueError(f"rows of {width} elements do not divide {term}")
-        upper = Term(term.divisor * modulus, None, term.stride * modulus)
+        upper = IndexTerm(term.divisor * modulus, None, term.stride * modulus)
         if upper in found:
             found.remove(upper)
             modulus = None
-        found.append(Term(term.divisor, modulus, term.stride))
+        found.append(IndexTerm(term.divisor, modulus, term.stride))
     return tuple(found)
 
 
@@ -179,7 +179,7 @@ def meet(one: Footprint | None, other: Footprint | None) -> bool:
     return np.intersect1d(one.first, other.first, assume_unique=True).size > 0
 
 
-def digits(terms: Sequence[Term], index: Array) -> Array:
+def digits(terms: Sequence[IndexTerm], index: Array) -> Array:
     """The sum of terms of an index."""
     total = np.zeros_like(index)
     for term in terms:

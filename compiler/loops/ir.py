@@ -24,7 +24,7 @@ class Space(Enum):
 
 
 @record
-class Term:
+class IndexTerm:
     """`((index // divisor) % modulus) * stride`; without modulus the quotient is taken whole."""
 
     divisor: int
@@ -38,8 +38,8 @@ class Access:
 
     buffer: int
     offset: int
-    rows: tuple[Term, ...] = ()
-    columns: tuple[Term, ...] = ()
+    rows: tuple[IndexTerm, ...] = ()
+    columns: tuple[IndexTerm, ...] = ()
 
 
 @record
@@ -47,7 +47,7 @@ class Edge:
     """A bound of a row's reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
 
     offset: int
-    terms: tuple[Term, ...]
+    terms: tuple[IndexTerm, ...]
     extent: int
 
 
@@ -105,8 +105,8 @@ class Position:
 
     result: int
     offset: int
-    rows: tuple[Term, ...]
-    columns: tuple[Term, ...]
+    rows: tuple[IndexTerm, ...]
+    columns: tuple[IndexTerm, ...]
     dtype: DType
     space: Space
 

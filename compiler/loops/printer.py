@@ -18,6 +18,7 @@ from compiler.loops.ir import (
     CopyKernel,
     FetchKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Kernel,
     Literal,
@@ -33,7 +34,6 @@ from compiler.loops.ir import (
     StagedKernel,
     Statement,
     Store,
-    Term,
     TileContract,
     Triangle,
     contraction_of,
@@ -64,7 +64,7 @@ def statement_lines(kernel: Kernel) -> dict[int, int]:
     return printer.statements
 
 
-def print_terms(terms: Sequence[Term], index: str) -> list[str]:
+def print_terms(terms: Sequence[IndexTerm], index: str) -> list[str]:
     """The summands of an address that come from one index: `row*70`, `(column // 4 % 3)*10`."""
     found: list[str] = []
     for term in terms:

@@ -17,6 +17,7 @@ from compiler.loops.ir import (
     Compute,
     ContractionKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Kernel,
     Literal,
@@ -28,7 +29,6 @@ from compiler.loops.ir import (
     Space,
     StagedKernel,
     Store,
-    Term,
     TileContract,
     Triangle,
 )
@@ -192,7 +192,7 @@ class _Check:
         if access.offset < 0:
             raise _Broken(f"an address of {self.kernel.buffers[access.buffer].name} starts before the buffer")
 
-    def check_terms(self, rows: Sequence[Term], columns: Sequence[Term], space: Space) -> None:
+    def check_terms(self, rows: Sequence[IndexTerm], columns: Sequence[IndexTerm], space: Space) -> None:
         if (columns and space in (Space.ROW, Space.SCALAR)) or (rows and space is Space.SCALAR):
             raise _Broken(f"an address of space {space.value} depends on an index that this space has not")
         for term in (*rows, *columns):

@@ -10,7 +10,7 @@ import math
 from operator import attrgetter
 
 from compiler.graph.ir import Node
-from compiler.loops.ir import Term
+from compiler.loops.ir import IndexTerm
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.schedule.numerics.internal_ops import After, Insert
@@ -23,19 +23,21 @@ class IndexMap:
     """An address or an index along an axis, as a sum of digits of one linear index."""
 
     offset: int = 0
-    terms: tuple[Term, ...] = ()
+    terms: tuple[IndexTerm, ...] = ()
 
     def scaled(self, factor: int) -> IndexMap:
         if factor == 1:
             return self
         if factor == 0:
             return IndexMap()
-        return IndexMap(self.offset * factor, tuple(Term(t.divisor, t.modulus, t.stride * factor) for t in self.terms))
+        return IndexMap(
+            self.offset * factor, tuple(IndexTerm(t.divisor, t.modulus, t.stride * factor) for t in self.terms)
+        )
 
 
 _divisor = attrgetter("divisor")
 ZERO = IndexMap()
-IDENTITY = IndexMap(0, (Term(1, None, 1),))
+IDENTITY = IndexMap(0, (IndexTerm(1, None, 1),))
 
 
 def count(extent: Extent) -> int:
@@ -74,11 +76,11 @@ def axis_maps(shape: Shape) -> tuple[IndexMap, ...]:
     maps: list[IndexMap] = []
     for extent, stride in zip(shape, storage_strides(shape), strict=True):
         if type(extent) is BatchExtent:
-            maps.append(IndexMap(0, (Term(stride, None, 1),)))
+            maps.append(IndexMap(0, (IndexTerm(stride, None, 1),)))
         elif extent == 1:
             maps.append(ZERO)
         else:
-            maps.append(IndexMap(0, (Term(stride, extent if has_outermost else None, 1),)))
+            maps.append(IndexMap(0, (IndexTerm(stride, extent if has_outermost else None, 1),)))
             has_outermost = True
     return tuple(maps)
 
@@ -89,12 +91,12 @@ def add(*maps: IndexMap) -> IndexMap:
     return IndexMap(sum([f.offset for f in maps]), _joined(given))
 
 
-def _joined(given: list[Term]) -> tuple[Term, ...]:
+def _joined(given: list[IndexTerm]) -> tuple[IndexTerm, ...]:
     """The digits of a sum, the highest first, with neighbours joined; the list is used up."""
     if len(given) < 2:
         return tuple(given)
     given.sort(key=_divisor, reverse=True)
-    terms: list[Term] = []
+    terms: list[IndexTerm] = []
     for term in given:
         if terms and (joined := _join(terms[-1], term)):
             terms[-1] = joined
@@ -103,23 +105,23 @@ def _joined(given: list[Term]) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-def _join(high: Term, low: Term) -> Term | None:
+def _join(high: IndexTerm, low: IndexTerm) -> IndexTerm | None:
     if low.modulus is None or high.divisor != low.divisor * low.modulus or high.stride != low.stride * low.modulus:
         return None
-    return Term(low.divisor, None if high.modulus is None else high.modulus * low.modulus, low.stride)
+    return IndexTerm(low.divisor, None if high.modulus is None else high.modulus * low.modulus, low.stride)
 
 
 def address(shape: Shape, maps: tuple[IndexMap, ...]) -> IndexMap:
     """The place of an element in the storage of a dense value, from the index maps of its axes."""
     offset = 0
-    given: list[Term] = []  # without the maps between, which are most of what a schedule would make
+    given: list[IndexTerm] = []  # without the maps between, which are most of what a schedule would make
     for index_map, stride in zip(maps, storage_strides(shape), strict=True):
         if stride:
             offset += index_map.offset * stride
             if stride == 1:
                 given += [t for t in index_map.terms if t.stride]
             else:
-                given += [Term(t.divisor, t.modulus, t.stride * stride) for t in index_map.terms if t.stride]
+                given += [IndexTerm(t.divisor, t.modulus, t.stride * stride) for t in index_map.terms if t.stride]
     return IndexMap(offset, _joined(given))
 
 
@@ -208,29 +210,29 @@ def _split_axis(shape: Shape, index_map: IndexMap) -> list[IndexMap] | None:
         modulus = left if k == significant[0] or (left is not None and left < extent) else extent
         if left is not None and modulus is not None and left % modulus:
             return None  # the index wraps within this axis
-        split[k] = IndexMap(0, (Term(term.divisor * size, modulus, 1),)) if modulus != 1 else ZERO
+        split[k] = IndexMap(0, (IndexTerm(term.divisor * size, modulus, 1),)) if modulus != 1 else ZERO
         size *= extent
         left = None if left is None or modulus is None else left // modulus
     return split
 
 
-def split_map(index_map: IndexMap, columns: Extent) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+def split_map(index_map: IndexMap, columns: Extent) -> tuple[tuple[IndexTerm, ...], tuple[IndexTerm, ...]]:
     """Row terms and column terms of the map of `e = row * columns + column`."""
     if isinstance(columns, BatchExtent):
         return (), index_map.terms  # a single row
-    rows: list[Term] = []
-    low: list[Term] = []
+    rows: list[IndexTerm] = []
+    low: list[IndexTerm] = []
     for term in index_map.terms:
         span = None if term.modulus is None else term.divisor * term.modulus
         if term.divisor % columns == 0:
-            rows.append(Term(term.divisor // columns, term.modulus, term.stride))
+            rows.append(IndexTerm(term.divisor // columns, term.modulus, term.stride))
         elif span is not None and span <= columns:
-            low.append(Term(term.divisor, None if span == columns else term.modulus, term.stride))
+            low.append(IndexTerm(term.divisor, None if span == columns else term.modulus, term.stride))
         else:  # the digit straddles the border: columns % divisor == 0 by construction of the domain
             inner = columns // term.divisor
-            low.append(Term(term.divisor, None, term.stride))
+            low.append(IndexTerm(term.divisor, None, term.stride))
             outer = None if term.modulus is None else term.modulus // inner
-            rows.append(Term(1, outer, term.stride * inner))
+            rows.append(IndexTerm(1, outer, term.stride * inner))
     return tuple(rows), tuple(low)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from compiler.graph.ir import Node
-from compiler.loops.ir import PERIOD_COLUMNS, Term
+from compiler.loops.ir import PERIOD_COLUMNS, IndexTerm
 from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.addresses import IndexMap, count, split_map, splits_evenly, storage_order
 from compiler.schedule.fusion.index import GroupIndex
@@ -24,7 +24,7 @@ def chosen_split(group: Group, index: GroupIndex, tuning: Tuning) -> Split | Fla
     if group.kind is GroupKind.PRODUCT:
         return _tile_split(next(m.node for m in group.members if isinstance(m.node.op, CONTRACTIONS)))
     maps = index.addresses_of(group.members)
-    if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in maps):
+    if all(f.terms == () or f.terms == (IndexTerm(1, None, 1),) for f in maps):
         if isinstance(group.domain, int) and group.domain <= tuning.flat_columns:
             return RowSplit(1, group.domain)
         return FlatSplit(group.domain, tuning.flat_columns)
@@ -96,4 +96,4 @@ def _reads_evenly(index_map: IndexMap, columns: int, limit: int | None) -> bool:
     if not splits_evenly(index_map, columns):
         return False
     _, low = split_map(index_map, columns)
-    return not low or (len(low) == 1 and low[0] == Term(1, None, low[0].stride if limit is None else limit))
+    return not low or (len(low) == 1 and low[0] == IndexTerm(1, None, low[0].stride if limit is None else limit))

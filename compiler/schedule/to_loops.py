@@ -18,6 +18,7 @@ from compiler.loops.ir import (
     Compute,
     ContractionKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Kernel,
     Literal,
@@ -29,7 +30,6 @@ from compiler.loops.ir import (
     Space,
     Stage,
     Store,
-    Term,
     TileContract,
     statements_of,
     used_by,
@@ -222,7 +222,7 @@ class GroupLowering:
         """FULL values of level n are made in pass n + 1; the others after pass n."""
         return level + 1 if space is Space.FULL else level
 
-    def divided(self, index_map: IndexMap, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    def divided(self, index_map: IndexMap, space: Space) -> tuple[tuple[IndexTerm, ...], tuple[IndexTerm, ...]]:
         """Row and column terms of an address, as `space` counts its index."""
         if space is Space.ROW:
             return index_map.terms, ()
@@ -258,7 +258,7 @@ class GroupLowering:
     def through_scratch(self, member: Member, own: int, stage: int) -> int:
         key, node = member.key, member.node
         result = node.results[0]
-        columns = (Term(1, None, 1),)
+        columns = (IndexTerm(1, None, 1),)
         if key not in self.scratch:
             self.scratch[key] = len(self.buffers)
             size = self.split.columns

@@ -22,6 +22,7 @@ from compiler.loops.ir import (
     CopyKernel,
     FetchKernel,
     FlatKernel,
+    IndexTerm,
     Kernel,
     Literal,
     Load,
@@ -34,7 +35,6 @@ from compiler.loops.ir import (
     StagedKernel,
     Statement,
     Store,
-    Term,
     TileContract,
     Triangle,
     iteration_space,
@@ -229,7 +229,7 @@ def _counting(to_row: bool, rows: int, others: int) -> int:
     return sum(max(others - row, 0) for row in range(rows))
 
 
-def _distinct(terms: Sequence[Term], extent: int) -> int:
+def _distinct(terms: Sequence[IndexTerm], extent: int) -> int:
     """How many places terms of an index below `extent` tell apart, at most."""
     found = 1
     for term in terms:

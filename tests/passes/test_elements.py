@@ -16,6 +16,7 @@ from compiler.loops.ir import (
     Access,
     BufferArgument,
     FlatKernel,
+    IndexTerm,
     Kernel,
     Load,
     RowKernel,
@@ -24,7 +25,6 @@ from compiler.loops.ir import (
     Stage,
     StagedKernel,
     Store,
-    Term,
     instructions_of,
     iteration_space,
 )
@@ -76,7 +76,7 @@ def changes(moved: Moved, random: Random) -> Iterator[Moved]:
     for step in (-1, 1, random.choice((2, 5, 16, -7))):
         yield replace(moved, access=replace(access, offset=access.offset + step))
     for side in ("rows", "columns"):
-        terms: tuple[Term, ...] = getattr(access, side)
+        terms: tuple[IndexTerm, ...] = getattr(access, side)
         for number, term in enumerate(terms):
             others = [replace(term, stride=term.stride * 2), replace(term, stride=-term.stride)]
             others += [replace(term, stride=term.stride + 1), replace(term, stride=term.stride - 1)]
@@ -146,23 +146,25 @@ def row_kernel(*body: Load | Store, scratch: int = 0) -> RowKernel:
     return RowKernel("k", buffers, (), tuple(Stage((i,)) for i in body), BatchExtent(), 8)
 
 
-def load(buffer: int, result: int, *columns: Term, stride: int = 8, index: int | None = None, clamp: int = 0) -> Load:
-    rows = () if buffer == 2 else (Term(1, None, stride),)
+def load(
+    buffer: int, result: int, *columns: IndexTerm, stride: int = 8, index: int | None = None, clamp: int = 0
+) -> Load:
+    rows = () if buffer == 2 else (IndexTerm(1, None, stride),)
     return Load(result, Access(buffer, 0, rows, columns), DType.F32, Space.FULL, index, 1, clamp)
 
 
-def store(buffer: int, value: int, *columns: Term) -> Store:
-    rows = () if buffer == 2 else (Term(1, None, 8),)
+def store(buffer: int, value: int, *columns: IndexTerm) -> Store:
+    rows = () if buffer == 2 else (IndexTerm(1, None, 8),)
     return Store(Access(buffer, 0, rows, columns), value, DType.F32, Space.FULL)
 
 
-EACH, TURNED = Term(1, None, 1), Term(1, None, -1)
+EACH, TURNED = IndexTerm(1, None, 1), IndexTerm(1, None, -1)
 FAULTS = {
     "line 6: element 9*batch - 2 of x lies behind its 8*batch": row_kernel(load(0, 1, EACH, stride=9)),
     "line 6: element -7 of x lies before it": row_kernel(load(0, 1, TURNED)),
-    "line 8: elements of y are stored more than once": row_kernel(load(0, 1, EACH), store(1, 1, Term(2, None, 1))),
+    "line 8: elements of y are stored more than once": row_kernel(load(0, 1, EACH), store(1, 1, IndexTerm(2, None, 1))),
     "line 11: element 4 of scratch was not stored": row_kernel(
-        load(0, 1, EACH), store(2, 1, Term(1, 4, 1)), load(2, 2, EACH), scratch=8
+        load(0, 1, EACH), store(2, 1, IndexTerm(1, 4, 1)), load(2, 2, EACH), scratch=8
     ),
     "line 9: scratch of 4 elements is left": row_kernel(load(0, 1, EACH), store(2, 1, EACH), scratch=4),
     "v1 is data that chooses an element of x without a clamp": row_kernel(load(1, 1, EACH), load(0, 2, index=1)),

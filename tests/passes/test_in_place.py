@@ -26,6 +26,7 @@ from compiler.loops.ir import (
     Combine,
     ContractionKernel,
     FlatKernel,
+    IndexTerm,
     Kernel,
     Load,
     Reduce,
@@ -34,7 +35,6 @@ from compiler.loops.ir import (
     Stage,
     StagedKernel,
     Store,
-    Term,
     instructions_of,
     iteration_space,
     statements_of,
@@ -220,8 +220,8 @@ def test_a_part_of_another_row_is_found() -> None:
     plan = schedule(beside("reversed"))
     kernel = staged(in_place(plan).kernel)
     further = moved(kernel, Load, lambda access: replace(access, offset=access.offset + 16 + 4))
-    faster = moved(kernel, Load, lambda access: replace(access, rows=(Term(1, None, 16),)))
-    uneven = moved(kernel, Load, lambda access: replace(access, rows=(Term(3, None, 8),)))
+    faster = moved(kernel, Load, lambda access: replace(access, rows=(IndexTerm(1, None, 16),)))
+    uneven = moved(kernel, Load, lambda access: replace(access, rows=(IndexTerm(3, None, 8),)))
     for broken in (further, faster, uneven):
         with pytest.raises(CompilerBug, match="reads other elements"):
             verify_schedule(changed(plan, broken), 32)
@@ -253,7 +253,7 @@ def test_a_load_behind_the_store_of_its_element_is_found() -> None:
 
 def summed(rows: int) -> Schedule:
     """Sums of `rows` rows each, stored where the rows lie."""
-    access = Access(0, 0, (Term(1, None, 3),), (Term(1, None, 1),))
+    access = Access(0, 0, (IndexTerm(1, None, 3),), (IndexTerm(1, None, 1),))
     body = (Load(0, access, DType.F32, Space.FULL), Reduce(1, Combine.SUM, 0, DType.F32, Space.COLUMN))
     stages = (Stage(body, (Store(access, 1, DType.F32, Space.COLUMN),)),)
     buffers = (BufferArgument("b0", DType.F32),)
@@ -270,7 +270,7 @@ def test_a_sum_over_the_rows_of_others_is_found() -> None:
         verify_schedule(summed(2), 32)
 
 
-def number(terms: tuple[Term, ...], index: int) -> int:
+def number(terms: tuple[IndexTerm, ...], index: int) -> int:
     return sum((index // t.divisor % t.modulus if t.modulus else index // t.divisor) * t.stride for t in terms)
 
 

@@ -79,5 +79,5 @@ def _object(text: str, triple: str, cpu: str, features: str, level: int) -> byte
 def _generator(triple: str, cpu: str, features: str, level: int) -> tuple[llvm.Llvm, int]:
     """LLVM and what it generates code with; to make it takes as long as the code of a small kernel."""
     library = llvm.Llvm()
-    library.initialise_native()
+    library.initialise(triple)
     return library, library.target_machine(triple, cpu, features, level)

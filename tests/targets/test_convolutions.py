@@ -16,7 +16,7 @@ from schedule_interpreter import run_schedule
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.loops.ir import Kernel, Load, Reduce, RowKernel, StagedKernel, Store, Term, instructions_of
+from compiler.loops.ir import IndexTerm, Kernel, Load, Reduce, RowKernel, StagedKernel, Store, instructions_of
 from compiler.loops.printer import print_kernel
 from compiler.machine import AVX2, AVX512, NEON
 from compiler.ops.autodiff import gradients_of
@@ -351,7 +351,7 @@ def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> 
     (stage,) = kernel.stages
     *body, store = stage.body
     assert isinstance(store, Store)
-    lines = (Term(4, None, 4 * 160), Term(1, 4, 144))
+    lines = (IndexTerm(4, None, 4 * 160), IndexTerm(1, 4, 144))
     moved = replace(store, access=replace(store.access, rows=lines))
     moved_elsewhere = replace(kernel, stages=(replace(stage, body=(*body, moved)),))
     assert row_block_of(moved_elsewhere, Tuning(), MANY) == RowBlock(1, 2, 4)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.machine import AVX2
+from compiler.machine import AVX2, Machine
 from compiler.support.cache import ObjectCache
 from compiler.targets.llvm import codegen_worker
-from compiler.targets.llvm.codegen_worker import WorkerPool, compile_modules
+from compiler.targets.llvm.codegen_worker import WorkerPool
 from compiler.targets.llvm.host import detect
 from compiler.targets.llvm.jit import compile_module
 
@@ -28,6 +29,12 @@ define void @f(ptr %p) {{
   ret void
 }}
 {COMMENT}"""
+
+
+def compile_modules(irs: Sequence[str], machine: Machine, cache: ObjectCache, workers: int) -> list[bytes]:
+    """The object code of each module, from the cache or by at most `workers` processes."""
+    with WorkerPool(machine, cache, workers) as pool:
+        return pool.compile(irs)
 
 
 def refuse(*_: object, **__: object) -> None:

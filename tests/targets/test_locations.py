@@ -19,12 +19,12 @@ from compiler.loops.ir import (
     ColumnKernel,
     Combine,
     Compute,
+    IndexTerm,
     Load,
     Reduce,
     Space,
     Stage,
     Store,
-    Term,
     statements_of,
 )
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
@@ -87,10 +87,10 @@ def test_kernels_that_share_code_are_printed_with_the_same_lines(seed: int) -> N
 def sums_of_columns(outer: int) -> ColumnKernel:
     """The sums over the rows of each outer block."""
     body = (
-        Load(0, Access(0, 0, (Term(1, None, 40),), (Term(1, None, 1),)), DType.F32, Space.FULL),
+        Load(0, Access(0, 0, (IndexTerm(1, None, 40),), (IndexTerm(1, None, 1),)), DType.F32, Space.FULL),
         Reduce(1, Combine.SUM, 0, DType.F32, Space.COLUMN),
     )
-    store = Store(Access(1, 0, (Term(1, None, 40),), (Term(1, None, 1),)), 1, DType.F32, Space.COLUMN)
+    store = Store(Access(1, 0, (IndexTerm(1, None, 40),), (IndexTerm(1, None, 1),)), 1, DType.F32, Space.COLUMN)
     buffers = (BufferArgument("b0", DType.F32), BufferArgument("b1", DType.F32))
     return ColumnKernel("sums", buffers, (), (Stage(body, (store,)),), outer, 5, 40)
 

@@ -17,13 +17,13 @@ from compiler.loops.ir import (
     Compute,
     ContractedAxis,
     ContractionKernel,
+    IndexTerm,
     Instruction,
     Load,
     OuterAxis,
     Space,
     Stage,
     Store,
-    Term,
     TileContract,
     Triangle,
 )
@@ -57,7 +57,7 @@ from compiler.targets.cpu.products.rewriting import rewritten, statements_of
 from compiler.targets.cpu.products.verify import verified, verify
 from compiler.types import BatchExtent, DType, Extent
 
-DENSE = (Term(1, None, 1),)
+DENSE = (IndexTerm(1, None, 1),)
 SMALL_CACHES = replace(AVX512, l1_bytes=8 << 10, l2_bytes=1 << 17)
 
 
@@ -119,10 +119,10 @@ CASES = {
 def kernel(case: Case) -> ContractionKernel:
     """The product with a stage that adds a bias and stores the sum."""
     dtype, n = case.contract.dtype, case.contract.n
-    rows = (Term(1, None, n),)
-    columns = (Term(1, case.repeats or None, 1),)
+    rows = (IndexTerm(1, None, n),)
+    columns = (IndexTerm(1, case.repeats or None, 1),)
     body: tuple[Instruction, ...] = (
-        Load(0, Access(3, 0, (Term(1, None, n),), DENSE), dtype, Space.FULL),
+        Load(0, Access(3, 0, (IndexTerm(1, None, n),), DENSE), dtype, Space.FULL),
         Load(1, Access(4, 0, (), columns), dtype, Space.FULL),
         Compute(2, Add(), (0, 1), (dtype, dtype), dtype, Space.FULL),
         Store(Access(2, 0, rows, DENSE), 2, dtype, Space.FULL),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.graph.ir import Node
-from compiler.loops.ir import Space, Term
+from compiler.loops.ir import IndexTerm, Space
 from compiler.ops.indexing import Gather
 from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import GroupIndex
@@ -73,13 +73,13 @@ def at_own_place(domain: Extent, split: Split | None, reader: Space, source: Spa
     if source is Space.ROW and isinstance(split, RowSplit):
         if isinstance(split.columns, BatchExtent) or split.rows == 1:
             return address.terms == ()
-        return address.terms == (Term(split.columns, None, 1),)
+        return address.terms == (IndexTerm(split.columns, None, 1),)
     if source is Space.COLUMN and isinstance(split, ColumnSplit):
         columns = count(split.columns)
         if split.outer == 1:
-            return address.terms == (Term(1, columns, 1),)
+            return address.terms == (IndexTerm(1, columns, 1),)
         if isinstance(split.rows, int):
-            return address.terms == (Term(split.rows * columns, None, columns), Term(1, columns, 1))
+            return address.terms == (IndexTerm(split.rows * columns, None, columns), IndexTerm(1, columns, 1))
     return False
 
 

@@ -12,7 +12,7 @@ from compiler.errors.diagnostics import DataError
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph
-from compiler.loops.ir import Edge, Space, Term
+from compiler.loops.ir import Edge, IndexTerm, Space
 from compiler.schedule.addresses import IndexMap, address
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
@@ -170,13 +170,13 @@ class _Reader:
         return Edge(found.offset, found.terms, self.whole(extent))
 
     def map(self, text: str) -> IndexMap:
-        offset, terms = 0, list[Term]()
+        offset, terms = 0, list[IndexTerm]()
         for part in text.split(" + "):
             if re.fullmatch(r"-?\d+", part):
                 offset += self.whole(part)
             elif match := _TERM.fullmatch(part):
                 modulus = None if match[2] is None else self.whole(match[2])
-                terms.append(Term(self.whole(match[1] or "1"), modulus, self.whole(match[3] or "1")))
+                terms.append(IndexTerm(self.whole(match[1] or "1"), modulus, self.whole(match[3] or "1")))
             else:
                 raise DataError(f"{part!r} is no term of an index", self.name)
         return IndexMap(offset, tuple(terms))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.graph.op import Category
-from compiler.loops.ir import Edge, Space, Term
+from compiler.loops.ir import Edge, IndexTerm, Space
 from compiler.ops.sources import Constant
 from compiler.schedule.addresses import IDENTITY, IndexMap, add, address, split_map, splits_evenly
 from compiler.schedule.fusion.index import GroupIndex
@@ -15,7 +15,7 @@ from compiler.schedule.split import RowSplit
 from compiler.support.numerics import LANES
 from compiler.tuning import Tuning
 
-DENSE = ((), (Term(1, None, 1),))
+DENSE = ((), (IndexTerm(1, None, 1),))
 
 
 def read_inserted(fused: FusedGraph) -> FusedGraph:

@@ -17,6 +17,7 @@ from compiler.loops.ir import (
     CopyKernel,
     FetchKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Load,
     PrefixSumKernel,
@@ -26,7 +27,6 @@ from compiler.loops.ir import (
     Stage,
     StagedKernel,
     Store,
-    Term,
 )
 from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
@@ -305,7 +305,7 @@ def _over_blocks(
 def _ask_ahead(k: KernelNest, body: Sequence[Instruction], row: Index, place: Index) -> None:
     """Ask for what later rows read: a processor does not foresee pieces of rows that lie far apart."""
     for load in (i for i in body if isinstance(i, Load) and i.index is None):
-        if load.access.rows and load.access.columns == (Term(1, None, 1),):
+        if load.access.rows and load.access.columns == (IndexTerm(1, None, 1),):
             with k.of(load):
                 line = k.nest.pointer(k.pointer(load.access, row), place, in_memory(load.dtype))
                 k.nest.prefetch(line)

@@ -12,12 +12,12 @@ from compiler.loops.ir import (
     ColumnKernel,
     Compute,
     FlatKernel,
+    IndexTerm,
     Kernel,
     Load,
     Reduce,
     RowKernel,
     Store,
-    Term,
 )
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
@@ -25,7 +25,7 @@ from compiler.support.record import record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent
 
-DENSE = (Term(1, None, 1),)
+DENSE = (IndexTerm(1, None, 1),)
 WIDE = tuple((lines, pixels) for lines in (2, 1) for pixels in (7, 4, 5, 3, 2))  # blocks, the best one first
 TALL = (4, 2)  # lines and pixels of a block that reads the fewest elements anew
 SMALL = ((2, 2), (1, 5), (1, 4), (1, 3))  # blocks whose sums and operands few registers hold
@@ -54,18 +54,18 @@ class RowBlock:
         below, beside = (sum(growth[way] * stride for growth, stride in found if growth) for way in (0, 1))
         return below, beside
 
-    def growth(self, term: Term) -> tuple[int, int] | None:
+    def growth(self, term: IndexTerm) -> tuple[int, int] | None:
         """What a step to the row below, and one to the next in the line, add to a digit; None where that varies."""
         below = _growth(term, self.width, self.lines) if self.lines > 1 else 0
         beside = _growth(term, 1, self.pixels)
         return None if below is None or beside is None else (below, beside)
 
-    def varies(self, term: Term) -> bool:
+    def varies(self, term: IndexTerm) -> bool:
         """Whether the digit of a term differs between the first rows of blocks; otherwise it is 0 there."""
         return term.modulus is None or term.modulus != {1: self.pixels, self.width: self.lines}.get(term.divisor)
 
 
-def _growth(term: Term, rows: int, times: int) -> int | None:
+def _growth(term: IndexTerm, rows: int, times: int) -> int | None:
     """What each of `times` steps of so many rows, from a multiple of all, adds to its digit; None where it varies."""
     if term.divisor % (rows * times) == 0:
         return 0
@@ -192,7 +192,7 @@ def transposed_rows(kernel: Kernel) -> int:
     apart = {access for access in read if access.columns != DENSE}
     if any(a.columns != DENSE for a in written) or {a.buffer for a in read} & {a.buffer for a in written}:
         return 0
-    if any(access.columns != (Term(1, None, sum(t.stride for t in access.columns)),) for access in apart):
+    if any(access.columns != (IndexTerm(1, None, sum(t.stride for t in access.columns)),) for access in apart):
         return 0
     along = {tuple(term for term in access.rows if term.divisor == 1) for access in apart}
     if len(along) != 1 or len(line := along.pop()) != 1 or line[0].stride != 1:

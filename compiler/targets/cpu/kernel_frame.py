@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
-from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
+from compiler.loops.ir import Access, IndexTerm, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest.builder import AtLine, Builder
@@ -51,7 +51,7 @@ class KernelFrame:
     values: dict[object, Operand] = field(default_factory=dict[object, Operand])
     splats: dict[Operand, Value] = field(default_factory=dict[Operand, Value])
     row_pointers: dict[tuple[object, ...], Value] = field(default_factory=dict[tuple[object, ...], Value])
-    row_digits: dict[Term, Index] = field(default_factory=dict[Term, Index])
+    row_digits: dict[IndexTerm, Index] = field(default_factory=dict[IndexTerm, Index])
     digits: dict[Operand, tuple[Index, Index]] = field(  # of a row: outer, in it
         default_factory=dict[Operand, tuple[Index, Index]]
     )
@@ -121,7 +121,7 @@ class KernelFrame:
             return number
         return self.argument(PlaceNumber(self.free_numbers.index(number)))
 
-    def number(self, terms: Sequence[Term], index: Index) -> Index:
+    def number(self, terms: Sequence[IndexTerm], index: Index) -> Index:
         """The sum of terms of a scalar index."""
         total: Index = 0
         for term in terms:
@@ -129,7 +129,7 @@ class KernelFrame:
             total = product if total == 0 else self.nest.add(total, product)
         return total
 
-    def digit(self, term: Term, index: Index) -> Index:
+    def digit(self, term: IndexTerm, index: Index) -> Index:
         """What a term takes of an index, without its stride."""
         if index in self.digits and is_outer(term, self.kernel):
             return self.digits[index][0]
@@ -153,7 +153,7 @@ class KernelFrame:
         product = self.nest.mul(index, self.argument(FactorNumber(position)))
         return self.nest.binary("shift", product, self.argument(ShiftNumber(position)))
 
-    def lanes_number(self, terms: Sequence[Term], column: Index) -> Operand:
+    def lanes_number(self, terms: Sequence[IndexTerm], column: Index) -> Operand:
         """The sum of terms of the column, in each lane (i64)."""
         nest, type_ = self.nest, vector(DType.I64, self.lanes)
         base = self.indices(column) if isinstance(column, int) else nest.splat(column, self.lanes)

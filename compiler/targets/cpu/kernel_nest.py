@@ -12,6 +12,7 @@ from compiler.loops.ir import (
     BatchCount,
     Combine,
     Compute,
+    IndexTerm,
     Instruction,
     Literal,
     Load,
@@ -20,7 +21,6 @@ from compiler.loops.ir import (
     Reduce,
     StagedKernel,
     Store,
-    Term,
     instructions_of,
 )
 from compiler.loops.printer import FRAME
@@ -227,7 +227,7 @@ class KernelNest(KernelFrame):
         access, dtype, nest = load.access, load.dtype, self.nest
         pointer, type_ = self.pointer(access, row), vector(in_memory(dtype), self.lanes)
         if load.edges:
-            assert access.columns == (Term(1, None, 1),)
+            assert access.columns == (IndexTerm(1, None, 1),)
             inside = self.inside(load, row)
             pointer = nest.select(inside, pointer, self.bases[access.buffer])
             found = nest.load(nest.pointer(pointer, column, in_memory(dtype)), type_, dtype.size)
@@ -237,7 +237,7 @@ class KernelNest(KernelFrame):
             pointer = self.indexed(load, pointer)
         if not access.columns and not index_wide:
             return nest.splat(self.load_scalar(pointer, dtype), self.lanes)
-        if access.columns == (Term(1, None, 1),) and not index_wide:
+        if access.columns == (IndexTerm(1, None, 1),) and not index_wide:
             found = nest.load(nest.pointer(pointer, column, in_memory(dtype)), type_, dtype.size)
         elif not index_wide and isinstance(column, int):
             listed = [sum(_digit(t, column + lane) * t.stride for t in access.columns) for lane in range(self.lanes)]
@@ -288,7 +288,7 @@ class KernelNest(KernelFrame):
         nest, dtype = self.nest, in_memory(store.dtype)
         value = nest.converted(self.wide(store.value, part), dtype)
         pointer = self.stored_at(store, row)
-        if store.access.columns in ((), (Term(1, None, 1),)):
+        if store.access.columns in ((), (IndexTerm(1, None, 1),)):
             self.store_vector(value, nest.pointer(pointer, column, dtype), store.dtype, mask)
             return
         places = self.lanes_number(store.access.columns, column)
@@ -361,7 +361,7 @@ def _identity(reduce: Reduce) -> float | int | bool:
     return -(2 ** (bits - 1)) if is_max else 2 ** (bits - 1) - 1
 
 
-def _digit(term: Term, index: int) -> int:
+def _digit(term: IndexTerm, index: int) -> int:
     return index // term.divisor if term.modulus is None else index // term.divisor % term.modulus
 
 

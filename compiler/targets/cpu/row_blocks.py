@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import TypeAlias
 
-from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, Load, Reduce, RowKernel, Store, Term
+from compiler.loops.ir import (
+    Access,
+    ColumnKernel,
+    Compute,
+    Edge,
+    IndexTerm,
+    Instruction,
+    Load,
+    Reduce,
+    RowKernel,
+    Store,
+)
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.addresses import count
@@ -27,9 +38,9 @@ FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which ca
 COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken for one until a store is done
 FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
 
-_Path: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows lead through it
+_Path: TypeAlias = tuple[int, tuple[IndexTerm, ...]]  # a buffer, and how rows lead through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
-_Bound: TypeAlias = tuple[Term, int | None, int | None]
+_Bound: TypeAlias = tuple[IndexTerm, int | None, int | None]
 _Way: TypeAlias = tuple[_Path, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
 
 

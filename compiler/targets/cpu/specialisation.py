@@ -19,6 +19,7 @@ from compiler.loops.ir import (
     ColumnKernel,
     ContractionKernel,
     FlatKernel,
+    IndexTerm,
     Instruction,
     Kernel,
     Literal,
@@ -29,21 +30,10 @@ from compiler.loops.ir import (
     RowKernel,
     StagedKernel,
     Store,
-    Term,
     instructions_of,
 )
 from compiler.machine import Machine
-from compiler.nest.ir import (
-    Argument,
-    ColumnsNumber,
-    ElementsNumber,
-    ExtentNumber,
-    FactorNumber,
-    LiteralNumber,
-    PlaceNumber,
-    RowsNumber,
-    ShiftNumber,
-)
+from compiler.nest import ir
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
@@ -79,13 +69,13 @@ class Specialisation:
     numbers: tuple[int, ...]
 
 
-def is_outer(term: Term, kernel: Kernel) -> bool:
+def is_outer(term: IndexTerm, kernel: Kernel) -> bool:
     """Whether a term of rows in the body of a stage is the number of the outer block."""
     is_divided = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.divisor == kernel.rows
     return is_divided and term.modulus is None
 
 
-def is_within_block(term: Term, kernel: Kernel) -> bool:
+def is_within_block(term: IndexTerm, kernel: Kernel) -> bool:
     """Whether a term of rows in the body of a stage is the number of the row within its outer block."""
     is_rest = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.modulus == kernel.rows
     return is_rest and term.divisor == 1
@@ -111,25 +101,25 @@ def factor_of(divisor: int) -> tuple[int, int]:
     return -(-(1 << shift) // divisor), shift
 
 
-def number_of(argument: Argument, what: Specialisation) -> Extent:
+def number_of(argument: ir.Argument, what: Specialisation) -> Extent:
     """The number that code is given for an argument that is no address and no stream of draws."""
     match argument, what.kernel:
-        case ExtentNumber(extent=extent), _:
+        case ir.ExtentNumber(extent=extent), _:
             return extent
-        case RowsNumber(), ColumnKernel(rows=rows):
+        case ir.RowsNumber(), ColumnKernel(rows=rows):
             return rows
-        case ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
+        case ir.ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
             return columns
-        case ElementsNumber(), FlatKernel(elements=elements):
+        case ir.ElementsNumber(), FlatKernel(elements=elements):
             return elements
-        case LiteralNumber(result=result), kernel:
+        case ir.LiteralNumber(result=result), kernel:
             every = (i for i in instructions_of(kernel) if isinstance(i, Literal))
             return next(bits_of(literal) for literal in every if literal.result == result)
-        case PlaceNumber(position=position), _:
+        case ir.PlaceNumber(position=position), _:
             return what.numbers[position]
-        case FactorNumber(position=position), _:
+        case ir.FactorNumber(position=position), _:
             return factor_of(what.numbers[position])[0]
-        case ShiftNumber(position=position), _:
+        case ir.ShiftNumber(position=position), _:
             return factor_of(what.numbers[position])[1]
         case _:
             raise CompilerBug("lower", f"the kernel has no {argument}")
@@ -200,10 +190,10 @@ class _Numbering:
             columns = tuple((t.divisor, t.modulus, self.number(t.stride)) for t in access.columns)
         return access.buffer, self.number(access.offset), self.rows(access.rows, in_body), columns
 
-    def rows(self, terms: tuple[Term, ...], in_body: bool) -> Key:
+    def rows(self, terms: tuple[IndexTerm, ...], in_body: bool) -> Key:
         return tuple((*self.digit(term, in_body), self.number(term.stride)) for term in terms)
 
-    def digit(self, term: Term, in_body: bool) -> Key:
+    def digit(self, term: IndexTerm, in_body: bool) -> Key:
         if self.divides:
             return self.number(term.divisor), None if term.modulus is None else self.number(term.modulus)
         if in_body and is_outer(term, self.kernel):

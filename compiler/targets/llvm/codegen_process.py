@@ -61,7 +61,7 @@ def main(root: str, library: str, triple: str, cpu: str, features: str) -> None:
     from compiler.targets.llvm.llvm import Llvm, LlvmError  # only now can it be found
 
     llvm = Llvm(library)
-    llvm.initialise_native() if triple == llvm.host()[0] else llvm.initialise_all()
+    llvm.initialise(triple)
     machine = llvm.target_machine(triple, cpu, features)
 
     def compile_text(text: str) -> bytes:

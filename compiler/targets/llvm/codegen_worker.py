@@ -216,9 +216,3 @@ class _Worker:
         reason = f": {' / '.join(last_words)}" if last_words else ""
         message = f"code generation ended with status {self._process.returncode}{reason}{kept}"
         return CompilerBug("llvm", message, dump=task.ir)
-
-
-def compile_modules(irs: Sequence[str], machine: Machine, cache: ObjectCache, workers: int) -> list[bytes]:
-    """The object code of each module, from the cache or by at most `workers` processes."""
-    with WorkerPool(machine, cache, workers) as pool:
-        return pool.compile(irs)

@@ -40,10 +40,7 @@ def assembly(ir: str, machine: Machine, *, verify: bool = True) -> str:
 def _emit(ir: str, machine: Machine, *, as_object: bool, verify: bool) -> bytes:
     try:
         llvm = Llvm()
-        if machine.triple == llvm.host()[0]:
-            llvm.initialise_native()
-        else:
-            llvm.initialise_all()
+        llvm.initialise(machine.triple)
         target = (machine.triple, machine.cpu, machine.features)
         return llvm.emit(ir, *target, as_object=as_object, verify=verify)
     except LlvmError as error:
@@ -65,7 +62,7 @@ class Library:
         self._addresses: dict[str, int] = {}
         try:
             self._llvm = Llvm()
-            self._llvm.initialise_native()
+            self._llvm.initialise(machine.triple)
             self._jit = self._llvm.create_jit(machine.triple, machine.cpu, machine.features)
         except LlvmError as error:
             raise CompilerBug("jit", str(error)) from error

@@ -139,19 +139,17 @@ class Llvm:
             self._written_text("GetHostCPUFeatures"),
         )
 
-    def initialise_native(self) -> None:
-        """Make the host's code generator usable. Without its assembly parser, inline assembly aborts the process."""
-        for part in ("Target", "AsmPrinter", "AsmParser"):
-            self._call(f"InitializeNative{part}")
-        self._set()
+    def initialise(self, triple: str) -> None:
+        """Make the code generator for a triple usable: the host's, or those of all architectures, for another.
 
-    def initialise_all(self) -> None:
-        """Make the code generators of all architectures usable, for cross compilation."""
-        for part in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
-            self._call(f"InitializeAll{part}")
-        self._set()
-
-    def _set(self) -> None:
+        Without the assembly parser of the host, inline assembly aborts the process.
+        """
+        if triple == self._written_text("GetProcessTriple"):
+            names = ("NativeTarget", "NativeAsmPrinter", "NativeAsmParser")
+        else:
+            names = ("AllTargetInfos", "AllTargets", "AllTargetMCs", "AllAsmPrinters")
+        for name in names:
+            self._call(f"Initialize{name}")
         for setting in _SETTINGS:
             self._call("SetCommandLine", b"dlc", setting)
 

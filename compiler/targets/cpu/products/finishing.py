@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from compiler.loops.ir import Access, Load, Stage, Store, Term, TileContract
+from compiler.loops.ir import Access, IndexTerm, Load, Stage, Store, TileContract
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
@@ -12,7 +12,7 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile
 from compiler.targets.cpu.tiles import Tiling
 
-DENSE = (Term(1, None, 1),)
+DENSE = (IndexTerm(1, None, 1),)
 
 
 def stage_ahead(
