@@ -12,6 +12,7 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.printer import print_graph, print_node
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_products
 from compiler.ops import OPS
 from compiler.ops.scan import Scan
@@ -19,11 +20,14 @@ from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.printer import fused_to_json, print_fused
 from compiler.schedule.fusion.reader import read_fused
 from compiler.schedule.fusion.verify import expect_valid_fused, verify_fused
+from compiler.schedule.memory.rematerialise import rematerialise
 from compiler.schedule.numerics.fix_numerics import fix_numerics
 from compiler.schedule.numerics.internal_ops import INTERNAL_OPS, Copy
 
 _EVERY_OP = (*OPS, *INTERNAL_OPS)
 _BEFORE_MEMORY = ("read_inserted", "rematerialise_cheap", "join_siblings", "read_unpadded", "store_in_place")
+# Other passes over graphs do not know that the ops of the fixed form write into memory.
+_ON_FIXED = (eliminate_dead.__name__, fix_numerics.__name__, rematerialise.__name__, FUSE)
 # The errors of type rules and passes for attributes that no compiler would write.
 _OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
 _Found = TypeVar("_Found")
@@ -63,6 +67,12 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> PassForm:
     if not is_fused:
         graph = read_graph(text, _EVERY_OP, source)
         _accepted(source, lambda: expect_valid(graph))
+        made = next((node.op.name for node in graph.nodes if isinstance(node.op, INTERNAL_OPS)), None)
+        if made is not None and name not in _ON_FIXED:
+            message = (
+                f"is in the form of the stage `fixed`, as it has the op {made}, and {name} takes a graph before that"
+            )
+            raise DataError(message, source, fix="`dlc show --stage grad` prints one")
         return graph
     fused = _accepted(source, lambda: read_fused(text, _EVERY_OP, source))
     _accepted(source, lambda: expect_valid_fused(fused))

@@ -279,6 +279,20 @@ def test_a_graph_that_is_not_in_the_fixed_form(capsys: pytest.CaptureFixture[str
     assert "fix_numerics changes the output `z`" in refused(capsys, "pass", "fuse", "fixed.txt")[1]
 
 
+def test_a_graph_in_the_fixed_form_goes_back_to_no_pass_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two equal `empty` are two pieces of memory: `eliminate_common` would let one tensor be written over the other."""
+    Path("net.dl").write_text(
+        "model Net {\n    input x: f32[batch, 6]\n    input z: f32[batch, 6]\n"
+        "    a = concat(x, z, axis = 1)\n    b = concat(z, x, axis = 1)\n    output y = exp(a) * b + a\n}\n"
+    )
+    Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stage", "fixed"))
+    code, error = refused(capsys, "pass", "eliminate_common", "graph.txt")
+    assert code == 1
+    assert "as it has the op empty, and eliminate_common takes a graph before that" in error
+    for name in ("eliminate_dead", "fix_numerics", "rematerialise", "fuse"):
+        assert printed(capsys, "pass", name, "graph.txt")
+
+
 def test_the_step_before_its_form_is_fixed_cannot_be_fused(capsys: pytest.CaptureFixture[str]) -> None:
     Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stage", "step"))
     assert "is not in the form of the stage `fixed`" in refused(capsys, "pass", "fuse", "graph.txt")[1]
