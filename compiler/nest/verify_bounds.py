@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
+from compiler.nest.conditions import Truth, compared, joined
 from compiler.nest.forms import BATCH, Form, Forms, as_form
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
@@ -57,15 +58,7 @@ class _Place:
     facts: tuple[Form, ...] = ()
 
 
-@record
-class _Truth:
-    """The forms that are not negative where it holds, and where it does not, as far as they are known."""
-
-    yes: tuple[Form, ...] = ()
-    no: tuple[Form, ...] = ()
-
-
-_Content: TypeAlias = Form | _Truth | tuple[_Place, ...]
+_Content: TypeAlias = Form | Truth | tuple[_Place, ...]
 
 
 def verify_bounds(nest: Nest, call: Call) -> None:
@@ -288,13 +281,13 @@ class _Bounds:
         found = self.get(operand)
         return found if isinstance(found, Form) else self.forms.fresh()
 
-    def truth(self, operand: Operand) -> _Truth:
+    def truth(self, operand: Operand) -> Truth:
         if isinstance(operand, Constant) and isinstance(operand.value, tuple):
             kept = [k for k, is_kept in enumerate(operand.value) if is_kept]
             lane = self.lane(len(operand.value))
-            return _Truth((lane - kept[0], as_form(kept[-1]) - lane) if kept else (as_form(-1),))
+            return Truth((lane - kept[0], as_form(kept[-1]) - lane) if kept else (as_form(-1),))
         found = self.get(operand)
-        return found if isinstance(found, _Truth) else _Truth()
+        return found if isinstance(found, Truth) else Truth()
 
     def computed(self, statement: ir.Definition) -> _Content | None:
         match statement:
@@ -311,9 +304,9 @@ class _Bounds:
                 return self.get(value)
             case ir.Convert(value=value):
                 found = self.get(value)
-                return self.forms.between(0, 1) if isinstance(found, _Truth) else found
+                return self.forms.between(0, 1) if isinstance(found, Truth) else found
             case ir.Binary(op=op, left=left, right=right) if statement.result.type.dtype is DType.BOOL:
-                return _joined(op, self.truth(left), self.truth(right), right)
+                return joined(op, self.truth(left), self.truth(right), right)
             case ir.Binary(op="shift", left=left, right=right):
                 return self.shifted(left, self.form(right).constant)
             case ir.Binary(op=op) if statement.result.type.dtype in INTEGERS:
@@ -321,7 +314,7 @@ class _Bounds:
             case ir.Elementwise(op=op, operands=(left, right)) if statement.result.type.dtype in INTEGERS:
                 return self.arithmetic(OF_GRAPH.get(op.name), statement.result, self.form(left), self.form(right))
             case ir.Compare(relation=relation, left=left, right=right) if ir.type_of(left).dtype in INTEGERS:
-                return _compared(relation, self.form(left), self.form(right))
+                return compared(relation, self.form(left), self.form(right))
             case ir.Select():
                 return self.select(statement)
             case _:
@@ -337,10 +330,10 @@ class _Bounds:
             case "mul":
                 return left * right
             case "min":
-                truth = _Truth((right - left,), (left - right - 1,))
+                truth = Truth((right - left,), (left - right - 1,))
                 return self.chosen(result, truth, left, right, forms.least(left, right))
             case "max":
-                truth = _Truth((left - right,), (right - left - 1,))
+                truth = Truth((left - right,), (right - left - 1,))
                 return self.chosen(result, truth, left, right, forms.least(left * -1, right * -1) * -1)
             case "and" if size is not None and size < 0 and -size & (-size - 1) == 0:  # down to a multiple
                 return forms.quotient(left, as_form(-size)) * -size
@@ -372,7 +365,7 @@ class _Bounds:
             return self.chosen(select.condition, truth, yes, no, self.forms.either(yes, no))
         return None
 
-    def chosen(self, value: Value, truth: _Truth, yes: Form, no: Form, either: Form) -> Form:
+    def chosen(self, value: Value, truth: Truth, yes: Form, no: Form, either: Form) -> Form:
         """One of two, each where its facts hold."""
         if truth.yes and all(map(self.forms.is_never_negative, truth.yes)):
             return yes
@@ -479,30 +472,3 @@ def _truths(mask: Constant) -> tuple[int | bool, ...]:
 
 def form_of(extent: Extent) -> Form:
     return BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)
-
-
-def _joined(op: ir.Arithmetic, left: _Truth, right: _Truth, other: Operand) -> _Truth:
-    """What two conditions, or the opposite of one, say."""
-    if op == "and":
-        return _Truth((*left.yes, *right.yes))
-    if op == "or":
-        return _Truth((), (*left.no, *right.no))
-    return _Truth(left.no, left.yes) if isinstance(other, Constant) and other.value is True else _Truth()
-
-
-def _compared(relation: ir.Relation, left: Form, right: Form) -> _Truth:
-    match relation:
-        case "lt" | "ge":
-            found = _Truth((right - left - 1,), (left - right,))
-            return found if relation == "lt" else _Truth(found.no, found.yes)
-        case "le" | "gt":
-            found = _Truth((right - left,), (left - right - 1,))
-            return found if relation == "le" else _Truth(found.no, found.yes)
-        case "eq":
-            return _Truth((left - right, right - left))
-        case "ne":
-            return _Truth((), (left - right, right - left))
-        case "below":
-            return _Truth((left, right - left - 1))
-        case "unordered":
-            return _Truth()
