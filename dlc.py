@@ -36,8 +36,7 @@ from compiler.support.processors import usable_cores
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
-from runtime.data.from_arrays import part_of_arrays
-from runtime.data.loading import refuse_unprepared
+from runtime.data.loading import part_of_arrays, refuse_unprepared
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.inference.buckets import Sizes

@@ -33,6 +33,20 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str,
     return {output.name: values[output.value.index] for output in graph.outputs}
 
 
+def inputs_at(
+    graph: Graph, tensors: Mapping[str, Array], seed: int, settings: Mapping[str, float] | None = None
+) -> dict[str, Array]:
+    """The inputs of a graph in its element types: of the first step, from tensors and settings by their names."""
+    known: dict[str, Array] = {**tensors, "seed": np.array(seed), "step": np.array(0)}
+    known.update({name: np.asarray(value) for name, value in (settings or {}).items()})
+    return {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+
+
+def first_value(initializer: Graph, seed: int) -> Array:
+    """The value with which a parameter starts."""
+    return evaluate(initializer, {i.name: np.array(seed, np.int64) for i in initializer.inputs}, 1)["value"]
+
+
 def evaluate_node(node: Node, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
     """The results of one node; those of type bf16 are rounded to it."""
     with np.errstate(all="ignore"):

@@ -84,18 +84,14 @@ AVX512 = Machine(
     l2_bytes=1024 * KIBIBYTE,
     line_bytes=64,
 )
-AVX2 = Machine(
+AVX2 = replace(
+    AVX512,
     name="avx2",
-    triple="x86_64-unknown-linux-gnu",
     cpu="haswell",
-    features="",
     vector_bits=256,
     registers=16,
     masks=False,
-    l1_bytes=32 * KIBIBYTE,
-    l1_ways=8,
     l2_bytes=256 * KIBIBYTE,
-    line_bytes=64,
 )
 NEON = Machine(
     name="neon",
@@ -110,14 +106,11 @@ NEON = Machine(
     l2_bytes=1024 * KIBIBYTE,
     line_bytes=64,
 )
-APPLE_M1 = Machine(
+APPLE_M1 = replace(
+    NEON,
     name="apple-m1",
     triple="arm64-apple-darwin20.0.0",
     cpu="apple-m1",
-    features="",
-    vector_bits=128,
-    registers=32,
-    masks=False,
     l1_bytes=128 * KIBIBYTE,
     l1_ways=8,
     l2_bytes=3072 * KIBIBYTE,  # four cores share 12 MiB

@@ -24,7 +24,7 @@ from compiler.diagnosis.parts import (
 )
 from compiler.diagnosis.reports import GradientReport, LayerCheck
 from compiler.errors.diagnostics import Diagnostic, Note, Span
-from compiler.evaluate import evaluate
+from compiler.evaluate import evaluate, first_value, inputs_at
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
 from compiler.graph.ir import Graph, Node, Role
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -34,7 +34,7 @@ from compiler.ops.control import CustomGradient
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.load import complete
 from compiler.syntax.suppressions import without_suppressed
-from compiler.types import DType, numpy_dtype
+from compiler.types import DType
 
 WRONG_GRADIENT = "W1001"
 _DIRECTIONS = 2
@@ -89,15 +89,12 @@ class _Check:
         seed: int,
     ) -> dict[str, Array]:
         """Where the derivatives are taken: at the first weights, with those moved that are all the same."""
-        known: dict[str, Array] = {**_augmented(program, data, settings, self._batch, seed)}
-        known.update({name: np.asarray(value) for name, value in settings.items()})
-        known.update(seed=np.array(seed), step=np.array(0))
+        known = {**_augmented(program, data, settings, self._batch, seed)}
         for spec in program.parameters:
-            first = to_dtype(spec.initializer, DType.F64)
-            value = evaluate(first, {i.name: np.array(seed, np.int64) for i in first.inputs}, 1)["value"]
+            value = first_value(to_dtype(spec.initializer, DType.F64), seed)
             is_flat = spec.role is Role.PARAMETER and bool((value == value.ravel()[:1]).all())
             known[spec.path] = value + _NOISE * self._random.normal(size=value.shape) if is_flat else value
-        return {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+        return inputs_at(graph, known, seed, settings)
 
     def report(self) -> GradientReport:
         findings: list[Diagnostic] = []
@@ -180,10 +177,8 @@ def _augmented(
     graph = program.augmentation
     if graph is None:
         return data
-    known: dict[str, Array] = {**data, SAMPLE_NUMBERS: np.arange(batch), EPOCH_NUMBER: np.array(0)}
-    known.update({name: np.asarray(value) for name, value in settings.items()})
-    known.update(seed=np.array(seed), step=np.array(0))
-    inputs = {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+    numbers = {SAMPLE_NUMBERS: np.arange(batch), EPOCH_NUMBER: np.array(0)}
+    inputs = inputs_at(graph, {**data, **numbers}, seed, settings)
     return {**data, **evaluate(graph, inputs, batch)}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from compiler.diagnosis.differences import gradient_graph
 from compiler.diagnosis.parts import every_value, name_of, with_inputs
 from compiler.diagnosis.reports import LossBounds
-from compiler.evaluate import evaluate
+from compiler.evaluate import evaluate, inputs_at
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -24,7 +24,7 @@ from compiler.ops.spreading import Reshape
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.load import complete
 from compiler.support.record import record
-from compiler.types import DType, numpy_dtype
+from compiler.types import DType
 
 _ROUNDS = 400
 _NEAR = 1e-3
@@ -69,10 +69,8 @@ def loss_bounds(
     """
     program = complete(program)
     graph = prepare_for_gradients(to_dtype(program.inference_graph, DType.F64))
-    known: dict[str, Array] = {**data, **{spec.path: tensors[spec.path] for spec in program.parameters}}
-    known.update({name: np.asarray(value) for name, value in settings.items()})
-    known.update(seed=np.array(seed), step=np.array(0))
-    inputs = {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+    known = {**data, **{spec.path: tensors[spec.path] for spec in program.parameters}}
+    inputs = inputs_at(graph, known, seed, settings)
     values = every_value(graph, inputs, batch)
     loss, free = _cut(program, graph, values)
     if not free:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
 from compiler.diagnosis.reports import TestResult
 from compiler.errors.diagnostics import Diagnostic, Note, Span
-from compiler.evaluate import evaluate
+from compiler.evaluate import evaluate, first_value, inputs_at
 from compiler.frontend import test_blocks
 from compiler.frontend.elaborate import elaborate_tests
 from compiler.frontend.library import library_scope
@@ -25,7 +26,7 @@ from compiler.programs.executables import executable
 from compiler.support.cache import default_folder
 from compiler.syntax import tree
 from compiler.syntax.modules import load_modules
-from compiler.types import DType, numpy_dtype
+from compiler.types import DType
 
 FAILED = "E1001"
 _CUTS = 32  # places of a causal axis behind which everything is changed
@@ -41,11 +42,7 @@ def failures_of(test: TestProgram, seed: int, evaluation: GraphEvaluator | None 
     `evaluation` computes the values of a graph; by default the reference does. Gradients and dependence are always
     judged by the reference, in f64.
     """
-    return tuple(_Run(test, seed, evaluation or _by_reference).failures())
-
-
-def _by_reference(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-    return evaluate(graph, inputs, 1)
+    return tuple(_Run(test, seed, evaluation or partial(evaluate, batch=1)).failures())
 
 
 class _Run:
@@ -68,11 +65,8 @@ class _Run:
                 yield found
 
     def _inputs(self, graph: Graph) -> dict[str, Array]:
-        known: dict[str, Array] = {"seed": np.array(self._seed), "step": np.array(0)}
-        for spec in self._test.parameters:
-            keys = {entry.name: np.array(self._seed, np.int64) for entry in spec.initializer.inputs}
-            known[spec.path] = evaluate(spec.initializer, keys, 1)["value"]
-        return {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+        tensors = {spec.path: first_value(spec.initializer, self._seed) for spec in self._test.parameters}
+        return inputs_at(graph, tensors, self._seed)
 
     # Values
 
@@ -117,8 +111,7 @@ class _Run:
         if end.value.index not in dependent_values(cut, [name_of(start)]):
             return None
         whole, _ = without_stops(cut)
-        names = {entry.value.index: entry.name for entry in whole.inputs}
-        return whole, start, {names[value.index]: values[value.index] for value in _inputs_of(whole)}
+        return whole, start, {entry.name: values[entry.value.index] for entry in whole.inputs}
 
     def _disagreement(self, claim: GradientsAgree) -> Diagnostic | None:
         found = self._between(claim.by, claim.of)
@@ -156,10 +149,6 @@ class _Run:
                 note = Note(f"at {_shown_place(place)} {values} where everything behind {last} is changed")
                 return _failure(message, claim.span, note)
         return None
-
-
-def _inputs_of(graph: Graph) -> list[Value]:
-    return [entry.value for entry in graph.inputs]
 
 
 def _worst(function: WeightedOutputs, random: np.random.Generator) -> Element | None:

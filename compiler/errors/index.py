@@ -12,9 +12,11 @@ from pathlib import Path
 from textwrap import indent
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.support.record import record
 
 PAGE = Path(__file__).with_suffix(".md")
+_LENGTH = 5  # of a code
 _LINE, _TEXT = r"([^\n]+)", r"```\n(.*?)\n```"
 _ENTRY = re.compile(
     rf"### (\w+): {_LINE}\n\n<a [^\n]+</a>{_LINE}\n\nHint: {_LINE}\n\nWrong:\n\n{_TEXT}\n\nRight:\n\n{_TEXT}\n",
@@ -43,8 +45,13 @@ ERRORS = {found[1]: ErrorEntry(*found.groups()) for found in _ENTRY.finditer(PAG
 
 def explain(code: str) -> str:
     """The long text of one code. Raises `UsageError` for a code that does not exist."""
-    entry = ERRORS.get(code.strip().upper())
+    known = code.strip(" []:").upper()  # as a message has it: `error[E0201]:`
+    entry = ERRORS.get(known)
     if entry is None:
-        raise UsageError(f"there is no error code {code}", f"the codes are: {', '.join(ERRORS)}")
+        alike = [other for other in ERRORS if other[:3] == known[:3]]
+        fix = did_you_mean(known, ERRORS)
+        if alike and len(known) == _LENGTH:
+            fix = f"codes that begin so are {', '.join(alike)}"
+        raise UsageError(f"there is no error code `{code}`", fix or f"the codes are {', '.join(ERRORS)}")
     wrong, right = (indent(text, "    ") for text in (entry.wrong, entry.right))
     return f"{entry.code}: {entry.title}\n\n{entry.explanation}\n\nWrong:\n\n{wrong}\n\nRight:\n\n{right}\n"

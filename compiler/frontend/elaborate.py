@@ -146,24 +146,12 @@ def elaborate_function(
     config: Mapping[str, SettingValue],
     operand_types: Sequence[TensorType],
     training: bool = False,
-) -> Graph:
-    """A `fn` or `layer` applied to tensors of these types.
+) -> tuple[Graph, tuple[ParameterSpec, ...]]:
+    """A `fn` or `layer` applied to tensors of these types, and the parameters and states of a layer.
 
     Inputs of role DATA are named after its tensors, those of role PARAMETER and STATE after their paths; outputs are
     `result`, `result1`, …. Raises `SourceError`, and `UsageError` where there is no such function.
     """
-    return function_with_parameters(modules, library, name, config, operand_types, training)[0]
-
-
-def function_with_parameters(
-    modules: tuple[tree.Module, ...],
-    library: ModuleScope,
-    name: str,
-    config: Mapping[str, SettingValue],
-    operand_types: Sequence[TensorType],
-    training: bool = False,
-) -> tuple[Graph, tuple[ParameterSpec, ...]]:
-    """As `elaborate_function`, with the parameters and states of a layer and how they start."""
     with _deep_recursion():
         session = new_session(modules, library, (), {})
         check_names(session, modules)
@@ -432,6 +420,3 @@ def _add_results(evaluator: Evaluator, result: Value) -> None:
     for number, item in enumerate(items):
         tensor = item if isinstance(item, TensorValue) else evaluator.as_scalar(item)
         evaluator.builder.output(f"result{number or ''}", Role.OUTPUT, tensor.value)
-
-
-__all__ = ["check", "elaborate", "elaborate_function", "elaborate_tests", "function_with_parameters"]

@@ -12,9 +12,8 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
-from compiler.frontend.scope import ModuleScope
+from compiler.frontend.scope import ModuleScope, Signature, signature_of
 from compiler.frontend.settings import SettingsRecord
-from compiler.frontend.signature import Signature, signature_of
 from compiler.frontend.trace import Claim, Trace
 from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
@@ -243,17 +242,14 @@ class Elaborator(ABC):
         (result,) = self.emit_all(op, *operands)
         return result
 
-    def _too_large(self, type_: TensorType) -> NoReturn:
-        count = static_elements(type_.shape)
-        self.fail(
-            "E0414",
-            f"a tensor {type_} has {count} elements; the limit is {MAXIMUM_ELEMENTS}",
-            hint("look for a dimension that is larger than meant"),
-        )
-
     def expect_size(self, type_: TensorType) -> None:
-        if static_elements(type_.shape) > MAXIMUM_ELEMENTS:
-            self._too_large(type_)
+        count = static_elements(type_.shape)
+        if count > MAXIMUM_ELEMENTS:
+            self.fail(
+                "E0414",
+                f"a tensor {type_} has {count} elements; the limit is {MAXIMUM_ELEMENTS}",
+                hint("look for a dimension that is larger than meant"),
+            )
 
     def input(self, name: str, role: Role, type_: TensorType) -> ir.Value:
         """The graph input called `name`, new unless it is there."""

@@ -23,22 +23,16 @@ from compiler.types import DType, TensorType
 
 def with_constants(session: Session, graph: Graph) -> Graph:
     """The graph with constants in place of numbers all of whose settings also decided its form."""
-    fixed = [entry for entry in graph.inputs if _is_decided(session, entry)]
+    known = {name: number.value for name, number in session.run_time.items() if number.sources <= session.decided}
+    fixed = [entry for entry in graph.inputs if entry.role is Role.SETTING and entry.name in known]
     if not fixed:
         return graph
-    constants = tuple(_constant(session, entry) for entry in fixed)
+    constants = tuple(_constant(entry, known[entry.name]) for entry in fixed)
     inputs = tuple(entry for entry in graph.inputs if entry not in fixed)
     return replace(graph, inputs=inputs, nodes=(*constants, *graph.nodes))
 
 
-def _is_decided(session: Session, entry: GraphInput) -> bool:
-    if entry.role is not Role.SETTING or entry.name not in session.run_time:
-        return False
-    return session.run_time[entry.name].sources <= session.decided
-
-
-def _constant(session: Session, entry: GraphInput) -> Node:
-    value = session.run_time[entry.name].value
+def _constant(entry: GraphInput, value: int | float | None) -> Node:
     assert value is not None
     return Node(Constant(float(value), DType.F32), (), (entry.value,))
 

@@ -33,10 +33,6 @@ class Override:
         return self.expression if isinstance(self.expression, tree.Text) else tree.Text(self.text, self.span)
 
     @property
-    def is_call(self) -> bool:
-        return isinstance(self.expression, tree.Call)
-
-    @property
     def as_expression(self) -> tree.Expression:
         return self.as_text if self.expression is None else self.expression
 

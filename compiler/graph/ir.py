@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from compiler.errors.diagnostics import Span
@@ -113,3 +114,10 @@ class Graph:
 
     def output(self, name: str) -> GraphOutput:
         return next(o for o in self.outputs if o.name == name)
+
+
+def behind(value: Value, makers: Mapping[int, Node], kinds: tuple[type[Op], ...]) -> Value:
+    """The value that ops of these kinds lead to; `makers` has nodes by the indices of their results."""
+    while (maker := makers.get(value.index)) is not None and isinstance(maker.op, kinds):
+        value = maker.operands[0]
+    return value

@@ -8,20 +8,26 @@ from typing import TypeVar
 
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.graph.drawing import graph_to_json
-from compiler.graph.ir import Graph
-from compiler.graph.printer import print_graph
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.printer import print_graph, print_node
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
+from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_products
 from compiler.ops import OPS
+from compiler.ops.scan import Scan
 from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.printer import fused_to_json, print_fused
 from compiler.schedule.fusion.reader import read_fused
 from compiler.schedule.fusion.verify import expect_valid_fused, verify_fused
-from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
+from compiler.schedule.memory.rematerialise import rematerialise
+from compiler.schedule.numerics.fix_numerics import fix_numerics
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS, Copy
 
 _EVERY_OP = (*OPS, *INTERNAL_OPS)
 _BEFORE_MEMORY = ("read_inserted", "rematerialise_cheap", "join_siblings", "read_unpadded", "store_in_place")
+# Other passes over graphs do not know that the ops of the fixed form write into memory.
+_ON_FIXED = (eliminate_dead.__name__, fix_numerics.__name__, rematerialise.__name__, FUSE)
 # The errors of type rules and passes for attributes that no compiler would write.
 _OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
 _Found = TypeVar("_Found")
@@ -39,14 +45,11 @@ def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
     each = passes_by_name(batch)[name]
     form = _read(text, each.is_fused, name, source)
     try:
+        if name == FUSE and isinstance(form, Graph):
+            _expect_fixed(form, source)
         result = each.run(form)
         _verify(result, name)
-    except (CompilerBug, *_OF_BAD_ATTRIBUTES) as error:
-        if name == FUSE:  # nothing checks whether a graph has the form that it takes
-            message = f"cannot be fused as it stands ({_first_line(error)})"
-            raise DataError(message, source, fix="run the pass fix_numerics before") from None
-        if isinstance(error, CompilerBug):
-            raise
+    except _OF_BAD_ATTRIBUTES as error:
         raise CompilerBug(name, f"{type(error).__name__}: {error}", _printed(form)) from error
     if format != "json":
         return _printed(result)
@@ -64,12 +67,52 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> PassForm:
     if not is_fused:
         graph = read_graph(text, _EVERY_OP, source)
         _accepted(source, lambda: expect_valid(graph))
+        made = next((node.op.name for node in graph.nodes if isinstance(node.op, INTERNAL_OPS)), None)
+        if made is not None and name not in _ON_FIXED:
+            message = (
+                f"is in the form of the stage `fixed`, as it has the op {made}, and {name} takes a graph before that"
+            )
+            raise DataError(message, source, fix="`dlc show --stage grad` prints one")
         return graph
     fused = _accepted(source, lambda: read_fused(text, _EVERY_OP, source))
     _accepted(source, lambda: expect_valid_fused(fused))
     if name in _BEFORE_MEMORY and _is_placed(fused):
         raise DataError(f"has storage for its values already, which is decided behind {name}", source)
     return fused
+
+
+def _expect_fixed(graph: Graph, source: str) -> None:
+    """Raises DataError where the order of some sum or product is open, or an output is no value of its own."""
+    if changed := _first_change(graph, fix_numerics(graph)):
+        message = f"is not in the form of the stage `fixed`, which {FUSE} takes: fix_numerics changes {changed}"
+        raise DataError(message, source, fix="run `dlc pass fix_numerics` before; `dlc show --stage fixed` prints one")
+
+
+def _first_change(graph: Graph, other: Graph) -> str:
+    """The first line of a graph that is another one in `other`, but for the numbers of values; empty for equal ones.
+
+    The start of a carry is always copied for its scan; a copy of a copy is no change.
+    """
+    numbers = {old.value: new.value for old, new in zip(graph.inputs, other.inputs, strict=True)}
+    copies = {node.results[0] for node in graph.nodes if isinstance(node.op, Copy)}
+    others = iter(other.nodes)
+    for old in graph.nodes:
+        new = next(others, None)
+        for start in _starts(old):
+            if new is not None and start in copies and isinstance(new.op, Copy):
+                numbers[start], new = new.results[0], next(others, None)
+        if new is None or old.op != new.op or tuple(numbers[operand] for operand in old.operands) != new.operands:
+            return f"`{print_node(old).partition(' body=')[0]}`"
+        numbers.update(zip(old.results, new.results, strict=True))
+    for old, new in zip(graph.outputs, other.outputs, strict=True):
+        if numbers[old.value] != new.value:
+            return f"the output `{old.name}`"
+    return ""
+
+
+def _starts(node: Node) -> tuple[Value, ...]:
+    """The first values of the carries of a scan."""
+    return node.operands[node.op.scanned :][: node.op.carries] if isinstance(node.op, Scan) else ()
 
 
 def _accepted(source: str, check: Callable[[], _Found]) -> _Found:
@@ -93,7 +136,3 @@ def _verify(form: PassForm, stage: str) -> None:
 
 def _printed(form: PassForm) -> str:
     return print_graph(form) if isinstance(form, Graph) else print_fused(form)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

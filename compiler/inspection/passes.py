@@ -121,7 +121,8 @@ def _printed(view: View, names: Sequence[str], stop: str) -> set[str]:
     printed = set[str]() if view.stop_after is None else {stop}
     for wanted in view.print_after:
         if wanted == _ALL:
-            return set(names)
+            printed.update(names)
+            continue
         first = _pass_called(wanted, names)
         found = [name for name in names if name == first or (":" not in wanted and name.split(":")[0] == wanted)]
         if names.index(first) > names.index(stop):
@@ -133,6 +134,9 @@ def _printed(view: View, names: Sequence[str], stop: str) -> set[str]:
 def _pass_called(wanted: str, names: Sequence[str]) -> str:
     """The pass of the given name; that of a repeated one ends with its number: `simplify:2`."""
     name = wanted.removesuffix(":1")
+    known = name.split(":")[0]
+    if known not in names and known in pass_names():
+        raise UsageError(f"the pass `{known}` does not run here", "`--time-passes` lists those that do")
     expect_pass(name, names)
     return name
 

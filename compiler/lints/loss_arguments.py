@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
-from compiler.frontend.bodies.exchanged import are_exchanged, learned_values, places_of
+from compiler.frontend.tensors.binding import are_exchanged, learned_values, places_of
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Value
 from compiler.lints.flow import Flow, inlined, place_of

@@ -10,29 +10,8 @@ from compiler.frontend.trace import Application
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Op
 from compiler.lints.flow import Flow, unchanged
-from compiler.ops import intervals
+from compiler.ops import elementwise, intervals
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import (
-    Abs,
-    Add,
-    And,
-    Cast,
-    Divide,
-    Equal,
-    Floor,
-    Less,
-    LessEqual,
-    Maximum,
-    Minimum,
-    Modulo,
-    Multiply,
-    Negate,
-    Not,
-    NotEqual,
-    Or,
-    Subtract,
-    Where,
-)
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.intervals import EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
 from compiler.ops.mathematics import Function, Power
@@ -44,23 +23,23 @@ from compiler.ops.window import Fold
 from compiler.types import DType, static_elements
 
 _OF_TYPE = {DType.U8: Range(0.0, 255.0), DType.BOOL: UNIT}
-_TRUTHS = (And, Or, Not, Equal, NotEqual, Less, LessEqual)
+_TRUTHS = (elementwise.Comparison, elementwise.And, elementwise.Or, elementwise.Not)
 _OF_ONE: Mapping[type[Op], Callable[[Range], Range]] = {
-    Negate: intervals.negated,
-    Floor: intervals.rounded_down,
-    Abs: intervals.magnitude,
+    elementwise.Negate: intervals.negated,
+    elementwise.Floor: intervals.rounded_down,
+    elementwise.Abs: intervals.magnitude,
     Max: lambda x: x,
     Min: lambda x: x,
     Fold: lambda x: intervals.joined(Range(0.0, 0.0), intervals.total(x, None)),
 }
 _OF_TWO: Mapping[type[Op], Callable[[Range, Range], Range]] = {
-    Add: intervals.added,
-    Subtract: intervals.subtracted,
-    Multiply: intervals.multiplied,
-    Divide: intervals.divided,
+    elementwise.Add: intervals.added,
+    elementwise.Subtract: intervals.subtracted,
+    elementwise.Multiply: intervals.multiplied,
+    elementwise.Divide: intervals.divided,
     Power: intervals.raised,
-    Maximum: intervals.maximum,
-    Minimum: intervals.minimum,
+    elementwise.Maximum: intervals.maximum,
+    elementwise.Minimum: intervals.minimum,
     Contraction: lambda x, y: intervals.total(intervals.multiplied(x, y), None),
     Gather: lambda x, _: x,
     ScatterAdd: lambda _, y: intervals.joined(Range(0.0, 0.0), intervals.total(y, None)),
@@ -87,7 +66,7 @@ class Ranges:
     def _of_node(self, node: Node) -> tuple[Range, ...]:
         known = [self[operand] for operand in node.operands]
         kind = type(node.op)
-        if isinstance(node.op, Cast) and not node.op.dtype.is_float:
+        if isinstance(node.op, elementwise.Cast) and not node.op.dtype.is_float:
             return (intervals.rounded_down(known[0]),)
         if all(unchanged(node, result) is not None for result in node.results):
             return tuple(self[operand] for r in node.results if (operand := unchanged(node, r)) is not None)
@@ -95,7 +74,7 @@ class Ranges:
             return known[0], NOT_NEGATIVE
         if isinstance(node.op, _TRUTHS):
             return (UNIT,)
-        if isinstance(node.op, Multiply) and node.operands[0] == node.operands[1]:
+        if isinstance(node.op, elementwise.Multiply) and node.operands[0] == node.operands[1]:
             return (intervals.squared(known[0]),)
         if isinstance(node.op, Function):
             return (node.op.interval(known[0]),)
@@ -118,7 +97,7 @@ class Ranges:
                 return Range(0.0, 1 - 2.0**-24)
             case ArgMax():
                 return NOT_NEGATIVE
-            case Modulo():
+            case elementwise.Modulo():
                 return intervals.remainder(known[0], known[1], not node.results[0].type.dtype.is_float)
             case Sum() | CumulativeSum():
                 return intervals.total(known[0], _count(node))
@@ -126,7 +105,7 @@ class Ranges:
                 return intervals.joined(*known)
             case Pad(_, _, value):
                 return intervals.joined(known[0], Range(value, value))
-            case Where():
+            case elementwise.Where():
                 condition, kept, other = node.operands
                 return intervals.joined(self._under(condition, True, kept), self._under(condition, False, other))
             case _:
@@ -149,14 +128,14 @@ class Ranges:
 
 def _narrowed(found: Range, node: Node, holds: bool, is_left: bool, bound: Range) -> Range:
     match node.op:
-        case NotEqual() | Equal():
-            is_other = holds is isinstance(node.op, NotEqual)
+        case elementwise.NotEqual() | elementwise.Equal():
+            is_other = holds is isinstance(node.op, elementwise.NotEqual)
             return found.without_zero() if is_other and bound == Range(0.0, 0.0) else found
-        case Less() | LessEqual():
+        case elementwise.Less() | elementwise.LessEqual():
             # The value is the larger side of what holds, or the smaller side of what does not.
             if holds is is_left:
                 return Range(found.low, min(found.high, bound.high))
-            is_strict = isinstance(node.op, Less) is holds
+            is_strict = isinstance(node.op, elementwise.Less) is holds
             low = LEAST if is_strict and bound.low == 0 else bound.low
             return Range(max(found.low, low), found.high)
         case _:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
+from compiler.nest.conditions import Truth, compared, joined
 from compiler.nest.forms import BATCH, Form, Forms, as_form
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
@@ -22,6 +23,9 @@ from compiler.types import BatchExtent, DType, Extent
 
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
 MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
+OF_GRAPH: Mapping[str, ir.Arithmetic] = {  # of integers that are not negative
+    **{"add": "add", "sub": "sub", "mul": "mul", "floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"},
+}
 INTEGERS = (DType.I64, DType.I32, DType.U8)
 
 
@@ -54,15 +58,7 @@ class _Place:
     facts: tuple[Form, ...] = ()
 
 
-@record
-class _Truth:
-    """The forms that are not negative where it holds, and where it does not, as far as they are known."""
-
-    yes: tuple[Form, ...] = ()
-    no: tuple[Form, ...] = ()
-
-
-_Content: TypeAlias = Form | _Truth | tuple[_Place, ...]
+_Content: TypeAlias = Form | Truth | tuple[_Place, ...]
 
 
 def verify_bounds(nest: Nest, call: Call) -> None:
@@ -87,8 +83,8 @@ def accesses(body: Sequence[Statement]) -> int:
 
 
 def cuts_items(body: Sequence[Statement]) -> bool:
-    """Whether a nest computes with its range of items, instead of going through it."""
-    return any(isinstance(s, ir.Binary) and (s.left is BEGIN or s.left is END) for s in body)
+    """Whether a nest divides its range of items, instead of going through it."""
+    return any(isinstance(s, ir.Binary) and s.op == "div" and s.left is BEGIN for s in body)
 
 
 Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
@@ -106,6 +102,8 @@ class _Bounds:
     content: dict[int, _Content] = field(default_factory=dict[int, _Content])
     made: dict[int, Statement] = field(default_factory=dict[int, Statement])
     carrying: dict[int, tuple[ir.Loop, int]] = field(default_factory=dict[int, tuple[ir.Loop, int]])
+    vectors: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])  # that are constant
+    loaded: set[int] = field(default_factory=set[int])  # numbers of forms that are i64 in memory
     open: dict[int, int] = field(default_factory=dict[int, int])  # by number of a form, the value to decide
     failed: dict[int, tuple[Access, int | None]] = field(default_factory=dict[int, tuple[Access, int | None]])
     proved: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])  # the least constant
@@ -151,12 +149,15 @@ class _Bounds:
                 case ir.Load() | ir.Gather():
                     self.access(statement, statement.result.type)
                     self.define(statement.result, None)
+                    if statement.result.type.dtype is DType.I64:
+                        self.loaded.update(self.form(statement.result).numbers)
                 case ir.Store() | ir.Scatter():
                     self.access(statement, ir.type_of(statement.value))
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.DrawKey():
                     pass
                 case _:
                     self.define(statement.result, self.computed(statement))
+                    self.fold(statement)
 
     def within(self, facts: Sequence[Form], body: Sequence[Statement]) -> None:
         with self.forms.where(facts) as may_hold:
@@ -252,6 +253,27 @@ class _Bounds:
             return self.lane(len(values)) * (second - first) + first
         return self.forms.once(values, lambda: self.forms.between(min(values), max(values)))
 
+    def vector(self, operand: Operand) -> tuple[int, ...] | None:
+        """The elements of a constant vector of integers."""
+        match operand:
+            case Value():
+                return self.vectors.get(operand.number)
+            case Constant(type=type_, value=int(value)) if type_.dtype in INTEGERS:
+                return (value,) * type_.lanes
+            case Constant(type=type_, value=tuple(values)) if type_.dtype in INTEGERS:
+                return values
+            case _:
+                return None
+
+    def fold(self, statement: Statement) -> None:
+        """Note a vector that is made of constant ones."""
+        if isinstance(statement, ir.Binary):
+            left, right = self.vector(statement.left), self.vector(statement.right)
+            if left is not None and right is not None:
+                found = [_folded(statement.op, one, other) for one, other in zip(left, right, strict=True)]
+                if None not in found:
+                    self.vectors[statement.result.number] = tuple(number for number in found if number is not None)
+
     def lane(self, lanes: int) -> Form:
         return self.forms.once(("lane", lanes), lambda: self.forms.between(0, lanes - 1))
 
@@ -259,13 +281,13 @@ class _Bounds:
         found = self.get(operand)
         return found if isinstance(found, Form) else self.forms.fresh()
 
-    def truth(self, operand: Operand) -> _Truth:
+    def truth(self, operand: Operand) -> Truth:
         if isinstance(operand, Constant) and isinstance(operand.value, tuple):
             kept = [k for k, is_kept in enumerate(operand.value) if is_kept]
             lane = self.lane(len(operand.value))
-            return _Truth((lane - kept[0], as_form(kept[-1]) - lane) if kept else (as_form(-1),))
+            return Truth((lane - kept[0], as_form(kept[-1]) - lane) if kept else (as_form(-1),))
         found = self.get(operand)
-        return found if isinstance(found, _Truth) else _Truth()
+        return found if isinstance(found, Truth) else Truth()
 
     def computed(self, statement: ir.Definition) -> _Content | None:
         match statement:
@@ -282,21 +304,25 @@ class _Bounds:
                 return self.get(value)
             case ir.Convert(value=value):
                 found = self.get(value)
-                return self.forms.between(0, 1) if isinstance(found, _Truth) else found
+                return self.forms.between(0, 1) if isinstance(found, Truth) else found
             case ir.Binary(op=op, left=left, right=right) if statement.result.type.dtype is DType.BOOL:
-                return _joined(op, self.truth(left), self.truth(right), right)
-            case ir.Binary() if statement.result.type.dtype in INTEGERS:
-                return self.arithmetic(statement, self.form(statement.left), self.form(statement.right))
+                return joined(op, self.truth(left), self.truth(right), right)
+            case ir.Binary(op="shift", left=left, right=right):
+                return self.shifted(left, self.form(right).constant)
+            case ir.Binary(op=op) if statement.result.type.dtype in INTEGERS:
+                return self.arithmetic(op, statement.result, self.form(statement.left), self.form(statement.right))
+            case ir.Elementwise(op=op, operands=(left, right)) if statement.result.type.dtype in INTEGERS:
+                return self.arithmetic(OF_GRAPH.get(op.name), statement.result, self.form(left), self.form(right))
             case ir.Compare(relation=relation, left=left, right=right) if ir.type_of(left).dtype in INTEGERS:
-                return _compared(relation, self.form(left), self.form(right))
+                return compared(relation, self.form(left), self.form(right))
             case ir.Select():
                 return self.select(statement)
             case _:
                 return None
 
-    def arithmetic(self, statement: ir.Binary, left: Form, right: Form) -> Form | None:
+    def arithmetic(self, op: ir.Arithmetic | None, result: Value, left: Form, right: Form) -> Form | None:
         forms, size = self.forms, right.constant
-        match statement.op:
+        match op:
             case "add":
                 return left + right
             case "sub":
@@ -304,39 +330,42 @@ class _Bounds:
             case "mul":
                 return left * right
             case "min":
-                truth = _Truth((right - left,), (left - right - 1,))
-                return self.chosen(statement.result, truth, left, right, forms.least(left, right))
+                truth = Truth((right - left,), (left - right - 1,))
+                return self.chosen(result, truth, left, right, forms.least(left, right))
             case "max":
-                truth = _Truth((left - right,), (right - left - 1,))
-                return self.chosen(statement.result, truth, left, right, forms.least(left * -1, right * -1) * -1)
+                truth = Truth((left - right,), (right - left - 1,))
+                return self.chosen(result, truth, left, right, forms.least(left * -1, right * -1) * -1)
             case "and" if size is not None and size < 0 and -size & (-size - 1) == 0:  # down to a multiple
                 return forms.quotient(left, as_form(-size)) * -size
-            case "shift" if size is not None and (divisor := self.divisor_of(statement.left, size)) is not None:
-                return forms.quotient(*divisor)
             case "div" | "rem" if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
-                return forms.quotient(left, right) if statement.op == "div" else forms.remainder(left, right)
+                return forms.quotient(left, right) if op == "div" else forms.remainder(left, right)
             case _:
-                return None
+                found = forms.fresh()
+                if not self.loaded.isdisjoint((*left.numbers, *right.numbers)):
+                    self.loaded.update(found.numbers)
+                return found
 
-    def divisor_of(self, product: Operand, shift: int) -> tuple[Form, Form] | None:
-        """What is divided by what, where a product is shifted: a factor is 2^shift / divisor, rounded up."""
+    def shifted(self, product: Operand, shift: int | None) -> Form | None:
+        """A product that is shifted is a quotient where its factor is 2^shift / divisor, rounded up."""
         made = self.made.get(product.number) if isinstance(product, Value) else None
         factor = self.form(made.right).constant if isinstance(made, ir.Binary) and made.op == "mul" else None
-        if factor is None or factor <= 0 or not isinstance(made, ir.Binary):
+        if shift is None or factor is None or factor <= 0 or not isinstance(made, ir.Binary):
             return None
         divisor = -(-(1 << shift) // factor)
-        return (self.form(made.left), as_form(divisor)) if -(-(1 << shift) // divisor) == factor else None
+        is_exact = -(-(1 << shift) // divisor) == factor
+        return self.forms.quotient(self.form(made.left), as_form(divisor)) if is_exact else None
 
     def select(self, select: ir.Select) -> _Content | None:
         yes, no, truth = self.get(select.yes), self.get(select.no), self.truth(select.condition)
         if isinstance(yes, tuple) and isinstance(no, tuple):
             sides = (yes, truth.yes), (no, truth.no)
-            return tuple(_Place(p.of, p.offset, (*p.facts, *facts)) for side, facts in sides for p in side)
+            may_be = [(p, facts) for side, facts in sides for p in side if not self.is_excluded(facts, p.facts)]
+            return tuple(_Place(place.of, place.offset, (*place.facts, *facts)) for place, facts in may_be)
         if isinstance(yes, Form) and isinstance(no, Form) and isinstance(select.condition, Value):
             return self.chosen(select.condition, truth, yes, no, self.forms.either(yes, no))
         return None
 
-    def chosen(self, value: Value, truth: _Truth, yes: Form, no: Form, either: Form) -> Form:
+    def chosen(self, value: Value, truth: Truth, yes: Form, no: Form, either: Form) -> Form:
         """One of two, each where its facts hold."""
         if truth.yes and all(map(self.forms.is_never_negative, truth.yes)):
             return yes
@@ -349,8 +378,9 @@ class _Bounds:
         self.open[either.numbers[0]] = value.number
         return either
 
-    def is_excluded(self, facts: Sequence[Form]) -> bool:
-        return any(self.forms.is_never_negative(as_form(-1) - fact) for fact in facts)
+    def is_excluded(self, facts: Sequence[Form], others: Sequence[Form] = ()) -> bool:
+        """Whether facts contradict others, or what is known."""
+        return any(self.forms.is_never_negative(as_form(-1) - fact, others) for fact in facts)
 
     # accesses
 
@@ -364,12 +394,18 @@ class _Bounds:
         shift, length = as_form(0), size * type_.lanes
         if isinstance(access, ir.Gather | ir.Scatter) or mask is not None:
             lane = self.lane(type_.lanes) if isinstance(access, ir.Load | ir.Store) else self.form(access.places)
+            vector = self.vector(access.places) if isinstance(access, ir.Gather | ir.Scatter) else None
+            if vector is not None and isinstance(mask, Constant):
+                kept = [v for v, is_kept in zip(vector, _truths(mask), strict=True) if is_kept]
+                lane = self.forms.between(min(kept, default=0), max(kept, default=0))
             shift, length = lane * size, size
-        kept = () if mask is None else self.truth(mask).yes
+        facts = () if mask is None else self.truth(mask).yes
         for place in places:
             first = place.offset + shift
+            if not self.loaded.isdisjoint(first.numbers):
+                continue  # an index of the program's making: that no data is one, `loops/verify_elements` checks
             is_store = isinstance(access, ir.Store | ir.Scatter)
-            if not self.is_inside(place.of, first, length, (*place.facts, *kept), is_store):
+            if not self.is_inside(place.of, first, length, (*place.facts, *facts), is_store):
                 self.failed[id(access)] = access, self.undecided(first)
 
     def is_inside(
@@ -418,32 +454,21 @@ class _Bounds:
         return None
 
 
+def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
+    match op:
+        case "add":
+            return left + right
+        case "mul":
+            return left * right
+        case "div" | "rem" if right > 0:
+            return left // right if op == "div" else left % right
+        case _:
+            return None
+
+
+def _truths(mask: Constant) -> tuple[int | bool, ...]:
+    return mask.value if isinstance(mask.value, tuple) else (bool(mask.value),) * mask.type.lanes
+
+
 def form_of(extent: Extent) -> Form:
     return BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)
-
-
-def _joined(op: ir.Arithmetic, left: _Truth, right: _Truth, other: Operand) -> _Truth:
-    """What two conditions, or the opposite of one, say."""
-    if op == "and":
-        return _Truth((*left.yes, *right.yes))
-    if op == "or":
-        return _Truth((), (*left.no, *right.no))
-    return _Truth(left.no, left.yes) if isinstance(other, Constant) and other.value is True else _Truth()
-
-
-def _compared(relation: ir.Relation, left: Form, right: Form) -> _Truth:
-    match relation:
-        case "lt" | "ge":
-            found = _Truth((right - left - 1,), (left - right,))
-            return found if relation == "lt" else _Truth(found.no, found.yes)
-        case "le" | "gt":
-            found = _Truth((right - left,), (left - right - 1,))
-            return found if relation == "le" else _Truth(found.no, found.yes)
-        case "eq":
-            return _Truth((left - right, right - left))
-        case "ne":
-            return _Truth((), (left - right, right - left))
-        case "below":
-            return _Truth((left, right - left - 1))
-        case "unordered":
-            return _Truth()

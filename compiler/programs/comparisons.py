@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.frontend.program import Program
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph, Node, Value, behind
 from compiler.ops.elementwise import Cast, Less, LessEqual
 from compiler.ops.mathematics import Sigmoid
 from compiler.ops.sources import Constant
@@ -24,7 +24,7 @@ def thresholds(program: Program) -> Mapping[str, float]:
     makers = {result.index: node for node in graph.nodes for result in node.results}
     found: dict[str, float] = {}
     for name in program.outputs:
-        value = _source(graph.output(name).value, makers)
+        value = behind(graph.output(name).value, makers, _SAME_ELEMENTS)
         compared = _compared(graph, value, makers)
         maker = makers.get(value.index)
         if len(compared) == 1:
@@ -62,16 +62,9 @@ def _compared(graph: Graph, value: Value, makers: Mapping[int, Node]) -> set[flo
     found: set[float] = set()
     for node in graph.nodes:
         if isinstance(node.op, Less | LessEqual):
-            sides = [_source(operand, makers) for operand in node.operands]
+            sides = [behind(operand, makers, _SAME_ELEMENTS) for operand in node.operands]
             for one, other in (sides, reversed(sides)):
                 maker = makers.get(other.index)
                 if one.index == value.index and maker is not None and isinstance(maker.op, Constant):
                     found.add(float(maker.op.value))
     return found
-
-
-def _source(value: Value, makers: Mapping[int, Node]) -> Value:
-    """Where the elements of a value come from, whatever their shape and type became."""
-    while (maker := makers.get(value.index)) is not None and isinstance(maker.op, _SAME_ELEMENTS):
-        value = maker.operands[0]
-    return value

@@ -117,7 +117,7 @@ class CompiledFunction:
         is_double = self._options.dtype == "f64"
         # The text is one of f32, in which f64 then takes its place, as it does in a program.
         written = tuple(replace(t, dtype=DType.F32) if is_double and t.dtype is DType.F64 else t for t in types)
-        graph = elaborate_function(self._modules, self._library, self._name, self._config, written)
+        graph, _ = elaborate_function(self._modules, self._library, self._name, self._config, written)
         owned = [i.name for i in graph.inputs if i.role in (Role.PARAMETER, Role.STATE)]
         if owned:
             message = f"`{self._name}` owns {', '.join(f'`{name}`' for name in owned)}, for which a call has no values"

@@ -199,7 +199,7 @@ def _elaborated_again(known: Program, dimensions: Mapping[str, int]) -> Program:
     """From the texts that a program was checked with: the files may have changed since."""
     from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
     from compiler.frontend.library import library_scope
-    from compiler.syntax.parse_cache import ParseCache
+    from compiler.syntax.parser import ParseCache
 
     parsed = ParseCache(default_folder())
     modules = tuple(map(parsed.parse, known.sources))

@@ -8,9 +8,9 @@ from typing import TypeAlias
 from compiler.schedule.ir import Schedule
 from compiler.schedule.memory.plan_memory import plan_memory
 from compiler.schedule.order.chained_kernels import chain_kernels
+from compiler.schedule.order.instances import add_transfers
 from compiler.schedule.order.run_once import run_once
 from compiler.schedule.order.threads import deal_out, set_barriers, share_work
-from compiler.schedule.order.transfers import add_transfers
 
 SchedulePass: TypeAlias = Callable[[Schedule], Schedule]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import replace
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from compiler.errors.diagnostics import Diagnostic, Note, Source, Span, hint
 from compiler.errors.suggestions import did_you_mean
@@ -60,6 +60,7 @@ class _Entries:
 
 _Annotation: TypeAlias = tree.TensorAnnotation | tree.SettingType
 _Part: TypeAlias = Token | _Spanned
+_Item = TypeVar("_Item")
 Docs: TypeAlias = MutableMapping[tuple[int, int], str]
 
 
@@ -148,13 +149,14 @@ class SyntaxBuilder:
     def import_(self, keyword: Token, path: Token) -> tree.Import:
         return tree.Import(text_value(path.text), self._span(keyword, path))
 
+    def several(self, *parts: _Item) -> tuple[_Item, ...]:
+        """What a rule of nothing but a list gives."""
+        return parts
+
     # The parts of a head
 
     def group(self, opening: Token, parameters: tuple[tree.Parameter, ...] | None, closing: Token) -> _Group:
         return _Group(parameters or (), self._span(opening, closing))
-
-    def parameters(self, *parameters: tree.Parameter) -> tuple[tree.Parameter, ...]:
-        return parameters
 
     def parameter(
         self, name: tree.Name, annotation: _Annotation | None, default: tree.Expression | None
@@ -173,14 +175,8 @@ class SyntaxBuilder:
     def gradient(self, keyword: Token, names: tuple[tree.Name, ...] | None, body: tree.Block) -> tree.GradientClause:
         return tree.GradientClause(names or (), body, self._span(keyword, body))
 
-    def names(self, *names: tree.Name) -> tuple[tree.Name, ...]:
-        return names
-
     def settings(self, opening: Token, keywords: tuple[tree.Keyword, ...] | None, closing: Token) -> _Settings:
         return _Settings(keywords or (), self._span(opening, closing))
-
-    def keywords(self, *keywords: tree.Keyword) -> tuple[tree.Keyword, ...]:
-        return keywords
 
     def keyword(self, name: tree.Name, value: tree.Expression) -> tree.Keyword:
         return tree.Keyword(name.id, value, self._span(name, value))
@@ -201,11 +197,6 @@ class SyntaxBuilder:
             self._unknown_type(element.id, element.span, ELEMENT_TYPES, "an element type")
         dtype = element.id if element else None
         return tree.TensorAnnotation(dtype, dimensions or (), self._span(element or opening, closing))
-
-    def dimensions(
-        self, *items: tree.Expression | tree.EllipsisItem
-    ) -> tuple[tree.Expression | tree.EllipsisItem, ...]:
-        return items
 
     def _tensor(self, annotation: _Annotation) -> tree.TensorAnnotation:
         """An annotation where only a tensor may stand."""
@@ -234,12 +225,10 @@ class SyntaxBuilder:
     # Statements
 
     def block(self, opening: Token, *rest: tree.Statement | Token | None) -> tree.Block:
-        statements = tuple(part for part in rest[:-1] if part is not None and not isinstance(part, Token))
+        statements, span = self._enclosed(opening, rest)
         for statement in statements:
             self._doc(statement.span)  # of a statement that shows no documentation
-        closing = rest[-1]
-        assert isinstance(closing, Token)
-        return tree.Block(statements, self._span(opening, closing))
+        return tree.Block(statements, span)
 
     def assign(self, targets: tuple[tree.Name, ...], value: tree.Expression) -> tree.Assign:
         span = self._span(targets[0], value)
@@ -304,14 +293,13 @@ class SyntaxBuilder:
     def entries(
         self, opening: Token, *rest: tree.Entry | tree.InputDeclaration | _Augment | _Feed | Token | None
     ) -> _Entries:
-        closing = rest[-1]
-        assert isinstance(closing, Token)
+        parts, span = self._enclosed(opening, rest)
         return _Entries(
-            tuple(part for part in rest if isinstance(part, tree.Entry)),
-            tuple(part for part in rest if isinstance(part, tree.InputDeclaration)),
-            tuple(part for part in rest if isinstance(part, _Augment)),
-            tuple(part for part in rest if isinstance(part, _Feed)),
-            self._span(opening, closing),
+            tuple(part for part in parts if isinstance(part, tree.Entry)),
+            tuple(part for part in parts if isinstance(part, tree.InputDeclaration)),
+            tuple(part for part in parts if isinstance(part, _Augment)),
+            tuple(part for part in parts if isinstance(part, _Feed)),
+            span,
         )
 
     def entry(self, key: tree.Name, value: tree.Expression) -> tree.Entry:
@@ -364,14 +352,8 @@ class SyntaxBuilder:
                 self._report("E0115", message, argument.span, note, hint("put it first, or give its name"))
         return tree.Call(function, tuple(positional), tuple(keywords), self._span(function, closing))
 
-    def arguments(self, *arguments: tree.Expression | tree.Keyword) -> tuple[tree.Expression | tree.Keyword, ...]:
-        return arguments
-
     def index(self, value: tree.Expression, items: tuple[tree.IndexItem, ...], closing: Token) -> tree.Index:
         return tree.Index(value, items, self._span(value, closing))
-
-    def index_items(self, *items: tree.IndexItem) -> tuple[tree.IndexItem, ...]:
-        return items
 
     def slice(
         self,
@@ -411,17 +393,11 @@ class SyntaxBuilder:
     def parenthesised(self, opening: Token, value: tree.Expression, closing: Token) -> tree.Expression:
         return replace(value, span=self._span(opening, closing))
 
-    def tuple_literal(self, opening: Token, *rest: tree.Expression | Token) -> tree.TupleLiteral:
-        items = [part for part in rest if not isinstance(part, Token)]
-        closing = rest[-1]
-        assert isinstance(closing, Token)
-        return tree.TupleLiteral((*items,), self._span(opening, closing))
+    def tuple_literal(self, opening: Token, *rest: tree.Expression | Token | None) -> tree.TupleLiteral:
+        return tree.TupleLiteral(*self._enclosed(opening, rest))
 
     def list_literal(self, opening: Token, *rest: tree.Expression | Token | None) -> tree.ListLiteral:
-        items = [part for part in rest if part is not None and not isinstance(part, Token)]
-        closing = rest[-1]
-        assert isinstance(closing, Token)
-        return tree.ListLiteral((*items,), self._span(opening, closing))
+        return tree.ListLiteral(*self._enclosed(opening, rest))
 
     def scan(
         self,
@@ -434,22 +410,20 @@ class SyntaxBuilder:
     ) -> tree.Scan:
         return tree.Scan(inputs, axis, options or (), carries or (), body, self._span(keyword, body))
 
-    def scan_inputs(self, *inputs: tree.ScanInput) -> tuple[tree.ScanInput, ...]:
-        return inputs
-
-    def scan_options(self, *options: tree.Keyword) -> tuple[tree.Keyword, ...]:
-        return options
-
     def scan_input(self, name: tree.Name, value: tree.Expression) -> tree.ScanInput:
         return tree.ScanInput(name.id, value, self._span(name, value))
-
-    def carries(self, *carries: tree.Carry) -> tuple[tree.Carry, ...]:
-        return carries
 
     def carry(self, name: tree.Name, value: tree.Expression) -> tree.Carry:
         return tree.Carry(name.id, value, self._span(name, value))
 
     # Places
+
+    def _enclosed(self, opening: Token, rest: tuple[_Item | Token | None, ...]) -> tuple[tuple[_Item, ...], Span]:
+        """The parts between two brackets, the second of which is the last of `rest`, and where all stands."""
+        closing = rest[-1]
+        assert isinstance(closing, Token)
+        parts = tuple(part for part in rest if part is not None and not isinstance(part, Token))
+        return parts, self._span(opening, closing)
 
     def _span(self, first: _Part, last: _Part) -> Span:
         """From the start of `first` to the end of `last`."""

@@ -10,7 +10,7 @@ from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, S
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from compiler.syntax.declarations import begins_with_declaration
-from compiler.syntax.parse_cache import ParseCache
+from compiler.syntax.parser import ParseCache
 from compiler.syntax.tree import Import, Module
 
 

@@ -230,10 +230,5 @@ def _list_of(words: list[str]) -> str:
 
 
 def _shown(token: Token) -> str:
-    return (
-        "the end of the line"
-        if token.kind == NEWLINE
-        else "the end of the declaration"
-        if token.kind == END
-        else f"`{token.text}`"
-    )
+    ends = {NEWLINE: "the end of the line", END: "the end of the declaration"}
+    return ends.get(token.kind, f"`{token.text}`")

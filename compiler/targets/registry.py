@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.interface import Options
 from compiler.targets.target import KernelTarget, Target
 
@@ -28,7 +29,9 @@ TARGETS: Mapping[str, Callable[[], Target]] = {**KERNEL_TARGETS, "reference": _r
 def expect_target(name: str) -> None:
     """Raises UsageError where there is no target of that name."""
     if name not in TARGETS:
-        raise UsageError(f"there is no target '{name}'", f"targets are {', '.join(TARGETS)}")
+        raise UsageError(
+            f"there is no target `{name}`", did_you_mean(name, TARGETS) or f"targets are {', '.join(TARGETS)}"
+        )
 
 
 def target_of(options: Options) -> Target:

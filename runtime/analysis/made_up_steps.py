@@ -13,9 +13,8 @@ import numpy as np
 from compiler import driver
 from compiler.driver import INITIALISATION, STEP_OF_MODE, TRAINING, Array, Executable, Options, Program, Steps
 from compiler.errors.diagnostics import DlcError, UsageError
-from runtime.data.part import Part
+from runtime.data.part import Part, at_epoch, in_precision, numbered
 from runtime.data.specs import InputSpec, dtype_of, row_shape
-from runtime.inference.feeding import at_epoch, in_precision, numbered
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length
 from runtime.support.memory import expect_room

@@ -14,7 +14,7 @@ from compiler import driver
 from compiler.driver import Array, GraphKind, Options, Program, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
-from runtime.data.batching import rows_of_epoch
+from runtime.data.part import rows_of_epoch
 from runtime.inference.model import length_of, rate_names, runtime_settings, training_of
 from runtime.runs.position import Position
 from runtime.train.training import LOSS, Interruption, Job, steps_at

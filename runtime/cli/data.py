@@ -18,11 +18,10 @@ from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.cli.common import chosen_program, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser
-from runtime.data.batching import rows_of_epoch
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
+from runtime.data.part import at_epoch, in_precision, numbered, rows_of_epoch
 from runtime.data.preparation import Preparation
-from runtime.inference.feeding import at_epoch, in_precision, numbered
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.reporting.terminal import print_wrapped, say, say_notes
 from runtime.support.files import json_text, write_output

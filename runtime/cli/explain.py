@@ -19,7 +19,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     width = width_of(sys.stdout)
-    for line in index.explain(arguments.code.strip().upper()).rstrip().split("\n"):
+    for line in index.explain(arguments.code).rstrip().split("\n"):
         hanging = "" if line == line.lstrip(" ") else " " * 8  # the rest of a line of code
         print("\n".join(cut(part, width) for part in wrapped(line, width, hanging)))
     return 0

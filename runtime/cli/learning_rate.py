@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,19 +95,14 @@ def _schedule(arguments: Namespace) -> RateSchedule:
     return rate_schedule(program, len(data.train.rows), driver.options_of(program, compile_options(arguments)))
 
 
-def _schedule_if_any(arguments: Namespace) -> RateSchedule | None:
-    """None where nothing says how long to train."""
-    try:
-        return _schedule(arguments)
-    except UsageError:
-        return None
-
-
 def _show_range(found: RateRange, arguments: Namespace) -> None:
     if arguments.plot is not None:
         from runtime.plots.figure import range_figure  # matplotlib is slow to import, and need not be there
 
-        _write(range_figure(found, _schedule_if_any(arguments)), arguments, "lr")
+        schedule = None
+        with suppress(UsageError):  # where nothing says how long to train
+            schedule = _schedule(arguments)
+        _write(range_figure(found, schedule), arguments, "lr")
     if arguments.json:
         losses = {"losses": [*map(finite, found.losses)], "smoothed": [*map(finite, found.smoothed)]}
         print_json({**asdict(found), **losses, "suggestion": found.suggestion})

@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
@@ -43,7 +44,9 @@ def _exit_code_of(words: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        _silence_standard_output()
+        # The interpreter flushes standard output once more at exit and would complain about the closed pipe.
+        with suppress(OSError):  # standard output is not a file, as under a test
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except Exception as error:
         if "--traceback" in words:
@@ -130,14 +133,6 @@ def _version() -> str:
     except PackageNotFoundError:
         found = "(not installed)"
     return f"{found}, numerics {NUMERICS}"
-
-
-def _silence_standard_output() -> None:
-    # The interpreter flushes standard output once more at exit and would complain about the closed pipe.
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError:  # standard output is not a file, as under a test
-        return
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ class Parser(argparse.ArgumentParser):
             action="store_true",
             help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
         )
-        group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
+        group.add_argument("--verify", action="store_true", help="verify the graph after each pass, schedule and code")
         if runs:
             group.add_argument(
                 "--cache-dir", metavar="DIR", help="keep compiled code in DIR (default: the user's cache folder)"

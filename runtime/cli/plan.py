@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from compiler import driver
 from compiler.errors.diagnostics import size
@@ -36,7 +35,12 @@ def run(arguments: Namespace) -> int:
     from compiler.inspection.plan import plan  # the whole compiler; `--help` must not pay for it
 
     report = plan(program, options)
-    measured = _measured(program, batch, options) if arguments.profile else None
+    measured = None
+    if arguments.profile:
+        from runtime.analysis.profile import as_json, profile  # measuring is asked for
+
+        mode, with_all = "infer" if program.plan is None else "train", replace(options, threads=usable_cores())
+        measured = as_json(profile(program, mode, batch, with_all, PROFILE_SECONDS).report)
     if arguments.json:
         print_json(report.to_json() | ({} if measured is None else {"profile": measured}))
         return 0
@@ -46,14 +50,6 @@ def run(arguments: Namespace) -> int:
 
         print(profile_text(measured, "layer", PROFILE_ROWS, width_of_page(sys.stdout)))
     return 0
-
-
-def _measured(program: driver.Program, batch: int, options: driver.Options) -> dict[str, Any]:
-    """The profile of a step with all threads, or of the model where there is no training."""
-    from runtime.analysis.profile import as_json, profile  # measuring is asked for
-
-    mode = "infer" if program.plan is None else "train"
-    return as_json(profile(program, mode, batch, replace(options, threads=usable_cores()), PROFILE_SECONDS).report)
 
 
 _LEAST_TEXT = 16

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from compiler.driver import Array, Cuts, DataSource, InputSpec, SettingValue
 from compiler.errors.diagnostics import DataError
 from compiler.types import BatchExtent, DType, numpy_dtype
 
-__all__ = [
-    "Array",
-    "Cuts",
-    "DataSource",
-    "InputSpec",
-    "SettingValue",
-    "dtype_of",
-    "row_shape",
-    "specs_by_name",
-]
+__all__ = ["Array", "Cuts", "DataSource", "InputSpec", "SettingValue", "dtype_of", "row_shape"]
 
 
 def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:
@@ -40,7 +29,3 @@ def row_shape(spec: InputSpec) -> tuple[int, ...]:
             fix=f"declare it as `{spec.name}: {spec.type.dtype.value}[batch, …]`",
         )
     return tuple(e for e in spec.type.shape[1:] if isinstance(e, int))
-
-
-def specs_by_name(specs: Iterable[InputSpec]) -> dict[str, InputSpec]:
-    return {spec.name: spec for spec in specs}

@@ -16,10 +16,9 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import columns_for
-from runtime.data.batching import split_steps
 from runtime.data.dataset import Dataset, Field, columns_at
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import LoadedData, Part, fraction_of, loaded_data
+from runtime.data.part import LoadedData, Part, fraction_of, loaded_data, split_steps
 from runtime.data.preparation import Preparation, fitted, refuse_missing, tokenizers_of
 from runtime.data.reading import read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape

@@ -15,8 +15,7 @@ from compiler import driver
 from compiler.driver import Array, Executable, Program, Results, Steps
 from compiler.errors.diagnostics import SourceError
 from compiler.types import TensorType
-from runtime.data.batching import rows_of_epoch
-from runtime.data.part import Part
+from runtime.data.part import Part, rows_of_epoch
 from runtime.inference.model import batch_axes, parameter_count, training_of
 
 _MOST = 6  # more sizes would save little
@@ -105,10 +104,6 @@ class Buckets:
     def executable(self, compiled: Callable[[Program], Executable]) -> Executable:
         """The executable that runs any batch; `compiled` makes the executable of one size."""
         return _BucketedExecutable(self, compiled) if self._dimensions else compiled(self._program)
-
-    @property
-    def smallest(self) -> Program:
-        return self.program(0)
 
     def program(self, bucket: int) -> Program:
         return driver.resized(self._program, self._sizes[bucket])

@@ -10,8 +10,8 @@ from compiler import driver
 from compiler.driver import Array, Executable, GraphKind, InputSpec, Options, Program, Purpose, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.types import DType
+from runtime.data.part import in_dtype
 from runtime.data.specs import dtype_of, row_shape
-from runtime.inference.feeding import in_dtype
 from runtime.inference.model import runtime_settings
 
 _PARENTS = "parents"

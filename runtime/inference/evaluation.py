@@ -12,9 +12,8 @@ from compiler import driver
 from compiler.driver import EVALUATION, Array, Executable, Options, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import mutable_record
-from runtime.data.part import Part
+from runtime.data.part import Part, in_precision
 from runtime.inference.buckets import Buckets, Sizes
-from runtime.inference.feeding import in_precision
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
 

@@ -82,8 +82,11 @@ def beams(
         complete += [_hypothesis(grown[k, begin:], found[k], penalty, True) for k in np.flatnonzero(is_over[:width])]
         going = np.flatnonzero(~is_over)[:width]
         tokens, sums, parents = grown[going], found[going], rows[going]
-        if _is_settled(complete, sums, tokens.shape[1] - begin, length, width, penalty):
-            break
+        if len(complete) >= width:  # does no sequence that goes on come before these? sums never grow
+            worst = sorted(hypothesis.score for hypothesis in complete)[-width]
+            ends = (tokens.shape[1] - begin + 1, length)
+            if max(normalised(float(sums.max()), end, penalty) for end in ends) <= worst:
+                break
     open_ = [_hypothesis(tokens[k, begin:], sums[k], penalty, False) for k in np.flatnonzero(np.isfinite(sums))]
     return sorted([*complete, *open_], key=lambda h: (not h.is_finished, -h.score))[:width]
 
@@ -94,17 +97,6 @@ def _hypothesis(tokens: Array, total: float, penalty: float, is_finished: bool) 
 
 def normalised(total: float, length: int, penalty: float) -> float:
     return total / ((5 + length) / 6) ** penalty
-
-
-def _is_settled(
-    complete: Sequence[Hypothesis], sums: Array, length: int, longest: int, width: int, penalty: float
-) -> bool:
-    """Whether no sequence that goes on can come before the `width` complete ones: sums never grow."""
-    if len(complete) < width:
-        return False
-    worst = sorted(hypothesis.score for hypothesis in complete)[-width]
-    best = max(normalised(float(sums.max()), end, penalty) for end in (length + 1, longest))
-    return best <= worst
 
 
 _AT_ONCE = 32  # lines that are decoded together, without a beam

@@ -45,15 +45,6 @@ def _sizes(length: Length) -> dict[str, int]:
     return {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
 
 
-def schedule_remark(plan: TrainingPlan, length: Length) -> str | None:
-    """Remarks on a schedule that ends before the run does, or would end after it."""
-    updates = length.total_steps
-    end = plan.other_end(updates, _sizes(length))
-    if end is None:
-        return None
-    return f"the schedule ends at update {end:g}, the run at update {updates}; `total_steps` is the length of the run"
-
-
 @record
 class Remark:
     """A remark on a key of `train`, or on a setting in one, by its name, and the remedy."""
@@ -72,11 +63,12 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
     plan = training_of(program)
     values = {setting.name: setting.value for setting in resolved_settings(program, length)}
     found: list[Remark] = []
-    other_end = schedule_remark(plan, length)
-    if other_end is not None:
-        found.append(Remark(other_end, "schedule", _BY_LENGTH))
-    warmup = values.get("schedule.steps")
     updates = length.total_steps
+    end = plan.other_end(updates, _sizes(length))
+    if end is not None:
+        text = f"the schedule ends at update {end:g}, the run at update {updates}"
+        found.append(Remark(f"{text}; `total_steps` is the length of the run", "schedule", _BY_LENGTH))
+    warmup = values.get("schedule.steps")
     if isinstance(warmup, int | float) and warmup > updates and plan.schedule is not None:
         text = f"the schedule warms up for {warmup:g} updates, and the run has {updates}: it never gets to its rate"
         found.append(Remark(text, "schedule.steps", _BY_LENGTH))

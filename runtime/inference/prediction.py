@@ -16,12 +16,11 @@ from compiler import driver
 from compiler.driver import PREDICTION, Array, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.errors.diagnostics import SourceError
 from compiler.types import Shape, numpy_dtype
-from runtime.data.part import Part
+from runtime.data.part import Part, in_dtype, in_precision
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.evaluation import Pace
-from runtime.inference.feeding import in_dtype, in_precision
 from runtime.inference.model import batch_axes, runtime_settings
 from runtime.support.files import json_text, write_output
 
@@ -31,7 +30,9 @@ class Predictor:
 
     def __init__(self, program: Program, options: Options, sizes: Sizes = ()) -> None:
         buckets = Buckets(program, sizes)
-        self._buckets = buckets if _output_shapes(buckets.smallest) == _output_shapes(program) else Buckets(program, ())
+        self._buckets = (
+            buckets if _output_shapes(buckets.program(0)) == _output_shapes(program) else Buckets(program, ())
+        )
         self._executable = self._buckets.executable(lambda one: driver.compile_program(one, PREDICTION, options))
         self._settings = runtime_settings(program)
         self._batch, self._dtype = options.batch, options.dtype

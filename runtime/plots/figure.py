@@ -18,8 +18,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.profiling.report import TimelineSpan
 from compiler.support.harmless import harmless
 from runtime.analysis.rate_range import RateRange, RateSchedule
-from runtime.support.files import write_output
-from runtime.support.optional import missing
+from runtime.support.files import missing, write_output
 
 try:
     from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]

@@ -20,8 +20,7 @@ from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.examination import confusion
 from runtime.analysis.examined.measures import Confusion
 from runtime.analysis.examined.weights import first_filters
-from runtime.data.part import Part
-from runtime.inference.feeding import at_epoch, in_precision, numbered
+from runtime.data.part import Part, at_epoch, in_precision, numbered
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.figure import Figure, new_axes, new_figure, shown
 from runtime.reporting.charts import is_far_apart

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.driver import Array, Options
+from compiler.driver import Options
 from compiler.errors.diagnostics import CheckpointError, DlcError
 from compiler.inspection.plan import plan as plan_of
 from compiler.inspection.view import View
@@ -260,11 +260,7 @@ def facts_of(path: Path, options: Options, asked: ReportSelection) -> RunFacts:
             if asked.data is not None or asked.part is not None:
                 raise
             missing = f"The rows could not be measured: {error}"
-    weights: dict[str, Array] = {}
-    checkpoint = ""
-    if trained is not None:
-        weights = {name: trained.tensors[name] for name in weight_names(program)}
-        checkpoint = f"the {'best' if trained.is_best else 'last'} checkpoint, after {trained.step or 0:,} steps"
+    weights = {} if trained is None else {name: trained.tensors[name] for name in weight_names(program)}
     return RunFacts(
         summary=summary_of(path),
         curves=curves_of(epochs),
@@ -275,7 +271,7 @@ def facts_of(path: Path, options: Options, asked: ReportSelection) -> RunFacts:
         data={name: data[name] for name in ("rows", "fingerprints") if name in data},
         environment=run.read_record("environment.json"),
         texts=_texts(run),
-        checkpoint=checkpoint,
+        checkpoint="" if trained is None else trained.checkpoint,
         weights=[facts_of_tensor(p.path, p.role.value, weights[p.path]) for p in program.parameters if weights],
         filters=first_filters(weights),
         examination=examination,

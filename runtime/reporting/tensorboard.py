@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from runtime.reporting.units import value_text
-from runtime.support.optional import missing
+from runtime.support.files import missing
 from runtime.train.events import EpochEnded, Event, TrainingEnded, TrainingStarted
 
 try:

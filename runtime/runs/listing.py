@@ -13,8 +13,7 @@ from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in
-from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
-from runtime.runs.lock import is_in_use, lock_run
+from runtime.runs.directory import RESULT, RunDirectory, is_in_use, lock_run, open_run, runs_in
 from runtime.runs.numerics import stretches_of, versions_of
 from runtime.support import regular_files
 from runtime.support.files import JsonObject, JsonValue, explained

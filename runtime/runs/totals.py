@@ -133,18 +133,17 @@ def totals_from_json(value: JsonValue) -> Totals:
     return Totals({name: _part_from_json(part) for name, part in parts.items()}, rows)
 
 
+@record
 class Finisher:
     """Makes metrics of totals, by a program that computes in f64."""
 
-    def __init__(self, executable: Executable) -> None:
-        self._executable = executable
-        self._row = np.zeros(1, np.int64)
+    executable: Executable
 
     def finished(self, totals: Totals, tensors: Tensors, settings: Mapping[str, float]) -> dict[str, float]:
         """Each metric; none where there were no rows."""
         if not totals.rows:
             return {}
-        results = self._executable.run(Steps(tensors, totals.inputs(), self._row, 1, settings=settings))
+        results = self.executable.run(Steps(tensors, totals.inputs(), np.zeros(1, np.int64), 1, settings=settings))
         return {name: float(values[0]) for name, values in results.scalars.items()}
 
 

@@ -56,6 +56,11 @@ class Trained:
     is_best: bool = False
 
     @property
+    def checkpoint(self) -> str:
+        """`the best checkpoint, after 400 steps`."""
+        return f"the {'best' if self.is_best else 'last'} checkpoint, after {self.step or 0:,} steps"
+
+    @property
     def sizes(self) -> tuple[Mapping[str, int], ...]:
         """At which batches of texts are computed; none where they have one length."""
         return () if self.preparation is None else self.preparation.buckets

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, fingerprints of content, and the words for operating-system errors."""
+"""Files written whole or not at all, fingerprints of content, and words for what the system or a library lacks."""
 
 from __future__ import annotations
 
@@ -225,3 +225,8 @@ def explain(error: OSError) -> tuple[str, str]:
         case _:
             reason = error.strerror or str(error)
             return reason[:1].lower() + reason[1:], "check the disk and the path"
+
+
+def missing(library: str, extra: str, purpose: str) -> UsageError:
+    """The error where `import library` failed."""
+    return UsageError(f"{purpose} needs {library}, which is not installed", f"pip install 'dlc[{extra}]'")

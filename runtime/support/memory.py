@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler import driver
@@ -21,7 +21,10 @@ def expect_room(program: Program, kinds: Sequence[GraphKind], options: Options, 
     needed = driver.memory_needed(program, kinds, options)
     tensors = sum(count for what, count in needed.items() if what != driver.VALUES)
     needed[_COPIES] = copies * tensors
-    expect_memory(program.name, needed, _smaller(needed))
+    fix = "use a smaller model, or an optimizer with fewer states"
+    if 2 * needed[driver.VALUES] > sum(needed.values()):
+        fix = "use a smaller batch, with `accumulate` if each update should see as many rows"
+    expect_memory(program.name, needed, fix)
 
 
 def expect_room_for_weights(program: Program, options: Options) -> None:
@@ -29,14 +32,6 @@ def expect_room_for_weights(program: Program, options: Options) -> None:
     needed = driver.memory_needed(program, (), options)
     del needed[driver.OPTIMIZER_STATES]
     expect_memory(program.name, needed, "use a smaller model")
-
-
-def _smaller(needed: Mapping[str, int]) -> str:
-    """The remedy for the larger half."""
-    values = needed[driver.VALUES]
-    if 2 * values > sum(needed.values()):
-        return "use a smaller batch, with `accumulate` if each update should see as many rows"
-    return "use a smaller model, or an optimizer with fewer states"
 
 
 _IMPORTED_AT = time.monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.support.optional import missing
+from runtime.support.files import missing
 from runtime.sweep.trials import SearchDimension, SearchSpace, ValueList
 
 try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -111,9 +110,7 @@ def print_event(event: Event) -> None:
     """The observer of `dlc train --json`. Progress within an epoch is left out."""
     if isinstance(event, TrainingProgressed):
         return
-    json.dump(event_as_json(event), sys.stdout, allow_nan=False)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    print(json.dumps(event_as_json(event), allow_nan=False), flush=True)
 
 
 def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingEnded) -> dict[str, JsonValue]:

@@ -12,12 +12,11 @@ from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
-from runtime.data.part import Part
+from runtime.data.part import Part, in_precision, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
-from runtime.inference.feeding import in_precision, numbered
 from runtime.inference.model import (
     length_of,
     parameter_count,

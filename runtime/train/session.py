@@ -122,7 +122,11 @@ def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options
 
 def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> TrainingSession:
     choices = choices_of(directory)
-    _refuse_changed_text(directory, file)
+    if file is not None and file.read_bytes() != directory.program.read_bytes():
+        raise UsageError(
+            f"{file} has changed since the run began, and a run goes on with its own copy",
+            f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}",
+        )
     program = program_of(directory, choices, overrides)
     refuse_other_precision(program, choices, options)
     if options.target not in (Options().target, choices.target):
@@ -212,14 +216,6 @@ def put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpo
             raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
         tensors.write(name, checkpoint.optimizer[name])
     exchange(tensors, averages_of(program))
-
-
-def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
-    if file is not None and file.read_bytes() != directory.program.read_bytes():
-        raise UsageError(
-            f"{file} has changed since the run began, and a run goes on with its own copy",
-            f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}",
-        )
 
 
 def data_of_run(directory: RunDirectory, program: Program, choices: Choices) -> LoadedData:

@@ -16,11 +16,9 @@ import numpy as np
 from compiler.driver import KEPT, Array, EarlyStop, Executable, Plateau, Results, Steps, Tensors
 from compiler.errors.diagnostics import DlcError
 from compiler.support.record import record
-from runtime.data.batching import rows_of_epoch
-from runtime.data.part import Part
+from runtime.data.part import Part, at_epoch, rows_of_epoch
 from runtime.inference.buckets import Buckets
 from runtime.inference.evaluation import Pace, PartEvaluator
-from runtime.inference.feeding import at_epoch
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore

@@ -13,7 +13,7 @@ from repository import ROOT, files, shell_commands, table_rows
 from compiler.ops import OPS
 from runtime.cli.main import COMMANDS
 from runtime.cli.parser import Parser
-from runtime.data.formats.formats import FORMATS
+from runtime.data.reading import FORMATS
 
 PAGES = list(files(".md"))
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())

@@ -89,6 +89,36 @@ def test_a_mask_keeps_a_store_inside() -> None:
     assert failures(ROW.replace(", mask v13", ""), OF_ROW) == 2
 
 
+CHOSEN = """  p3 = buffer 0  @1
+  p4 = buffer 1
+  i5 = extent batch
+  for item i6 in begin..end:
+    i7 = i6 + 1
+    v8: bool = i7 < i5
+    p9 = &p3[i6] f32
+    p10 = &p9[1] f32
+    p11 = p10 if v8 else p9
+    store f32(0.0) to p11, align 4
+    v12: i64x16 = i64x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) // i64x16(4)
+    v13: f32x16 = gather p4[v12], mask boolx16(MASK)
+"""
+ONLY_TWELVE = ", ".join(["true"] * 12 + ["false"] * 4)
+OF_CHOSEN = Call((Memory(BatchExtent(4)), Memory(12), BatchExtent()), BatchExtent(), 1, 1)
+
+
+def gathers(mask: str, behind: int) -> int:
+    """How many accesses have no proof, where an array of so many bytes less than are read lies before its slack."""
+    call = Call((OF_CHOSEN.arguments[0], Memory(12 + behind - 128), BatchExtent()), BatchExtent(), 1, 1)
+    return failures(CHOSEN.replace("MASK", mask), call)
+
+
+def test_choices_of_addresses_and_constant_places() -> None:
+    assert gathers(ONLY_TWELVE, 0) == 0
+    assert gathers("true", 0) == 1, "the last places"
+    assert gathers("true", 4) == 0
+    assert failures(CHOSEN.replace("MASK", ONLY_TWELVE).replace("i7 < i5", "i7 <= i5"), OF_CHOSEN) == 1
+
+
 def test_buffers_that_are_read_are_not_written() -> None:
     memory = Memory(BatchExtent(32), is_written=False)
     read = Call((OF_TILES.arguments[0], memory, BatchExtent()), BatchExtent(), 4, 1)

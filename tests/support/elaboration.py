@@ -10,7 +10,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError
 from compiler.evaluate import evaluate
-from compiler.frontend.elaborate import check, elaborate, function_with_parameters
+from compiler.frontend.elaborate import check, elaborate, elaborate_function
 from compiler.frontend.library import library_scope
 from compiler.frontend.program import Program
 from compiler.frontend.scope import ModuleScope
@@ -46,14 +46,14 @@ def array(value: Any) -> Array:
 
 def function_graph(text: str, name: str, *operands: Any, training: bool = False, **config: Any) -> Graph:
     types = [TensorType(_DTYPES[a.dtype.name], a.shape) for a in map(array, operands)]
-    return function_with_parameters(modules(text), library(), name, config, types, training)[0]
+    return elaborate_function(modules(text), library(), name, config, types, training)[0]
 
 
 def run(text: str, *operands: Any, name: str = "f", training: bool = False, **config: Any) -> Any:
     """The results of the function or layer `f` of a text: an array, or a tuple of them."""
     arrays = [array(operand) for operand in operands]
     types = [TensorType(_DTYPES[a.dtype.name], a.shape) for a in arrays]
-    graph, specs = function_with_parameters(modules(text), library(), name, config, types, training)
+    graph, specs = elaborate_function(modules(text), library(), name, config, types, training)
     data = [entry for entry in graph.inputs if entry.role is Role.DATA]
     inputs = {entry.name: value for entry, value in zip(data, arrays, strict=True)}
     for spec in specs:

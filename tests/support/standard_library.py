@@ -59,7 +59,7 @@ def applied(
     source = Source("case.dl", f"{declarations}{keyword} case({', '.join(operands)}) = {call}\n")
     rows = (BatchExtent(),) if in_batches else ()
     types = [TensorType(_element_type(a), (*rows, *a.shape[len(rows) :])) for a in operands.values()]
-    graph = elaborate_function(load_modules(source, None), library(), "case", {}, types, training)
+    graph, _ = elaborate_function(load_modules(source, None), library(), "case", {}, types, training)
     return to_dtype(graph, DType.F64) if is_double else graph
 
 

@@ -93,8 +93,11 @@ def test_tensors_beside_others_share_them(name: str) -> None:
 
 
 def test_a_target_outside_the_list_is_refused() -> None:
-    with pytest.raises(UsageError, match="there is no target 'abacus'"):
+    with pytest.raises(UsageError, match="there is no target `abacus`"):
         target_of(Options("abacus"))
+    with pytest.raises(UsageError) as caught:
+        target_of(Options("refrence"))
+    assert caught.value.fix == "did you mean `reference`?"
 
 
 def test_kernels_are_shown_whatever_runs_the_program() -> None:

@@ -14,8 +14,7 @@ from compiler.errors.diagnostics import Source
 from compiler.support.cache import ObjectCache
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
-from compiler.syntax.parse_cache import ParseCache
-from compiler.syntax.parser import Parser
+from compiler.syntax.parser import ParseCache, Parser
 from compiler.syntax.tree import Module
 from runtime.data.decoded import DecodedCache
 

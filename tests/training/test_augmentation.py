@@ -18,8 +18,7 @@ from compiler.interface import Steps
 from compiler.programs.kinds import GraphKind, Purpose
 from runtime.cli.data import preview
 from runtime.cli.main import main
-from runtime.data.part import Part
-from runtime.inference.feeding import at_epoch, numbered
+from runtime.data.part import Part, at_epoch, numbered
 from runtime.runs.checkpoint import newest_checkpoint
 
 Array: TypeAlias = np.ndarray[Any, Any]

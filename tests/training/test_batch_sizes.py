@@ -9,7 +9,7 @@ import pytest
 from elaboration import codes, mistakes
 
 from runtime.cli.main import main
-from runtime.data.batching import epoch_order
+from runtime.data.part import epoch_order
 from runtime.runs.checkpoint import newest_checkpoint
 
 TEXT = """

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
-from compiler.frontend.bodies.exchanged import with_exchange
 from compiler.frontend.bodies.instances import ordinals_in, place_of, settle
 from compiler.frontend.bodies.own_graphs import with_own_gradient
 from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, counted, ready
@@ -15,9 +14,8 @@ from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.builtins.table import Builtin, Required
 from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
 from compiler.frontend.failures import Failure, Poisoned
-from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.signature import Signature
-from compiler.frontend.tensors.binding import bind_tensors, check_results
+from compiler.frontend.scope import ModuleScope, Namespace, Signature
+from compiler.frontend.tensors.binding import bind_tensors, check_results, expect_tensor, with_exchange
 from compiler.frontend.tensors.operators import scalar
 from compiler.frontend.tensors.shapes import seen_by_caller
 from compiler.frontend.values import (
@@ -99,7 +97,9 @@ class Caller(SettingBinder):
                         hint(f"it is called as `{builtin.signature}`"),
                     )
                 values[parameter.name] = parameter.default
-        return builtin.evaluate(self, values)
+        for name in (parameter.name for parameter in builtin.parameters if parameter.kind == "tensor"):
+            expect_tensor(self, values[name], f"`{name}` of `{builtin.name}`")
+        return builtin.evaluate(self, **values)
 
     def _with_keywords(self, builtin: Builtin, given: Mapping[str, Value], keywords: Keywords) -> Value:
         """`mean(axis = 1)`: the function with some of its settings, to be applied later."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
@@ -146,7 +145,8 @@ class _Elaboration:
         starts = [leaf for start in self.starts for leaf in leaves(elaborator, start, "")]
         seen = [leaf for value in self.carried for leaf in leaves(elaborator, value, "")]
         carried = [_Carried(*(t.value for t in three)) for three in zip(starts, seen, self.next, strict=True)]
-        states = {path: self._carried_state(path, new) for path, new in (self.new_own | self.new_states).items()}
+        changed = (self.new_own | self.new_states).items()
+        states = {path: _Carried(self._before(path), self.record.states[path], new) for path, new in changed}
         found = iter(self._emit([*carried, *states.values()], [tensor.value for tensor in emitted]))
         last = iter([TensorValue(next(found), tensor.axes) for tensor in self.next])
         for path in states:
@@ -154,9 +154,6 @@ class _Elaboration:
             changed[path] = next(found)
         stacks = [self._stack(next(found), tensor) for tensor in emitted]
         return [*stacks, *(rebuilt(start, last) for start in self.starts)]
-
-    def _carried_state(self, path: str, new: ir.Value) -> _Carried:
-        return _Carried(self._before(path), self.record.states[path], new)
 
     def _before(self, path: str) -> ir.Value:
         """A state as the first step finds it."""
@@ -318,12 +315,8 @@ def _mask(
     wanted = axis if isinstance(axis, AxisName) else place
     found = 0 if value.rank == 1 else resolve_axis(elaborator, value, wanted)
     if value.shape[found] != length:
-        _mask_of_another_length(elaborator, value, length)
+        elaborator.fail("E0419", f"this `scan` has {length} steps, and its mask is {shown(elaborator, value)}")
     return _axis_first(elaborator, value, found)
-
-
-def _mask_of_another_length(elaborator: Elaborator, mask: TensorValue, length: int) -> NoReturn:
-    elaborator.fail("E0419", f"this `scan` has {length} steps, and its mask is {shown(elaborator, mask)}")
 
 
 def _cuts(elaborator: Elaborator, option: tree.Keyword | None, length: int, is_reversed: bool) -> TensorValue | None:

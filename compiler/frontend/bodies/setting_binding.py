@@ -12,9 +12,8 @@ from compiler.frontend.bodies.instances import adopt
 from compiler.frontend.builtins.functions import ELEMENT_TYPES
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import failure, nearest, with_article
-from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.scope import ModuleScope, Namespace, Signature
 from compiler.frontend.settings import COMMAND_LINE
-from compiler.frontend.signature import Signature
 from compiler.frontend.values import (
     AxisName,
     BatchValue,

@@ -6,20 +6,19 @@ Here stand elementwise functions, those of configuration, `require`, and those t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES
 from compiler.frontend.builtins.reductions import REDUCTIONS
-from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import TENSOR, Builtin, BuiltinParameter, X
 from compiler.frontend.builtins.windows import WINDOWS
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Failure, nearest
 from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import MAXIMUM_ITEMS, apply_function, calculate
-from compiler.frontend.tensors.operators import arithmetic, cast, choose, function, scalar
+from compiler.frontend.tensors.operators import arithmetic, as_type, choose, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
 from compiler.frontend.trace import Claim, GradientsAgree, IsCausal
 from compiler.frontend.values import (
@@ -41,16 +40,15 @@ from compiler.ops.control import StopGradient
 from compiler.ops.movement import Concat
 from compiler.ops.spreading import Reshape
 from compiler.syntax import tree
-from compiler.types import BatchExtent, DType, static_elements
+from compiler.types import DType, static_elements
 
-_X = BuiltinParameter("x")
 _MOST_NUMBERS = 10_000
 _NEAR = 1e-5
 
 
-def _tensor(elaborator: Elaborator, arguments: Arguments) -> Value:
-    """A node for each number: tensors in a test are short."""
-    numbers, shape = _flat(elaborator, arguments["values"])
+def _tensor(elaborator: Elaborator, values: Value) -> Value:
+    """A node for each number: what a test writes down is short."""
+    numbers, shape = _flat(elaborator, values)
     if not numbers or len(numbers) > _MOST_NUMBERS:
         elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")
     are_whole = all(isinstance(number, int) for number in numbers)
@@ -75,13 +73,12 @@ def _flat(elaborator: Elaborator, value: Value) -> tuple[list[bool | int | float
     return [number for numbers, _ in parts for number in numbers], (len(parts), *(shapes.pop() if shapes else ()))
 
 
-def _shape(elaborator: Elaborator, arguments: Arguments) -> Value:
-    return tuple(extent_value(extent) for extent in expect_tensor(elaborator, arguments["x"], "`x` of `shape`").shape)
+def _shape(elaborator: Elaborator, x: TensorValue) -> Value:
+    return tuple(extent_value(extent) for extent in x.shape)
 
 
-def _near(elaborator: Elaborator, arguments: Arguments) -> Value:
+def _near(elaborator: Elaborator, a: Value, b: Value, tolerance: Value) -> Value:
     """|a - b| <= tolerance * (1 + |b|)"""
-    a, b, tolerance = arguments["a"], arguments["b"], arguments["tolerance"]
     distance = _absolute(elaborator, arithmetic(elaborator, "-", a, b))
     room = arithmetic(elaborator, "*", tolerance, arithmetic(elaborator, "+", 1.0, _absolute(elaborator, b)))
     return arithmetic(elaborator, "<=", distance, room)
@@ -95,17 +92,16 @@ def _absolute(elaborator: Elaborator, value: Value) -> Value:
     return abs(value)
 
 
-def _gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
-    of, by = _dependent(elaborator, arguments, "gradient")
+def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue) -> Value:
+    _expect_floats(elaborator, "gradient", y, x)
     builder = elaborator.builder
     builder.origins = elaborator.origins()
-    start = {of.value.index: filled(builder, 1.0, of.value.type)}
-    (slope,) = apply_chain_rule(builder, tuple(builder.nodes), start, [by.value])
-    return TensorValue(filled(builder, 0.0, by.value.type) if slope is None else slope, by.axes)
+    start = {y.value.index: filled(builder, 1.0, y.value.type)}
+    (slope,) = apply_chain_rule(builder, tuple(builder.nodes), start, [x.value])
+    return TensorValue(filled(builder, 0.0, x.value.type) if slope is None else slope, x.axes)
 
 
-def _parameters(elaborator: Elaborator, arguments: Arguments) -> Value:
-    layer = arguments["layer"]
+def _parameters(elaborator: Elaborator, layer: Value) -> Value:
     if not isinstance(layer, LayerInstance) or layer.path is None:
         fix = hint("bind the layer to a name, apply it, then count: `net = M()`, `y = net(x)`, `parameters(net)`")
         elaborator.fail(
@@ -116,22 +112,20 @@ def _parameters(elaborator: Elaborator, arguments: Arguments) -> Value:
     return sum(static_elements(spec.type.shape) for spec in own)
 
 
-def _gradients_agree(elaborator: Elaborator, arguments: Arguments) -> Value:
-    of, by = _dependent(elaborator, arguments, "gradients_agree")
-    return _claim(elaborator, "gradients_agree", GradientsAgree(elaborator.here, of.value, by.value))
+def _gradients_agree(elaborator: Elaborator, y: TensorValue, x: TensorValue) -> Value:
+    _expect_floats(elaborator, "gradients_agree", y, x)
+    return _claim(elaborator, "gradients_agree", GradientsAgree(elaborator.here, y.value, x.value))
 
 
-def _causal(elaborator: Elaborator, arguments: Arguments) -> Value:
-    of = expect_tensor(elaborator, arguments["y"], "`y` of `causal`")
-    by = expect_tensor(elaborator, arguments["x"], "`x` of `causal`")
-    axes = [resolve_axis(elaborator, tensor, arguments["axis"]) for tensor in (of, by)]
-    if of.shape[axes[0]] != by.shape[axes[1]]:
+def _causal(elaborator: Elaborator, y: TensorValue, x: TensorValue, axis: Value) -> Value:
+    axes = [resolve_axis(elaborator, tensor, axis) for tensor in (y, x)]
+    if y.shape[axes[0]] != x.shape[axes[1]]:
         elaborator.fail(
             "E0411",
-            f"`causal` compares places of one axis, but {shown(elaborator, of)} and {shown(elaborator, by)} differ "
+            f"`causal` compares places of one axis, but {shown(elaborator, y)} and {shown(elaborator, x)} differ "
             f"in axis {axes[0]}",
         )
-    return _claim(elaborator, "causal", IsCausal(elaborator.here, of.value, by.value, axes[0], axes[1]))
+    return _claim(elaborator, "causal", IsCausal(elaborator.here, y.value, x.value, axes[0], axes[1]))
 
 
 def _claim(elaborator: Elaborator, name: str, claim: Claim) -> Value:
@@ -141,19 +135,17 @@ def _claim(elaborator: Elaborator, name: str, claim: Claim) -> Value:
     return None
 
 
-def _dependent(elaborator: Elaborator, arguments: Arguments, name: str) -> tuple[TensorValue, TensorValue]:
-    found = [expect_tensor(elaborator, arguments[part], f"`{part}` of `{name}`") for part in ("y", "x")]
-    for tensor in found:
+def _expect_floats(elaborator: Elaborator, name: str, *tensors: TensorValue) -> None:
+    for tensor in tensors:
         if not tensor.dtype.is_float:
             elaborator.fail("E0416", f"`{name}` is about floats, and {shown(elaborator, tensor)} holds none")
-    return found[0], found[1]
 
 
-_OF_BY: Sequence[BuiltinParameter] = (BuiltinParameter("y"), _X)
+_OF_BY = (BuiltinParameter("y", "tensor"), TENSOR)
 
 CHECKS: tuple[Builtin, ...] = (
     Builtin("tensor", (BuiltinParameter("values"),), "A tensor of the numbers in nested lists.", _tensor),
-    Builtin("shape", (_X,), "The sizes of all axes, as a list.", _shape),
+    Builtin("shape", (TENSOR,), "The sizes of all axes, as a list.", _shape),
     Builtin(
         "near",
         (BuiltinParameter("a"), BuiltinParameter("b"), BuiltinParameter("tolerance", default=_NEAR)),
@@ -195,10 +187,8 @@ def judge(elaborator: Elaborator, requirement: tree.Expression) -> None:
         elaborator.session.decided = set(before)
 
 
-def require(elaborator: Elaborator, arguments: Arguments) -> Value:
+def require(elaborator: Elaborator, condition: Value, message: tuple[Value, ...]) -> Value:
     """The built-in function. Raises Failure where the condition is false."""
-    condition, message = arguments["condition"], arguments["message"]
-    assert isinstance(message, tuple)
     if not isinstance(condition, bool):
         elaborator.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
     if not condition:
@@ -208,18 +198,15 @@ def require(elaborator: Elaborator, arguments: Arguments) -> Value:
 
 def settings_in(elaborator: Elaborator, values: tuple[Value, ...]) -> list[Note]:
     """A note on each setting that some of the values come from."""
-    sources = {name: None for value in values if isinstance(value, RunTimeNumber) for name in sorted(value.sources)}
-    return [note for name in sources for note in _on_setting(elaborator, name)]
-
-
-def _on_setting(elaborator: Elaborator, name: str) -> list[Note]:
     settings = elaborator.session.settings
-    if name not in settings.entries:
-        return []
-    value, origin = settings.entries[name]
-    override = settings.overrides.get(name)
-    place = override.span if override is not None and origin == COMMAND_LINE else None
-    return [Note(f"the setting `{name}` is {_said(value)}", place)]
+    sources = {name: None for value in values if isinstance(value, RunTimeNumber) for name in sorted(value.sources)}
+    notes: list[Note] = []
+    for name in (name for name in sources if name in settings.entries):
+        value, origin = settings.entries[name]
+        override = settings.overrides.get(name)
+        place = override.span if override is not None and origin == COMMAND_LINE else None
+        notes.append(Note(f"the setting `{name}` is {_said(value)}", place))
+    return notes
 
 
 def _said(value: Value) -> str:
@@ -240,21 +227,15 @@ def _said(value: Value) -> str:
 
 
 def _elementwise(name: str, document: str) -> Builtin:
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
-        value = arguments["x"]
-        if isinstance(value, BatchValue):
-            value = scalar(elaborator, value, DType.F32)
-        return (
-            function(elaborator, name, value)
-            if isinstance(value, TensorValue)
-            else apply_function(elaborator, name, value)
-        )
+    def evaluate(elaborator: Elaborator, x: Value) -> Value:
+        if isinstance(x, BatchValue):
+            x = scalar(elaborator, x, DType.F32)
+        return function(elaborator, name, x) if isinstance(x, TensorValue) else apply_function(elaborator, name, x)
 
-    return Builtin(name, (_X,), document, evaluate)
+    return Builtin(name, (X,), document, evaluate)
 
 
-def _where(elaborator: Elaborator, arguments: Arguments) -> Value:
-    condition, a, b = arguments["condition"], arguments["a"], arguments["b"]
+def _where(elaborator: Elaborator, condition: Value, a: Value, b: Value) -> Value:
     if isinstance(condition, bool):
         return a if condition else b
     if not isinstance(condition, TensorValue):
@@ -262,24 +243,19 @@ def _where(elaborator: Elaborator, arguments: Arguments) -> Value:
     return choose(elaborator, condition, a, b)
 
 
-def _stop_gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value = arguments["x"]
-    if not isinstance(value, TensorValue):
-        return value
-    return TensorValue(elaborator.emit(StopGradient(), value.value), value.axes)
+def _stop_gradient(elaborator: Elaborator, x: Value) -> Value:
+    return TensorValue(elaborator.emit(StopGradient(), x.value), x.axes) if isinstance(x, TensorValue) else x
 
 
 def _direction(name: str, document: str) -> Builtin:
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
-        value = expect_tensor(elaborator, arguments["x"], f"`x` of `{name}`")
-        elaborator.directions[value.value.index] = name == "maximise"
-        return value
+    def evaluate(elaborator: Elaborator, x: TensorValue) -> Value:
+        elaborator.directions[x.value.index] = name == "maximise"
+        return x
 
-    return Builtin(name, (_X,), document, evaluate)
+    return Builtin(name, (TENSOR,), document, evaluate)
 
 
-def _cast(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value, dtype = arguments["x"], arguments["dtype"]
+def _cast(elaborator: Elaborator, x: Value, dtype: Value) -> Value:
     if isinstance(dtype, TensorValue):
         dtype = dtype.dtype.value
     if not isinstance(dtype, str) or dtype not in _ELEMENT_TYPES:
@@ -289,7 +265,7 @@ def _cast(elaborator: Elaborator, arguments: Arguments) -> Value:
     wanted = DType(dtype)
     if wanted is DType.BF16:
         elaborator.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"))
-    return cast(elaborator, value, wanted) if isinstance(value, TensorValue) else scalar(elaborator, value, wanted)
+    return as_type(elaborator, x, wanted)
 
 
 _ELEMENT_TYPES = tuple(dtype.value for dtype in DType)
@@ -297,41 +273,34 @@ ELEMENT_TYPES: Mapping[str, str] = {name: name for name in _ELEMENT_TYPES}
 """The names of element types, which stand for themselves as the second argument of `cast`."""
 
 
-def _len(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value = arguments["x"]
-    if isinstance(value, tuple | str | range):
-        return len(value)
-    if isinstance(value, TupleValue):
-        return len(value.items)
-    elaborator.fail("E0312", f"`len` counts the items of a list, not of {describe(value)}")
+def _len(elaborator: Elaborator, x: Value) -> Value:
+    if isinstance(x, tuple | str | range):
+        return len(x)
+    if isinstance(x, TupleValue):
+        return len(x.items)
+    elaborator.fail("E0312", f"`len` counts the items of a list, not of {describe(x)}")
 
 
-def _except(elaborator: Elaborator, arguments: Arguments) -> Value:
-    axes = arguments["axes"]
-    assert isinstance(axes, tuple)
+def _except(_: Elaborator, axes: tuple[Value, ...]) -> Value:
     return ExceptAxes(axes)
 
 
 def _has_dtype(name: str, document: str) -> Builtin:
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
-        value = arguments["x"]
-        if isinstance(value, TensorValue):
-            is_integer = not value.dtype.is_float and value.dtype is not DType.BOOL
-            return is_integer if name == "is_integer" else value.dtype.is_float
-        if isinstance(value, RunTimeNumber):
-            value = value.value
+    def evaluate(_: Elaborator, x: Value) -> Value:
+        if isinstance(x, TensorValue):
+            is_integer = not x.dtype.is_float and x.dtype is not DType.BOOL
+            return is_integer if name == "is_integer" else x.dtype.is_float
+        value = x.value if isinstance(x, RunTimeNumber) else x
         return isinstance(value, int if name == "is_integer" else float) and not isinstance(value, bool)
 
-    return Builtin(name, (_X,), document, evaluate)
+    return Builtin(name, (X,), document, evaluate)
 
 
-def _rank(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value = arguments["x"]
-    return value.rank if isinstance(value, TensorValue) else 0
+def _rank(_: Elaborator, x: Value) -> Value:
+    return x.rank if isinstance(x, TensorValue) else 0
 
 
-def _per_axis(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value, count = arguments["value"], arguments["count"]
+def _per_axis(elaborator: Elaborator, value: Value, count: Value) -> Value:
     if not isinstance(count, int) or isinstance(count, bool):
         elaborator.fail("E0312", f"`count` of `per_axis` is a whole number, not {describe(count)}")
     if count > MAXIMUM_ITEMS:
@@ -343,15 +312,11 @@ def _per_axis(elaborator: Elaborator, arguments: Arguments) -> Value:
     return tuple(value)
 
 
-def _extent(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `extent`")
-    extent = tensor.shape[resolve_axis(elaborator, tensor, arguments["axis"])]
-    return BatchValue(extent.multiple) if isinstance(extent, BatchExtent) else extent
+def _extent(elaborator: Elaborator, x: TensorValue, axis: Value) -> Value:
+    return extent_value(x.shape[resolve_axis(elaborator, x, axis)])
 
 
-def _one_of(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value, known = arguments["value"], arguments["known"]
-    assert isinstance(known, tuple)
+def _one_of(elaborator: Elaborator, value: Value, known: tuple[Value, ...]) -> Value:
     if any(calculate(elaborator, "==", value, option) is True for option in known):
         return value
     names = [option for option in known if isinstance(option, str)]
@@ -361,8 +326,8 @@ def _one_of(elaborator: Elaborator, arguments: Arguments) -> Value:
     elaborator.fail("E0314", f"{shown} is none of {listed}", *notes)
 
 
-def _fresh(elaborator: Elaborator, arguments: Arguments) -> Value:
-    elaborator.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
+def _fresh(elaborator: Elaborator, layer: Value) -> Value:
+    elaborator.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(layer)}")
 
 
 FUNCTIONS: tuple[Builtin, ...] = (
@@ -378,18 +343,18 @@ FUNCTIONS: tuple[Builtin, ...] = (
         "a where the condition is true, else b, element by element.",
         _where,
     ),
-    Builtin("stop_gradient", (_X,), "x itself, through which no gradient flows.", _stop_gradient),
+    Builtin("stop_gradient", (X,), "x itself, through which no gradient flows.", _stop_gradient),
     _direction("maximise", "x itself, a metric of which a larger value is better."),
     _direction("minimise", "x itself, a metric of which a smaller value is better."),
     Builtin(
         "cast",
-        (_X, BuiltinParameter("dtype", "element type")),
+        (X, BuiltinParameter("dtype", "element type")),
         "x in another element type, `cast(x, f32)`, or in that of a tensor, `cast(x, y)`.",
         _cast,
     ),
     _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
     _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),
-    Builtin("rank", (_X,), "The number of axes; known when the program is elaborated.", _rank),
+    Builtin("rank", (X,), "The number of axes; known when the program is elaborated.", _rank),
     Builtin(
         "per_axis",
         (BuiltinParameter("value"), BuiltinParameter("count")),
@@ -398,7 +363,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
     ),
     Builtin(
         "extent",
-        (_X, BuiltinParameter("axis", "axis")),
+        (TENSOR, BuiltinParameter("axis", "axis")),
         "The size of an axis; known when the program is elaborated.",
         _extent,
     ),
@@ -414,7 +379,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
         "In a line of its own: a mistake if the condition is false, with a message of all that follows it.",
         require,
     ),
-    Builtin("len", (_X,), "The number of items in a list.", _len),
+    Builtin("len", (X,), "The number of items in a list.", _len),
     Builtin(
         "except",
         (BuiltinParameter("axes", "axis", is_variadic=True),),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import TENSOR, Builtin, BuiltinParameter
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import decided
@@ -20,7 +20,6 @@ from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape
 from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, elements, static_elements
 
-_X = BuiltinParameter("x")
 _DIMENSIONS = BuiltinParameter("dimensions", "dimension", is_variadic=True)
 
 
@@ -43,8 +42,8 @@ def _dimensions(elaborator: Elaborator, values: Value) -> tuple[tuple[Extent, ..
     return tuple(shape), tuple(axes)
 
 
-def _new_shape(elaborator: Elaborator, arguments: Arguments) -> tuple[tuple[Extent, ...], tuple[Axis, ...]]:
-    shape, axes = _dimensions(elaborator, arguments["dimensions"])
+def _new_shape(elaborator: Elaborator, dimensions: Value) -> tuple[tuple[Extent, ...], tuple[Axis, ...]]:
+    shape, axes = _dimensions(elaborator, dimensions)
     if -1 in shape:
         elaborator.fail("E0413", "a dimension of a new tensor must not be negative, but is -1")
     if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
@@ -56,41 +55,38 @@ def _new_shape(elaborator: Elaborator, arguments: Arguments) -> tuple[tuple[Exte
 # Movement
 
 
-def _gather(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `gather`")
-    indices = expect_tensor(elaborator, arguments["indices"], "`indices` of `gather`")
-    axis = resolve_axis(elaborator, tensor, arguments["axis"])
+def _gather(elaborator: Elaborator, x: TensorValue, indices: TensorValue, axis: Value) -> Value:
+    place = resolve_axis(elaborator, x, axis)
     if indices.dtype.is_float or indices.dtype is DType.BOOL:
         elaborator.fail("E0409", f"an index is a tensor of integers, not {shown(elaborator, indices)}")
-    if axis == 0 or not indices.rank or indices.shape[0] != tensor.shape[0]:
+    if place == 0 or not indices.rank or indices.shape[0] != x.shape[0]:
         elaborator.fail(
             "E0409",
-            f"`gather` along axis {axis} of {shown(elaborator, tensor)} with indices {shown(elaborator, indices)}: "
+            f"`gather` along axis {place} of {shown(elaborator, x)} with indices {shown(elaborator, indices)}: "
             "each row is picked from along a later axis, by its own row of indices",
             hint("`x[indices]` picks whole rows; `x[:, indices]` picks the same elements from every row"),
         )
-    value = elaborator.emit(Gather(axis, by_row=True), tensor.value, indices.value)
-    return TensorValue(value, (*tensor.axes[:axis], *indices.axes[1:], *tensor.axes[axis + 1 :]))
+    value = elaborator.emit(Gather(place, by_row=True), x.value, indices.value)
+    return TensorValue(value, (*x.axes[:place], *indices.axes[1:], *x.axes[place + 1 :]))
 
 
-def _reshape(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `reshape`")
-    shape, axes = _dimensions(elaborator, arguments["dimensions"])
-    shape = _inferred(elaborator, tensor, shape)
-    if elements(shape) != elements(tensor.shape):
+def _reshape(elaborator: Elaborator, x: TensorValue, dimensions: Value) -> Value:
+    shape, axes = _dimensions(elaborator, dimensions)
+    shape = _inferred(elaborator, x, shape)
+    if elements(shape) != elements(x.shape):
         elaborator.fail(
             "E0407",
-            f"{shown(elaborator, tensor)} has {elements(tensor.shape)} elements, but "
+            f"{shown(elaborator, x)} has {elements(x.shape)} elements, but "
             f"[{', '.join(map(str, shape))}] has {elements(shape)}",
-            *origin_notes(elaborator, *zip(tensor.shape, tensor.axes, strict=True)),
+            *origin_notes(elaborator, *zip(x.shape, x.axes, strict=True)),
         )
     if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
         elaborator.fail("E0410", f"[{', '.join(map(str, shape))}] depends on the batch twice")
-    known = _axes_left_whole(tensor, shape)
+    known = _axes_left_whole(x, shape)
     merged = tuple(Axis(known[i].labels | a.labels, known[i].origin) if i in known else a for i, a in enumerate(axes))
-    if shape == tensor.shape:
-        return TensorValue(tensor.value, merged)
-    return TensorValue(elaborator.emit(Reshape(shape), tensor.value), merged)
+    if shape == x.shape:
+        return TensorValue(x.value, merged)
+    return TensorValue(elaborator.emit(Reshape(shape), x.value), merged)
 
 
 def _axes_left_whole(tensor: TensorValue, shape: Sequence[Extent]) -> dict[int, Axis]:
@@ -129,40 +125,39 @@ def _inferred(elaborator: Elaborator, tensor: TensorValue, shape: tuple[Extent, 
     return (*shape[:place], rest, *shape[place + 1 :])
 
 
-def _transpose(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `transpose`")
-    given = arguments["axes"]
-    assert isinstance(given, tuple)
-    if len(given) == 1 and isinstance(given[0], tuple):
-        given = given[0]
-    order = tuple(resolve_axis(elaborator, tensor, axis) for axis in given)
-    if sorted(order) != list(range(tensor.rank)):
+def _opened(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Values as given one by one, or as a list."""
+    return values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
+
+
+def _transpose(elaborator: Elaborator, x: TensorValue, axes: tuple[Value, ...]) -> Value:
+    order = tuple(resolve_axis(elaborator, x, axis) for axis in _opened(axes))
+    if sorted(order) != list(range(x.rank)):
         elaborator.fail(
             "E0406",
-            f"`transpose` of {shown(elaborator, tensor)} needs each of its {tensor.rank} axes once, not "
+            f"`transpose` of {shown(elaborator, x)} needs each of its {x.rank} axes once, not "
             f"({', '.join(map(str, order))})",
             hint("`x.T` swaps the last two axes"),
         )
-    return TensorValue(elaborator.emit(Transpose(order), tensor.value), tuple(tensor.axes[i] for i in order))
+    return TensorValue(elaborator.emit(Transpose(order), x.value), tuple(x.axes[i] for i in order))
 
 
-def _split(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `split`")
-    axis = resolve_axis(elaborator, tensor, arguments["axis"])
-    extent = tensor.shape[axis]
+def _split(elaborator: Elaborator, x: TensorValue, n: Value, axis: Value) -> Value:
+    place = resolve_axis(elaborator, x, axis)
+    extent = x.shape[place]
     if isinstance(extent, BatchExtent):
         elaborator.fail(
             "E0410",
-            f"the axis {extent} of {shown(elaborator, tensor)} is known only at run time, so it cannot be split",
+            f"the axis {extent} of {shown(elaborator, x)} is known only at run time, so it cannot be split",
         )
-    sizes = _sizes(elaborator, tensor, extent, arguments["n"])
+    sizes = _sizes(elaborator, x, extent, n)
     parts: list[Value] = []
     start = 0
-    axes = (*tensor.axes[:axis], Axis(origin=elaborator.here), *tensor.axes[axis + 1 :])
+    axes = (*x.axes[:place], Axis(origin=elaborator.here), *x.axes[place + 1 :])
     for size in sizes:
-        starts = tuple(start if i == axis else 0 for i in range(tensor.rank))
-        shape = tuple(size if i == axis else e for i, e in enumerate(tensor.shape))
-        parts.append(TensorValue(elaborator.emit(Slice(starts, shape, (1,) * tensor.rank), tensor.value), axes))
+        starts = tuple(start if i == place else 0 for i in range(x.rank))
+        shape = tuple(size if i == place else e for i, e in enumerate(x.shape))
+        parts.append(TensorValue(elaborator.emit(Slice(starts, shape, (1,) * x.rank), x.value), axes))
         start += size
     return TupleValue(tuple(parts))
 
@@ -192,12 +187,8 @@ def _count(elaborator: Elaborator, value: Value, what: str) -> int:
     return extent
 
 
-def _concat(elaborator: Elaborator, arguments: Arguments) -> Value:
-    values = arguments["x"]
-    assert isinstance(values, tuple)
-    if len(values) == 1 and isinstance(values[0], tuple):
-        values = values[0]
-    tensors = [expect_tensor(elaborator, value, "a part of `concat`") for value in values]
+def _concat(elaborator: Elaborator, x: tuple[Value, ...], axis: Value) -> Value:
+    tensors = [expect_tensor(elaborator, value, "a part of `concat`") for value in _opened(x)]
     if not tensors:
         elaborator.fail("E0302", "`concat` of nothing", hint("write `concat(a, b, axis = -1)`"))
     dtype = tensors[0].dtype
@@ -205,15 +196,15 @@ def _concat(elaborator: Elaborator, arguments: Arguments) -> Value:
         dtype = widest(dtype, tensor.dtype)
     tensors = [cast(elaborator, tensor, dtype) for tensor in tensors]
     first = tensors[0]
-    axis = resolve_axis(elaborator, first, arguments["axis"])
+    along = resolve_axis(elaborator, first, axis)
     for tensor in tensors[1:]:
-        places = [i for i in range(first.rank) if i != axis]
+        places = [i for i in range(first.rank) if i != along]
         if tensor.rank != first.rank or any(tensor.shape[i] != first.shape[i] for i in places):
             elaborator.fail(
                 "E0411",
-                f"`concat` of {shown(elaborator, first)} and {shown(elaborator, tensor)} along axis {axis}: all other "
+                f"`concat` of {shown(elaborator, first)} and {shown(elaborator, tensor)} along axis {along}: all other "
                 "dimensions must be equal",
-                *_differing(elaborator, first, tensor, axis),
+                *_differing(elaborator, first, tensor, along),
             )
     if len(tensors) == 1:
         return first
@@ -221,8 +212,8 @@ def _concat(elaborator: Elaborator, arguments: Arguments) -> Value:
         Axis(frozenset(label for t in tensors for label in t.axes[i].labels), a.origin)
         for i, a in enumerate(first.axes)
     ]
-    axes[axis] = Axis(origin=elaborator.here)
-    return TensorValue(elaborator.emit(Concat(axis), *(t.value for t in tensors)), tuple(axes))
+    axes[along] = Axis(origin=elaborator.here)
+    return TensorValue(elaborator.emit(Concat(along), *(t.value for t in tensors)), tuple(axes))
 
 
 def _differing(elaborator: Elaborator, first: TensorValue, second: TensorValue, axis: int) -> tuple[Note, ...]:
@@ -233,52 +224,36 @@ def _differing(elaborator: Elaborator, first: TensorValue, second: TensorValue, 
     return origin_notes(elaborator, *((t.shape[i], t.axes[i]) for i in places for t in (first, second)))
 
 
-def _reverse(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `reverse`")
-    given = arguments["axes"]
-    assert isinstance(given, tuple)
-    axes = tuple(sorted({resolve_axis(elaborator, tensor, axis) for axis in given}))
-    return TensorValue(elaborator.emit(Reverse(axes), tensor.value), tensor.axes) if axes else tensor
+def _reverse(elaborator: Elaborator, x: TensorValue, axes: tuple[Value, ...]) -> Value:
+    places = tuple(sorted({resolve_axis(elaborator, x, axis) for axis in axes}))
+    return TensorValue(elaborator.emit(Reverse(places), x.value), x.axes) if places else x
 
 
-def _pad(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `pad`")
-    axis = resolve_axis(elaborator, tensor, arguments["axis"])
-    low = _count(elaborator, arguments["low"], "the padding before")
-    high = _count(elaborator, arguments["high"], "the padding after")
-    value = arguments["value"]
+def _pad(elaborator: Elaborator, x: TensorValue, low: Value, high: Value, axis: Value, value: Value) -> Value:
+    place = resolve_axis(elaborator, x, axis)
+    before = _count(elaborator, low, "the padding before")
+    after = _count(elaborator, high, "the padding after")
     if not is_number(value):
         elaborator.fail("E0312", f"`value` of `pad` is a number, not {describe(value)}")
-    if isinstance(tensor.shape[axis], BatchExtent):
-        elaborator.fail("E0410", f"the batch of {shown(elaborator, tensor)} cannot be padded")
-    lows = tuple(low if i == axis else 0 for i in range(tensor.rank))
-    highs = tuple(high if i == axis else 0 for i in range(tensor.rank))
-    axes = (*tensor.axes[:axis], Axis(origin=elaborator.here), *tensor.axes[axis + 1 :])
-    return TensorValue(elaborator.emit(Pad(lows, highs, float(decided(elaborator, value))), tensor.value), axes)
+    if isinstance(x.shape[place], BatchExtent):
+        elaborator.fail("E0410", f"the batch of {shown(elaborator, x)} cannot be padded")
+    lows = tuple(before if i == place else 0 for i in range(x.rank))
+    highs = tuple(after if i == place else 0 for i in range(x.rank))
+    axes = (*x.axes[:place], Axis(origin=elaborator.here), *x.axes[place + 1 :])
+    return TensorValue(elaborator.emit(Pad(lows, highs, float(decided(elaborator, value))), x.value), axes)
 
 
-def _einsum(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensors = arguments["x"]
-    assert isinstance(tensors, tuple)
-    return einsum(
-        elaborator,
-        _pattern(elaborator, arguments, "einsum"),
-        [expect_tensor(elaborator, tensor, "an operand of `einsum`") for tensor in tensors],
-    )
+def _einsum(elaborator: Elaborator, pattern: Value, x: tuple[Value, ...]) -> Value:
+    text = _text(elaborator, pattern, "einsum")
+    return einsum(elaborator, text, [expect_tensor(elaborator, tensor, "an operand of `einsum`") for tensor in x])
 
 
-def _rearrange(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `rearrange`")
-    sizes = {
-        name: whole_dimension(elaborator, value, f"the size of `{name}`")
-        for name, value in arguments.items()
-        if name not in ("x", "pattern")
-    }
-    return rearrange(elaborator, tensor, _pattern(elaborator, arguments, "rearrange"), sizes)
+def _rearrange(elaborator: Elaborator, x: TensorValue, pattern: Value, **sizes: Value) -> Value:
+    extents = {name: whole_dimension(elaborator, size, f"the size of `{name}`") for name, size in sizes.items()}
+    return rearrange(elaborator, x, _text(elaborator, pattern, "rearrange"), extents)
 
 
-def _pattern(elaborator: Elaborator, arguments: Arguments, name: str) -> str:
-    pattern = arguments["pattern"]
+def _text(elaborator: Elaborator, pattern: Value, name: str) -> str:
     if not isinstance(pattern, str):
         elaborator.fail("E0412", f"the pattern of `{name}` is a string, not {describe(pattern)}")
     return pattern
@@ -297,55 +272,53 @@ def _filled(
 
 
 def _constant(name: str, value: float, document: str) -> Builtin:
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
-        return _filled(elaborator, value, *_new_shape(elaborator, arguments), DType.F32)
+    def evaluate(elaborator: Elaborator, dimensions: Value) -> Value:
+        return _filled(elaborator, value, *_new_shape(elaborator, dimensions), DType.F32)
 
     return Builtin(name, (_DIMENSIONS,), document, evaluate)
 
 
 def _constant_like(name: str, value: float, document: str) -> Builtin:
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
-        like = expect_tensor(elaborator, arguments["x"], f"`x` of `{name}`")
-        return _filled(elaborator, value, like.shape, like.axes, like.dtype)
+    def evaluate(elaborator: Elaborator, x: TensorValue) -> Value:
+        return _filled(elaborator, value, x.shape, x.axes, x.dtype)
 
-    return Builtin(name, (_X,), document, evaluate)
-
-
-def _full(elaborator: Elaborator, arguments: Arguments) -> Value:
-    return _filled(elaborator, arguments["value"], *_new_shape(elaborator, arguments), DType.F32)
+    return Builtin(name, (TENSOR,), document, evaluate)
 
 
-def _arange(elaborator: Elaborator, arguments: Arguments) -> Value:
-    extent = whole_dimension(elaborator, arguments["n"], "the number of integers")
+def _full(elaborator: Elaborator, value: Value, dimensions: Value) -> Value:
+    return _filled(elaborator, value, *_new_shape(elaborator, dimensions), DType.F32)
+
+
+def _arange(elaborator: Elaborator, n: Value) -> Value:
+    extent = whole_dimension(elaborator, n, "the number of integers")
     elaborator.expect_size(TensorType(DType.I32, (extent,)))
     # Without the dimension's name, so that `arange(n)[:, None] == arange(n)` may meet itself.
     return TensorValue(elaborator.emit(Iota((extent,), 0, DType.I32)), (Axis(origin=elaborator.here),))
 
 
-def _random(elaborator: Elaborator, arguments: Arguments) -> Value:
-    shape, axes = _new_shape(elaborator, arguments)
+def _random(elaborator: Elaborator, dimensions: Value) -> Value:
+    shape, axes = _new_shape(elaborator, dimensions)
     return TensorValue(elaborator.draw(shape), axes)
 
 
-def _random_like(elaborator: Elaborator, arguments: Arguments) -> Value:
-    like = expect_tensor(elaborator, arguments["x"], "`x` of `random_like`")
-    dtype = like.dtype if like.dtype.is_float else DType.F32
-    return cast(elaborator, TensorValue(elaborator.draw(like.shape), like.axes), dtype)
+def _random_like(elaborator: Elaborator, x: TensorValue) -> Value:
+    dtype = x.dtype if x.dtype.is_float else DType.F32
+    return cast(elaborator, TensorValue(elaborator.draw(x.shape), x.axes), dtype)
 
 
 _COUNT = (BuiltinParameter("n"),)
 
 MOVEMENT: tuple[Builtin, ...] = (
-    Builtin("reshape", (_X, _DIMENSIONS), "The same elements in another shape; one dimension may be -1.", _reshape),
+    Builtin("reshape", (TENSOR, _DIMENSIONS), "The same elements in another shape; one dimension may be -1.", _reshape),
     Builtin(
         "transpose",
-        (_X, BuiltinParameter("axes", "axis", is_variadic=True)),
+        (TENSOR, BuiltinParameter("axes", "axis", is_variadic=True)),
         "The axes in another order, given by numbers or names.",
         _transpose,
     ),
     Builtin(
         "split",
-        (_X, BuiltinParameter("n"), BuiltinParameter("axis", "axis", -1, True)),
+        (TENSOR, BuiltinParameter("n"), BuiltinParameter("axis", "axis", -1, True)),
         "The tensor cut along an axis into `n` equal parts, or into parts of the sizes in a list.",
         _split,
     ),
@@ -357,14 +330,14 @@ MOVEMENT: tuple[Builtin, ...] = (
     ),
     Builtin(
         "reverse",
-        (_X, BuiltinParameter("axes", "axis", is_variadic=True)),
+        (TENSOR, BuiltinParameter("axes", "axis", is_variadic=True)),
         "The elements along axes from the last to the first.",
         _reverse,
     ),
     Builtin(
         "pad",
         (
-            _X,
+            TENSOR,
             BuiltinParameter("low"),
             BuiltinParameter("high"),
             BuiltinParameter("axis", "axis", -1, True),
@@ -375,7 +348,7 @@ MOVEMENT: tuple[Builtin, ...] = (
     ),
     Builtin(
         "gather",
-        (_X, BuiltinParameter("indices"), BuiltinParameter("axis", "axis", 1, True)),
+        (TENSOR, BuiltinParameter("indices", "tensor"), BuiltinParameter("axis", "axis", 1, True)),
         "Of each row of `x`, the elements along an axis at that row's own `indices`; one out of range is the nearest.",
         _gather,
     ),
@@ -387,7 +360,7 @@ MOVEMENT: tuple[Builtin, ...] = (
     ),
     Builtin(
         "rearrange",
-        (_X, BuiltinParameter("pattern")),
+        (TENSOR, BuiltinParameter("pattern")),
         'Axes moved, split and merged by names: `rearrange(x, "b t (h d) -> b h t d", h = 8)`.',
         _rearrange,
         takes_any_keyword=True,
@@ -403,5 +376,5 @@ SOURCES: tuple[Builtin, ...] = (
     Builtin("arange", _COUNT, "The integers from 0 to n - 1, as i32.", _arange),
     Builtin("iota", _COUNT, "The integers from 0 to n - 1, as i32; the same as `arange`.", _arange),
     Builtin("random", (_DIMENSIONS,), "Numbers drawn uniformly from [0, 1), anew at each step.", _random),
-    Builtin("random_like", (_X,), "Numbers drawn uniformly from [0, 1), in the shape of `x`.", _random_like),
+    Builtin("random_like", (TENSOR,), "Numbers drawn uniformly from [0, 1), in the shape of `x`.", _random_like),
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import TENSOR, Arguments, Builtin, BuiltinParameter, X
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.operators import (
@@ -30,13 +30,12 @@ from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments
 from compiler.ops.spreading import Reshape, Sum
 from compiler.types import BatchExtent, DType, depends_on_batch, static_elements
 
-_X = BuiltinParameter("x")
 _AXIS = BuiltinParameter("axis", "axis", None, is_keyword_only=True)
 _KEEP = BuiltinParameter("keepdims", "value", False, is_keyword_only=True)
 _WHERE = BuiltinParameter("where", "value", None, is_keyword_only=True)
 
 
-def _sum(elaborator: Elaborator, arguments: Arguments) -> Value:
+def _sum(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
     return _kept(elaborator, arguments, tensor, axes, _total(elaborator, arguments, tensor, axes))
 
@@ -50,7 +49,7 @@ def _total(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, ax
     return elaborator.emit(Sum(tuple(axes)), tensor.value)
 
 
-def _mean(elaborator: Elaborator, arguments: Arguments) -> Value:
+def _mean(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
     return _kept(elaborator, arguments, tensor, axes, _average(elaborator, arguments, real(elaborator, tensor), axes))
 
@@ -75,7 +74,7 @@ def _count(tensor: TensorValue, axes: Sequence[int]) -> Value:
     return BatchValue(count) if depends_on_batch(extents) else count
 
 
-def _variance(elaborator: Elaborator, arguments: Arguments) -> Value:
+def _variance(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
     tensor = real(elaborator, tensor)
     if _mask(elaborator, arguments, tensor) is None:
@@ -92,9 +91,8 @@ def _extreme(name: str) -> Builtin:
     """`max` and `min`: elementwise of two, a reduction of one."""
     op, start = (Max, -math.inf) if name == "max" else (Min, math.inf)
 
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
-        values = arguments["x"]
-        assert isinstance(values, tuple)
+    def evaluate(elaborator: Elaborator, x: tuple[Value, ...], **arguments: Value) -> Value:
+        values = x
         is_reduction = any(arguments[option] not in (None, False) for option in ("axis", "keepdims", "where"))
         if len(values) == 1 and isinstance(values[0], tuple):
             values = values[0]
@@ -124,13 +122,14 @@ def _extreme(name: str) -> Builtin:
     return Builtin(name, (many, _AXIS, _KEEP, _WHERE), document, evaluate)
 
 
-def _argmax(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = numeric(elaborator, expect_tensor(elaborator, arguments["x"], "`x` of `argmax`"))
-    if arguments["axis"] is None:
+def _argmax(elaborator: Elaborator, x: TensorValue, axis: Value, keepdims: Value) -> Value:
+    tensor = numeric(elaborator, x)
+    if axis is None:
         value = elaborator.emit(Reshape((_flat(elaborator, tensor),)), tensor.value)
         return TensorValue(elaborator.emit(ArgMax(0), value), ())
-    axis = resolve_axis(elaborator, tensor, arguments["axis"])
-    return _kept(elaborator, arguments, tensor, (axis,), elaborator.emit(ArgMax(axis), tensor.value))
+    place = resolve_axis(elaborator, tensor, axis)
+    largest = elaborator.emit(ArgMax(place), tensor.value)
+    return _kept(elaborator, {"keepdims": keepdims}, tensor, (place,), largest)
 
 
 def _flat(elaborator: Elaborator, tensor: TensorValue) -> int:
@@ -141,25 +140,24 @@ def _flat(elaborator: Elaborator, tensor: TensorValue) -> int:
     return static_elements(tensor.shape)
 
 
-def _cumsum(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = numeric(elaborator, expect_tensor(elaborator, arguments["x"], "`x` of `cumsum`"))
-    axis = resolve_axis(elaborator, tensor, arguments["axis"])
-    is_reversed = arguments["reverse"] is True
-    return TensorValue(elaborator.emit(CumulativeSum(axis, is_reversed), tensor.value), tensor.axes)
+def _cumsum(elaborator: Elaborator, x: TensorValue, axis: Value, reverse: Value) -> Value:
+    tensor = numeric(elaborator, x)
+    op = CumulativeSum(resolve_axis(elaborator, tensor, axis), reverse is True)
+    return TensorValue(elaborator.emit(op, tensor.value), tensor.axes)
 
 
 def _truth(name: str) -> Builtin:
     """`all` and `any` of booleans: the smallest and largest of 0 and 1."""
     op = Min if name == "all" else Max
 
-    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
+    def evaluate(elaborator: Elaborator, **arguments: Value) -> Value:
         tensor, axes = _operand(elaborator, arguments)
         if tensor.dtype is not DType.BOOL:
             elaborator.fail("E0416", f"`{name}` needs a tensor of bool, not {shown(elaborator, tensor)}")
         numbers = elaborator.emit(op(tuple(axes)), elaborator.emit(Cast(DType.I32), tensor.value))
         return _kept(elaborator, arguments, tensor, axes, elaborator.emit(Cast(DType.BOOL), numbers))
 
-    return Builtin(name, (_X, _AXIS, _KEEP), f"Whether {name} of the elements along axes are true.", evaluate)
+    return Builtin(name, (X, _AXIS, _KEEP), f"Whether {name} of the elements along axes are true.", evaluate)
 
 
 def _operand(elaborator: Elaborator, arguments: Arguments) -> tuple[TensorValue, tuple[int, ...]]:
@@ -243,24 +241,25 @@ def aligned(elaborator: Elaborator, value: TensorValue, to: TensorValue) -> Tens
     return with_unit_axes(elaborator, moved, missing)
 
 
-def _align(elaborator: Elaborator, arguments: Arguments) -> Value:
-    value = arguments["v"]
-    to = expect_tensor(elaborator, arguments["x"], "`x` of `align`")
-    return aligned(elaborator, value, to) if isinstance(value, TensorValue) else value
+def _align(elaborator: Elaborator, v: Value, x: TensorValue) -> Value:
+    return aligned(elaborator, v, x) if isinstance(v, TensorValue) else v
 
 
 REDUCTIONS: tuple[Builtin, ...] = (
-    Builtin("sum", (_X, _AXIS, _KEEP, _WHERE), "The sum over axes, by default over all.", _sum),
-    Builtin("mean", (_X, _AXIS, _KEEP, _WHERE), "The mean over axes; 0 where everything is masked.", _mean),
-    Builtin("variance", (_X, _AXIS, _KEEP, _WHERE), "The mean squared distance from the mean over axes.", _variance),
+    Builtin("sum", (X, _AXIS, _KEEP, _WHERE), "The sum over axes, by default over all.", _sum),
+    Builtin("mean", (X, _AXIS, _KEEP, _WHERE), "The mean over axes; 0 where everything is masked.", _mean),
+    Builtin("variance", (X, _AXIS, _KEEP, _WHERE), "The mean squared distance from the mean over axes.", _variance),
     _extreme("max"),
     _extreme("min"),
     Builtin(
-        "argmax", (_X, _AXIS, _KEEP), "The position of the largest element along an axis; the first of ties.", _argmax
+        "argmax",
+        (TENSOR, _AXIS, _KEEP),
+        "The position of the largest element along an axis; the first of ties.",
+        _argmax,
     ),
     Builtin(
         "cumsum",
-        (_X, BuiltinParameter("axis", "axis", -1, True), BuiltinParameter("reverse", "value", False, True)),
+        (TENSOR, BuiltinParameter("axis", "axis", -1, True), BuiltinParameter("reverse", "value", False, True)),
         "Running sums along an axis.",
         _cumsum,
     ),
@@ -268,7 +267,7 @@ REDUCTIONS: tuple[Builtin, ...] = (
     _truth("any"),
     Builtin(
         "align",
-        (BuiltinParameter("v"), _X),
+        (BuiltinParameter("v"), TENSOR),
         "`v` with each of its named dimensions where `x` has it, and 1 elsewhere.",
         _align,
     ),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import NamedBuiltin, Value
 from compiler.support.record import record
 
 Arguments: TypeAlias = Mapping[str, Value]
-Handler: TypeAlias = Callable[[Elaborator, Arguments], Value]
+Handler: TypeAlias = Callable[..., Value]
+"""From the elaborator and the arguments by the names of the parameters."""
 
 
 @record
@@ -23,7 +23,7 @@ REQUIRED = Required()
 
 @record
 class BuiltinParameter:
-    """One parameter. `kind`: `value`; `axis`, where a bare dimension name means that dimension; or `dimension`."""
+    """One parameter. `kind`: `value`; `tensor`; `axis`, where a bare name is that dimension; `dimension`; or a type."""
 
     name: str
     kind: str = "value"
@@ -59,6 +59,10 @@ class Builtin(NamedBuiltin):
 
     def named(self, name: str) -> BuiltinParameter | None:
         return next((p for p in self.parameters if p.name == name and not p.is_variadic), None)
+
+
+X = BuiltinParameter("x")
+TENSOR = BuiltinParameter("x", "tensor")
 
 
 def _shown(parameter: BuiltinParameter) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
 
 from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import TENSOR, Arguments, Builtin, BuiltinParameter
 from compiler.frontend.elaborator import Elaborator
-from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, shown_axis, whole_dimension
 from compiler.frontend.values import TensorValue, TupleValue, Value
 from compiler.graph import ir
@@ -18,7 +16,6 @@ from compiler.ops.window import Fold, Window, window_count
 from compiler.support.record import record
 from compiler.types import BatchExtent, TensorType
 
-_X = BuiltinParameter("x")
 _STRIDE = BuiltinParameter("stride", "value", 1)
 _DILATION = BuiltinParameter("dilation", "value", 1)
 _AXIS = BuiltinParameter("axis", "axis", -1, True)
@@ -38,59 +35,52 @@ class _Sliding:
         return self.dilation * (self.size - 1) + 1
 
 
-def _windows(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `windows`")
-    axes = [resolve_axis(elaborator, tensor, axis) for axis in _items(arguments["axis"])]
-    sizes = _numbers(elaborator, arguments["size"], len(axes), "the size of a window")
-    given = _sliding(elaborator, arguments, tensor, axes, sizes)
+def _windows(elaborator: Elaborator, x: TensorValue, size: Value, axis: Value, **steps: Value) -> Value:
+    axes = [resolve_axis(elaborator, x, axis) for axis in _items(axis)]
+    sizes = _numbers(elaborator, size, len(axes), "the size of a window")
+    given = _sliding(elaborator, steps, x, axes, sizes)
     ordered = sorted(given, key=lambda one: one.axis)
     for one in ordered:
-        _expect_room(elaborator, tensor, one)
-    value = elaborator.emit(Window(*_fields(ordered)), tensor.value)
-    places = (*range(tensor.rank), *(tensor.rank + ordered.index(one) for one in given))
-    return TensorValue(
-        _moved(elaborator, value, places), (*_without_names(elaborator, tensor.axes, axes), *_new(elaborator, axes))
-    )
+        _expect_room(elaborator, x, one)
+    value = elaborator.emit(Window(*_fields(ordered)), x.value)
+    places = (*range(x.rank), *(x.rank + ordered.index(one) for one in given))
+    new = (Axis(origin=elaborator.here) for _ in axes)
+    return TensorValue(_moved(elaborator, value, places), (*_without_names(elaborator, x.axes, axes), *new))
 
 
-def _overlap_add(elaborator: Elaborator, arguments: Arguments) -> Value:
-    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `overlap_add`")
-    items = _items(arguments["axis"])
-    rank = tensor.rank - len(items)
+def _overlap_add(elaborator: Elaborator, x: TensorValue, extent: Value, axis: Value, **steps: Value) -> Value:
+    items = _items(axis)
+    rank = x.rank - len(items)
     if rank < 1:
-        elaborator.fail(
-            "E0406", f"`overlap_add` of {shown(elaborator, tensor)}: the last axis holds the taps of windows"
-        )
-    kept = TensorValue(ir.Value(-1, TensorType(tensor.dtype, tensor.shape[:rank])), tensor.axes[:rank])
+        elaborator.fail("E0406", f"`overlap_add` of {shown(elaborator, x)}: the last axis holds the taps of windows")
+    kept = TensorValue(ir.Value(-1, TensorType(x.dtype, x.shape[:rank])), x.axes[:rank])
     axes = [resolve_axis(elaborator, kept, axis) for axis in items]
-    sizes = [_static(elaborator, tensor, axis) for axis in range(rank, tensor.rank)]
-    given = _sliding(elaborator, arguments, kept, axes, sizes)
-    least = [(_static(elaborator, tensor, one.axis) - 1) * one.stride + one.span for one in given]
-    extents = (
-        least if arguments["extent"] is None else _numbers(elaborator, arguments["extent"], len(axes), "an extent")
-    )
-    for one, extent, windows in zip(given, extents, (tensor.shape[axis] for axis in axes), strict=True):
-        if extent < one.span or window_count(extent, one.size, one.stride, one.dilation) != windows:
+    sizes = [_static(elaborator, x, axis) for axis in range(rank, x.rank)]
+    given = _sliding(elaborator, steps, kept, axes, sizes)
+    least = [(_static(elaborator, x, one.axis) - 1) * one.stride + one.span for one in given]
+    extents = least if extent is None else _numbers(elaborator, extent, len(axes), "an extent")
+    for one, length, windows in zip(given, extents, (x.shape[axis] for axis in axes), strict=True):
+        if length < one.span or window_count(length, one.size, one.stride, one.dilation) != windows:
             elaborator.fail(
                 "E0418",
-                f"{extent} elements do not have {windows} windows that span {one.span} and start {one.stride} apart",
+                f"{length} elements do not have {windows} windows that span {one.span} and start {one.stride} apart",
                 hint("without `extent`, the result is as long as the windows reach"),
             )
     ordered = sorted(given, key=lambda one: one.axis)
     places = (*range(rank), *(rank + given.index(one) for one in ordered))
     whole = tuple(extents[given.index(one)] for one in ordered)
-    value = elaborator.emit(Fold(*_fields(ordered), whole), _moved(elaborator, tensor.value, places))
+    value = elaborator.emit(Fold(*_fields(ordered), whole), _moved(elaborator, x.value, places))
     return TensorValue(value, _without_names(elaborator, kept.axes, axes))
 
 
 def _sliding(
-    elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int], sizes: Sequence[int]
+    elaborator: Elaborator, steps: Arguments, tensor: TensorValue, axes: Sequence[int], sizes: Sequence[int]
 ) -> list[_Sliding]:
     """The windows, in the order of the `axis` argument."""
     if len(set(axes)) != len(axes):
         elaborator.fail("E0406", f"an axis of {shown(elaborator, tensor)} is named twice")
-    strides = _numbers(elaborator, arguments["stride"], len(axes), "a stride")
-    dilations = _numbers(elaborator, arguments["dilation"], len(axes), "a dilation")
+    strides = _numbers(elaborator, steps["stride"], len(axes), "a stride")
+    dilations = _numbers(elaborator, steps["dilation"], len(axes), "a dilation")
     return [_Sliding(*numbers) for numbers in zip(axes, sizes, strides, dilations, strict=True)]
 
 
@@ -131,12 +121,8 @@ def _positive(elaborator: Elaborator, value: Value, what: str) -> int:
 def _static(elaborator: Elaborator, tensor: TensorValue, axis: int) -> int:
     extent = tensor.shape[axis]
     if isinstance(extent, BatchExtent):
-        _on_batch(elaborator, tensor)
+        elaborator.fail("E0410", f"no window slides over the batch of {shown(elaborator, tensor)}")
     return extent
-
-
-def _on_batch(elaborator: Elaborator, tensor: TensorValue) -> NoReturn:
-    elaborator.fail("E0410", f"no window slides over the batch of {shown(elaborator, tensor)}")
 
 
 def _expect_room(elaborator: Elaborator, tensor: TensorValue, one: _Sliding) -> None:
@@ -162,21 +148,17 @@ def _without_names(elaborator: Elaborator, axes: Sequence[Axis], changed: Sequen
     return tuple(Axis(origin=elaborator.here) if i in changed else axis for i, axis in enumerate(axes))
 
 
-def _new(elaborator: Elaborator, axes: Sequence[int]) -> tuple[Axis, ...]:
-    return tuple(Axis(origin=elaborator.here) for _ in axes)
-
-
 WINDOWS: tuple[Builtin, ...] = (
     Builtin(
         "windows",
-        (_X, BuiltinParameter("size"), _STRIDE, _DILATION, _AXIS),
+        (TENSOR, BuiltinParameter("size"), _STRIDE, _DILATION, _AXIS),
         "Sliding windows of `size` elements, `dilation` apart, that start `stride` apart; their elements are a new "
         "last axis. With a list for `axis`, windows over several axes.",
         _windows,
     ),
     Builtin(
         "overlap_add",
-        (_X, BuiltinParameter("extent", "value", None, True), _STRIDE, _DILATION, _AXIS),
+        (TENSOR, BuiltinParameter("extent", "value", None, True), _STRIDE, _DILATION, _AXIS),
         "The sum of windows where they overlap, which undoes the shape of `windows`: `axis` holds the windows, the "
         "last axis their elements; `extent` is how long the result is, if longer than the windows reach.",
         _overlap_add,

@@ -95,7 +95,7 @@ class _DeclarationNames(StatementNames):
             advice = (
                 "its last line is the new value" if declaration.keyword == "optimizer" else "end its body with `return`"
             )
-            self._record(
+            self.report.mistake(
                 "E0207", f"the {declaration.keyword} `{declaration.name}` has no result", declaration.head, hint(advice)
             )
         if declaration.gradient is not None:
@@ -115,14 +115,16 @@ class _DeclarationNames(StatementNames):
         for parameter in (p for group in groups for p in group):
             if parameter.name in seen:
                 message = f"the parameter `{parameter.name}` stands twice"
-                self._record("E0202", message, parameter.span, Note("first declared here", seen[parameter.name]))
+                self.report.mistake("E0202", message, parameter.span, Note("first declared here", seen[parameter.name]))
             seen.setdefault(parameter.name, parameter.span)
 
     def _expect_tensors(self, declaration: tree.Callable, count: int) -> None:
         taken, counts = _TAKEN.get(declaration.keyword, ("", (count,)))
         if count not in counts:
             message = f"the {declaration.keyword} `{declaration.name}` must take `{taken}`"
-            self._record("E0211", message, declaration.head, hint("settings stand in a group of their own before"))
+            self.report.mistake(
+                "E0211", message, declaration.head, hint("settings stand in a group of their own before")
+            )
 
     def _settings(self, settings: Sequence[tree.Parameter], types: dict[str, str]) -> None:
         for parameter in settings:
@@ -148,7 +150,7 @@ class _DeclarationNames(StatementNames):
         self._block(model.body, is_last=True)
         if not any(isinstance(statement, tree.OutputDeclaration) for statement in statements_of(model.body)):
             advice = hint("declare its results: `output y = …`")
-            self._record("E0207", f"the model `{model.name}` has no output", model.head, advice)
+            self.report.mistake("E0207", f"the model `{model.name}` has no output", model.head, advice)
         outputs = {name for name, kind in self.environment.kinds.items() if kind is NameKind.OUTPUT}
         self.environment.used |= outputs | self.read.get(model.name, set())
         self._warn_of_unused()
@@ -265,7 +267,7 @@ class _DeclarationNames(StatementNames):
                 kind is NameKind.VARIABLE and name not in self.layer_names and f"_{name}" not in self.environment.ever
             )
             edits = (Edit(place, f"_{name}"),) if is_free else ()
-            self.session.report.add(Diagnostic(code, message, place, advice, "warning", edits))
+            self.report.add(Diagnostic(code, message, place, advice, "warning", edits))
 
 
 _UNUSED = {NameKind.INPUT: "W0101", NameKind.VARIABLE: "W0102", NameKind.SETTING: "W0103"}

@@ -15,8 +15,7 @@ from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import nearest, with_article
-from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
-from compiler.frontend.signature import Signature
+from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace, Signature
 from compiler.support.record import mutable_record
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of
@@ -94,7 +93,7 @@ class ExpressionNames:
     """Checks expressions in an environment."""
 
     def __init__(self, session: Session, scope: ModuleScope) -> None:
-        self.session, self.scope = session, scope
+        self.session, self.scope, self.report = session, scope, session.report
         self.environment: Environment = Environment()
         self.keyword = "const"
         self.declaration = ""
@@ -147,7 +146,7 @@ class ExpressionNames:
             if not self._is_outside(name.id):
                 message = f"`{name.id}` may have no value here: {environment.partial[name.id]}"
                 advice = hint("bind it before, or on every way to this place")
-                self.session.report.mistake("E0203", message, name.span, advice)
+                self.report.mistake("E0203", message, name.span, advice)
             return
         if not self._is_outside(name.id):
             self._unknown_value(name)
@@ -160,7 +159,7 @@ class ExpressionNames:
             advice = hint(in_place_of_a_member(expression.name, self._values()))
             message = f"there is no `{root.id}` here"
             if self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, root.id):
-                self.session.report.mistake("E0201", message, root.span, advice)
+                self.report.mistake("E0201", message, root.span, advice)
             return
         self.expression(expression.value)
 
@@ -184,12 +183,12 @@ class ExpressionNames:
             if self.scope.lookup(namespace, name.id) is not None:
                 note = hint(f"there is {with_article(namespace.value)} `{name.id}`, but this place takes a value")
                 message = f"there is no `{name.id}` here"
-                self.session.report.mistake("E0201", message, name.span, note)
+                self.report.mistake("E0201", message, name.span, note)
                 return
         message = f"there is no `{name.id}` here"
         notes = self._notes_in_train(name) if self.keyword == "train" else ()
-        notes = notes or self.session.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
-        self.session.report.mistake("E0201", message, name.span, *notes)
+        notes = notes or self.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
+        self.report.mistake("E0201", message, name.span, *notes)
 
     def _notes_in_train(self, name: tree.Name) -> tuple[Note, ...]:
         """Of a value, which a function of the library cannot stand for; nothing where a function stands."""
@@ -199,19 +198,19 @@ class ExpressionNames:
             return ()
         seen = (NameKind.INPUT, NameKind.OUTPUT, NameKind.TENSOR, NameKind.VARIABLE)
         there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
-        return self.session.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
+        return self.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
 
     def unknown(self, name: tree.Name, what: str, known: Iterable[str]) -> None:
         names = tuple(known)
-        report = self.session.report
-        notes = report.nearest(name.id, names) or ((hint(f"there are {', '.join(sorted(names))}"),) if names else ())
-        report.mistake("E0201", f"there is no {what} `{name.id}`", name.span, *notes)
+        listed = (hint(f"there are {', '.join(sorted(names))}"),) if names else ()
+        notes = self.report.nearest(name.id, names) or listed
+        self.report.mistake("E0201", f"there is no {what} `{name.id}`", name.span, *notes)
 
     def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:
         notes = nearest(name, known, IN_CALLS) or (
             hint(f"its settings are {', '.join(known)}" if known else "it has none"),
         )
-        self.session.report.mistake("E0301", f"`{owner}` has no setting `{name}`", span, *notes)
+        self.report.mistake("E0301", f"`{owner}` has no setting `{name}`", span, *notes)
 
     # Calls
 

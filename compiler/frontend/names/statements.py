@@ -40,7 +40,9 @@ class StatementNames(ExpressionNames):
             is_end = is_last and number == len(block.statements) - 1
             if self._statement(statement, is_end):
                 for unreachable in block.statements[number + 1 :]:
-                    self._record("E0206", "this line comes after a `return`, so it is never reached", unreachable.span)
+                    self.report.mistake(
+                        "E0206", "this line comes after a `return`, so it is never reached", unreachable.span
+                    )
                     return True
                 return True
         return False
@@ -65,7 +67,7 @@ class StatementNames(ExpressionNames):
                 is_result = self.keyword == "test" or (self.keyword == "optimizer" and is_end)
                 if not is_result and not self._is_requirement(statement.value):
                     notes = (hint("give it a name, or return it"),)
-                    self._record("E0206", "this value is not used", statement.span, *notes)
+                    self.report.mistake("E0206", "this value is not used", statement.span, *notes)
             case tree.ParamDeclaration() | tree.StateDeclaration():
                 self._owned(statement)
             case tree.StateUpdate():
@@ -100,12 +102,12 @@ class StatementNames(ExpressionNames):
             )
             place = self.environment.places.get(target.id)
             notes = () if place is None or target.id == "training" else (Note("it is bound here", place),)
-            self._record(
+            self.report.mistake(
                 "E0204", f"{what} cannot be given another value", target.span, *notes, hint("use another name")
             )
             return
         if target.id in self.scan_outer:
-            self._record(
+            self.report.mistake(
                 "E0210",
                 f"`{target.id}` belongs to the body around this `scan`, which does not carry it",
                 target.span,
@@ -154,14 +156,14 @@ class StatementNames(ExpressionNames):
         kind = self.environment.kinds.get(name)
         if kind in FIXED:
             note = Note("it is bound here", self.environment.places[name])
-            self._record("E0204", f"the {FIXED[kind]} `{name}` {what}", place, note, hint("use another name"))
+            self.report.mistake("E0204", f"the {FIXED[kind]} `{name}` {what}", place, note, hint("use another name"))
 
     def _owned(self, statement: tree.ParamDeclaration | tree.StateDeclaration) -> None:
         keyword = "param" if isinstance(statement, tree.ParamDeclaration) else "state"
         is_rule = keyword == "state" and self.keyword in ("optimizer", "schedule")
         self._expect_place(keyword, self.keyword in _MAY_OWN or is_rule, statement.span)
         if self.is_training:
-            self._record(
+            self.report.mistake(
                 "E0504",
                 f"the {keyword} `{statement.name}` would exist in training only",
                 statement.span,
@@ -182,11 +184,11 @@ class StatementNames(ExpressionNames):
             self.expression(name)
         elif kind is not NameKind.STATE:
             message = f"`<-` gives a `state` its next value, and `{name.id}` is not a state here"
-            self._record("E0503", message, name.span)
+            self.report.mistake("E0503", message, name.span)
 
     def _input(self, statement: tree.InputDeclaration) -> None:
         if self.is_training:
-            self._record("E0504", f"`{statement.name}` would exist in training only", statement.span)
+            self.report.mistake("E0504", f"`{statement.name}` would exist in training only", statement.span)
         self._input_dimensions(statement)
         self._annotation(statement.annotation)
         if statement.range is not None:
@@ -204,14 +206,14 @@ class StatementNames(ExpressionNames):
     def _expect_place(self, keyword: str, is_right: bool, span: Span, in_scan: bool = True) -> None:
         if is_right and self.is_in_scan and not in_scan:
             advice = hint("a step gives values with `emit`, and hands them to the next by `carry`")
-            self._record("E0205", f"`{keyword}` stands in the body of a `scan`", span, advice)
+            self.report.mistake("E0205", f"`{keyword}` stands in the body of a `scan`", span, advice)
             return
         if is_right and not (keyword == "output" and self.is_training):
             return
         if is_right:
-            self._record("E0504", "this output would exist in training only", span)
+            self.report.mistake("E0504", "this output would exist in training only", span)
             return
-        self._record("E0205", f"`{keyword}` stands in {_PLACES[keyword]}, not in a {self.keyword}", span)
+        self.report.mistake("E0205", f"`{keyword}` stands in {_PLACES[keyword]}, not in a {self.keyword}", span)
 
     # Scans
 
@@ -223,7 +225,7 @@ class StatementNames(ExpressionNames):
         for part in (*scan.inputs, *scan.carries):
             if part.name in own:
                 message = f"this `scan` binds `{part.name}` twice"
-                self._record("E0202", message, part.span, Note("first here", own[part.name]))
+                self.report.mistake("E0202", message, part.span, Note("first here", own[part.name]))
             own[part.name] = part.span
         self.scan_outer = {n for n, k in self.environment.kinds.items() if k not in FIXED} - own.keys()
         self.environment = self.environment.copy()
@@ -242,13 +244,10 @@ class StatementNames(ExpressionNames):
             if option.name not in _SCAN_OPTIONS:
                 self.unknown_setting("scan", option.name, option.span, _SCAN_OPTIONS)
             if option.name in seen:
-                self._record("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
+                self.report.mistake("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
             seen.add(option.name)
 
     # Shared by several of them
-
-    def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
-        self.session.report.mistake(code, message, span, *notes)
 
     def _is_requirement(self, value: tree.Expression) -> bool:
         return is_requirement(value) and self.scope.lookup(Namespace.VALUE, "require") is None

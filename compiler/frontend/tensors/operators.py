@@ -12,55 +12,33 @@ from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Val
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.graph.op import Op
-from compiler.ops import mathematics
-from compiler.ops.elementwise import (
-    Abs,
-    Add,
-    And,
-    Cast,
-    Divide,
-    Equal,
-    Floor,
-    FloorDivide,
-    Less,
-    LessEqual,
-    Maximum,
-    Minimum,
-    Modulo,
-    Multiply,
-    Negate,
-    Not,
-    NotEqual,
-    Or,
-    Subtract,
-    Where,
-)
+from compiler.ops import elementwise, mathematics
 from compiler.ops.mathematics import Power
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.types import DType, Shape, TensorType
 
 ARITHMETIC: dict[str, Op] = {
-    "+": Add(),
-    "-": Subtract(),
-    "*": Multiply(),
-    "//": FloorDivide(),
-    "%": Modulo(),
-    "max": Maximum(),
-    "min": Minimum(),
+    "+": elementwise.Add(),
+    "-": elementwise.Subtract(),
+    "*": elementwise.Multiply(),
+    "//": elementwise.FloorDivide(),
+    "%": elementwise.Modulo(),
+    "max": elementwise.Maximum(),
+    "min": elementwise.Minimum(),
 }
-REAL: dict[str, Op] = {"/": Divide(), "^": Power()}
+REAL: dict[str, Op] = {"/": elementwise.Divide(), "^": Power()}
 # The flag says that the operands change places: a > b is b < a.
 COMPARISONS: dict[str, tuple[Op, bool]] = {
-    "==": (Equal(), False),
-    "!=": (NotEqual(), False),
-    "<": (Less(), False),
-    "<=": (LessEqual(), False),
-    ">": (Less(), True),
-    ">=": (LessEqual(), True),
+    "==": (elementwise.Equal(), False),
+    "!=": (elementwise.NotEqual(), False),
+    "<": (elementwise.Less(), False),
+    "<=": (elementwise.LessEqual(), False),
+    ">": (elementwise.Less(), True),
+    ">=": (elementwise.LessEqual(), True),
 }
-LOGIC: dict[str, Op] = {"and": And(), "or": Or()}
-FUNCTIONS: dict[str, Op] = {"floor": Floor(), **{op.name: op() for op in mathematics.FUNCTIONS}}
+LOGIC: dict[str, Op] = {"and": elementwise.And(), "or": elementwise.Or()}
+FUNCTIONS: dict[str, Op] = {"floor": elementwise.Floor(), **{op.name: op() for op in mathematics.FUNCTIONS}}
 _INTEGER_ORDER = (DType.BOOL, DType.U8, DType.I32, DType.I64)
 _INTEGER_LIMITS = {DType.U8: (0, 2**8), DType.I32: (-(2**31), 2**31), DType.I64: (-(2**63), 2**63)}
 _NUMBERS = TensorType(DType.F32)
@@ -80,9 +58,11 @@ def scalar(elaborator: Elaborator, value: Value, dtype: DType) -> TensorValue:
         case RunTimeNumber():
             return cast(elaborator, TensorValue(_run_time_input(elaborator, value), ()), dtype)
         case BatchValue(multiple):
-            size = elaborator.emit(Cast(DType.F32), elaborator.emit(BatchSize()))
+            size = elaborator.emit(elementwise.Cast(DType.F32), elaborator.emit(BatchSize()))
             if multiple != 1:
-                size = elaborator.emit(Multiply(), size, elaborator.emit(Constant(float(multiple), DType.F32)))
+                size = elaborator.emit(
+                    elementwise.Multiply(), size, elaborator.emit(Constant(float(multiple), DType.F32))
+                )
             return cast(elaborator, TensorValue(size, ()), dtype)
         case bool() | int() | float():
             return TensorValue(elaborator.emit(Constant(_number_for(elaborator, value, dtype), dtype)), ())
@@ -118,14 +98,19 @@ def _computed(elaborator: Elaborator, number: RunTimeNumber) -> ir.Value:
     if len(operands) == 2:
         return binary(elaborator, number.operation, operands[0], operands[1]).value
     if number.operation == "negate":
-        return elaborator.emit(Negate(), operands[0].value)
+        return elaborator.emit(elementwise.Negate(), operands[0].value)
     return function(elaborator, number.operation, operands[0]).value
 
 
 def cast(elaborator: Elaborator, tensor: TensorValue, dtype: DType) -> TensorValue:
     if tensor.dtype is dtype:
         return tensor
-    return TensorValue(elaborator.emit(Cast(dtype), tensor.value), tensor.axes)
+    return TensorValue(elaborator.emit(elementwise.Cast(dtype), tensor.value), tensor.axes)
+
+
+def as_type(elaborator: Elaborator, value: Value, dtype: DType) -> TensorValue:
+    """A tensor or a configuration number as a tensor of an element type."""
+    return cast(elaborator, value, dtype) if isinstance(value, TensorValue) else scalar(elaborator, value, dtype)
 
 
 def real(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
@@ -180,9 +165,7 @@ def spread(elaborator: Elaborator, tensor: TensorValue, shape: Shape) -> ir.Valu
 
 def operands(elaborator: Elaborator, left: Value, right: Value, dtype: DType) -> tuple[TensorValue, TensorValue]:
     """Both as tensors of `dtype`."""
-    first = cast(elaborator, left, dtype) if isinstance(left, TensorValue) else scalar(elaborator, left, dtype)
-    second = cast(elaborator, right, dtype) if isinstance(right, TensorValue) else scalar(elaborator, right, dtype)
-    return first, second
+    return as_type(elaborator, left, dtype), as_type(elaborator, right, dtype)
 
 
 def combine(elaborator: Elaborator, symbol: str, op: Op, left: TensorValue, right: TensorValue) -> TensorValue:
@@ -244,7 +227,7 @@ def _fixed_power(elaborator: Elaborator, base: TensorValue, exponent: Value) -> 
     x = base.value
 
     def product(a: ir.Value, b: ir.Value) -> ir.Value:
-        return elaborator.emit(Multiply(), a, b)
+        return elaborator.emit(elementwise.Multiply(), a, b)
 
     if exponent == 1:
         result = x
@@ -258,7 +241,7 @@ def _fixed_power(elaborator: Elaborator, base: TensorValue, exponent: Value) -> 
     elif exponent == 0.5:
         result = elaborator.emit(mathematics.Sqrt(), x)
     elif exponent == -1:
-        return combine(elaborator, "/", Divide(), scalar(elaborator, 1, base.dtype), base)
+        return combine(elaborator, "/", elementwise.Divide(), scalar(elaborator, 1, base.dtype), base)
     else:
         return None
     return TensorValue(result, base.axes)
@@ -281,13 +264,13 @@ def logic(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Ten
 def invert(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     if tensor.dtype is not DType.BOOL:
         elaborator.fail("E0416", f"`not` needs a tensor of bool, not {shown(elaborator, tensor)}")
-    return TensorValue(elaborator.emit(Not(), tensor.value), tensor.axes)
+    return TensorValue(elaborator.emit(elementwise.Not(), tensor.value), tensor.axes)
 
 
 def negative(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     if tensor.dtype in (DType.BOOL, DType.U8):
         tensor = cast(elaborator, tensor, DType.I32)
-    return TensorValue(elaborator.emit(Negate(), tensor.value), tensor.axes)
+    return TensorValue(elaborator.emit(elementwise.Negate(), tensor.value), tensor.axes)
 
 
 def function(elaborator: Elaborator, name: str, tensor: TensorValue) -> TensorValue:
@@ -295,7 +278,7 @@ def function(elaborator: Elaborator, name: str, tensor: TensorValue) -> TensorVa
     if name in ("int", "round", "ceil"):
         return _rounded(elaborator, name, tensor)
     if name == "abs":
-        return TensorValue(elaborator.emit(Abs(), numeric(elaborator, tensor).value), tensor.axes)
+        return TensorValue(elaborator.emit(elementwise.Abs(), numeric(elaborator, tensor).value), tensor.axes)
     if name == "floor" and not tensor.dtype.is_float:
         return numeric(elaborator, tensor)
     return TensorValue(elaborator.emit(FUNCTIONS[name], real(elaborator, tensor).value), tensor.axes)
@@ -341,7 +324,7 @@ def choose(elaborator: Elaborator, condition: TensorValue, left: Value, right: V
     meeting = TensorValue(ir.Value(-1, TensorType(dtype, shape)), axes)
     shape, axes = broadcast(elaborator, "where", condition, meeting)
     values = (spread(elaborator, tensor, shape) for tensor in (condition, first, second))
-    return TensorValue(elaborator.emit(Where(), *values), axes)
+    return TensorValue(elaborator.emit(elementwise.Where(), *values), axes)
 
 
 def with_unit_axes(elaborator: Elaborator, tensor: TensorValue, places: Sequence[int]) -> TensorValue:

@@ -34,10 +34,11 @@ from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.train.patterns import Freezing, freezing_of, patterns_of, select, without_keywords
-from compiler.frontend.train.schedules import elaborate_schedule, schedule_end
 from compiler.frontend.train.updates import (
     Optimizers,
     elaborate_clip,
+    elaborate_schedule,
+    schedule_end,
 )
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
@@ -188,15 +189,12 @@ class _Experiment:
             with self.report.recording():
                 self._augment(evaluator, self.train.augment)
         else:
-            self._declare_targets(evaluator)
+            for target in self.train.targets:
+                with self.report.recording():
+                    declare_input(evaluator, target)
         # In expressions `batch` is the nominal batch size; of `batch = all`, the rows of the step.
         if self.entries.batch is not None:
             frame.variables["batch"] = self.entries.batch * self.entries.accumulate
-
-    def _declare_targets(self, evaluator: Evaluator) -> None:
-        for target in self.train.targets:
-            with self.report.recording():
-                declare_input(evaluator, target)
 
     def _augment(self, evaluator: Evaluator, block: tree.Block) -> None:
         """The targets are what `augment` makes of them; inputs keep their types."""

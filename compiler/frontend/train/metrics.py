@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
-from compiler.frontend.bodies.exchanged import advised, are_exchanged, learned_values
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
+from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
 from compiler.frontend.trace import Application
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role

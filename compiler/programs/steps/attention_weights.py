@@ -8,7 +8,7 @@ from dataclasses import replace
 from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
+from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, behind
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import resolve_custom_gradients
@@ -56,11 +56,11 @@ def weights_in(nodes: Sequence[Node]) -> list[Node]:
         if isinstance(node.op, Contraction):
             for operand, labels in zip(node.operands, (node.op.lhs, node.op.rhs), strict=True):
                 if any(label not in node.op.out for label in labels):
-                    weighting.add(_source(operand, producers).index)
+                    weighting.add(behind(operand, producers, _VIEWS).index)
         elif isinstance(node.op, Sum):
             product = producers.get(node.operands[0].index)
             if product is not None and isinstance(product.op, Multiply):
-                weighting.update(_source(operand, producers).index for operand in product.operands)
+                weighting.update(behind(operand, producers, _VIEWS).index for operand in product.operands)
     return [n for n in nodes if n.results[0].index in weighting and _is_softmax(n, producers)]
 
 
@@ -68,23 +68,14 @@ def _is_softmax(node: Node, producers: Mapping[int, Node]) -> bool:
     """Whether a node divides exponentials by their own sum."""
     if not isinstance(node.op, Divide):
         return False
-    top = producers.get(_source(node.operands[0], producers).index)
-    below = producers.get(_source(node.operands[1], producers).index)
+    top = producers.get(behind(node.operands[0], producers, _VIEWS).index)
+    below = producers.get(behind(node.operands[1], producers, _VIEWS).index)
     while below is not None and isinstance(below.op, Where):  # a sum of nothing counts as 1
-        sides = (producers.get(_source(side, producers).index) for side in below.operands[1:])
+        sides = (producers.get(behind(side, producers, _VIEWS).index) for side in below.operands[1:])
         below = next((side for side in sides if side is not None and isinstance(side.op, Sum)), None)
     if top is None or below is None or not isinstance(top.op, Exp) or not isinstance(below.op, Sum):
         return False
-    return _source(below.operands[0], producers) == top.results[0]
-
-
-def _source(value: Value, producers: Mapping[int, Node]) -> Value:
-    """The value behind views."""
-    node = producers.get(value.index)
-    while node is not None and isinstance(node.op, _VIEWS):
-        value = node.operands[0]
-        node = producers.get(value.index)
-    return value
+    return behind(below.operands[0], producers, _VIEWS) == top.results[0]
 
 
 def _with_stacks(builder: GraphBuilder, node: Node) -> tuple[Node, list[tuple[str, Value]]]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node, Role, Value
+from compiler.graph.ir import Direction, Graph, Node, Role, Value, behind
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
@@ -100,9 +100,7 @@ class Timeline:
 
     def stored(self, value: Value) -> Value:
         """The value behind views."""
-        while (node := self.producers.get(value.index)) is not None and isinstance(node.op, MOVEMENTS):
-            value = node.operands[0]
-        return value
+        return behind(value, self.producers, MOVEMENTS)
 
     def kept(self) -> list[Value]:
         """The large early values of the batch that late nodes read, in the order in which they are made."""

@@ -1,18 +1,21 @@
-"""Kernels become instances: each with its buffers, those of a scan's body in its loop, copies of updates at the end."""
+"""Kernels become instances: each with its buffers, those of a scan's body in its loop, copies of updates at the end.
+
+Rows of the caller are fetched before the instances of each step, and its results collected behind them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 
 from compiler.graph.ir import PERSISTENT, Role, Value
-from compiler.loops.ir import BufferArgument, CopyKernel
+from compiler.loops.ir import BufferArgument, CollectKernel, CopyKernel, FetchKernel
 from compiler.schedule.addresses import count, storage_strides
 from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, Schedule, ScheduleResult
 from compiler.schedule.kernels import Kernels, LoweredScan
 from compiler.schedule.to_loops import LoweredGroup
 from compiler.support.record import mutable_record
-from compiler.types import batch_axis, elements
+from compiler.types import BatchExtent, batch_axis, depends_on_batch, elements
 
 
 def instances_of(kernels: Kernels) -> Schedule:
@@ -128,3 +131,24 @@ class _Instances:
             instance = Instance(kernel, (second, first), (first,), (second,), (), loops=scope.loops, strides=strides)
             found.append(instance)
         return found
+
+
+def add_transfers(schedule: Schedule) -> Schedule:
+    """The schedule with an instance for each input that rows are fetched of, and for each result."""
+    once = [instance for instance in schedule.instances if instance.once]
+    fetched = [_fetch(k, item) for k, item in enumerate(schedule.inputs) if item.batch_axis is not None]
+    collected = [_collect(k, item) for k, item in enumerate(schedule.results)]
+    return replace(schedule, instances=(*once, *fetched, *schedule.instances[len(once) :], *collected))
+
+
+def _fetch(position: int, item: FedInput) -> Instance:
+    buffers = (BufferArgument("b0", item.dtype),)
+    kernel = FetchKernel(f"fetch_{item.dtype.size}", buffers, item.row_elements)
+    return Instance(kernel, (item.buffer,), (), (item.buffer,), (), data=position)
+
+
+def _collect(position: int, item: ScheduleResult) -> Instance:
+    rows = BatchExtent(1) if depends_on_batch(item.shape) else 1
+    buffers = (BufferArgument("b0", item.dtype),)
+    kernel = CollectKernel(f"collect_{item.dtype.size}", buffers, rows, count(elements(item.shape)))
+    return Instance(kernel, (item.buffer,), (item.buffer,), (), (), data=position)

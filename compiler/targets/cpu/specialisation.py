@@ -33,17 +33,7 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.machine import Machine
-from compiler.nest.ir import (
-    Argument,
-    ColumnsNumber,
-    ElementsNumber,
-    ExtentNumber,
-    FactorNumber,
-    LiteralNumber,
-    PlaceNumber,
-    RowsNumber,
-    ShiftNumber,
-)
+from compiler.nest import ir
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
@@ -111,25 +101,25 @@ def factor_of(divisor: int) -> tuple[int, int]:
     return -(-(1 << shift) // divisor), shift
 
 
-def number_of(argument: Argument, what: Specialisation) -> Extent:
+def number_of(argument: ir.Argument, what: Specialisation) -> Extent:
     """The number that code is given for an argument that is no address and no stream of draws."""
     match argument, what.kernel:
-        case ExtentNumber(extent=extent), _:
+        case ir.ExtentNumber(extent=extent), _:
             return extent
-        case RowsNumber(), ColumnKernel(rows=rows):
+        case ir.RowsNumber(), ColumnKernel(rows=rows):
             return rows
-        case ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
+        case ir.ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
             return columns
-        case ElementsNumber(), FlatKernel(elements=elements):
+        case ir.ElementsNumber(), FlatKernel(elements=elements):
             return elements
-        case LiteralNumber(result=result), kernel:
+        case ir.LiteralNumber(result=result), kernel:
             every = (i for i in instructions_of(kernel) if isinstance(i, Literal))
             return next(bits_of(literal) for literal in every if literal.result == result)
-        case PlaceNumber(position=position), _:
+        case ir.PlaceNumber(position=position), _:
             return what.numbers[position]
-        case FactorNumber(position=position), _:
+        case ir.FactorNumber(position=position), _:
             return factor_of(what.numbers[position])[0]
-        case ShiftNumber(position=position), _:
+        case ir.ShiftNumber(position=position), _:
             return factor_of(what.numbers[position])[1]
         case _:
             raise CompilerBug("lower", f"the kernel has no {argument}")

@@ -6,46 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
-from compiler.nest.ir import (
-    GIVEN,
-    INDEX,
-    TYPES,
-    Address,
-    Any,
-    Binary,
-    Bits,
-    Broadcast,
-    Compare,
-    Constant,
-    Convert,
-    Draw,
-    DrawKey,
-    Elementwise,
-    Fma,
-    Gather,
-    Given,
-    Guard,
-    Lane,
-    Load,
-    LoadFence,
-    Loop,
-    Nest,
-    Number,
-    Operand,
-    Prefetch,
-    Scatter,
-    Scratch,
-    Select,
-    Shuffle,
-    Statement,
-    Store,
-    StoreFence,
-    Type,
-    Value,
-    Zeros,
-    dtype_of,
-    type_of,
-)
+from compiler.nest import ir
 from compiler.support.record import mutable_record
 from compiler.targets.llvm import assembler
 from compiler.targets.llvm.emit_compute import cast, compute
@@ -59,13 +20,13 @@ FUNCTION_OF_INTEGERS = {
     **{"xor": "xor", "shift": "lshr"},
 }
 RELATIONS = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "below": "ult"}
-PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in TYPES.values())))
+PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in ir.TYPES.values())))
 
 
-def to_llvm(nest: Nest, machine: Machine) -> str:
+def to_llvm(nest: ir.Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
     text = Text()
-    walk = _Walk(text, _Names(zip(GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
+    walk = _Walk(text, _Names(zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
     walk.all(nest.body)
     walk.at(FRAME)
     text.line("ret void")
@@ -83,19 +44,19 @@ def to_llvm(nest: Nest, machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Names(dict[Operand, str]):
+class _Names(dict[ir.Operand, str]):
     """How operands are written: the names of values, and constants."""
 
-    def __missing__(self, operand: Operand) -> str:
+    def __missing__(self, operand: ir.Operand) -> str:
         match operand:
             case int():
                 self[operand] = text = str(operand)
                 return text
-            case Zeros():
+            case ir.Zeros():
                 return "zeroinitializer"
-            case Constant(type=type_, value=value):
+            case ir.Constant(type=type_, value=value):
                 return "poison" if value is None else constant(type_, value)
-            case Value():
+            case ir.Value():
                 raise KeyError(operand.number)
 
 
@@ -107,7 +68,7 @@ class _Walk:
     names: _Names
     line: int = 0
 
-    def all(self, statements: Sequence[Statement]) -> None:
+    def all(self, statements: Sequence[ir.Statement]) -> None:
         text, names = self.text, self.names
         for statement in statements:
             if statement.line != self.line:
@@ -127,12 +88,12 @@ class _Walk:
             self.line = line
             self.text.location = location(line) if line else ""
 
-    def typed(self, operand: Operand) -> str:
-        return f"{NAMES[type_of(operand)]} {self.names[operand]}"
+    def typed(self, operand: ir.Operand) -> str:
+        return f"{NAMES[ir.type_of(operand)]} {self.names[operand]}"
 
     # definitions of one value, as their last instruction
 
-    def fma(self, statement: Fma) -> str:
+    def fma(self, statement: ir.Fma) -> str:
         type_, names = statement.result.type, self.names
         name = NAMES[type_]
         return (
@@ -140,13 +101,13 @@ class _Walk:
             f"{name} {names[statement.addend]})"
         )
 
-    def broadcast(self, statement: Broadcast) -> str:
+    def broadcast(self, statement: ir.Broadcast) -> str:
         type_ = statement.result.type
         vector = NAMES[type_]
         first = self.text.let(f"insertelement {vector} poison, {self.typed(statement.scalar)}, i64 0")
         return f"shufflevector {vector} {first}, {vector} poison, <{type_.lanes} x i32> zeroinitializer"
 
-    def binary(self, statement: Binary) -> str:
+    def binary(self, statement: ir.Binary) -> str:
         type_, op = statement.result.type, statement.op
         left, right, name = self.names[statement.left], self.names[statement.right], NAMES[type_]
         if op in ("min", "max"):
@@ -154,48 +115,48 @@ class _Walk:
         is_float = type_.dtype is not None and type_.dtype.is_float
         return f"{(FUNCTION_OF_FLOATS if is_float else FUNCTION_OF_INTEGERS)[op]} {name} {left}, {right}"
 
-    def select(self, statement: Select) -> str:
+    def select(self, statement: ir.Select) -> str:
         chosen = f"{self.typed(statement.yes)}, {self.typed(statement.no)}"
         return f"select {self.typed(statement.condition)}, {chosen}"
 
-    def compare(self, statement: Compare) -> str:
+    def compare(self, statement: ir.Compare) -> str:
         relation = statement.relation
         kind = "fcmp uno" if relation == "unordered" else f"icmp {RELATIONS[relation]}"
         return f"{kind} {self.typed(statement.left)}, {self.names[statement.right]}"
 
-    def shuffle(self, statement: Shuffle) -> str:
-        type_, picks = NAMES[type_of(statement.left)], ", ".join([PICKS[lane] for lane in statement.picks])
+    def shuffle(self, statement: ir.Shuffle) -> str:
+        type_, picks = NAMES[ir.type_of(statement.left)], ", ".join([PICKS[lane] for lane in statement.picks])
         right = "poison" if statement.right is None else self.names[statement.right]
         left = self.names[statement.left]
         return f"shufflevector {type_} {left}, {type_} {right}, <{len(statement.picks)} x i32> <{picks}>"
 
-    def bits(self, statement: Bits) -> str:
+    def bits(self, statement: ir.Bits) -> str:
         return f"bitcast {self.typed(statement.value)} to {NAMES[statement.result.type]}"
 
-    def lane(self, statement: Lane) -> str:
+    def lane(self, statement: ir.Lane) -> str:
         return f"extractelement {self.typed(statement.vector)}, i64 0"
 
-    def any(self, statement: Any) -> str:
-        lanes = type_of(statement.mask).lanes
+    def any(self, statement: ir.Any) -> str:
+        lanes = ir.type_of(statement.mask).lanes
         bits = self.text.let(f"bitcast {self.typed(statement.mask)} to i{lanes}")
         return f"icmp ne i{lanes} {bits}, 0"
 
-    def address(self, statement: Address) -> str:
+    def address(self, statement: ir.Address) -> str:
         names = self.names
         return f"getelementptr {MEMORY[statement.dtype]}, ptr {names[statement.base]}, i64 {names[statement.index]}"
 
-    def number(self, statement: Number) -> str:
+    def number(self, statement: ir.Number) -> str:
         return f"ptrtoint ptr {self.names[statement.address]} to i64"
 
-    def load(self, statement: Load) -> str:
+    def load(self, statement: ir.Load) -> str:
         return f"load {NAMES[statement.result.type]}, ptr {self.names[statement.address]}, align {statement.align}"
 
-    def gather(self, statement: Gather) -> str:
+    def gather(self, statement: ir.Gather) -> str:
         type_ = statement.result.type
         listed, suffix, mask = self.apart(statement, type_)
         return f"call {NAMES[type_]} @llvm.masked.gather.{suffix}({listed}, {mask}, {NAMES[type_]} zeroinitializer)"
 
-    def apart(self, statement: Gather | Scatter, moved: Type) -> tuple[str, str, str]:
+    def apart(self, statement: ir.Gather | ir.Scatter, moved: ir.Type) -> tuple[str, str, str]:
         """The pointers to elements of a type, the end of the name of an intrinsic over them, and the mask."""
         dtype, lanes = moved.dtype, moved.lanes
         assert dtype is not None
@@ -203,80 +164,80 @@ class _Walk:
         pointers = self.text.let(f"getelementptr {MEMORY[dtype]}, ptr {address}, {self.typed(statement.places)}")
         return f"<{lanes} x ptr> align {dtype.size} {pointers}", f"{SUFFIXES[moved]}.v{lanes}p0", mask
 
-    def given(self, statement: Given) -> str:
+    def given(self, statement: ir.Given) -> str:
         return self.argument(statement.slot, statement.result.type)
 
-    def argument(self, slot: int, type_: Type) -> str:
+    def argument(self, slot: int, type_: ir.Type) -> str:
         place = self.text.let(f"getelementptr i64, ptr %args, i64 {slot}", "a")
         return f"load {NAMES[type_]}, ptr {place}, align 8"
 
-    def scratch(self, statement: Scratch) -> str:
+    def scratch(self, statement: ir.Scratch) -> str:
         return f"getelementptr i8, ptr %scratch, i64 {statement.start}"
 
     # definitions that are expanded
 
-    def elementwise(self, statement: Elementwise) -> None:
+    def elementwise(self, statement: ir.Elementwise) -> None:
         result = statement.result
-        operands = [(type_of(operand), self.names[operand]) for operand in statement.operands]
-        self.names[result] = compute(self.text, statement.op.name, operands, dtype_of(result))
+        operands = [(ir.type_of(operand), self.names[operand]) for operand in statement.operands]
+        self.names[result] = compute(self.text, statement.op.name, operands, ir.dtype_of(result))
 
-    def convert(self, statement: Convert) -> None:
+    def convert(self, statement: ir.Convert) -> None:
         result = statement.result
-        self.names[result] = cast(self.value(statement.value), dtype_of(result)).name
+        self.names[result] = cast(self.value(statement.value), ir.dtype_of(result)).name
 
-    def draw_key(self, statement: DrawKey) -> None:
+    def draw_key(self, statement: ir.DrawKey) -> None:
         words = halves(self.value(statement.seed))
         step = self.value(statement.step).converted("trunc", DType.I32)
-        stream = assembler.Value(self.text, INDEX, self.text.let(self.argument(statement.slot, INDEX), "a"), "v")
+        stream = assembler.Value(self.text, ir.INDEX, self.text.let(self.argument(statement.slot, ir.INDEX), "a"), "v")
         first, second = threefry(words, (step, stream.converted("trunc", DType.I32)))
         self.names[statement.first], self.names[statement.second] = first.name, second.name
 
-    def draw(self, statement: Draw) -> None:
+    def draw(self, statement: ir.Draw) -> None:
         lanes = statement.result.type.lanes
         first, second = (self.value(word).in_lanes(lanes) for word in (statement.first, statement.second))
         word, _ = threefry((first, second), halves(self.value(statement.places)))
         self.names[statement.result] = unit(word, DType.F32).name
 
-    def value(self, operand: Operand) -> assembler.Value:
+    def value(self, operand: ir.Operand) -> assembler.Value:
         """An operand as a value of formulas."""
-        return assembler.Value(self.text, type_of(operand), self.names[operand], "v")
+        return assembler.Value(self.text, ir.type_of(operand), self.names[operand], "v")
 
     # effects
 
-    def store(self, statement: Store) -> str:
+    def store(self, statement: ir.Store) -> str:
         value, place = self.typed(statement.value), self.names[statement.address]
         if statement.mask is None:
             streams = ", !nontemporal !{i32 1}" if statement.streams else ""
             return f"store {value}, ptr {place}, align {statement.align}{streams}"
         return (
-            f"call void @llvm.masked.store.{SUFFIXES[type_of(statement.value)]}.p0({value}, "
+            f"call void @llvm.masked.store.{SUFFIXES[ir.type_of(statement.value)]}.p0({value}, "
             f"ptr align {statement.align} {place}, {self.typed(statement.mask)})"
         )
 
-    def scatter(self, statement: Scatter) -> str:
-        listed, suffix, mask = self.apart(statement, type_of(statement.value))
+    def scatter(self, statement: ir.Scatter) -> str:
+        listed, suffix, mask = self.apart(statement, ir.type_of(statement.value))
         return f"call void @llvm.masked.scatter.{suffix}({self.typed(statement.value)}, {listed}, {mask})"
 
-    def prefetch(self, statement: Prefetch) -> str:
+    def prefetch(self, statement: ir.Prefetch) -> str:
         place, writes = self.names[statement.address], int(statement.writes)
         return f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {statement.locality}, i32 1)"
 
-    def load_fence(self, _: LoadFence) -> str:
+    def load_fence(self, _: ir.LoadFence) -> str:
         return 'call void asm sideeffect "", ""()'
 
-    def store_fence(self, _: StoreFence) -> str:
+    def store_fence(self, _: ir.StoreFence) -> str:
         return "fence seq_cst"
 
     # control
 
-    def guard(self, statement: Guard) -> None:
+    def guard(self, statement: ir.Guard) -> None:
         def body() -> None:
             self.all(statement.body)
             self.at(statement.line)
 
         self.text.when(self.names[statement.condition], body, statement.is_rare)
 
-    def loop(self, statement: Loop) -> None:
+    def loop(self, statement: ir.Loop) -> None:
         names = self.names
         carries = [
             (NAMES[value.type], names[initial])
@@ -294,33 +255,33 @@ class _Walk:
         self.text.loop(start, stop, statement.step, carries, body, statement.rounds)
 
 
-WRITERS: Mapping[type[Statement], tuple[str, Callable[..., str | None]]] = {
-    Fma: ("v", _Walk.fma),
-    Broadcast: ("v", _Walk.broadcast),
-    Binary: ("v", _Walk.binary),
-    Select: ("v", _Walk.select),
-    Compare: ("v", _Walk.compare),
-    Shuffle: ("v", _Walk.shuffle),
-    Bits: ("v", _Walk.bits),
-    Lane: ("v", _Walk.lane),
-    Any: ("v", _Walk.any),
-    Number: ("v", _Walk.number),
-    Load: ("v", _Walk.load),
-    Gather: ("v", _Walk.gather),
-    Address: ("p", _Walk.address),
-    Scratch: ("p", _Walk.scratch),
-    Given: ("a", _Walk.given),
-    Elementwise: ("", _Walk.elementwise),
-    Convert: ("", _Walk.convert),
-    DrawKey: ("", _Walk.draw_key),
-    Draw: ("", _Walk.draw),
-    Store: ("", _Walk.store),
-    Scatter: ("", _Walk.scatter),
-    Prefetch: ("", _Walk.prefetch),
-    LoadFence: ("", _Walk.load_fence),
-    StoreFence: ("", _Walk.store_fence),
-    Guard: ("", _Walk.guard),
-    Loop: ("", _Walk.loop),
+WRITERS: Mapping[type[ir.Statement], tuple[str, Callable[..., str | None]]] = {
+    ir.Fma: ("v", _Walk.fma),
+    ir.Broadcast: ("v", _Walk.broadcast),
+    ir.Binary: ("v", _Walk.binary),
+    ir.Select: ("v", _Walk.select),
+    ir.Compare: ("v", _Walk.compare),
+    ir.Shuffle: ("v", _Walk.shuffle),
+    ir.Bits: ("v", _Walk.bits),
+    ir.Lane: ("v", _Walk.lane),
+    ir.Any: ("v", _Walk.any),
+    ir.Number: ("v", _Walk.number),
+    ir.Load: ("v", _Walk.load),
+    ir.Gather: ("v", _Walk.gather),
+    ir.Address: ("p", _Walk.address),
+    ir.Scratch: ("p", _Walk.scratch),
+    ir.Given: ("a", _Walk.given),
+    ir.Elementwise: ("", _Walk.elementwise),
+    ir.Convert: ("", _Walk.convert),
+    ir.DrawKey: ("", _Walk.draw_key),
+    ir.Draw: ("", _Walk.draw),
+    ir.Store: ("", _Walk.store),
+    ir.Scatter: ("", _Walk.scatter),
+    ir.Prefetch: ("", _Walk.prefetch),
+    ir.LoadFence: ("", _Walk.load_fence),
+    ir.StoreFence: ("", _Walk.store_fence),
+    ir.Guard: ("", _Walk.guard),
+    ir.Loop: ("", _Walk.loop),
 }
 """By the type of a statement: the stem of the name of its result, where its text defines one; and its text.
 

@@ -28,11 +28,10 @@ from runtime.analysis.examined.samples import (
     shown_output,
     shown_value,
 )
-from runtime.data.part import Part
+from runtime.data.part import Part, in_precision
 from runtime.data.preparation import Preparation
 from runtime.data.text.tokenizer import PAD
 from runtime.inference.evaluation import evaluator_of
-from runtime.inference.feeding import in_precision
 from runtime.inference.prediction import Predictor, class_outputs, scores
 from runtime.runs.trained import Trained
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import CheckpointError
 from runtime.data.specs import Array
-from runtime.support.files import parse_json
-from runtime.support.optional import missing
+from runtime.support.files import missing, parse_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

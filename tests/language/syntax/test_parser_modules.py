@@ -11,8 +11,7 @@ from compiler.errors.rendering import render
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
 from compiler.frontend.scope import Namespace
 from compiler.syntax.modules import load_modules, read_modules
-from compiler.syntax.parse_cache import load_parsed
-from compiler.syntax.parser import parse
+from compiler.syntax.parser import ParseCache, parse
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -169,11 +168,11 @@ TEXT = '## doc\nfn f(n: int)(x: [..., n]) = x[:, -1] |> g(a = 1.5, b = "t")\n'
 
 def test_a_cached_module_is_the_parsed_one(tmp_path: Path) -> None:
     source = Source("a.dl", TEXT)
-    first = load_parsed(source, tmp_path)
+    first = ParseCache(tmp_path).parse(source)
     (entry,) = (tmp_path / "parsed").iterdir()
     assert (tmp_path / "parsed").stat().st_mode & 0o777 == 0o700
     other = Source("elsewhere.dl", TEXT)
-    second = load_parsed(other, tmp_path)
+    second = ParseCache(tmp_path).parse(other)
     assert first == parse(source)
     assert second.declarations == first.declarations
     assert second.declarations[0].span.source is other
@@ -181,19 +180,19 @@ def test_a_cached_module_is_the_parsed_one(tmp_path: Path) -> None:
 
 
 def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load_parsed(Source("a.dl", TEXT), tmp_path)
+    ParseCache(tmp_path).parse(Source("a.dl", TEXT))
     monkeypatch.setattr("compiler.syntax.parser.load_tables", lambda: pytest.fail("parsed again"))
-    assert load_parsed(Source("a.dl", TEXT), tmp_path).declarations
+    assert ParseCache(tmp_path).parse(Source("a.dl", TEXT)).declarations
 
 
 def test_damaged_entries_are_not_used(tmp_path: Path) -> None:
     source = Source("a.dl", TEXT)
-    whole = load_parsed(source, tmp_path)
+    whole = ParseCache(tmp_path).parse(source)
     (entry,) = (tmp_path / "parsed").iterdir()
     content = entry.read_bytes()
     for damaged in (b"", content[:10], content[:-1], content[:40] + b"x" + content[41:], content * 2):
         entry.write_bytes(damaged)
-        assert load_parsed(source, tmp_path) == whole
+        assert ParseCache(tmp_path).parse(source) == whole
         assert entry.read_bytes() == content
 
 
@@ -202,28 +201,28 @@ def test_an_entry_can_name_nothing_but_nodes(tmp_path: Path) -> None:
     from hashlib import sha256
 
     source = Source("a.dl", TEXT)
-    whole = load_parsed(source, tmp_path)
+    whole = ParseCache(tmp_path).parse(source)
     (entry,) = (tmp_path / "parsed").iterdir()
     evil = pickle.dumps(os.abort)
     entry.write_bytes(sha256(evil).digest() + evil)
-    assert load_parsed(source, tmp_path) == whole
+    assert ParseCache(tmp_path).parse(source) == whole
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert load_parsed(Source("a.dl", TEXT), tmp_path / "file").declarations
+    assert ParseCache(tmp_path / "file").parse(Source("a.dl", TEXT)).declarations
 
 
 def test_mistakes_are_not_cached(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(SourceError):
-            load_parsed(Source("a.dl", "const"), tmp_path)
+            ParseCache(tmp_path).parse(Source("a.dl", "const"))
 
 
 def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.syntax.parse_cache._MOST_ENTRIES", 10)
+    monkeypatch.setattr("compiler.syntax.parser._MOST_ENTRIES", 10)
     for number in range(50):
-        load_parsed(Source("a.dl", f"const c = {number}"), tmp_path)
+        ParseCache(tmp_path).parse(Source("a.dl", f"const c = {number}"))
     assert len(list((tmp_path / "parsed").iterdir())) <= 11
 
 

@@ -70,6 +70,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("dlc ")
 
 
+def test_a_code_may_be_copied_from_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    for written in ("E0201", "e0201", "[E0201]", "[E0201]:"):
+        assert main(["explain", written]) == 0
+        assert capsys.readouterr().out.startswith("E0201: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -93,6 +99,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["bench", "x.dl", "--seconds", "nan"], "wants a number above 0"),
         (["check", "absent.dl"], "there is no file absent.dl\nhint: check the path"),
         (["explain"], "CODE is missing"),
+        (["explain", "E201"], "there is no error code `E201`\nhint: did you mean `E0201`?"),
+        (["explain", "e0699"], "there is no error code `e0699`\nhint: codes that begin so are E0601, E0602, "),
+        (["explain", "dense"], "there is no error code `dense`\nhint: the codes are E0101, "),
     ],
 )
 def test_misuse_is_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -244,7 +244,7 @@ def test_outputs_without_rows_can_be_predicted(target: str, dtype: str) -> None:
     [
         (["model.dl:999"], "has no line 999"),
         (["model.dl", "--node", "logits.dens"], "did you mean logits.dense?"),
-        (["model.dl", "--node", "zzz"], "there is hidden_1, hidden_2, logits"),
+        (["model.dl", "--node", "zzz"], "the outermost nodes are hidden_1, hidden_2, logits"),
     ],
 )
 def test_show_finds_no_such_place(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

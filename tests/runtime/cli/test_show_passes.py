@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -143,6 +144,9 @@ def test_the_graph_behind_a_pass_can_be_drawn(capsys: pytest.CaptureFixture[str]
         (["--print-after", "simplfy"], "did you mean `simplify`?"),
         (["--stop-after", "simplify:3"], "there is no pass `simplify:3`"),
         (["--stop-after", "all"], "there is no pass `all`"),
+        (["--print-after", "all", "--print-after", "simplfy"], "did you mean `simplify`?"),
+        (["--no-fusion", "siblings", "--print-after", "join_siblings"], "the pass `join_siblings` does not run here"),
+        (["--stop-after", "to_f64"], "the pass `to_f64` does not run here"),
         (["--stop-after", ""], "there is no pass ``"),
         (["--print-after", "form_fma", "--stop-after", "simplify"], "form_fma runs after simplify"),
         (["--time-passes", "--stage", "grad"], "passes are shown in place of a stage"),
@@ -258,11 +262,47 @@ def test_a_text_that_is_no_fused_graph(name: str, text: str, message: str, capsy
 
 
 def test_a_graph_that_is_not_in_the_fixed_form(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ('input "x" data %0: f32[2, 3, 4]', "%1: f32[3] = sum(%0) axes=[0, 2]", 'output "y" output %1')
+    total = "%1: f32[3] = sum(%0) axes=[0, 2]"
+    lines = ('input "x" data %0: f32[2, 3, 4]', total, 'output "y" output %1', 'output "z" output %1')
     Path("graph.txt").write_text("\n".join(('graph "g"', *lines, "end")))
     code, error = refused(capsys, "pass", "fuse", "graph.txt")
     assert code == 1
-    assert "run the pass fix_numerics before" in error
+    assert (
+        f"graph.txt: is not in the form of the stage `fixed`, which fuse takes: fix_numerics changes `{total}`" in error
+    )
+    assert "run `dlc pass fix_numerics` before" in error
+    assert main(["pass", "fix_numerics", "graph.txt", "--output", "fixed.txt"]) == 0
+    assert printed(capsys, "pass", "fuse", "fixed.txt").startswith("fused ")
+    twice = Path("fixed.txt").read_text()
+    output = next(line for line in twice.splitlines() if 'output "y"' in line)
+    Path("fixed.txt").write_text(re.sub('output "z".*', output.strip().replace('"y"', '"z"'), twice))
+    assert "fix_numerics changes the output `z`" in refused(capsys, "pass", "fuse", "fixed.txt")[1]
+
+
+def test_a_graph_in_the_fixed_form_goes_back_to_no_pass_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two equal `empty` are two pieces of memory: `eliminate_common` would let one tensor be written over the other."""
+    Path("net.dl").write_text(
+        "model Net {\n    input x: f32[batch, 6]\n    input z: f32[batch, 6]\n"
+        "    a = concat(x, z, axis = 1)\n    b = concat(z, x, axis = 1)\n    output y = exp(a) * b + a\n}\n"
+    )
+    Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stage", "fixed"))
+    code, error = refused(capsys, "pass", "eliminate_common", "graph.txt")
+    assert code == 1
+    assert "as it has the op empty, and eliminate_common takes a graph before that" in error
+    for name in ("eliminate_dead", "fix_numerics", "rematerialise", "fuse"):
+        assert printed(capsys, "pass", name, "graph.txt")
+
+
+def test_the_step_before_its_form_is_fixed_cannot_be_fused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stage", "step"))
+    assert "is not in the form of the stage `fixed`" in refused(capsys, "pass", "fuse", "graph.txt")[1]
+
+
+def test_a_fixed_graph_with_a_loop_can_be_fused(capsys: pytest.CaptureFixture[str]) -> None:
+    loop = "input x: f32[batch, 5, 6]\n    output logits = x |> lstm(hidden) |> flatten |> dense(3)"
+    Path("net.dl").write_text(MODEL.replace(MODEL[MODEL.index("input") : MODEL.index("\n}")], loop))
+    Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stage", "fixed"))
+    assert " = scan(" in printed(capsys, "pass", "fuse", "graph.txt")
 
 
 def test_the_list_of_passes(capsys: pytest.CaptureFixture[str]) -> None:

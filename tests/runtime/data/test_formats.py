@@ -15,8 +15,8 @@ from compiler.support.data_formats import OPTIONS
 from runtime.data.dataset import Dataset
 from runtime.data.formats import csv_table
 from runtime.data.formats.format import SourceOptions, SourceRequest
-from runtime.data.formats.formats import FORMATS, format_named, format_of
 from runtime.data.loading import load_training_data
+from runtime.data.reading import FORMATS, format_named, format_of
 
 
 def read(path: Path, wanted: str = "", **options: Any) -> Dataset:

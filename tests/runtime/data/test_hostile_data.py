@@ -25,7 +25,7 @@ READ = """
     from pathlib import Path
     from compiler.errors.diagnostics import DlcError
     from runtime.data.formats.format import SourceOptions, SourceRequest
-    from runtime.data.formats.formats import format_named
+    from runtime.data.reading import format_named
     from runtime.support.memory import peak_memory
 
     before = peak_memory()

@@ -24,8 +24,8 @@ from runtime.data.dataset import Dataset
 from runtime.data.decoded import DecodedCache
 from runtime.data.formats import images
 from runtime.data.formats.format import SourceOptions, SourceRequest
-from runtime.data.formats.formats import format_named, format_of
 from runtime.data.loading import load_rows, load_training_data
+from runtime.data.reading import format_named, format_of
 
 RANDOM = np.random.default_rng(5)
 

@@ -11,10 +11,9 @@ from data_specs import source_of, spec, write
 
 from compiler.driver import DataQuestion
 from compiler.errors.diagnostics import DataError
-from runtime.data.batching import rows_of_epoch
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
-from runtime.data.part import Part
+from runtime.data.part import Part, rows_of_epoch
 from runtime.data.specs import Cuts, DataSource, InputSpec
 
 WORDS = ["good film", "a bad bad film", "fine", "not good", "bad", "a good one", "so fine", "not a good film"]

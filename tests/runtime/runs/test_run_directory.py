@@ -14,8 +14,7 @@ import pytest
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError, Source
-from runtime.runs.directory import RunDirectory, create_run, environment, open_run
-from runtime.runs.lock import is_in_use
+from runtime.runs.directory import RunDirectory, create_run, environment, is_in_use, open_run
 from runtime.runs.position import Position
 from runtime.train.keepers import RunKeeper
 

@@ -61,6 +61,15 @@ def _let(frame: Frame, what: Let) -> None:
             known.panel = frame.panel_pointer() if known.long is None else _copied_panel(frame)
         case Let.NEW_PANEL:
             frame.new_panel()
+        case Let.FIRST_PANEL | Let.TILES_END | Let.BLOCK:
+            _let_in_block(frame, what)
+        case _:
+            _let_in_long_sum(frame, what)
+
+
+def _let_in_block(frame: Frame, what: Let) -> None:
+    nest, known, contract = frame.k.nest, frame.known, frame.contract
+    match what:
         case Let.FIRST_PANEL:
             panels = known.spans[Axis.PANEL]
             known.is_first_panel = nest.compare("eq", panels.first, panels.origin)
@@ -74,7 +83,7 @@ def _let(frame: Frame, what: Let) -> None:
             known.length = nest.minimum(nest.sub(depth, block.first), block.count)
             known.is_last = nest.compare("ge", nest.add(block.first, block.count), depth)
         case _:
-            _let_in_long_sum(frame, what)
+            raise AssertionError(what)
 
 
 def _let_in_long_sum(frame: Frame, what: Let) -> None:

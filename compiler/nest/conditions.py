@@ -1,0 +1,43 @@
+"""Conditions of a nest as facts: forms that are not negative where they hold, and where they do not."""
+
+from __future__ import annotations
+
+from compiler.nest import ir
+from compiler.nest.forms import Form
+from compiler.nest.ir import Constant, Operand
+from compiler.support.record import record
+
+
+@record
+class Truth:
+    """The forms that are not negative where it holds, and where it does not, as far as they are known."""
+
+    yes: tuple[Form, ...] = ()
+    no: tuple[Form, ...] = ()
+
+
+def joined(op: ir.Arithmetic, left: Truth, right: Truth, other: Operand) -> Truth:
+    """What two conditions, or the opposite of one, say."""
+    if op == "and":
+        return Truth((*left.yes, *right.yes))
+    if op == "or":
+        return Truth((), (*left.no, *right.no))
+    return Truth(left.no, left.yes) if isinstance(other, Constant) and other.value is True else Truth()
+
+
+def compared(relation: ir.Relation, left: Form, right: Form) -> Truth:
+    match relation:
+        case "lt" | "ge":
+            found = Truth((right - left - 1,), (left - right,))
+            return found if relation == "lt" else Truth(found.no, found.yes)
+        case "le" | "gt":
+            found = Truth((right - left,), (left - right - 1,))
+            return found if relation == "le" else Truth(found.no, found.yes)
+        case "eq":
+            return Truth((left - right, right - left))
+        case "ne":
+            return Truth((), (left - right, right - left))
+        case "below":
+            return Truth((left, right - left - 1))
+        case "unordered":
+            return Truth()
