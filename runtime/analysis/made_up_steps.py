@@ -18,7 +18,6 @@ from runtime.data.specs import InputSpec, dtype_of, row_shape
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length
 from runtime.support.memory import expect_room
-from runtime.train.jobs import load_data
 
 Weights: TypeAlias = Mapping[str, Array]  # by the names of tensors
 _SUPPOSED_STEPS = 10_000  # `total_steps` of a schedule
@@ -89,6 +88,8 @@ def rows_for_check(program: Program, path: Path | None, batch: int, seed: int) -
     """
     source = None if program.plan is None else program.plan.data
     if path is not None or source is not None:
+        from runtime.train.jobs import load_data  # all of a training, which steps on made-up rows do without
+
         try:
             part = load_data(program, path).train
         except DlcError:
