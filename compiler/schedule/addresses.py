@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from operator import attrgetter
 
-from compiler.graph.ir import Node
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node, Value
 from compiler.loops.ir import IndexTerm
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
@@ -37,6 +38,7 @@ class IndexMap:
 
 _divisor = attrgetter("divisor")
 ZERO = IndexMap()
+VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)  # ops that read each element where it lies
 IDENTITY = IndexMap(0, (IndexTerm(1, None, 1),))
 
 
@@ -280,3 +282,20 @@ def insert_map(node: Node) -> IndexMap:
     part, whole = node.operands[1].type.shape, node.results[0].type.shape
     maps = tuple(add(IndexMap(s), f) for s, f in zip(op.starts, axis_maps(part), strict=True))
     return address(whole, maps)
+
+
+def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int, ...], int] | None:
+    """The stored value behind a chain of movements, with a stride for each axis and an offset; None if not linear."""
+    shape = value.type.shape
+    maps = axis_maps(shape)
+    while True:
+        node = builder.definition(value)
+        if node is None or not isinstance(node.op, VIEWS):
+            break
+        moved = through(node, maps)
+        if moved is None:
+            return None
+        maps, value = moved, node.operands[0]
+    index_map = address(value.type.shape, maps)
+    strides = linear_strides(shape, index_map)
+    return None if strides is None else (value, strides, index_map.offset)

@@ -22,15 +22,15 @@ from compiler.graph.ir import Direction, Graph, Node, Role, Value, behind
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.schedule.addresses import VIEWS
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.numerics.fix_numerics import MOVEMENTS
 from compiler.schedule.numerics.internal_ops import After, Copy, SplitContraction
 from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import TensorType, depends_on_batch, elements, size_at
 
 SOURCES = (Constant, Iota, BatchSize)
-FREE = (*MOVEMENTS, *SOURCES)
+FREE = (*VIEWS, *SOURCES)
 HEAVY = (Category.CONTRACTION, Category.CONTROL)
 LASTING = (Role.PARAMETER, Role.SETTING, Role.SEED, Role.STEP)
 DRAWS = ("threefry", "random_uniform")
@@ -100,13 +100,13 @@ class Timeline:
 
     def stored(self, value: Value) -> Value:
         """The value behind views."""
-        return behind(value, self.producers, MOVEMENTS)
+        return behind(value, self.producers, VIEWS)
 
     def kept(self) -> list[Value]:
         """The large early values of the batch that late nodes read, in the order in which they are made."""
         found: dict[int, Value] = {}
         for node in self.graph.nodes:
-            if not self.is_late(node) or isinstance(node.op, MOVEMENTS):
+            if not self.is_late(node) or isinstance(node.op, VIEWS):
                 continue
             for value in dict.fromkeys([self.stored(operand) for operand in node.operands if self.is_early(operand)]):
                 is_large = self.size(value) >= self.tuning.spared_value_bytes

@@ -32,20 +32,12 @@ from compiler.ops.elementwise import (
     Where,
 )
 from compiler.ops.indexing import Gather, Put, ScatterAdd
-from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
+from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
-from compiler.ops.window import Fold, Window
-from compiler.schedule.addresses import (
-    address,
-    axis_maps,
-    count,
-    linear_strides,
-    storage_order,
-    storage_strides,
-    through,
-)
+from compiler.ops.window import Fold
+from compiler.schedule.addresses import VIEWS, axis_maps, count, storage_order, storage_strides, through, view_strides
 from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
 from compiler.schedule.numerics.internal_ops import (
@@ -63,7 +55,6 @@ from compiler.support import numerics
 from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
-MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 SOURCES = (Constant, Iota, BatchSize)
 
 
@@ -97,7 +88,7 @@ class _Rewriter:
         for entry in graph.outputs:
             value = self.known[entry.value.index]
             node = self.builder.definition(value)
-            if node is None or value.index in taken or isinstance(node.op, (*MOVEMENTS, *SOURCES)):
+            if node is None or value.index in taken or isinstance(node.op, (*VIEWS, *SOURCES)):
                 with self.builder.at(() if node is None else node.origins):
                     value = self.builder.emit(Copy(), value)
             taken.add(value.index)
@@ -321,12 +312,12 @@ class _Rewriter:
     def dense(self, value: Value) -> Value:
         """The value itself, or a dense copy of a view."""
         node = self.builder.definition(value)
-        return self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, MOVEMENTS) else value
+        return self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, VIEWS) else value
 
     def stored(self, value: Value) -> Value:
         """The value itself where it lies in memory as its type says, by whatever name; otherwise a copy that does."""
         node = self.builder.definition(value)
-        if node is None or not isinstance(node.op, (*MOVEMENTS, *SOURCES)):
+        if node is None or not isinstance(node.op, (*VIEWS, *SOURCES)):
             return value
         view = view_strides(self.builder, value)
         if view is not None and view[2] == 0 and elements(view[0].type.shape) == elements(value.type.shape):
@@ -471,23 +462,6 @@ class _Rewriter:
         source = None if view is None else self.builder.definition(view[0])
         is_made_again = source is not None and isinstance(source.op, SOURCES)
         return None if view is None or is_made_again else view[1]
-
-
-def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int, ...], int] | None:
-    """The stored value behind a chain of movements, with a stride for each axis and an offset; None if not linear."""
-    shape = value.type.shape
-    maps = axis_maps(shape)
-    while True:
-        node = builder.definition(value)
-        if node is None or not isinstance(node.op, MOVEMENTS):
-            break
-        moved = through(node, maps)
-        if moved is None:
-            return None
-        maps, value = moved, node.operands[0]
-    index_map = address(value.type.shape, maps)
-    strides = linear_strides(shape, index_map)
-    return None if strides is None else (value, strides, index_map.offset)
 
 
 def _overwriting(graph: Graph) -> frozenset[int]:
