@@ -29,10 +29,9 @@ from compiler.driver import PREDICTION, TRAINING, Array, Options, Program, Steps
 from compiler.errors.diagnostics import DlcError  # noqa: E402
 from runtime.analysis.made_up_steps import synthetic  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
-from runtime.data.part import Part  # noqa: E402
+from runtime.data.part import Part, at_epoch, numbered  # noqa: E402
 from runtime.exports.c_library import C_TYPES, Function, c_files, function_of  # noqa: E402
 from runtime.exports.model_library import stored  # noqa: E402
-from runtime.inference.feeding import at_epoch, numbered  # noqa: E402
 from runtime.inference.model import runtime_settings  # noqa: E402
 from runtime.runs.position import Length  # noqa: E402
 from runtime.train.jobs import fresh_tensors  # noqa: E402
