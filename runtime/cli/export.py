@@ -49,7 +49,9 @@ def run(arguments: Namespace) -> int:
     trained = trained_of(arguments)
     program = trained.program
     library, tensors = model_library(trained, arguments.training)
-    files = c_files(program, library, tensors, {setting.name: setting.value for setting in program.settings})
+    preparation = None if trained.preparation is None else trained.preparation.to_json()
+    settings = {setting.name: setting.value for setting in program.settings}
+    files = c_files(program, library, tensors, settings, preparation)
     if arguments.to != "c":
         del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
         files["libmodel.so"] = shared_library(library, is_native=trained.options.machine is None)

@@ -20,6 +20,7 @@ from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape
 from runtime.exports.archive import archive
 from runtime.exports.c_names import c_names
+from runtime.support.files import JsonValue
 
 C_TYPES = {
     DType.F32: "float",
@@ -95,15 +96,23 @@ class Array:
 
 
 def c_files(
-    program: Program, library: ExportedLibrary, tensors: LibraryTensors, settings: Mapping[str, object]
+    program: Program,
+    library: ExportedLibrary,
+    tensors: LibraryTensors,
+    settings: Mapping[str, object],
+    preparation: JsonValue = None,
 ) -> dict[str, bytes]:
-    """The files of a C library by their names; `settings` are those that the program was made with."""
+    """The files of a C library by their names.
+
+    `settings` are those that the program was made with, `preparation` is how its data became the numbers of the inputs.
+    """
     functions = [function_of(program, signature) for signature in library.functions]
+    manifest = _manifest(program, library, tensors, functions, settings) | {"preparation": preparation}
     files = {
         "model.h": _header(program, library, tensors, functions),
         "example.c": _example(functions[0]),
         "CMakeLists.txt": _CMAKE,
-        "manifest.json": json.dumps(_manifest(program, library, tensors, functions, settings), indent=2) + "\n",
+        "manifest.json": json.dumps(manifest, indent=2) + "\n",
     }
     return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
 
@@ -149,7 +158,6 @@ def _header(program: Program, library: ExportedLibrary, tensors: LibraryTensors,
         values=_most_values(library.memory),
         errors=codes,
         functions="\n\n".join(_declaration(function) for function in functions),
-        constant="" if library.changes else "const ",
         changing=_CHANGING.format(file_bytes=tensors.file_bytes) if library.changes else "",
     )
 
@@ -244,7 +252,8 @@ _HEADER = """\
  *
  * All memory is the caller's: no function allocates, prints, or keeps anything elsewhere, so several threads may each
  * use a memory of their own. Functions give 0 (MODEL_OK), or another code of enum model_error. Arrays are dense, rows
- * first, the last dimension varying fastest.
+ * first, the last dimension varying fastest. Inputs hold the numbers that the model reads: normalised columns, words
+ * and tokens as numbers. `preparation` in manifest.json says how those of the training data were made.
  */
 #ifndef DLC_MODEL_H
 #define DLC_MODEL_H
@@ -280,8 +289,9 @@ int model_init_abi(int64_t abi, void *memory, int64_t bytes, int64_t rows);
 
 {functions}
 
-/* The persistent tensor called `name`, dense, and its bytes; NULL where there is none, or no memory was laid out. */
-{constant}void *model_tensor(void *memory, const char *name, int64_t *bytes);
+/* The persistent tensor called `name`, dense, and its bytes unless `bytes` is NULL; NULL where there is none, or no
+ * memory was laid out. It is for reading: predictions may use copies that were made of it. */
+const void *model_tensor(void *memory, const char *name, int64_t *bytes);
 {changing}
 #ifdef __cplusplus
 }}

@@ -18,6 +18,7 @@ _NAMES = """
 BUFSIZ EOF FILE I NULL ROWS block bytes ended errno error exit fprintf fread free fwrite filled got in_row int32_t
 int64_t linux main malloc memory row rows settings size_t stderr stdin stdout target uint8_t uintptr_t unix
 """
+_MACROS = re.compile(r"[A-Z0-9_]+_(MAX|MIN|WIDTH)|(SEEK|EXIT)_[A-Z]+|L_[a-z]+|P_tmpdir")  # of C's headers, and alike
 _TAKEN = frozenset([*_WORDS.split(), *_NAMES.split()])
 
 
@@ -29,7 +30,7 @@ def c_names(names: Iterable[str]) -> dict[str, str]:
         plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "value"
         plain = f"n{plain}" if plain[0].isdigit() or plain.lower().startswith("model_") else plain
         chosen, number = plain, 2
-        while chosen in used:
+        while chosen in used or _MACROS.fullmatch(chosen):
             chosen, number = f"{plain}_{number}", number + 1
         used.add(chosen)
         found[name] = chosen

@@ -22,12 +22,14 @@ class Model:
     """Predicts any number of rows, `rows` of them in a call of the library. Threads take turns with its memory.
 
     `inputs` and `outputs` say of each array its name, its dtype and its shape, in which `batch` stands for the rows.
+    `preparation` says how the training data became the numbers of the inputs (means and deviations, words), or is None.
     """
 
     def __init__(self, rows: int = 32) -> None:
         manifest: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
         self.inputs: list[dict[str, Any]] = manifest["functions"]["model_predict"]["inputs"]
         self.outputs: list[dict[str, Any]] = manifest["functions"]["model_predict"]["outputs"]
+        self.preparation: dict[str, Any] | None = manifest["preparation"]
         self._library = ctypes.CDLL(str(FOLDER / "libmodel.so"))
         self._library.model_memory.restype = ctypes.c_int64
         self._library.model_error_text.restype = ctypes.c_char_p

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import keyword
 import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # so that equal models are equal files
 
 def wheel(model: str, machine: Machine, files: Mapping[str, bytes]) -> tuple[str, bytes]:
     """The name and the content of a wheel with the class `Model`; `files` are the library and its manifest."""
-    package = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", model).lower()).strip("_") or "model"
+    package = _package(model)
     tag = f"py3-none-linux_{machine.architecture}"
     notes = f"{package}-{VERSION}.dist-info"
     content = {
@@ -35,6 +37,13 @@ def wheel(model: str, machine: Machine, files: Mapping[str, bytes]) -> tuple[str
         for name, file in content.items():
             archive.writestr(zipfile.ZipInfo(name, _TIME), file, zipfile.ZIP_DEFLATED)
     return f"{package}-{VERSION}-{tag}.whl", packed.getvalue()
+
+
+def _package(model: str) -> str:
+    """The name of the model in snake case, unless Python has that word or module, or it is NumPy's."""
+    name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", model).lower()).strip("_") or "model"
+    is_taken = keyword.iskeyword(name) or name == "numpy" or name in sys.stdlib_module_names
+    return f"{name}_model" if is_taken else name
 
 
 def _digest(file: bytes) -> str:

@@ -21,11 +21,13 @@ from c_programs import HERE, TOOLCHAINS, Toolchain
 from compiler import driver
 from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
+from compiler.machine import AVX2
 from runtime.cli.main import main
 from runtime.exports.c_library import c_files
 from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
+from runtime.exports.wheel import wheel
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.tensor_files import replace_tensors, tensors_in
 from runtime.runs.trained import Trained
@@ -227,7 +229,8 @@ int main(void) {
     for (k = 0; k < 370; k++) x[k] = (float)(k % 11);
     if (model_tensor(memory, "scores.dense.b", &bytes) != NULL || model_save(memory, file, size) != 4) return 2;
     if (model_init(memory, MODEL_MEMORY(37), 37) != MODEL_OK) return 3;
-    if (model_tensor(memory, "nothing", &bytes) != NULL) return 4;
+    if (model_tensor(memory, "nothing", &bytes) != NULL || model_tensor(memory, NULL, &bytes) != NULL) return 4;
+    if (model_tensor(NULL, "scores.dense.b", &bytes) || !model_tensor(memory, "scores.dense.b", NULL)) return 12;
     trained(memory, 4);
     if (model_save(memory, file, size - 1) != 7 || model_save(memory, NULL, size) != 5) return 5;
     if (model_save(memory, file, size) != MODEL_OK) return 6;
@@ -282,10 +285,12 @@ def test_the_library_needs_nothing_but_memory_functions(trained: Trained, tmp_pa
 
 def test_names_are_identifiers_of_c() -> None:
     names = ["double", "x", "x.y", "x_y", "μ", "3d", "rows", "class", "class_2", "bytes", "NULL", "unix", "model_init"]
+    names += ["INT8_MAX", "EXIT_FAILURE", "SEEK_SET", "L_tmpnam"]
     found = c_names(names)
     assert list(found) == names
     assert len({*found.values()}) == len(names)
     assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in found.values())
+    assert (found["INT8_MAX"], found["EXIT_FAILURE"]) == ("INT8_MAX_2", "EXIT_FAILURE_2")
     assert (found["double"], found["x"], found["3d"], found["rows"]) == ("double_2", "x", "n3d", "rows_2")
 
 
@@ -356,6 +361,39 @@ def test_a_wheel_predicts_with_numpy_alone(trained: Trained, tmp_path: Path) -> 
             assert found[name].tobytes() == expected[name].tobytes()
 
 
+@pytest.mark.parametrize(
+    ("model", "package"), [("BigNet", "big_net"), ("Class", "class_model"), ("Json", "json_model")]
+)
+def test_a_package_hides_no_module(model: str, package: str) -> None:
+    assert wheel(model, AVX2, {})[0].startswith(f"{package}-1.0.0-py3-none-linux_")
+
+
+def test_the_preparation_of_the_data_is_exported(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("length,kind\n" + "".join(f"{10 * row},{row % 3}\n" for row in range(9)))
+    (tmp_path / "model.dl").write_text(PREPARED)
+    run, library = str(tmp_path / "run"), tmp_path / "library"
+    assert main(["train", str(tmp_path / "model.dl"), "--out", run]) == 0
+    assert main(["export", run, "--to", "c", "-o", str(library)]) == 0
+    preparation = json.loads((library / "manifest.json").read_text())["preparation"]
+    assert preparation["columns"]["x"] == ["length"]
+    assert preparation["scales"]["length"]["mean"] == 40.0
+
+
+PREPARED = """
+model Prepared {
+    input x: f32[batch, 1]
+    output scores = x |> dense(3)
+}
+
+train Prepared {
+    data = csv("rows.csv", normalise = true)
+    target kind: i32[batch] in 0..3
+    loss = cross_entropy(scores, kind)
+    optimizer = gradient_descent(lr = 0.1)
+    epochs = 1
+    batch = 9
+}
+"""
 SERVED = """
 import numpy as np, small, sys
 assert not {"compiler", "runtime", "llvmlite", "lark"} & {*sys.modules}
