@@ -76,18 +76,21 @@ class Array:
 
     def said(self) -> str:
         """For a reader: `pixels: f32[rows, 64]`."""
-        count = "rows" if self.rows == 1 else f"{self.rows} * rows"
+        shape = ", ".join(self.extent("rows") if extent is None else str(extent) for extent in self.shape)
         limits = "" if self.low is None or self.high is None else f" in {self.low}..{self.high}"
-        return (
-            f"{self.name}: {self.dtype.value}[{', '.join(count if e is None else str(e) for e in self.shape)}]{limits}"
-        )
+        return f"{self.name}: {self.dtype.value}[{shape}]{limits}"
+
+    def extent(self, rows: str) -> str:
+        """How many there are along the axis of rows, where a call has so many: `2 * rows`."""
+        return rows if self.rows == 1 else f"{self.rows} * {rows}"
 
     def to_json(self) -> dict[str, object]:
         return {
             "name": self.name,
             "identifier": self.identifier,
             "dtype": self.dtype.value,
-            "shape": ["batch" if extent is None else extent for extent in self.shape],
+            "shape": [self.extent("batch") if extent is None else extent for extent in self.shape],
+            "rows": self.rows if self.is_of_rows else 0,
             "low": self.low,
             "high": self.high,
             "bytes_per_row": self.elements * self.dtype.size if self.is_of_rows else None,

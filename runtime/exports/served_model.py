@@ -21,7 +21,8 @@ ALIGNMENT = 64
 class Model:
     """Predicts any number of rows, `rows` of them in a call of the library. Threads take turns with its memory.
 
-    `inputs` and `outputs` say of each array its name, its dtype and its shape, in which `batch` stands for the rows.
+    `inputs` and `outputs` say of each array its name, its dtype and its shape, in which `batch` stands for the rows
+    (`2 * batch` for two of it for each row).
     `preparation` says how the training data became the numbers of the inputs (means and deviations, words), or is None.
     """
 
@@ -56,16 +57,15 @@ class Model:
         if any(len(array) != rows for array in given):
             raise ValueError(f"the inputs have {', '.join(str(len(array)) for array in given)} rows")
         made = [
-            np.zeros([rows if extent == "batch" else extent for extent in item["shape"]], TYPES[item["dtype"]])
+            np.zeros([n if isinstance(n, int) else rows * item["rows"] for n in item["shape"]], TYPES[item["dtype"]])
             for item in self.outputs
         ]
         with self._lock:
             for first in range(0, rows, self._rows):
                 last = min(rows, first + self._rows)
                 parts = [array[first:last] for array in given]
-                parts += [
-                    a[first:last] if "batch" in i["shape"] else a for i, a in zip(self.outputs, made, strict=True)
-                ]
+                for item, array in zip(self.outputs, made, strict=True):
+                    parts.append(array[first * item["rows"] : last * item["rows"]] if item["rows"] else array)
                 places = [ctypes.c_void_p(part.ctypes.data) for part in parts]
                 self._check(self._library.model_predict(self._memory, ctypes.c_int64(last - first), *places))
         return {item["name"]: array for item, array in zip(self.outputs, made, strict=True)}

@@ -361,6 +361,35 @@ def test_a_wheel_predicts_with_numpy_alone(trained: Trained, tmp_path: Path) -> 
             assert found[name].tobytes() == expected[name].tobytes()
 
 
+DOUBLED = """
+model Doubled {
+    input x: f32[batch, 2, 4]
+    output y = reshape(x, 2 * batch, 4) + 1.0
+    output last = mean(x, axis = 0)
+}
+"""
+SERVED_DOUBLED = """
+import numpy as np, doubled
+x = np.arange(70 * 8, dtype=np.float32).reshape(70, 2, 4)
+outputs = doubled.Model(rows=16).predict(x=x)
+assert np.array_equal(outputs["y"], x.reshape(140, 4) + 1)
+assert np.array_equal(outputs["last"], x[64:].mean(axis=0))
+"""
+
+
+def test_a_wheel_has_room_for_outputs_with_several_rows_for_each(tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    (tmp_path / "model.dl").write_text(DOUBLED)
+    replace_tensors(tmp_path / "w.safetensors", {})
+    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "python"]
+    assert main([*command, "-o", str(tmp_path)]) == 0
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as packed:
+        packed.extractall(tmp_path / "site")
+    path = {"PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "-c", SERVED_DOUBLED], cwd=tmp_path, env=path, check=True)
+
+
 @pytest.mark.parametrize(
     ("model", "package"), [("BigNet", "big_net"), ("Class", "class_model"), ("Json", "json_model")]
 )
