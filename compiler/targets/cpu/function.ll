@@ -53,11 +53,15 @@ $FED
   %filled.now = select i1 %is.fresh, i64 %rows, i64 %filled
   store i64 %filled.now, ptr %filled.at, align 8
   %seed.at = getelementptr i64, ptr %memory, i64 4
-  %seed = load i64, ptr %seed.at, align 8
+  %seed.kept = load i64, ptr %seed.at, align 8
   %step.at = getelementptr i64, ptr %memory, i64 5
-  %step = load i64, ptr %step.at, align 8
-  %step.next = add i64 %step, $UPDATES
+  %step.kept = load i64, ptr %step.at, align 8
+  %step.next = add i64 %step.kept, $UPDATES
   store i64 %step.next, ptr %step.at, align 8
+  ; a prediction draws the same numbers whatever was trained before, as it does everywhere
+  %updates = icmp ne i64 $UPDATES, 0
+  %seed = select i1 %updates, i64 %seed.kept, i64 0
+  %step = select i1 %updates, i64 %step.kept, i64 0
 $CONTROLS
   %ran = call i32 @dlc_run(ptr @$NAME_program, ptr %arenas, ptr %inputs, ptr %outputs, i64 %rows, i64 %capacity, i32 0,
                            i32 1, ptr %sync)

@@ -38,7 +38,7 @@ model Small(width = 24) {
     input x: f32[batch, 10]
     input double: i32[batch] in 0..3
     hidden = x |> dense(width) |> batch_norm |> relu |> dropout(0.3)
-    output scores = (hidden |> dense(3)) + (double |> embedding(3, 3))
+    output scores = (hidden |> dense(3)) + (double |> embedding(3, 3)) + 0.1 * random(3)
     output size = sqrt(sum(x * x, axis = 1))
 }
 
