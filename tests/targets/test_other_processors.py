@@ -44,7 +44,7 @@ def all_ops() -> Graph:
     return builder.build()
 
 
-@pytest.mark.parametrize("toolchain", OTHERS, ids=str)
+@pytest.mark.parametrize("toolchain", OTHERS, ids=lambda one: one.machine or "here")
 def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")

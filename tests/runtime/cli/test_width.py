@@ -75,6 +75,7 @@ CASES: tuple[tuple[str, ...], ...] = (
     ("sweep", "model.dl", "--set", "optimizer.lr=1e-4..1e-1:log", "--trials", "2", *QUICK, "--out", "again"),
     ("sweep", "model.dl", *MANY, "--trials", "2", *QUICK, "--out", "again"),
     ("eval", "run", *QUICK),
+    ("export", "run", "--to", "c", "--output", "library"),
     ("runs", "."),
     ("runs", "--diff", "run", "other"),
     ("runs", ".", "--prune", "--dry-run"),

@@ -123,7 +123,7 @@ def predicted(trained: Trained, tensors: Tensors) -> Mapping[str, Array]:
     return executable.run(Steps(tensors, {"x": x, "double": double}, np.arange(ROWS), ROWS)).arrays
 
 
-@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=str)
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=lambda one: one.machine or "here")
 def test_the_example_gives_the_bits_of_predictions(toolchain: Toolchain, trained: Trained, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
@@ -133,7 +133,7 @@ def test_the_example_gives_the_bits_of_predictions(toolchain: Toolchain, trained
     assert got == rows_of(expected["scores"], expected["size"])
 
 
-@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=str)
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=lambda one: one.machine or "here")
 def test_training_steps_have_the_bits_of_training(toolchain: Toolchain, trained: Trained, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
