@@ -205,9 +205,13 @@ def _training_rows(run: RunDirectory) -> int | None:
 
 
 def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array], place: Path) -> None:
-    """Fill every parameter and state. Raises CheckpointError unless the names and shapes are the same."""
+    """Fill every parameter and state. Raises CheckpointError unless the names and shapes are the same.
+
+    States of the program's optimizer, which a library with the training step saves beside them, are left out.
+    """
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters}
-    match = match_tensors(weights, wanted)
+    states = {*tensors.names()} - {*wanted}
+    match = match_tensors({name: array for name, array in weights.items() if name not in states}, wanted)
     if not match.is_complete or match.unused:
         message = f"the weights do not fit {program.model}:\n" + "\n".join(match.lines())
         raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")

@@ -312,6 +312,17 @@ def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, caps
     assert "is a file" in capsys.readouterr().err
 
 
+def test_a_file_with_the_states_of_an_optimizer_has_the_weights(trained: Trained, tmp_path: Path) -> None:
+    _, tensors = model_library(trained, True)
+    assert {*tensors.values} > {*weight_names(trained.program)}
+    (tmp_path / "model.dl").write_text(MODEL)
+    replace_tensors(tmp_path / "saved.safetensors", tensors.values)
+    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "saved.safetensors"), "--to", "c"]
+    assert main([*command, "-o", str(tmp_path / "library")]) == 0
+    written = tensors_in((tmp_path / "library" / "weights.safetensors").read_bytes(), tmp_path)
+    assert {*written} == {*weight_names(trained.program)}
+
+
 def test_a_shared_library_predicts(trained: Trained, tmp_path: Path) -> None:
     if not HERE.is_there:
         pytest.skip("there is no compiler of C")
