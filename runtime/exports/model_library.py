@@ -28,10 +28,17 @@ def _made(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, Libra
     plan = training_of(program)
     if plan.accumulation is not None:
         raise UsageError(f"a step of {program.model} accumulates gradients", "leave out --training, or `accumulate`")
-    length = None if trained.training_rows is None else length_of(plan, trained.training_rows)
+    rows = trained.training_rows
     with_states = _with_fresh_states(trained)
     tensors = stored(with_states, with_states.names())
-    return driver.exported_library(program, tensors, runtime_settings(program, length), options, plan.seed), tensors
+    settings = runtime_settings(program, length_of(plan, rows or 1))
+    library = driver.exported_library(program, tensors, settings, options, plan.seed)
+    known = runtime_settings(program) if rows is None else settings
+    unknown = [name for function in library.functions for name, _, _ in function.settings if name not in known]
+    if unknown:
+        message = f"a step of {program.model} depends on `{unknown[0]}`, and nothing says how long the training is"
+        raise UsageError(message, "name a run instead of the model file")
+    return library, tensors
 
 
 def stored(tensors: Tensors, names: tuple[str, ...]) -> LibraryTensors:

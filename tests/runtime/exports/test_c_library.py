@@ -323,6 +323,11 @@ def test_a_file_with_the_states_of_an_optimizer_has_the_weights(trained: Trained
     assert {*written} == {*weight_names(trained.program)}
 
 
+def test_a_training_of_unknown_length_is_refused(trained: Trained) -> None:
+    with pytest.raises(UsageError, match="depends on `total_steps`, and nothing says how long"):
+        model_library(replace(trained, training_rows=None), True)
+
+
 def test_a_shared_library_predicts(trained: Trained, tmp_path: Path) -> None:
     if not HERE.is_there:
         pytest.skip("there is no compiler of C")
