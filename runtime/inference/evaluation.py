@@ -76,7 +76,7 @@ class PartEvaluator:
         """
         part = in_precision(part, self._dtype)
         sums: dict[str, float] = {}
-        totals = NOTHING
+        totals, batches = NOTHING, 0
         for order in self._stretches(part):
             first = 0
             while first < len(order):
@@ -84,7 +84,8 @@ class PartEvaluator:
                     return None
                 rows = order[first : first + self._pace.steps * self._batch]
                 first += len(rows)
-                results, weights = self._run(tensors, part, rows)
+                results, weights = self._run(tensors, part, rows, batches)
+                batches += len(weights)
                 sums = added_in_order(
                     sums, {name: values for name, values in results.scalars.items() if not is_total(name)}, weights
                 )
@@ -111,10 +112,11 @@ class PartEvaluator:
             return [part.rows]
         return self._buckets.stretches(part.arrays, part.rows)
 
-    def _run(self, tensors: Tensors, part: Part, rows: Array) -> tuple[Results, Array]:
-        """The results of steps over `rows`, and the number of rows of each."""
+    def _run(self, tensors: Tensors, part: Part, rows: Array, first: int) -> tuple[Results, Array]:
+        """The results of steps over `rows`, numbered from `first`, and the number of rows of each."""
         begin = time.perf_counter()
-        results = self._executable.run(Steps(tensors, part.arrays, rows, self._batch, settings=self._settings))
+        run = Steps(tensors, part.arrays, rows, self._batch, first, settings=self._settings)
+        results = self._executable.run(run)
         steps = -(-len(rows) // self._batch)
         self._pace.observe(steps, time.perf_counter() - begin)
         weights = np.full(steps, self._batch)

@@ -54,7 +54,10 @@ class Predictor:
         while first < len(order):
             rows = part.rows[order[first : first + self._pace.steps * self._batch]]
             begin = time.perf_counter()
-            results = self._executable.run(Steps(tensors, part.arrays, rows, self._batch, settings=self._settings))
+            done = first // self._batch
+            results = self._executable.run(
+                Steps(tensors, part.arrays, rows, self._batch, done, settings=self._settings)
+            )
             self._pace.observe(-(-len(rows) // self._batch), time.perf_counter() - begin)
             lasting = {name: values[-1].astype(self._dtypes[name]) for name, values in results.scalars.items()}
             for name, values in (*results.arrays.items(), *lasting.items()):
