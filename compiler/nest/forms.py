@@ -6,7 +6,7 @@ puts such a bound in place of the last number of a form, until a constant is lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import gcd
@@ -121,6 +121,7 @@ class Forms:
     numbers: list[Number] = field(default_factory=lambda: [Number([Bound((as_form(1),))], [])])
     known: dict[tuple[object, ...], Form] = field(default_factory=dict[tuple[object, ...], Form])
     proofs: dict[Form, bool] = field(default_factory=dict[Form, bool])
+    divided: dict[int, Form] = field(default_factory=dict[int, Form])  # numbers as quotient times divisor, and the rest
     facts: list[Form] = field(default_factory=list[Form])  # that are not negative where the nest is read
     steps: int = 0
 
@@ -203,7 +204,10 @@ class Forms:
             lower = [Bound((as_form(k),)) for k in (1, 0) if self.is_never_negative(rest - divisor * k)][:1]
             if (size := divisor.constant) is not None:
                 lower.append(Bound((rest - (size - 1),), size))
-            return self.bounded(lower, self._most(rest, divisor))
+            quotient = self.bounded(lower, self._most(rest, divisor))
+            if size is not None and len(rest.terms) == 1 and rest == Form({(number := rest.numbers[0],): 1}):
+                self.divided[number] = quotient * size + self.between(0, size - 1)
+            return quotient
 
         return self.once(("div", rest, divisor), make)
 
@@ -267,7 +271,16 @@ class Forms:
     def is_never_negative(self, form: Form, facts: Sequence[Form] = ()) -> bool:
         """Whether a proof was found, from the facts and those given here."""
         self.steps = 0
-        return self._follows(form + 1, (*map(_tightened, facts), *self.facts))
+        known = (*map(_tightened, facts), *self.facts)
+        return any(self._follows(one + 1, known) for one in (form, *self._with_rests(form)))
+
+    def _with_rests(self, form: Form) -> Iterator[Form]:
+        """The form with a number that it has beside its quotient as that quotient times the divisor, and the rest."""
+        for number in form.numbers:
+            whole = self.divided.get(number)
+            if whole is not None and {*whole.numbers} & {*form.numbers}:
+                factor, others = form.split(number)
+                yield factor * whole + others
 
     def _follows(self, form: Form, facts: tuple[Form, ...]) -> bool:
         """Whether a form is positive, or one that it exceeds: it less a fact, which is to take a product away."""

@@ -143,6 +143,17 @@ def test_quotients_and_remainders_of_items() -> None:
     assert not forms.is_never_negative(BATCH - 11 - tile * 11), "and may end behind it"
 
 
+def test_rows_that_are_turned_round_inside_of_a_batch() -> None:
+    forms = Forms()
+    item = forms.between(0, BATCH * 400 - 1)
+    row = forms.quotient(item, as_form(400))
+    place = row * 51200 - (item - row * 400) * 128 + 51072
+    assert forms.is_never_negative(place)
+    assert not forms.is_never_negative(place - 1)
+    assert forms.is_never_negative(BATCH * 51200 - place - 128)
+    assert not forms.is_never_negative(BATCH * 51200 - place - 129)
+
+
 def test_facts_hold_where_they_are_known_only() -> None:
     forms = Forms()
     one, other = forms.fresh(), forms.fresh()
