@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
     files = c_files(program, library, tensors, settings, preparation)
     if arguments.to != "c":
         del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
-        files["libmodel.so"] = shared_library(library, is_native=trained.options.machine is None)
+        files["libmodel.so"] = shared_library(library)
     if arguments.to == "python":
         del files["model.h"]
         files = dict([wheel(program.model, library.machine, files)])
@@ -63,7 +63,12 @@ def run(arguments: Namespace) -> int:
         replace_file(folder / name, content)
     if arguments.to != "python":
         replace_tensors(folder / "weights.safetensors", tensors.values)
-    weights, size = sum(array.nbytes for array in tensors.values.values()), sum(map(len, files.values()))
-    shares = f"{size / 1024:.0f} KiB, of which {weights / 1024:.0f} are weights"
-    say(f"{program.model} for {library.machine.name} in {folder}: {shares}")
+    code = next(name for name in files if name.endswith((".a", ".so", ".whl")))
+    weights = _kib(sum(array.nbytes for array in tensors.values.values()))
+    share = "" if arguments.to == "python" else f", of which {weights} are weights"  # a wheel is compressed
+    say(f"{program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
     return 0
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:.0f} KiB"

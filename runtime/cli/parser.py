@@ -137,7 +137,7 @@ class Parser(argparse.ArgumentParser):
             "--machine",
             metavar="NAME",
             help="generate code for avx512, avx2, generic, neon, rvv or apple-m1 (default: this processor); "
-            + ("code with instructions that it lacks cannot run" if runs else "any of them"),
+            + ("code with instructions that it lacks cannot run" if runs else "it need not run here"),
         )
         group.add_argument(
             "--no-tuning",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from compiler.driver import ExportedLibrary
 from compiler.errors.diagnostics import UsageError
+from compiler.machine import Machine
 from runtime.exports.archive import archive
 
 _EXPORTED = "{ global: model_*; local: *; };\n"
 
 
-def shared_library(library: ExportedLibrary, is_native: bool) -> bytes:
+def shared_library(library: ExportedLibrary) -> bytes:
     """The shared library of ELF systems, which offers nothing but the model's functions.
 
     For this processor `cc` links it; without one, and for others, the linker of ziglang. Raises UsageError.
@@ -26,7 +28,7 @@ def shared_library(library: ExportedLibrary, is_native: bool) -> bytes:
         (folder / "libmodel.a").write_bytes(archive(library.members))
         (folder / "exported").write_text(_EXPORTED, encoding="utf-8")
         options = ["-shared", "-o", "libmodel.so", "-Wl,--version-script=exported", "-Wl,--whole-archive", "libmodel.a"]
-        command = [*_linker(library.machine.triple, is_native), *options, "-Wl,--no-whole-archive"]
+        command = [*_linker(library.machine), *options, "-Wl,--no-whole-archive"]
         linked = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if linked.returncode:
             raise UsageError(f"{command[0]} cannot link the library:\n{linked.stderr.strip()}", _FIX)
@@ -36,12 +38,13 @@ def shared_library(library: ExportedLibrary, is_native: bool) -> bytes:
 _FIX = "export with `--to c`, and link libmodel.a where the program is built"
 
 
-def _linker(triple: str, is_native: bool) -> list[str]:
+def _linker(machine: Machine) -> list[str]:
     """A command that links. LLVM's triples name a vendor, `x86_64-unknown-linux-gnu`, which Zig's do not."""
+    is_native = machine.architecture == platform.machine()
     if is_native and shutil.which("cc"):
         return ["cc"]
     if importlib.util.find_spec("ziglang") is None:
-        there = "there is no `cc`" if is_native else f"`cc` does not link for {triple}"
+        there = "there is no `cc`" if is_native else f"`cc` does not link for {machine.triple}"
         raise UsageError(f"{there}, and ziglang is not installed", f"pip install ziglang, or {_FIX}")
-    architecture, _, system = triple.split("-", 2)
+    architecture, _, system = machine.triple.split("-", 2)
     return [sys.executable, "-m", "ziglang", "cc", "-target", f"{architecture}-{system}"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import numpy as np
 import pytest
 
@@ -82,9 +84,9 @@ def test_shares_are_even_at_first() -> None:
 
 @needs_clock
 def test_a_slow_thread_gets_fewer_items() -> None:
-    """By the clock: 48 with threads that nothing disturbs, so that one quiet attempt of several is enough."""
-    shares = (items_by_thread([40_000, 120_000], 200) for _ in range(5))
-    assert any(first + second == ITEMS and 40 <= first <= 56 for first, second in shares)
+    shares = [items_by_thread([40_000, 120_000], 200) for _ in range(5)]  # by the clock, which other processes disturb
+    assert all(first + second == ITEMS for first, second in shares)
+    assert 40 <= median(first for first, _ in shares) <= 56  # 48 with threads that nothing disturbs
 
 
 @needs_clock

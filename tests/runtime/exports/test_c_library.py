@@ -332,7 +332,7 @@ def test_a_shared_library_predicts(trained: Trained, tmp_path: Path) -> None:
     if not HERE.is_there:
         pytest.skip("there is no compiler of C")
     library, tensors = model_library(trained, False)
-    (tmp_path / "libmodel.so").write_bytes(shared_library(library, is_native=True))
+    (tmp_path / "libmodel.so").write_bytes(shared_library(library))
     loaded = ctypes.CDLL(str(tmp_path / "libmodel.so"))
     bytes_ = library.memory.size(ROWS)
     block = np.zeros(bytes_ + 64, np.uint8)
@@ -353,7 +353,7 @@ def test_a_linker_that_is_missing_is_said(trained: Trained, monkeypatch: pytest.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     library, _ = model_library(trained, False)
     with pytest.raises(UsageError, match="there is no `cc`, and ziglang is not installed"):
-        shared_library(library, is_native=True)
+        shared_library(library)
 
 
 def test_a_wheel_predicts_with_numpy_alone(trained: Trained, tmp_path: Path) -> None:
