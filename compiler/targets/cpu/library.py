@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.machine import Machine
-from compiler.support.record import record
+from compiler.targets.cpu.library_layout import (
+    Function,
+    Layout,
+    bytes_of_row,
+    is_own,
+    layout_of,
+    results_of,
+    rounded_up,
+    settings_of,
+)
 from compiler.targets.cpu.plan_tables import control_layout, entry_rows, most_moving_arguments, relocation_rows
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -28,7 +36,6 @@ from compiler.targets.cpu.runner import (
     SETTINGS,
     STEP,
     runner_text,
-    sync_bytes,
 )
 from compiler.targets.llvm.jit import compile_module
 from compiler.targets.llvm.object_code import ObjectCode
@@ -36,13 +43,10 @@ from compiler.targets.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
     FIRST_TENSOR,
-    LARGE_ROW,
     ROUNDING,
     SCRATCH_ARENA,
     SHARED_ARENA,
     STATIC_ARENA,
-    Manifest,
-    ResultSlot,
 )
 from compiler.targets.memory import SLACK
 from compiler.targets.target import (
@@ -52,9 +56,7 @@ from compiler.targets.target import (
     LibraryMemory,
     LibrarySignature,
     LibraryTensors,
-    ValuesOfRows,
 )
-from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, DType
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -72,44 +74,7 @@ ERRORS = (
 )
 """Names and texts of the codes in the templates, from 0."""
 MOST_ROWS = (1 << 31) - 1  # in a call
-_HEAD = 64  # bytes in front of all tables
 _OF_THE_RUNNER = ("dlc_fetch", "dlc_collect", "dlc_copy")
-
-
-@record
-class _Places:
-    """Where the tables and arenas of a function lie in the caller's memory, in bytes."""
-
-    arenas: int
-    inputs: int
-    outputs: int
-    control: int
-    static: int
-    results: int  # those of the compiler's own, one after the other, each in a line of the caches
-
-
-@record
-class _Layout:
-    """Where things lie in the caller's memory, in bytes; what grows with the rows stands behind them.
-
-    `tensors` are the places of the persistent tensors by name, where some function changes them.
-    """
-
-    sync: int
-    shared: int
-    scratch: int
-    functions: tuple[_Places, ...]
-    tensors: Mapping[str, int]
-    memory: LibraryMemory
-
-
-@record
-class _Function:
-    """A function of the library: its program, its place among the others, and its settings' names and values."""
-
-    number: int
-    program: LibraryFunction
-    manifest: Manifest
 
 
 def library(
@@ -121,13 +86,13 @@ def library(
 ) -> ExportedLibrary:
     """The library of some programs on the same tensors; `codes` have the objects of each program's kernels."""
     made = [
-        _Function(number, program, code.manifest)
+        Function(number, program, code.manifest)
         for number, (program, code) in enumerate(zip(functions, codes, strict=True))
     ]
     places, content = _weights(tensors.values.values())
     weights = dict(zip(tensors.values, places, strict=True))
     changes = any(function.manifest.writes_tensors for function in made)
-    layout = _layout(made, tensors.values if changes else {})
+    layout = layout_of(made, tensors.values if changes else {})
     interface = [(f.program.name, f.manifest.inputs, f.manifest.results, f.manifest.settings) for f in made]
     abi = int.from_bytes(
         sha256(repr((ABI_VERSION, layout, tensors.file_header, interface)).encode()).digest()[:7], "big"
@@ -146,73 +111,9 @@ def library(
         *(LibraryMember(f"{symbol}.o", content, (symbol,)) for symbol, content in kernels.items()),
     )
     signatures = tuple(
-        LibrarySignature(f.program.name, f.manifest.inputs, tuple(_results(f)), _settings(f)) for f in made
+        LibrarySignature(f.program.name, f.manifest.inputs, tuple(results_of(f)), settings_of(f)) for f in made
     )
     return ExportedLibrary(members, machine, abi, layout.memory, signatures, changes, ERRORS)
-
-
-def _settings(function: _Function) -> tuple[tuple[str, DType, float], ...]:
-    """The settings that the caller gives, with the values that they have in the text."""
-    types = dict(zip(function.manifest.settings, function.manifest.setting_dtypes, strict=True))
-    return tuple(
-        (name, types[name], function.program.settings[name]) for name in function.program.given if name in types
-    )
-
-
-def _results(function: _Function) -> list[ResultSlot]:
-    """Those that the caller gets."""
-    return [result for result in function.manifest.results if not _is_own(result)]
-
-
-def _is_own(result: ResultSlot) -> bool:
-    """Whether a result is the compiler's own: it lies in a line of its own, or of rows behind all values."""
-    return ":" in result.name
-
-
-def _bytes_of_row(result: ResultSlot) -> int:
-    """Bytes of a result for each row, so many that each begins at a multiple of 8; 0 for one without rows."""
-    rows = [extent.multiple for extent in result.shape if isinstance(extent, BatchExtent)]
-    elements = prod(extent for extent in result.shape if isinstance(extent, int))
-    return -(-rows[0] * elements * result.dtype.size // 8) * 8 if rows else 0
-
-
-def _layout(functions: Sequence[_Function], changing: Mapping[str, Array]) -> _Layout:
-    manifests = [function.manifest for function in functions]
-    end = _HEAD
-
-    def place(size: int) -> int:
-        nonlocal end
-        begin, end = end, end + _up(size)
-        return begin
-
-    tensors = {name: place(array.nbytes) for name, array in changing.items()}
-    place(SLACK)
-    places = tuple(
-        _Places(
-            arenas=place(8 * (FIRST_TENSOR + len(m.tensors) + len(m.inputs) + len(m.results))),
-            inputs=place(16 * len(m.inputs)),
-            outputs=place(8 * len(m.results)),
-            control=place(control_layout(m).size),
-            static=place(m.static_bytes + SLACK),
-            results=place(64 * sum(map(_is_own, m.results))),
-        )
-        for m in manifests
-    )
-    sync, shared = place(sync_bytes(1)), place(max(m.shared_bytes for m in manifests) + SLACK)
-    scratch = place(max(m.scratch_bytes for m in manifests) + SLACK)
-    values = tuple(map(_values_of_rows, manifests))
-    memory = LibraryMemory(end, max(m.scratch_batch_bytes for m in manifests), values, ROUNDING)
-    return _Layout(sync, shared, scratch, places, tensors, memory)
-
-
-def _values_of_rows(manifest: Manifest) -> ValuesOfRows:
-    own = sum(_bytes_of_row(result) for result in manifest.results if _is_own(result))
-    overshoot = _up(MOST_TILE_ROWS * manifest.row_bytes + SLACK)
-    return ValuesOfRows(manifest.batch_bytes + own, overshoot, manifest.batch_bytes < LARGE_ROW)
-
-
-def _up(size: int) -> int:
-    return -(-size // 64) * 64
 
 
 def _weights(arrays: Iterable[Array]) -> tuple[list[int], bytes]:
@@ -222,7 +123,7 @@ def _weights(arrays: Iterable[Array]) -> tuple[list[int], bytes]:
     for array in arrays:
         places.append(len(content))
         content += np.ascontiguousarray(array).tobytes()
-        content += bytes(_up(len(content)) - len(content))
+        content += bytes(rounded_up(len(content)) - len(content))
     return places, bytes(content) + bytes(SLACK)
 
 
@@ -236,8 +137,8 @@ def _escaped(content: bytes) -> str:
 
 
 def _main_text(
-    functions: Sequence[_Function],
-    layout: _Layout,
+    functions: Sequence[Function],
+    layout: Layout,
     tensors: LibraryTensors,
     weights: Mapping[str, int],
     abi: int,
@@ -315,7 +216,7 @@ def _most_values(memory: LibraryMemory) -> list[str]:
     return rows
 
 
-def _copied_weights(layout: _Layout, values: Mapping[str, Array], weights: Mapping[str, int]) -> list[str]:
+def _copied_weights(layout: Layout, values: Mapping[str, Array], weights: Mapping[str, int]) -> list[str]:
     """Put tensors that change into the caller's memory."""
     rows: list[str] = []
     for number, (name, place) in enumerate(layout.tensors.items()):
@@ -337,7 +238,7 @@ def _tensor_table(places: Mapping[str, int], values: Mapping[str, Array]) -> lis
     return [*names, f"@tensors = internal constant [{len(rows)} x {line}] [{', '.join(rows)}]"]
 
 
-def _function_text(function: _Function, layout: _Layout, weights: Mapping[str, int], abi: int) -> str:
+def _function_text(function: Function, layout: Layout, weights: Mapping[str, int], abi: int) -> str:
     manifest, places = function.manifest, layout.functions[function.number]
     words: dict[str, object] = {
         "NAME": function.program.name,
@@ -361,11 +262,11 @@ def _function_text(function: _Function, layout: _Layout, weights: Mapping[str, i
     return "\n".join([*_constants(function), _filled("function", words)])
 
 
-def _parameters(function: _Function) -> list[str]:
+def _parameters(function: Function) -> list[str]:
     manifest = function.manifest
-    settings = ["%settings"] if _settings(function) else []
+    settings = ["%settings"] if settings_of(function) else []
     inputs = [f"%in.{number}" for number in range(len(manifest.inputs))]
-    outputs = [f"%out.{number}" for number, result in enumerate(manifest.results) if not _is_own(result)]
+    outputs = [f"%out.{number}" for number, result in enumerate(manifest.results) if not is_own(result)]
     return [*settings, *inputs, *outputs]
 
 
@@ -386,7 +287,7 @@ def _put(table: str, slot: int, value: str, name: str = "") -> list[str]:
     return [f"%{name}.at = getelementptr i64, ptr %{table}, i64 {slot}", f"store {value}, ptr %{name}.at, align 8"]
 
 
-def _fixed_places(function: _Function, layout: _Layout, weights: Mapping[str, int]) -> list[str]:
+def _fixed_places(function: Function, layout: Layout, weights: Mapping[str, int]) -> list[str]:
     """What stays in the tables of addresses, and the settings, of which the caller gives some in each call."""
     manifest, places = function.manifest, layout.functions[function.number]
     rows = _put("arenas", CONTROL_ARENA, "ptr %control")
@@ -414,13 +315,13 @@ def _fixed_places(function: _Function, layout: _Layout, weights: Mapping[str, in
     values = layout.memory.values[function.number]
     line, of_row = places.results, manifest.batch_bytes
     for number, result in enumerate(manifest.results):
-        if not _is_own(result):
+        if not is_own(result):
             continue
-        if bytes_of_row := _bytes_of_row(result):
+        if size := bytes_of_row(result):
             rows.append(f"%result.{number}.offset = mul i64 %capacity, {of_row}")
             rows.append(f"%result.{number}.begin = getelementptr i8, ptr %batch, i64 %result.{number}.offset")
             rows.append(f"%result.{number} = getelementptr i8, ptr %result.{number}.begin, i64 {values.overshoot}")
-            of_row += bytes_of_row
+            of_row += size
         else:
             rows.append(f"%result.{number} = getelementptr i8, ptr %memory, i64 {line}")
             line += 64
@@ -444,7 +345,7 @@ def _number(value: float, dtype: DType) -> str:
     return f"{'double' if dtype is DType.F64 else 'float'} 0x{int(wide.view(np.uint64)):016X}"
 
 
-def _fed(function: _Function) -> list[str]:
+def _fed(function: Function) -> list[str]:
     """The addresses of inputs and results, inputs without rows, which are copied, and settings."""
     manifest = function.manifest
     rows: list[str] = []
@@ -455,11 +356,11 @@ def _fed(function: _Function) -> list[str]:
             operands = f"ptr %copy.{number}, ptr %in.{number}, i64 {item.row_bytes}, i1 false"
             rows.append(f"call void @llvm.memcpy.p0.p0.i64({operands})")
     for number, result in enumerate(manifest.results):
-        if not _is_own(result):
+        if not is_own(result):
             rows += _put("outputs", number, f"ptr %out.{number}")
     place = 0
     slots = {name: slot for slot, name in enumerate(manifest.settings, SETTINGS)}
-    for name, dtype, _ in _settings(function):
+    for name, dtype, _ in settings_of(function):
         number = slots[name]
         place = -(-place // dtype.size) * dtype.size
         kind = "double" if dtype is DType.F64 else "float"
@@ -483,7 +384,7 @@ def _controls() -> list[str]:
     return [line for slot, value in values.items() for line in _put("control", slot, value, f"slot.{slot}")]
 
 
-def _constants(function: _Function) -> list[str]:
+def _constants(function: Function) -> list[str]:
     """The tables of a program that the runner reads."""
     manifest, name = function.manifest, function.program.name
     line = "{ ptr, i64, i64, i64, i64, i64, i64, i64 }"
