@@ -13,6 +13,7 @@ from compiler.graph_passes.canonicalise_contractions import canonicalise_contrac
 from compiler.graph_passes.channels_last import channels_last
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate import eliminate_common, eliminate_dead
+from compiler.graph_passes.flush_updates import flush_updates
 from compiler.graph_passes.fold_products import fold_products
 from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
@@ -59,6 +60,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     eliminate_dead,  # a product must have no dead use when fma asks for its uses
     form_fma,
     eliminate_dead,
+    flush_updates,  # behind the laws, which are to see the formulas of updates as they are written
 )
 
 

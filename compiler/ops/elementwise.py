@@ -388,6 +388,20 @@ class Abs(Unary):
 
 @final
 @record
+class Flush(Unary):
+    """0 in place of a subnormal number; only the compiler makes it."""
+
+    name = "flush"
+
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
+        return dy
+
+    def compute(self, x: Array) -> Array:
+        return np.where(np.abs(x) < np.finfo(x.dtype).tiny, x.dtype.type(0), x)
+
+
+@final
+@record
 class Floor(Unary):
     name = "floor"
 

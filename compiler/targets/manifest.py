@@ -97,7 +97,6 @@ class Manifest:
     scratch_bytes: int
     scratch_batch_bytes: int
     shared_bytes: int
-    flush: bool
     setting_dtypes: tuple[DType, ...]
     advances: tuple[tuple[int, ...], ...] = ()
 

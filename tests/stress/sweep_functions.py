@@ -50,13 +50,13 @@ def sweep(name: str, first: int, stride: int) -> tuple[float, Any, int]:
 
 def _chunk_of(name: str) -> Callable[[Array], tuple[float, Any]]:
     machine = detect()
-    function = native_function(name, DType.F32, 16, machine, flush=True)
+    function = native_function(name, DType.F32, 16, machine)
     return lambda x: check(function, name, x)
 
 
 def _chunk_of_powers(seed: int) -> Callable[[Array], tuple[float, Any]]:
     machine = detect()
-    function = native_function("pow", DType.F32, 16, machine, flush=True)
+    function = native_function("pow", DType.F32, 16, machine)
     random = np.random.Generator(np.random.Philox(seed))
     return lambda x: check_power(function, x, _exponents(x, random))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from native_functions import NativeFunction, flushed, largest_error
+from native_functions import NativeFunction, largest_error
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +47,7 @@ def patterns(first: int, step: int, count: int) -> Array:
 def check(function: NativeFunction, name: str, x: Array) -> tuple[float, np.float32]:
     """The largest error in ulp and its operand; an AssertionError where it exceeds the function's bound."""
     reference, bound = REFERENCES[name]
-    got, true = function(x), reference(flushed(x))
+    got, true = function(x), reference(x.astype(np.float64))
     error, where = largest_error(got, true)
     assert error <= bound, f"{name}({x[where]!r}) = {got[where]!r}, not {true[where]!r}: {error:.3f} ulp"
     return error, x[where]
@@ -55,7 +55,7 @@ def check(function: NativeFunction, name: str, x: Array) -> tuple[float, np.floa
 
 def check_power(function: NativeFunction, x: Array, y: Array) -> tuple[float, tuple[np.float32, np.float32]]:
     """As `check`, for `x ^ y`."""
-    got, true = function(x, y), np.power(flushed(x), flushed(y))
+    got, true = function(x, y), np.power(x.astype(np.float64), y.astype(np.float64))
     error, where = largest_error(got, true)
     assert error <= BOUND_OF_POWER, (
         f"pow({x[where]!r}, {y[where]!r}) = {got[where]!r}, not {true[where]!r}: {error:.3f} ulp"

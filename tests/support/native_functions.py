@@ -18,7 +18,6 @@ from compiler.types import DType
 Array = np.ndarray[Any, Any]
 KINDS = {DType.F32: ("float", np.float32), DType.F64: ("double", np.float64)}
 FUNCTIONS = (*functions_of(DType.F32), "floor", "abs")
-FLUSH_BITS = 0x8040  # of x86's MXCSR: subnormal operands and results count as zero
 
 
 @dataclass(frozen=True)
@@ -40,22 +39,20 @@ class NativeFunction:
         return out[: len(x)]
 
 
-def native_function(name: str, dtype: DType, lanes: int, host: Machine, flush: bool = False) -> NativeFunction:
+def native_function(name: str, dtype: DType, lanes: int, host: Machine) -> NativeFunction:
     """The function, compiled for the host."""
-    text = loop_text(name, dtype, lanes, flush and host.architecture == "x86_64")
+    text = loop_text(name, dtype, lanes)
     return NativeFunction(Library([compile_module(text, host, verify=True)], ["loop"], host), dtype, lanes)
 
 
-def loop_text(name: str, dtype: DType, lanes: int, flush: bool = False) -> str:
+def loop_text(name: str, dtype: DType, lanes: int) -> str:
     kind, type_, text = KINDS[dtype][0], vector(dtype, lanes), Text()
     operands = ["%a", "%b"] if name == "pow" else ["%a"]
     result = compute(text, name, [(type_, operand) for operand in operands], dtype)
     body, type_name = "\n".join(text.lines), NAMES[type_]
-    enter, leave = _mode_changes() if flush else ("", "")
     return f"""
 define void @loop(ptr %x, ptr %y, ptr %out, i64 %n) nounwind {{
 entry:
-{enter}
   br label %again
 again:
   %i = phi i64 [ 0, %entry ], [ %next, %again ]
@@ -70,33 +67,15 @@ again:
   %more = icmp slt i64 %next, %n
   br i1 %more, label %again, label %done
 done:
-{leave}
   ret void
 }}
 """
-
-
-def _mode_changes() -> tuple[str, str]:
-    """Instructions that make x86 flush subnormals, and those that restore what was."""
-    enter = f"""  %before = alloca i32
-  %within = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %before)
-  %old = load i32, ptr %before
-  %new = or i32 %old, {FLUSH_BITS}
-  store i32 %new, ptr %within
-  call void @llvm.x86.sse.ldmxcsr(ptr %within)"""
-    return enter, "  call void @llvm.x86.sse.ldmxcsr(ptr %before)"
 
 
 def same_bits(a: Array, b: Array) -> bool:
     """Equal in every bit, except that any NaN equals any other."""
     integer = np.int32 if a.dtype == np.float32 else np.int64
     return bool(np.all((a.view(integer) == b.view(integer)) | (np.isnan(a) & np.isnan(b))))
-
-
-def flushed(x: Array) -> Array:
-    """f32 with subnormals replaced by zeros of their sign, as f64."""
-    return np.where(np.abs(x) < 2.0**-126, np.copysign(0.0, x), x).astype(np.float64)
 
 
 def largest_error(got: Array, true: Array) -> tuple[float, int]:

@@ -67,7 +67,7 @@ def items_by_thread(rounds: list[int], steps: int) -> list[int]:
     program, arenas, none = (np.zeros(slots, np.int64) for slots in (runner.PROGRAM_SLOTS, 8, 8))
     program[0], program[1], program[2] = runner.ABI_VERSION, address_of(entry), 1
     program[3], program[4], program[5] = address_of(relocation), 1, 8 * runner.SETTINGS
-    program[runner.SCRATCH_BYTES], program[9], program[10], program[11] = SCRATCH, address_of(none), 1, 1
+    program[runner.SCRATCH_BYTES], program[8], program[9], program[10] = SCRATCH, address_of(none), 1, 1
     arenas[0], arenas[3] = address_of(control), address_of(scratch)
     team.run((address_of(program), address_of(arenas), address_of(none), address_of(none)), 1, 1, True)
     assert (counters == steps).all()

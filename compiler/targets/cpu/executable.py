@@ -133,7 +133,6 @@ class NativeExecutable:
             len(self.manifest.relocations),
             arguments_offset,
             self.manifest.scratch_bytes,
-            self.manifest.flush,
             self.manifest.once,
             address_of(advances),
             advances.shape[1],

@@ -402,7 +402,6 @@ def _constants(function: Function) -> list[str]:
         f"i64 {len(manifest.relocations)}",
         f"i64 {control_layout(manifest).arguments}",
         f"i64 {manifest.scratch_bytes}",  # of one thread: nothing lies behind it
-        f"i64 {int(manifest.flush)}",
         f"i64 {manifest.once}",
         f"ptr @{name}_advances",
         f"i64 {len(manifest.advances[0]) if manifest.advances else 0}",

@@ -60,7 +60,7 @@ from compiler.targets.manifest import (
     ResultSlot,
     TensorSpec,
 )
-from compiler.types import BatchExtent, DType, Extent, size_at
+from compiler.types import BatchExtent, Extent, size_at
 
 CONTROL = (CONTROL_ARENA, 0, 0)
 
@@ -169,7 +169,6 @@ class _Lowering:
         self.firsts.append(call.first)
 
     def manifest(self) -> Manifest:
-        doubles = any(b.dtype is DType.F64 and b.elements != 1 for b in self.plan.buffers)  # not numbers alone
         settings = [i for i in self.graph.inputs if i.role is Role.SETTING]
         return Manifest(
             self.plan.name,
@@ -190,7 +189,6 @@ class _Lowering:
             self.scratch,
             self.scratch_batch,
             self.shared,
-            not doubles,
             tuple(i.value.type.dtype for i in settings),
             self.advance_table(),
         )

@@ -9,23 +9,22 @@ declare double @llvm.fabs.f64(double)
 declare double @llvm.maxnum.f64(double, double)
 declare double @llvm.minnum.f64(double, double)
 
-define internal i32 @flush_on() nounwind {
+; The processor's mode while programs run: rounding to nearest, subnormal numbers kept, no traps, whatever the caller's is.
+define internal i32 @enter_mode() nounwind {
   $X86 %cell = alloca i32, align 4
   $X86 call void @llvm.x86.sse.stmxcsr(ptr %cell)
   $X86 %old = load i32, ptr %cell, align 4
-  $X86 %new = or i32 %old, 32832
-  $X86 store i32 %new, ptr %cell, align 4
+  $X86 store i32 8064, ptr %cell, align 4
   $X86 call void @llvm.x86.sse.ldmxcsr(ptr %cell)
   $X86 ret i32 %old
   $ARM %before = call i64 @llvm.aarch64.get.fpcr()
-  $ARM %new = or i64 %before, 16777216
-  $ARM call void @llvm.aarch64.set.fpcr(i64 %new)
+  $ARM call void @llvm.aarch64.set.fpcr(i64 0)
   $ARM %old = trunc i64 %before to i32
   $ARM ret i32 %old
   $OTHER ret i32 0
 }
 
-define internal void @flush_off(i32 %old) nounwind {
+define internal void @leave_mode(i32 %old) nounwind {
   $X86 %cell = alloca i32, align 4
   $X86 store i32 %old, ptr %cell, align 4
   $X86 call void @llvm.x86.sse.ldmxcsr(ptr %cell)
@@ -286,11 +285,11 @@ entry:
   $TEAM %scratch.offset = mul i64 %thread.wide, %scratch.size
   $TURN %scratch.offset = mul i64 0, %scratch.size
   %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
-  %advances.at = getelementptr i64, ptr %abi, i64 9
+  %advances.at = getelementptr i64, ptr %abi, i64 8
   %advances = load ptr, ptr %advances.at, align 8
-  %width.at = getelementptr i64, ptr %abi, i64 10
+  %width.at = getelementptr i64, ptr %abi, i64 9
   %width = load i64, ptr %width.at, align 8
-  %most.at = getelementptr i64, ptr %abi, i64 11
+  %most.at = getelementptr i64, ptr %abi, i64 10
   %most = load i64, ptr %most.at, align 8
   $TEAM %counters = alloca i64, i64 %width, align 8
   $TURN %counters = getelementptr i64, ptr %state, i64 2
@@ -518,19 +517,11 @@ done:
 define i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
                     i32 %thread, i32 %threads, ptr %sync) nounwind {
 entry:
-  %flush.at = getelementptr i64, ptr %abi, i64 7
-  %flush = load i64, ptr %flush.at, align 8
-  %flushes = icmp ne i64 %flush, 0
-  br i1 %flushes, label %flushing, label %ready
-flushing:
-  %flushed = call i32 @flush_on()
-  br label %ready
-ready:
-  %mode = phi i32 [ 0, %entry ], [ %flushed, %flushing ]
+  %mode = call i32 @enter_mode()
   %control = load ptr, ptr %arenas, align 8
   %count.at = getelementptr i64, ptr %abi, i64 2
   %count = load i64, ptr %count.at, align 8
-  %once.at = getelementptr i64, ptr %abi, i64 8
+  %once.at = getelementptr i64, ptr %abi, i64 7
   %once = load i64, ptr %once.at, align 8
   %fresh.at = getelementptr i64, ptr %control, i64 7
   %fresh = load i64, ptr %fresh.at, align 8
@@ -579,11 +570,7 @@ advance:
   br label %head
 finish:
   call void @barrier(ptr %sync, i32 %thread, i32 %threads) ; the caller may set up its next call only when all have read %remaining
-  br i1 %flushes, label %restoring, label %done
-restoring:
-  call void @flush_off(i32 %mode)
-  br label %done
-done:
+  call void @leave_mode(i32 %mode)
   ret i32 0
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from compiler.machine import Machine
 from compiler.targets.recording import HEAD, TAIL, WAITS
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 # i64 slots of the control block, the start of arena 0
 SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP, FRESH = range(8)
@@ -21,9 +21,9 @@ SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)
 SCRATCH_BYTES = 6  # slot of the program block
-# version, entries and their count, relocations and theirs, arguments' offset, scratch, flush, entries that run once,
+# version, entries and their count, relocations and theirs, arguments' offset, scratch, entries that run once,
 # advances, how many stand in a line of them, the most arguments that move
-PROGRAM_SLOTS = 12
+PROGRAM_SLOTS = 11
 # function, first argument, items: base, slope, chunk, factor; flags, arguments that move. A mark of a loop has no
 # function; it has the line of the other mark, and the steps
 ENTRY_SLOTS = 8

@@ -6,7 +6,7 @@
 define internal void @turns(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
                             ptr %sync) nounwind {
 entry:
-  %width.at = getelementptr i64, ptr %abi, i64 10
+  %width.at = getelementptr i64, ptr %abi, i64 9
   %width = load i64, ptr %width.at, align 8
   %stride = add i64 %width, 2
   %wide = zext i32 %threads to i64

@@ -62,6 +62,8 @@ def _formula(name: str, dtype: DType, result: DType) -> tuple[str, Formula]:
             return "m", partial(float_division, name)
         case "floordiv" | "mod":
             return "v", partial(_integer_division, name)
+        case "flush":
+            return "v", _without_subnormals
         case _ if name in _FORMULAS:
             return "v", _FORMULAS[name]
         case _ if dtype.is_float and name in (functions := functions_of(dtype)):
@@ -97,6 +99,11 @@ def cast(value: Value, target: DType) -> Value:
     if source.size > target.size:
         return value.converted("trunc", target)
     return value.converted("zext" if source in _UNSIGNED else "sext", target)
+
+
+def _without_subnormals(x: Value) -> Value:
+    smallest_normal = 2.0 ** (-1022 if x.dtype is DType.F64 else -126)
+    return select(absolute(x) < smallest_normal, 0.0, x)
 
 
 def _absolute_integer(x: Value) -> Value:

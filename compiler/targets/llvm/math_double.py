@@ -146,17 +146,7 @@ def sigmoid(x: Value) -> Value:
 
 def log(x: Value) -> Value:
     """1 ulp."""
-    exponent, fraction = _split_with_subnormals(x)
-    result = select(x < INFINITY, _log_of(exponent, fraction), x)
-    return select(x > 0.0, result, select(x.equals(0.0), x.like(-INFINITY), select(x < 0.0, x.like(NAN), x)))
-
-
-def _split_with_subnormals(x: Value) -> tuple[Value, Value]:
-    """The exponent, and the mantissa in [sqrt(1/2), sqrt(2)] minus 1, of a positive number."""
-    is_small = x < F64.smallest_normal
-    exponent, mantissa = shared.split(select(is_small, x * 2.0**54, x), F64)
-    scale = exponent.to_float()
-    return select(is_small, scale - 54.0, scale), mantissa - 1.0
+    return shared.finished_log(x, _log_of(*shared.split_positive(x, F64)))
 
 
 def log1p(x: Value) -> Value:
@@ -222,7 +212,7 @@ def power(x: Value, y: Value) -> Value:
 
 def _log2_pair(x: Value) -> tuple[Value, Value]:
     """log2 of a positive number to some 64 bits: a number and a correction."""
-    exponent, fraction = _split_with_subnormals(x)
+    exponent, fraction = shared.split_positive(x, F64)
     base, base_low = _sum_pair(fraction.like(2.0), fraction)
     s = fraction / base
     s_low = (fma(-s, base, fraction) - s * base_low) / base

@@ -92,7 +92,7 @@ def expm1(x: Value, form: Format) -> Value:
 def erf(x: Value, form: Format) -> Value:
     """`1 - exp(y)` with y = log(1 - erf|x|), a smooth function."""
     magnitude = at_most(absolute(x), form.error_limit)
-    scaled = magnitude * 2.0**30  # lest the second product is flushed
+    scaled = magnitude * 2.0**30  # lest the second product is subnormal
     y = fma(scaled, -1.125, scaled * polynomial(magnitude, form.error)) * 2.0**-30
     change, scale = reduced_change(y, form)
     return copy_sign(fma(change, scale, scale - 1.0), x)
@@ -119,6 +119,21 @@ def split(x: Value, form: Format) -> tuple[Value, Value]:
     """The integer exponent, and the mantissa in [sqrt(1/2), sqrt(2)], of a positive normal number; else any number."""
     exponent = (x.bits() - form.half_root_bits) >> form.mantissa_bits
     return exponent, (x.bits() - (exponent << form.mantissa_bits)).as_float()
+
+
+def split_positive(x: Value, form: Format) -> tuple[Value, Value]:
+    """The exponent as a float, and the mantissa in [sqrt(1/2), sqrt(2)] minus 1, of a positive number."""
+    is_small = x < form.smallest_normal
+    places = form.mantissa_bits + 2.0
+    exponent, mantissa = split(select(is_small, x * 2.0**places, x), form)
+    scale = exponent.to_float()
+    return select(is_small, scale - places, scale), mantissa - 1.0
+
+
+def finished_log(x: Value, result: Value) -> Value:
+    """log(x), given its value for finite positive x."""
+    result = select(x < INFINITY, result, x)
+    return select(x > 0.0, result, select(x.equals(0.0), x.like(-INFINITY), NAN))
 
 
 def split_successor(x: Value, form: Format) -> tuple[Value, Value]:

@@ -1,7 +1,7 @@
 """The elementary functions in f32, as branch-free formulas on `Value`s.
 
-Accuracy is stated in units in the last place (ulp) over all finite inputs. Kernels run with subnormals flushed, so a
-subnormal input counts as zero and a subnormal result may be zero.
+Accuracy is stated in units in the last place (ulp) over all finite inputs; a power below the smallest normal number is
+zero.
 
 Coefficients are minimax: Remez's exchange or Lawson's reweighting on the function divided as its formula wants, in
 higher precision; then each coefficient is rounded to f32, low orders first, and the higher ones are fitted again to
@@ -25,7 +25,7 @@ from compiler.targets.llvm.assembler import (
     round_even,
     select,
 )
-from compiler.targets.llvm.math_shared import INFINITY, NAN, Format
+from compiler.targets.llvm.math_shared import INFINITY, Format
 
 F32 = Format(
     mantissa_bits=23,
@@ -109,24 +109,20 @@ def sigmoid(x: Value) -> Value:
 
 def log(x: Value) -> Value:
     """1 ulp."""
-    exponent, mantissa = shared.split(x, F32)
-    result = select(x < INFINITY, _log_of(exponent, mantissa - 1.0), x)
-    smallest = F32.smallest_normal
-    return select(x < smallest, select(x > -smallest, x.like(-INFINITY), NAN), result)
+    return shared.finished_log(x, _log_of(*shared.split_positive(x, F32)))
 
 
 def log1p(x: Value) -> Value:
     """1.5 ulp."""
     exponent, fraction = shared.split_successor(x, F32)
-    return shared.finished_log1p(x, _log_of(exponent, fraction))
+    return shared.finished_log1p(x, _log_of(exponent.to_float(), fraction))
 
 
 def _log_of(exponent: Value, fraction: Value) -> Value:
     """The logarithm of `2**exponent * (1 + fraction)`."""
-    scale = exponent.to_float()
     square = fraction * fraction
-    small = fma(square * fraction, polynomial(fraction, _LOG), scale * F32.ln2_low)
-    return fma(scale, F32.ln2, fraction + fma(square, -0.5, small))
+    small = fma(square * fraction, polynomial(fraction, _LOG), exponent * F32.ln2_low)
+    return fma(exponent, F32.ln2, fraction + fma(square, -0.5, small))
 
 
 def sin(x: Value) -> Value:
@@ -156,10 +152,10 @@ def _sine_of_magnitude(x: Value, quarters_ahead: int) -> Value:
 def power(x: Value, y: Value) -> Value:
     """1.5 ulp. `2**(y log2|x|)`, where the logarithm is taken in f64."""
     magnitude = absolute(x)
-    exponent, mantissa = shared.split(magnitude, F32)
-    scale = select(magnitude < INFINITY, exponent.to_float(), magnitude)
-    scale = select(magnitude < F32.smallest_normal, scale.like(-INFINITY), scale)
-    fraction = (mantissa - 1.0).widened()
+    scale, fraction = shared.split_positive(magnitude, F32)
+    scale = select(magnitude < INFINITY, scale, magnitude)
+    scale = select(magnitude.equals(0.0), scale.like(-INFINITY), scale)
+    fraction = fraction.widened()
     logarithm = fma(polynomial(fraction, _LOG2), fraction, scale.widened())
     product = at_most(at_least(y.widened() * logarithm, -127.0), 128.0)
     whole = floor(product)
