@@ -432,6 +432,6 @@ class Modulo(Binary):
         return dy, -(dy * a.apply(FloorDivide(), b))
 
 
-UNARY: tuple[type[Op], ...] = (Negate, Floor, Abs, Not)
+UNARY: tuple[type[Op], ...] = (Negate, Flush, Floor, Abs, Not)
 BINARY: tuple[type[Op], ...] = (Add, Subtract, Multiply, Divide, Maximum, Minimum, FloorDivide, Modulo, And, Or)
 COMPARISONS: tuple[type[Op], ...] = (Equal, NotEqual, Less, LessEqual)

@@ -5,7 +5,7 @@ A program, its settings, its data and its seed decide its bits, whatever the mac
 
 from __future__ import annotations
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised by each change after which some program may give other bits; docs/numerics.md lists the changes.
 
 Runs keep it, so that a command that promises the same bits knows whether it can. 0 stands for runs that kept none.

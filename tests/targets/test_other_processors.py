@@ -50,7 +50,8 @@ def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path:
         pytest.skip(f"there is no {toolchain.compiler}")
     graph = all_ops()
     given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
-    expected = executable(graph, Options(threads=1)).call(given, ROWS)
+    here = executable(graph, Options(threads=1))
+    expected = here.call(given, ROWS)
     options = Options(threads=1, machine=toolchain.machine)
     function = LibraryFunction("predict", prepared_compilation(graph, options), {})
     library = kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), 0)
@@ -60,13 +61,27 @@ def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path:
         expected[o.name].nbytes for o in signature.outputs
     ]
     (tmp_path / "ops.c").write_text(source(sizes, len(signature.inputs), library.abi, library.memory.size(ROWS)))
-    content = b"".join(rows_first(given[i.name], i.batch_axis or 0) for i in signature.inputs)
-    got = io.BytesIO(toolchain.run(toolchain.build(tmp_path, "ops.c"), content))
-    for output in signature.outputs:
-        axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
-        array = np.moveaxis(expected[output.name], axis, 0) if output.shape else expected[output.name]
-        wrong = different_numbers(np.ascontiguousarray(array), got)
-        assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
+    program = toolchain.build(tmp_path, "ops.c")
+    extreme = {name: with_extremes(array) for name, array in given.items()}
+    for inputs, results in ((given, expected), (extreme, here.call(extreme, ROWS))):
+        content = b"".join(rows_first(inputs[i.name], i.batch_axis or 0) for i in signature.inputs)
+        got = io.BytesIO(toolchain.run(program, content))
+        for output in signature.outputs:
+            axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
+            array = np.moveaxis(results[output.name], axis, 0) if output.shape else results[output.name]
+            wrong = different_numbers(np.ascontiguousarray(array), got)
+            assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
+
+
+def with_extremes(array: Array) -> Array:
+    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN."""
+    if array.dtype.kind != "f":
+        return array
+    info = np.finfo(array.dtype)
+    small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
+    special = np.array([*small, info.max, -info.max / 3, 1e30, np.inf, -np.inf, np.nan], array.dtype)
+    place = np.arange(array.size).reshape(array.shape)
+    return np.where(place % 3 == 0, array, special[place * 7 % len(special)])
 
 
 def rows_first(array: Array, axis: int) -> bytes:
