@@ -102,8 +102,8 @@ def cast(value: Value, target: DType) -> Value:
 
 
 def _without_subnormals(x: Value) -> Value:
-    smallest_normal = 2.0 ** (-1022 if x.dtype is DType.F64 else -126)
-    return select(absolute(x) < smallest_normal, 0.0, x)
+    exponent = 0x7FF << 52 if x.dtype is DType.F64 else 0xFF << 23
+    return select((x.bits() & exponent).equals(0), 0.0, x)
 
 
 def _absolute_integer(x: Value) -> Value:
