@@ -8,37 +8,24 @@ from functools import partial
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.packing import pack
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.frame import Frame
-from compiler.targets.cpu.products.ir import (
-    ALIGNMENT,
-    LEFT,
-    RIGHT,
-    TURNED,
-    Axis,
-    Clear,
-    CopyColumns,
-    CopyRows,
-    CopyStrips,
-    Filling,
-    PackPanel,
-    TurnSums,
-)
 from compiler.targets.cpu.turning import move_turned
 
 
-def fill(frame: Frame, statement: Filling) -> None:
+def fill(frame: Frame, statement: ir.Filling) -> None:
     match statement:
-        case Clear(elements=elements):
+        case ir.Clear(elements=elements):
             _clear(frame, elements)
-        case CopyColumns():
+        case ir.CopyColumns():
             _copy_columns(frame, statement)
-        case PackPanel():
+        case ir.PackPanel():
             _pack_panel(frame, statement)
-        case CopyRows(pitch=pitch):
+        case ir.CopyRows(pitch=pitch):
             _copy_rows(frame, pitch)
-        case CopyStrips():
+        case ir.CopyStrips():
             _copy_strips(frame, statement)
-        case TurnSums(pieces=pieces):
+        case ir.TurnSums(pieces=pieces):
             _turn_sums(frame, pieces)
 
 
@@ -46,7 +33,7 @@ def _clear(frame: Frame, elements: int | None) -> None:
     nest, spans, contract = frame.k.nest, frame.known.spans, frame.contract
     sums: Index | None = elements
     if sums is None:
-        tiles, panels = spans[Axis.TILE].count, spans[Axis.PANEL].count
+        tiles, panels = spans[ir.Axis.TILE].count, spans[ir.Axis.PANEL].count
         assert tiles is not None
         assert panels is not None
         sums = nest.mul(nest.mul(tiles, panels), frame.slot)
@@ -54,14 +41,14 @@ def _clear(frame: Frame, elements: int | None) -> None:
         nest.clear(frame.k.bases[contract.tile], sums, vector(contract.dtype, LANES))
 
 
-def _copy_columns(frame: Frame, copy: CopyColumns) -> None:
+def _copy_columns(frame: Frame, copy: ir.CopyColumns) -> None:
     k, nest, dtype, panels = frame.k, frame.k.nest, frame.contract.dtype, frame.product.panels
     frame.column_pitch = copy.pitch
     long = frame.known.long
     assert long is not None
 
     def one(given: Value, number: Index) -> None:
-        there = nest.pointer(k.bases[RIGHT], nest.mul(number, copy.width), dtype)
+        there = nest.pointer(k.bases[ir.RIGHT], nest.mul(number, copy.width), dtype)
 
         def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
             first = nest.pointer(given, nest.mul(panel, copy.width), dtype)
@@ -80,15 +67,15 @@ def _copy_columns(frame: Frame, copy: CopyColumns) -> None:
     long.sum.each(long.axes, long.here.right, lambda axis: axis.rhs_stride, one)
 
 
-def _copy_strips(frame: Frame, copy: CopyStrips) -> None:
+def _copy_strips(frame: Frame, copy: ir.CopyStrips) -> None:
     """Copy row by row as they lie there, each strip to its own stretch."""
     nest, dtype, strips, known = frame.k.nest, frame.contract.dtype, copy.strips, frame.known
     frame.strips[copy.to] = strips
-    type_, align = vector(dtype, strips.lanes), min(ALIGNMENT, strips.lanes * dtype.size)
-    span = known.spans[Axis.TILE if copy.to == LEFT else Axis.PANEL]
+    type_, align = vector(dtype, strips.lanes), min(ir.ALIGNMENT, strips.lanes * dtype.size)
+    span = known.spans[ir.Axis.TILE if copy.to == ir.LEFT else ir.Axis.PANEL]
     assert span.count is not None
     assert known.length is not None
-    count, start = span.count, frame.first(Axis.SUM)
+    count, start = span.count, frame.first(ir.Axis.SUM)
 
     def moved(given: Value, there: Value) -> None:
         for part in range(0, strips.width, strips.lanes):
@@ -116,7 +103,7 @@ def _copy_strips(frame: Frame, copy: CopyStrips) -> None:
         nest.loop(0, known.length, 1, [], over_sum)
 
 
-def _pack_panel(frame: Frame, what: PackPanel) -> None:
+def _pack_panel(frame: Frame, what: ir.PackPanel) -> None:
     k, (is_new, source, target) = frame.k, frame.new_panel()
     with k.of(frame.contract):
         column = frame.tile.column
@@ -130,7 +117,7 @@ def _copy_rows(frame: Frame, pitch: int) -> None:
     assert known.length is not None
     type_, length = contract.dtype, known.length
     source = frame.rows_at(frame.tile.unit)
-    target = nest.pointer(k.bases[LEFT], nest.mul(known.number, rows * pitch), type_)
+    target = nest.pointer(k.bases[ir.LEFT], nest.mul(known.number, rows * pitch), type_)
 
     def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
         for row in range(rows):
@@ -154,7 +141,7 @@ def _turn_sums(frame: Frame, pieces: int) -> None:
 
     def body(group: Value, carried: list[Value]) -> Sequence[Operand]:
         given = nest.pointer(sums, nest.mul(group, LANES * shape.width), dtype)
-        there = nest.pointer(k.bases[TURNED], nest.mul(group, LANES), dtype)
+        there = nest.pointer(k.bases[ir.TURNED], nest.mul(group, LANES), dtype)
         for part in range(shape.vectors):
             places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in range(LANES)]
             rows = [nest.pointer(there, (part * LANES + lane) * width, dtype) for lane in range(LANES)]
@@ -163,4 +150,4 @@ def _turn_sums(frame: Frame, pieces: int) -> None:
 
     with k.of(frame.contract):
         nest.loop(0, width // LANES, 1, [], body)
-    frame.known.kept = k.bases[TURNED]
+    frame.known.kept = k.bases[ir.TURNED]
