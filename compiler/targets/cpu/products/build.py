@@ -52,7 +52,7 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
-    TurnSums,
+    TransposeSums,
     When,
     places_of_rows,
 )
@@ -123,7 +123,7 @@ class _Walk(Frame):
                 self.panels = self.k.argument(SharedPointer(), ADDRESS)
             case Let() | KeepSums() | FindSums() | LetShare() | LetSteps():
                 let(self, statement)
-            case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns() | TurnSums():
+            case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns() | TransposeSums():
                 fill(self, statement)
             case AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base

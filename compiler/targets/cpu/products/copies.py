@@ -13,7 +13,7 @@ from compiler.targets.cpu.products.ir import (
     ALIGNMENT,
     LEFT,
     RIGHT,
-    TURNED,
+    TRANSPOSED,
     Axis,
     Clear,
     CopyColumns,
@@ -21,9 +21,9 @@ from compiler.targets.cpu.products.ir import (
     CopyStrips,
     Filling,
     PackPanel,
-    TurnSums,
+    TransposeSums,
 )
-from compiler.targets.cpu.turning import move_turned
+from compiler.targets.cpu.transpose import move_transposed
 
 
 def fill(frame: Frame, statement: Filling) -> None:
@@ -38,8 +38,8 @@ def fill(frame: Frame, statement: Filling) -> None:
             _copy_rows(frame, pitch)
         case CopyStrips():
             _copy_strips(frame, statement)
-        case TurnSums(pieces=pieces):
-            _turn_sums(frame, pieces)
+        case TransposeSums(pieces=pieces):
+            _transpose_sums(frame, pieces)
 
 
 def _clear(frame: Frame, elements: int | None) -> None:
@@ -147,20 +147,20 @@ def _copy_rows(frame: Frame, pitch: int) -> None:
     known.copied_rows, known.pitch = target, pitch
 
 
-def _turn_sums(frame: Frame, pieces: int) -> None:
+def _transpose_sums(frame: Frame, pieces: int) -> None:
     """The rows of the strip one behind the other, with all columns."""
     k, nest, dtype, width, shape = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.register_tile
     sums = frame.kept
 
     def body(group: Value, carried: list[Value]) -> Sequence[Operand]:
         given = nest.pointer(sums, nest.mul(group, LANES * shape.width), dtype)
-        there = nest.pointer(k.bases[TURNED], nest.mul(group, LANES), dtype)
+        there = nest.pointer(k.bases[TRANSPOSED], nest.mul(group, LANES), dtype)
         for part in range(shape.vectors):
             places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in range(LANES)]
             rows = [nest.pointer(there, (part * LANES + lane) * width, dtype) for lane in range(LANES)]
-            move_turned(nest, pieces, dtype, places, rows)
+            move_transposed(nest, pieces, dtype, places, rows)
         return []
 
     with k.of(frame.contract):
         nest.loop(0, width // LANES, 1, [], body)
-    frame.known.kept = k.bases[TURNED]
+    frame.known.kept = k.bases[TRANSPOSED]

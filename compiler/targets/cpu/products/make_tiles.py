@@ -21,7 +21,7 @@ def put_panels_outside(product: ProductLoops, given: Circumstances) -> ProductLo
     if [loop.axis for loop in loops] != [Axis.OUTER, Axis.TILE, Axis.PANEL]:
         return product
     outer, tiles, panels = loops
-    order = (panels, outer, tiles) if product.cut.turns_outside else (outer, panels, tiles)
+    order = (panels, outer, tiles) if product.cut.panels_outside else (outer, panels, tiles)
     return replace(product, body=(nested(order, body),))
 
 

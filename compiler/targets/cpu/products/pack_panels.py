@@ -23,7 +23,7 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal_product, rows_of_tiles
-from compiler.targets.cpu.turning import pieces_of
+from compiler.targets.cpu.transpose import pieces_of
 from compiler.types import size_at
 
 
@@ -51,8 +51,8 @@ def pack(product: ProductLoops, given: Circumstances) -> ProductLoops:
 
 
 def packing_for(contract: TileContract, given: Circumstances) -> Packing:
-    is_turned = contract.rhs_n_stride != 1
-    return Packing(0, pieces_of(given.machine)) if is_turned else Packing(given.tuning.steps_ahead, 0)
+    is_transposed = contract.rhs_n_stride != 1
+    return Packing(0, pieces_of(given.machine)) if is_transposed else Packing(given.tuning.steps_ahead, 0)
 
 
 def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Place:
@@ -63,7 +63,7 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
     if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
         return Place.SHARED
     rows = size_at(cut.row_steps.extent, batch) * cut.row_steps.unit
-    if cut.turns_outside:
+    if cut.panels_outside:
         rows *= nominal_product(cut.row_steps.outer, batch)
     if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
         return Place.OWN

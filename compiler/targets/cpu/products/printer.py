@@ -11,7 +11,7 @@ from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
-    TURNED,
+    TRANSPOSED,
     ZEROS,
     Ask,
     AskForResults,
@@ -37,7 +37,7 @@ from compiler.targets.cpu.products.ir import (
     ProductLoops,
     Put,
     Statement,
-    TurnSums,
+    TransposeSums,
     When,
 )
 
@@ -56,7 +56,7 @@ COPYING = {
     Copying.WHEN_NEW: ", packing it where the panel is new",
     Copying.STRIP: ", copying the strip",
 }
-STRETCHES = {ZEROS: "zeros", LEFT: "left", RIGHT: "right", TURNED: "turned"}  # of scratch, beside the sums
+STRETCHES = {ZEROS: "zeros", LEFT: "left", RIGHT: "right", TRANSPOSED: "transposed"}  # of scratch, beside the sums
 SUMS = "sums"
 WORDS: Mapping[Statement, str] = {
     **{entry: entry.value for entry in Entry},
@@ -104,7 +104,7 @@ def _head(product: ProductLoops) -> Iterator[str]:
     yield f"stage of {stage.statements} statements{effects}"
     if cut is not None:
         lines = f" in {cut.shape.lines} lines" if cut.shape.lines > 1 else ""
-        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.turns_outside else ''}"
+        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.panels_outside else ''}"
         yield f"tiles {cut.shape.rows} x {cut.shape.width}{lines}{order}"
     if product.along_rows is not None:
         yield f"vectors along the rows, {product.along_rows.rows} columns by {product.along_rows.width} rows"
@@ -171,7 +171,7 @@ def _line(statement: Statement) -> str:
             return f"all panels, packed by a function of its own, {_packing(packing)}"
         case PackPanel(packing=packing):
             return f"pack the panel, where it is another one than that of the item before, {_packing(packing)}"
-        case TurnSums(pieces=pieces):
+        case TransposeSums(pieces=pieces):
             return f"rows of the strip's sums, {_packing(Packing(0, pieces))}"
         case Entry() | Let() | AskForResults() | Put() | Finish():
             return WORDS[statement]
@@ -180,8 +180,8 @@ def _line(statement: Statement) -> str:
 
 
 def _packing(packing: Packing) -> str:
-    turned = f"turned in pieces of {packing.pieces} bytes" if packing.pieces else "turned in whole vectors"
-    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else turned
+    transposed = f"transposed in pieces of {packing.pieces} bytes" if packing.pieces else "transposed in whole vectors"
+    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else transposed
 
 
 def _product(multiply: Multiply) -> str:

@@ -3,7 +3,7 @@
 A tile of rows with all columns is a strip; a register tile takes some columns of it. Of each block of the sum the
 columns are copied, those of a register tile side by side; a strip is copied by its first register tile, while that
 multiplies, and stays in the first-level cache for the others. The sums lie in scratch between the blocks, so each
-element is one chain over its split. At the end they are turned, strip by strip, for the elementwise stage.
+element is one chain over its split. At the end they are transposed, strip by strip, for the elementwise stage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from compiler.targets.cpu.products.block_long_sum import asks_for_next_block, su
 from compiler.targets.cpu.products.ir import (
     LEFT,
     RIGHT,
-    TURNED,
+    TRANSPOSED,
     Axis,
     Circumstances,
     Clear,
@@ -39,11 +39,11 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
-    TurnSums,
+    TransposeSums,
 )
 from compiler.targets.cpu.products.rewriting import loops_over, nested, rewritten
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.targets.cpu.turning import pieces_of
+from compiler.targets.cpu.transpose import pieces_of
 from compiler.tuning import Tuning
 
 
@@ -55,7 +55,7 @@ def put_vectors_along_rows(product: ProductLoops, given: Circumstances) -> Produ
     strip = TileShape(shape.width, _vectors(contract.n))
     cut = Tiling(strip, row_steps(contract, strip), 1, 0, False)
     panels = Loop(Axis.PANEL, Kind.PLAIN, (Multiply(), Put()))
-    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TurnSums(pieces_of(given.machine)), Finish())),)
+    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TransposeSums(pieces_of(given.machine)), Finish())),)
     return replace(product, tiling=cut, along_rows=shape, body=body)
 
 
@@ -112,8 +112,8 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     steps = (LetSteps(Place.ITSELF, shape.rows), LetSteps(Place.COPY, shape.rows, shape.width))
     inside = (copy, *steps, Loop(Axis.STRIP, Kind.FROM_ZERO, multiplied))
     over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
-    turn = TurnSums(pieces_of(machine))
-    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, turn, Let.STRIP, Let.BASE, Finish()))
+    transpose = TransposeSums(pieces_of(machine))
+    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, transpose, Let.STRIP, Let.BASE, Finish()))
     sums = together * product.panels * slot
     body = (Clear(sums), over_sum, finished)
     loops = nested([Loop(Axis.SPLIT, Kind.PLAIN, ()), Loop(Axis.STRIP, Kind.AT_MOST, (), together)], body)
@@ -121,7 +121,7 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
         (contract.tile, (sums + LANES * shape.width) * size),
         (RIGHT, pitch * product.panels * size),
         (LEFT, block.elements * shape.width * size),
-        (TURNED, product.cut.shape.width * shape.width * size),
+        (TRANSPOSED, product.cut.shape.width * shape.width * size),
     )
     return replace(product, body=(Entry.EXTENTS, loops), scratch=scratch)
 

@@ -38,7 +38,7 @@ from compiler.targets.cpu.products.ir import (
     Statement,
     Strips,
     Sums,
-    TurnSums,
+    TransposeSums,
     When,
 )
 from compiler.targets.cpu.products.printer import (
@@ -91,7 +91,7 @@ _NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
 }
 _PACKING = re.compile(
     r"(all panels, packed by a function of its own|pack the panel, where it is another one than that of the item before"
-    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|turned in (?:pieces of (\d+) bytes|whole vectors))"
+    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|transposed in (?:pieces of (\d+) bytes|whole vectors))"
 )
 _STEPS = re.compile(
     rf"let steps of the sum for left ({_one_of(Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
@@ -204,7 +204,7 @@ class _Reader:
         if match := _PACKING.fullmatch(row):
             packing = Packing(int(match[2] or 0), int(match[3] or 0))
             if match[1].startswith("rows"):
-                return TurnSums(packing.pieces)
+                return TransposeSums(packing.pieces)
             return PackAllPanels(packing) if match[1].startswith("all") else PackPanel(packing)
         if match := _STEPS.fullmatch(row):
             return LetSteps(Place(match[1]), *map(int, match.groups()[1:]))

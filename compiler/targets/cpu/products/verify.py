@@ -31,7 +31,7 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
-    TurnSums,
+    TransposeSums,
     When,
 )
 from compiler.targets.cpu.products.passes import PASSES, definition
@@ -81,7 +81,7 @@ class _Check:
     ) -> None:
         """What is filled stays so for the statements behind and within."""
         finishes = any(isinstance(s, Finish) and not s.in_registers for s in body)
-        if finishes and not any(isinstance(s, Put | FindSums | TurnSums) for s in body):
+        if finishes and not any(isinstance(s, Put | FindSums | TransposeSums) for s in body):
             self.found.append("sums are finished that were not kept")
         later = tuple(s for s in body if isinstance(s, Loop) and s.kind is Kind.BUT_FIRST)
         puts = [number for number, s in enumerate(body) if isinstance(s, Put)]
