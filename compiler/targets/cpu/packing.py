@@ -13,7 +13,7 @@ from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import TileShape, depth_of
-from compiler.targets.cpu.turning import move_turned
+from compiler.targets.cpu.transpose import move_transposed
 from compiler.types import BatchExtent
 
 
@@ -21,7 +21,7 @@ from compiler.types import BatchExtent
 class Packing:
     """How panels are packed: operands are asked for so many `steps_ahead`.
 
-    Where columns lie as rows do, blocks are turned in `pieces`: see `turning.pieces_of`.
+    Where columns lie as rows do, blocks are transposed in `pieces`: see `transpose.pieces_of`.
     """
 
     steps_ahead: int
@@ -56,7 +56,7 @@ def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, packing: P
 
 
 def panel_elements(contract: TileContract, width: int) -> int:
-    """The room of a packed panel, for `batch = 1`. A turned one is written in whole blocks; batches have that slack."""
+    """The room of a packed panel, for `batch = 1`. A transposed one is in whole blocks; batches have that slack."""
     depth = depth_of(contract)
     if contract.rhs_n_stride != 1 and all(isinstance(axis.extent, int) for axis in contract.k):
         depth = -(-depth // LANES) * LANES
@@ -116,7 +116,7 @@ def pack(
 def _pack_transposed(
     k: KernelNest, contract: TileContract, width: int, pieces: int, column: Index, source: Value, target: Value
 ) -> None:
-    """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
+    """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES are transposed in registers."""
     nest, type_, (axis,) = k.nest, contract.dtype, contract.k
     depth = k.extent(axis.extent)
     starts = _column_starts(nest, contract, width, column)
@@ -128,7 +128,7 @@ def _pack_transposed(
                 rows.append(nest.pointer(source, nest.add(starts[part * LANES + lane], index), type_))
                 here = nest.add(nest.mul(nest.add(index, lane), width), part * LANES)
                 columns.append(nest.pointer(target, here, type_))
-            move_turned(nest, pieces, contract.dtype, rows, columns)
+            move_transposed(nest, pieces, contract.dtype, rows, columns)
         return []
 
     nest.loop(0, _ceil_to(nest, depth, LANES), LANES, [], block)

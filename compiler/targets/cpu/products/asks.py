@@ -69,7 +69,7 @@ def _panel(frame: Frame, ask: ir.Ask) -> Ahead:
 def _next_block(frame: Frame, ask: ir.Ask, side: int, axis: ir.Axis, line: int) -> Ahead:
     """A share of what lies one behind the other, or a stretch of a row that the next block copies."""
     if frame.known.long is not None:
-        following, share = frame.known.long.following, frame.k.nest.mul(frame.known.turn, ask.number * line)
+        following, share = frame.known.long.following, frame.k.nest.mul(frame.known.number_in_item, ask.number * line)
         start = following.left if side == ir.LEFT else following.right
         return _spread(ask, frame.k.nest.pointer(start, share, frame.contract.dtype), line)
     nest, strips, (row, stretch) = frame.k.nest, frame.strips[side], frame.known.share

@@ -92,7 +92,7 @@ class _Walk(Frame):
                 self.panels = self.k.argument(SharedPointer(), ADDRESS)
             case ir.Let() | ir.KeepSums() | ir.FindSums() | ir.LetShare() | ir.LetSteps():
                 let(self, statement)
-            case ir.Clear() | ir.PackPanel() | ir.CopyRows() | ir.CopyStrips() | ir.CopyColumns() | ir.TurnSums():
+            case ir.Clear() | ir.PackPanel() | ir.CopyRows() | ir.CopyStrips() | ir.CopyColumns() | ir.TransposeSums():
                 fill(self, statement)
             case ir.AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base

@@ -10,7 +10,7 @@ from compiler.support.numerics import LANES
 from compiler.targets.cpu.packing import pack
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.frame import Frame
-from compiler.targets.cpu.turning import move_turned
+from compiler.targets.cpu.transpose import move_transposed
 
 
 def fill(frame: Frame, statement: ir.Filling) -> None:
@@ -25,8 +25,8 @@ def fill(frame: Frame, statement: ir.Filling) -> None:
             _copy_rows(frame, pitch)
         case ir.CopyStrips():
             _copy_strips(frame, statement)
-        case ir.TurnSums(pieces=pieces):
-            _turn_sums(frame, pieces)
+        case ir.TransposeSums(pieces=pieces):
+            _transpose_sums(frame, pieces)
 
 
 def _clear(frame: Frame, elements: int | None) -> None:
@@ -134,20 +134,20 @@ def _copy_rows(frame: Frame, pitch: int) -> None:
     known.copied_rows, known.pitch = target, pitch
 
 
-def _turn_sums(frame: Frame, pieces: int) -> None:
+def _transpose_sums(frame: Frame, pieces: int) -> None:
     """The rows of the strip one behind the other, with all columns."""
     k, nest, dtype, width, shape = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.register_tile
     sums = frame.kept
 
     def body(group: Value, carried: list[Value]) -> Sequence[Operand]:
         given = nest.pointer(sums, nest.mul(group, LANES * shape.width), dtype)
-        there = nest.pointer(k.bases[ir.TURNED], nest.mul(group, LANES), dtype)
+        there = nest.pointer(k.bases[ir.TRANSPOSED], nest.mul(group, LANES), dtype)
         for part in range(shape.vectors):
             places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in range(LANES)]
             rows = [nest.pointer(there, (part * LANES + lane) * width, dtype) for lane in range(LANES)]
-            move_turned(nest, pieces, dtype, places, rows)
+            move_transposed(nest, pieces, dtype, places, rows)
         return []
 
     with k.of(frame.contract):
         nest.loop(0, width // LANES, 1, [], body)
-    frame.known.kept = k.bases[ir.TURNED]
+    frame.known.kept = k.bases[ir.TRANSPOSED]

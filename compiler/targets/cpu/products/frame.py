@@ -83,7 +83,7 @@ class Known:
     long: LongBlock | None = None  # of a sum over several axes
     rows_end: int | None = None  # rows of an outer index, where a constant says it
     first_number: Index = 0  # of the tiles of an outer index
-    turn: Index = 0  # the number of the tile and panel in the item
+    number_in_item: Index = 0  # of the tile and panel
     share: tuple[Index, Index] = (0, 0)  # the row and the stretch of it that a tile asks for
     stretches: int = 1  # of a row
     kept: Value | None = None  # the sums of the tile

@@ -113,7 +113,7 @@ def _let_in_long_sum(frame: Frame, what: ir.Let) -> None:
             panel, strip = frame.first(ir.Axis.PANEL), known.spans[ir.Axis.STRIP].within
             assert strip is not None
             known.kept = nest.pointer(frame.kept, nest.mul(panel, frame.slot), frame.contract.dtype)
-            known.turn = nest.add(nest.add(nest.mul(strip, frame.product.panels - 1), panel), -1)
+            known.number_in_item = nest.add(nest.add(nest.mul(strip, frame.product.panels - 1), panel), -1)
         case ir.Let.BASE:
             splits = nest.mul(frame.first(ir.Axis.SPLIT), frame.contract.split_step)
             known.tile = replace(frame.tile, base=nest.add(frame.tile.base, splits))
@@ -164,7 +164,7 @@ def _keep_sums(frame: Frame, pitch: int | None) -> None:
     number: Index = known.number
     if pitch is not None:
         number = nest.add(nest.mul(frame.first(ir.Axis.PANEL), pitch), number) if pitch else 0
-    known.turn = number
+    known.number_in_item = number
     known.kept = nest.pointer(frame.k.bases[contract.tile], nest.mul(number, frame.slot), contract.dtype)
 
 

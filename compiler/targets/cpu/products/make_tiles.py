@@ -21,7 +21,7 @@ def put_panels_outside(product: ir.ProductLoops, given: ir.Circumstances) -> ir.
     if [loop.axis for loop in loops] != [ir.Axis.OUTER, ir.Axis.TILE, ir.Axis.PANEL]:
         return product
     outer, tiles, panels = loops
-    order = (panels, outer, tiles) if product.cut.turns_outside else (outer, panels, tiles)
+    order = (panels, outer, tiles) if product.cut.panels_outside else (outer, panels, tiles)
     return replace(product, body=(nested(order, body),))
 
 

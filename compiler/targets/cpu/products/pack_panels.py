@@ -10,7 +10,7 @@ from compiler.targets.cpu.packing import Packing, is_packed
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal_product, rows_of_tiles
-from compiler.targets.cpu.turning import pieces_of
+from compiler.targets.cpu.transpose import pieces_of
 from compiler.types import size_at
 
 
@@ -39,8 +39,8 @@ def pack(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
 
 
 def packing_for(contract: TileContract, given: ir.Circumstances) -> Packing:
-    is_turned = contract.rhs_n_stride != 1
-    return Packing(0, pieces_of(given.machine)) if is_turned else Packing(given.tuning.steps_ahead, 0)
+    is_transposed = contract.rhs_n_stride != 1
+    return Packing(0, pieces_of(given.machine)) if is_transposed else Packing(given.tuning.steps_ahead, 0)
 
 
 def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> ir.Place:
@@ -51,7 +51,7 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
     if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
         return ir.Place.SHARED
     rows = size_at(cut.row_steps.extent, batch) * cut.row_steps.unit
-    if cut.turns_outside:
+    if cut.panels_outside:
         rows *= nominal_product(cut.row_steps.outer, batch)
     if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
         return ir.Place.OWN

@@ -25,7 +25,8 @@ COPYING = {
     ir.Copying.WHEN_NEW: ", packing it where the panel is new",
     ir.Copying.STRIP: ", copying the strip",
 }
-STRETCHES = {ir.ZEROS: "zeros", ir.LEFT: "left", ir.RIGHT: "right", ir.TURNED: "turned"}  # of scratch, beside the sums
+# stretches of scratch, beside the sums
+STRETCHES = {ir.ZEROS: "zeros", ir.LEFT: "left", ir.RIGHT: "right", ir.TRANSPOSED: "transposed"}
 SUMS = "sums"
 WORDS: Mapping[ir.Statement, str] = {
     **{entry: entry.value for entry in ir.Entry},
@@ -73,7 +74,7 @@ def _head(product: ir.ProductLoops) -> Iterator[str]:
     yield f"stage of {stage.statements} statements{effects}"
     if cut is not None:
         lines = f" in {cut.shape.lines} lines" if cut.shape.lines > 1 else ""
-        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.turns_outside else ''}"
+        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.panels_outside else ''}"
         yield f"tiles {cut.shape.rows} x {cut.shape.width}{lines}{order}"
     if product.along_rows is not None:
         yield f"vectors along the rows, {product.along_rows.rows} columns by {product.along_rows.width} rows"
@@ -140,7 +141,7 @@ def _line(statement: ir.Statement) -> str:
             return f"all panels, packed by a function of its own, {_packing(packing)}"
         case ir.PackPanel(packing=packing):
             return f"pack the panel, where it is another one than that of the item before, {_packing(packing)}"
-        case ir.TurnSums(pieces=pieces):
+        case ir.TransposeSums(pieces=pieces):
             return f"rows of the strip's sums, {_packing(Packing(0, pieces))}"
         case ir.Entry() | ir.Let() | ir.AskForResults() | ir.Put() | ir.Finish():
             return WORDS[statement]
@@ -149,8 +150,8 @@ def _line(statement: ir.Statement) -> str:
 
 
 def _packing(packing: Packing) -> str:
-    turned = f"turned in pieces of {packing.pieces} bytes" if packing.pieces else "turned in whole vectors"
-    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else turned
+    transposed = f"transposed in pieces of {packing.pieces} bytes" if packing.pieces else "transposed in whole vectors"
+    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else transposed
 
 
 def _product(multiply: ir.Multiply) -> str:

@@ -3,7 +3,7 @@
 A tile of rows with all columns is a strip; a register tile takes some columns of it. Of each block of the sum the
 columns are copied, those of a register tile side by side; a strip is copied by its first register tile, while that
 multiplies, and stays in the first-level cache for the others. The sums lie in scratch between the blocks, so each
-element is one chain over its split. At the end they are turned, strip by strip, for the elementwise stage.
+element is one chain over its split. At the end they are transposed, strip by strip, for the elementwise stage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.block_long_sum import asks_for_next_block, sums_in_blocks
 from compiler.targets.cpu.products.rewriting import loops_over, nested, rewritten
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.targets.cpu.turning import pieces_of
+from compiler.targets.cpu.transpose import pieces_of
 from compiler.tuning import Tuning
 
 
@@ -32,7 +32,7 @@ def put_vectors_along_rows(product: ir.ProductLoops, given: ir.Circumstances) ->
     strip = TileShape(shape.width, _vectors(contract.n))
     cut = Tiling(strip, row_steps(contract, strip), 1, 0, False)
     panels = ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, (ir.Multiply(), ir.Put()))
-    body = (ir.Loop(ir.Axis.STRIP, ir.Kind.PLAIN, (panels, ir.TurnSums(pieces_of(given.machine)), ir.Finish())),)
+    body = (ir.Loop(ir.Axis.STRIP, ir.Kind.PLAIN, (panels, ir.TransposeSums(pieces_of(given.machine)), ir.Finish())),)
     return replace(product, tiling=cut, along_rows=shape, body=body)
 
 
@@ -89,7 +89,7 @@ def block_strips(product: ir.ProductLoops, given: ir.Circumstances) -> ir.Produc
     steps = (ir.LetSteps(ir.Place.ITSELF, shape.rows), ir.LetSteps(ir.Place.COPY, shape.rows, shape.width))
     inside = (copy, *steps, ir.Loop(ir.Axis.STRIP, ir.Kind.FROM_ZERO, multiplied))
     over_sum = ir.Loop(ir.Axis.SUM, ir.Kind.OF_SPLIT, inside, block.elements, block)
-    finish = (ir.Let.STRIP_SUMS, ir.TurnSums(pieces_of(machine)), ir.Let.STRIP, ir.Let.BASE, ir.Finish())
+    finish = (ir.Let.STRIP_SUMS, ir.TransposeSums(pieces_of(machine)), ir.Let.STRIP, ir.Let.BASE, ir.Finish())
     finished = ir.Loop(ir.Axis.STRIP, ir.Kind.FROM_ZERO, finish)
     sums = together * product.panels * slot
     body = (ir.Clear(sums), over_sum, finished)
@@ -99,7 +99,7 @@ def block_strips(product: ir.ProductLoops, given: ir.Circumstances) -> ir.Produc
         (contract.tile, (sums + LANES * shape.width) * size),
         (ir.RIGHT, pitch * product.panels * size),
         (ir.LEFT, block.elements * shape.width * size),
-        (ir.TURNED, product.cut.shape.width * shape.width * size),
+        (ir.TRANSPOSED, product.cut.shape.width * shape.width * size),
     )
     return replace(product, body=(ir.Entry.EXTENTS, loops), scratch=scratch)
 

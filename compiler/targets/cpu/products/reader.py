@@ -65,7 +65,7 @@ _NUMBERED: Mapping[re.Pattern[str], Callable[..., ir.Statement]] = {
 }
 _PACKING = re.compile(
     r"(all panels, packed by a function of its own|pack the panel, where it is another one than that of the item before"
-    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|turned in (?:pieces of (\d+) bytes|whole vectors))"
+    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|transposed in (?:pieces of (\d+) bytes|whole vectors))"
 )
 _STEPS = re.compile(
     rf"let steps of the sum for left ({_one_of(ir.Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
@@ -178,7 +178,7 @@ class _Reader:
         if match := _PACKING.fullmatch(row):
             packing = Packing(int(match[2] or 0), int(match[3] or 0))
             if match[1].startswith("rows"):
-                return ir.TurnSums(packing.pieces)
+                return ir.TransposeSums(packing.pieces)
             return ir.PackAllPanels(packing) if match[1].startswith("all") else ir.PackPanel(packing)
         if match := _STEPS.fullmatch(row):
             return ir.LetSteps(ir.Place(match[1]), *map(int, match.groups()[1:]))

@@ -55,7 +55,7 @@ class _Check:
     ) -> None:
         """What is filled stays so for the statements behind and within."""
         finishes = any(isinstance(s, ir.Finish) and not s.in_registers for s in body)
-        if finishes and not any(isinstance(s, ir.Put | ir.FindSums | ir.TurnSums) for s in body):
+        if finishes and not any(isinstance(s, ir.Put | ir.FindSums | ir.TransposeSums) for s in body):
             self.found.append("sums are finished that were not kept")
         later = tuple(s for s in body if isinstance(s, ir.Loop) and s.kind is ir.Kind.BUT_FIRST)
         puts = [number for number, s in enumerate(body) if isinstance(s, ir.Put)]
