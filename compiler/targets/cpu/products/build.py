@@ -11,8 +11,8 @@ from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, S
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.long_sums import Block, LongSum, Operands
-from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, multiplied_copying
+from compiler.targets.cpu.long_sums import Block, LongSum
+from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
 from compiler.targets.cpu.packing import own_panel, pack_all, panel_elements
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.asks import asked
@@ -85,7 +85,8 @@ class _Walk(Frame):
             case ir.When(is_last=is_last, body=body):
                 assert self.known.is_last is not None
                 condition = self.known.is_last if is_last else self.k.nest.negated(self.known.is_last)
-                self.k.nest.when(condition, lambda: self.within({}, body))
+                with self.k.nest.when(condition):
+                    self.within({}, body)
             case ir.Entry():
                 self.entry(statement)
             case ir.PackAllPanels():
@@ -129,54 +130,35 @@ class _Walk(Frame):
     # loops
 
     def loop(self, loop: ir.Loop) -> None:
+        nest, axis, span = self.k.nest, loop.axis, self.known.spans[loop.axis]
         if loop.kind is ir.Kind.ITEMS:
             self.items(loop)
-            return
-        nest, axis, span = self.k.nest, loop.axis, self.known.spans[loop.axis]
-        if loop.block is not None:
+        elif loop.block is not None:
             self.long_sum(loop.block, loop.body)
-            return
-        if loop.kind is ir.Kind.FROM_ZERO:
+        elif loop.kind is ir.Kind.FROM_ZERO:
             assert span.count is not None
-
-            def inside(index: Value, carried: list[Value]) -> Sequence[Operand]:
+            with nest.each(0, span.count, loop.step) as index:
                 self.within({axis: Span(0, None, span.count, span.first, index)}, loop.body)
-                return []
-
-            nest.loop(0, span.count, loop.step, [], inside)
-            return
-        assert span.stop is not None
-        if loop.kind is ir.Kind.EVENLY:
-            over_equal(
-                nest,
-                span.first,
-                span.stop,
-                loop.step,
-                lambda first, count: self.within({axis: Span(first, None, count)}, loop.body),
-            )
+        elif loop.kind is ir.Kind.EVENLY:
+            assert span.stop is not None
+            with over_equal(nest, span.first, span.stop, loop.step) as (first, count):
+                self.within({axis: Span(first, None, count)}, loop.body)
         else:
-
-            def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
-                count = nest.minimum(nest.sub(stop, index), loop.step) if loop.kind is ir.Kind.AT_MOST else loop.step
-                self.within({axis: Span(index, None, count, span.first)}, loop.body)
-                return []
-
-            stop = span.stop
+            assert span.stop is not None
             first = nest.add(span.first, loop.step) if loop.kind is ir.Kind.BUT_FIRST else span.first
-            nest.loop(first, stop, loop.step, [], body)
+            with nest.each(first, span.stop, loop.step) as index:
+                left = nest.sub(span.stop, index) if loop.kind is ir.Kind.AT_MOST else None
+                count = loop.step if left is None else nest.minimum(left, loop.step)
+                self.within({axis: Span(index, None, count, span.first)}, loop.body)
 
     def long_sum(self, block: Block, body: Sequence[ir.Statement]) -> None:
         """The blocks of a sum over several axes, within a split."""
         long = LongSum(self.k, self.contract, block)
-
-        def of_block(axes: list[SummedAxis], here: Operands, following: Operands) -> None:
+        with self.k.of(self.contract), long.of_split(self.first(ir.Axis.SPLIT)) as block_and_next:
             around = self.known
-            self.known = replace(around, long=LongBlock(long, axes, here, following))
+            self.known = replace(around, long=LongBlock(long, *block_and_next))
             self.statements(body)
             self.known = around
-
-        with self.k.of(self.contract):
-            long.of_split(self.first(ir.Axis.SPLIT), of_block)
 
     def joined(self, share: Rectangle, tiles: int, body: Sequence[ir.Statement]) -> None:
         """The items of a thread together, of which each has so many tiles."""
@@ -188,15 +170,11 @@ class _Walk(Frame):
     def split_by_split(self, loops: Sequence[ir.Loop], body: Sequence[ir.Statement]) -> None:
         """The items of a thread together, those of each split for themselves."""
         nest, each = self.k.nest, self.rounds(loops[-1])
-
-        def of_split(split: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(divided(nest, BEGIN, each)[0], ceiling(nest, END, each)) as split:
             before = nest.mul(split, each)
             start = nest.maximum(nest.sub(BEGIN, before), 0)
             stop = nest.minimum(nest.sub(END, before), each)
             self.within({ir.Axis.SPLIT: Span(split), loops[-1].axis: Span(start, stop)}, body)
-            return []
-
-        nest.loop(divided(nest, BEGIN, each)[0], ceiling(nest, END, each), 1, [], of_split)
 
     def items(self, loop: ir.Loop) -> None:
         nest, (loops, body) = self.k.nest, item_loops(loop)
@@ -204,7 +182,8 @@ class _Walk(Frame):
             if loop.axis is ir.Axis.SPLIT:
                 self.split_by_split(loops, join.body)
                 return
-            over_rectangles(nest, self.product.cut.panels, lambda of: self.joined(of, loop.step, join.body))
+            with over_rectangles(nest, self.product.cut.panels) as share:
+                self.joined(share, loop.step, join.body)
             return
 
         def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
