@@ -25,7 +25,7 @@ class MultiplyAdd(Enum):
 
 @record
 class Machine:
-    """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, wasm, or generic for 128-bit vectors of others.
+    """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, wasm, or generic for 128-bit vectors.
 
     apple-m1 is neon with Apple's caches.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
@@ -44,7 +44,6 @@ class Machine:
     l2_bytes: int
     line_bytes: int  # moved by the caches at once
     multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
-    address_bits: int = 64
     tuning: Tuning = Tuning()
 
     @property
@@ -158,7 +157,6 @@ WASM = Machine(
     l2_bytes=512 * KIBIBYTE,
     line_bytes=64,
     multiply_add=MultiplyAdd.RELAXED,
-    address_bits=32,
 )
 # For engines whose relaxed multiply-adds are rounded twice, or that have none: the same bits, and slower.
 WASM_SIMD128 = replace(

@@ -168,7 +168,8 @@ def _sized(body: _Reader) -> tuple[int, int]:
 def _segment(body: _Reader) -> tuple[int, int]:
     if body.number() != 0 or body.byte() != 0x41:
         raise CompilerBug("wasm", "a segment of data has no constant place")
-    body.signed(), body.byte()
+    body.signed()
+    body.byte()
     return _sized(body)
 
 

@@ -1,7 +1,7 @@
-"""Multiply-adds that are rounded once, for a processor that has none: LLVM functions over registers of 16 bytes.
+"""Multiply-adds that are rounded once, for a machine that has none: LLVM functions over registers of 16 bytes.
 
 Errors of additions and products are computed exactly (Dekker, "A floating-point technique for extending the available
-precision", 1971), and what is below the last digit is kept as an odd last digit, so that one rounding decides (Boldo and
+precision", 1971), and what is below the last digit is kept as an odd last digit, so that one rounding decides (Boldo,
 Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from compiler.machine import Machine, MultiplyAdd
 from compiler.nest.ir import vector
 from compiler.targets.llvm.assembler import Value, absolute, copy_sign, select
+from compiler.targets.llvm.multiply_add import multiply_add
 from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
 from compiler.types import DType
 
@@ -19,6 +21,26 @@ _LEAST_NORMAL = 2.0**-1022
 _MANTISSA_BITS, _BIAS = 52, 1023
 _MANTISSA = (1 << _MANTISSA_BITS) - 1
 _FAR = 110  # binary places between the operands of an addition beyond which the smaller one counts only as not 0
+
+
+PROBES = ("multiply_add_f32", "multiply_add_f64")
+
+
+def probes(machine: Machine) -> str:
+    """Functions of a library by which its caller sees that multiply-adds are rounded once, and what they call."""
+    text = "" if machine.multiply_add is not MultiplyAdd.FUNCTIONS else functions()
+    for name, dtype in zip(PROBES, (DType.F32, DType.F64), strict=True):
+        body, type_ = Text(machine.multiply_add), vector(dtype, 1)
+        written = body.let(multiply_add(body, type_, "%a", "%b", "%c"))
+        float_ = NAMES[type_]
+        lines = [
+            f"define {float_} @model_{name}({float_} %a, {float_} %b, {float_} %c) nounwind {{",
+            *body.lines,
+            f"  ret {float_} {written}",
+            "}",
+        ]
+        text += "\n".join(lines) + "\n"
+    return text
 
 
 def functions() -> str:

@@ -191,7 +191,7 @@ class Llvm:
             raise LlvmError(f"the module does not verify: {message}")
 
     def target_machine(self, triple: str, cpu: str, features: str, level: int = OPTIMISATION_LEVEL) -> int:
-        """A target machine for position-independent code, which WebAssembly does not need; the caller disposes of it."""
+        """A target machine, for position-independent code but on WebAssembly; the caller disposes of it."""
         model = b"static" if triple.startswith("wasm") else b"pic"
         target = self._checked("GetTargetFromTriple", triple.encode())
         names = (triple.encode(), cpu.encode(), features.encode())
