@@ -1,7 +1,7 @@
 """The text of one file to its abstract syntax, or to all the syntax mistakes in it; and the cache of what was parsed.
 
-An entry of the cache is named by a hash of the text, the grammar and the code of the front end. It is a pickle restricted
-to the classes of the syntax, so reading one runs no code; but it stands for the text, so one that another user may have
+An entry of the cache is named by a hash of the text, the grammar and the front end's code. It is a pickle restricted
+to classes of the syntax, so reading one runs no code; but it stands for the text, so one that another user may have
 written is not used, nor one that is missing or damaged.
 """
 

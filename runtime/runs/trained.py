@@ -198,7 +198,7 @@ def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array]
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters}
     states = {*tensors.names()} - {*wanted}
     match = match_tensors({name: array for name, array in weights.items() if name not in states}, wanted)
-    if not match.is_complete or match.unused:
+    if match.lines():
         message = f"the weights do not fit {program.model}:\n" + "\n".join(match.lines())
         raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")
     for name in wanted:
