@@ -44,10 +44,8 @@ _CODE = ("fixed", "fused", "schedule", "kernels", "products", "loops", "llvm", "
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     if options.machine is not None and view.stage not in _CODE:
-        raise UsageError(
-            f"stage {view.stage} is the same for every machine",
-            f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}",
-        )
+        message = f"stage {view.stage} is the same for every machine"
+        raise UsageError(message, f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}")
     if view.stage == "ast":
         return _syntax(_modules(view), view)
     opened = _opened(view, options, dimensions_of)
