@@ -313,11 +313,10 @@ class Finish:
     is_unrolled: bool = False  # over the columns of a tile
 
 
+Compound: TypeAlias = Loop | Join | When
 Letting: TypeAlias = Let | KeepSums | FindSums | LetShare | LetSteps
 Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns | TransposeSums  # of scratch
-Statement: TypeAlias = (
-    Loop | Join | When | Entry | Letting | Filling | PackAllPanels | Multiply | AskForResults | Put | Finish
-)
+Statement: TypeAlias = Compound | Entry | Letting | Filling | PackAllPanels | Multiply | AskForResults | Put | Finish
 
 
 @record
