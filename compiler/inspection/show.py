@@ -38,7 +38,7 @@ from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.registry import kernel_target_of
 
-_CODE = ("fixed", "fused", "schedule", "kernels", "products", "loops", "llvm", "asm")  # the stages that know a machine
+_CODE = ("fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
@@ -219,7 +219,7 @@ def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:
     target = kernel_target_of(options)
     part = chosen if _is_part(view) else None
-    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage in ("products", "loops"))
+    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage in ("tiles", "loops"))
     views = kernel_views(found, view.stage, target, machine, part)
     _expect_some(views, "code", view)
     if view.format == "json":
