@@ -12,7 +12,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from compiler.types import at_batch
-from runtime.imports.weights.expressions import Expression, Extents, alone, tensor
+from runtime.imports.weights.expressions import Expression, Extents, Step, alone, tensor
 from runtime.imports.weights.foreign_layers import foreign_layers, has_conv1d, is_conv1d, is_no_weight
 from runtime.imports.weights.layouts import Layouts
 from runtime.imports.weights.matching import LayerMatch, match_layers
@@ -212,6 +212,13 @@ def _conventions(source: ForeignWeights, entries: Mapping[str, Expression]) -> l
         notes.append(f"{len(plain)} square matrices are taken as [out, in], as PyTorch has them")
     if plain and source.convention == "keras":
         notes.append(f"{len(plain)} square matrices are taken as [in, out], as Keras has them")
+    for eps in sorted(set(source.epsilons.values())):
+        named = [name for name, value in source.epsilons.items() if value == eps]
+        notes.append(
+            f"{quoted(named, 4)} normalises with eps = {eps:g}, which is no weight: the model's text has to say it"
+        )
+    if any(made.terms[0].steps[-1:] == (Step("blocks", (1, 0)),) for made in entries.values()):
+        notes.append('in a GRU of Keras, z weighs the old state: give `gru` the setting `z_weighs = "old"`')
     if has_conv1d(source):
         notes.append("`c_attn`, `c_fc` and `c_proj` are taken as [in, out], as the shape of `c_attn` says (GPT-2)")
     return notes
