@@ -76,7 +76,7 @@ class Layouts:
                 return self._torch_matrix(weight, shape, wanted)
             case "linear" if self.source.convention == "keras" and len(shape) == 3:  # attention: heads apart
                 return [weight.then("reshape", *wanted)] if math.prod(shape) == math.prod(wanted) else []
-            case "linear" if self.source.convention == "keras" and (channels := self._channels_before(weight.name)):
+            case "linear" if len(shape) == 2 and (channels := self._channels_before(weight.name)):
                 return self._behind_flatten(weight, shape, channels)
             case "convolution" if self.source.convention == "torch":
                 return [weight.then("transpose", *range(2, len(shape)), 1, 0)] if len(shape) > 2 else []
@@ -95,14 +95,17 @@ class Layouts:
         before it, with no other matrix between them.
         """
         channels = None
+        if self.source.convention != "keras":
+            return None
         for other, values in self.source.tensors.items():
             if other == name:
                 return channels
             if values.ndim == 2:
                 channels = None
             if values.ndim > 3:
-                is_depthwise = "depthwise" in f"{self.source.classes.get(other.split('/')[0], '')} {other}".lower()
-                channels = values.shape[-2] * values.shape[-1] if is_depthwise else values.shape[-1]
+                kind = f"{self.source.classes.get(other.split('/')[0], '')} {other}".lower()
+                inner, last = values.shape[-2:]
+                channels = inner * last if "depthwise" in kind else inner if "transpose" in kind else last
         return None
 
     def _behind_flatten(self, weight: Term, shape: Extents, channels: int) -> list[Term]:
