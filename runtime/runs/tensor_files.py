@@ -47,11 +47,17 @@ _TYPES = {
 }
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
-    """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
+_LONGEST_HEADER = 100_000_000  # bytes; the library reads no longer one
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> str:
+    """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError.
+
+    `notes` are the texts that the format keeps beside the tensors.
+    """
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for piece in (file_header(tensors), *tensors.values()):
+        for piece in (file_header(tensors, notes), *tensors.values()):
             content = piece if isinstance(piece, bytes) else np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
             digest.update(content)
             file.write(content)
@@ -60,12 +66,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
+def replace_tensors(path: Path, tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> None:
     """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         with explained(CheckpointError, path):
-            write_tensors(temporary, tensors)
+            write_tensors(temporary, tensors, notes)
             os.replace(temporary, path)
     except CheckpointError:
         with suppress(OSError):
@@ -73,9 +79,9 @@ def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
         raise
 
 
-def file_header(tensors: Mapping[str, Array]) -> bytes:
+def file_header(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> bytes:
     """What stands in front of the tensors in a safetensors file."""
-    entries: dict[str, object] = {}
+    entries: dict[str, object] = {"__metadata__": dict(notes)} if notes else {}
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.nbytes
@@ -87,6 +93,20 @@ def file_header(tensors: Mapping[str, Array]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file keeps beside its tensors; none of a file that is damaged."""
+    try:
+        with regular_files.opened(path) as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+    except (OSError, ValueError, struct.error):
+        return {}
+    notes = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(notes, dict):
+        return {}
+    return {key: text for key, text in cast("dict[str, object]", notes).items() if isinstance(text, str)}
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
