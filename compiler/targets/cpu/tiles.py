@@ -59,7 +59,7 @@ class Tiling:
     row_steps: RowSteps
     panels: int
     block: int
-    turns_outside: bool  # the panel is the outermost index, outside of the outer axes
+    panels_outside: bool  # the panel is the outermost index, outside of the outer axes
 
 
 def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
@@ -193,7 +193,7 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
 def rows_of_tiles(cut: Tiling, batch: int) -> int:
     """How many tiles share a panel, at the nominal batch."""
     tiles = -(-size_at(cut.row_steps.extent, batch) // cut.row_steps.step)
-    return tiles * nominal_product(cut.row_steps.outer, batch) if cut.turns_outside else tiles
+    return tiles * nominal_product(cut.row_steps.outer, batch) if cut.panels_outside else tiles
 
 
 def items_of(cut: Tiling, tiles: int = 1) -> Items:
@@ -235,3 +235,8 @@ def ceiling(nest: Builder, number: Index, step: int) -> Index:
     if isinstance(number, int):
         return -(-number // step)
     return nest.binary("div", nest.add(number, step - 1), step)
+
+
+def rounded_down(nest: Builder, number: Index, step: int) -> Index:
+    """The largest multiple of a power of two that a number has room for."""
+    return number // step * step if isinstance(number, int) else nest.binary("and", number, -step)
