@@ -46,6 +46,7 @@ from compiler.programs.executables import (
     memory_needed,
 )
 from compiler.programs.kinds import (
+    BATCH_EVALUATION,
     EVALUATION,
     INITIALISATION,
     PREDICTION,
