@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,18 +74,25 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
         raise UsageError(f"`dlc serve` needs {', '.join(missing)}", 'install the extra: pip install "dlc[serve]"')
+    with _listening(arguments.host, arguments.port) as listening:
+        is_whole = _serve(arguments, listening)
+    say("the server has ended; every request was answered" if is_whole else "interrupted")
+    return 0 if is_whole else INTERRUPTED
+
+
+def _serve(arguments: Namespace, listening: socket.socket) -> bool:
+    """Serve until a signal. Whether every request was answered."""
     from runtime.serving.metrics import Metrics  # packages of the extra
     from runtime.serving.model import ServedModel
     from runtime.serving.reloading import Reloader, newest, version_of
     from runtime.serving.server import application_of, run_server
 
     source = Path(arguments.model), None if arguments.weights is None else Path(arguments.weights)
-    seen = newest(*source)
 
     def opened(place: Path) -> Trained:
         return trained_of(argparse.Namespace(**{**vars(arguments), "model": str(place)}))
 
-    listening = _listening(arguments.host, arguments.port)
+    seen = newest(*source)
     trained = opened(seen.place)
     model = ServedModel(trained, version_of(trained))
     interface, limits, metrics = model.interface(arguments.max_batch), _limits(arguments), Metrics()
@@ -93,11 +101,9 @@ def run(arguments: Namespace) -> int:
     application = application_of(model, interface, limits, metrics, reloader)
 
     def announce() -> None:
-        _announce(arguments, listening, model, interface, limits)
+        _announce(arguments, listening, model, interface)
 
-    is_whole = run_server(application, listening, limits, metrics, announce)
-    say("the server has ended; every request was answered" if is_whole else "interrupted")
-    return 0 if is_whole else INTERRUPTED
+    return run_server(application, listening, limits, metrics, announce)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -122,43 +128,25 @@ def _limits(arguments: Namespace) -> ServerLimits:
     )
 
 
-def _announce(
-    arguments: Namespace, listening: socket.socket, model: ServedModel, interface: Interface, limits: ServerLimits
-) -> None:
+def _announce(arguments: Namespace, listening: socket.socket, model: ServedModel, interface: Interface) -> None:
+    """What the server resolved to: for the reader, and with --json for programs."""
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v2/models/{model.name}"
-    threads = arguments.threads or usable_cores()
-    way = "rows of several requests together" if model.compiled.is_row_by_row else "each request alone"
+    is_batched, threads = model.compiled.is_row_by_row, arguments.threads or usable_cores()
     if arguments.json:
-        print_json(
-            {
-                "url": url,
-                "model": model.name,
-                "version": model.version,
-                "inputs": [info.metadata() for info in interface.inputs],
-                "outputs": [info.metadata() for info in interface.outputs],
-                "threads": threads,
-                "is_batched": model.compiled.is_row_by_row,
-                "batch_window_ms": arguments.batch_window,
-                "max_batch": arguments.max_batch,
-                "max_pending": arguments.max_pending,
-                "max_body": arguments.max_body,
-                "max_connections": arguments.max_connections,
-                "reload_every": arguments.reload_every,
-            }
-        )
-        import sys
-
+        numbers = ("batch_window", "max_batch", "max_pending", "max_body", "max_connections", "reload_every")
+        said: dict[str, object] = {"url": url, "model": model.name, "version": model.version}
+        said["inputs"] = [info.metadata() for info in interface.inputs]
+        said["outputs"] = [info.metadata() for info in interface.outputs]
+        said.update(threads=threads, is_batched=is_batched, **{name: getattr(arguments, name) for name in numbers})
+        print_json(said)
         sys.stdout.flush()
+    way = "rows of several requests together" if is_batched else "each request alone, as its rows depend on each other"
     say(f"{model.name} {model.version}")
-    say(f"  takes    {', '.join(info.shown for info in interface.inputs)}")
-    say(f"  gives    {', '.join(info.shown for info in interface.outputs)}")
-    say(
-        f"  computes {way}: at most {arguments.max_batch} rows, gathered for {arguments.batch_window:g} ms, "
-        f"threads {threads}"
-    )
-    say(
-        f"  limits   bodies {arguments.max_body:,} bytes, {arguments.max_pending:,} requests waiting, "
-        f"{arguments.max_connections:,} connections"
-    )
+    say(f"  takes     {', '.join(info.shown for info in interface.inputs)}")
+    say(f"  gives     {', '.join(info.shown for info in interface.outputs)}")
+    say(f"  computes  {way}")
+    say(f"  batches   up to {arguments.max_batch} rows, within {arguments.batch_window:g} ms; threads: {threads}")
+    say(f"  waiting   up to {arguments.max_pending:,} requests, {arguments.max_connections:,} connections")
+    say(f"  bodies    up to {arguments.max_body:,} bytes")
     say(f"listening: POST {url}/infer")

@@ -141,7 +141,7 @@ def _header_length(headers: dict[bytes, bytes]) -> int | None:
 
 def _too_large(most: int) -> Refusal:
     fix = "send fewer rows in a request, or start the server with a larger --max-body"
-    return Refusal(413, f"the body has more than {most:,} bytes", "body", fix, [(b"connection", b"close")])
+    return Refusal(413, f"the body has more than {most:,} bytes", "body", fix)
 
 
 def _failed(error: Exception) -> tuple[int, bytes, Headers]:

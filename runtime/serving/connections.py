@@ -60,6 +60,7 @@ class _GuardedProtocol(HttpToolsProtocol):
     _has_begun = False  # a request, of which the end has not come
     _has_head = False
     _received = 0  # bytes since a request began
+    _is_cut_off = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -76,7 +77,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         self.METRICS.connections.set(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_cut_off or self.transport.is_closing():
             return
         had_begun, had_head = self._has_begun, self._has_head
         self._received += len(data)
@@ -117,14 +118,15 @@ class _GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._has_begun and self._has_head and not self.transport.is_closing():
             self._clear_deadline()
-            self._deadline = self.loop.call_later(_LINGER, self.transport.close)
+            self._linger()
 
     def send_400_response(self, msg: str) -> None:
         fix = "send a request as RFC 9112 has it"
         self._cut_off("http", Refusal(400, "this is not HTTP", "the head or the chunks of the request", fix))
 
     def _is_answered(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
+        return cycle is None or cycle.response_complete
 
     def _set_deadline(self, seconds: float) -> None:
         if self._deadline is None:
@@ -144,8 +146,9 @@ class _GuardedProtocol(HttpToolsProtocol):
     def _cut_off(self, limit: str, refusal: Refusal) -> None:
         """Answer what cannot go on, unless another answer is under way, and close the connection."""
         self.METRICS.cut_off.labels(limit).inc()
-        if self.transport.is_closing():
+        if self._is_cut_off or self.transport.is_closing():
             return
+        self._is_cut_off = True
         is_read = self._has_begun and self._has_head and not self.cycle.response_started and not self.pipeline
         if self._is_answered() or is_read:
             self.METRICS.answered(refusal.status)
@@ -153,7 +156,14 @@ class _GuardedProtocol(HttpToolsProtocol):
             head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
             lines = b"".join(name + b": " + value + b"\r\n" for name, value in head)
             self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+            self.transport.write_eof()
         if is_read:
             self.cycle.disconnected = True  # who reads the body is told that no more comes
             self.cycle.message_event.set()
-        self.transport.close()
+        self._clear_deadline()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close the connection after a while: at once, bytes that are not read would take the answer with them."""
+        if not self.transport.is_closing():
+            self._deadline = self.loop.call_later(_LINGER, self.transport.close)

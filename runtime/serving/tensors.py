@@ -123,7 +123,7 @@ def in_datatype(exact: Array, info: TensorInfo, where: str) -> Array:
         largest = _LARGEST[info.datatype]
         is_right = ~(np.abs(exact) > largest) if info.may_miss else np.abs(exact) <= largest
     else:
-        limits = np.iinfo(dtype)
+        limits = np.iinfo(dtype.name)
         is_right = (exact >= limits.min) & (exact <= limits.max)
     if is_right.all():
         return exact.astype(dtype, copy=False)
