@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import TypeAlias
 
-from compiler.graph.ir import Graph, Node, Origin, Value
+from compiler.graph.ir import Graph, Node, Origin, needed_by
 from compiler.graph.op import Op
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.elementwise import Add, And, Equal, Multiply, NotEqual, Or
@@ -42,7 +42,7 @@ def pruned(node: Node, used: Container[int]) -> Node:
     places = {value.index: k for k, value in enumerate(op.carried_inputs)}
     while True:
         roots = [*(op.next_carries[k] for k in carries), *(op.emitted[k] for k in emits)]
-        kept, needed = _cone(op, roots)
+        kept, needed = needed_by(op.body.nodes, (root.index for root in roots))
         more = carries | {places[index] for index in needed if index in places}
         if more == carries:
             break
@@ -61,17 +61,6 @@ def pruned(node: Node, used: Container[int]) -> Node:
     body = scan_body(inputs, kept, outputs)
     changed = replace(op, body=body, scanned=len(xs), carries=len(order))
     return Node(changed, tuple(node.operands[k] for k in places_in), results, node.origins)
-
-
-def _cone(op: Scan, roots: list[Value]) -> tuple[list[Node], set[int]]:
-    """The nodes of the body that `roots` need, in order, and all the values that are read."""
-    needed = {root.index for root in roots}
-    kept: list[Node] = []
-    for node in reversed(op.body.nodes):
-        if any(result.index in needed for result in node.results):
-            kept.append(node)
-            needed.update(operand.index for operand in node.operands)
-    return kept[::-1], needed
 
 
 _Key: TypeAlias = tuple[Op, tuple[int, ...]]

@@ -8,7 +8,7 @@ from typing import final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
-from compiler.ops.rules import FLOATS, expect_axes, expect_dtype, expect_operands
+from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
@@ -36,9 +36,9 @@ class Window(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
-        expect_axes(self.name, self.axes, operand)
+        rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)
         shape = list(operand.shape)
         for axis, size, stride, dilation in _walked(self):
@@ -73,10 +73,10 @@ class Fold(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
-        expect_dtype(self.name, operand, (*FLOATS, DType.I32, DType.I64))
-        expect_axes(self.name, self.axes, operand)
+        rules.expect_dtype(self.name, operand, (*rules.FLOATS, DType.I32, DType.I64))
+        rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)
         if len(self.extents) != len(self.axes):
             raise TypeRuleError(f"fold needs an extent for each of its axes {list(self.axes)}")

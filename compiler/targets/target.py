@@ -199,7 +199,8 @@ class ExportedLibrary:
     They define model_memory, model_init_abi, model_error_text, model_tensor and model_NAME for each function; where
     these change the tensors, model_save, model_load and model_continue.
     `abi` is a number that other programs, or the same laid out otherwise, do not have; `errors` are names and texts of
-    the codes that the functions give, from 0.
+    the codes that the functions give, from 0. `places` say where each tensor lies in the constant weights. These are
+    one of the members; for the web, the caller fills them in, and `reserved` has their symbol and their bytes.
     """
 
     members: tuple[LibraryMember, ...]
@@ -209,6 +210,8 @@ class ExportedLibrary:
     functions: tuple[LibrarySignature, ...]
     changes: bool  # whether some function changes the tensors
     errors: tuple[tuple[str, str], ...]
+    places: Mapping[str, int]
+    reserved: Mapping[str, int]
 
 
 class Target(Protocol):

@@ -7,24 +7,34 @@ that reads rows and writes outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
+from compiler.driver import ExportedLibrary, LibraryTensors
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.exports.c_library import c_files
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
+from runtime.exports.web_library import MACHINES, web_files
 from runtime.exports.wheel import wheel
 from runtime.reporting.terminal import say
 from runtime.runs.tensor_files import replace_tensors
-from runtime.support.files import replace_file
+from runtime.runs.trained import Trained
+from runtime.support.files import JsonValue, replace_file
+
+Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
+WEB = ("wasm",)
 
 EXAMPLES = (
     "dlc export RUN --to c -o library",
     "dlc export RUN --to c --training --machine neon -o library",
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
+    "dlc export RUN --to wasm --training -o module",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
 
@@ -34,9 +44,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python"],
+        choices=["c", "shared", "python", "wasm"],
         metavar="FORM",
-        help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel",
+        help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
+        "wasm: a module of WebAssembly, with JavaScript",
     )
     parser.add_flag("--training", "with the training step, which changes the weights")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
@@ -47,27 +58,48 @@ def run(arguments: Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
     trained = trained_of(arguments)
-    program = trained.program
-    library, tensors = model_library(trained, arguments.training)
-    preparation = None if trained.preparation is None else trained.preparation.to_json()
-    settings = {setting.name: setting.value for setting in program.settings}
-    files = c_files(program, library, tensors, settings, preparation)
-    if arguments.to != "c":
-        del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
-        files["libmodel.so"] = shared_library(library)
-    if arguments.to == "python":
-        del files["model.h"]
-        files = dict([wheel(program.model, library.machine, files)])
+    files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, content)
     if arguments.to != "python":
         replace_tensors(folder / "weights.safetensors", tensors.values)
-    code = next(name for name in files if name.endswith((".a", ".so", ".whl")))
+    code = next(name for name in files if name.endswith((".a", ".so", ".whl", ".wasm")))
     weights = _kib(sum(array.nbytes for array in tensors.values.values()))
-    share = "" if arguments.to == "python" else f", of which {weights} are weights"  # a wheel is compressed
-    say(f"{program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
+    share = f", beside {weights} of weights" if arguments.to in WEB else f", of which {weights} are weights"
+    share = "" if arguments.to == "python" else share  # those in a wheel are compressed
+    say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
     return 0
+
+
+def _for_a_machine(trained: Trained, arguments: Namespace) -> Exported:
+    library, tensors = model_library(trained, arguments.training)
+    if library.machine.is_web:
+        raise UsageError(f"a library for {library.machine.name} is no library of C", "take `--to wasm`")
+    files = c_files(trained.program, library, tensors, *_described(trained))
+    if arguments.to != "c":
+        del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
+        files["libmodel.so"] = shared_library(library)
+    if arguments.to == "python":
+        del files["model.h"]
+        files = dict([wheel(trained.program.model, library.machine, files)])
+    return files, library, tensors
+
+
+def _for_the_web(trained: Trained, arguments: Namespace) -> Exported:
+    if arguments.machine is not None:
+        raise UsageError("--machine goes with libraries of C", f"`--to {arguments.to}` is for every browser")
+    machines = [replace(trained, options=replace(trained.options, machine=name)) for name in MACHINES]
+    made = [model_library(one, arguments.training) for one in machines]
+    library, tensors = made[0]
+    files = web_files(trained.program, [library for library, _ in made], tensors, *_described(trained))
+    return files, library, tensors
+
+
+def _described(trained: Trained) -> tuple[Mapping[str, object], JsonValue]:
+    """The settings of a program, and how its data was prepared."""
+    settings = {setting.name: setting.value for setting in trained.program.settings}
+    return settings, None if trained.preparation is None else trained.preparation.to_json()
 
 
 def _kib(size: int) -> str:

@@ -35,11 +35,7 @@ def places_of(parameters: Collection[str]) -> tuple[str, str] | None:
 
 def learned_values(inputs: Iterable[ir.GraphInput], nodes: Iterable[ir.Node]) -> set[int]:
     """The indices of the values that depend on a parameter of the model. `nodes` are in the order of evaluation."""
-    found = {entry.value.index for entry in inputs if entry.role is ir.Role.PARAMETER}
-    for node in nodes:
-        if any(operand.index in found for operand in node.operands):
-            found.update(result.index for result in node.results)
-    return found
+    return ir.depending(nodes, (entry.value.index for entry in inputs if entry.role is ir.Role.PARAMETER))
 
 
 def are_exchanged(operands: Mapping[str, ir.Value], learned: Collection[int]) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node, Role, Value, behind
+from compiler.graph.ir import Direction, Graph, Node, Role, Value, behind, needed_by
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
@@ -77,10 +77,7 @@ class Timeline:
                 time += isinstance(node.op, (*CONTRACTIONS, Scan))
             for result in node.results:
                 times[result.index] = time
-        forward = {loss.index}
-        for node in reversed(graph.nodes):
-            if any(result.index in forward for result in node.results):
-                forward.update([operand.index for operand in node.operands])
+        _, forward = needed_by(graph.nodes, (loss.index,))
         lasting = {entry.value.index for entry in graph.inputs if entry.role in LASTING}
         return cls(graph, batch, tuning, producers, times, forward, lasting, times[loss.index])
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from compiler.nest.ir import Type, vector
 from compiler.support.record import record
+from compiler.targets.llvm.multiply_add import multiply_add
 from compiler.targets.llvm.text import NAMES, SUFFIXES, Text, constant
 from compiler.types import DType
 
@@ -175,7 +176,7 @@ def call(intrinsic: str, *operands: Value) -> Value:
 
 def fma(a: Value, b: Number, c: Number) -> Value:
     """`a * b + c`, rounded once."""
-    return call("fma", a, a.like(b), a.like(c))
+    return a.written(multiply_add(a.text, a.type, a.name, a.like(b).name, a.like(c).name))
 
 
 def absolute(x: Value) -> Value:

@@ -10,6 +10,7 @@ from compiler.nest import ir
 from compiler.support.record import mutable_record
 from compiler.targets.llvm import assembler
 from compiler.targets.llvm.emit_compute import cast, compute
+from compiler.targets.llvm.multiply_add import declarations, multiply_add
 from compiler.targets.llvm.text import MEMORY, NAMES, SUFFIXES, Text, constant
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
@@ -25,7 +26,7 @@ PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in i
 
 def to_llvm(nest: ir.Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
-    text = Text()
+    text = Text(machine.multiply_add)
     walk = _Walk(text, _Names(zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
     walk.all(nest.body)
     walk.at(FRAME)
@@ -39,6 +40,7 @@ def to_llvm(nest: ir.Nest, machine: Machine) -> str:
         "entry:",
         *text.lines,
         "}",
+        *declarations(text),
         *location_nodes(nest.lines),
     ]
     return "\n".join(lines) + "\n"
@@ -94,12 +96,9 @@ class _Walk:
     # definitions of one value, as their last instruction
 
     def fma(self, statement: ir.Fma) -> str:
-        type_, names = statement.result.type, self.names
-        name = NAMES[type_]
-        return (
-            f"call {name} @llvm.fma.{SUFFIXES[type_]}({name} {names[statement.left]}, {name} {names[statement.right]}, "
-            f"{name} {names[statement.addend]})"
-        )
+        names = self.names
+        operands = names[statement.left], names[statement.right], names[statement.addend]
+        return multiply_add(self.text, statement.result.type, *operands)
 
     def broadcast(self, statement: ir.Broadcast) -> str:
         type_ = statement.result.type
