@@ -47,6 +47,7 @@ from compiler.programs.executables import (
     predicts_row_by_row,
 )
 from compiler.programs.kinds import (
+    BATCH_EVALUATION,
     EVALUATION,
     INITIALISATION,
     PREDICTION,

@@ -263,11 +263,8 @@ def _columns_of(specs: Sequence[InputSpec], saved: Preparation, path: Path) -> d
     columns = {spec.name: saved.columns[spec.name] for spec in specs if spec.name in saved.columns}
     if len(columns) < len(specs):
         absent = next(spec for spec in specs if spec.name not in columns)
-        raise DataError(
-            f"the saved preparation has no columns for `{absent.name}`",
-            path,
-            fix="train again after changing the inputs or targets of the program",
-        )
+        message = f"the saved preparation has no columns for `{absent.name}`"
+        raise DataError(message, path, fix="train again after changing the inputs or targets of the program")
     return columns
 
 

@@ -150,10 +150,8 @@ def _parsed(rule: str) -> tuple[re.Pattern[str], str]:
     """`module.* -> *` as a pattern with a group for each `*`, and the name that results."""
     found, arrow, wanted = (part.strip() for part in rule.partition("->"))
     if not arrow or not found or not wanted or wanted.count("*") > found.count("*"):
-        raise UsageError(
-            f"`{rule}` is no rule to rename tensors",
-            "give `name in the file -> name in the model`; each `*` stands for the same text on both sides",
-        )
+        fix = "give `name in the file -> name in the model`; each `*` stands for the same text on both sides"
+        raise UsageError(f"`{rule}` is no rule to rename tensors", fix)
     return _pattern(found), wanted
 
 
