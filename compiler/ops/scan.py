@@ -96,7 +96,7 @@ class Scan(Op):
 
     def body_at(self, place: int) -> Graph:
         """The body of the step at a place, with the random streams of that step."""
-        return _shifted(self.body, place * self.stream_step) if place and _draws(self.body) else self.body
+        return _shifted(self.body, place * self.stream_step) if place and draws(self.body) else self.body
 
     @property
     def stream_step(self) -> int:
@@ -118,9 +118,10 @@ def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[
     )
 
 
-def _draws(body: Graph) -> bool:
+def draws(body: Graph) -> bool:
+    """Whether a body draws random numbers, which differ from step to step."""
     return any(
-        isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and _draws(node.op.body))
+        isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and draws(node.op.body))
         for node in body.nodes
     )
 
@@ -246,7 +247,7 @@ class _Backward:
         """The values of the forward body that differ from step to step."""
         found = {v.index for v in (*self.scan.step_inputs, *self.scan.carried_inputs)}
         for node in self.scan.body.nodes:
-            is_drawn = isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and _draws(node.op.body))
+            is_drawn = isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and draws(node.op.body))
             if is_drawn or any(operand.index in found for operand in node.operands):
                 found.update(result.index for result in node.results)
         return found

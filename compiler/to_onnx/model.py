@@ -1,0 +1,203 @@
+"""A graph with the content of its tensors becomes an ONNX model, which is checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, checker, helper, numpy_helper
+
+from compiler.errors.diagnostics import UsageError
+from compiler.graph.ir import PERSISTENT, Graph, GraphInput, GraphOutput, Node, Origin, Role
+from compiler.graph.op import Op
+from compiler.ops.contraction import Contraction
+from compiler.ops.scan import Scan
+from compiler.support.arrays import Array
+from compiler.support.record import record
+from compiler.to_onnx.draws import DOMAIN, DOMAIN_VERSION, DRAWS
+from compiler.to_onnx.elementwise import ELEMENTWISE, Translation
+from compiler.to_onnx.emitter import Emitter, NotInOnnxError, value_info
+from compiler.to_onnx.movement import MOVEMENT
+from compiler.to_onnx.products import contraction
+from compiler.to_onnx.reduction import REDUCTION
+from compiler.to_onnx.scans import scan
+from compiler.types import numpy_dtype
+
+OPSETS = range(17, 22)
+UPDATED = ":new"
+"""Ends the name of the output that holds a tensor's new content."""
+TRANSLATIONS: Mapping[type[Op], Translation] = {
+    **ELEMENTWISE,
+    **MOVEMENT,
+    **REDUCTION,
+    **DRAWS,
+    Contraction: contraction,
+    Scan: scan,
+}
+_MOST_BYTES = 2**31 - 1  # of a protocol buffer
+
+
+@record
+class Contents:
+    """`tensors` by their names are constants of the model, unless they are its inputs (`are_inputs`).
+
+    `numbers` are the usual values of settings, seed and step: inputs that need not be given. `notes` describe the model.
+    """
+
+    tensors: Mapping[str, Array]
+    are_inputs: bool
+    numbers: Mapping[str, float]
+    notes: Mapping[str, str]
+
+
+def onnx_model(graph: Graph, contents: Contents, opset: int) -> ModelProto:
+    """The model of a graph. Raises UsageError, with all operations that ONNX does not have."""
+    e = Emitter(opset, graph)
+    refused: dict[str, str] = {}
+    e.translate = lambda nodes: _translate(e, nodes, refused)
+    for entry in (*graph.inputs, *graph.outputs):
+        e.unique(_name(entry))
+    _expect_distinct(graph)
+    infos: list[ValueInfoProto] = []
+    for entry in graph.inputs:
+        infos.extend(_input(e, entry, contents))
+    e.translate(graph.nodes)
+    names: dict[str, str] = {}
+    for output in graph.outputs:
+        try:
+            names[_name(output)] = e.full(output.value)
+        except NotInOnnxError as reason:
+            refused[f"the output `{output.name}`"] = str(reason)
+    if refused:
+        listed = "".join(f"\n  {place}: {reason}" for place, reason in refused.items())
+        raise UsageError(f"{graph.name} cannot be written as ONNX of opset {opset}:{listed}", "rewrite these lines")
+    nodes = _named([*e.first.nodes, *e.scope.nodes], names, {entry.name for entry in infos} | {*e.initializers})
+    nodes = _needed(nodes, names)
+    read = {*_read(nodes), *(entry.name for entry in infos)}
+    made = [value_info(_name(output), output.value.type) for output in graph.outputs]
+    kept = [tensor for name, tensor in e.initializers.items() if name in read]
+    return _checked(helper.make_graph(nodes, graph.name, infos, made, kept), e, contents, graph)
+
+
+def _name(entry: GraphInput | GraphOutput) -> str:
+    is_update = isinstance(entry, GraphOutput) and entry.updates is not None
+    return entry.name + UPDATED if is_update else entry.name
+
+
+def _expect_distinct(graph: Graph) -> None:
+    names = [_name(entry) for entry in (*graph.inputs, *graph.outputs)]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        message = f"`{double}` names an input or a weight of {graph.name} and an output, which ONNX does not allow"
+        raise UsageError(message, "give one of them another name")
+
+
+def _input(e: Emitter, entry: GraphInput, contents: Contents) -> list[ValueInfoProto]:
+    """An input of the model, or a constant, which is none. Of an input, a constant is the usual value."""
+    e.keep(entry.value, entry.name)
+    if entry.role is Role.DATA:
+        e.knows_batch_by(entry.name, entry.value.type)
+    if entry.role in PERSISTENT:
+        if not contents.are_inputs:
+            values = np.ascontiguousarray(contents.tensors[entry.name])
+            e.initializers[entry.name] = numpy_helper.from_array(values, entry.name)
+            return []
+    elif entry.name in contents.numbers:
+        number = np.array(contents.numbers[entry.name], numpy_dtype(entry.value.type.dtype))
+        e.initializers[entry.name] = numpy_helper.from_array(number, entry.name)
+    return [value_info(entry.name, entry.value.type)]
+
+
+def _translate(e: Emitter, nodes: Sequence[Node], refused: dict[str, str]) -> None:
+    """Append the operators of all nodes; those that cannot be translated are noted with their places."""
+    label, place = e.label, e.place
+    for node in nodes:
+        origin = node.origins[0] if node.origins else None
+        e.label = origin.path if origin is not None else ""
+        e.place = _place(origin)
+        try:
+            TRANSLATIONS[type(node.op)](e, node)
+        except NotInOnnxError as reason:
+            refused[f"{e.place or e.label}, `{node.op.name}`"] = str(reason)
+            for result in node.results:
+                e.keep(result, "refused")
+    e.label, e.place = label, place
+
+
+def _place(origin: Origin | None) -> str:
+    """`model.dl:12`"""
+    return "" if origin is None else str(origin.user_span).rsplit(":", 1)[0]
+
+
+def _named(nodes: list[NodeProto], outputs: Mapping[str, str], given: set[str]) -> list[NodeProto]:
+    """The nodes with the names of outputs; what is given already, or is another output too, is copied."""
+    renamed: dict[str, str] = {}
+    copies: list[NodeProto] = []
+    for name, value in outputs.items():
+        if value in given or value in renamed:
+            copies.append(helper.make_node("Identity", [renamed.get(value, value)], [name], name))
+        else:
+            renamed[value] = name
+    for node in nodes:
+        _rename(node, renamed)
+    return [*nodes, *copies]
+
+
+def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    for fields in (node.input, node.output):
+        for place, name in enumerate(fields):
+            if name in names:
+                fields[place] = names[name]
+    for body in _bodies(node):
+        for inner in body.node:
+            _rename(inner, names)
+
+
+def _bodies(node: NodeProto) -> list[GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.type == AttributeProto.GRAPH]
+
+
+def _read(nodes: Iterable[NodeProto]) -> set[str]:
+    """The names that nodes read, in the bodies of scans too."""
+    found: set[str] = set()
+    for node in nodes:
+        found.update(node.input)
+        for body in _bodies(node):
+            found |= _read(body.node)
+    return found
+
+
+def _needed(nodes: list[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
+    """The nodes on which outputs depend, in their order."""
+    wanted, kept = {*outputs}, list[NodeProto]()
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            for body in _bodies(node):
+                inner = _needed([*body.node], [output.name for output in body.output])
+                del body.node[:]
+                body.node.extend(inner)
+            wanted |= _read([node])
+            kept.append(node)
+    return kept[::-1]
+
+
+def _checked(proto: GraphProto, e: Emitter, contents: Contents, graph: Graph) -> ModelProto:
+    imports = [helper.make_opsetid("", e.opset)]
+    if e.functions:
+        imports.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+    model = helper.make_model(
+        proto,
+        opset_imports=imports,
+        functions=[*e.functions.values()],
+        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", e.opset)]),
+        producer_name="dlc",
+        producer_version=contents.notes.get("dlc.version", ""),
+    )
+    updates = {_name(output): output.updates for output in graph.outputs if output.updates is not None}
+    notes = {**contents.notes, **({"dlc.updates": json.dumps(updates)} if updates else {})}
+    helper.set_model_props(model, notes)
+    if model.ByteSize() > _MOST_BYTES:
+        raise UsageError(f"{graph.name} has more than 2 GiB, which no ONNX file holds", "take another form: --to c")
+    checker.check_model(model, full_check=True)
+    return model
