@@ -100,7 +100,8 @@ def _is_wrong(program: Program, choice: IndexChoice, at_end: bool) -> bool:
     cases = [_filled(program, choice, at_end, others) for others in (True, False)]
     if any(not _wrong_rows(program, choice, data, np.arange(_ROWS)).size for data in cases):
         return False
-    found = _disturbance(program, choice, _judged(program))
+    # the outputs that a mistake changes: the loss and the metrics, or the outputs of a bare model
+    found = _disturbance(program, choice, program.outputs if program.plan is None else ("loss", *program.plan.metrics))
     return all(found.matters(data, _ROWS) for data in cases)
 
 
@@ -226,11 +227,6 @@ def _row_that_matters(
         half = len(looked_at) // 2
         looked_at = looked_at[:half] if matters(looked_at[:half]) else looked_at[half:]
     return int(looked_at[0])
-
-
-def _judged(program: Program) -> tuple[str, ...]:
-    """The outputs that a mistake changes: the loss and the metrics, or the outputs of a bare model."""
-    return program.outputs if program.plan is None else ("loss", *program.plan.metrics)
 
 
 def _settings(program: Program) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.graph.drawing import graph_to_json
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph
 from compiler.graph.printer import print_graph, print_node
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
@@ -98,7 +98,8 @@ def _first_change(graph: Graph, other: Graph) -> str:
     others = iter(other.nodes)
     for old in graph.nodes:
         new = next(others, None)
-        for start in _starts(old):
+        # the first values of the carries of a scan
+        for start in old.operands[old.op.scanned :][: old.op.carries] if isinstance(old.op, Scan) else ():
             if new is not None and start in copies and isinstance(new.op, Copy):
                 numbers[start], new = new.results[0], next(others, None)
         if new is None or old.op != new.op or tuple(numbers[operand] for operand in old.operands) != new.operands:
@@ -108,11 +109,6 @@ def _first_change(graph: Graph, other: Graph) -> str:
         if numbers[old.value] != new.value:
             return f"the output `{old.name}`"
     return ""
-
-
-def _starts(node: Node) -> tuple[Value, ...]:
-    """The first values of the carries of a scan."""
-    return node.operands[node.op.scanned :][: node.op.carries] if isinstance(node.op, Scan) else ()
 
 
 def _accepted(source: str, check: Callable[[], _Found]) -> _Found:

@@ -6,25 +6,7 @@ from collections.abc import Sequence
 from math import lcm
 from typing import assert_never
 
-from compiler.loops.ir import (
-    CollectKernel,
-    ColumnKernel,
-    ContractionKernel,
-    CopyKernel,
-    Edge,
-    FetchKernel,
-    FlatKernel,
-    IndexTerm,
-    Kernel,
-    Load,
-    PrefixSumKernel,
-    RowKernel,
-    ScatterKernel,
-    Space,
-    StagedKernel,
-    Store,
-    TileContract,
-)
+from compiler.loops import ir
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -64,7 +46,7 @@ class Along:
         return self.step * (self.periods or 1) if isinstance(self.extent, BatchExtent) else 0
 
 
-def along(terms: Sequence[IndexTerm], extent: Extent, edges: Sequence[Edge] = ()) -> Along:
+def along(terms: Sequence[ir.IndexTerm], extent: Extent, edges: Sequence[ir.Edge] = ()) -> Along:
     """The terms of an index from 0 to below the extent, where it lies within the edges."""
     bounding = [term for edge in edges for term in edge.terms]
     period = lcm(*(term.divisor * (term.modulus or 1) for term in (*terms, *bounding)))
@@ -79,38 +61,38 @@ def along(terms: Sequence[IndexTerm], extent: Extent, edges: Sequence[Edge] = ()
     return Along(index, digits(terms, index), period, step, extent)
 
 
-def indices_of(moved: Load | Store, kernel: StagedKernel) -> tuple[Along, Along]:
+def indices_of(moved: ir.Load | ir.Store, kernel: ir.StagedKernel) -> tuple[Along, Along]:
     """The rows and the columns that an instruction counts with; of a flat kernel, its elements and one column."""
     access, space = moved.access, moved.space
-    edges = moved.edges if isinstance(moved, Load) else ()
-    if isinstance(kernel, FlatKernel):
+    edges = moved.edges if isinstance(moved, ir.Load) else ()
+    if isinstance(kernel, ir.FlatKernel):
         terms = _joined(access.rows, access.columns, kernel.columns)
-        return along(terms, kernel.elements if space is Space.FULL else 1), along((), 1)
+        return along(terms, kernel.elements if space is ir.Space.FULL else 1), along((), 1)
     rows: Extent = 1
-    if isinstance(kernel, ColumnKernel):
-        rows = elements((kernel.outer, kernel.rows)) if space is Space.FULL else kernel.outer
-    elif space in (Space.FULL, Space.ROW):
+    if isinstance(kernel, ir.ColumnKernel):
+        rows = elements((kernel.outer, kernel.rows)) if space is ir.Space.FULL else kernel.outer
+    elif space in (ir.Space.FULL, ir.Space.ROW):
         rows = kernel.rows
-    columns = kernel.columns if space in (Space.FULL, Space.COLUMN) else 1
+    columns = kernel.columns if space in (ir.Space.FULL, ir.Space.COLUMN) else 1
     return along(access.rows, rows, edges), along(access.columns, columns)
 
 
-def _joined(rows: Sequence[IndexTerm], columns: Sequence[IndexTerm], width: int) -> tuple[IndexTerm, ...]:
+def _joined(rows: Sequence[ir.IndexTerm], columns: Sequence[ir.IndexTerm], width: int) -> tuple[ir.IndexTerm, ...]:
     """Terms of row and column as terms of the element `row * width + column`, where the width has whole terms."""
-    found = [IndexTerm(term.divisor * width, term.modulus, term.stride) for term in rows]
+    found = [ir.IndexTerm(term.divisor * width, term.modulus, term.stride) for term in rows]
     for term in columns:
         modulus = term.modulus or width // term.divisor
         if width % (term.divisor * modulus):
             raise ValueError(f"rows of {width} elements do not divide {term}")
-        upper = IndexTerm(term.divisor * modulus, None, term.stride * modulus)
+        upper = ir.IndexTerm(term.divisor * modulus, None, term.stride * modulus)
         if upper in found:
             found.remove(upper)
             modulus = None
-        found.append(IndexTerm(term.divisor, modulus, term.stride))
+        found.append(ir.IndexTerm(term.divisor, modulus, term.stride))
     return tuple(found)
 
 
-def touched_by(moved: Load | Store, kernel: StagedKernel) -> Footprint | None:
+def touched_by(moved: ir.Load | ir.Store, kernel: ir.StagedKernel) -> Footprint | None:
     """The elements that all runs of an instruction touch, for any index; None where no single step can say it."""
     rows, columns = indices_of(moved, kernel)
     if rows.periods is None or columns.periods is None or (moved.index is not None and not moved.index_extent):
@@ -140,28 +122,28 @@ class ElementBlock:
         return Footprint(places, step)
 
 
-def operand_of(contract: TileContract, is_left: bool) -> ElementBlock:
+def operand_of(contract: ir.TileContract, is_left: bool) -> ElementBlock:
     """The elements of its left or its right operand that a product reads."""
     axes = [(a.extent, a.lhs_stride if is_left else a.rhs_stride) for a in (*contract.outer, *contract.k)]
     axes.append((contract.m, contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
     return ElementBlock(contract.lhs_offset if is_left else contract.rhs_offset, tuple(axes))
 
 
-def blocks_of(kernel: Kernel) -> list[tuple[int, ElementBlock]]:
+def blocks_of(kernel: ir.Kernel) -> list[tuple[int, ElementBlock]]:
     """The elements of its arguments that a kernel touches beside those of its instructions."""
     match kernel:
-        case ContractionKernel(contraction=contract):
+        case ir.ContractionKernel(contraction=contract):
             return [(contract.lhs, operand_of(contract, True)), (contract.rhs, operand_of(contract, False))]
-        case ScatterKernel(outer=outer, rows=rows, columns=columns):
+        case ir.ScatterKernel(outer=outer, rows=rows, columns=columns):
             lists = outer if kernel.has_own_indices else 1
             shapes = (lists, rows), (outer, rows, columns), (outer, kernel.extent, columns)
-        case PrefixSumKernel():
+        case ir.PrefixSumKernel():
             shapes = ((kernel.outer, kernel.rows, kernel.columns),) * 2
-        case FetchKernel() | CollectKernel():
+        case ir.FetchKernel() | ir.CollectKernel():
             shapes = ((kernel.rows, kernel.columns),)
-        case CopyKernel():
+        case ir.CopyKernel():
             shapes = ((kernel.elements,),) * 2
-        case RowKernel() | FlatKernel() | ColumnKernel():
+        case ir.RowKernel() | ir.FlatKernel() | ir.ColumnKernel():
             return []
         case _:
             assert_never(kernel)
@@ -179,7 +161,7 @@ def meet(one: Footprint | None, other: Footprint | None) -> bool:
     return np.intersect1d(one.first, other.first, assume_unique=True).size > 0
 
 
-def digits(terms: Sequence[IndexTerm], index: Array) -> Array:
+def digits(terms: Sequence[ir.IndexTerm], index: Array) -> Array:
     """The sum of terms of an index."""
     total = np.zeros_like(index)
     for term in terms:
@@ -188,7 +170,7 @@ def digits(terms: Sequence[IndexTerm], index: Array) -> Array:
     return total
 
 
-def inside(edges: Sequence[Edge], row: Array) -> Array:
+def inside(edges: Sequence[ir.Edge], row: Array) -> Array:
     """Which rows lie within all edges."""
     found = np.ones(row.shape, np.bool_)
     for edge in edges:

@@ -7,37 +7,7 @@ from dataclasses import field
 from typing import assert_never
 
 from compiler.graph.printer import attributes_of, print_attribute
-from compiler.loops.ir import (
-    Access,
-    BatchCount,
-    CollectKernel,
-    ColumnKernel,
-    Combine,
-    Compute,
-    ContractionKernel,
-    CopyKernel,
-    FetchKernel,
-    FlatKernel,
-    IndexTerm,
-    Instruction,
-    Kernel,
-    Literal,
-    Load,
-    OuterAxis,
-    Position,
-    PrefixSumKernel,
-    Random,
-    Reduce,
-    RowKernel,
-    ScatterKernel,
-    Stage,
-    StagedKernel,
-    Statement,
-    Store,
-    TileContract,
-    Triangle,
-    contraction_of,
-)
+from compiler.loops import ir
 from compiler.support.record import mutable_record
 from compiler.types import Extent
 
@@ -49,12 +19,12 @@ INFIX = {
 }
 
 
-def print_kernel(kernel: Kernel) -> str:
+def print_kernel(kernel: ir.Kernel) -> str:
     """The kernel as nested loops. Values are v0, v1, ...; a constant stands where it is used."""
     return _Printer(kernel).text()
 
 
-def statement_lines(kernel: Kernel) -> dict[int, int]:
+def statement_lines(kernel: ir.Kernel) -> dict[int, int]:
     """The line of the printed kernel, from 1, where each statement stands: instructions and the contraction, by `id`.
 
     Literals and the size of the batch are no statements. The numbers are the same for kernels that share their code.
@@ -64,7 +34,7 @@ def statement_lines(kernel: Kernel) -> dict[int, int]:
     return printer.statements
 
 
-def print_terms(terms: Sequence[IndexTerm], index: str) -> list[str]:
+def print_terms(terms: Sequence[ir.IndexTerm], index: str) -> list[str]:
     """The summands of an address that come from one index: `row*70`, `(column // 4 % 3)*10`."""
     found: list[str] = []
     for term in terms:
@@ -82,7 +52,7 @@ def _sum(parts: Sequence[str]) -> str:
     return " + ".join(kept).replace("+ -", "- ") or "0"
 
 
-def _outer_names(axes: Sequence[OuterAxis]) -> list[str]:
+def _outer_names(axes: Sequence[ir.OuterAxis]) -> list[str]:
     return ["outer"] if len(axes) == 1 else [f"outer{number}" for number in range(len(axes))]
 
 
@@ -92,7 +62,7 @@ def _times(name: str, factor: int) -> str:
 
 @mutable_record
 class _Printer:
-    kernel: Kernel
+    kernel: ir.Kernel
     lines: list[str] = field(default_factory=list[str])
     constants: dict[int, str] = field(default_factory=dict[int, str])
     statements: dict[int, int] = field(default_factory=dict[int, int])
@@ -105,22 +75,22 @@ class _Printer:
             scratch = f" scratch of {buffer.elements}" if buffer.is_scratch and buffer.elements else ""
             if not buffer.is_scratch or buffer.elements:
                 self.line(f"{buffer.name}: {buffer.dtype.value}{scratch}")
-        if isinstance(kernel, StagedKernel):
+        if isinstance(kernel, ir.StagedKernel):
             self.instructions(kernel.prologue)
         match kernel:
-            case RowKernel():
+            case ir.RowKernel():
                 self.rows(kernel)
-            case FlatKernel():
+            case ir.FlatKernel():
                 self.elements(kernel)
-            case ColumnKernel():
+            case ir.ColumnKernel():
                 self.columns(kernel)
-            case ContractionKernel():
+            case ir.ContractionKernel():
                 self.tiles(kernel)
-            case ScatterKernel():
+            case ir.ScatterKernel():
                 self.scatter(kernel)
-            case PrefixSumKernel():
+            case ir.PrefixSumKernel():
                 self.prefix_sum(kernel)
-            case FetchKernel() | CollectKernel() | CopyKernel():
+            case ir.FetchKernel() | ir.CollectKernel() | ir.CopyKernel():
                 self.transfer(kernel)
             case _:
                 assert_never(kernel)
@@ -131,7 +101,7 @@ class _Printer:
     def line(self, text: str) -> None:
         self.lines.append("  " * self.depth + text)
 
-    def statement(self, what: Statement, text: str) -> None:
+    def statement(self, what: ir.Statement, text: str) -> None:
         self.line(text)
         self.statements[id(what)] = len(self.lines)
 
@@ -153,21 +123,21 @@ class _Printer:
 
     # kernels
 
-    def rows(self, kernel: RowKernel) -> None:
+    def rows(self, kernel: ir.RowKernel) -> None:
         self.loop("row", kernel.rows, "items")
         self.stages(kernel.stages, "column", kernel.columns)
 
-    def elements(self, kernel: FlatKernel) -> None:
+    def elements(self, kernel: ir.FlatKernel) -> None:
         self.loop("row", f"0..ceil({kernel.elements} / {kernel.columns})", "items")
         columns = f"0..min({kernel.columns}, {kernel.elements} - row*{kernel.columns})"
         self.stages(kernel.stages, "column", columns)
 
-    def columns(self, kernel: ColumnKernel) -> None:
+    def columns(self, kernel: ir.ColumnKernel) -> None:
         outer = self.blocks(kernel.outer, kernel.columns)
         rows = kernel.rows if outer == "0" else f"outer*{kernel.rows}..(outer + 1)*{kernel.rows}"
         self.stages(kernel.stages, "row", rows, outer)
 
-    def stages(self, stages: Sequence[Stage], index: str, extent: Extent | str, after: str = "row") -> None:
+    def stages(self, stages: Sequence[ir.Stage], index: str, extent: Extent | str, after: str = "row") -> None:
         """A loop over `index` for each stage; lines behind it count its rows by `after`."""
         depth = self.depth
         for stage in stages:
@@ -177,7 +147,7 @@ class _Printer:
                 self.depth = depth
             self.instructions(stage.after, after)
 
-    def tiles(self, kernel: ContractionKernel) -> None:
+    def tiles(self, kernel: ir.ContractionKernel) -> None:
         contract = kernel.contraction
         names = _outer_names(contract.outer)
         if contract.splits > 1:
@@ -196,7 +166,7 @@ class _Printer:
         self.product(contract, names, m)
         self.instructions([i for stage in kernel.stages for i in stage.body])
 
-    def product(self, contract: TileContract, names: Sequence[str], m: str) -> None:
+    def product(self, contract: ir.TileContract, names: Sequence[str], m: str) -> None:
         left, right = [str(contract.lhs_offset)], [str(contract.rhs_offset)]
         for name, axis in zip(names, contract.outer, strict=True):
             left.append(_times(name, axis.lhs_stride))
@@ -204,7 +174,7 @@ class _Printer:
         left.append(_times(m, contract.lhs_m_stride))
         self.line("tile = 0")
         depth = self.depth
-        if contract.triangle in (Triangle.COLUMNS_TO_ROW, Triangle.COLUMNS_FROM_ROW):
+        if contract.triangle in (ir.Triangle.COLUMNS_TO_ROW, ir.Triangle.COLUMNS_FROM_ROW):
             self.line(f"if {contract.triangle.value}:")
             self.depth += 1
         for number, axis in enumerate(contract.k):
@@ -212,9 +182,9 @@ class _Printer:
             shared = contract.splits > 1 and number == 0
             bounds = f"{axis.extent}*split/{contract.splits}.." if shared else f"0..{axis.extent}"
             match contract.triangle:
-                case Triangle.SUM_TO_ROW:
+                case ir.Triangle.SUM_TO_ROW:
                     bounds = f"0..{m} + 1"
-                case Triangle.SUM_FROM_ROW:
+                case ir.Triangle.SUM_FROM_ROW:
                     bounds = f"{m}..{axis.extent}"
                 case _:
                     pass
@@ -226,7 +196,7 @@ class _Printer:
         self.statement(contract, f"tile = fma({operands}, tile)")
         self.depth = depth
 
-    def scatter(self, kernel: ScatterKernel) -> None:
+    def scatter(self, kernel: ir.ScatterKernel) -> None:
         extent, width = kernel.extent, kernel.columns
         outer = self.blocks(kernel.outer, kernel.columns)
         depth = self.depth
@@ -240,7 +210,7 @@ class _Printer:
         target = f"{start}clamp({self.name(0)}[{index}], {extent})*{width} + column"
         self.line(f"{self.name(2)}[{target}] += {self.name(1)}[{source}]")
 
-    def prefix_sum(self, kernel: PrefixSumKernel) -> None:
+    def prefix_sum(self, kernel: ir.PrefixSumKernel) -> None:
         outer = self.blocks(kernel.outer, kernel.columns)
         self.line("total = 0")
         self.loop("row", kernel.rows, "from the last to the first" if kernel.reverse else "")
@@ -249,55 +219,55 @@ class _Printer:
         self.line(f"total += {self.name(0)}[{place}]")
         self.line(f"{self.name(1)}[{place}] = total")
 
-    def transfer(self, kernel: FetchKernel | CollectKernel | CopyKernel) -> None:
-        if isinstance(kernel, CopyKernel):
+    def transfer(self, kernel: ir.FetchKernel | ir.CollectKernel | ir.CopyKernel) -> None:
+        if isinstance(kernel, ir.CopyKernel):
             self.line(f"{self.name(0)}[0..{kernel.elements}] = {self.name(1)}[0..{kernel.elements}]")
             return
         self.loop("row", kernel.rows, "items")
         row = f"{self.name(0)}[row*{kernel.columns}..(row + 1)*{kernel.columns}]"
         caller = "the caller's row"
-        self.line(f"{row} = {caller}" if isinstance(kernel, FetchKernel) else f"{caller} = {row}")
+        self.line(f"{row} = {caller}" if isinstance(kernel, ir.FetchKernel) else f"{caller} = {row}")
 
     # instructions
 
-    def instructions(self, instructions: Sequence[Instruction], outer: str = "row") -> None:
+    def instructions(self, instructions: Sequence[ir.Instruction], outer: str = "row") -> None:
         for instruction in instructions:
             self.instruction(instruction, outer)
 
-    def instruction(self, instruction: Instruction, row: str = "row") -> None:
+    def instruction(self, instruction: ir.Instruction, row: str = "row") -> None:
         match instruction:
-            case Literal(result=result, value=value):
+            case ir.Literal(result=result, value=value):
                 self.constants[result] = print_attribute(value)
-            case BatchCount(result=result):
+            case ir.BatchCount(result=result):
                 self.constants[result] = "batch"
-            case Load(result=result):
+            case ir.Load(result=result):
                 self.statement(instruction, f"v{result} = {self.loaded(instruction, row)}")
-            case Position(result=result, offset=offset, rows=rows, columns=columns):
+            case ir.Position(result=result, offset=offset, rows=rows, columns=columns):
                 parts = [str(offset), *print_terms(rows, row), *print_terms(columns, "column")]
                 self.statement(instruction, f"v{result} = {_sum(parts)}")
-            case Compute(result=result):
+            case ir.Compute(result=result):
                 self.statement(instruction, f"v{result} = {self.computed(instruction)}")
-            case Random(result=result, position=position, seed=seed, step=step, stream=stream):
+            case ir.Random(result=result, position=position, seed=seed, step=step, stream=stream):
                 keys = f"seed {self.value(seed)}, step {self.value(step)}, stream {stream}"
                 self.statement(instruction, f"v{result} = uniform({keys}, element {self.value(position)})")
-            case Reduce():
+            case ir.Reduce():
                 self.statement(instruction, self.reduced(instruction))
-            case Store(access=access, value=value, check=check):
+            case ir.Store(access=access, value=value, check=check):
                 remark = "" if check is None else f"  # NaN and Inf are reported: {check}"
                 place = self.element(access, row, self.shift(instruction))
                 self.statement(instruction, f"{place} = {self.value(value)}{remark}")
             case _:
                 assert_never(instruction)
 
-    def loaded(self, load: Load, row: str) -> str:
-        contract = contraction_of(self.kernel)
+    def loaded(self, load: ir.Load, row: str) -> str:
+        contract = ir.contraction_of(self.kernel)
         if contract is not None and load.access.buffer == contract.tile:
             return "tile"
         element = self.element(load.access, row, self.shift(load))
         bounds = [f"0 <= {_sum([*print_terms(e.terms, row), str(e.offset)])} < {e.extent}" for e in load.edges]
         return f"{element} if {' and '.join(bounds)} else 0" if bounds else element
 
-    def shift(self, moved: Load | Store) -> str:
+    def shift(self, moved: ir.Load | ir.Store) -> str:
         """The contribution of an index to an address."""
         if moved.index is None:
             return "0"
@@ -306,13 +276,13 @@ class _Printer:
             index = f"clamp({index}, {moved.index_extent})"
         return _times(index, moved.index_stride)
 
-    def element(self, access: Access, row: str, index: str = "0") -> str:
+    def element(self, access: ir.Access, row: str, index: str = "0") -> str:
         rows = [] if row == "0" else print_terms(access.rows, row)
         parts = [index, *rows, *print_terms(access.columns, "column")]
         offset = str(access.offset)
         return f"{self.name(access.buffer)}[{_sum([*parts, offset])}]"
 
-    def computed(self, compute: Compute) -> str:
+    def computed(self, compute: ir.Compute) -> str:
         operands = [self.value(o) for o in compute.operands]
         name = compute.op.name
         if name in INFIX:
@@ -324,12 +294,12 @@ class _Printer:
         fields = [f"{key}={print_attribute(value)}" for key, value in attributes_of(compute.op)]
         return f"{name}({', '.join((*operands, *fields))})"
 
-    def reduced(self, reduce: Reduce) -> str:
+    def reduced(self, reduce: ir.Reduce) -> str:
         """A fold over the loop around it."""
         value = self.value(reduce.operand)
         if reduce.factor is not None:
             return f"v{reduce.result} = fma({value}, {self.value(reduce.factor)}, v{reduce.result})"
-        if reduce.combine is Combine.SUM:
+        if reduce.combine is ir.Combine.SUM:
             return f"v{reduce.result} += {value}"
         return f"v{reduce.result} = {reduce.combine.value}(v{reduce.result}, {value})"
 

@@ -12,21 +12,8 @@ from math import floor
 from typing import TypeAlias, TypeGuard
 
 from compiler.errors.diagnostics import CompilerBug
+from compiler.loops import ir
 from compiler.loops.footprint import Along, blocks_of, count, indices_of
-from compiler.loops.ir import (
-    BatchCount,
-    Compute,
-    ContractionKernel,
-    Instruction,
-    Kernel,
-    Literal,
-    Load,
-    Position,
-    StagedKernel,
-    Store,
-    TileContract,
-    instructions_of,
-)
 from compiler.loops.printer import print_kernel, statement_lines
 from compiler.support.arrays import np
 from compiler.support.record import record
@@ -51,15 +38,15 @@ class Room:
     behind: int = 0
 
 
-def verify_elements(kernel: Kernel, rooms: Sequence[Room | None]) -> None:
+def verify_elements(kernel: ir.Kernel, rooms: Sequence[Room | None]) -> None:
     """Raise `CompilerBug` unless all elements that a kernel touches lie in the room of its arguments, each stored once.
 
     `rooms` has one for each buffer, None for scratch.
     """
     try:
-        if isinstance(kernel, StagedKernel):
+        if isinstance(kernel, ir.StagedKernel):
             _check_staged(kernel, rooms)
-        if isinstance(kernel, ContractionKernel):
+        if isinstance(kernel, ir.ContractionKernel):
             _check_rows(kernel.contraction)
         for argument, block in blocks_of(kernel):
             ends = [((count(extent) - 1) * stride, _slope(extent) * stride) for extent, stride in block.axes]
@@ -70,7 +57,7 @@ def verify_elements(kernel: Kernel, rooms: Sequence[Room | None]) -> None:
         raise CompilerBug("to_loops", f"kernel {kernel.name}: {broken}", print_kernel(kernel)) from None
 
 
-def _check_rows(contract: TileContract) -> None:
+def _check_rows(contract: ir.TileContract) -> None:
     """The rows of a product number its results from 0 on, each once."""
     axes = [(axis.row_step, axis.extent) for axis in contract.outer]
     axes += [(contract.row_m_step, contract.m), (contract.split_step, contract.splits)]
@@ -98,13 +85,13 @@ def limits_of(along: Along) -> tuple[Limit, Limit]:
     return (low, min(slope, 0)), (high, max(slope, 0))
 
 
-def _check_staged(kernel: StagedKernel, rooms: Sequence[Room | None]) -> None:
+def _check_staged(kernel: ir.StagedKernel, rooms: Sequence[Room | None]) -> None:
     lines = statement_lines(kernel)
     filled: dict[int, set[int]] = {}
     known: set[int] = set()  # values that no data decides
-    for instruction in instructions_of(kernel):
+    for instruction in ir.instructions_of(kernel):
         try:
-            if isinstance(instruction, Load | Store):
+            if isinstance(instruction, ir.Load | ir.Store):
                 _check_moved(kernel, instruction, rooms, known, filled)
             if _is_known(instruction, rooms, known):
                 known.add(instruction.result)
@@ -113,14 +100,14 @@ def _check_staged(kernel: StagedKernel, rooms: Sequence[Room | None]) -> None:
 
 
 def _is_known(
-    instruction: Instruction, rooms: Sequence[Room | None], known: Collection[int]
-) -> TypeGuard[Literal | BatchCount | Position | Compute | Load]:
+    instruction: ir.Instruction, rooms: Sequence[Room | None], known: Collection[int]
+) -> TypeGuard[ir.Literal | ir.BatchCount | ir.Position | ir.Compute | ir.Load]:
     match instruction:
-        case Literal() | BatchCount() | Position():
+        case ir.Literal() | ir.BatchCount() | ir.Position():
             return True
-        case Compute(operands=operands):
+        case ir.Compute(operands=operands):
             return all(operand in known for operand in operands)
-        case Load(access=access, index=index):
+        case ir.Load(access=access, index=index):
             room = rooms[access.buffer]
             return room is not None and not room.is_data and (index is None or index in known)
         case _:
@@ -128,8 +115,8 @@ def _is_known(
 
 
 def _check_moved(
-    kernel: StagedKernel,
-    moved: Load | Store,
+    kernel: ir.StagedKernel,
+    moved: ir.Load | ir.Store,
     rooms: Sequence[Room | None],
     known: Collection[int],
     filled: dict[int, set[int]],
@@ -147,15 +134,15 @@ def _check_moved(
         )
     if rows.first.size and columns.first.size:
         _check_room(kernel, buffer, *_limits(moved, rows, columns), rooms)
-    if isinstance(moved, Store) and not is_once(rows, columns):
+    if isinstance(moved, ir.Store) and not is_once(rows, columns):
         raise _Broken(f"elements of {kernel.buffers[buffer].name} are stored more than once")
 
 
-def _tile_of(kernel: StagedKernel) -> int | None:
-    return kernel.contraction.tile if isinstance(kernel, ContractionKernel) else None
+def _tile_of(kernel: ir.StagedKernel) -> int | None:
+    return kernel.contraction.tile if isinstance(kernel, ir.ContractionKernel) else None
 
 
-def _limits(moved: Load | Store, rows: Along, columns: Along) -> tuple[Limit, Limit]:
+def _limits(moved: ir.Load | ir.Store, rows: Along, columns: Along) -> tuple[Limit, Limit]:
     shift = max(moved.index_extent - 1, 0) * moved.index_stride if moved.index is not None else 0
     (low, low_step), (high, high_step) = limits_of(rows)
     (least, least_step), (most, most_step) = limits_of(columns)
@@ -166,7 +153,7 @@ def _limits(moved: Load | Store, rows: Along, columns: Along) -> tuple[Limit, Li
     )
 
 
-def _check_room(kernel: Kernel, argument: int, low: Limit, high: Limit, rooms: Sequence[Room | None]) -> None:
+def _check_room(kernel: ir.Kernel, argument: int, low: Limit, high: Limit, rooms: Sequence[Room | None]) -> None:
     room, name = rooms[argument], kernel.buffers[argument].name
     assert room is not None
     if low[0] + room.before < 0 or low[1] < 0:
@@ -175,12 +162,12 @@ def _check_room(kernel: Kernel, argument: int, low: Limit, high: Limit, rooms: S
         raise _Broken(f"element {_said(high[0] + room.behind, high[1])} of {name} lies behind its {room.extent}")
 
 
-def _check_scratch(kernel: Kernel, moved: Load | Store, columns: Along, filled: dict[int, set[int]]) -> None:
+def _check_scratch(kernel: ir.Kernel, moved: ir.Load | ir.Store, columns: Along, filled: dict[int, set[int]]) -> None:
     buffer = kernel.buffers[moved.access.buffer]
     places = set((columns.at_one() + moved.access.offset).tolist())
     if moved.access.rows or columns.batch_step or not places <= set(range(buffer.elements)):
         raise _Broken(f"scratch of {buffer.elements} elements is left")
-    if isinstance(moved, Store):
+    if isinstance(moved, ir.Store):
         filled.setdefault(moved.access.buffer, set()).update(places)
     elif not places <= filled.get(moved.access.buffer, set()):
         raise _Broken(f"element {min(places - filled.get(moved.access.buffer, set()))} of scratch was not stored")

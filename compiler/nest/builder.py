@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from typing import overload
 
@@ -224,12 +225,8 @@ class Builder:
         """Zeros in so many elements, whole vectors of the type, from an aligned place on."""
         dtype = type_.dtype
         assert dtype is not None
-
-        def body(index: Value, carried: list[Value]) -> list[Operand]:
+        with self.each(0, elements, type_.lanes) as index:
             self.store(ir.Zeros(type_), self.pointer(base, index, dtype), LINE)
-            return []
-
-        self.loop(0, elements, type_.lanes, [], body)
 
     def fence(self) -> None:
         """No load moves across, where it would take a register that others need."""
@@ -269,33 +266,34 @@ class Builder:
         """
         index = self.fresh(INDEX)
         carried = [self.fresh(type_of(initial)) for initial in carries]
-        around, self.body = self.body, list[Statement]()
-        following = body(index, carried)
-        inside, self.body = self.body, around
+        with self._inside() as inside:
+            following = body(index, carried)
+        carry = tuple(carried), tuple(carries), tuple(following)
         over_items = start is ir.BEGIN and stop is ir.END
-        self.body.append(
-            ir.Loop(
-                index,
-                start,
-                stop,
-                step,
-                tuple(carried),
-                tuple(carries),
-                tuple(following),
-                inside,
-                rounds,
-                over_items,
-                self.line,
-            )
-        )
+        self.body.append(ir.Loop(index, start, stop, step, *carry, inside, rounds, over_items, self.line))
         return carried
 
-    def when(self, condition: Value, body: Callable[[], None], is_rare: bool = False) -> None:
-        """Run `body` where the condition holds; code for what is rare stands out of the way."""
-        around, self.body = self.body, list[Statement]()
-        body()
-        inside, self.body = self.body, around
+    @contextmanager
+    def each(self, start: Index, stop: Index, step: int = 1, rounds: int | None = None) -> Generator[Value]:
+        """A loop that carries no values, with its index; statements that are made within are its body."""
+        index = self.fresh(INDEX)
+        with self._inside() as inside:
+            yield index
+        over_items = start is ir.BEGIN and stop is ir.END
+        self.body.append(ir.Loop(index, start, stop, step, (), (), (), inside, rounds, over_items, self.line))
+
+    @contextmanager
+    def when(self, condition: Value, is_rare: bool = False) -> Generator[None]:
+        """Statements that are made within run where the condition holds; rare ones stand out of the way."""
+        with self._inside() as inside:
+            yield
         self.body.append(ir.Guard(condition, inside, is_rare, self.line))
+
+    @contextmanager
+    def _inside(self) -> Generator[list[Statement]]:
+        around, self.body = self.body, list[Statement]()
+        yield self.body
+        self.body = around
 
 
 class AtLine:

@@ -8,32 +8,7 @@ from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
-from compiler.loops.ir import (
-    REGISTER_COLUMNS,
-    Access,
-    BatchCount,
-    BufferArgument,
-    ColumnKernel,
-    Combine,
-    Compute,
-    ContractionKernel,
-    FlatKernel,
-    IndexTerm,
-    Instruction,
-    Kernel,
-    Literal,
-    Load,
-    Position,
-    Random,
-    Reduce,
-    RowKernel,
-    Space,
-    Stage,
-    Store,
-    TileContract,
-    statements_of,
-    used_by,
-)
+from compiler.loops import ir as loops
 from compiler.ops.indexing import Gather
 from compiler.ops.mathematics import MATHEMATICS
 from compiler.ops.reduction import Max, Min, Sum
@@ -71,7 +46,7 @@ COSTLY = {op.name for op in MATHEMATICS} | {
     "split_contraction",
     "ordered_contraction",
 }
-COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
+COMBINES = {Sum: loops.Combine.SUM, ProductSum: loops.Combine.SUM, Max: loops.Combine.MAX, Min: loops.Combine.MIN}
 
 
 @record
@@ -81,7 +56,7 @@ class LoweredGroup:
     `statements` has the origins of each of the kernel's statements.
     """
 
-    kernel: Kernel
+    kernel: loops.Kernel
     arguments: tuple[Value, ...]
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
@@ -91,20 +66,20 @@ class LoweredGroup:
 
 @mutable_record
 class _StageDraft:
-    body: list[Instruction] = field(default_factory=list[Instruction])
-    after: list[Instruction] = field(default_factory=list[Instruction])
+    body: list[loops.Instruction] = field(default_factory=list[loops.Instruction])
+    after: list[loops.Instruction] = field(default_factory=list[loops.Instruction])
 
 
-def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, ...]:
+def overwriting_last(instructions: Sequence[loops.Instruction]) -> tuple[loops.Instruction, ...]:
     """The instructions with a store behind all that load from the place that it overwrites."""
     loaded: set[int] = set()
-    late: list[Instruction] = []
-    order: list[Instruction] = []
+    late: list[loops.Instruction] = []
+    order: list[loops.Instruction] = []
     for instruction in reversed(instructions):
-        if type(instruction) is Store and instruction.access.buffer in loaded:
+        if type(instruction) is loops.Store and instruction.access.buffer in loaded:
             late.append(instruction)
             continue
-        if type(instruction) is Load:
+        if type(instruction) is loops.Load:
             loaded.add(instruction.access.buffer)
         order.append(instruction)
     return (*reversed(order), *reversed(late))
@@ -120,10 +95,10 @@ class GroupLowering:
     tuning: Tuning
     checked: Mapping[int, str] = field(default_factory=dict[int, str])
     split: Split | FlatSplit = field(init=False)
-    buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
+    buffers: list[loops.BufferArgument] = field(default_factory=list[loops.BufferArgument])
     arguments: list[Value] = field(default_factory=list[Value])
     places: dict[int, int] = field(default_factory=dict[int, int])
-    prologue: list[Instruction] = field(default_factory=list[Instruction])
+    prologue: list[loops.Instruction] = field(default_factory=list[loops.Instruction])
     stages: list[_StageDraft] = field(default_factory=list[_StageDraft])
     known: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
     levels: dict[int, int] = field(default_factory=dict[int, int])
@@ -133,7 +108,7 @@ class GroupLowering:
     checked_stores: list[str] = field(default_factory=list[str])
     nodes: dict[int, Node] = field(default_factory=dict[int, Node])  # those that statements compute, by `id` of these
     values: int = 0
-    contraction: TileContract | None = None
+    contraction: loops.TileContract | None = None
 
     def lower(self, name: str) -> LoweredGroup:
         """The kernel of that name."""
@@ -156,21 +131,21 @@ class GroupLowering:
             statement_origins(kernel, self.nodes),
         )
 
-    def kernel(self, name: str) -> Kernel:
+    def kernel(self, name: str) -> loops.Kernel:
         """The kernel of what has been lowered."""
         stages = tuple(
-            Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in self.stages if s.body or s.after
+            loops.Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in self.stages if s.body or s.after
         )
         common = name, tuple(self.buffers), tuple(self.prologue), stages
         if self.contraction is not None:
-            return ContractionKernel(*common, self.contraction)
+            return loops.ContractionKernel(*common, self.contraction)
         match self.split:
             case RowSplit(rows=rows, columns=columns):
-                return RowKernel(*common, rows, columns)
+                return loops.RowKernel(*common, rows, columns)
             case ColumnSplit(outer=outer, rows=rows, columns=columns):
-                return ColumnKernel(*common, outer, rows, columns)
+                return loops.ColumnKernel(*common, outer, rows, columns)
             case FlatSplit(elements=elements, columns=columns):
-                return FlatKernel(*common, elements, columns)
+                return loops.FlatKernel(*common, elements, columns)
             case _:
                 assert_never(self.split)
 
@@ -205,28 +180,30 @@ class GroupLowering:
         value = self.storage.place(value)
         if value.index not in self.places:
             self.places[value.index] = len(self.buffers)
-            self.buffers.append(BufferArgument(f"b{len(self.buffers)}", value.type.dtype))
+            self.buffers.append(loops.BufferArgument(f"b{len(self.buffers)}", value.type.dtype))
             self.arguments.append(value)
         return self.places[value.index]
 
-    def where(self, stage: int, space: Space) -> list[Instruction]:
-        if space is Space.SCALAR:
+    def where(self, stage: int, space: loops.Space) -> list[loops.Instruction]:
+        if space is loops.Space.SCALAR:
             return self.prologue
-        return self.stages[stage].body if space is Space.FULL else self.stages[stage].after
+        return self.stages[stage].body if space is loops.Space.FULL else self.stages[stage].after
 
-    def append(self, out: list[Instruction], node: Node, instruction: Instruction) -> None:
+    def append(self, out: list[loops.Instruction], node: Node, instruction: loops.Instruction) -> None:
         out.append(instruction)
         self.nodes[id(instruction)] = node
 
-    def stage_of(self, level: int, space: Space) -> int:
+    def stage_of(self, level: int, space: loops.Space) -> int:
         """FULL values of level n are made in pass n + 1; the others after pass n."""
-        return level + 1 if space is Space.FULL else level
+        return level + 1 if space is loops.Space.FULL else level
 
-    def divided(self, index_map: IndexMap, space: Space) -> tuple[tuple[IndexTerm, ...], tuple[IndexTerm, ...]]:
+    def divided(
+        self, index_map: IndexMap, space: loops.Space
+    ) -> tuple[tuple[loops.IndexTerm, ...], tuple[loops.IndexTerm, ...]]:
         """Row and column terms of an address, as `space` counts its index."""
-        if space is Space.ROW:
+        if space is loops.Space.ROW:
             return index_map.terms, ()
-        if isinstance(self.split, ColumnSplit) and space is Space.COLUMN and self.split.outer == 1:
+        if isinstance(self.split, ColumnSplit) and space is loops.Space.COLUMN and self.split.outer == 1:
             return (), index_map.terms
         if not splits_evenly(index_map, self.split.columns):
             raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {index_map}")
@@ -237,7 +214,7 @@ class GroupLowering:
         if isinstance(member.node.op, REDUCTIONS):
             return self.reduction(member)
         own = self.stage_of(self.levels[member.key], member.space)
-        if member.space is not Space.FULL or own == stage or self.keeps_rows():
+        if member.space is not loops.Space.FULL or own == stage or self.keeps_rows():
             return self.computed(member, own)
         split = self.split
         if isinstance(split, ColumnSplit) or isinstance(split.columns, BatchExtent) or self.is_cheap(member, 4):
@@ -246,7 +223,7 @@ class GroupLowering:
 
     def keeps_rows(self) -> bool:
         columns = self.split.columns
-        return isinstance(self.split, RowSplit) and isinstance(columns, int) and columns <= REGISTER_COLUMNS
+        return isinstance(self.split, RowSplit) and isinstance(columns, int) and columns <= loops.REGISTER_COLUMNS
 
     def is_cheap(self, member: Member, budget: int) -> bool:
         if member.node.op.name in COSTLY or budget <= 0:
@@ -258,21 +235,21 @@ class GroupLowering:
     def through_scratch(self, member: Member, own: int, stage: int) -> int:
         key, node = member.key, member.node
         result = node.results[0]
-        columns = (IndexTerm(1, None, 1),)
+        columns = (loops.IndexTerm(1, None, 1),)
         if key not in self.scratch:
             self.scratch[key] = len(self.buffers)
             size = self.split.columns
             assert isinstance(size, int)
-            self.buffers.append(BufferArgument(f"s{len(self.scratch)}", result.type.dtype, True, size))
+            self.buffers.append(loops.BufferArgument(f"s{len(self.scratch)}", result.type.dtype, True, size))
             self.arguments.append(result)
             value = self.computed(member, own)
-            access = Access(self.scratch[key], 0, (), columns)
-            self.append(self.stages[own].body, node, Store(access, value, result.type.dtype, Space.FULL))
+            access = loops.Access(self.scratch[key], 0, (), columns)
+            self.append(self.stages[own].body, node, loops.Store(access, value, result.type.dtype, loops.Space.FULL))
         memo = ("scratch", key, stage)
         if memo not in self.known:
             self.known[memo] = self.fresh()
-            access = Access(self.scratch[key], 0, (), columns)
-            load = Load(self.known[memo], access, result.type.dtype, Space.FULL)
+            access = loops.Access(self.scratch[key], 0, (), columns)
+            load = loops.Load(self.known[memo], access, result.type.dtype, loops.Space.FULL)
             self.append(self.stages[stage].body, node, load)
         return self.known[memo]
 
@@ -280,12 +257,12 @@ class GroupLowering:
         node, memo = member.node, ("reduction", member.key)
         if memo not in self.known:
             stage = self.levels[member.key] + 1
-            operand, *rest = (self.operand(link, Space.FULL, stage) for link in member.links)
+            operand, *rest = (self.operand(link, loops.Space.FULL, stage) for link in member.links)
             self.known[memo] = self.fresh()
             space = result_space(node, member.space, self.group.split)
             combine = COMBINES[type(node.op)]  # type: ignore[index]
             dtype = node.results[0].type.dtype
-            reduce = Reduce(self.known[memo], combine, operand, dtype, space, rest[0] if rest else None)
+            reduce = loops.Reduce(self.known[memo], combine, operand, dtype, space, rest[0] if rest else None)
             self.append(self.stages[stage].body, node, reduce)
         return self.known[memo]
 
@@ -299,8 +276,8 @@ class GroupLowering:
         if isinstance(node.op, CONTRACTIONS):
             assert self.contraction is not None
             value = self.fresh()
-            tile = Access(self.contraction.tile, 0)
-            self.append(out, node, Load(value, tile, result.type.dtype, Space.FULL))
+            tile = loops.Access(self.contraction.tile, 0)
+            self.append(out, node, loops.Load(value, tile, result.type.dtype, loops.Space.FULL))
         elif isinstance(node.op, Gather | Pick):
             value = self.gathered(node, links, space, stage)
         elif isinstance(node.op, RandomUniform):
@@ -311,11 +288,11 @@ class GroupLowering:
             operands = tuple(self.operand(link, space, stage) for link in links)
             value = self.fresh()
             dtypes = tuple(o.type.dtype for o in node.operands)
-            self.append(out, node, Compute(value, node.op, operands, dtypes, result.type.dtype, space))
+            self.append(out, node, loops.Compute(value, node.op, operands, dtypes, result.type.dtype, space))
         self.known[memo] = value
         return value
 
-    def operand(self, link: Link, space: Space, stage: int) -> int:
+    def operand(self, link: Link, space: loops.Space, stage: int) -> int:
         source = link.source
         if self.is_inside(source):
             return self.value_of(self.index.maker(source), stage)
@@ -323,48 +300,51 @@ class GroupLowering:
         match producer.op if producer is not None else None:
             case Constant(value=value, dtype=dtype):
                 memo = ("literal", repr(value), dtype)
-                return self.memoised(memo, self.prologue, lambda r: Literal(r, value, dtype))
+                return self.memoised(memo, self.prologue, lambda r: loops.Literal(r, value, dtype))
             case BatchSize():
-                return self.memoised(("batch",), self.prologue, BatchCount)
+                return self.memoised(("batch",), self.prologue, loops.BatchCount)
             case Iota(axis=axis, dtype=dtype):
                 return self.position(link.axes[axis], dtype, space, stage)
             case _:
                 return self.load(link, space, stage)
 
-    def memoised(self, memo: tuple[object, ...], out: list[Instruction], make: Callable[[int], Instruction]) -> int:
+    def memoised(
+        self, memo: tuple[object, ...], out: list[loops.Instruction], make: Callable[[int], loops.Instruction]
+    ) -> int:
         if memo not in self.known:
             self.known[memo] = self.fresh()
             out.append(make(self.known[memo]))
         return self.known[memo]
 
-    def position(self, index_map: IndexMap, dtype: DType, space: Space, stage: int) -> int:
+    def position(self, index_map: IndexMap, dtype: DType, space: loops.Space, stage: int) -> int:
         rows, columns = self.divided(index_map, space)
         out = self.where(stage, space)
         memo = ("position", index_map, dtype, space, stage)
-        return self.memoised(memo, out, lambda r: Position(r, index_map.offset, rows, columns, dtype, space))
+        return self.memoised(memo, out, lambda r: loops.Position(r, index_map.offset, rows, columns, dtype, space))
 
-    def load(self, link: Link, space: Space, stage: int) -> int:
+    def load(self, link: Link, space: loops.Space, stage: int) -> int:
         source = self.storage.place(link.source)
         self.reads[source.index] = source
         buffer = self.argument(source)
-        if not link.address.terms and space is not Space.SCALAR:
-            space = Space.SCALAR
-        rows, columns = self.divided(link.address, space) if space is not Space.SCALAR else ((), ())
-        access = Access(buffer, link.address.offset, rows, columns)
+        if not link.address.terms and space is not loops.Space.SCALAR:
+            space = loops.Space.SCALAR
+        rows, columns = self.divided(link.address, space) if space is not loops.Space.SCALAR else ((), ())
+        access = loops.Access(buffer, link.address.offset, rows, columns)
         narrow = space
         if (
-            space is Space.FULL
+            space is loops.Space.FULL
             and not columns
             and not isinstance(self.split, ColumnSplit)
             and self.group.kind is GroupKind.ELEMENTS
         ):
-            narrow, stage = Space.ROW, 0
-        memo = ("load", source.index, link.address, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
+            narrow, stage = loops.Space.ROW, 0
+        home = stage if narrow is not loops.Space.SCALAR else -1
+        memo = ("load", source.index, link.address, link.edges, narrow, home)
         out = self.where(stage, narrow)
         edges = tuple(replace(edge, terms=self.divided(IndexMap(0, edge.terms), space)[0]) for edge in link.edges)
-        return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow, edges=edges))
+        return self.memoised(memo, out, lambda r: loops.Load(r, access, source.type.dtype, narrow, edges=edges))
 
-    def gathered(self, node: Node, links: Sequence[Link], space: Space, stage: int) -> int:
+    def gathered(self, node: Node, links: Sequence[Link], space: loops.Space, stage: int) -> int:
         op = node.op
         table, index = links
         shape = table.source.type.shape
@@ -375,19 +355,19 @@ class GroupLowering:
         rows, columns = self.divided(table.address, space)
         limit = 0 if isinstance(extent, BatchExtent) else extent
         value = self.fresh()
-        access = Access(self.argument(table.source), table.address.offset, rows, columns)
-        load = Load(value, access, node.results[0].type.dtype, space, place, stride, limit)
+        access = loops.Access(self.argument(table.source), table.address.offset, rows, columns)
+        load = loops.Load(value, access, node.results[0].type.dtype, space, place, stride, limit)
         self.append(self.where(stage, space), node, load)
         return value
 
     def random(self, member: Member, stage: int) -> int:
         node, space, op = member.node, member.space, member.node.op
         assert isinstance(op, RandomUniform)
-        keys = [self.operand(link, Space.SCALAR, stage) for link in member.links]
+        keys = [self.operand(link, loops.Space.SCALAR, stage) for link in member.links]
         shape = node.results[0].type.shape
         place = self.position(address(shape, axis_maps(shape)), DType.I64, space, stage)
         value = self.fresh()
-        self.append(self.where(stage, space), node, Random(value, place, keys[0], keys[1], op.stream, space))
+        self.append(self.where(stage, space), node, loops.Random(value, place, keys[0], keys[1], op.stream, space))
         return value
 
     def finish(self, member: Member) -> None:
@@ -410,22 +390,22 @@ class GroupLowering:
         shape = result.type.shape
         index_map = insert_map(node) if isinstance(node.op, Insert) else address(shape, axis_maps(shape))
         rows, columns = self.divided(index_map, space)
-        access = Access(self.argument(target), index_map.offset, rows, columns)
+        access = loops.Access(self.argument(target), index_map.offset, rows, columns)
         check = self.checked.get(result.index)
         if check is not None:
             self.checked_stores.append(check)
         self.writes.append(target)
-        store = Store(access, value, result.type.dtype, space, check)
+        store = loops.Store(access, value, result.type.dtype, space, check)
         if isinstance(node.op, Insert) and node.op.axis is not None:
             store = self.placed(member, store, node.op.axis, stage)
         self.append(self.where(stage, space), node, store)
 
-    def placed(self, member: Member, store: Store, axis: int, stage: int) -> Store:
+    def placed(self, member: Member, store: loops.Store, axis: int, stage: int) -> loops.Store:
         """A store at the place along `axis` that the third operand says."""
         shape = member.node.results[0].type.shape
         extent = shape[axis]
         assert isinstance(extent, int)
-        index = self.operand(member.links[1], Space.SCALAR, stage)
+        index = self.operand(member.links[1], loops.Space.SCALAR, stage)
         return replace(store, index=index, index_stride=storage_strides(shape)[axis], index_extent=extent)
 
     def contract(self, member: Member) -> None:
@@ -434,26 +414,26 @@ class GroupLowering:
             source = self.storage.place(link.source)
             self.reads[source.index] = source
         tile = len(self.buffers)
-        self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
+        self.buffers.append(loops.BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])
         lhs, rhs = self.argument(left.source), self.argument(right.source)
         self.contraction = tile_contract(node, left, right, lhs, rhs, tile, self.tuning)
         self.nodes[id(self.contraction)] = node
 
 
-def statement_origins(kernel: Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[Origin, ...], ...]:
+def statement_origins(kernel: loops.Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[Origin, ...], ...]:
     """The origins of the statements, in the order of `statements_of`; `nodes` has the node of a statement by its `id`.
 
     A statement without a node, such as the load of an operand, serves the nodes that use its value.
     """
     served: dict[int, tuple[Origin, ...]] = {}
     found: list[tuple[Origin, ...]] = []
-    for statement in reversed(statements_of(kernel)):
+    for statement in reversed(loops.statements_of(kernel)):
         node = nodes.get(id(statement))
-        result = -1 if isinstance(statement, Store | TileContract) else statement.result
+        result = -1 if isinstance(statement, loops.Store | loops.TileContract) else statement.result
         origins = served.get(result, ()) if node is None else node.origins
         found.append(origins)
-        for value in used_by(statement):
+        for value in loops.used_by(statement):
             known = served.get(value, ())
             served[value] = tuple(dict.fromkeys((*known, *origins))) if known else origins
     return tuple(reversed(found))

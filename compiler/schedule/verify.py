@@ -8,24 +8,8 @@ from itertools import combinations, product
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
+from compiler.loops import ir as loops
 from compiler.loops.footprint import Footprint, blocks_of, count, indices_of, meet, operand_of, touched_by
-from compiler.loops.ir import (
-    CollectKernel,
-    ColumnKernel,
-    ContractionKernel,
-    CopyKernel,
-    FetchKernel,
-    FlatKernel,
-    Load,
-    PrefixSumKernel,
-    RowKernel,
-    ScatterKernel,
-    Space,
-    StagedKernel,
-    Store,
-    contraction_of,
-    instructions_of,
-)
 from compiler.loops.verify import verify_kernel
 from compiler.loops.verify_elements import Room, verify_elements
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
@@ -111,11 +95,11 @@ class _Check:
         kernel = instance.kernel
         for buffer in set(instance.reads) & set(instance.writes):
             touching = _touching(instance, buffer)
-            stores = [(number, i) for number, i in enumerate(touching) if isinstance(i, Store)]
+            stores = [(number, i) for number, i in enumerate(touching) if isinstance(i, loops.Store)]
             operands = _operands(instance, buffer)
             if not stores or any(meet(part, _elements(store, instance)) for part in operands for _, store in stores):
                 raise _Broken(f"{kernel.name} overwrites buffer {buffer} while it needs the old content")
-            loads = [(number, i) for number, i in enumerate(touching) if isinstance(i, Load)]
+            loads = [(number, i) for number, i in enumerate(touching) if isinstance(i, loops.Load)]
             for (first, load), (second, store) in product(loads, stores):
                 if _is_same_element(load, store, instance):
                     if first > second:
@@ -126,7 +110,7 @@ class _Check:
     def check_stores(self, instance: Instance) -> None:
         """No element is stored by two instructions of a kernel, unless the same row and column stores it twice."""
         for buffer in instance.writes:
-            stores = [i for i in _touching(instance, buffer) if isinstance(i, Store)]
+            stores = [i for i in _touching(instance, buffer) if isinstance(i, loops.Store)]
             for one, other in combinations(stores, 2):
                 if not _is_same_element(one, other, instance) and _may_meet(one, other, instance):
                     raise _Broken(f"{instance.kernel.name} stores elements of buffer {buffer} twice")
@@ -140,18 +124,18 @@ class _Check:
         data = set(whole)
         parts: dict[int, list[Footprint]] = {}
         for instance in plan.instances:
-            if isinstance(instance.kernel, FetchKernel) or not data.isdisjoint(instance.reads):
+            if isinstance(instance.kernel, loops.FetchKernel) or not data.isdisjoint(instance.reads):
                 data.update(instance.writes)
             verify_elements(instance.kernel, self.rooms(instance, data))
             for buffer in {*instance.reads} - whole:
-                for read in self.footprints(instance, buffer, Load):
+                for read in self.footprints(instance, buffer, loops.Load):
                     if (missing := _missing(read, parts.get(buffer, ()))) is not None:
                         element = f"element {missing} of buffer {buffer}"
                         raise _Broken(f"{instance.kernel.name} reads {element} before anything has written it")
             for buffer in {*instance.writes} - whole:
                 extent = plan.buffers[buffer].elements
                 if not (is_whole := not instance.moves and _stores_all(instance, buffer, extent)):
-                    parts.setdefault(buffer, []).extend(filter(None, self.footprints(instance, buffer, Store)))
+                    parts.setdefault(buffer, []).extend(filter(None, self.footprints(instance, buffer, loops.Store)))
                 if is_whole or _fills(parts[buffer], extent):
                     whole.add(buffer)
 
@@ -172,7 +156,9 @@ class _Check:
             np.arange(self.schedule.loops[k].steps) * step for k, step in zip(instance.loops, strides, strict=False)
         ]
 
-    def footprints(self, instance: Instance, buffer: int, kind: type[Load | Store]) -> Iterator[Footprint | None]:
+    def footprints(
+        self, instance: Instance, buffer: int, kind: type[loops.Load | loops.Store]
+    ) -> Iterator[Footprint | None]:
         """The elements of a buffer that an instance loads or stores, at all places of its loops."""
         for argument, found in _footprints(instance, buffer, kind):
             if found is not None:
@@ -291,49 +277,51 @@ def touched(instance: Instance) -> tuple[set[int], set[int]]:
     kernel, arguments = instance.kernel, instance.arguments
     read, written = set[int](), set[int]()
     match kernel:
-        case ScatterKernel() | PrefixSumKernel():
+        case loops.ScatterKernel() | loops.PrefixSumKernel():
             read, written = set(arguments[:-1]), {arguments[-1]}
-        case CopyKernel():
+        case loops.CopyKernel():
             read, written = {arguments[1]}, {arguments[0]}
-        case FetchKernel():
+        case loops.FetchKernel():
             written = {*arguments}
-        case CollectKernel():
+        case loops.CollectKernel():
             read = {*arguments}
-        case ContractionKernel(contraction=contraction):
+        case loops.ContractionKernel(contraction=contraction):
             read = {arguments[contraction.lhs], arguments[contraction.rhs]}
-        case RowKernel() | FlatKernel() | ColumnKernel():
+        case loops.RowKernel() | loops.FlatKernel() | loops.ColumnKernel():
             pass
         case _:
             assert_never(kernel)
-    for instruction in instructions_of(kernel):
-        if isinstance(instruction, Load | Store) and arguments[instruction.access.buffer] >= 0:
-            (read if isinstance(instruction, Load) else written).add(arguments[instruction.access.buffer])
+    for instruction in loops.instructions_of(kernel):
+        if isinstance(instruction, loops.Load | loops.Store) and arguments[instruction.access.buffer] >= 0:
+            (read if isinstance(instruction, loops.Load) else written).add(arguments[instruction.access.buffer])
     return read, written
 
 
-def _touching(instance: Instance, buffer: int) -> list[Load | Store]:
+def _touching(instance: Instance, buffer: int) -> list[loops.Load | loops.Store]:
     """The loads and stores of a buffer, in the order in which a row meets them."""
-    accesses = [i for i in instructions_of(instance.kernel) if isinstance(i, Load | Store)]
+    accesses = [i for i in loops.instructions_of(instance.kernel) if isinstance(i, loops.Load | loops.Store)]
     return [i for i in accesses if instance.arguments[i.access.buffer] == buffer]
 
 
 def _operands(instance: Instance, buffer: int) -> list[Footprint]:
     """The elements of a buffer that the product of an instance reads."""
-    contract = contraction_of(instance.kernel)
+    contract = loops.contraction_of(instance.kernel)
     if contract is None:
         return []
     sides = ((contract.lhs, True), (contract.rhs, False))
     return [operand_of(contract, is_left).footprint() for side, is_left in sides if instance.arguments[side] == buffer]
 
 
-def _footprints(instance: Instance, buffer: int, kind: type[Load | Store]) -> Iterator[tuple[int, Footprint | None]]:
+def _footprints(
+    instance: Instance, buffer: int, kind: type[loops.Load | loops.Store]
+) -> Iterator[tuple[int, Footprint | None]]:
     """Loads or stores of a buffer by an instance, with the argument; a store to a chosen place is none."""
     kernel = instance.kernel
     for moved in _touching(instance, buffer):
-        if isinstance(moved, kind) and (isinstance(moved, Load) or moved.index is None):
+        if isinstance(moved, kind) and (isinstance(moved, loops.Load) or moved.index is None):
             yield moved.access.buffer, _elements(moved, instance)
-    if kind is Load or not isinstance(kernel, StagedKernel):
-        touches = instance.reads if kind is Load else instance.writes
+    if kind is loops.Load or not isinstance(kernel, loops.StagedKernel):
+        touches = instance.reads if kind is loops.Load else instance.writes
         for argument, block in blocks_of(kernel) if buffer in touches else ():
             if instance.arguments[argument] == buffer:
                 yield argument, block.footprint()
@@ -342,9 +330,9 @@ def _footprints(instance: Instance, buffer: int, kind: type[Load | Store]) -> It
 def _stores_all(instance: Instance, buffer: int, extent: Extent) -> bool:
     """Whether one store writes all elements: as many as there are, each once and inside of the buffer."""
     kernel = instance.kernel
-    if not isinstance(kernel, StagedKernel):
+    if not isinstance(kernel, loops.StagedKernel):
         return any(b.size == extent and instance.arguments[a] == buffer for a, b in blocks_of(kernel))
-    stores = [i for i in _touching(instance, buffer) if isinstance(i, Store) and i.index is None]
+    stores = [i for i in _touching(instance, buffer) if isinstance(i, loops.Store) and i.index is None]
     return any(elements(tuple(index.extent for index in indices_of(store, kernel))) == extent for store in stores)
 
 
@@ -362,30 +350,30 @@ def _fills(parts: Sequence[Footprint], extent: Extent) -> bool:
     return bool(known) and np.unique(np.concatenate(known)).size == count(extent)
 
 
-def _is_same_element(load: Load | Store, store: Store, instance: Instance) -> bool:
+def _is_same_element(load: loops.Load | loops.Store, store: loops.Store, instance: Instance) -> bool:
     """Whether each element is loaded, or stored, by the row and column that store it, and by no others."""
     one, other = (
         (i.access.offset, i.access.rows, i.access.columns, i.index, i.index_stride, i.index_extent)
         for i in (load, store)
     )
     # Space COLUMN counts blocks of rows, the others rows.
-    is_one_row = isinstance(instance.kernel, ColumnKernel) and instance.kernel.rows == 1
-    is_same_count = (load.space is Space.COLUMN) == (store.space is Space.COLUMN) or is_one_row
+    is_one_row = isinstance(instance.kernel, loops.ColumnKernel) and instance.kernel.rows == 1
+    is_same_count = (load.space is loops.Space.COLUMN) == (store.space is loops.Space.COLUMN) or is_one_row
     is_same_row = is_same_count or not load.access.rows
     return one == other and is_same_row and _move_together(load, store, instance)
 
 
-def _may_meet(load: Load | Store, store: Store, instance: Instance) -> bool:
+def _may_meet(load: loops.Load | loops.Store, store: loops.Store, instance: Instance) -> bool:
     """Whether an element that is stored may be loaded, or stored again, by whichever row."""
     return not _move_together(load, store, instance) or meet(_elements(load, instance), _elements(store, instance))
 
 
-def _elements(moved: Load | Store, instance: Instance) -> Footprint | None:
-    assert isinstance(instance.kernel, StagedKernel)
+def _elements(moved: loops.Load | loops.Store, instance: Instance) -> Footprint | None:
+    assert isinstance(instance.kernel, loops.StagedKernel)
     return touched_by(moved, instance.kernel)
 
 
-def _move_together(load: Load | Store, store: Store, instance: Instance) -> bool:
+def _move_together(load: loops.Load | loops.Store, store: loops.Store, instance: Instance) -> bool:
     """Whether loops move both from place to place alike."""
     return not instance.loops or instance.strides[load.access.buffer] == instance.strides[store.access.buffer]
 

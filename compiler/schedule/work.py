@@ -13,34 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from compiler.graph.ir import Origin
-from compiler.loops.ir import (
-    Access,
-    BatchCount,
-    CollectKernel,
-    Compute,
-    ContractionKernel,
-    CopyKernel,
-    FetchKernel,
-    FlatKernel,
-    IndexTerm,
-    Kernel,
-    Literal,
-    Load,
-    Position,
-    PrefixSumKernel,
-    Random,
-    Reduce,
-    ScatterKernel,
-    Space,
-    StagedKernel,
-    Statement,
-    Store,
-    TileContract,
-    Triangle,
-    iteration_space,
-    statements_of,
-    used_by,
-)
+from compiler.loops import ir as loops
+from compiler.loops.footprint import operand_of
 from compiler.schedule.ir import Instance, Schedule
 from compiler.support.record import record
 from compiler.types import Extent, elements, size_at
@@ -59,7 +33,7 @@ class Share:
 def work_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]:
     """The work of an instance in a step of `batch` rows, statement by statement."""
     kernel = instance.kernel
-    if isinstance(kernel, StagedKernel):
+    if isinstance(kernel, loops.StagedKernel):
         return _Work(instance, kernel, plan, batch).shares()
     calls, (flops, moved) = calls_of(instance, plan), _whole(kernel, batch)
     return (Share(calls * flops, calls * moved, instance.origins, kernel.kind),)
@@ -68,7 +42,7 @@ def work_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]
 def packing_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]:
     """The work of copying the right operand of a product to panels, in one call: it is read and written."""
     kernel = instance.kernel
-    assert isinstance(kernel, ContractionKernel)
+    assert isinstance(kernel, loops.ContractionKernel)
     work = _Work(instance, kernel, plan, batch)
     origins = instance.statements[0] if instance.statements else instance.origins
     return (Share(0, 2 * work.operand(kernel.contraction, is_left=False), origins or instance.origins, PACKING),)
@@ -84,7 +58,8 @@ def calls_of(instance: Instance, plan: Schedule) -> int:
 
 
 def _whole(
-    kernel: ScatterKernel | PrefixSumKernel | FetchKernel | CollectKernel | CopyKernel, batch: int
+    kernel: loops.ScatterKernel | loops.PrefixSumKernel | loops.FetchKernel | loops.CollectKernel | loops.CopyKernel,
+    batch: int,
 ) -> tuple[float, float]:
     """Operations and bytes of a call of a kernel that is not written in statements."""
 
@@ -93,14 +68,14 @@ def _whole(
 
     sizes = [buffer.dtype.size for buffer in kernel.buffers]
     match kernel:
-        case CopyKernel():
+        case loops.CopyKernel():
             return 0, 2 * product(kernel.elements) * sizes[0]
-        case FetchKernel() | CollectKernel():
+        case loops.FetchKernel() | loops.CollectKernel():
             return 0, 2 * product(kernel.rows, kernel.columns) * sizes[0]
-        case PrefixSumKernel():
+        case loops.PrefixSumKernel():
             added = product(kernel.outer, kernel.rows, kernel.columns)
             return added, added * sum(sizes)
-        case ScatterKernel():
+        case loops.ScatterKernel():
             added = product(kernel.outer, kernel.rows, kernel.columns)
             indices = product(kernel.outer if kernel.has_own_indices else 1, kernel.rows)
             results = product(kernel.outer, kernel.extent, kernel.columns)
@@ -110,7 +85,7 @@ def _whole(
 
 
 class _Work:
-    def __init__(self, instance: Instance, kernel: StagedKernel, plan: Schedule, batch: int) -> None:
+    def __init__(self, instance: Instance, kernel: loops.StagedKernel, plan: Schedule, batch: int) -> None:
         self.instance, self.kernel, self.plan, self.batch = instance, kernel, plan, batch
         self.calls = calls_of(instance, plan)
 
@@ -118,7 +93,7 @@ class _Work:
         return size_at(extent, self.batch)
 
     def shares(self) -> tuple[Share, ...]:
-        statements = statements_of(self.kernel)
+        statements = loops.statements_of(self.kernel)
         bytes_, ops = self.bytes_by_statement(statements), _ops_served(statements)
         origins = self.instance.statements or ((),) * len(statements)
         return tuple(
@@ -129,64 +104,66 @@ class _Work:
     def share(self, flops: float, moved: float, origins: tuple[Origin, ...], op: str) -> Share:
         return Share(self.calls * flops, self.calls * moved, origins, op)
 
-    def times(self, space: Space) -> int:
+    def times(self, space: loops.Space) -> int:
         """How often a statement of this space is executed in a call."""
         kernel = self.kernel
-        outer, rows, columns = iteration_space(kernel, self.batch)
+        outer, rows, columns = loops.iteration_space(kernel, self.batch)
         match space:
-            case Space.FULL if isinstance(kernel, FlatKernel):
+            case loops.Space.FULL if isinstance(kernel, loops.FlatKernel):
                 return self.size(kernel.elements)
-            case Space.FULL:
+            case loops.Space.FULL:
                 return outer * rows * columns
-            case Space.ROW:
+            case loops.Space.ROW:
                 return outer * rows
-            case Space.COLUMN:
+            case loops.Space.COLUMN:
                 return outer * columns
-            case Space.SCALAR:
+            case loops.Space.SCALAR:
                 return 1
             case _:
                 assert_never(space)
 
-    def flops(self, statement: Statement) -> float:
+    def flops(self, statement: loops.Statement) -> float:
         match statement:
-            case TileContract():
+            case loops.TileContract():
                 return self.product(statement)
-            case Compute(op=op, dtype=dtype, space=space):
+            case loops.Compute(op=op, dtype=dtype, space=space):
                 return self.times(space) * (2 if op.name == "fma" else 1) if dtype.is_float else 0
-            case Reduce(factor=factor):
-                return self.times(Space.FULL) * (1 if factor is None else 2)
-            case Load() | Store() | Literal() | Position() | Random() | BatchCount():
+            case loops.Reduce(factor=factor):
+                return self.times(loops.Space.FULL) * (1 if factor is None else 2)
+            case loops.Load() | loops.Store() | loops.Literal() | loops.Position():
+                return 0
+            case loops.Random() | loops.BatchCount():
                 return 0
             case _:
                 assert_never(statement)
 
-    def product(self, contract: TileContract) -> float:
+    def product(self, contract: loops.TileContract) -> float:
         outer = math.prod(self.size(axis.extent) for axis in contract.outer)
         m, k = self.size(contract.m), math.prod(self.size(axis.extent) for axis in contract.k)
         match contract.triangle:
             case None:
                 return 2.0 * outer * m * contract.n * k
-            case Triangle.SUM_TO_ROW | Triangle.SUM_FROM_ROW:
-                return 2.0 * outer * contract.n * _counting(contract.triangle is Triangle.SUM_TO_ROW, m, k)
-            case Triangle.COLUMNS_TO_ROW | Triangle.COLUMNS_FROM_ROW:
-                return 2.0 * outer * k * _counting(contract.triangle is Triangle.COLUMNS_TO_ROW, m, contract.n)
+            case loops.Triangle.SUM_TO_ROW | loops.Triangle.SUM_FROM_ROW:
+                return 2.0 * outer * contract.n * _counting(contract.triangle is loops.Triangle.SUM_TO_ROW, m, k)
+            case loops.Triangle.COLUMNS_TO_ROW | loops.Triangle.COLUMNS_FROM_ROW:
+                return 2.0 * outer * k * _counting(contract.triangle is loops.Triangle.COLUMNS_TO_ROW, m, contract.n)
             case _:
                 assert_never(contract.triangle)
 
     # bytes
 
-    def bytes_by_statement(self, statements: Sequence[Statement]) -> dict[int, float]:
+    def bytes_by_statement(self, statements: Sequence[loops.Statement]) -> dict[int, float]:
         """The bytes of each statement by its number: those of a tensor that several read are divided among them."""
         moved: dict[int, float] = {}
         for reads in (True, False):
-            by_buffer: dict[int, dict[Access, tuple[float, list[int]]]] = {}
+            by_buffer: dict[int, dict[loops.Access, tuple[float, list[int]]]] = {}
             for number, statement in enumerate(statements):
-                if isinstance(statement, Load if reads else Store):
+                if isinstance(statement, loops.Load if reads else loops.Store):
                     access = statement.access
                     if not self.kernel.buffers[access.buffer].is_scratch:
                         known = by_buffer.setdefault(access.buffer, {})
                         known.setdefault(access, (self.touched(statement), []))[1].append(number)
-                elif reads and isinstance(statement, TileContract):
+                elif reads and isinstance(statement, loops.TileContract):
                     moved[number] = self.operand(statement, is_left=True) + self.operand(statement, is_left=False)
             for position, accesses in by_buffer.items():
                 size = self.kernel.buffers[position].dtype.size
@@ -201,23 +178,22 @@ class _Work:
         """Those of the buffer behind an argument."""
         return self.size(self.plan.buffers[self.instance.arguments[position]].elements)
 
-    def touched(self, statement: Load | Store) -> float:
+    def touched(self, statement: loops.Load | loops.Store) -> float:
         """How many elements a call reads or writes: the distinct places, as far as strides tell them apart."""
         access = statement.access
         if statement.index is not None:
             found = self.times(statement.space)
         else:
-            outer, rows, columns = iteration_space(self.kernel, self.batch)
-            rows = outer * rows if statement.space in (Space.FULL, Space.ROW) else outer
-            columns = 1 if statement.space is Space.ROW else columns
+            outer, rows, columns = loops.iteration_space(self.kernel, self.batch)
+            rows = outer * rows if statement.space in (loops.Space.FULL, loops.Space.ROW) else outer
+            columns = 1 if statement.space is loops.Space.ROW else columns
             found = _distinct(access.rows, rows) * _distinct(access.columns, columns)
         return min(found, self.times(statement.space), self.elements(access.buffer))
 
-    def operand(self, contract: TileContract, is_left: bool) -> float:
+    def operand(self, contract: loops.TileContract, is_left: bool) -> float:
         """The bytes of an operand of a product; windows that overlap have no more than the tensor."""
         position = contract.lhs if is_left else contract.rhs
-        axes = [(a.extent, a.lhs_stride if is_left else a.rhs_stride) for a in (*contract.outer, *contract.k)]
-        axes.append((contract.m, contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
+        axes = operand_of(contract, is_left).axes
         found = math.prod(self.size(extent) for extent, stride in axes if stride)
         return min(found, self.elements(position)) * self.kernel.buffers[position].dtype.size
 
@@ -229,7 +205,7 @@ def _counting(to_row: bool, rows: int, others: int) -> int:
     return sum(max(others - row, 0) for row in range(rows))
 
 
-def _distinct(terms: Sequence[IndexTerm], extent: int) -> int:
+def _distinct(terms: Sequence[loops.IndexTerm], extent: int) -> int:
     """How many places terms of an index below `extent` tell apart, at most."""
     found = 1
     for term in terms:
@@ -239,44 +215,46 @@ def _distinct(terms: Sequence[IndexTerm], extent: int) -> int:
     return found
 
 
-def _ops_served(statements: Sequence[Statement]) -> list[str]:
+def _ops_served(statements: Sequence[loops.Statement]) -> list[str]:
     """For each statement the operation it belongs to: a load that of the value's user, a store that of its maker."""
-    makers: Mapping[int, Statement] = {s.result: s for s in statements if not isinstance(s, Store | TileContract)}
+    makers: Mapping[int, loops.Statement] = {
+        s.result: s for s in statements if not isinstance(s, loops.Store | loops.TileContract)
+    }
     users: dict[int, str] = {}
     for statement in reversed(statements):
         own = _own_op(statement)
-        for value in used_by(statement):
+        for value in loops.used_by(statement):
             if own:
                 users[value] = own
     return [_own_op(s) or _served(s, makers, users) for s in statements]
 
 
-def _own_op(statement: Statement) -> str:
+def _own_op(statement: loops.Statement) -> str:
     match statement:
-        case TileContract():
+        case loops.TileContract():
             return PRODUCT
-        case Compute(op=op):
+        case loops.Compute(op=op):
             return op.name
-        case Reduce(combine=combine):
+        case loops.Reduce(combine=combine):
             return combine.value
-        case Random():
+        case loops.Random():
             return "random"
-        case Load() | Store() | Literal() | Position() | BatchCount():
+        case loops.Load() | loops.Store() | loops.Literal() | loops.Position() | loops.BatchCount():
             return ""
         case _:
             assert_never(statement)
 
 
-def _served(statement: Statement, makers: Mapping[int, Statement], users: Mapping[int, str]) -> str:
-    if isinstance(statement, Store):
+def _served(statement: loops.Statement, makers: Mapping[int, loops.Statement], users: Mapping[int, str]) -> str:
+    if isinstance(statement, loops.Store):
         maker = makers.get(statement.value)
         return (maker is not None and _own_op(maker)) or "copy"
-    if isinstance(statement, TileContract):
+    if isinstance(statement, loops.TileContract):
         return PRODUCT
     return users.get(statement.result, "copy")
 
 
-def kernel_name(kernel: Kernel) -> str:
+def kernel_name(kernel: loops.Kernel) -> str:
     """The name of a kernel without its number."""
     head, _, rest = kernel.name.partition("_")
     return rest if rest and head[:1] == "k" and head[1:].isdigit() else kernel.name

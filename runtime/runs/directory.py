@@ -26,6 +26,7 @@ from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in, read_json, read_mapping
 from runtime.support import regular_files
 from runtime.support.files import JsonObject, JsonValue, explained, json_bytes, json_text, parse_json, replace_file
+from runtime.support.restored import restored
 
 RESULT, LOCK = "result.json", "lock"
 _RUN, _VERSION = "run.json", 1
@@ -400,11 +401,6 @@ def is_in_use(folder: Path) -> bool:
 
 def _holder_in(file: BinaryIO) -> Holder | None:
     file.seek(0)
-    try:
-        match parse_json(file.read(1000)):
-            case {"pid": int(pid), "host": str(host), "since": str(since)}:
-                return Holder(pid, host, since)
-            case _:
-                return None
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return restored(Holder, parse_json(file.read(1000)))
+    return None

@@ -13,7 +13,7 @@ from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.runs.checkpoint import WEIGHTS, best_checkpoint
 from runtime.runs.directory import open_run
-from runtime.runs.tensor_files import MismatchedTensor, MissingTensor, match_tensors, read_tensors
+from runtime.runs.tensor_files import TensorMatch, match_tensors, read_tensors
 from runtime.support.files import JsonValue, fingerprint
 
 INIT_FROM = "init_from.json"  # in a run: which weights it started from
@@ -25,48 +25,35 @@ _SHOWN = 30  # lines of a report in an error
 class WeightsReport:
     """`matched`: parameters and states that start from the file, with their names in it.
 
-    All others keep their own start values: those of `fresh` because a pattern says so. `unused` are of the file.
-    `fingerprint` is that of the file, or of the weights of the checkpoint.
+    All others keep their own start values: those of `fresh` because a pattern says so, and those that `match` names;
+    it also has the names in the file that nothing takes. `fingerprint` is that of the file, or of the weights of the
+    checkpoint.
     """
 
     source: str
     fingerprint: str
     matched: Mapping[str, str]
     fresh: tuple[str, ...]
-    missing: tuple[MissingTensor, ...]
-    mismatched: tuple[MismatchedTensor, ...]
-    unused: tuple[str, ...]
+    match: TensorMatch
 
     def lines(self) -> list[str]:
         """The report for a reader."""
-        kept = len(self.fresh) + len(self.missing) + len(self.mismatched)
+        kept = len(self.fresh) + len(self.match.missing) + len(self.match.mismatched)
         renamed = sum(path != name for path, name in self.matched.items())
         how = f", {renamed} of them under another name" if renamed else ""
         first = f"{len(self.matched)} of {len(self.matched) + kept} tensors start from {self.source}{how}"
-        fresh = [f"fresh: {quoted(self.fresh)}"] if self.fresh else []
-        unused = [f"not used of the file: {quoted(self.unused)}"] if self.unused else []
-        return [first, *fresh, *self.complaints(), *unused]
-
-    def complaints(self) -> list[str]:
-        """The mismatches, one line each."""
-        absent = [
-            f"missing: `{m.name}`" + (f"; the file has `{m.suggestion}`" if m.suggestion else "") for m in self.missing
-        ]
-        differing = [
-            f"mismatched: `{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model"
-            for m in self.mismatched
-        ]
-        return absent + differing
+        return [first, *([f"fresh: {quoted(self.fresh)}"] if self.fresh else []), *self.match.lines()]
 
     def to_json(self) -> dict[str, JsonValue]:
+        match = self.match
         return {
             "source": str(Path(self.source).absolute()),
             "fingerprint": self.fingerprint,
             "matched": dict(self.matched),
             "fresh": list(self.fresh),
-            "missing": [m.name for m in self.missing],
-            "mismatched": [{"name": m.name, "file": list(m.found), "model": list(m.wanted)} for m in self.mismatched],
-            "unused": list(self.unused),
+            "missing": [m.name for m in match.missing],
+            "mismatched": [{"name": m.name, "file": list(m.found), "model": list(m.wanted)} for m in match.mismatched],
+            "unused": list(match.unused),
         }
 
 
@@ -95,9 +82,7 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
         fingerprint(_file_of(source)),
         {path: names[path] for path in match.matched},
         tuple(fresh),
-        match.missing,
-        match.mismatched,
-        tuple(names[path] for path in match.unused),
+        replace(match, unused=tuple(names[path] for path in match.unused)),
     )
     if not match.matched or (start.is_strict and not match.is_complete):
         raise _unfit(program, report, source)

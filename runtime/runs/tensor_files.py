@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -16,20 +14,13 @@ from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUn
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
-from compiler.errors.suggestions import nearest
+from compiler.errors.suggestions import nearest, quoted
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
 from runtime.support import regular_files
-from runtime.support.files import explained
+from runtime.support.files import explained, replace_file, write_bytes
 
-_NAMES = {
-    "float64": "F64",
-    "float32": "F32",
-    "int64": "I64",
-    "int32": "I32",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
+_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 _TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -49,28 +40,23 @@ _TYPES = {
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for piece in (file_header(tensors), *tensors.values()):
-            content = piece if isinstance(piece, bytes) else np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-            digest.update(content)
-            file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    digest, pieces = hashlib.sha256(), [*_pieces(tensors)]
+    for piece in pieces:
+        digest.update(piece)
+    write_bytes(path, *pieces)
     return digest.hexdigest()
 
 
 def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        with explained(CheckpointError, path):
-            write_tensors(temporary, tensors)
-            os.replace(temporary, path)
-    except CheckpointError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with explained(CheckpointError, path):
+        replace_file(path, *_pieces(tensors))
+
+
+def _pieces(tensors: Mapping[str, Array]) -> Iterator[bytes | memoryview]:
+    yield file_header(tensors)
+    for tensor in tensors.values():
+        yield np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
 def file_header(tensors: Mapping[str, Array]) -> bytes:
@@ -177,15 +163,15 @@ class TensorMatch:
         return not self.missing and not self.mismatched
 
     def lines(self) -> list[str]:
-        """The mismatches, one line each."""
+        """The mismatches, one line each, and what is not used."""
         absent = [
-            f"`{m.name}` is missing" + (f"; the file has `{m.suggestion}`" if m.suggestion else "")
-            for m in self.missing
+            f"missing: `{m.name}`" + (f"; the file has `{m.suggestion}`" if m.suggestion else "") for m in self.missing
         ]
         differing = [
-            f"`{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model" for m in self.mismatched
+            f"mismatched: `{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model"
+            for m in self.mismatched
         ]
-        return absent + differing + [f"`{name}` of the file is not used" for name in self.unused]
+        return [*absent, *differing, *([f"not used of the file: {quoted(self.unused)}"] if self.unused else [])]
 
 
 def match_tensors(have: Mapping[str, Array], want: Mapping[str, tuple[int, ...]]) -> TensorMatch:

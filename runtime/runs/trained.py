@@ -16,8 +16,9 @@ from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.runs.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint
 from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.tensor_files import match_tensors, read_tensors
-from runtime.support.files import JsonObject, JsonValue
+from runtime.support.files import JsonValue
 from runtime.support.memory import expect_room_for_weights
+from runtime.support.restored import restored
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -70,26 +71,11 @@ def choices_of(run: RunDirectory) -> Choices:
     """The choices that `settings.json` of a run holds. Raises CheckpointError."""
     settings = run.read_json("settings.json")
     saved = settings.get("choices") if isinstance(settings, Mapping) else None
-    match saved:
-        case {
-            "experiment": None | str() as experiment,
-            "overrides": list(pairs),
-            "data": None | str() as data,
-            "folder": str(folder),
-            "dtype": str(dtype),
-            "target": str(target),
-        }:
-            overrides = tuple(
-                (str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2
-            )
-            return Choices(experiment, overrides, data, folder, dtype, target, _dimensions(saved))
-        case _:
-            raise CheckpointError("the settings of the run are damaged", run.path / "settings.json", "train again")
-
-
-def _dimensions(choices: JsonObject) -> dict[str, int]:
-    saved = choices.get("dimensions")
-    return {n: e for n, e in saved.items() if isinstance(e, int)} if isinstance(saved, Mapping) else {}
+    try:
+        return restored(Choices, saved, ("dimensions",))
+    except ValueError as error:
+        place = run.path / "settings.json"
+        raise CheckpointError("the settings of the run are damaged", place, "train again") from error
 
 
 def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Program:
@@ -212,7 +198,7 @@ def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array]
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters}
     states = {*tensors.names()} - {*wanted}
     match = match_tensors({name: array for name, array in weights.items() if name not in states}, wanted)
-    if not match.is_complete or match.unused:
+    if match.lines():
         message = f"the weights do not fit {program.model}:\n" + "\n".join(match.lines())
         raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")
     for name in wanted:

@@ -47,7 +47,7 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
-    TurnSums,
+    TransposeSums,
 )
 from compiler.targets.cpu.products.one_pass import passes_on_text
 from compiler.targets.cpu.products.passes import PASSES, ProductPass, definition, optimised
@@ -201,7 +201,7 @@ def final(name: str) -> ProductLoops:
         ("long sum of neighbouring rows", Clear),
         ("long sum of neighbouring rows", CopyColumns),
         ("long sum of neighbouring rows", Put),
-        ("long sum of neighbouring rows", TurnSums),
+        ("long sum of neighbouring rows", TransposeSums),
     ],
 )
 def test_loops_without_one_of_their_statements_are_refused(name: str, kind: type[Statement]) -> None:

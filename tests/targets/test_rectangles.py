@@ -10,8 +10,8 @@ from native import host
 
 from compiler.loops.printer import FRAME
 from compiler.nest.builder import Builder
-from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Index, Items, Nest
-from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
+from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Items, Nest
+from compiler.targets.cpu.rectangles import over_equal, over_rectangles, rows_of_item
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.tuning import Tuning
@@ -25,17 +25,15 @@ def visited(begin: int, end: int) -> list[tuple[int, ...]]:
     nest = Builder()
     out = nest.given(0, ADDRESS)
 
-    def body(share: Rectangle) -> None:
-        def group(first: Index, count: Index) -> None:
-            place = nest.load(out, INDEX, 8)
-            numbers = (first, count, share.left, share.right)
-            for offset, number in enumerate(numbers, 1):
-                nest.store(number, nest.pointer(out, nest.add(place, offset), DType.I64), 8)
-            nest.store(nest.add(place, len(numbers)), out, 8)
-
-        over_equal(nest, share.top, share.bottom, MOST, group)
-
-    over_rectangles(nest, COLUMNS, body)
+    with (
+        over_rectangles(nest, COLUMNS) as share,
+        over_equal(nest, share.top, share.bottom, MOST) as (first, count),
+    ):
+        place = nest.load(out, INDEX, 8)
+        numbers = (first, count, share.left, share.right)
+        for offset, number in enumerate(numbers, 1):
+            nest.store(number, nest.pointer(out, nest.add(place, offset), DType.I64), 8)
+        nest.store(nest.add(place, len(numbers)), out, 8)
     whole = Nest((BufferPointer(0),), Items(1), nest.body, nest.count, frozenset((FRAME,)), 0, 0)
     library = Library([compile_module(to_llvm(whole, host()), host(), verify=True)], ["KERNEL"], host())
     written = np.zeros(400, np.int64)

@@ -27,7 +27,7 @@ from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import store_masked
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.turning import move_turned, pieces_of
+from compiler.targets.cpu.transpose import move_transposed, pieces_of
 from compiler.targets.llvm.jit import Library, assembly, compile_module
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.types import DType, TensorType
@@ -86,7 +86,7 @@ def turning(dtype: DType, machine: Machine) -> str:
             [nest.pointer(base, pitch * lane, dtype) for lane in range(LANES)]
             for base, pitch in ((source, LANES + 3), (target, 2 * LANES))
         )
-        move_turned(nest, pieces_of(machine), dtype, rows, columns)
+        move_transposed(nest, pieces_of(machine), dtype, rows, columns)
 
     return function(machine, write)
 

@@ -175,7 +175,7 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
             span=statement.annotation.span,
         )
     low, high = _limits(elaborator, statement, type_)
-    names = tuple(_own_name(axis, frame.scope) for axis in axes)
+    names = tuple(next((name for number, name in axis.labels if number == frame.scope), None) for axis in axes)
     is_target = statement.keyword == "target"
     end = end_of_range(statement)
     decided = end.id if end is not None and not is_constant(frame, end.id) else None
@@ -312,10 +312,6 @@ def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
         notes = () if first is None else (Note("first declared here", first),)
         kind = "output" if first is None else "input"
         raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
-
-
-def _own_name(axis: Axis, scope: int) -> str | None:
-    return next((name for number, name in axis.labels if number == scope), None)
 
 
 def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:

@@ -180,15 +180,11 @@ def _extents_differ(elaborator: Elaborator, symbol: str, left: TensorValue, righ
 # Axes by name or number
 
 
-def axes_with(tensor: TensorValue, label: Label) -> list[int]:
-    return [place for place, axis in enumerate(tensor.axes) if label in axis.labels]
-
-
 def resolve_axis(elaborator: Elaborator, tensor: TensorValue, axis: Value) -> int:
     """The one axis that a name or number means."""
     match axis:
         case AxisName(label):
-            found = axes_with(tensor, label)
+            found = [place for place, axis in enumerate(tensor.axes) if label in axis.labels]
             if not found:
                 known = tuple(sorted({name for a in tensor.axes for scope, name in a.labels if scope == label[0]}))
                 elaborator.fail(

@@ -10,7 +10,7 @@ from compiler.frontend.arithmetic import Formula
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.builtins.functions import settings_in
-from compiler.frontend.builtins.table import Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import built_in
 from compiler.frontend.elaborator import Elaborator, Frame, Session
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import AVERAGE, Clip, Follower, OptimizerState, ParameterSpec, UpdateRule
@@ -219,9 +219,10 @@ class RuleCache:
 def objective_of(name: str, type_: TensorType) -> BuiltinValue:
     """The function called `name` of points of `type_`, which are f32[n]."""
 
-    def evaluate(elaborator: Elaborator, **arguments: Value) -> Value:
-        given = [key for key in ("p", "direction") if arguments[key] is not None]
-        tensors = [expect_tensor(elaborator, arguments[key], f"`{key}` of `{name}`") for key in given]
+    def evaluate(elaborator: Elaborator, p: Value, direction: Value = None) -> Value:
+        """The loss and its gradient at `p`; with a direction, also the product of the Hessian with it."""
+        given = {key: value for key, value in (("p", p), ("direction", direction)) if value is not None}
+        tensors = [expect_tensor(elaborator, value, f"`{key}` of `{name}`") for key, value in given.items()]
         for key, tensor in zip(given, tensors, strict=True):
             if tensor.value.type != type_:
                 elaborator.fail("E0417", f"`{key}` of `{name}` is {type_}, not {tensor.value.type}")
@@ -229,9 +230,7 @@ def objective_of(name: str, type_: TensorType) -> BuiltinValue:
         vector = tensors[0].axes
         return TupleValue(tuple(TensorValue(result, vector if result.type.rank else ()) for result in results))
 
-    parameters = (BuiltinParameter("p"), BuiltinParameter("direction", default=None))
-    document = "The loss and its gradient at `p`; with a direction, also the product of the Hessian with it."
-    return BuiltinValue(Builtin(name, parameters, document, evaluate), {})
+    return BuiltinValue(built_in(evaluate, name), {})
 
 
 class Optimizers:

@@ -9,20 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.loops.ir import (
-    ContractedAxis,
-    ContractionKernel,
-    FlatKernel,
-    Instruction,
-    Literal,
-    Load,
-    OuterAxis,
-    RowKernel,
-    Store,
-    TileContract,
-    contraction_of,
-    instructions_of,
-)
+from compiler.loops import ir as loops
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import Buffer, ChainedKernels, Instance, Schedule
 from compiler.tuning import MOST_TILE_ROWS, Tuning
@@ -65,7 +52,7 @@ def _shards_of(instance: Instance, tuning: Tuning) -> Extent | None:
 def _possible_shards(instance: Instance, fewest: int) -> list[Extent]:
     """How the rows of a product may fall into shards of at least `fewest`, each with its own columns: those of a line,
     or of an image."""
-    contract = contraction_of(instance.kernel)
+    contract = loops.contraction_of(instance.kernel)
     if contract is None or instance.loops or instance.once or contract.splits > 1:
         return []
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
@@ -77,7 +64,7 @@ def _possible_shards(instance: Instance, fewest: int) -> list[Extent]:
     return [*found, image.extent] if is_image and all(axis.rhs_stride for axis in contract.outer) else found
 
 
-def _product(axes: Sequence[OuterAxis]) -> Extent:
+def _product(axes: Sequence[loops.OuterAxis]) -> Extent:
     return elements(tuple(axis.extent for axis in axes))
 
 
@@ -122,7 +109,7 @@ def _continues(
 
 def _prefers(instance: Instance, shards: Extent, tuning: Tuning) -> bool:
     """Whether an instance, if it is a product, would be cut into these shards by itself."""
-    return not isinstance(instance.kernel, ContractionKernel) or _shards_of(instance, tuning) == shards
+    return not isinstance(instance.kernel, loops.ContractionKernel) or _shards_of(instance, tuning) == shards
 
 
 def keep_to_shards(members: Sequence[Instance], shards: Extent, buffers: Sequence[Buffer]) -> bool:
@@ -150,14 +137,15 @@ def _passed_on(members: Sequence[Instance], users: Counter[int], buffers: Sequen
 
 def _in_shards(instance: Instance, shards: Extent) -> Instance:
     kernel = instance.kernel
-    return replace(instance, kernel=replace(kernel, shards=shards)) if isinstance(kernel, RowKernel) else instance
+    return replace(instance, kernel=replace(kernel, shards=shards)) if isinstance(kernel, loops.RowKernel) else instance
 
 
 def fills_evenly(instance: Instance, storage: Buffer) -> bool:
     """Whether all shards of a buffer, however it is cut, are alike from then on: a number stands in all of it, once."""
     kernel = instance.kernel
-    is_whole = isinstance(kernel, FlatKernel) and kernel.elements == storage.elements
-    return instance.once and is_whole and all(isinstance(i, Literal | Store) for i in instructions_of(kernel))
+    if not instance.once or not isinstance(kernel, loops.FlatKernel) or kernel.elements != storage.elements:
+        return False
+    return all(isinstance(i, loops.Literal | loops.Store) for i in loops.instructions_of(kernel))
 
 
 def _touched(instance: Instance) -> tuple[int, ...]:
@@ -167,9 +155,9 @@ def _touched(instance: Instance) -> tuple[int, ...]:
 def _falls_into(instance: Instance, shards: Extent) -> bool:
     """Whether the items of an instance divide evenly among the shards."""
     kernel = instance.kernel
-    if isinstance(kernel, ContractionKernel):
+    if isinstance(kernel, loops.ContractionKernel):
         return shards in _possible_shards(instance, MOST_TILE_ROWS // 2 + 1)  # a tile spans shards of fewer rows
-    is_row = isinstance(kernel, RowKernel)
+    is_row = isinstance(kernel, loops.RowKernel)
     return is_row and type(kernel.rows) is type(shards) and count(kernel.rows) % count(shards) == 0
 
 
@@ -178,9 +166,9 @@ def _keeps_to_shard(instance: Instance, buffer: int, shards: Extent, storage: Bu
     if type(storage.elements) is not type(shards) or count(storage.elements) % count(shards):
         return False
     size, kernel = count(storage.elements) // count(shards), instance.kernel
-    if not isinstance(kernel, RowKernel | ContractionKernel):
+    if not isinstance(kernel, loops.RowKernel | loops.ContractionKernel):
         return False
-    contract = contraction_of(kernel)
+    contract = loops.contraction_of(kernel)
     for position, argument in enumerate(instance.arguments):
         if argument != buffer:
             continue
@@ -189,7 +177,7 @@ def _keeps_to_shard(instance: Instance, buffer: int, shards: Extent, storage: Bu
                 return False
             if position == contract.rhs and not _reads_shard(contract, shards, False, size):
                 return False
-        touching = [i for i in instructions_of(kernel) if _touches(i, position)]
+        touching = [i for i in loops.instructions_of(kernel) if _touches(i, position)]
         if touching and not (contract is None or _rows_are_in_order(contract)):
             return False
         if not all(_at_own_shard(i, kernel, shards, size) for i in touching):
@@ -197,10 +185,10 @@ def _keeps_to_shard(instance: Instance, buffer: int, shards: Extent, storage: Bu
     return True
 
 
-def _reads_shard(contract: TileContract, shards: Extent, is_left: bool, size: int) -> bool:
+def _reads_shard(contract: loops.TileContract, shards: Extent, is_left: bool, size: int) -> bool:
     """Whether the outer index walks an operand shard by shard, and all that is read for one lies within it."""
     step, across = size, list(contract.outer)
-    within: list[ContractedAxis | OuterAxis] = [*contract.k]
+    within: list[loops.ContractedAxis | loops.OuterAxis] = [*contract.k]
     while across and _product(across) != shards:
         within.append(across.pop())
     if not across:
@@ -215,7 +203,7 @@ def _reads_shard(contract: TileContract, shards: Extent, is_left: bool, size: in
     return offset >= 0 and all(s >= 0 for _, s in inner) and offset + sum((n - 1) * s for n, s in inner) < size
 
 
-def _rows_are_in_order(contract: TileContract) -> bool:
+def _rows_are_in_order(contract: loops.TileContract) -> bool:
     """Whether the rows of a shard lie together, and shards follow each other, in the rows of the domain."""
     step = count(contract.m)
     for axis in reversed(contract.outer):
@@ -225,9 +213,11 @@ def _rows_are_in_order(contract: TileContract) -> bool:
     return contract.row_m_step == 1
 
 
-def _at_own_shard(instruction: Instruction, kernel: RowKernel | ContractionKernel, shards: Extent, size: int) -> bool:
+def _at_own_shard(
+    instruction: loops.Instruction, kernel: loops.RowKernel | loops.ContractionKernel, shards: Extent, size: int
+) -> bool:
     """Whether the rows of each shard touch a stretch of `size` elements of a buffer, in order."""
-    if not isinstance(instruction, Load | Store) or instruction.index is not None:
+    if not isinstance(instruction, loops.Load | loops.Store) or instruction.index is not None:
         return False
     access, rows = instruction.access, count(kernel.rows) // count(shards)
     whole = [term for term in access.rows if term.modulus is None]
@@ -242,5 +232,5 @@ def _at_own_shard(instruction: Instruction, kernel: RowKernel | ContractionKerne
     return access.offset >= 0 and min(spans) >= 0 and access.offset + sum(spans) < size
 
 
-def _touches(instruction: Instruction, position: int) -> bool:
-    return isinstance(instruction, Load | Store) and instruction.access.buffer == position
+def _touches(instruction: loops.Instruction, position: int) -> bool:
+    return isinstance(instruction, loops.Load | loops.Store) and instruction.access.buffer == position

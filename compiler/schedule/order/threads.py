@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import field, replace
 
-from compiler.loops.ir import (
-    FlatKernel,
-    Kernel,
-    PrefixSumKernel,
-    ScatterKernel,
-    StagedKernel,
-    contraction_of,
-    extents_of,
-)
+from compiler.loops import ir as loops
 from compiler.schedule.ir import Instance, Schedule, spans_of_loops
 from compiler.support.record import mutable_record
 from compiler.types import Extent, elements, size_at
@@ -30,30 +22,30 @@ def work_of(instance: Instance, batch: int) -> int:
     """Some measure of the work of an instance at the nominal batch, in operations on elements."""
     kernel = instance.kernel
     work = size_at(elements(_counted(kernel)), batch)
-    if not isinstance(kernel, StagedKernel):
+    if not isinstance(kernel, loops.StagedKernel):
         return work
     work_of_element = 1 + sum([len(stage.body) for stage in kernel.stages])
-    contraction = contraction_of(kernel)
+    contraction = loops.contraction_of(kernel)
     if contraction is None:
         return work * work_of_element
     depth = size_at(elements(tuple([axis.extent for axis in contraction.k])), batch)
     return work * work_of_element + work * depth // 4 + contraction.n * depth  # weights for few rows come from far
 
 
-def _counted(kernel: Kernel) -> tuple[Extent, ...]:
+def _counted(kernel: loops.Kernel) -> tuple[Extent, ...]:
     """The extents that make up the work of a kernel: of one outer block, unless it reduces rows.
 
     Of a flat kernel over the batch, each element counts as a row.
     """
     match kernel:
-        case FlatKernel(elements=int(count), columns=columns):
+        case loops.FlatKernel(elements=int(count), columns=columns):
             return -(-count // columns), columns
-        case FlatKernel():
+        case loops.FlatKernel():
             return kernel.elements, kernel.columns
-        case ScatterKernel() | PrefixSumKernel():
+        case loops.ScatterKernel() | loops.PrefixSumKernel():
             return kernel.rows, kernel.columns
         case _:
-            return extents_of(kernel)
+            return loops.extents_of(kernel)
 
 
 def set_barriers(schedule: Schedule) -> Schedule:

@@ -45,7 +45,8 @@ class FiniteChecks:
             return
         difference = self._nest.binary("sub", value, value, type_of(value))
         bad = self._nest.compare("unordered", difference, Constant(difference.type, 0.0))
-        self._nest.when(bad, lambda: self._raise(self._flags[id(store)]), is_rare=True)
+        with self._nest.when(bad, is_rare=True):
+            self._raise(self._flags[id(store)])
 
     def vector(self, store: Store, value: Operand, mask: Operand | None, more: bool = False) -> None:
         """Check the elements of a vector, if their store is checked: at once, or with what is still to be stored there.
@@ -58,7 +59,8 @@ class FiniteChecks:
         self._open.append(_Difference(self._flags[id(store)], difference, mask))
         if id(store) in self._last and not more:
             differences, self._open = self._open, []
-            self._nest.when(self._any_bad(differences), lambda: self._tell_apart(differences), is_rare=True)
+            with self._nest.when(self._any_bad(differences), is_rare=True):
+                self._tell_apart(differences)
 
     def _any_bad(self, differences: Sequence[_Difference]) -> Value:
         nest = self._nest
@@ -81,7 +83,8 @@ class FiniteChecks:
             self._raise(differences[0].flag)
             return
         for one in differences:
-            self._nest.when(self._any_bad([one]), lambda flag=one.flag: self._raise(flag))
+            with self._nest.when(self._any_bad([one])):
+                self._raise(one.flag)
 
     def _raise(self, flag: Value) -> None:
         self._nest.store(Constant(vector(DType.U8, 1), 1), flag, 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from math import ceil, prod
 
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
-from compiler.nest.ir import Index, Operand, Value
+from compiler.nest.ir import Index, Value
 from compiler.schedule.addresses import count
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -31,10 +32,7 @@ def block_of(contract: TileContract, deep: int) -> Block:
     if inner <= deep or not rest:
         first = max(1, deep // inner)
         return Block(first, None, first * inner)
-    extent, inside = (
-        count(rest[0].extent),
-        prod(count(axis.extent) for axis in rest[1:]),
-    )
+    extent, inside = count(rest[0].extent), prod(count(axis.extent) for axis in rest[1:])
     most = max(1, deep // inside)
     second = ceil(extent / ceil(extent / most))  # blocks of equal size
     return Block(1, second, second * inside)
@@ -60,36 +58,29 @@ class LongSum:
     def type(self) -> DType:
         return self.contract.dtype
 
-    def of_split(self, split: Index, body: Callable[[list[SummedAxis], Operands, Operands], None]) -> None:
-        """Run `body` for each block of a split: its axes, where it starts, and where the one after it does."""
+    @contextmanager
+    def of_split(self, split: Index) -> Generator[tuple[list[SummedAxis], Operands, Operands]]:
+        """A loop over the blocks of a split: the axes of one, where it starts, and where the one after it does."""
         nest, (head, *rest) = self.k.nest, self.contract.k
         second, whole = self.block.second, self.k.extent(head.extent)
         begin, end = (
             nest.binary("div", nest.mul(nest.add(split, step), whole), self.contract.splits) for step in (0, 1)
         )
-
-        def outside(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(begin, end, self.block.first) as index:
             here = self.bases(index, 0)
             if second is None:
                 length = nest.minimum(nest.sub(end, index), self.block.first)
                 following = self.bases(nest.add(index, self.block.first), 0)
-                body(summed_axes(length, (head, *rest)), here, following)
-                return []
-            extent, most = count(rest[0].extent), second
-
-            def inside(place: Value, carried: list[Value]) -> Sequence[Operand]:
-                length = nest.minimum(nest.sub(extent, place), most)
+                yield summed_axes(length, (head, *rest)), here, following
+                return
+            extent = count(rest[0].extent)
+            with nest.each(0, extent, second) as place:
+                length = nest.minimum(nest.sub(extent, place), second)
                 beyond = nest.add(place, length)
                 wraps = nest.compare("ge", beyond, extent)
                 later = nest.add(index, nest.converted(wraps, DType.I64))
                 following = self.bases(later, nest.select(wraps, 0, beyond))
-                body(summed_axes(length, rest), self.bases(index, place), following)
-                return []
-
-            nest.loop(0, extent, second, [], inside)
-            return []
-
-        nest.loop(begin, end, self.block.first, [], outside)
+                yield summed_axes(length, rest), self.bases(index, place), following
 
     def bases(self, index: Index, place: Index) -> Operands:
         """Where a block starts in both operands, from its index of the first axis and its place on the second."""
@@ -103,28 +94,18 @@ class LongSum:
             nest.pointer(k.bases[contract.rhs], nest.add(right, contract.rhs_offset), self.type),
         )
 
+    @contextmanager
     def each(
-        self,
-        axes: Sequence[SummedAxis],
-        source: Value,
-        stride: Callable[[SummedAxis], int],
-        body: Callable[[Value, Index], None],
-        number: Index = 0,
-    ) -> None:
-        """Run `body` for each element of a block, with its place in the operand and its number."""
+        self, axes: Sequence[SummedAxis], source: Value, stride: Callable[[SummedAxis], int], number: Index = 0
+    ) -> Generator[tuple[Value, Index]]:
+        """Loops over the elements of a block: the place of one in the operand, and its number."""
         nest, (axis, *rest) = self.k.nest, axes
         size = prod(_static(a) for a in rest)
-
-        def step(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, axis.extent) as index:
             here = nest.pointer(source, nest.mul(index, stride(axis)), self.type)
             place = nest.add(number, nest.mul(index, size))
-            if rest:
-                self.each(rest, here, stride, body, place)
-            else:
-                body(here, place)
-            return []
-
-        nest.loop(0, axis.extent, 1, [], step)
+            with self.each(rest, here, stride, place) if rest else nullcontext((here, place)) as found:
+                yield found
 
 
 def summed_axes(first: Index, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:

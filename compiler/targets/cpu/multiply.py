@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
@@ -111,10 +111,9 @@ def multiplied(
         following: list[Operand] = []
         for asked in ahead:
             line = row_of(asked, index) if asked.rows else next(lines)
-            if times > 1 and asked.condition:
-                nest.when(asked.condition, partial(_ask, nest, asked, line, type_))
-            elif times > 1:
-                _ask(nest, asked, line, type_)
+            if times > 1:
+                with nest.when(asked.condition) if asked.condition else nullcontext():
+                    _ask(nest, asked, line, type_)
             if not asked.rows:
                 following.append(nest.pointer(line, asked.step, type_))
         for turn in range(times):

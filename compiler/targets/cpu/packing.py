@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
-from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, SharedPointer, Value, vector
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import TileShape, depth_of
-from compiler.targets.cpu.turning import move_turned
+from compiler.targets.cpu.transpose import move_transposed
 from compiler.types import BatchExtent
 
 
@@ -21,7 +21,7 @@ from compiler.types import BatchExtent
 class Packing:
     """How panels are packed: operands are asked for so many `steps_ahead`.
 
-    Where columns lie as rows do, blocks are turned in `pieces`: see `turning.pieces_of`.
+    Where columns lie as rows do, blocks are transposed in `pieces`: see `transpose.pieces_of`.
     """
 
     steps_ahead: int
@@ -41,22 +41,17 @@ def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, packing: P
     packer.open()
     nest, type_ = packer.nest, contract.dtype
     shared = packer.argument(SharedPointer(), ADDRESS)
-
-    def panel_body(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+    with packer.of(contract), nest.each(BEGIN, END) as panel:
         column = nest.mul(panel, width)
         right = nest.add(nest.mul(column, contract.rhs_n_stride), contract.rhs_offset)
         source = nest.pointer(packer.bases[contract.rhs], right, type_)
         target = nest.pointer(shared, nest.mul(panel, panel_elements(contract, width)), type_)
         pack(packer, contract, width, packing, column, source, target)
-        return []
-
-    with packer.of(contract):
-        nest.loop(BEGIN, END, 1, [], panel_body)
     return packer.close(Items(panels))
 
 
 def panel_elements(contract: TileContract, width: int) -> int:
-    """The room of a packed panel, for `batch = 1`. A turned one is written in whole blocks; batches have that slack."""
+    """The room of a packed panel, for `batch = 1`. A transposed one is in whole blocks; batches have that slack."""
     depth = depth_of(contract)
     if contract.rhs_n_stride != 1 and all(isinstance(axis.extent, int) for axis in contract.k):
         depth = -(-depth // LANES) * LANES
@@ -94,21 +89,18 @@ def pack(
     nest, type_, size = k.nest, contract.dtype, contract.dtype.size
 
     def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: Value, target: Value) -> None:
-        def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, k.extent(axes[0].extent)) as index:
             here = nest.pointer(source, nest.mul(index, axes[0].rhs_stride), type_)
             there = nest.pointer(target, nest.mul(index, packed[0].rhs_stride), type_)
             if len(axes) > 1:
                 over(axes[1:], packed[1:], here, there)
-                return []
+                return
             for part in range(width // LANES):
                 later = nest.pointer(here, packing.steps_ahead * axes[0].rhs_stride + part * LANES, type_)
                 nest.prefetch(later)
                 loaded = nest.pointer(here, part * LANES, type_)
                 name = nest.load(loaded, vector(type_, LANES), size)
                 nest.store(name, nest.pointer(there, part * LANES, type_), 64)
-            return []
-
-        nest.loop(0, k.extent(axes[0].extent), 1, [], body)
 
     over(contract.k, packed_axes(contract, width), source, target)
 
@@ -116,22 +108,18 @@ def pack(
 def _pack_transposed(
     k: KernelNest, contract: TileContract, width: int, pieces: int, column: Index, source: Value, target: Value
 ) -> None:
-    """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
+    """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES are transposed in registers."""
     nest, type_, (axis,) = k.nest, contract.dtype, contract.k
     depth = k.extent(axis.extent)
     starts = _column_starts(nest, contract, width, column)
-
-    def block(index: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(0, _ceil_to(nest, depth, LANES), LANES) as index:
         for part in range(width // LANES):
             rows, columns = list[Value](), list[Value]()
             for lane in range(LANES):
                 rows.append(nest.pointer(source, nest.add(starts[part * LANES + lane], index), type_))
                 here = nest.add(nest.mul(nest.add(index, lane), width), part * LANES)
                 columns.append(nest.pointer(target, here, type_))
-            move_turned(nest, pieces, contract.dtype, rows, columns)
-        return []
-
-    nest.loop(0, _ceil_to(nest, depth, LANES), LANES, [], block)
+            move_transposed(nest, pieces, contract.dtype, rows, columns)
 
 
 def _column_starts(nest: Builder, contract: TileContract, width: int, column: Index) -> list[Index]:

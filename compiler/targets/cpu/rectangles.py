@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from compiler.nest.builder import Builder
-from compiler.nest.ir import BEGIN, END, TRUTH, Index, Operand, Value
+from compiler.nest.ir import BEGIN, END, TRUTH, Index
 from compiler.support.record import record
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.tuning import Tuning
@@ -28,21 +29,19 @@ def rows_of_item(tiles: int, panels: int, tuning: Tuning) -> int:
     return -(-tiles // (rows + rows % 2))
 
 
-def over_equal(nest: Builder, start: Index, stop: Index, most: int, body: Callable[[Index, Index], None]) -> None:
-    """Run `body` for the begin and the size of groups, as equal as can be, of at most so many."""
+@contextmanager
+def over_equal(nest: Builder, start: Index, stop: Index, most: int) -> Generator[tuple[Index, Index]]:
+    """A loop over groups, as equal as can be, of at most so many: the begin and the size of one."""
     count = nest.sub(stop, start)
     groups = ceiling(nest, count, most)
-
-    def group(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(0, groups) as number:
         before, behind = (divided(nest, nest.mul(count, nest.add(number, step)), groups)[0] for step in (0, 1))
-        body(nest.add(start, before), nest.sub(behind, before))
-        return []
-
-    nest.loop(0, groups, 1, [], group)
+        yield nest.add(start, before), nest.sub(behind, before)
 
 
-def over_rectangles(nest: Builder, columns: int, body: Callable[[Rectangle], None]) -> None:
-    """Run `body` for what the items `%begin` to `%end` cover of a grid that is numbered row by row.
+@contextmanager
+def over_rectangles(nest: Builder, columns: int) -> Generator[Rectangle]:
+    """A loop over what the items `%begin` to `%end` cover of a grid that is numbered row by row.
 
     That is the rest of a row, then whole rows, then the begin of a row; some of them may be missing.
     """
@@ -56,8 +55,7 @@ def over_rectangles(nest: Builder, columns: int, body: Callable[[Rectangle], Non
     end_of_head = nest.select(is_one, taken, width)
     tail = nest.converted(nest.compare("gt", taken, 0), DType.I64)
     tail = nest.add(last, nest.select(is_one, 0, tail))
-
-    def piece(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(0, 3) as number:
         is_head = nest.compare("eq", number, 0)
         is_middle = nest.compare("eq", number, 1)
 
@@ -67,7 +65,5 @@ def over_rectangles(nest: Builder, columns: int, body: Callable[[Rectangle], Non
 
         top, bottom = of(first, middle, last), of(head, last, tail)
         left, right = of(skipped, 0, 0), of(end_of_head, width, taken)
-        nest.when(nest.compare("lt", top, bottom), lambda: body(Rectangle(top, bottom, left, right)))
-        return []
-
-    nest.loop(0, 3, 1, [], piece)
+        with nest.when(nest.compare("lt", top, bottom)):
+            yield Rectangle(top, bottom, left, right)

@@ -59,7 +59,7 @@ class Tiling:
     row_steps: RowSteps
     panels: int
     block: int
-    turns_outside: bool  # the panel is the outermost index, outside of the outer axes
+    panels_outside: bool  # the panel is the outermost index, outside of the outer axes
 
 
 def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
@@ -193,7 +193,7 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
 def rows_of_tiles(cut: Tiling, batch: int) -> int:
     """How many tiles share a panel, at the nominal batch."""
     tiles = -(-size_at(cut.row_steps.extent, batch) // cut.row_steps.step)
-    return tiles * nominal_product(cut.row_steps.outer, batch) if cut.turns_outside else tiles
+    return tiles * nominal_product(cut.row_steps.outer, batch) if cut.panels_outside else tiles
 
 
 def items_of(cut: Tiling, tiles: int = 1) -> Items:

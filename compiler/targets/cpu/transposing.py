@@ -17,7 +17,7 @@ from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import ceiling, divided
-from compiler.targets.cpu.turning import turned
+from compiler.targets.cpu.transpose import transposed
 
 
 def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
@@ -78,7 +78,7 @@ class _Block:
             stride = access.columns[0].stride
             apart = k.place_number(stride) if moves_only(k.kernel, k.tuning) else stride
             start = nest.pointer(start, nest.mul(column, apart), type_)
-            found = turned(nest, self.neighbours(load, start, apart, column, stop))
+            found = transposed(nest, self.neighbours(load, start, apart, column, stop))
         for row, name in enumerate(found):
             k.put(load.result, name, row)
 

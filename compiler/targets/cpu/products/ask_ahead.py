@@ -6,46 +6,39 @@ from dataclasses import replace
 from math import ceil
 
 from compiler.loops.ir import TileContract
-from compiler.targets.cpu.products.ir import (
-    Ask,
-    Asked,
-    AskForResults,
-    Axis,
-    Circumstances,
-    ProductLoops,
-    When,
-)
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import loops_over, packs_all_panels, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling
 from compiler.tuning import Tuning
 
 
-def ask_for_next_panel(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    blocks, contract, line = loops_over(product, Axis.SUM), product.contract, given.machine.line(product.contract.dtype)
+def ask_for_next_panel(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    blocks, contract = loops_over(product, ir.Axis.SUM), product.contract
     if not blocks or not packs_all_panels(product):
         return product
-    deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
-    several = any(isinstance(s, When) for s in statements_of(product.body))
-    asks = [Ask(Asked.SUMS_OR_RESULTS if several else Asked.RESULTS, deep)]
-    asks += [Ask(Asked.PANEL, deep, number=ceil(deep / block.step))]
-    asks += [Ask(Asked.ROWS_OF_FIRST_PANEL, deep, number=deep // line)] if contract.k[0].lhs_stride == 1 else []
+    line = given.machine.line(contract.dtype)
+    deep, (_, block, _) = blocks[0].step, loops_over(product, ir.Axis.TILE)
+    several = any(isinstance(s, ir.When) for s in statements_of(product.body))
+    asks = [ir.Ask(ir.Asked.SUMS_OR_RESULTS if several else ir.Asked.RESULTS, deep)]
+    asks += [ir.Ask(ir.Asked.PANEL, deep, number=ceil(deep / block.step))]
+    asks += [ir.Ask(ir.Asked.ROWS_OF_FIRST_PANEL, deep, number=deep // line)] if contract.k[0].lhs_stride == 1 else []
     return with_multiply(product, lambda of: (replace(of, asks=tuple(asks)),))
 
 
-def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
+def ask_for_next_rows(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    if loops_over(product, ir.Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
         return product
     depth, line = product.contract.lhs_m_stride, given.machine.line(product.contract.dtype)
     steps = max(1, depth // given.tuning.unrolled_steps)
     each = ceil(product.cut.shape.rows * depth / line / steps)
-    asks = (Ask(Asked.RESULTS, depth), Ask(Asked.ROWS, lines=each))
+    asks = (ir.Ask(ir.Asked.RESULTS, depth), ir.Ask(ir.Asked.ROWS, lines=each))
     return with_multiply(product, lambda of: (replace(of, asks=asks),))
 
 
-def ask_for_results(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if loops_over(product, Axis.SUM):
+def ask_for_results(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    if loops_over(product, ir.Axis.SUM):
         return product
-    return with_multiply(product, lambda of: (of,) if of.asks else (AskForResults(), of))
+    return with_multiply(product, lambda of: (of,) if of.asks else (ir.AskForResults(), of))
 
 
 def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:

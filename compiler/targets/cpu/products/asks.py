@@ -7,34 +7,34 @@ from dataclasses import replace
 from compiler.nest.ir import Value
 from compiler.targets.cpu.multiply import Ahead
 from compiler.targets.cpu.packing import panel_elements
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.finishing import stage_ahead
 from compiler.targets.cpu.products.frame import Frame
-from compiler.targets.cpu.products.ir import LEFT, RIGHT, Ask, Asked, Axis
 
 
-def asked(frame: Frame, ask: Ask) -> list[Ahead]:
+def asked(frame: Frame, ask: ir.Ask) -> list[Ahead]:
     nest, contract, cut = frame.k.nest, frame.contract, frame.product.cut
     line, tile = frame.k.machine.line(contract.dtype), frame.tile
     match ask.what:
-        case Asked.RESULTS:
+        case ir.Asked.RESULTS:
             row = frame.rows_of_tile()[1]
             return stage_ahead(frame.k, contract, cut, row, tile.column, tile.base, ask.depth)
-        case Asked.ROWS:
+        case ir.Asked.ROWS:
             assert frame.known.left is not None
             following = nest.add(frame.known.left.index, cut.shape.rows * contract.lhs_m_stride)
             pointer = nest.pointer(frame.k.bases[contract.lhs], following, contract.dtype)
             return [Ahead(pointer, tuple(range(0, ask.lines * line, line)), ask.lines * line)]
-        case Asked.SUMS:
+        case ir.Asked.SUMS:
             return [_spread(ask, nest.pointer(frame.kept, frame.slot, contract.dtype), line)]
-        case Asked.LEFT_OF_NEXT_BLOCK:
-            return [_next_block(frame, ask, LEFT, Axis.TILE, line)]
-        case Asked.RIGHT_OF_NEXT_BLOCK:
-            return [_next_block(frame, ask, RIGHT, Axis.PANEL, line)]
-        case Asked.SUMS_OR_RESULTS:
+        case ir.Asked.LEFT_OF_NEXT_BLOCK:
+            return [_next_block(frame, ask, ir.LEFT, ir.Axis.TILE, line)]
+        case ir.Asked.RIGHT_OF_NEXT_BLOCK:
+            return [_next_block(frame, ask, ir.RIGHT, ir.Axis.PANEL, line)]
+        case ir.Asked.SUMS_OR_RESULTS:
             return _sums_or_results(frame, ask.depth)
-        case Asked.PANEL:
+        case ir.Asked.PANEL:
             return [_panel(frame, ask)]
-        case Asked.ROWS_OF_FIRST_PANEL:
+        case ir.Asked.ROWS_OF_FIRST_PANEL:
             places = tuple(index * contract.lhs_m_stride for index in range(cut.shape.rows))
             following = frame.rows_at(nest.add(tile.unit, cut.shape.rows))
             return [Ahead(following, places, line, ask.number, ask.depth, condition=frame.known.is_first_panel)]
@@ -54,11 +54,11 @@ def _sums_or_results(frame: Frame, depth: int) -> list[Ahead]:
     return found
 
 
-def _panel(frame: Frame, ask: Ask) -> Ahead:
+def _panel(frame: Frame, ask: ir.Ask) -> Ahead:
     """A tile's share of the next panel."""
-    nest, contract, start = frame.k.nest, frame.contract, frame.first(Axis.SUM)
+    nest, contract, start = frame.k.nest, frame.contract, frame.first(ir.Axis.SUM)
     assert frame.panels is not None
-    panel = nest.add(frame.first(Axis.PANEL), 1)
+    panel = nest.add(frame.first(ir.Axis.PANEL), 1)
     start = nest.add(start, nest.minimum(nest.mul(frame.known.number, ask.number), ask.depth - ask.number))
     place = nest.add(nest.mul(panel, panel_elements(contract, frame.width)), nest.mul(start, frame.width))
     pointer = nest.pointer(frame.panels, place, contract.dtype)
@@ -66,11 +66,11 @@ def _panel(frame: Frame, ask: Ask) -> Ahead:
     return Ahead(pointer, places, frame.width, ask.number, ask.depth)
 
 
-def _next_block(frame: Frame, ask: Ask, side: int, axis: Axis, line: int) -> Ahead:
+def _next_block(frame: Frame, ask: ir.Ask, side: int, axis: ir.Axis, line: int) -> Ahead:
     """A share of what lies one behind the other, or a stretch of a row that the next block copies."""
     if frame.known.long is not None:
-        following, share = frame.known.long.following, frame.k.nest.mul(frame.known.turn, ask.number * line)
-        start = following.left if side == LEFT else following.right
+        following, share = frame.known.long.following, frame.k.nest.mul(frame.known.number_in_item, ask.number * line)
+        start = following.left if side == ir.LEFT else following.right
         return _spread(ask, frame.k.nest.pointer(start, share, frame.contract.dtype), line)
     nest, strips, (row, stretch) = frame.k.nest, frame.strips[side], frame.known.share
     start = frame.source(side, row, frame.known.spans[axis].origin)
@@ -78,7 +78,7 @@ def _next_block(frame: Frame, ask: Ask, side: int, axis: Axis, line: int) -> Ahe
     return _spread(ask, nest.pointer(start, nest.mul(stretch, length), frame.contract.dtype), line)
 
 
-def _spread(ask: Ask, pointer: Value, line: int) -> Ahead:
+def _spread(ask: ir.Ask, pointer: Value, line: int) -> Ahead:
     """Lines one behind the other."""
     if ask.lines:
         return Ahead(pointer, tuple(range(0, ask.lines * line, line)), ask.lines * line)

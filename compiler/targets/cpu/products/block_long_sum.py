@@ -15,30 +15,7 @@ from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.long_sums import Block, block_of
 from compiler.targets.cpu.packing import is_packed
-from compiler.targets.cpu.products.ir import (
-    ALIGNMENT,
-    RIGHT,
-    Ask,
-    Asked,
-    Axis,
-    Circumstances,
-    Clear,
-    CopyColumns,
-    Entry,
-    FindSums,
-    Finish,
-    KeepSums,
-    Kind,
-    Let,
-    LetSteps,
-    Loop,
-    Multiply,
-    Place,
-    ProductLoops,
-    Put,
-    Statement,
-    Sums,
-)
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import nested
 from compiler.targets.cpu.tiles import Tiling
 from compiler.types import BatchExtent
@@ -51,7 +28,7 @@ def sums_in_blocks(contract: TileContract) -> bool:
     return is_static and contract.rhs_n_stride == 1 and (is_long or contract.splits > 1)
 
 
-def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def block_long_sum(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract, cut, tuning = product.contract, product.cut, given.tuning
     if product.along_rows is not None or not sums_in_blocks(contract):
         return product
@@ -62,43 +39,46 @@ def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     copies = is_shared and tiles >= tuning.long_sum_tiles and not is_packed(contract, cut.shape)
     pitch = block.elements * cut.shape.width + LANES  # no power of two: panels do not compete for lines
 
-    def each_tile(*body: Statement) -> Loop:
-        of_tile = Loop(Axis.TILE, Kind.FROM_ZERO, (Let.GROUPED_TILE, *body))
-        return Loop(Axis.OUTER, Kind.FROM_ZERO, (Let.FIRST_NUMBER, of_tile))
+    def each_tile(*body: ir.Statement) -> ir.Loop:
+        of_tile = ir.Loop(ir.Axis.TILE, ir.Kind.FROM_ZERO, (ir.Let.GROUPED_TILE, *body))
+        return ir.Loop(ir.Axis.OUTER, ir.Kind.FROM_ZERO, (ir.Let.FIRST_NUMBER, of_tile))
 
-    multiply = Multiply(
-        right=Place.STRIPS if copies else Place.ITSELF,
-        sums=Sums.KEPT,
+    multiply = ir.Multiply(
+        right=ir.Place.STRIPS if copies else ir.Place.ITSELF,
+        sums=ir.Sums.KEPT,
         streams=copies,
         asks=asks_for_next_block(contract, block, slot, tiles * cut.panels, given),
     )
-    panel = (Let.PANEL,) if copies else ()
-    multiplied = each_tile(Let.BLOCK_OPERANDS, *panel, KeepSums(tiles), multiply, Put())
-    columns = (CopyColumns(pitch, cut.shape.width, ALIGNMENT),) if copies else ()
-    steps = LetSteps(Place.ITSELF, vectors=cut.shape.width if copies else 0)
-    inside = (*columns, steps, Loop(Axis.PANEL, Kind.PLAIN, (multiplied,)))
-    over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
-    finished: tuple[Statement, ...] = (Let.COLUMN, each_tile(Let.BASE, FindSums(tiles), Finish()))
-    finished = (Loop(Axis.PANEL, Kind.PLAIN, finished),) if cut.panels > 1 else finished
-    shares = ((Axis.SPLIT, 1), (Axis.OUTER, group.outer), (Axis.TILE, group.tiles))
-    items = [Loop(axis, Kind.ITEMS, (), step) for axis, step in shares]
+    panel = (ir.Let.PANEL,) if copies else ()
+    multiplied = each_tile(ir.Let.BLOCK_OPERANDS, *panel, ir.KeepSums(tiles), multiply, ir.Put())
+    columns = (ir.CopyColumns(pitch, cut.shape.width, ir.ALIGNMENT),) if copies else ()
+    steps = ir.LetSteps(ir.Place.ITSELF, vectors=cut.shape.width if copies else 0)
+    inside = (*columns, steps, ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, (multiplied,)))
+    over_sum = ir.Loop(ir.Axis.SUM, ir.Kind.OF_SPLIT, inside, block.elements, block)
+    finished: tuple[ir.Statement, ...] = (ir.Let.COLUMN, each_tile(ir.Let.BASE, ir.FindSums(tiles), ir.Finish()))
+    finished = (ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, finished),) if cut.panels > 1 else finished
+    shares = ((ir.Axis.SPLIT, 1), (ir.Axis.OUTER, group.outer), (ir.Axis.TILE, group.tiles))
+    items = [ir.Loop(axis, ir.Kind.ITEMS, (), step) for axis, step in shares]
     room = tiles * cut.panels * slot
-    scratch = ((contract.tile, room * contract.dtype.size), (RIGHT, pitch * cut.panels * contract.dtype.size * copies))
-    loops = nested(items, (Clear(room), over_sum, *finished))
-    return replace(product, body=(Entry.EXTENTS, loops), scratch=scratch)
+    scratch = (
+        (contract.tile, room * contract.dtype.size),
+        (ir.RIGHT, pitch * cut.panels * contract.dtype.size * copies),
+    )
+    loops = nested(items, (ir.Clear(room), over_sum, *finished))
+    return replace(product, body=(ir.Entry.EXTENTS, loops), scratch=scratch)
 
 
 def asks_for_next_block(
-    contract: TileContract, block: Block, slot: int, turns: int, given: Circumstances
-) -> tuple[Ask, ...]:
+    contract: TileContract, block: Block, slot: int, turns: int, given: ir.Circumstances
+) -> tuple[ir.Ask, ...]:
     """The next tile's `slot` sums, and a tile's share, of `turns`, of what the next block takes of both operands."""
     line, steps = given.machine.line(contract.dtype), max(1, block.elements // given.tuning.unrolled_steps)
     axis = contract.k[0] if block.second is None else contract.k[1]
-    found = [Ask(Asked.SUMS, lines=ceil(slot // line / steps))]
-    operands = ((Asked.LEFT_OF_NEXT_BLOCK, axis.lhs_stride), (Asked.RIGHT_OF_NEXT_BLOCK, axis.rhs_stride))
+    found = [ir.Ask(ir.Asked.SUMS, lines=ceil(slot // line / steps))]
+    operands = ((ir.Asked.LEFT_OF_NEXT_BLOCK, axis.lhs_stride), (ir.Asked.RIGHT_OF_NEXT_BLOCK, axis.rhs_stride))
     for what, stride in operands:
         lines = ceil((block.second or block.first) * abs(stride) / line / turns)
-        found += [Ask(what, lines=ceil(lines / steps), number=lines)] if lines else []
+        found += [ir.Ask(what, lines=ceil(lines / steps), number=lines)] if lines else []
     return tuple(found)
 
 

@@ -12,27 +12,7 @@ from dataclasses import replace
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.support.numerics import LANES
-from compiler.targets.cpu.products.ir import (
-    LEFT,
-    ZEROS,
-    Axis,
-    Circumstances,
-    CopyRows,
-    Entry,
-    Finish,
-    Join,
-    KeepSums,
-    Kind,
-    Let,
-    Loop,
-    Multiply,
-    Place,
-    ProductLoops,
-    Put,
-    Statement,
-    Sums,
-    When,
-)
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, packs_all_panels, rewritten
 from compiler.targets.cpu.rectangles import rows_of_item
 from compiler.targets.cpu.tiles import Tiling
@@ -52,9 +32,9 @@ def blocks_rows_and_sum(contract: TileContract, cut: Tiling, tuning: Tuning) -> 
     )
 
 
-def block_rows_and_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def block_rows_and_sum(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract, cut, machine = product.contract, product.cut, given.machine
-    if has_loop(product, Axis.SUM) or not blocks_rows_and_sum(contract, cut, given.tuning):
+    if has_loop(product, ir.Axis.SUM) or not blocks_rows_and_sum(contract, cut, given.tuning):
         return product
     depth, size, slot = _depth(contract), contract.dtype.size, cut.shape.rows * cut.shape.width
     fits = depth * cut.shape.width * size <= int(machine.l2_bytes * given.tuning.whole_panel_share)
@@ -62,16 +42,18 @@ def block_rows_and_sum(product: ProductLoops, given: Circumstances) -> ProductLo
     deep = -(-depth // (blocks * LANES)) * LANES
     tiles = _rows_of_block(contract, cut, machine, given.batch, deep)
     several = deep < depth
-    finish: tuple[Statement, ...] = (Finish(in_registers=True),)
+    finish: tuple[ir.Statement, ...] = (ir.Finish(in_registers=True),)
     if several:
-        finish = (When(is_last=True, body=finish), When(is_last=False, body=(Put(),)))
-    multiply = (Multiply(sums=Sums.KEPT_LATER if several else Sums.ZERO), *finish)
-    body = (Let.TILE, Let.NUMBER, KeepSums(tiles if several else 0), *((Let.BLOCK,) if several else ()), *multiply)
-    panels = Loop(Axis.PANEL, Kind.PLAIN, (Let.FIRST_PANEL, Loop(Axis.TILE, Kind.PLAIN, body)))
-    block = Loop(Axis.TILE, Kind.EVENLY, (Let.TILES_END, Loop(Axis.SUM, Kind.PLAIN, (panels,), deep)), tiles)
-    scratch = ((contract.tile, slot * size * (tiles * cut.panels if several else 1)), (ZEROS, slot * size * several))
-    entries = (Entry.EXTENTS, *((Entry.ZEROS,) if several else ()))
-    return replace(product, body=(*entries, block), scratch=scratch)
+        finish = (ir.When(is_last=True, body=finish), ir.When(is_last=False, body=(ir.Put(),)))
+    multiply = ir.Multiply(sums=ir.Sums.KEPT_LATER if several else ir.Sums.ZERO)
+    block = (ir.Let.BLOCK,) if several else ()
+    body = (ir.Let.TILE, ir.Let.NUMBER, ir.KeepSums(tiles if several else 0), *block, multiply, *finish)
+    panels = ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, (ir.Let.FIRST_PANEL, ir.Loop(ir.Axis.TILE, ir.Kind.PLAIN, body)))
+    over_sum = ir.Loop(ir.Axis.SUM, ir.Kind.PLAIN, (panels,), deep)
+    rows = ir.Loop(ir.Axis.TILE, ir.Kind.EVENLY, (ir.Let.TILES_END, over_sum), tiles)
+    scratch = ((contract.tile, slot * size * (tiles * cut.panels if several else 1)), (ir.ZEROS, slot * size * several))
+    entries = (ir.Entry.EXTENTS, *((ir.Entry.ZEROS,) if several else ()))
+    return replace(product, body=(*entries, rows), scratch=scratch)
 
 
 def _depth(contract: TileContract) -> int:
@@ -98,34 +80,34 @@ def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch:
     return -(-tiles // blocks)  # blocks of equal size
 
 
-def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def join_items(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     *entries, block = product.body
-    if not isinstance(block, Loop) or block.kind is not Kind.EVENLY:
+    if not isinstance(block, ir.Loop) or block.kind is not ir.Kind.EVENLY:
         return product
     tiles = -(-size_at(product.contract.m, given.batch) // product.cut.shape.rows)
     each = rows_of_item(tiles, product.cut.panels, given.tuning)
-    items = [Loop(Axis.TILE, Kind.ITEMS, (), each), Loop(Axis.PANEL, Kind.ITEMS, ())]
-    return replace(product, body=(*entries, nested(items, (Join((block,)),))))
+    items = [ir.Loop(ir.Axis.TILE, ir.Kind.ITEMS, (), each), ir.Loop(ir.Axis.PANEL, ir.Kind.ITEMS, ())]
+    return replace(product, body=(*entries, nested(items, (ir.Join((block,)),))))
 
 
-def copy_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def copy_rows(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract, rows = product.contract, product.cut.shape.rows
-    blocks = loops_over(product, Axis.SUM)
+    blocks = loops_over(product, ir.Axis.SUM)
     if not blocks or not packs_all_panels(product):
         return product
-    deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
+    deep, (_, block, _) = blocks[0].step, loops_over(product, ir.Axis.TILE)
     is_wide = product.cut.panels >= given.tuning.copied_rows_panels
     pays = deep < _depth(contract) and is_wide and contract.k[0].lhs_stride == 1
     if not pays or not fall_together(contract, rows, given.machine):
-        return replace(product, scratch=(*product.scratch, (LEFT, 0)))
+        return replace(product, scratch=(*product.scratch, (ir.LEFT, 0)))
     pitch = deep + LANES
 
-    def change(statement: Statement) -> tuple[Statement, ...]:
-        if isinstance(statement, Multiply):
-            return CopyRows(pitch), replace(statement, left=Place.COPY)
+    def change(statement: ir.Statement) -> tuple[ir.Statement, ...]:
+        if isinstance(statement, ir.Multiply):
+            return ir.CopyRows(pitch), replace(statement, left=ir.Place.COPY)
         return (statement,)
 
-    room = (LEFT, rows * pitch * block.step * contract.dtype.size)
+    room = (ir.LEFT, rows * pitch * block.step * contract.dtype.size)
     return replace(product, body=rewritten(product.body, change), scratch=(*product.scratch, room))
 
 

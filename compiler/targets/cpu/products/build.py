@@ -11,9 +11,10 @@ from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, S
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.long_sums import Block, LongSum, Operands
-from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, multiplied_copying
+from compiler.targets.cpu.long_sums import Block, LongSum
+from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
 from compiler.targets.cpu.packing import own_panel, pack_all, panel_elements
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.asks import asked
 from compiler.targets.cpu.products.copies import fill
 from compiler.targets.cpu.products.finishing import (
@@ -24,38 +25,6 @@ from compiler.targets.cpu.products.finishing import (
     repeating,
 )
 from compiler.targets.cpu.products.frame import Frame, LongBlock, Span
-from compiler.targets.cpu.products.ir import (
-    LEFT,
-    ZEROS,
-    AskForResults,
-    Axis,
-    Clear,
-    CopyColumns,
-    Copying,
-    CopyRows,
-    CopyStrips,
-    Entry,
-    FindSums,
-    Finish,
-    Join,
-    KeepSums,
-    Kind,
-    Let,
-    LetShare,
-    LetSteps,
-    Loop,
-    Multiply,
-    PackAllPanels,
-    PackPanel,
-    Place,
-    ProductLoops,
-    Put,
-    Statement,
-    Sums,
-    TurnSums,
-    When,
-    places_of_rows,
-)
 from compiler.targets.cpu.products.lets import let
 from compiler.targets.cpu.products.rewriting import item_loops
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles
@@ -63,7 +32,7 @@ from compiler.targets.cpu.tiles import ceiling, divided, items_of
 from compiler.targets.cpu.triangle import multiplied_within
 
 
-def build(k: KernelNest, product: ProductLoops) -> Nest:
+def build(k: KernelNest, product: ir.ProductLoops) -> Nest:
     """The nest of a product after its last pass."""
     return _Walk(k, product).nest()
 
@@ -78,7 +47,7 @@ class _Walk(Frame):
         k.open()
         self.statements(product.body)
         code = k.close(self.all_items())
-        packings = [s.packing for s in product.body if isinstance(s, PackAllPanels)]
+        packings = [s.packing for s in product.body if isinstance(s, ir.PackAllPanels)]
         if not packings:
             return code
         panels = product.cut.panels
@@ -88,154 +57,133 @@ class _Walk(Frame):
 
     def all_items(self) -> Items:
         first = self.product.body[-1]
-        assert isinstance(first, Loop)
-        if first.axis is Axis.SPLIT:
+        assert isinstance(first, ir.Loop)
+        if first.axis is ir.Axis.SPLIT:
             loops, _ = item_loops(first)
             return Items(self.contract.splits, 1, prod(self.rounds(loop) for loop in loops[1:]))
-        return items_of(self.product.cut, first.step if first.axis is Axis.TILE else 1)
+        return items_of(self.product.cut, first.step if first.axis is ir.Axis.TILE else 1)
 
     # statements
 
-    def statements(self, body: Sequence[Statement]) -> None:
+    def statements(self, body: Sequence[ir.Statement]) -> None:
         for statement in body:
             self.statement(statement)
 
-    def within(self, spans: Mapping[Axis, Span], body: Sequence[Statement]) -> None:
+    def within(self, spans: Mapping[ir.Axis, Span], body: Sequence[ir.Statement]) -> None:
         """Do the body with what the loops around have taken; what it computes is not known behind it."""
         around = self.known
         self.known = replace(around, spans={**around.spans, **spans})
         self.statements(body)
         self.known = around
 
-    def statement(self, statement: Statement) -> None:
+    def statement(self, statement: ir.Statement) -> None:
         match statement:
-            case Loop():
+            case ir.Loop():
                 self.loop(statement)
-            case Join():
+            case ir.Join():
                 raise AssertionError("items are joined where their loops begin")
-            case When(is_last=is_last, body=body):
+            case ir.When(is_last=is_last, body=body):
                 assert self.known.is_last is not None
                 condition = self.known.is_last if is_last else self.k.nest.negated(self.known.is_last)
-                self.k.nest.when(condition, lambda: self.within({}, body))
-            case Entry():
+                with self.k.nest.when(condition):
+                    self.within({}, body)
+            case ir.Entry():
                 self.entry(statement)
-            case PackAllPanels():
+            case ir.PackAllPanels():
                 self.panels = self.k.argument(SharedPointer(), ADDRESS)
-            case Let() | KeepSums() | FindSums() | LetShare() | LetSteps():
+            case ir.Let() | ir.KeepSums() | ir.FindSums() | ir.LetShare() | ir.LetSteps():
                 let(self, statement)
-            case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns() | TurnSums():
+            case ir.Clear() | ir.PackPanel() | ir.CopyRows() | ir.CopyStrips() | ir.CopyColumns() | ir.TransposeSums():
                 fill(self, statement)
-            case AskForResults():
+            case ir.AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base
                 ask_for_results(self.k, self.contract, self.product.cut, row, column, base)
-            case Multiply():
+            case ir.Multiply():
                 self.multiply(statement)
-            case Put():
+            case ir.Put():
                 assert self.known.register_tile is not None
                 with self.k.of(self.contract):
                     put_away(self.k, self.known.register_tile, self.kept, self.known.sums)
-            case Finish():
+            case ir.Finish():
                 self.finish(statement)
             case _:
                 assert_never(statement)
 
-    def entry(self, entry: Entry) -> None:
+    def entry(self, entry: ir.Entry) -> None:
         k, contract, cut = self.k, self.contract, self.product.cut
         match entry:
-            case Entry.EXTENTS:
+            case ir.Entry.EXTENTS:
                 for axis in (*contract.k, *contract.outer):
                     k.extent(axis.extent)
                 self.units = k.extent(cut.row_steps.extent)
                 self.tiles = ceiling(k.nest, self.units, cut.row_steps.step)
-                self.known.spans[Axis.SUM] = Span(0, k.extent(contract.k[0].extent))
-                self.known.spans[Axis.PANEL] = Span(0, self.product.panels)
-            case Entry.REPEATED:
+                self.known.spans[ir.Axis.SUM] = Span(0, k.extent(contract.k[0].extent))
+                self.known.spans[ir.Axis.PANEL] = Span(0, self.product.panels)
+            case ir.Entry.REPEATED:
                 for load in repeating(k.stages, cut):
                     k.repeated(load, 0, cut.shape.vectors)
-            case Entry.OWN_PANEL:
+            case ir.Entry.OWN_PANEL:
                 self.panels, self.packed = own_panel(k, contract, self.width), -1
-            case Entry.ZEROS:
-                k.nest.clear(k.bases[ZEROS], cut.shape.rows * self.width, vector(contract.dtype, LANES))
+            case ir.Entry.ZEROS:
+                k.nest.clear(k.bases[ir.ZEROS], cut.shape.rows * self.width, vector(contract.dtype, LANES))
 
     # loops
 
-    def loop(self, loop: Loop) -> None:
-        if loop.kind is Kind.ITEMS:
-            self.items(loop)
-            return
+    def loop(self, loop: ir.Loop) -> None:
         nest, axis, span = self.k.nest, loop.axis, self.known.spans[loop.axis]
-        if loop.block is not None:
+        if loop.kind is ir.Kind.ITEMS:
+            self.items(loop)
+        elif loop.block is not None:
             self.long_sum(loop.block, loop.body)
-            return
-        if loop.kind is Kind.FROM_ZERO:
+        elif loop.kind is ir.Kind.FROM_ZERO:
             assert span.count is not None
-
-            def inside(index: Value, carried: list[Value]) -> Sequence[Operand]:
+            with nest.each(0, span.count, loop.step) as index:
                 self.within({axis: Span(0, None, span.count, span.first, index)}, loop.body)
-                return []
-
-            nest.loop(0, span.count, loop.step, [], inside)
-            return
-        assert span.stop is not None
-        if loop.kind is Kind.EVENLY:
-            over_equal(
-                nest,
-                span.first,
-                span.stop,
-                loop.step,
-                lambda first, count: self.within({axis: Span(first, None, count)}, loop.body),
-            )
+        elif loop.kind is ir.Kind.EVENLY:
+            assert span.stop is not None
+            with over_equal(nest, span.first, span.stop, loop.step) as (first, count):
+                self.within({axis: Span(first, None, count)}, loop.body)
         else:
-
-            def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
-                count = nest.minimum(nest.sub(stop, index), loop.step) if loop.kind is Kind.AT_MOST else loop.step
+            assert span.stop is not None
+            first = nest.add(span.first, loop.step) if loop.kind is ir.Kind.BUT_FIRST else span.first
+            with nest.each(first, span.stop, loop.step) as index:
+                left = nest.sub(span.stop, index) if loop.kind is ir.Kind.AT_MOST else None
+                count = loop.step if left is None else nest.minimum(left, loop.step)
                 self.within({axis: Span(index, None, count, span.first)}, loop.body)
-                return []
 
-            stop = span.stop
-            first = nest.add(span.first, loop.step) if loop.kind is Kind.BUT_FIRST else span.first
-            nest.loop(first, stop, loop.step, [], body)
-
-    def long_sum(self, block: Block, body: Sequence[Statement]) -> None:
+    def long_sum(self, block: Block, body: Sequence[ir.Statement]) -> None:
         """The blocks of a sum over several axes, within a split."""
         long = LongSum(self.k, self.contract, block)
-
-        def of_block(axes: list[SummedAxis], here: Operands, following: Operands) -> None:
+        with self.k.of(self.contract), long.of_split(self.first(ir.Axis.SPLIT)) as block_and_next:
             around = self.known
-            self.known = replace(around, long=LongBlock(long, axes, here, following))
+            self.known = replace(around, long=LongBlock(long, *block_and_next))
             self.statements(body)
             self.known = around
 
-        with self.k.of(self.contract):
-            long.of_split(self.first(Axis.SPLIT), of_block)
-
-    def joined(self, share: Rectangle, tiles: int, body: Sequence[Statement]) -> None:
+    def joined(self, share: Rectangle, tiles: int, body: Sequence[ir.Statement]) -> None:
         """The items of a thread together, of which each has so many tiles."""
         nest = self.k.nest
         start = nest.mul(share.top, tiles)
         stop = nest.minimum(nest.mul(share.bottom, tiles), self.tiles)
-        self.within({Axis.TILE: Span(start, stop), Axis.PANEL: Span(share.left, share.right)}, body)
+        self.within({ir.Axis.TILE: Span(start, stop), ir.Axis.PANEL: Span(share.left, share.right)}, body)
 
-    def split_by_split(self, loops: Sequence[Loop], body: Sequence[Statement]) -> None:
+    def split_by_split(self, loops: Sequence[ir.Loop], body: Sequence[ir.Statement]) -> None:
         """The items of a thread together, those of each split for themselves."""
         nest, each = self.k.nest, self.rounds(loops[-1])
-
-        def of_split(split: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(divided(nest, BEGIN, each)[0], ceiling(nest, END, each)) as split:
             before = nest.mul(split, each)
             start = nest.maximum(nest.sub(BEGIN, before), 0)
             stop = nest.minimum(nest.sub(END, before), each)
-            self.within({Axis.SPLIT: Span(split), loops[-1].axis: Span(start, stop)}, body)
-            return []
+            self.within({ir.Axis.SPLIT: Span(split), loops[-1].axis: Span(start, stop)}, body)
 
-        nest.loop(divided(nest, BEGIN, each)[0], ceiling(nest, END, each), 1, [], of_split)
-
-    def items(self, loop: Loop) -> None:
+    def items(self, loop: ir.Loop) -> None:
         nest, (loops, body) = self.k.nest, item_loops(loop)
-        if isinstance(join := body[0], Join):
-            if loop.axis is Axis.SPLIT:
+        if isinstance(join := body[0], ir.Join):
+            if loop.axis is ir.Axis.SPLIT:
                 self.split_by_split(loops, join.body)
                 return
-            over_rectangles(nest, self.product.cut.panels, lambda of: self.joined(of, loop.step, join.body))
+            with over_rectangles(nest, self.product.cut.panels) as share:
+                self.joined(share, loop.step, join.body)
             return
 
         def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
@@ -245,23 +193,23 @@ class _Walk(Frame):
 
         nest.loop(BEGIN, END, 1, [] if self.packed is None else [self.packed], item)
 
-    def decoded(self, loops: Sequence[Loop], item: Index) -> dict[Axis, Span]:
+    def decoded(self, loops: Sequence[ir.Loop], item: Index) -> dict[ir.Axis, Span]:
         """What an item is: the digits of its number, of which the last one is that of the tile."""
         nest, tiles, start = self.k.nest, self.tiles, 0
-        spans: dict[Axis, Span] = {}
+        spans: dict[ir.Axis, Span] = {}
         for place, loop in enumerate(loops[:-1], 1):
-            if loop.axis is Axis.SPLIT:
+            if loop.axis is ir.Axis.SPLIT:
                 return self.shares(loops, item)
-            if loop.axis is Axis.TILE:
+            if loop.axis is ir.Axis.TILE:
                 group, item = divided(nest, item, loop.step * self.product.cut.panels)
                 start = nest.mul(group, loop.step)
                 tiles = nest.minimum(nest.sub(tiles, start), loop.step)
             else:
                 digit, item = divided(nest, item, self.items_inside(loops[place:], tiles))
                 spans[loop.axis] = Span(digit)
-        return {**spans, Axis.TILE: Span(nest.add(start, item))}
+        return {**spans, ir.Axis.TILE: Span(nest.add(start, item))}
 
-    def shares(self, loops: Sequence[Loop], item: Index) -> dict[Axis, Span]:
+    def shares(self, loops: Sequence[ir.Loop], item: Index) -> dict[ir.Axis, Span]:
         """A split, and shares of axes that have as many indices for every batch."""
         nest, counts, digits = self.k.nest, [self.rounds(loop) for loop in loops], list[Index]()
         for place in range(1, len(loops)):
@@ -269,31 +217,31 @@ class _Walk(Frame):
             digits.append(digit)
         digits.append(item)
         firsts = [nest.mul(digit, loop.step) for digit, loop in zip(digits, loops, strict=True)]
-        spans = {Axis.SPLIT: Span(firsts[0])}
+        spans = {ir.Axis.SPLIT: Span(firsts[0])}
         for loop, first in zip(loops[1:], firsts[1:], strict=True):
             left = nest.sub(self.extent_of(loop.axis), first)
             spans[loop.axis] = Span(first, None, nest.minimum(left, loop.step))
         return spans
 
-    def items_inside(self, loops: Sequence[Loop], tiles: Index) -> Index:
+    def items_inside(self, loops: Sequence[ir.Loop], tiles: Index) -> Index:
         nest, total = self.k.nest, tiles
         for loop in reversed(loops[:-1]):
-            if loop.axis is Axis.PANEL:
+            if loop.axis is ir.Axis.PANEL:
                 total = nest.mul(total, self.product.cut.panels)
-            elif loop.axis is Axis.OUTER:
+            elif loop.axis is ir.Axis.OUTER:
                 for axis in self.product.cut.row_steps.outer:
                     total = nest.mul(total, self.k.extent(axis.extent))
         return total
 
     # a tile
 
-    def multiply(self, what: Multiply) -> None:
+    def multiply(self, what: ir.Multiply) -> None:
         nest, known, contract, shape = self.k.nest, self.known, self.contract, self.product.register_tile
         self.rows_of_tile()
-        left = self.left(what.left) if what.left is Place.ITSELF else None
+        left = self.left(what.left) if what.left is ir.Place.ITSELF else None
         with self.k.of(contract):
             asks = [found for ask in what.asks for found in asked(self, ask)]
-        places = places_of_rows(self.product, what.left, known.pitch)
+        places = ir.places_of_rows(self.product, what.left, known.pitch)
         ahead = (what.steps_ahead, what.ahead_rows, what.ahead_left)
         tile = RegisterTile(shape, contract.dtype, places, what.lanes, what.unrolled, *ahead)
         known.register_tile = tile
@@ -307,34 +255,34 @@ class _Walk(Frame):
             if contract.triangle is not None:
                 unit, column = self.tile.unit, self.tile.column
                 known.sums = multiplied_within(self.k, contract.triangle, tile, summed[0], left, right, unit, column)
-            elif what.copying is Copying.WHEN_NEW:
+            elif what.copying is ir.Copying.WHEN_NEW:
                 assert known.is_new is not None
-                given = self.summed(what.left, Place.ITSELF)
+                given = self.summed(what.left, ir.Place.ITSELF)
                 axes = [replace(a, copy_stride=b.rhs_stride) for a, b in zip(given, summed, strict=True)]
-                source = self.right(Place.ITSELF)
+                source = self.right(ir.Place.ITSELF)
                 known.sums = multiplied_copying(
                     nest, tile, axes, summed, left, source, right, known.is_new, begun, asks
                 )
             else:
                 copy = None
-                if what.copying is Copying.STRIP:
-                    copy = known.copied_rows = self.k.bases[LEFT]
+                if what.copying is ir.Copying.STRIP:
+                    copy = known.copied_rows = self.k.bases[ir.LEFT]
                 known.sums = multiplied(nest, tile, summed, left, right, begun, copy, asks)
 
-    def begun(self, sums: Sums, tile: RegisterTile) -> Sequence[Operand]:
+    def begun(self, sums: ir.Sums, tile: RegisterTile) -> Sequence[Operand]:
         """The sums of a tile before this block of the sum."""
         nest = self.k.nest
-        if sums is Sums.ZERO:
+        if sums is ir.Sums.ZERO:
             return [tile.zero] * tile.slots
         base = self.kept
-        if sums is Sums.KEPT_LATER:
-            base = nest.select(nest.compare("eq", self.first(Axis.SUM), 0), self.k.bases[ZEROS], base)
+        if sums is ir.Sums.KEPT_LATER:
+            base = nest.select(nest.compare("eq", self.first(ir.Axis.SUM), 0), self.k.bases[ir.ZEROS], base)
         places = [nest.pointer(base, index * LANES, tile.dtype) for index in range(tile.slots)]
         return [nest.load(place, tile.vector, 64) for place in places]
 
     # the result
 
-    def finish(self, what: Finish) -> None:
+    def finish(self, what: ir.Finish) -> None:
         k, contract, cut, tile = self.k, self.contract, self.product.cut, self.tile
         start, first = self.rows_of_tile()
         if what.in_registers:

@@ -12,30 +12,7 @@ from math import ceil, sqrt
 
 from compiler.loops.ir import TileContract
 from compiler.support.numerics import LANES
-from compiler.targets.cpu.products.ir import (
-    LEFT,
-    RIGHT,
-    Ask,
-    Asked,
-    Axis,
-    Circumstances,
-    Clear,
-    CopyStrips,
-    Entry,
-    Finish,
-    KeepSums,
-    Kind,
-    Let,
-    LetShare,
-    Loop,
-    Multiply,
-    Place,
-    ProductLoops,
-    Put,
-    Strips,
-    Sums,
-    When,
-)
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, nested
 from compiler.targets.cpu.tiles import TileShape, Tiling, most_rows, row_steps
 from compiler.tuning import Tuning
@@ -49,9 +26,9 @@ def sums_side_by_side(contract: TileContract, cut: Tiling, tuning: Tuning) -> bo
     return is_plain and is_dense and cut.block > 0 and cut.panels >= tuning.block_panels
 
 
-def copy_both_operands(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def copy_both_operands(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract, tuning = product.contract, given.tuning
-    if has_loop(product, Axis.SUM) or product.lasts or not sums_side_by_side(contract, product.cut, tuning):
+    if has_loop(product, ir.Axis.SUM) or product.lasts or not sums_side_by_side(contract, product.cut, tuning):
         return product
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(product.cut.shape, rows=min(LANES, most_rows(contract, product.cut.shape.vectors, given.machine)))
@@ -60,43 +37,43 @@ def copy_both_operands(product: ProductLoops, given: Circumstances) -> ProductLo
     side = _side(shape, int(tuning.copied_share * given.machine.l2_bytes) // size, deep)
     tiles = _evenly(ceil(size_at(contract.m, given.batch) / shape.rows), side // shape.rows)
     panels = _evenly(cut.panels, side // shape.width)
-    left, right = Strips.of(shape.rows, tiles, deep), Strips.of(shape.width, panels, deep)
-    blocks = (Loop(Axis.TILE, Kind.EVENLY, (), tiles), Loop(Axis.PANEL, Kind.EVENLY, (), panels))
-    inside = Loop(
-        Axis.PANEL, Kind.FROM_ZERO, (Let.COLUMN, Loop(Axis.TILE, Kind.FROM_ZERO, _tile(left, right, line, tuning)))
-    )
-    copies = (CopyStrips(LEFT, left, tuning.copied_together), CopyStrips(RIGHT, right, tuning.copied_together))
-    over_sum = Loop(Axis.SUM, Kind.PLAIN, (Let.BLOCK, *copies, inside), deep)
+    left, right = ir.Strips.of(shape.rows, tiles, deep), ir.Strips.of(shape.width, panels, deep)
+    blocks = (ir.Loop(ir.Axis.TILE, ir.Kind.EVENLY, (), tiles), ir.Loop(ir.Axis.PANEL, ir.Kind.EVENLY, (), panels))
+    over_tiles = ir.Loop(ir.Axis.TILE, ir.Kind.FROM_ZERO, _tile(left, right, line, tuning))
+    inside = ir.Loop(ir.Axis.PANEL, ir.Kind.FROM_ZERO, (ir.Let.COLUMN, over_tiles))
+    copies = [ir.CopyStrips(to, of, tuning.copied_together) for to, of in ((ir.LEFT, left), (ir.RIGHT, right))]
+    over_sum = ir.Loop(ir.Axis.SUM, ir.Kind.PLAIN, (ir.Let.BLOCK, *copies, inside), deep)
     scratch = ((contract.tile, shape.rows * shape.width * size * (tiles * panels + 1)),)
-    scratch += ((LEFT, left.pitch * tiles * size), (RIGHT, right.pitch * panels * size))
-    body = (Entry.EXTENTS, nested(blocks, (Clear(), over_sum)))
+    scratch += ((ir.LEFT, left.pitch * tiles * size), (ir.RIGHT, right.pitch * panels * size))
+    body = (ir.Entry.EXTENTS, nested(blocks, (ir.Clear(), over_sum)))
     return replace(product, tiling=cut, body=body, scratch=scratch)
 
 
-def _tile(left: Strips, right: Strips, line: int, tuning: Tuning) -> tuple[Let | KeepSums | When, ...]:
+def _tile(left: ir.Strips, right: ir.Strips, line: int, tuning: Tuning) -> tuple[ir.Let | ir.KeepSums | ir.When, ...]:
     """What is done with a tile in each block of the sum."""
     deep, stretches = left.deep, max(1, left.most * right.most // left.deep)  # of a row
-    multiply = Multiply(Place.STRIPS, Place.STRIPS, Sums.KEPT, streams=True)
+    multiply = ir.Multiply(ir.Place.STRIPS, ir.Place.STRIPS, ir.Sums.KEPT, streams=True)
     asks = (
-        _spread(Asked.SUMS, left.width * right.width, deep, line, tuning),
-        _spread(Asked.LEFT_OF_NEXT_BLOCK, ceil(left.most * left.width / stretches), deep, line, tuning),
-        _spread(Asked.RIGHT_OF_NEXT_BLOCK, ceil(right.most * right.width / stretches), deep, line, tuning),
+        _spread(ir.Asked.SUMS, left.width * right.width, deep, line, tuning),
+        _spread(ir.Asked.LEFT_OF_NEXT_BLOCK, ceil(left.most * left.width / stretches), deep, line, tuning),
+        _spread(ir.Asked.RIGHT_OF_NEXT_BLOCK, ceil(right.most * right.width / stretches), deep, line, tuning),
     )
-    last = (replace(multiply, asks=(Ask(Asked.RESULTS, deep),)), Put(), Finish())
-    others = (LetShare(stretches), replace(multiply, asks=asks), Put())
-    return Let.NUMBER, Let.HANGING_TILE, KeepSums(None), When(is_last=False, body=others), When(is_last=True, body=last)
+    last = (replace(multiply, asks=(ir.Ask(ir.Asked.RESULTS, deep),)), ir.Put(), ir.Finish())
+    others = (ir.LetShare(stretches), replace(multiply, asks=asks), ir.Put())
+    blocks = ir.When(is_last=False, body=others), ir.When(is_last=True, body=last)
+    return ir.Let.NUMBER, ir.Let.HANGING_TILE, ir.KeepSums(None), *blocks
 
 
-def _spread(what: Asked, elements: int, deep: int, line: int, tuning: Tuning) -> Ask:
+def _spread(what: ir.Asked, elements: int, deep: int, line: int, tuning: Tuning) -> ir.Ask:
     """The lines of so many elements, evenly over the steps of a tile."""
     lines = ceil(elements / line) + 1  # the first may begin before
     steps = max(1, deep // tuning.unrolled_steps)  # in which a tile asks ahead
-    return Ask(what, deep, number=lines) if lines <= steps else Ask(what, lines=ceil(lines / steps))
+    return ir.Ask(what, deep, number=lines) if lines <= steps else ir.Ask(what, lines=ceil(lines / steps))
 
 
 def _side(shape: TileShape, elements: int, deep: int) -> int:
     """Rows, and as many columns, whose sums and operands, `deep` of the sum, have so many elements."""
-    copied = deep * (1 + Strips.of(shape.rows, 1, deep).room / shape.rows)
+    copied = deep * (1 + ir.Strips.of(shape.rows, 1, deep).room / shape.rows)
     return int((sqrt(copied * copied + 4 * elements) - copied) / 2)
 
 

@@ -139,8 +139,7 @@ def finish(
     rows = nest.minimum(left, shape.rows)
     width, n = shape.width, contract.n
     type_ = contract.dtype
-
-    def row_body(row: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(skipped, rows, 1, shape.rows) as row:
         place = nest.add(nest.mul(nest.add(row, first), contract.row_m_step), base)
         others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
         k.new_row(place, others)
@@ -161,23 +160,14 @@ def finish(
                     part = offset // LANES if held and isinstance(offset, int) else None
                     k.vector(instruction, place, here, mask, part)
 
-        def whole_body(offset: Value, carried: list[Value]) -> Sequence[Operand]:
-            vector_body(offset)
-            return []
-
-        def rest_body(offset: Value, carried: list[Value]) -> Sequence[Operand]:
-            vector_body(offset, n % LANES)
-            return []
-
         if is_unrolled:
             for offset in range(0, min(n, width), LANES):
                 vector_body(offset, min(n - offset, LANES))
         else:
             stop = nest.minimum(nest.sub(n, column), width)
             whole = nest.binary("and", stop, -LANES)
-            nest.loop(0, whole, LANES, [], whole_body, shape.vectors)
+            with nest.each(0, whole, LANES, shape.vectors) as offset:
+                vector_body(offset)
             if n % LANES:
-                nest.loop(whole, stop, LANES, [], rest_body, 1)  # none or one
-        return []
-
-    nest.loop(skipped, rows, 1, [], row_body, shape.rows)
+                with nest.each(whole, stop, LANES, 1) as offset:  # none or one
+                    vector_body(offset, n % LANES)

@@ -14,7 +14,7 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
 from compiler.targets.cpu.packing import packed_axes, panel_elements
-from compiler.targets.cpu.products.ir import LEFT, RIGHT, Axis, Loop, Place, ProductLoops, Strips
+from compiler.targets.cpu.products import ir
 
 
 @record
@@ -62,14 +62,14 @@ class LongBlock:
     axes: list[SummedAxis]
     here: Operands
     following: Operands
-    steps: dict[Place, list[SummedAxis]] = field(default_factory=dict[Place, list[SummedAxis]])
+    steps: dict[ir.Place, list[SummedAxis]] = field(default_factory=dict[ir.Place, list[SummedAxis]])
 
 
 @mutable_record
 class Known:
     """What statements before have computed, as long as the loop around goes on."""
 
-    spans: dict[Axis, Span]
+    spans: dict[ir.Axis, Span]
     tile: Tile | None = None
     left: OperandPlace | None = None
     right: OperandPlace | None = None  # as it lies
@@ -83,7 +83,7 @@ class Known:
     long: LongBlock | None = None  # of a sum over several axes
     rows_end: int | None = None  # rows of an outer index, where a constant says it
     first_number: Index = 0  # of the tiles of an outer index
-    turn: Index = 0  # the number of the tile and panel in the item
+    number_in_item: Index = 0  # of the tile and panel
     share: tuple[Index, Index] = (0, 0)  # the row and the stretch of it that a tile asks for
     stretches: int = 1  # of a row
     kept: Value | None = None  # the sums of the tile
@@ -99,13 +99,13 @@ class Frame:
     """A product in the making."""
 
     k: KernelNest
-    product: ProductLoops
-    known: Known = field(default_factory=lambda: Known({axis: Span() for axis in Axis}))
+    product: ir.ProductLoops
+    known: Known = field(default_factory=lambda: Known({axis: Span() for axis in ir.Axis}))
     units: Index = 0
     tiles: Index = 0
     panels: Value | None = None  # all that are packed, or the thread's own
     column_pitch: int = 0  # elements from a copied panel to the next
-    strips: dict[int, Strips] = field(default_factory=dict[int, Strips])
+    strips: dict[int, ir.Strips] = field(default_factory=dict[int, ir.Strips])
     packed: Operand | None = None  # the panel that the item before has packed, where a thread has one of its own
 
     @property
@@ -121,7 +121,7 @@ class Frame:
         assert self.known.tile is not None
         return self.known.tile
 
-    def first(self, axis: Axis) -> Index:
+    def first(self, axis: ir.Axis) -> Index:
         return self.known.spans[axis].first
 
     @property
@@ -133,18 +133,18 @@ class Frame:
         """Where the rows of a tile start in the left operand."""
         nest, contract, (axis, *_) = self.k.nest, self.contract, self.contract.k
         rows = nest.add(nest.mul(unit, self.product.cut.row_steps.stride), self.tile.lhs)
-        offset = nest.add(rows, nest.mul(self.first(Axis.SUM), axis.lhs_stride))
+        offset = nest.add(rows, nest.mul(self.first(ir.Axis.SUM), axis.lhs_stride))
         return nest.add(offset, contract.lhs_offset)
 
     def panel_pointer(self) -> Value:
         """Where the block of the sum starts in the packed panel."""
         nest = self.k.nest
         assert self.panels is not None
-        panel = nest.mul(self.first(Axis.PANEL), panel_elements(self.contract, self.width))
-        offset = nest.add(panel, nest.mul(self.first(Axis.SUM), self.width))
+        panel = nest.mul(self.first(ir.Axis.PANEL), panel_elements(self.contract, self.width))
+        offset = nest.add(panel, nest.mul(self.first(ir.Axis.SUM), self.width))
         return nest.pointer(self.panels, offset, self.contract.dtype)
 
-    def index(self, axis: Axis) -> Index:
+    def index(self, axis: ir.Axis) -> Index:
         """What a loop has taken."""
         span = self.known.spans[axis]
         return span.first if span.within is None else self.k.nest.add(span.origin, span.within)
@@ -161,16 +161,16 @@ class Frame:
             self.known.rows = nest.mul(self.tile.start, unit), nest.mul(self.tile.unit, unit)
         return self.known.rows
 
-    def left(self, place: Place) -> Value:
+    def left(self, place: ir.Place) -> Value:
         """Where the rows of the tile start."""
-        if place is Place.COPY:
+        if place is ir.Place.COPY:
             assert self.known.copied_rows is not None
             return self.known.copied_rows
-        if place is Place.STRIPS:
-            return self.strip(LEFT, Axis.TILE)
+        if place is ir.Place.STRIPS:
+            return self.strip(ir.LEFT, ir.Axis.TILE)
         return self.rows_at(self.tile.unit) if self.known.left is None else self.known.left.pointer
 
-    def strip(self, side: int, axis: Axis) -> Value:
+    def strip(self, side: int, axis: ir.Axis) -> Value:
         """Where the strip of a tile is copied."""
         strip = self.known.spans[axis].within
         assert strip is not None
@@ -180,31 +180,31 @@ class Frame:
     def source(self, side: int, index: Index, strip: Index) -> Value:
         """Where the strip of a summed element starts in the operand itself."""
         nest, contract, (axis,) = self.k.nest, self.contract, self.contract.k
-        is_left = side == LEFT
+        is_left = side == ir.LEFT
         stride, offset = (axis.lhs_stride, contract.lhs_offset) if is_left else (axis.rhs_stride, contract.rhs_offset)
         place = nest.add(nest.mul(index, stride), nest.mul(strip, self.strips[side].width))
         base = self.k.bases[contract.lhs if is_left else contract.rhs]
         return nest.pointer(base, nest.add(place, offset), contract.dtype)
 
-    def right(self, place: Place) -> Value:
+    def right(self, place: ir.Place) -> Value:
         """Where the columns of the tile start."""
-        if place is Place.ITSELF:
+        if place is ir.Place.ITSELF:
             assert self.known.right is not None
             return self.known.right.pointer
         if self.known.panel is not None:
             return self.known.panel
-        return self.strip(RIGHT, Axis.PANEL) if place is Place.STRIPS else self.panel_pointer()
+        return self.strip(ir.RIGHT, ir.Axis.PANEL) if place is ir.Place.STRIPS else self.panel_pointer()
 
-    def summed(self, left: Place, right: Place) -> list[SummedAxis]:
+    def summed(self, left: ir.Place, right: ir.Place) -> list[SummedAxis]:
         """The summed axes with their strides in what a tile reads."""
         if self.known.long is not None:
             return self.known.long.steps[left]
-        if left is Place.STRIPS and right is Place.STRIPS:
+        if left is ir.Place.STRIPS and right is ir.Place.STRIPS:
             assert self.known.length is not None
-            return [SummedAxis(self.known.length, self.strips[LEFT].room, self.strips[RIGHT].room)]
-        axes = self.contract.k if right is Place.ITSELF else packed_axes(self.contract, self.width)
+            return [SummedAxis(self.known.length, self.strips[ir.LEFT].room, self.strips[ir.RIGHT].room)]
+        axes = self.contract.k if right is ir.Place.ITSELF else packed_axes(self.contract, self.width)
         found = [SummedAxis(self.k.extent(axis.extent), axis.lhs_stride, axis.rhs_stride) for axis in axes]
-        if left is Place.COPY:
+        if left is ir.Place.COPY:
             found[0] = replace(found[0], lhs_stride=1)
         return found if self.known.length is None else [replace(found[0], extent=self.known.length), *found[1:]]
 
@@ -222,14 +222,14 @@ class Frame:
         self.known.panel, self.packed = self.panels, right.index
         return self.known.is_new, right.pointer, self.panels
 
-    def extent_of(self, axis: Axis) -> int:
+    def extent_of(self, axis: ir.Axis) -> int:
         """How many there are of an axis, for every batch."""
         steps = self.product.cut.row_steps
         outer = prod(count(outer.extent) for outer in steps.outer)
-        if axis is Axis.OUTER:
+        if axis is ir.Axis.OUTER:
             return outer
         assert isinstance(steps.extent, int)
-        return -(-steps.extent // steps.step) * (outer if axis is Axis.STRIP else 1)
+        return -(-steps.extent // steps.step) * (outer if axis is ir.Axis.STRIP else 1)
 
-    def rounds(self, loop: Loop) -> int:
+    def rounds(self, loop: ir.Loop) -> int:
         return -(-self.extent_of(loop.axis) // loop.step)

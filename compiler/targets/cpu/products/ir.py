@@ -18,7 +18,7 @@ from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.tiles import TileShape, Tiling
 from compiler.tuning import Tuning
 
-ZEROS, LEFT, RIGHT, TURNED = -1, -2, -3, -4  # stretches of scratch, beside those of the kernel's buffers
+ZEROS, LEFT, RIGHT, TRANSPOSED = -1, -2, -3, -4  # stretches of scratch, beside those of the kernel's buffers
 ALIGNMENT = 64  # bytes of which such stretches begin at a multiple
 
 
@@ -143,7 +143,7 @@ class FindSums:
 
 
 @record
-class TurnSums:
+class TransposeSums:
     """Transpose the sums of a strip, whose vectors run along the rows, to rows one behind the other, in `pieces` as
     `Packing` does."""
 
@@ -313,11 +313,10 @@ class Finish:
     is_unrolled: bool = False  # over the columns of a tile
 
 
+Compound: TypeAlias = Loop | Join | When
 Letting: TypeAlias = Let | KeepSums | FindSums | LetShare | LetSteps
-Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns | TurnSums  # of scratch
-Statement: TypeAlias = (
-    Loop | Join | When | Entry | Letting | Filling | PackAllPanels | Multiply | AskForResults | Put | Finish
-)
+Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns | TransposeSums  # of scratch
+Statement: TypeAlias = Compound | Entry | Letting | Filling | PackAllPanels | Multiply | AskForResults | Put | Finish
 
 
 @record

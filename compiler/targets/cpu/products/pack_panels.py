@@ -7,85 +7,73 @@ from dataclasses import replace
 
 from compiler.loops.ir import TileContract
 from compiler.targets.cpu.packing import Packing, is_packed
-from compiler.targets.cpu.products.ir import (
-    Axis,
-    Circumstances,
-    Copying,
-    Entry,
-    Join,
-    Let,
-    Multiply,
-    PackAllPanels,
-    PackPanel,
-    Place,
-    ProductLoops,
-    Statement,
-)
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal_product, rows_of_tiles
-from compiler.targets.cpu.turning import pieces_of
+from compiler.targets.cpu.transpose import pieces_of
 from compiler.types import size_at
 
 
-def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    as_it_lies = any(isinstance(s, Multiply) and s.right is Place.ITSELF for s in statements_of(product.body))
-    if not any(isinstance(s, Join) for s in statements_of(product.body)) or not as_it_lies:
+def pack_all_panels(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    as_it_lies = any(isinstance(s, ir.Multiply) and s.right is ir.Place.ITSELF for s in statements_of(product.body))
+    if not any(isinstance(s, ir.Join) for s in statements_of(product.body)) or not as_it_lies:
         return product
-    packed = with_multiply(product, lambda of: (replace(of, right=Place.SHARED, streams=True),))
-    return replace(packed, body=(PackAllPanels(packing_for(product.contract, given)), *packed.body))
+    packed = with_multiply(product, lambda of: (replace(of, right=ir.Place.SHARED, streams=True),))
+    return replace(packed, body=(ir.PackAllPanels(packing_for(product.contract, given)), *packed.body))
 
 
-def pack(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def pack(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     place = packing_of(product.contract, product.cut, given.batch, product.lasts)
-    if place is Place.ITSELF or has_loop(product, Axis.SUM):
+    if place is ir.Place.ITSELF or has_loop(product, ir.Axis.SUM):
         return product
     packing = packing_for(product.contract, given)
     bytes_ = depth_of(product.contract) * product.cut.shape.width * product.contract.dtype.size
 
-    def change(multiply: Multiply) -> Sequence[Statement]:
+    def change(multiply: ir.Multiply) -> Sequence[ir.Statement]:
         packed = replace(multiply, right=place, streams=bytes_ > given.tuning.near_panel_bytes)
-        return PackPanel(packing) if place is Place.OWN else Let.PANEL, packed
+        return ir.PackPanel(packing) if place is ir.Place.OWN else ir.Let.PANEL, packed
 
     *entries, loops = with_multiply(product, change).body
-    return replace(product, body=(*entries, Entry.OWN_PANEL if place is Place.OWN else PackAllPanels(packing), loops))
+    first = ir.Entry.OWN_PANEL if place is ir.Place.OWN else ir.PackAllPanels(packing)
+    return replace(product, body=(*entries, first, loops))
 
 
-def packing_for(contract: TileContract, given: Circumstances) -> Packing:
-    is_turned = contract.rhs_n_stride != 1
-    return Packing(0, pieces_of(given.machine)) if is_turned else Packing(given.tuning.steps_ahead, 0)
+def packing_for(contract: TileContract, given: ir.Circumstances) -> Packing:
+    is_transposed = contract.rhs_n_stride != 1
+    return Packing(0, pieces_of(given.machine)) if is_transposed else Packing(given.tuning.steps_ahead, 0)
 
 
-def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Place:
+def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> ir.Place:
     """Where to pack the panels; the right operand `lasts` where it is the same from call to call."""
     if is_packed(contract, cut.shape):
-        return Place.ITSELF
+        return ir.Place.ITSELF
     is_static = all(isinstance(axis.extent, int) for axis in contract.k)
     if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
-        return Place.SHARED
+        return ir.Place.SHARED
     rows = size_at(cut.row_steps.extent, batch) * cut.row_steps.unit
-    if cut.turns_outside:
+    if cut.panels_outside:
         rows *= nominal_product(cut.row_steps.outer, batch)
     if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
-        return Place.OWN
-    return Place.ITSELF  # a single tile of rows reads each panel once
+        return ir.Place.OWN
+    return ir.Place.ITSELF  # a single tile of rows reads each panel once
 
 
-def pack_while_multiplying(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def pack_while_multiplying(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract = product.contract
     is_short = contract.rhs_n_stride == 1 and rows_of_tiles(product.cut, given.batch) <= given.tuning.copying_tiles
     if not is_short or contract.triangle is not None:
         return product
 
-    def change(statement: Statement) -> tuple[Statement, ...]:
-        if isinstance(statement, Multiply) and statement.right is Place.OWN:
-            return (replace(statement, copying=Copying.WHEN_NEW),)
-        return (Let.NEW_PANEL if isinstance(statement, PackPanel) else statement,)
+    def change(statement: ir.Statement) -> tuple[ir.Statement, ...]:
+        if isinstance(statement, ir.Multiply) and statement.right is ir.Place.OWN:
+            return (replace(statement, copying=ir.Copying.WHEN_NEW),)
+        return (ir.Let.NEW_PANEL if isinstance(statement, ir.PackPanel) else statement,)
 
     return replace(product, body=rewritten(product.body, change))
 
 
-def take_by_register(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if has_loop(product, Axis.SUM):
+def take_by_register(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    if has_loop(product, ir.Axis.SUM):
         return product
     lanes = lanes_apart(product.cut.shape, product.contract.dtype, given.machine)
     return with_multiply(product, lambda of: (replace(of, lanes=lanes),))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from compiler.loops.ir import ContractionKernel, Load, Store
 from compiler.support.record import record
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_long_sum import block_long_sum
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
 from compiler.targets.cpu.products.copy_both_operands import copy_both_operands
 from compiler.targets.cpu.products.finishing import repeating_loads
-from compiler.targets.cpu.products.ir import Axis, Circumstances, Epilogue, Finish, Kind, Loop, Multiply, ProductLoops
 from compiler.targets.cpu.products.make_tiles import block_rows, make_items, put_panels_outside, tile
 from compiler.targets.cpu.products.pack_panels import pack, pack_all_panels, pack_while_multiplying, take_by_register
 from compiler.targets.cpu.products.place_sums import keep_repeated, spill
@@ -29,7 +29,7 @@ from compiler.targets.cpu.products.unroll import ask_for_operands, unroll, unrol
 class ProductPass:
     """A rewriting of the loops of a product, with the reason why it makes them faster."""
 
-    run: Callable[[ProductLoops, Circumstances], ProductLoops]
+    run: Callable[[ir.ProductLoops, ir.Circumstances], ir.ProductLoops]
     reason: str
 
     @property
@@ -75,7 +75,7 @@ PASSES = tuple(
 )
 
 
-def definition(kernel: ContractionKernel, lasts: bool) -> ProductLoops:
+def definition(kernel: ContractionKernel, lasts: bool) -> ir.ProductLoops:
     """What a product is: row by row and column by column, a sum and the elementwise stage on it.
 
     The right operand that `lasts` is the same from call to call.
@@ -83,13 +83,13 @@ def definition(kernel: ContractionKernel, lasts: bool) -> ProductLoops:
     body = [i for stage in kernel.stages for i in stage.body]
     written = {i.access.buffer for i in body if isinstance(i, Store)}
     read = {i.access.buffer for i in body if isinstance(i, Load)}
-    epilogue = Epilogue(len(body), bool(written & read), bool(repeating_loads(kernel.stages)))
-    axes = (Axis.OUTER, Axis.TILE, Axis.PANEL)
-    loops = nested([Loop(axis, Kind.PLAIN, ()) for axis in axes], (Multiply(), Finish(in_registers=True)))
-    return ProductLoops(kernel.contraction, epilogue, lasts, None, (loops,))
+    epilogue = ir.Epilogue(len(body), bool(written & read), bool(repeating_loads(kernel.stages)))
+    axes = (ir.Axis.OUTER, ir.Axis.TILE, ir.Axis.PANEL)
+    loops = nested([ir.Loop(axis, ir.Kind.PLAIN, ()) for axis in axes], (ir.Multiply(), ir.Finish(in_registers=True)))
+    return ir.ProductLoops(kernel.contraction, epilogue, lasts, None, (loops,))
 
 
-def optimised(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def optimised(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     """The loops of a product behind all passes."""
     for each in PASSES:
         product = each.run(product, given)

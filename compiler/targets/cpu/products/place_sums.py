@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.targets.cpu.products.ir import Axis, Circumstances, Entry, Finish, ProductLoops, Put, Statement
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten
 from compiler.tuning import Tuning
 
 
-def spill(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def spill(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract, shape = product.contract, product.cut.shape
     if stays_in_registers(product, given.tuning):
         return product if product.scratch else replace(product, scratch=((contract.tile, 0),))
 
-    def change(statement: Statement) -> tuple[Statement, ...]:
-        return (Put(), Finish()) if isinstance(statement, Finish) and statement.in_registers else (statement,)
+    def change(statement: ir.Statement) -> tuple[ir.Statement, ...]:
+        return (ir.Put(), ir.Finish()) if isinstance(statement, ir.Finish) and statement.in_registers else (statement,)
 
     scratch = product.scratch or ((contract.tile, shape.rows * shape.width * contract.dtype.size),)
     return replace(product, body=rewritten(product.body, change), scratch=scratch)
 
 
-def stays_in_registers(product: ProductLoops, tuning: Tuning) -> bool:
+def stays_in_registers(product: ir.ProductLoops, tuning: Tuning) -> bool:
     """Whether the stage is short enough to work on the accumulators, and may be done twice for rows of two tiles.
 
     Every row has to exist, and nothing may be overwritten that the stage reads.
@@ -32,10 +32,10 @@ def stays_in_registers(product: ProductLoops, tuning: Tuning) -> bool:
     return fits and is_short and product.contract.n % product.cut.shape.width == 0 and not epilogue.overwrites
 
 
-def keep_repeated(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def keep_repeated(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     if not product.epilogue.repeats or product.cut.panels > 1:
         return product
     *entries, loops = product.body
-    if has_loop(product, Axis.SUM):
-        return replace(product, body=(Entry.REPEATED, *product.body))
-    return replace(product, body=(*entries, Entry.REPEATED, loops))
+    if has_loop(product, ir.Axis.SUM):
+        return replace(product, body=(ir.Entry.REPEATED, *product.body))
+    return replace(product, body=(*entries, ir.Entry.REPEATED, loops))

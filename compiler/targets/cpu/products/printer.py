@@ -8,67 +8,37 @@ from typing import assert_never
 from compiler.loops.ir import TileContract
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.packing import Packing
-from compiler.targets.cpu.products.ir import (
-    LEFT,
-    RIGHT,
-    TURNED,
-    ZEROS,
-    Ask,
-    AskForResults,
-    Axis,
-    Clear,
-    CopyColumns,
-    Copying,
-    CopyRows,
-    CopyStrips,
-    Entry,
-    FindSums,
-    Finish,
-    Join,
-    KeepSums,
-    Kind,
-    Let,
-    LetShare,
-    LetSteps,
-    Loop,
-    Multiply,
-    PackAllPanels,
-    PackPanel,
-    ProductLoops,
-    Put,
-    Statement,
-    TurnSums,
-    When,
-)
+from compiler.targets.cpu.products import ir
 
-SCALAR = {Axis.TILE: "row", Axis.PANEL: "column"}  # before there are tiles
+SCALAR = {ir.Axis.TILE: "row", ir.Axis.PANEL: "column"}  # before there are tiles
 KINDS = {
-    Kind.ITEMS: "",
-    Kind.PLAIN: "",
-    Kind.FROM_ZERO: " from 0",
-    Kind.EVENLY: " evenly",
-    Kind.OF_SPLIT: " within the split",
-    Kind.AT_MOST: " at most",
-    Kind.BUT_FIRST: " but the first",
+    ir.Kind.ITEMS: "",
+    ir.Kind.PLAIN: "",
+    ir.Kind.FROM_ZERO: " from 0",
+    ir.Kind.EVENLY: " evenly",
+    ir.Kind.OF_SPLIT: " within the split",
+    ir.Kind.AT_MOST: " at most",
+    ir.Kind.BUT_FIRST: " but the first",
 }
 COPYING = {
-    Copying.NEVER: "",
-    Copying.WHEN_NEW: ", packing it where the panel is new",
-    Copying.STRIP: ", copying the strip",
+    ir.Copying.NEVER: "",
+    ir.Copying.WHEN_NEW: ", packing it where the panel is new",
+    ir.Copying.STRIP: ", copying the strip",
 }
-STRETCHES = {ZEROS: "zeros", LEFT: "left", RIGHT: "right", TURNED: "turned"}  # of scratch, beside the sums
+# stretches of scratch, beside the sums
+STRETCHES = {ir.ZEROS: "zeros", ir.LEFT: "left", ir.RIGHT: "right", ir.TRANSPOSED: "transposed"}
 SUMS = "sums"
-WORDS: Mapping[Statement, str] = {
-    **{entry: entry.value for entry in Entry},
-    **{what: f"let {what.value}" for what in Let},
-    KeepSums(None): "sums have a place in scratch, as many from panel to panel as the block has tiles",
-    KeepSums(0): "sums have a place in scratch, the same for all tiles",
-    Clear(None): "sums of the block = 0",
-    AskForResults(): "ask for what the stage reads and writes",
-    Put(): "keep sums",
-    Finish(in_registers=True): "finish sums",
-    Finish(): "finish kept sums, row by row",
-    Finish(is_unrolled=True): "finish kept sums, row by row, all columns at once",
+WORDS: Mapping[ir.Statement, str] = {
+    **{entry: entry.value for entry in ir.Entry},
+    **{what: f"let {what.value}" for what in ir.Let},
+    ir.KeepSums(None): "sums have a place in scratch, as many from panel to panel as the block has tiles",
+    ir.KeepSums(0): "sums have a place in scratch, the same for all tiles",
+    ir.Clear(None): "sums of the block = 0",
+    ir.AskForResults(): "ask for what the stage reads and writes",
+    ir.Put(): "keep sums",
+    ir.Finish(in_registers=True): "finish sums",
+    ir.Finish(): "finish kept sums, row by row",
+    ir.Finish(is_unrolled=True): "finish kept sums, row by row, all columns at once",
 }
 JOINED, IN_LAST, IN_OTHERS = (
     "the thread's items together",
@@ -77,7 +47,7 @@ JOINED, IN_LAST, IN_OTHERS = (
 )
 
 
-def print_product(product: ProductLoops) -> str:
+def print_product(product: ir.ProductLoops) -> str:
     """One statement a line, behind the facts about the product."""
     lines = [*_head(product), *_lines(product, product.body)]
     return "\n".join([f"product {_formula(product.contract)}", *(f"  {line}" for line in lines)]) + "\n"
@@ -91,7 +61,7 @@ def _formula(contract: TileContract) -> str:
     return f"{contract.dtype.value} {contract.m} x {contract.n}{outer}, sums of {summed}{splits}{triangle}"
 
 
-def _head(product: ProductLoops) -> Iterator[str]:
+def _head(product: ir.ProductLoops) -> Iterator[str]:
     """The operands with their buffers and the strides of all axes, and what is decided about the whole product."""
     of, stage, cut = product.contract, product.epilogue, product.tiling
     left = [of.lhs_m_stride, *(axis.lhs_stride for axis in (*of.k, *of.outer))]
@@ -104,7 +74,7 @@ def _head(product: ProductLoops) -> Iterator[str]:
     yield f"stage of {stage.statements} statements{effects}"
     if cut is not None:
         lines = f" in {cut.shape.lines} lines" if cut.shape.lines > 1 else ""
-        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.turns_outside else ''}"
+        order = f"{f', blocks of {cut.block}' if cut.block else ''}{', panels outside' if cut.panels_outside else ''}"
         yield f"tiles {cut.shape.rows} x {cut.shape.width}{lines}{order}"
     if product.along_rows is not None:
         yield f"vectors along the rows, {product.along_rows.rows} columns by {product.along_rows.width} rows"
@@ -117,74 +87,74 @@ def _numbers(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-def _lines(product: ProductLoops, body: Sequence[Statement]) -> Iterator[str]:
+def _lines(product: ir.ProductLoops, body: Sequence[ir.Statement]) -> Iterator[str]:
     for statement in body:
         match statement:
-            case Loop() | Join() | When():
+            case ir.Loop() | ir.Join() | ir.When():
                 yield f"{_opening(product, statement)}:"
                 yield from (f"  {line}" for line in _lines(product, statement.body))
-            case Multiply():
+            case ir.Multiply():
                 yield _product(statement)
                 yield from (f"  ask for {_asked(ask)}" for ask in statement.asks)
             case _:
                 yield WORDS[statement] if statement in WORDS else _line(statement)
 
 
-def _opening(product: ProductLoops, statement: Loop | Join | When) -> str:
+def _opening(product: ir.ProductLoops, statement: ir.Compound) -> str:
     match statement:
-        case Loop(axis=axis, kind=kind, step=step, block=block):
+        case ir.Loop(axis=axis, kind=kind, step=step, block=block):
             name = axis.value if product.tiling is not None else SCALAR.get(axis, axis.value)
             by = f" by {step}" if step > 1 else ""
             second = "" if block is None or block.second is None else f" and {block.second} of the second"
             blocks = "" if block is None else f", {block.first} of the first axis{second}"
-            return f"{'items' if kind is Kind.ITEMS else 'for'} {name}{by}{KINDS[kind]}{blocks}"
-        case Join():
+            return f"{'items' if kind is ir.Kind.ITEMS else 'for'} {name}{by}{KINDS[kind]}{blocks}"
+        case ir.Join():
             return JOINED
-        case When(is_last=is_last):
+        case ir.When(is_last=is_last):
             return IN_LAST if is_last else IN_OTHERS
 
 
-def _line(statement: Statement) -> str:
+def _line(statement: ir.Statement) -> str:
     match statement:
-        case KeepSums(pitch=pitch):
+        case ir.KeepSums(pitch=pitch):
             return f"sums have a place in scratch, {pitch} tiles from panel to panel"
-        case FindSums(pitch=pitch):
+        case ir.FindSums(pitch=pitch):
             return f"let where the sums of the tile are kept, {pitch} tiles from panel to panel"
-        case LetShare(stretches=stretches):
+        case ir.LetShare(stretches=stretches):
             return f"let the tile's share of the next block, of {stretches} stretches a row"
-        case LetSteps(left=left, broadcast=broadcast, vectors=vectors, copied=copied):
+        case ir.LetSteps(left=left, broadcast=broadcast, vectors=vectors, copied=copied):
             apart = f"{broadcast} broadcast, {vectors} in vectors, {copied} copied"
             return f"let steps of the sum for left {left.value}: {apart}"
-        case Clear(elements=elements):
+        case ir.Clear(elements=elements):
             return f"sums of the item = 0, {elements} elements"
-        case CopyColumns(pitch=pitch, width=width, align=align, is_unrolled=is_unrolled):
+        case ir.CopyColumns(pitch=pitch, width=width, align=align, is_unrolled=is_unrolled):
             loop = ", unrolled" if is_unrolled else ""
             return f"copy the columns of the block, panels of {width} {pitch} apart, aligned to {align} bytes{loop}"
-        case CopyStrips(to=to, strips=of, together=together):
+        case ir.CopyStrips(to=to, strips=of, together=together):
             strips = f"strips of {of.width} by {of.deep}, {of.most} at most, {together} together"
             return f"copy {STRETCHES[to]} operand in {strips}"
-        case CopyRows(pitch=pitch):
+        case ir.CopyRows(pitch=pitch):
             return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
-        case Loop() | Join() | When() | Multiply():
+        case ir.Loop() | ir.Join() | ir.When() | ir.Multiply():
             raise AssertionError(statement)
-        case PackAllPanels(packing=packing):
+        case ir.PackAllPanels(packing=packing):
             return f"all panels, packed by a function of its own, {_packing(packing)}"
-        case PackPanel(packing=packing):
+        case ir.PackPanel(packing=packing):
             return f"pack the panel, where it is another one than that of the item before, {_packing(packing)}"
-        case TurnSums(pieces=pieces):
+        case ir.TransposeSums(pieces=pieces):
             return f"rows of the strip's sums, {_packing(Packing(0, pieces))}"
-        case Entry() | Let() | AskForResults() | Put() | Finish():
+        case ir.Entry() | ir.Let() | ir.AskForResults() | ir.Put() | ir.Finish():
             return WORDS[statement]
         case _:
             assert_never(statement)
 
 
 def _packing(packing: Packing) -> str:
-    turned = f"turned in pieces of {packing.pieces} bytes" if packing.pieces else "turned in whole vectors"
-    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else turned
+    transposed = f"transposed in pieces of {packing.pieces} bytes" if packing.pieces else "transposed in whole vectors"
+    return f"asking {packing.steps_ahead} steps ahead" if packing.steps_ahead else transposed
 
 
-def _product(multiply: Multiply) -> str:
+def _product(multiply: ir.Multiply) -> str:
     lanes = f", by {multiply.lanes} lanes" if multiply.lanes != LANES else ""
     far = ", from far away" if multiply.streams else ""
     steps = f", {multiply.unrolled} steps at once" if multiply.unrolled > 1 else ""
@@ -195,7 +165,7 @@ def _product(multiply: Multiply) -> str:
     return f"sums = {multiply.sums.value} + {operands}{lanes}{far}{COPYING[multiply.copying]}{decided}"
 
 
-def _asked(ask: Ask) -> str:
+def _asked(ask: ir.Ask) -> str:
     lines = f" {ask.lines} lines a step" if ask.lines else ""
     number = f" {ask.number} rows" if ask.number else ""
     return f"{ask.what.value}{lines}{number}{f' over {ask.depth} of the sum' if ask.depth else ''}"

@@ -3,7 +3,7 @@
 A tile of rows with all columns is a strip; a register tile takes some columns of it. Of each block of the sum the
 columns are copied, those of a register tile side by side; a strip is copied by its first register tile, while that
 multiplies, and stays in the first-level cache for the others. The sums lie in scratch between the blocks, so each
-element is one chain over its split. At the end they are turned, strip by strip, for the elementwise stage.
+element is one chain over its split. At the end they are transposed, strip by strip, for the elementwise stage.
 """
 
 from __future__ import annotations
@@ -16,46 +16,23 @@ from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.long_sums import block_of
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.block_long_sum import asks_for_next_block, sums_in_blocks
-from compiler.targets.cpu.products.ir import (
-    LEFT,
-    RIGHT,
-    TURNED,
-    Axis,
-    Circumstances,
-    Clear,
-    CopyColumns,
-    Copying,
-    Entry,
-    Finish,
-    Join,
-    Kind,
-    Let,
-    LetSteps,
-    Loop,
-    Multiply,
-    Place,
-    ProductLoops,
-    Put,
-    Statement,
-    Sums,
-    TurnSums,
-)
 from compiler.targets.cpu.products.rewriting import loops_over, nested, rewritten
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.targets.cpu.turning import pieces_of
+from compiler.targets.cpu.transpose import pieces_of
 from compiler.tuning import Tuning
 
 
-def put_vectors_along_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def put_vectors_along_rows(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract = product.contract
     if not sums_in_blocks(contract) or not runs_along_rows(contract, given.tuning):
         return product
     shape = strip_shape(contract, given.machine)
     strip = TileShape(shape.width, _vectors(contract.n))
     cut = Tiling(strip, row_steps(contract, strip), 1, 0, False)
-    panels = Loop(Axis.PANEL, Kind.PLAIN, (Multiply(), Put()))
-    body = (Loop(Axis.STRIP, Kind.PLAIN, (panels, TurnSums(pieces_of(given.machine)), Finish())),)
+    panels = ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, (ir.Multiply(), ir.Put()))
+    body = (ir.Loop(ir.Axis.STRIP, ir.Kind.PLAIN, (panels, ir.TransposeSums(pieces_of(given.machine)), ir.Finish())),)
     return replace(product, tiling=cut, along_rows=shape, body=body)
 
 
@@ -94,7 +71,7 @@ def _rows(contract: TileContract) -> int:
     return contract.m
 
 
-def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def block_strips(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     contract, shape, machine, tuning = product.contract, product.along_rows, given.machine, given.tuning
     if shape is None:
         return product
@@ -105,53 +82,54 @@ def block_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
     room = int(tuning.strip_share * machine.l1_bytes)
     block = block_of(contract, min(tuning.strip_sum, room // (shape.width * size)))
     pitch = block.elements * shape.rows + LANES  # no power of two: register tiles do not compete for lines
-    tile = (Let.PANEL, Let.PANEL_SUMS, Multiply(right=Place.STRIPS, sums=Sums.KEPT), Put())
-    panels = tile if product.panels == 1 else (Loop(Axis.PANEL, Kind.PLAIN, tile),)
-    multiplied = (Let.STRIP, Let.BLOCK_OPERANDS, Let.STRIP_SUMS, *panels)
-    copy = CopyColumns(pitch, shape.rows, size, is_unrolled=product.panels <= LANES)
-    steps = (LetSteps(Place.ITSELF, shape.rows), LetSteps(Place.COPY, shape.rows, shape.width))
-    inside = (copy, *steps, Loop(Axis.STRIP, Kind.FROM_ZERO, multiplied))
-    over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
-    turn = TurnSums(pieces_of(machine))
-    finished = Loop(Axis.STRIP, Kind.FROM_ZERO, (Let.STRIP_SUMS, turn, Let.STRIP, Let.BASE, Finish()))
+    tile = (ir.Let.PANEL, ir.Let.PANEL_SUMS, ir.Multiply(right=ir.Place.STRIPS, sums=ir.Sums.KEPT), ir.Put())
+    panels = tile if product.panels == 1 else (ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, tile),)
+    multiplied = (ir.Let.STRIP, ir.Let.BLOCK_OPERANDS, ir.Let.STRIP_SUMS, *panels)
+    copy = ir.CopyColumns(pitch, shape.rows, size, is_unrolled=product.panels <= LANES)
+    steps = (ir.LetSteps(ir.Place.ITSELF, shape.rows), ir.LetSteps(ir.Place.COPY, shape.rows, shape.width))
+    inside = (copy, *steps, ir.Loop(ir.Axis.STRIP, ir.Kind.FROM_ZERO, multiplied))
+    over_sum = ir.Loop(ir.Axis.SUM, ir.Kind.OF_SPLIT, inside, block.elements, block)
+    finish = (ir.Let.STRIP_SUMS, ir.TransposeSums(pieces_of(machine)), ir.Let.STRIP, ir.Let.BASE, ir.Finish())
+    finished = ir.Loop(ir.Axis.STRIP, ir.Kind.FROM_ZERO, finish)
     sums = together * product.panels * slot
-    body = (Clear(sums), over_sum, finished)
-    loops = nested([Loop(Axis.SPLIT, Kind.PLAIN, ()), Loop(Axis.STRIP, Kind.AT_MOST, (), together)], body)
+    body = (ir.Clear(sums), over_sum, finished)
+    strips_together = ir.Loop(ir.Axis.STRIP, ir.Kind.AT_MOST, (), together)
+    loops = nested([ir.Loop(ir.Axis.SPLIT, ir.Kind.PLAIN, ()), strips_together], body)
     scratch = (
         (contract.tile, (sums + LANES * shape.width) * size),
-        (RIGHT, pitch * product.panels * size),
-        (LEFT, block.elements * shape.width * size),
-        (TURNED, product.cut.shape.width * shape.width * size),
+        (ir.RIGHT, pitch * product.panels * size),
+        (ir.LEFT, block.elements * shape.width * size),
+        (ir.TRANSPOSED, product.cut.shape.width * shape.width * size),
     )
-    return replace(product, body=(Entry.EXTENTS, loops), scratch=scratch)
+    return replace(product, body=(ir.Entry.EXTENTS, loops), scratch=scratch)
 
 
-def copy_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def copy_strips(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     if product.along_rows is None or product.panels == 1:
         return product
     shape, contract = product.along_rows, product.contract
-    (together, *_), (blocks,) = (loops_over(product, axis) for axis in (Axis.STRIP, Axis.SUM))
+    (together, *_), (blocks,) = (loops_over(product, axis) for axis in (ir.Axis.STRIP, ir.Axis.SUM))
     assert blocks.block is not None
     turns = together.step * (product.panels - 1)
     asks = asks_for_next_block(contract, blocks.block, shape.rows * shape.width, turns, given)
 
-    def change(statement: Statement) -> tuple[Statement, ...]:
-        if isinstance(statement, LetSteps) and statement.left is Place.ITSELF:
+    def change(statement: ir.Statement) -> tuple[ir.Statement, ...]:
+        if isinstance(statement, ir.LetSteps) and statement.left is ir.Place.ITSELF:
             return (replace(statement, copied=shape.width),)
-        if not isinstance(statement, Loop) or statement.axis is not Axis.PANEL:
+        if not isinstance(statement, ir.Loop) or statement.axis is not ir.Axis.PANEL:
             return (statement,)
         panel, sums, multiply, put = statement.body
-        assert isinstance(multiply, Multiply)
-        first = (panel, replace(multiply, copying=Copying.STRIP), put)
-        others = (panel, sums, replace(multiply, left=Place.COPY, asks=asks), put)
-        return *first, replace(statement, kind=Kind.BUT_FIRST, body=others)
+        assert isinstance(multiply, ir.Multiply)
+        first = (panel, replace(multiply, copying=ir.Copying.STRIP), put)
+        others = (panel, sums, replace(multiply, left=ir.Place.COPY, asks=asks), put)
+        return *first, replace(statement, kind=ir.Kind.BUT_FIRST, body=others)
 
     return replace(product, body=rewritten(product.body, change))
 
 
-def join_strips(product: ProductLoops, given: Circumstances) -> ProductLoops:
+def join_strips(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
     *entries, splits = product.body
-    if product.along_rows is None or not isinstance(splits, Loop):
+    if product.along_rows is None or not isinstance(splits, ir.Loop):
         return product
-    items = [Loop(axis, Kind.ITEMS, ()) for axis in (Axis.SPLIT, Axis.STRIP)]
-    return replace(product, body=(*entries, nested(items, (Join(splits.body),))))
+    items = [ir.Loop(axis, ir.Kind.ITEMS, ()) for axis in (ir.Axis.SPLIT, ir.Axis.STRIP)]
+    return replace(product, body=(*entries, nested(items, (ir.Join(splits.body),))))

@@ -14,33 +14,7 @@ from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.long_sums import Block
 from compiler.targets.cpu.packing import Packing
-from compiler.targets.cpu.products.ir import (
-    Ask,
-    Asked,
-    Axis,
-    Clear,
-    CopyColumns,
-    CopyRows,
-    CopyStrips,
-    Epilogue,
-    FindSums,
-    Join,
-    KeepSums,
-    Kind,
-    LetShare,
-    LetSteps,
-    Loop,
-    Multiply,
-    PackAllPanels,
-    PackPanel,
-    Place,
-    ProductLoops,
-    Statement,
-    Strips,
-    Sums,
-    TurnSums,
-    When,
-)
+from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.printer import (
     COPYING,
     IN_LAST,
@@ -77,24 +51,24 @@ _LOOP = re.compile(
     rf"(items|for) (\w+)(?: by (\d+))?({_SUFFIXES}|)(?:, (\d+) of the first axis(?: and (\d+) of the second)?)?"
 )
 _MULTIPLY = re.compile(
-    rf"sums = ({_one_of(Sums)}) \+ left ({_one_of(Place)}) \* right ({_one_of(Place)})(?:, by (\d+) lanes)?"
+    rf"sums = ({_one_of(ir.Sums)}) \+ left ({_one_of(ir.Place)}) \* right ({_one_of(ir.Place)})(?:, by (\d+) lanes)?"
     rf"(, from far away)?({'|'.join(map(re.escape, COPYING.values()))})"
     r"(?:, (\d+) steps at once)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
 )
-_ASK = re.compile(rf"ask for ({_one_of(Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
-_NUMBERED: Mapping[re.Pattern[str], Callable[..., Statement]] = {
-    re.compile(r"sums have a place in scratch, (\d+) tiles from panel to panel"): KeepSums,
-    re.compile(r"let where the sums of the tile are kept, (\d+) tiles from panel to panel"): FindSums,
-    re.compile(r"let the tile's share of the next block, of (\d+) stretches a row"): LetShare,
-    re.compile(r"sums of the item = 0, (\d+) elements"): Clear,
-    re.compile(r"copy the tile's rows, (\d+) apart, at a thread's first panel"): CopyRows,
+_ASK = re.compile(rf"ask for ({_one_of(ir.Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
+_NUMBERED: Mapping[re.Pattern[str], Callable[..., ir.Statement]] = {
+    re.compile(r"sums have a place in scratch, (\d+) tiles from panel to panel"): ir.KeepSums,
+    re.compile(r"let where the sums of the tile are kept, (\d+) tiles from panel to panel"): ir.FindSums,
+    re.compile(r"let the tile's share of the next block, of (\d+) stretches a row"): ir.LetShare,
+    re.compile(r"sums of the item = 0, (\d+) elements"): ir.Clear,
+    re.compile(r"copy the tile's rows, (\d+) apart, at a thread's first panel"): ir.CopyRows,
 }
 _PACKING = re.compile(
     r"(all panels, packed by a function of its own|pack the panel, where it is another one than that of the item before"
-    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|turned in (?:pieces of (\d+) bytes|whole vectors))"
+    r"|rows of the strip's sums), (?:asking (\d+) steps ahead|transposed in (?:pieces of (\d+) bytes|whole vectors))"
 )
 _STEPS = re.compile(
-    rf"let steps of the sum for left ({_one_of(Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
+    rf"let steps of the sum for left ({_one_of(ir.Place)}): (\d+) broadcast, (\d+) in vectors, (\d+) copied"
 )
 _COLUMNS = re.compile(
     r"copy the columns of the block, panels of (\d+) (\d+) apart, aligned to (\d+) bytes(, unrolled)?"
@@ -102,10 +76,10 @@ _COLUMNS = re.compile(
 _STRIPS = re.compile(r"copy (left|right) operand in strips of (\d+) by (\d+), (\d+) at most, (\d+) together")
 _STATEMENTS = {words: statement for statement, words in WORDS.items()}
 _PLACES = {words: place for place, words in STRETCHES.items()}
-_AXES = {axis.value: axis for axis in Axis} | {words: axis for axis, words in SCALAR.items()}
+_AXES = {axis.value: axis for axis in ir.Axis} | {words: axis for axis, words in SCALAR.items()}
 
 
-def read_product(text: str, name: str = "<product>") -> ProductLoops:
+def read_product(text: str, name: str = "<product>") -> ir.ProductLoops:
     """The product that the text describes. Raises DataError where it describes none, with `name` and the line."""
     rows = [(n, row.rstrip()) for n, row in enumerate(text.splitlines(), 1)]
     return _Reader([(n, row) for n, row in rows if row and not row.lstrip().startswith("#")], name).product()
@@ -117,11 +91,11 @@ class _Reader:
     name: str
     place: int = 0
 
-    def product(self) -> ProductLoops:
+    def product(self) -> ir.ProductLoops:
         contract, lasts = self.contract()
         found = self.expect(_STAGE, "the stage")
-        epilogue = Epilogue(int(found[1]), found[2] is not None, found[3] is not None)
-        product = ProductLoops(contract, epilogue, lasts, None, ())
+        epilogue = ir.Epilogue(int(found[1]), found[2] is not None, found[3] is not None)
+        product = ir.ProductLoops(contract, epilogue, lasts, None, ())
         if found := self.take(_TILES):
             shape = TileShape(int(found[1]), self.whole(found[2], LANES), int(found[3] or 1))
             if shape.lines > 1 and not contract.outer:
@@ -162,9 +136,9 @@ class _Reader:
         )
         return contract, right[4] is not None
 
-    def body(self, indent: int) -> tuple[Statement, ...]:
+    def body(self, indent: int) -> tuple[ir.Statement, ...]:
         """The statements that stand so far inside, up to one that stands further outside."""
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         while self.place < len(self.rows) and self.indent() >= indent:
             if self.indent() > indent:
                 raise self.fault("the line stands too far inside")
@@ -173,7 +147,7 @@ class _Reader:
             found.append(statement)
         return tuple(found)
 
-    def block(self, row: str, indent: int) -> Loop | Join | When:
+    def block(self, row: str, indent: int) -> ir.Compound:
         opening, loop = row.removesuffix(":"), _LOOP.fullmatch(row.removesuffix(":"))
         if loop is None and opening not in (JOINED, IN_LAST, IN_OTHERS):
             raise self.fault(f"{row!r} begins no block")
@@ -181,21 +155,21 @@ class _Reader:
         self.place += 1
         body = self.body(indent + 2)
         if loop is None or axis is None:
-            return Join(body) if opening == JOINED else When(opening == IN_LAST, body)
+            return ir.Join(body) if opening == JOINED else ir.When(opening == IN_LAST, body)
         kinds = {words: kind for kind, words in KINDS.items() if words}
-        kind = Kind.ITEMS if loop[1] == "items" else kinds.get(loop[4], Kind.PLAIN)
+        kind = ir.Kind.ITEMS if loop[1] == "items" else kinds.get(loop[4], ir.Kind.PLAIN)
         step = int(loop[3] or 1)
         block = None if loop[5] is None else Block(int(loop[5]), int(loop[6]) if loop[6] else None, step)
-        return Loop(axis, kind, body, step, block)
+        return ir.Loop(axis, kind, body, step, block)
 
-    def statement(self, row: str, indent: int) -> Statement:
+    def statement(self, row: str, indent: int) -> ir.Statement:
         found = self.multiply(row, indent) if row.startswith("sums = ") else self.simple(row)
         if found is None:
             raise self.fault(f"{row!r} is no statement")
-        self.place += not isinstance(found, Multiply)
+        self.place += not isinstance(found, ir.Multiply)
         return found
 
-    def simple(self, row: str) -> Statement | None:
+    def simple(self, row: str) -> ir.Statement | None:
         if row in _STATEMENTS:
             return _STATEMENTS[row]
         for pattern, make in _NUMBERED.items():
@@ -204,31 +178,31 @@ class _Reader:
         if match := _PACKING.fullmatch(row):
             packing = Packing(int(match[2] or 0), int(match[3] or 0))
             if match[1].startswith("rows"):
-                return TurnSums(packing.pieces)
-            return PackAllPanels(packing) if match[1].startswith("all") else PackPanel(packing)
+                return ir.TransposeSums(packing.pieces)
+            return ir.PackAllPanels(packing) if match[1].startswith("all") else ir.PackPanel(packing)
         if match := _STEPS.fullmatch(row):
-            return LetSteps(Place(match[1]), *map(int, match.groups()[1:]))
+            return ir.LetSteps(ir.Place(match[1]), *map(int, match.groups()[1:]))
         if match := _COLUMNS.fullmatch(row):
-            return CopyColumns(int(match[2]), int(match[1]), int(match[3]), match[4] is not None)
+            return ir.CopyColumns(int(match[2]), int(match[1]), int(match[3]), match[4] is not None)
         if match := _STRIPS.fullmatch(row):
             width, deep, most, together = map(int, match.groups()[1:])
-            return CopyStrips(_PLACES[match[1]], Strips.of(width, most, deep), together)
+            return ir.CopyStrips(_PLACES[match[1]], ir.Strips.of(width, most, deep), together)
         return None
 
-    def multiply(self, row: str, indent: int) -> Multiply | None:
+    def multiply(self, row: str, indent: int) -> ir.Multiply | None:
         """With the lines below it that say for which memory the tile asks."""
         match = _MULTIPLY.fullmatch(row)
         if match is None:
             return None
         self.place += 1
-        asks: list[Ask] = []
+        asks: list[ir.Ask] = []
         while self.place < len(self.rows) and self.indent() > indent:
             found = self.expect(_ASK, "a line that asks for memory", " " * (indent + 2))
-            asks.append(Ask(Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
-        sums, left, right = Sums(match[1]), Place(match[2]), Place(match[3])
+            asks.append(ir.Ask(ir.Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
+        sums, left, right = ir.Sums(match[1]), ir.Place(match[2]), ir.Place(match[3])
         copying = {words: kind for kind, words in COPYING.items()}[match[6]]
         unrolled, steps_ahead, ahead_rows = int(match[7] or 1), int(match[8] or 0), int(match[9] or 0)
-        return Multiply(
+        return ir.Multiply(
             *(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks)),
             *(unrolled, steps_ahead, ahead_rows, match[10] is not None),
         )

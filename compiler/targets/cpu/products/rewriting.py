@@ -5,53 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from compiler.targets.cpu.products.ir import (
-    Axis,
-    Join,
-    Kind,
-    Loop,
-    Multiply,
-    PackAllPanels,
-    ProductLoops,
-    Statement,
-    When,
-)
+from compiler.targets.cpu.products import ir
 
 
-def statements_of(body: Sequence[Statement]) -> Iterator[Statement]:
+def statements_of(body: Sequence[ir.Statement]) -> Iterator[ir.Statement]:
     """All statements, each before those that stand in it."""
     for statement in body:
         yield statement
-        if isinstance(statement, Loop | Join | When):
+        if isinstance(statement, ir.Compound):
             yield from statements_of(statement.body)
 
 
-def rewritten(body: Sequence[Statement], change: Callable[[Statement], Sequence[Statement]]) -> tuple[Statement, ...]:
+def rewritten(
+    body: Sequence[ir.Statement], change: Callable[[ir.Statement], Sequence[ir.Statement]]
+) -> tuple[ir.Statement, ...]:
     """Each statement replaced by those that `change` makes of it, the inner ones first."""
-    found: list[Statement] = []
+    found: list[ir.Statement] = []
     for statement in body:
-        if isinstance(statement, Loop | Join | When):
+        if isinstance(statement, ir.Compound):
             statement = replace(statement, body=rewritten(statement.body, change))
         found += change(statement)
     return tuple(found)
 
 
-def with_multiply(product: ProductLoops, change: Callable[[Multiply], Sequence[Statement]]) -> ProductLoops:
+def with_multiply(product: ir.ProductLoops, change: Callable[[ir.Multiply], Sequence[ir.Statement]]) -> ir.ProductLoops:
     """Each multiplication replaced."""
-    body = rewritten(product.body, lambda s: change(s) if isinstance(s, Multiply) else (s,))
+    body = rewritten(product.body, lambda s: change(s) if isinstance(s, ir.Multiply) else (s,))
     return replace(product, body=body)
 
 
-def loops_to_tile(product: ProductLoops) -> tuple[list[Loop], tuple[Statement, ...]]:
+def loops_to_tile(product: ir.ProductLoops) -> tuple[list[ir.Loop], tuple[ir.Statement, ...]]:
     """The loops, each in the one before it, that lead to the statements of a tile, and these."""
-    loops, body = list[Loop](), product.body[-1:]
-    while len(body) == 1 and isinstance(loop := body[0], Loop):
+    loops, body = list[ir.Loop](), product.body[-1:]
+    while len(body) == 1 and isinstance(loop := body[0], ir.Loop):
         loops.append(loop)
         body = loop.body
     return loops, body
 
 
-def nested(loops: Sequence[Loop], body: Sequence[Statement]) -> Loop:
+def nested(loops: Sequence[ir.Loop], body: Sequence[ir.Statement]) -> ir.Loop:
     """The loops, each in the one before it, around the body."""
     *around, last = loops
     loop = replace(last, body=tuple(body))
@@ -60,23 +52,23 @@ def nested(loops: Sequence[Loop], body: Sequence[Statement]) -> Loop:
     return loop
 
 
-def loops_over(product: ProductLoops, axis: Axis) -> list[Loop]:
+def loops_over(product: ir.ProductLoops, axis: ir.Axis) -> list[ir.Loop]:
     """The loops over an axis, the outermost first."""
-    return [s for s in statements_of(product.body) if isinstance(s, Loop) and s.axis is axis]
+    return [s for s in statements_of(product.body) if isinstance(s, ir.Loop) and s.axis is axis]
 
 
-def has_loop(product: ProductLoops, axis: Axis) -> bool:
+def has_loop(product: ir.ProductLoops, axis: ir.Axis) -> bool:
     return bool(loops_over(product, axis))
 
 
-def packs_all_panels(product: ProductLoops) -> bool:
-    return any(isinstance(statement, PackAllPanels) for statement in product.body)
+def packs_all_panels(product: ir.ProductLoops) -> bool:
+    return any(isinstance(statement, ir.PackAllPanels) for statement in product.body)
 
 
-def item_loops(loop: Loop) -> tuple[list[Loop], tuple[Statement, ...]]:
+def item_loops(loop: ir.Loop) -> tuple[list[ir.Loop], tuple[ir.Statement, ...]]:
     """The loops of items, each in the one before it, and what an item does."""
     loops, body = [loop], loop.body
-    while len(body) == 1 and isinstance(inner := body[0], Loop) and inner.kind is Kind.ITEMS:
+    while len(body) == 1 and isinstance(inner := body[0], ir.Loop) and inner.kind is ir.Kind.ITEMS:
         loops.append(inner)
         body = inner.body
     return loops, body

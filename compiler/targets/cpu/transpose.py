@@ -1,4 +1,4 @@
-"""Blocks of LANES x LANES elements, turned on their way from one place in memory to another, or in registers."""
+"""Blocks of LANES x LANES elements, transposed on their way from one place in memory to another, or in registers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ MOST_SEGMENTS = 2  # that a load of each fills faster than shuffles over whole r
 
 
 def pieces_of(machine: Machine) -> int:
-    """The bytes of the pieces in which a block is turned best; 0 for all of it in whole vectors.
+    """The bytes of the pieces in which a block is transposed best; 0 for all of it in whole vectors.
 
     Where registers are short, pieces leave none of them over: a block takes 32 registers of 256 bits.
     """
     return machine.vector_bytes if machine.vector_bytes <= MOST_SEGMENTS * SEGMENT else 0
 
 
-def move_turned(nest: Builder, pieces: int, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
+def move_transposed(nest: Builder, pieces: int, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
     """Element j of the row at each pointer `rows[i]` becomes element i at the pointer `columns[j]`, which is aligned.
 
     The block goes in pieces of so many bytes, or in whole vectors: see `pieces_of`.
     """
     if not pieces:
         loaded = [nest.load(place, vector(dtype, LANES), dtype.size) for place in rows]
-        for column, place in zip(turned(nest, loaded), columns, strict=True):
+        for column, place in zip(transposed(nest, loaded), columns, strict=True):
             nest.store(column, place, 64)
         return
     lanes = pieces // dtype.size
@@ -62,7 +62,7 @@ def _interleaved(nest: Builder, pair: tuple[Value, Value], most: int, segments: 
     return nest.shuffle(*pair, [pick for first in firsts for pick in (first, first + most * segments)])
 
 
-def turned(nest: Builder, rows: Sequence[Operand]) -> list[Operand]:
+def transposed(nest: Builder, rows: Sequence[Operand]) -> list[Operand]:
     """The transpose of LANES vectors of LANES elements, in log2(LANES) rounds of two-operand shuffles."""
     now = list(rows)
     distance = 1
