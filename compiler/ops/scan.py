@@ -121,8 +121,7 @@ def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[
 def draws(body: Graph) -> bool:
     """Whether a body draws random numbers, which differ from step to step."""
     return any(
-        isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and draws(node.op.body))
-        for node in body.nodes
+        isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and draws(node.op.body)) for node in body.nodes
     )
 
 

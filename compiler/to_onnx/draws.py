@@ -83,17 +83,15 @@ def _define_threefry(e: Emitter) -> None:
 
 
 def _define_xor(e: Emitter) -> None:
-    """The exclusive or of two u32, of which the digits to the base 16 are looked up in a table."""
+    """The exclusive or of two u32, of which the digits to the base 16, along a new axis, are looked up in a table."""
     f = _Function(e.opset)
-    digits = np.arange(16, dtype=np.uint32)
+    digits = np.arange(16, dtype=np.int64)
     table = f.array((digits[:, None] ^ digits[None, :]).reshape(-1))
-    total = ""
-    for place in range(8):
-        one, other = (f("Mod", f("BitShift", x, 4 * place, direction="RIGHT"), 16) for x in ("a", "b"))
-        index = f("Cast", f("Add", f("Mul", one, 16), other), to=TensorProto.INT64)
-        part = f("BitShift", f("Gather", table, index, axis=0), 4 * place, direction="LEFT")
-        total = f("Add", total, part) if total else part
-    f.named("Xor32", ["a", "b"], [total], e)
+    last, places = f.array(np.array([-1])), f.array(4 * np.arange(8, dtype=np.uint32))
+    one, other = (f("Mod", f("BitShift", f("Unsqueeze", x, last), places, direction="RIGHT"), 16) for x in ("a", "b"))
+    found = f("Gather", table, f("Cast", f("Add", f("Mul", one, 16), other), to=TensorProto.INT64), axis=0)
+    total = f("ReduceSum", f("Mul", found, f.array(16 ** np.arange(8))), last, keepdims=0)
+    f.named("Xor32", ["a", "b"], [f("Cast", total, to=TensorProto.UINT32)], e)
 
 
 def _words(e: Emitter, name: str) -> tuple[str, str]:

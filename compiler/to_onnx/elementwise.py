@@ -94,6 +94,14 @@ def _negate(f: Numbers, x: str) -> str:
     return f("Sub", 0, x) if f.dtype is DType.U8 else f("Neg", x)
 
 
+def _not_equal(f: Numbers, a: str, b: str) -> str:
+    return f("Not", f("Equal", a, b))
+
+
+def _rsqrt(f: Numbers, x: str) -> str:
+    return f("Div", 1.0, f("Sqrt", x))
+
+
 def _fused(f: Numbers, a: str, b: str, c: str) -> str:
     """In f64, where the product of two f32 is exact."""
     if f.dtype is DType.F64:
@@ -237,7 +245,7 @@ ELEMENTWISE: dict[type[Op], Translation] = {
     Divide: _operator("Div"),
     FusedMultiplyAdd: _formula(_fused),
     Equal: _operator("Equal"),
-    NotEqual: _formula(lambda f, a, b: f("Not", f("Equal", a, b))),
+    NotEqual: _formula(_not_equal),
     Less: _operator("Less"),
     LessEqual: _operator("LessOrEqual"),
     Maximum: _operator("Max"),
@@ -256,7 +264,7 @@ ELEMENTWISE: dict[type[Op], Translation] = {
     Log: _operator("Log"),
     Log1p: _formula(_log1p),
     Sqrt: _operator("Sqrt"),
-    Rsqrt: _formula(lambda f, x: f("Div", 1.0, f("Sqrt", x))),
+    Rsqrt: _formula(_rsqrt),
     Tanh: _operator("Tanh"),
     Sigmoid: _operator("Sigmoid"),
     Erf: _formula(_erf),

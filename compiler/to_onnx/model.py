@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, checker, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, checker, helper, numpy_helper
 
 from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import PERSISTENT, Graph, GraphInput, GraphOutput, Node, Origin, Role
@@ -19,6 +20,7 @@ from compiler.to_onnx.draws import DOMAIN, DOMAIN_VERSION, DRAWS
 from compiler.to_onnx.elementwise import ELEMENTWISE, Translation
 from compiler.to_onnx.emitter import Emitter, NotInOnnxError, value_info
 from compiler.to_onnx.movement import MOVEMENT
+from compiler.to_onnx.nodes import needed, read_by, rename
 from compiler.to_onnx.products import contraction
 from compiler.to_onnx.reduction import REDUCTION
 from compiler.to_onnx.scans import scan
@@ -35,20 +37,21 @@ TRANSLATIONS: Mapping[type[Op], Translation] = {
     Contraction: contraction,
     Scan: scan,
 }
-_MOST_BYTES = 2**31 - 1  # of a protocol buffer
+_MOST_BYTES = 2**31 - 2**24  # of the weights in a protocol buffer, which has less than 2 GiB
 
 
 @record
 class Contents:
-    """`tensors` by their names are constants of the model, unless they are its inputs (`are_inputs`).
+    """`tensors` by their names are constants of the model; those that are missing are inputs.
 
-    `numbers` are the usual values of settings, seed and step: inputs that need not be given. `notes` describe the model.
+    `numbers` has settings, seed and step: constants, and those that are `adjustable` the usual values of inputs, which
+    need not be given. `notes` describe the model.
     """
 
-    tensors: Mapping[str, Array]
-    are_inputs: bool
-    numbers: Mapping[str, float]
-    notes: Mapping[str, str]
+    tensors: Mapping[str, Array] = field(default_factory=dict[str, "Array"])
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
+    adjustable: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def onnx_model(graph: Graph, contents: Contents, opset: int) -> ModelProto:
@@ -59,9 +62,7 @@ def onnx_model(graph: Graph, contents: Contents, opset: int) -> ModelProto:
     for entry in (*graph.inputs, *graph.outputs):
         e.unique(_name(entry))
     _expect_distinct(graph)
-    infos: list[ValueInfoProto] = []
-    for entry in graph.inputs:
-        infos.extend(_input(e, entry, contents))
+    inputs = [entry.name for entry in graph.inputs if _input(e, entry, contents)]
     e.translate(graph.nodes)
     names: dict[str, str] = {}
     for output in graph.outputs:
@@ -72,12 +73,26 @@ def onnx_model(graph: Graph, contents: Contents, opset: int) -> ModelProto:
     if refused:
         listed = "".join(f"\n  {place}: {reason}" for place, reason in refused.items())
         raise UsageError(f"{graph.name} cannot be written as ONNX of opset {opset}:{listed}", "rewrite these lines")
-    nodes = _named([*e.first.nodes, *e.scope.nodes], names, {entry.name for entry in infos} | {*e.initializers})
-    nodes = _needed(nodes, names)
-    read = {*_read(nodes), *(entry.name for entry in infos)}
+    nodes = _named([*e.first.nodes, *e.scope.nodes], names, {entry.name for entry in graph.inputs} | {*e.initializers})
+    nodes = needed(nodes, names)
+    read = {*read_by(nodes), *inputs}
+    weights = [entry for entry in graph.inputs if entry.name in contents.tensors and entry.name in read]
+    infos = [value_info(entry.name, entry.value.type) for entry in graph.inputs if entry.name in inputs]
+    infos += [value_info(entry.name, entry.value.type) for entry in weights]
     made = [value_info(_name(output), output.value.type) for output in graph.outputs]
     kept = [tensor for name, tensor in e.initializers.items() if name in read]
-    return _checked(helper.make_graph(nodes, graph.name, infos, made, kept), e, contents, graph)
+    model = _checked(helper.make_graph(nodes, graph.name, infos, made, kept), e, contents, graph)
+    _fill(model.graph, {entry.name: contents.tensors[entry.name] for entry in weights})
+    return model
+
+
+def _fill(proto: GraphProto, weights: Mapping[str, Array]) -> None:
+    """The last inputs, for which the model was checked, become constants; with these, a check takes seconds."""
+    if sum(array.nbytes for array in weights.values()) > _MOST_BYTES:
+        raise UsageError(f"{proto.name} has more than 2 GiB, which no ONNX file holds", "take another form: --to c")
+    del proto.input[len(proto.input) - len(weights) :]
+    for name, array in weights.items():
+        proto.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
 
 
 def _name(entry: GraphInput | GraphOutput) -> str:
@@ -93,20 +108,18 @@ def _expect_distinct(graph: Graph) -> None:
         raise UsageError(message, "give one of them another name")
 
 
-def _input(e: Emitter, entry: GraphInput, contents: Contents) -> list[ValueInfoProto]:
-    """An input of the model, or a constant, which is none. Of an input, a constant is the usual value."""
+def _input(e: Emitter, entry: GraphInput, contents: Contents) -> bool:
+    """Declare an input of the graph; whether it is one of the model."""
     e.keep(entry.value, entry.name)
     if entry.role is Role.DATA:
         e.knows_batch_by(entry.name, entry.value.type)
     if entry.role in PERSISTENT:
-        if not contents.are_inputs:
-            values = np.ascontiguousarray(contents.tensors[entry.name])
-            e.initializers[entry.name] = numpy_helper.from_array(values, entry.name)
-            return []
-    elif entry.name in contents.numbers:
-        number = np.array(contents.numbers[entry.name], numpy_dtype(entry.value.type.dtype))
-        e.initializers[entry.name] = numpy_helper.from_array(number, entry.name)
-    return [value_info(entry.name, entry.value.type)]
+        return entry.name not in contents.tensors
+    if entry.name not in contents.numbers:
+        return True
+    number = np.array(contents.numbers[entry.name], numpy_dtype(entry.value.type.dtype))
+    e.initializers[entry.name] = numpy_helper.from_array(number, entry.name)
+    return entry.name in contents.adjustable
 
 
 def _translate(e: Emitter, nodes: Sequence[Node], refused: dict[str, str]) -> None:
@@ -139,47 +152,8 @@ def _named(nodes: list[NodeProto], outputs: Mapping[str, str], given: set[str]) 
             copies.append(helper.make_node("Identity", [renamed.get(value, value)], [name], name))
         else:
             renamed[value] = name
-    for node in nodes:
-        _rename(node, renamed)
+    rename(nodes, renamed)
     return [*nodes, *copies]
-
-
-def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
-    for fields in (node.input, node.output):
-        for place, name in enumerate(fields):
-            if name in names:
-                fields[place] = names[name]
-    for body in _bodies(node):
-        for inner in body.node:
-            _rename(inner, names)
-
-
-def _bodies(node: NodeProto) -> list[GraphProto]:
-    return [attribute.g for attribute in node.attribute if attribute.type == AttributeProto.GRAPH]
-
-
-def _read(nodes: Iterable[NodeProto]) -> set[str]:
-    """The names that nodes read, in the bodies of scans too."""
-    found: set[str] = set()
-    for node in nodes:
-        found.update(node.input)
-        for body in _bodies(node):
-            found |= _read(body.node)
-    return found
-
-
-def _needed(nodes: list[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """The nodes on which outputs depend, in their order."""
-    wanted, kept = {*outputs}, list[NodeProto]()
-    for node in reversed(nodes):
-        if not wanted.isdisjoint(node.output):
-            for body in _bodies(node):
-                inner = _needed([*body.node], [output.name for output in body.output])
-                del body.node[:]
-                body.node.extend(inner)
-            wanted |= _read([node])
-            kept.append(node)
-    return kept[::-1]
 
 
 def _checked(proto: GraphProto, e: Emitter, contents: Contents, graph: Graph) -> ModelProto:
@@ -197,7 +171,5 @@ def _checked(proto: GraphProto, e: Emitter, contents: Contents, graph: Graph) ->
     updates = {_name(output): output.updates for output in graph.outputs if output.updates is not None}
     notes = {**contents.notes, **({"dlc.updates": json.dumps(updates)} if updates else {})}
     helper.set_model_props(model, notes)
-    if model.ByteSize() > _MOST_BYTES:
-        raise UsageError(f"{graph.name} has more than 2 GiB, which no ONNX file holds", "take another form: --to c")
-    checker.check_model(model, full_check=True)
+    checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]
     return model

@@ -30,7 +30,7 @@ def _iota(e: Emitter, node: Node) -> None:
     extent, behind = op.shape[op.axis], len(op.shape) - op.axis - 1
     shape = (extent, *(1,) * behind)
     if isinstance(extent, int):
-        name = e.constant(np.arange(extent).astype(numpy_dtype(op.dtype)).reshape(shape))
+        name = e.constant(np.arange(extent).astype(numpy_dtype(op.dtype)).reshape((extent, *(1,) * behind)))
     else:
         end = e.batch()
         if extent.multiple != 1:

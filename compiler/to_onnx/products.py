@@ -58,10 +58,8 @@ def _matmul(e: Emitter, left: Operand, right: Operand, out: Labels, shape: Shape
     image = _image_product(e, left, right, out, summed) if not shared else None
     if image is not None:
         return image
-    if shared:
-        first = left.arranged(e, shared, rows, summed, apart=1)
-    else:  # a matrix on the right meets all axes of rows
-        first = left.arranged(e, rows, summed, apart=1)
+    # A matrix on the right meets all axes of rows.
+    first = left.arranged(e, *([shared] if shared else []), rows, summed, apart=1)
     second = right.arranged(e, shared, summed, columns, apart=1)
     product = e.emit("MatMul", first, second)
     found = [*shared, *rows, *columns]

@@ -8,6 +8,7 @@ from onnx import GraphProto, ValueInfoProto, helper
 from compiler.graph.ir import Node, Value
 from compiler.ops.scan import Scan, draws
 from compiler.to_onnx.emitter import Emitter, Held, scope_of, value_info
+from compiler.to_onnx.nodes import by_dependence
 from compiler.types import DType, TensorType
 
 _PLACE = TensorType(DType.I64)
@@ -50,6 +51,7 @@ def _of_no_steps(e: Emitter, node: Node, op: Scan) -> None:
 def _body(e: Emitter, op: Scan, captures: list[Held], counts_places: bool) -> GraphProto:
     """The graph of a step. Its names are its own, as ONNX wants them different from those around it."""
     scope, label, offset = scope_of(op.body), e.label, e.stream_offset
+    results = (*op.next_carries, *op.emitted)
     with e.inside(scope):
         infos = [_input(e, value) for value in (*op.carried_inputs, *op.step_inputs)]
         if counts_places:
@@ -59,24 +61,21 @@ def _body(e: Emitter, op: Scan, captures: list[Held], counts_places: bool) -> Gr
         for value, held in zip(op.captured_inputs, captures, strict=True):
             e.keep(value, held.name, held.shape)
         e.translate(op.body.nodes)
-        outputs = [_output(e, value) for value in (*op.next_carries, *op.emitted)]
+        made = [e.full(value) for value in results]
     e.stream_offset = offset
-    infos_of_outputs = [
-        value_info(name, value.type)
-        for name, value in zip(outputs, (*op.next_carries, *op.emitted), strict=True)
-    ]
-    return helper.make_graph(scope.nodes, e.unique(f"{label}/body"), infos, infos_of_outputs)
+    steady, scope.nodes = by_dependence(scope.nodes, [info.name for info in infos])
+    e.scope.nodes.extend(steady)  # in front of the scan, once for all steps
+    with e.inside(scope):
+        # Names that nodes of the body give to nothing else.
+        outputs = [e.emit("Identity", name) for name in made]
+    types = [value_info(name, value.type) for name, value in zip(outputs, results, strict=True)]
+    return helper.make_graph(scope.nodes, e.unique(f"{label}/body"), infos, types)
 
 
 def _input(e: Emitter, value: Value) -> ValueInfoProto:
     name = e.unique(f"{e.label}/given" if e.label else "given")
     e.keep(value, name)
     return value_info(name, value.type)
-
-
-def _output(e: Emitter, value: Value) -> str:
-    """A name that a node of the body gives to nothing else."""
-    return e.emit("Identity", e.full(value))
 
 
 def _stream_offset(e: Emitter, op: Scan, place: str, outer: str | None) -> str:

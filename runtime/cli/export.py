@@ -1,8 +1,11 @@
-"""Write a trained model as a C library, or as a package for Python: the code with the weights, and a manifest.
+"""Write a trained model as a C library, as a package for Python, or as an ONNX file.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
 that reads rows and writes outputs.
+
+`--to onnx` writes DIR/model.onnx, for other tools: its outputs are those of `dlc predict` but for rounding. With
+`--training` it is the training step, in plain operators, from weights and a batch to new weights.
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from runtime.exports.shared_library import shared_library
 from runtime.exports.wheel import wheel
 from runtime.reporting.terminal import say
 from runtime.runs.tensor_files import replace_tensors
+from runtime.runs.trained import Trained
 from runtime.support.files import replace_file
 
+_OPSET = 17  # the one that most tools have
 EXAMPLES = (
     "dlc export RUN --to c -o library",
     "dlc export RUN --to c --training --machine neon -o library",
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
+    "dlc export RUN --to onnx --opset 21 -o model",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
 
@@ -34,11 +40,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python"],
+        choices=["c", "shared", "python", "onnx"],
         metavar="FORM",
-        help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel",
+        help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
+        "onnx: a model for other tools",
     )
-    parser.add_flag("--training", "with the training step, which changes the weights")
+    parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, the step alone")
+    parser.add_whole("--opset", "the version of ONNX's operators, from 17 to 21 (default: 17)", 17, 21)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
 
@@ -46,7 +54,13 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
+    if arguments.to != "onnx" and arguments.opset is not None:
+        raise UsageError("--opset goes with --to onnx", "leave it out")
     trained = trained_of(arguments)
+    return _onnx(trained, arguments, folder) if arguments.to == "onnx" else _library(trained, arguments, folder)
+
+
+def _library(trained: Trained, arguments: Namespace, folder: Path) -> int:
     program = trained.program
     library, tensors = model_library(trained, arguments.training)
     preparation = None if trained.preparation is None else trained.preparation.to_json()
@@ -67,6 +81,21 @@ def run(arguments: Namespace) -> int:
     weights = _kib(sum(array.nbytes for array in tensors.values.values()))
     share = "" if arguments.to == "python" else f", of which {weights} are weights"  # a wheel is compressed
     say(f"{program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
+    return 0
+
+
+def _onnx(trained: Trained, arguments: Namespace, folder: Path) -> int:
+    from runtime.exports.onnx_file import onnx_file  # a heavy library, and an extra
+
+    opset = arguments.opset or _OPSET
+    content, tensors = onnx_file(trained, arguments.training, opset)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "model.onnx", content)
+    if arguments.training:  # the step takes them as inputs
+        replace_tensors(folder / "weights.safetensors", tensors.values)
+    kind = "training step" if arguments.training else "prediction"
+    file = folder / "model.onnx"
+    say(f"{trained.program.model}, its {kind} in ONNX's operators of opset {opset}: {file} has {_kib(len(content))}")
     return 0
 
 
