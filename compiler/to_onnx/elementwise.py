@@ -154,13 +154,13 @@ def _log1p_by_series(f: Numbers, x: str) -> str:
 
 def _erf(f: Numbers, x: str) -> str:
     if f.dtype is DType.F64:
-        raise NotInOnnxError("`erf` of f64 is computed by no runtime; take f32")
+        raise NotInOnnxError("ONNX Runtime has no operator `Erf` of f64; take f32")
     return f("Erf", x)
 
 
 def _modulo(f: Numbers, a: str, b: str) -> str:
     if not f.dtype.is_float:
-        return f("Where", f("Equal", b, 0), f("Sub", b, b), f("Mod", a, _divisor(f, b)))
+        return f("Where", f("Equal", b, 0), 0, f("Mod", a, _divisor(f, b)))
     rest = f.emitter.emit("Mod", a, b, fmod=1)
     return f("Where", _has_other_sign(f, rest, b), f("Add", rest, b), rest)
 
@@ -170,21 +170,22 @@ def _divisor(f: Numbers, b: str) -> str:
 
 
 def _has_other_sign(f: Numbers, rest: str, b: str) -> str:
-    signs_differ = f("Xor", f("Less", rest, 0.0), f("Less", b, 0.0))
-    return f("And", signs_differ, f("Not", f("Equal", rest, 0.0)))
+    signs_differ = f("Xor", f("Less", rest, 0), f("Less", b, 0))
+    return f("And", signs_differ, f("Not", f("Equal", rest, 0)))
 
 
 def _floor_divide(f: Numbers, a: str, b: str) -> str:
     if f.dtype.is_float:
         return _float_floor_divide(f, a, b)
     divisor = _divisor(f, b)
-    whole = f("Sub", a, f("Mod", a, divisor))
     if f.dtype is DType.U8:
-        quotient = f("Div", whole, divisor)
-    else:  # the least integer by -1 overflows in a processor's division
-        is_minus_one = f("Equal", divisor, -1)
-        quotient = f("Where", is_minus_one, f("Neg", a), f("Div", whole, f("Where", is_minus_one, 1, divisor)))
-    return f("Where", f("Equal", b, 0), f("Sub", b, b), quotient)
+        return f("Where", f("Equal", b, 0), 0, f("Div", a, divisor))
+    is_minus_one = f("Equal", divisor, -1)  # by which the least integer overflows in a processor's division
+    divisor = f("Where", is_minus_one, 1, divisor)
+    rest = f.emitter.emit("Mod", a, divisor, fmod=1)
+    quotient = f("Div", f("Sub", a, rest), divisor)  # without a remainder, so that no rounding decides
+    quotient = f("Where", _has_other_sign(f, rest, divisor), f("Sub", quotient, 1), quotient)
+    return f("Where", f("Equal", b, 0), 0, f("Where", is_minus_one, f("Neg", a), quotient))
 
 
 def _float_floor_divide(f: Numbers, a: str, b: str) -> str:

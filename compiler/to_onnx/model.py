@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from pathlib import Path
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, checker, helper, numpy_helper
 
 from compiler.errors.diagnostics import UsageError
-from compiler.graph.ir import PERSISTENT, Graph, GraphInput, GraphOutput, Node, Origin, Role
+from compiler.graph.ir import PERSISTENT, Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.op import Op
 from compiler.ops.contraction import Contraction
 from compiler.ops.scan import Scan
@@ -127,20 +128,17 @@ def _translate(e: Emitter, nodes: Sequence[Node], refused: dict[str, str]) -> No
     label, place = e.label, e.place
     for node in nodes:
         origin = node.origins[0] if node.origins else None
-        e.label = origin.path if origin is not None else ""
-        e.place = _place(origin)
+        span = None if origin is None else origin.user_span
+        e.label = "" if origin is None else origin.path
+        e.place = "" if span is None else f"{Path(span.source.name).name}:{span.line}"
         try:
             TRANSLATIONS[type(node.op)](e, node)
         except NotInOnnxError as reason:
-            refused[f"{e.place or e.label}, `{node.op.name}`"] = str(reason)
+            where = f"{span.source.name}:{span.line}" if span is not None else "a place that is not known"
+            refused[f"{where}, `{node.op.name}`"] = str(reason)
             for result in node.results:
                 e.keep(result, "refused")
     e.label, e.place = label, place
-
-
-def _place(origin: Origin | None) -> str:
-    """`model.dl:12`"""
-    return "" if origin is None else str(origin.user_span).rsplit(":", 1)[0]
 
 
 def _named(nodes: list[NodeProto], outputs: Mapping[str, str], given: set[str]) -> list[NodeProto]:
