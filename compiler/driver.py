@@ -45,8 +45,10 @@ from compiler.programs.executables import (
     independent_settings,
     initialise,
     memory_needed,
+    predicts_row_by_row,
 )
 from compiler.programs.kinds import (
+    BATCH_EVALUATION,
     EVALUATION,
     INITIALISATION,
     PREDICTION,

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from compiler.evaluate import evaluate_node
-from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value, depending
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient, StopGradient
@@ -60,11 +60,7 @@ def every_value(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[i
 
 def dependent_values(graph: Graph, inputs: Container[str]) -> frozenset[int]:
     """The values that depend on the inputs of these names, with those inputs."""
-    reached = {entry.value.index for entry in graph.inputs if entry.name in inputs}
-    for node in graph.nodes:
-        if any(operand.index in reached for operand in node.operands):
-            reached.update(result.index for result in node.results)
-    return frozenset(reached)
+    return frozenset(depending(graph.nodes, (entry.value.index for entry in graph.inputs if entry.name in inputs)))
 
 
 def without_stops(graph: Graph) -> tuple[Graph, tuple[Value, ...]]:

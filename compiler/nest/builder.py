@@ -9,21 +9,7 @@ from typing import overload
 
 from compiler.graph.op import Op
 from compiler.nest import ir
-from compiler.nest.ir import (
-    ADDRESS,
-    GIVEN,
-    INDEX,
-    TRUTH,
-    Index,
-    Operand,
-    Statement,
-    Type,
-    Value,
-    dtype_of,
-    single,
-    type_of,
-    vector,
-)
+from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Index, Operand, Statement, Type, Value, type_of, vector
 from compiler.support.record import mutable_record
 from compiler.types import DType
 
@@ -138,14 +124,14 @@ class Builder:
 
     def splat(self, scalar: Operand, lanes: int) -> Value:
         """A scalar in each lane."""
-        result = Value(self.count, vector(dtype_of(scalar), lanes))
+        result = Value(self.count, vector(ir.dtype_of(scalar), lanes))
         self.count += 1
         self.body.append(ir.Broadcast(result, scalar, self.line))
         return result
 
     def shuffle(self, left: Operand, right: Operand | None, picks: Sequence[int]) -> Value:
-        dtype = dtype_of(left)
-        result = self.fresh(vector(dtype, len(picks)) if len(picks) > 1 else single(dtype))
+        dtype = ir.dtype_of(left)
+        result = self.fresh(vector(dtype, len(picks)) if len(picks) > 1 else ir.single(dtype))
         self.body.append(ir.Shuffle(result, left, right, tuple(picks), self.line))
         return result
 
@@ -163,7 +149,7 @@ class Builder:
 
     def lane(self, value: Operand) -> Value:
         """The only lane of a vector of one."""
-        result = self.fresh(vector(dtype_of(value), 1))
+        result = self.fresh(vector(ir.dtype_of(value), 1))
         self.body.append(ir.Lane(result, value, self.line))
         return result
 

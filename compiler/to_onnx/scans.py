@@ -23,7 +23,7 @@ def scan(e: Emitter, node: Node) -> None:
     xs = [e.full(operand) for operand in node.operands[: op.scanned]]
     starts = [e.full(operand) for operand in node.operands[op.scanned : op.scanned + op.carries]]
     captures = [e.read(operand) for operand in node.operands[op.scanned + op.carries :]]
-    counts_places = not xs or draws(op.body)
+    counts_places = not xs or any(map(draws, op.body.nodes))
     if counts_places:
         xs.append(e.constant(np.arange(op.length, dtype=np.int64)))
     direction = int(op.reverse)

@@ -1,4 +1,4 @@
-"""Write a trained model as a C library, as a package for Python, or as an ONNX file.
+"""Write a trained model as a C library, a package for Python or a module for the web, or as an ONNX file.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
@@ -10,26 +10,34 @@ that reads rows and writes outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
+from compiler.driver import ExportedLibrary, LibraryTensors
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.exports.c_library import c_files
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
+from runtime.exports.web_library import MACHINES, web_files
 from runtime.exports.wheel import wheel
 from runtime.reporting.terminal import say
 from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained
-from runtime.support.files import replace_file
+from runtime.support.files import JsonValue, replace_file
 
-_OPSET = 17  # the one that most tools have
+Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
+WEB = ("wasm",)
+OPSET = 17  # that most tools have
 EXAMPLES = (
     "dlc export RUN --to c -o library",
     "dlc export RUN --to c --training --machine neon -o library",
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
+    "dlc export RUN --to wasm --training -o module",
     "dlc export RUN --to onnx --opset 21 -o model",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
@@ -40,13 +48,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python", "onnx"],
+        choices=["c", "shared", "python", "wasm", "onnx"],
         metavar="FORM",
         help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
-        "onnx: a model for other tools",
+        "wasm: a module of WebAssembly, with JavaScript; onnx: a model for other tools",
     )
-    parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, the step alone")
-    parser.add_whole("--opset", "the version of ONNX's operators, from 17 to 21 (default: 17)", 17, 21)
+    parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, that step alone")
+    parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
 
@@ -57,46 +65,65 @@ def run(arguments: Namespace) -> int:
     if arguments.to != "onnx" and arguments.opset is not None:
         raise UsageError("--opset goes with --to onnx", "leave it out")
     trained = trained_of(arguments)
-    return _onnx(trained, arguments, folder) if arguments.to == "onnx" else _library(trained, arguments, folder)
-
-
-def _library(trained: Trained, arguments: Namespace, folder: Path) -> int:
-    program = trained.program
-    library, tensors = model_library(trained, arguments.training)
-    preparation = None if trained.preparation is None else trained.preparation.to_json()
-    settings = {setting.name: setting.value for setting in program.settings}
-    files = c_files(program, library, tensors, settings, preparation)
-    if arguments.to != "c":
-        del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
-        files["libmodel.so"] = shared_library(library)
-    if arguments.to == "python":
-        del files["model.h"]
-        files = dict([wheel(program.model, library.machine, files)])
+    if arguments.to == "onnx":
+        return _onnx(trained, arguments, folder)
+    files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, content)
     if arguments.to != "python":
         replace_tensors(folder / "weights.safetensors", tensors.values)
-    code = next(name for name in files if name.endswith((".a", ".so", ".whl")))
+    code = next(name for name in files if name.endswith((".a", ".so", ".whl", ".wasm")))
     weights = _kib(sum(array.nbytes for array in tensors.values.values()))
-    share = "" if arguments.to == "python" else f", of which {weights} are weights"  # a wheel is compressed
-    say(f"{program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
+    share = f", beside {weights} of weights" if arguments.to in WEB else f", of which {weights} are weights"
+    share = "" if arguments.to == "python" else share  # those in a wheel are compressed
+    say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
     return 0
 
 
 def _onnx(trained: Trained, arguments: Namespace, folder: Path) -> int:
     from runtime.exports.onnx_file import onnx_file  # a heavy library, and an extra
 
-    opset = arguments.opset or _OPSET
+    opset = arguments.opset or OPSET
     content, tensors = onnx_file(trained, arguments.training, opset)
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "model.onnx", content)
+    file = folder / "model.onnx"
+    replace_file(file, content)
     if arguments.training:  # the step takes them as inputs
         replace_tensors(folder / "weights.safetensors", tensors.values)
-    kind = "training step" if arguments.training else "prediction"
-    file = folder / "model.onnx"
-    say(f"{trained.program.model}, its {kind} in ONNX's operators of opset {opset}: {file} has {_kib(len(content))}")
+    kind = "a training step" if arguments.training else "predictions"
+    say(f"{trained.program.model} for {kind}, in ONNX of opset {opset}: {file} has {_kib(len(content))}")
     return 0
+
+
+def _for_a_machine(trained: Trained, arguments: Namespace) -> Exported:
+    library, tensors = model_library(trained, arguments.training)
+    if library.machine.is_web:
+        raise UsageError(f"a library for {library.machine.name} is no library of C", "take `--to wasm`")
+    files = c_files(trained.program, library, tensors, *_described(trained))
+    if arguments.to != "c":
+        del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
+        files["libmodel.so"] = shared_library(library)
+    if arguments.to == "python":
+        del files["model.h"]
+        files = dict([wheel(trained.program.model, library.machine, files)])
+    return files, library, tensors
+
+
+def _for_the_web(trained: Trained, arguments: Namespace) -> Exported:
+    if arguments.machine is not None:
+        raise UsageError("--machine goes with libraries of C", f"`--to {arguments.to}` is for every browser")
+    machines = [replace(trained, options=replace(trained.options, machine=name)) for name in MACHINES]
+    made = [model_library(one, arguments.training) for one in machines]
+    library, tensors = made[0]
+    files = web_files(trained.program, [library for library, _ in made], tensors, *_described(trained))
+    return files, library, tensors
+
+
+def _described(trained: Trained) -> tuple[Mapping[str, object], JsonValue]:
+    """The settings of a program, and how its data was prepared."""
+    settings = {setting.name: setting.value for setting in trained.program.settings}
+    return settings, None if trained.preparation is None else trained.preparation.to_json()
 
 
 def _kib(size: int) -> str:

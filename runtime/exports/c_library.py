@@ -110,7 +110,7 @@ def c_files(
     `settings` are those that the program was made with, `preparation` is how its data became the numbers of the inputs.
     """
     functions = [function_of(program, signature) for signature in library.functions]
-    manifest = _manifest(program, library, tensors, functions, settings) | {"preparation": preparation}
+    manifest = manifest_of(program, library, tensors, functions, settings) | {"preparation": preparation}
     files = {
         "model.h": _header(program, library, tensors, functions),
         "example.c": _example(functions[0]),
@@ -212,13 +212,14 @@ def _row_of(array: Array) -> str:
     return f"{array.identifier} + row * {array.elements}"
 
 
-def _manifest(
+def manifest_of(
     program: Program,
     library: ExportedLibrary,
     tensors: LibraryTensors,
     functions: Sequence[Function],
     settings: Mapping[str, object],
 ) -> dict[str, object]:
+    """All that can be called, with the model's settings; `preparation` is the caller's."""
     machine = library.machine
     return {
         "model": program.model,
@@ -309,6 +310,12 @@ _DECLARATIONS = {
 {arrays}
  */
 int model_predict({parameters});""",
+    "evaluate": """\
+/* Compute the loss and the metrics of `rows` rows, as one batch; no weight changes.
+ *
+{arrays}
+ */
+int model_evaluate({parameters});""",
     "step": """\
 /* Make one update of the weights in this memory from `rows` rows.
  *

@@ -25,7 +25,7 @@ def _made(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, Libra
     program, options = trained.program, trained.options
     if not with_training:
         tensors = stored(trained.tensors, weight_names(program))
-        return driver.exported_library(program, tensors, runtime_settings(program), options), tensors
+        return driver.exported_library(program, tensors, settings_of(trained), options), tensors
     start, settings = training_start(trained)
     tensors = stored(start, start.names())
     library = driver.exported_library(program, tensors, settings, options, training_of(program).seed)
@@ -51,6 +51,14 @@ def expect_known(trained: Trained, settings: Iterable[str]) -> None:
         model = trained.program.model
         message = f"a step of {model} depends on `{unknown[0]}`, and nothing says how long the training is"
         raise UsageError(message, "name a run instead of the model file")
+
+
+def settings_of(trained: Trained) -> Mapping[str, float]:
+    """The settings of run time, with those that follow from the length of the training where it is known."""
+    plan, rows = trained.program.plan, trained.training_rows
+    if plan is None or rows is None or (plan.steps is None and plan.epochs is None):
+        return runtime_settings(trained.program)
+    return runtime_settings(trained.program, length_of(plan, rows))
 
 
 def stored(tensors: Tensors, names: tuple[str, ...]) -> LibraryTensors:

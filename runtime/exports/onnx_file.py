@@ -7,8 +7,8 @@ import json
 
 from compiler.driver import PREDICTION, TRAINING, LibraryTensors, independent_settings
 from compiler.errors.diagnostics import UsageError
-from runtime.exports.model_library import expect_known, stored, training_start
-from runtime.inference.model import runtime_settings, training_of
+from runtime.exports.model_library import expect_known, settings_of, stored, training_start
+from runtime.inference.model import training_of
 from runtime.runs.directory import version_of
 from runtime.runs.trained import Trained
 from runtime.support.files import missing
@@ -31,7 +31,7 @@ def onnx_file(trained: Trained, with_training: bool, opset: int) -> tuple[bytes,
     if not with_training:
         tensors = stored(trained.tensors, tuple(spec.path for spec in program.parameters))
         # A prediction that draws takes seed and step as `dlc predict` has them for its first batch.
-        numbers = {**runtime_settings(program), "seed": 0, "step": 0}
+        numbers = {**settings_of(trained), "seed": 0, "step": 0}
         contents = Contents(tensors.values, numbers, ("seed", "step"), notes)
         return onnx_of(program, PREDICTION, contents, options, opset).SerializeToString(), tensors
     start, settings = training_start(trained)

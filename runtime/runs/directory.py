@@ -308,7 +308,7 @@ def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, 
 
 
 def version_of(package: str) -> str | None:
-    """The version of an installed package; None where it is not installed."""
+    """The version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,24 +1,29 @@
-"""Every op as code of other processors, run under emulation: the bits of this one."""
+"""Every op as code of other processors, run under emulation, and of WebAssembly: the bits of this one."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from c_programs import TOOLCHAINS, Array, Toolchain, different_numbers
 from op_samples import SAMPLES, Sample, arrays_of
+from web_programs import in_wasmtime
 
-from compiler.driver import LibraryTensors, Options
+from compiler.driver import ExportedLibrary, LibraryTensors, Options
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.executables import executable
+from compiler.targets.manifest import ResultSlot
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import LibraryFunction
 from compiler.types import DType
 from runtime.exports.archive import archive
+from runtime.exports.wasm_module import wasm_module
+from runtime.exports.web_library import MACHINES
 
 ROWS = 3
 OTHERS = [toolchain for toolchain in TOOLCHAINS if toolchain.machine is not None]
@@ -44,16 +49,21 @@ def all_ops() -> Graph:
     return builder.build()
 
 
+def compiled(machine: str | None) -> tuple[dict[str, Array], Mapping[str, Array], ExportedLibrary]:
+    """Arrays for all inputs, what this processor makes of them, and the library for a machine."""
+    graph = all_ops()
+    given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
+    expected = executable(graph, Options(threads=1)).call(given, ROWS)
+    options = Options(threads=1, machine=machine)
+    function = LibraryFunction("predict", prepared_compilation(graph, options), {})
+    return given, expected, kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), 0)
+
+
 @pytest.mark.parametrize("toolchain", OTHERS, ids=lambda one: one.machine or "here")
 def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
-    graph = all_ops()
-    given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
-    expected = executable(graph, Options(threads=1)).call(given, ROWS)
-    options = Options(threads=1, machine=toolchain.machine)
-    function = LibraryFunction("predict", prepared_compilation(graph, options), {})
-    library = kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), 0)
+    given, expected, library = compiled(toolchain.machine)
     (tmp_path / "libmodel.a").write_bytes(archive(library.members))
     signature = library.functions[0]
     sizes = [given[item.name].nbytes for item in signature.inputs] + [
@@ -63,10 +73,30 @@ def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path:
     content = b"".join(rows_first(given[i.name], i.batch_axis or 0) for i in signature.inputs)
     got = io.BytesIO(toolchain.run(toolchain.build(tmp_path, "ops.c"), content))
     for output in signature.outputs:
-        axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
-        array = np.moveaxis(expected[output.name], axis, 0) if output.shape else expected[output.name]
-        wrong = different_numbers(np.ascontiguousarray(array), got)
-        assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
+        expect_same(output, expected, got)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_op_has_the_bits_of_this_processor_in_wasmtime(machine: str) -> None:
+    pytest.importorskip("wasmtime", reason="wasmtime is not installed")
+    given, expected, library = compiled(machine)
+    module = wasm_module([m.content for m in library.members], library.members[0].symbols, library.reserved)
+    run = in_wasmtime(module, {}, library.abi, ROWS)
+    signature = library.functions[0]
+    inputs = [run.given(rows_first(given[item.name], item.batch_axis or 0)) for item in signature.inputs]
+    outputs = {output.name: run.room(expected[output.name].nbytes) for output in signature.outputs}
+    assert run.call("predict", run.place, ROWS, *inputs, *outputs.values()) == 0
+    for output in signature.outputs:
+        got = run.read(outputs[output.name], expected[output.name].nbytes)
+        expect_same(output, expected, io.BytesIO(got))
+
+
+def expect_same(output: ResultSlot, expected: Mapping[str, Array], got: io.BytesIO) -> None:
+    """The next numbers are those of an output."""
+    axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
+    array = np.moveaxis(expected[output.name], axis, 0) if output.shape else expected[output.name]
+    wrong = different_numbers(np.ascontiguousarray(array), got)
+    assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
 
 
 def rows_first(array: Array, axis: int) -> bytes:

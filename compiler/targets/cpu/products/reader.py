@@ -14,18 +14,7 @@ from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.long_sums import Block
 from compiler.targets.cpu.packing import Packing
-from compiler.targets.cpu.products import ir
-from compiler.targets.cpu.products.printer import (
-    COPYING,
-    IN_LAST,
-    IN_OTHERS,
-    JOINED,
-    KINDS,
-    SCALAR,
-    STRETCHES,
-    SUMS,
-    WORDS,
-)
+from compiler.targets.cpu.products import ir, printer
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
 from compiler.types import BatchExtent, DType, Extent
 
@@ -46,13 +35,13 @@ _TILES = re.compile(r"tiles (\d+) x (\d+)(?: in (\d+) lines)?(?:, blocks of (\d+
 _ALONG_ROWS = re.compile(r"vectors along the rows, (\d+) columns by (\d+) rows")
 _SCRATCH = re.compile(r"scratch of (.+) bytes")
 _EXTENT = re.compile(r"(?:(\d+)\*)?batch|\d+")
-_SUFFIXES = "|".join(re.escape(words) for words in KINDS.values() if words)
+_SUFFIXES = "|".join(re.escape(words) for words in printer.KINDS.values() if words)
 _LOOP = re.compile(
     rf"(items|for) (\w+)(?: by (\d+))?({_SUFFIXES}|)(?:, (\d+) of the first axis(?: and (\d+) of the second)?)?"
 )
 _MULTIPLY = re.compile(
     rf"sums = ({_one_of(ir.Sums)}) \+ left ({_one_of(ir.Place)}) \* right ({_one_of(ir.Place)})(?:, by (\d+) lanes)?"
-    rf"(, from far away)?({'|'.join(map(re.escape, COPYING.values()))})"
+    rf"(, from far away)?({'|'.join(map(re.escape, printer.COPYING.values()))})"
     r"(?:, (\d+) steps at once)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
 )
 _ASK = re.compile(rf"ask for ({_one_of(ir.Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
@@ -74,9 +63,9 @@ _COLUMNS = re.compile(
     r"copy the columns of the block, panels of (\d+) (\d+) apart, aligned to (\d+) bytes(, unrolled)?"
 )
 _STRIPS = re.compile(r"copy (left|right) operand in strips of (\d+) by (\d+), (\d+) at most, (\d+) together")
-_STATEMENTS = {words: statement for statement, words in WORDS.items()}
-_PLACES = {words: place for place, words in STRETCHES.items()}
-_AXES = {axis.value: axis for axis in ir.Axis} | {words: axis for axis, words in SCALAR.items()}
+_STATEMENTS = {words: statement for statement, words in printer.WORDS.items()}
+_PLACES = {words: place for place, words in printer.STRETCHES.items()}
+_AXES = {axis.value: axis for axis in ir.Axis} | {words: axis for axis, words in printer.SCALAR.items()}
 
 
 def read_product(text: str, name: str = "<product>") -> ir.ProductLoops:
@@ -106,7 +95,7 @@ class _Reader:
         if found := self.take(_ALONG_ROWS):
             product = replace(product, along_rows=TileShape(int(found[1]), self.whole(found[2], LANES)))
         if found := self.take(_SCRATCH):
-            places = _PLACES | {SUMS: contract.tile}
+            places = _PLACES | {printer.SUMS: contract.tile}
             sizes = [self.expected(r"(\w+) (\d+)", each) for each in found[1].split(", ")]
             product = replace(product, scratch=tuple((self.known(places, m[1]), int(m[2])) for m in sizes))
         product = replace(product, body=self.body(2))
@@ -149,14 +138,14 @@ class _Reader:
 
     def block(self, row: str, indent: int) -> ir.Compound:
         opening, loop = row.removesuffix(":"), _LOOP.fullmatch(row.removesuffix(":"))
-        if loop is None and opening not in (JOINED, IN_LAST, IN_OTHERS):
+        if loop is None and opening not in (printer.JOINED, printer.IN_LAST, printer.IN_OTHERS):
             raise self.fault(f"{row!r} begins no block")
         axis = None if loop is None else self.known(_AXES, loop[2], 0)
         self.place += 1
         body = self.body(indent + 2)
         if loop is None or axis is None:
-            return ir.Join(body) if opening == JOINED else ir.When(opening == IN_LAST, body)
-        kinds = {words: kind for kind, words in KINDS.items() if words}
+            return ir.Join(body) if opening == printer.JOINED else ir.When(opening == printer.IN_LAST, body)
+        kinds = {words: kind for kind, words in printer.KINDS.items() if words}
         kind = ir.Kind.ITEMS if loop[1] == "items" else kinds.get(loop[4], ir.Kind.PLAIN)
         step = int(loop[3] or 1)
         block = None if loop[5] is None else Block(int(loop[5]), int(loop[6]) if loop[6] else None, step)
@@ -200,7 +189,7 @@ class _Reader:
             found = self.expect(_ASK, "a line that asks for memory", " " * (indent + 2))
             asks.append(ir.Ask(ir.Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
         sums, left, right = ir.Sums(match[1]), ir.Place(match[2]), ir.Place(match[3])
-        copying = {words: kind for kind, words in COPYING.items()}[match[6]]
+        copying = {words: kind for kind, words in printer.COPYING.items()}[match[6]]
         unrolled, steps_ahead, ahead_rows = int(match[7] or 1), int(match[8] or 0), int(match[9] or 0)
         return ir.Multiply(
             *(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks)),
