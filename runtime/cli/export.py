@@ -1,8 +1,11 @@
-"""Write a trained model as a C library, or as a package for Python: the code with the weights, and a manifest.
+"""Write a trained model as a C library, a package for Python or a module for the web, or as an ONNX file.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
 that reads rows and writes outputs.
+
+`--to onnx` writes DIR/model.onnx, for other tools: its outputs are those of `dlc predict` but for rounding. With
+`--training` it is the training step, in plain operators, from weights and a batch to new weights.
 """
 
 from __future__ import annotations
@@ -28,13 +31,14 @@ from runtime.support.files import JsonValue, replace_file
 
 Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
 WEB = ("wasm",)
-
+OPSET = 17  # that most tools have
 EXAMPLES = (
     "dlc export RUN --to c -o library",
     "dlc export RUN --to c --training --machine neon -o library",
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
     "dlc export RUN --to wasm --training -o module",
+    "dlc export RUN --to onnx --opset 21 -o model",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
 
@@ -44,12 +48,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python", "wasm"],
+        choices=["c", "shared", "python", "wasm", "onnx"],
         metavar="FORM",
         help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
-        "wasm: a module of WebAssembly, with JavaScript",
+        "wasm: a module of WebAssembly, with JavaScript; onnx: a model for other tools",
     )
-    parser.add_flag("--training", "with the training step, which changes the weights")
+    parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, that step alone")
+    parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
 
@@ -57,7 +62,11 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
+    if arguments.to != "onnx" and arguments.opset is not None:
+        raise UsageError("--opset goes with --to onnx", "leave it out")
     trained = trained_of(arguments)
+    if arguments.to == "onnx":
+        return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -69,6 +78,21 @@ def run(arguments: Namespace) -> int:
     share = f", beside {weights} of weights" if arguments.to in WEB else f", of which {weights} are weights"
     share = "" if arguments.to == "python" else share  # those in a wheel are compressed
     say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
+    return 0
+
+
+def _onnx(trained: Trained, arguments: Namespace, folder: Path) -> int:
+    from runtime.exports.onnx_file import onnx_file  # a heavy library, and an extra
+
+    opset = arguments.opset or OPSET
+    content, tensors = onnx_file(trained, arguments.training, opset)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.onnx"
+    replace_file(file, content)
+    if arguments.training:  # the step takes them as inputs
+        replace_tensors(folder / "weights.safetensors", tensors.values)
+    kind = "a training step" if arguments.training else "predictions"
+    say(f"{trained.program.model} for {kind}, in ONNX of opset {opset}: {file} has {_kib(len(content))}")
     return 0
 
 
