@@ -1,4 +1,4 @@
-"""Write a trained model as a C library, or as a package for Python: the code with the weights, and a manifest.
+"""Write a trained model as a library for C, Python or the web: the code, the weights, and a manifest.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
@@ -12,22 +12,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.driver import ExportedLibrary, LibraryTensors
+from compiler.driver import Array, ExportedLibrary, LibraryTensors
 from compiler.errors.diagnostics import UsageError
+from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
-from runtime.exports.c_library import c_files
+from runtime.exports.c_library import Function, c_files, function_of
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
 from runtime.exports.web_library import MACHINES, web_files
+from runtime.exports.web_page import rows_of_page, web_page
 from runtime.exports.wheel import wheel
-from runtime.reporting.terminal import say
+from runtime.reporting.terminal import say, say_notes
 from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained
 from runtime.support.files import JsonValue, replace_file
 
 Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
-WEB = ("wasm",)
+WEB = ("wasm", "web")
 
 EXAMPLES = (
     "dlc export RUN --to c -o library",
@@ -35,6 +37,7 @@ EXAMPLES = (
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
     "dlc export RUN --to wasm --training -o module",
+    "dlc export RUN --to web --training --rows 200 -o page",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
 
@@ -44,12 +47,15 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python", "wasm"],
+        choices=["c", "shared", "python", *WEB],
         metavar="FORM",
         help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
-        "wasm: a module of WebAssembly, with JavaScript",
+        "wasm: modules of WebAssembly, with JavaScript; web: the same, and a page in one file",
     )
     parser.add_flag("--training", "with the training step, which changes the weights")
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="with `--to web`: put N rows of the data into the page (default: none)"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
 
@@ -57,6 +63,9 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
+    if arguments.rows is not None and (arguments.to != "web" or arguments.rows < 0):
+        fix = "leave it out" if arguments.to != "web" else "give a whole number from 0 on"
+        raise UsageError("--rows counts rows of the data in the page of `--to web`", fix)
     trained = trained_of(arguments)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +102,21 @@ def _for_the_web(trained: Trained, arguments: Namespace) -> Exported:
     made = [model_library(one, arguments.training) for one in machines]
     library, tensors = made[0]
     files = web_files(trained.program, [library for library, _ in made], tensors, *_described(trained))
+    if arguments.to == "web":
+        functions = {signature.name: function_of(trained.program, signature) for signature in library.functions}
+        rows = _rows_of_page(trained, functions, arguments.rows or 0)
+        files["index.html"] = web_page(trained, functions, files, tensors, rows)
     return files, library, tensors
+
+
+def _rows_of_page(trained: Trained, functions: Mapping[str, Function], count: int) -> dict[str, Array]:
+    """So many rows of the data of the training, those set aside first."""
+    if not count:
+        return {}
+    chosen = evaluation_data(trained, None, None)
+    say_notes(chosen.notes)
+    numbers = chosen.part.rows[:count]
+    return rows_of_page({name: array[numbers] for name, array in chosen.part.arrays.items()}, [*functions.values()])
 
 
 def _described(trained: Trained) -> tuple[Mapping[str, object], JsonValue]:
