@@ -260,13 +260,13 @@ class KernelTarget(Target, Protocol):
         begin: Begin | None = None,
         keeps_nests: bool = False,
     ) -> Lowered:
-        """The execution plan of a schedule and the text of its kernels; products and nests where it `keeps_nests`."""
+        """The execution plan of a schedule and the text of its kernels; tiles and nests where it `keeps_nests`."""
         ...
 
-    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
-        """The passes over the loops of a product, in order: each leads from a text, with its name in messages, to one.
+    def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        """The passes over single kernels, in order: each leads from a text, with its name in messages, to one.
 
-        They raise DataError where the text is no product, or such as the pass does not take.
+        They raise DataError where the text is no product or kernel over rows, or such as the pass does not take.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""Run one pass of the compiler on the text of a graph, a fused graph or a product, and print its result.
+"""Run one pass of the compiler on the text of a graph, a fused graph or a kernel, and print its result.
 
-The text is what `dlc show FILE --stage step`, `--stage products` and `--stop-after` print. It is checked before the
+The text is what `dlc show FILE --stage step`, `--stage tiles` and `--stop-after` print. It is checked before the
 pass and after it.
 """
 

@@ -66,10 +66,8 @@ def run(arguments: Namespace) -> int:
 
 def _kind(word: str) -> str:
     if word not in KINDS:
-        raise UsageError(
-            f"--what cannot be `{word}`",
-            did_you_mean(word, KINDS) or f"the kinds are {', '.join(KINDS)}; `all` draws each",
-        )
+        message = f"--what cannot be `{word}`"
+        raise UsageError(message, did_you_mean(word, KINDS) or f"the kinds are {', '.join(KINDS)}; `all` draws each")
     return word
 
 

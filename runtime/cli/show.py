@@ -26,7 +26,7 @@ EXAMPLES = (
     "dlc show model.dl --print-after simplify",
     "dlc show model.dl --time-passes",
 )
-STAGES = ("ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "products", "loops", "llvm", "asm")
+STAGES = ("ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm")
 FORMATS = ("text", "json", "dot", "graphml", "svg")
 PICTURES = FORMATS[2:]
 DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")

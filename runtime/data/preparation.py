@@ -127,12 +127,8 @@ def refuse_missing(preparation: Preparation, fields: Mapping[str, Field], specs:
                 continue
             count = int(missing.sum())
             more = f" (as in {count - 1} further rows)" if count > 1 else ""
-            raise DataError(
-                f"column `{name}` has no value{more}",
-                field.file,
-                field.row_number(int(np.argmax(missing))),
-                _missing_fix(spec, field),
-            )
+            message = f"column `{name}` has no value{more}"
+            raise DataError(message, field.file, field.row_number(int(np.argmax(missing))), _missing_fix(spec, field))
 
 
 def _missing_fix(spec: InputSpec, field: Field) -> str:

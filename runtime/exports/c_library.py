@@ -310,6 +310,12 @@ _DECLARATIONS = {
 {arrays}
  */
 int model_predict({parameters});""",
+    "evaluate": """\
+/* Compute the loss and the metrics of `rows` rows, as one batch; no weight changes.
+ *
+{arrays}
+ */
+int model_evaluate({parameters});""",
     "step": """\
 /* Make one update of the weights in this memory from `rows` rows.
  *

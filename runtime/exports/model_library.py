@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler import driver
@@ -24,7 +25,7 @@ def _made(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, Libra
     program, options = trained.program, trained.options
     if not with_training:
         tensors = stored(trained.tensors, weight_names(program))
-        return driver.exported_library(program, tensors, runtime_settings(program), options), tensors
+        return driver.exported_library(program, tensors, _settings(trained), options), tensors
     plan = training_of(program)
     if plan.accumulation is not None:
         raise UsageError(f"a step of {program.model} accumulates gradients", "leave out --training, or `accumulate`")
@@ -39,6 +40,14 @@ def _made(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, Libra
         message = f"a step of {program.model} depends on `{unknown[0]}`, and nothing says how long the training is"
         raise UsageError(message, "name a run instead of the model file")
     return library, tensors
+
+
+def _settings(trained: Trained) -> Mapping[str, float]:
+    """The settings of run time, with those that follow from the length of the training where it is known."""
+    plan, rows = trained.program.plan, trained.training_rows
+    if plan is None or rows is None or (plan.steps is None and plan.epochs is None):
+        return runtime_settings(trained.program)
+    return runtime_settings(trained.program, length_of(plan, rows))
 
 
 def stored(tensors: Tensors, names: tuple[str, ...]) -> LibraryTensors:

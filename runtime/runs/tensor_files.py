@@ -97,6 +97,14 @@ def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
     return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
 
 
+def element_types(path: Path) -> dict[str, str]:
+    """The element type of each tensor of a file that `read_tensors` took, such as `bf16`."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = cast("dict[str, dict[str, object]]", json.loads(file.read(length)))
+    return {name: str(entry["dtype"]).lower() for name, entry in header.items() if name != "__metadata__"}
+
+
 def _expect_distinct_names(content: bytes, path: Path) -> None:
     """Of two entries of one name, the library and other readers need not take the same."""
 

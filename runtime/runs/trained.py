@@ -43,7 +43,8 @@ class Choices:
 class Trained:
     """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user.
 
-    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far.
+    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far; `weights`
+    is the checkpoint, or the file.
     """
 
     program: Program
@@ -55,6 +56,7 @@ class Trained:
     training_rows: int | None = None
     step: int | None = None
     is_best: bool = False
+    weights: Path | None = None
 
     @property
     def checkpoint(self) -> str:
@@ -149,9 +151,8 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
     step, is_best = found.checkpoint.position.step, is_marked_best(found.path)
-    return Trained(
-        program, tensors, options, choices, saved_preparation(run), found.notes, _training_rows(run), step, is_best
-    )
+    prepared, rows = saved_preparation(run), _training_rows(run)
+    return Trained(program, tensors, options, choices, prepared, found.notes, rows, step, is_best, found.path)
 
 
 def open_model_file(
@@ -173,7 +174,7 @@ def open_model_file(
     expect_room_for_weights(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
-    return Trained(program, tensors, options, None, None, ())
+    return Trained(program, tensors, options, None, None, (), weights=weights)
 
 
 def saved_preparation(run: RunDirectory) -> Preparation:

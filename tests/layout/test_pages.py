@@ -19,7 +19,7 @@ from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope
 from compiler.frontend.train.entries import KEYS
-from compiler.inspection.passes import passes_over_products
+from compiler.inspection.passes import passes_over_kernels
 from compiler.pipeline import GRAPH_PASSES
 from compiler.schedule.fusion.passes import FUSED_PASSES
 from compiler.schedule.passes import SCHEDULE_PASSES
@@ -103,8 +103,9 @@ def test_the_architecture_page_lists_the_passes_in_their_order() -> None:
         ("pass over a schedule", [each for each, _ in SCHEDULE_PASSES]),
     ):
         assert [row[0].strip("`") for row in table_rows(ARCHITECTURE, column)] == [each.__name__ for each in passes]
-    over_products = [row[0].strip("`") for row in table_rows(ARCHITECTURE, "pass over a product")]
-    assert over_products == [*passes_over_products(1)]
+    columns = ("pass over rows or columns", "pass over a product")
+    over_kernels = [row[0].strip("`") for column in columns for row in table_rows(ARCHITECTURE, column)]
+    assert over_kernels == [*passes_over_kernels(1)]
 
 
 def test_the_architecture_page_places_every_file_and_folder() -> None:

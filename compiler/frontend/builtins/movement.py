@@ -150,10 +150,8 @@ def _split(elaborator: Elaborator, x: TensorValue, n: Value, *, axis: AxisValue 
     place = resolve_axis(elaborator, x, axis)
     extent = x.shape[place]
     if isinstance(extent, BatchExtent):
-        elaborator.fail(
-            "E0410",
-            f"the axis {extent} of {shown(elaborator, x)} is known only at run time, so it cannot be split",
-        )
+        message = f"the axis {extent} of {shown(elaborator, x)} is known only at run time, so it cannot be split"
+        elaborator.fail("E0410", message)
     sizes = _sizes(elaborator, x, extent, n)
     parts: list[Value] = []
     start = 0
@@ -176,11 +174,8 @@ def _sizes(elaborator: Elaborator, tensor: TensorValue, extent: int, parts: Valu
         return sizes
     number = _count(elaborator, parts, "the number of parts")
     if number == 0 or extent % number:
-        elaborator.fail(
-            "E0411",
-            f"{extent} elements cannot be split into {number} equal parts, of {shown(elaborator, tensor)}",
-            hint("a list gives the size of each part: `split(x, [3, 5])`"),
-        )
+        message = f"{extent} elements cannot be split into {number} equal parts, of {shown(elaborator, tensor)}"
+        elaborator.fail("E0411", message, hint("a list gives the size of each part: `split(x, [3, 5])`"))
     return [extent // number] * number
 
 

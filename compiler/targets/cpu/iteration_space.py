@@ -19,6 +19,8 @@ from compiler.loops.ir import (
     RowKernel,
     Store,
 )
+from compiler.machine import Machine
+from compiler.nest.ir import Items
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
@@ -149,7 +151,7 @@ def row_block_of(kernel: Kernel, tuning: Tuning, registers: int) -> RowBlock:
     terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
     for block in _blocks(kernel, min(lines, default=0), tuning, registers):
-        fits = _rows_of_shard(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
+        fits = rows_of_shard(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
         if fits and all(sum(map(block.varies, edge.terms)) <= 1 for edge in edges):
             return block if _shared(read, block) >= tuning.shared_reads else single
     return single
@@ -197,13 +199,13 @@ def transposed_rows(kernel: Kernel) -> int:
     along = {tuple(term for term in access.rows if term.divisor == 1) for access in apart}
     if len(along) != 1 or len(line := along.pop()) != 1 or line[0].stride != 1:
         return 0
-    rows = math.gcd(line[0].modulus or 0, _rows_of_shard(kernel))
+    rows = math.gcd(line[0].modulus or 0, rows_of_shard(kernel))
     counts = {term.modulus if term.divisor == 1 else term.divisor for i in moved for term in i.access.rows}
     is_even = all(number is None or number % rows == 0 for number in counts) if rows >= LANES else False
     return rows if is_even else 0
 
 
-def _rows_of_shard(kernel: RowKernel | ColumnKernel) -> int:
+def rows_of_shard(kernel: RowKernel | ColumnKernel) -> int:
     return count(kernel.rows) // (count(kernel.shards) if isinstance(kernel, RowKernel) else 1)
 
 
@@ -220,3 +222,15 @@ def _sums_products(kernel: RowKernel | ColumnKernel) -> bool:
     is_sum = all(isinstance(i, Load | Compute) or (isinstance(i, Reduce) and i.factor is not None) for i in stage.body)
     is_column = isinstance(kernel, ColumnKernel)
     return is_column and isinstance(kernel.outer, BatchExtent) and isinstance(kernel.rows, int) and is_sum
+
+
+def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, machine: Machine) -> Items:
+    """The items of a kernel, by its own extents."""
+    if isinstance(kernel, ColumnKernel):
+        blocks = 1 if is_row_blocked(kernel, machine.tuning) else -(-count(kernel.columns) // LANES)
+        return Items(kernel.outer, 1, blocks)
+    if isinstance(kernel, FlatKernel):
+        return Items(kernel.elements, kernel.columns)
+    if rows := transposed_rows(kernel):
+        return Items(kernel.rows, rows, -(-rows // LANES))
+    return Items(kernel.rows, row_block_of(kernel, machine.tuning, machine.registers).rows)

@@ -42,7 +42,6 @@ class KernelFrame:
     lines: Mapping[int, int]
     free_literals: frozenset[int] = frozenset()
     free_numbers: tuple[int, ...] = ()  # offsets, strides and divisors that are arguments
-    passing: frozenset[int] = frozenset()  # buffers that are stored to past the caches
     lanes: int = LANES  # of its vectors
     nest: Builder = field(default_factory=Builder)
     arguments: list[Argument] = field(default_factory=list[Argument])

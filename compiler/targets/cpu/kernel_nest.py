@@ -337,6 +337,12 @@ class KernelNest(KernelFrame):
             value = self.combined(reduce, *parts)
         return value
 
+    def joined(self, reduce: Reduce, lanes: Sequence[Operand]) -> Operand:
+        """The accumulators of a fold, pair by pair."""
+        while len(lanes) > 1:
+            lanes = [self.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
+        return lanes[0]
+
     # draws
 
     @_located

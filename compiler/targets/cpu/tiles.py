@@ -235,3 +235,8 @@ def ceiling(nest: Builder, number: Index, step: int) -> Index:
     if isinstance(number, int):
         return -(-number // step)
     return nest.binary("div", nest.add(number, step - 1), step)
+
+
+def rounded_down(nest: Builder, number: Index, step: int) -> Index:
+    """The largest multiple of a power of two that a number has room for."""
+    return number // step * step if isinstance(number, int) else nest.binary("and", number, -step)

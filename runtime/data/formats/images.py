@@ -108,11 +108,8 @@ def _listed(folder: Path) -> _Listed:
     by_class = {name: files for name, files in by_class.items() if files}
     loose = sorted(entry for entry in folder.iterdir() if _is_image(entry))
     if by_class and loose:
-        raise DataError(
-            f"{len(loose)} images lie beside the folders of classes, such as {loose[0].name}",
-            folder,
-            fix="move them into the folder of their class",
-        )
+        message = f"{len(loose)} images lie beside the folders of classes, such as {loose[0].name}"
+        raise DataError(message, folder, fix="move them into the folder of their class")
     if not by_class and not loose:
         raise DataError("no png or jpeg images in this folder", folder, fix="put a folder for each class there")
     if loose:

@@ -66,11 +66,8 @@ def read_npy(request: SourceRequest) -> Dataset:
     with explained(DataError, path), regular_files.opened(path) as file:
         values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
     if len(request.wanted) != 1:
-        raise DataError(
-            f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}",
-            path,
-            fix="save the arrays in one npz file, each under its name",
-        )
+        message = f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}"
+        raise DataError(message, path, fix="save the arrays in one npz file, each under its name")
     fields = {next(iter(request.wanted)): Field(values, path)}
     _expect_rows(fields, path)
     return Dataset("npy", path, fields, fingerprints={path.name: fingerprint(path)})
@@ -105,11 +102,9 @@ def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
     beginning = stream.read(_LONGEST_HEADER)
     shape, fortran_order, dtype, start = _header_of(beginning, path, what)
     if dtype.hasobject:
-        raise DataError(
-            f"{what} holds pickled Python objects, which are not read because they can run code",
-            path,
-            fix="save it with a number or text dtype, for example array.astype(numpy.float32)",
-        )
+        message = f"{what} holds pickled Python objects, which are not read because they can run code"
+        fix = "save it with a number or text dtype, for example array.astype(numpy.float32)"
+        raise DataError(message, path, fix=fix)
     if dtype.kind not in "biufU" or dtype.itemsize == 0:
         raise DataError(f"{what} has dtype {dtype}, which is no number or text", path, fix="convert it to numbers")
     expected = dtype.itemsize

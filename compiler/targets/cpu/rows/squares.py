@@ -16,18 +16,18 @@ from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.tiles import ceiling, divided
+from compiler.targets.cpu.tiles import ceiling, divided, rounded_down
 from compiler.targets.cpu.transpose import transposed
 
 
-def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
+def build_squares(k: KernelNest, kernel: RowKernel) -> Nest:
     """The nest of a kernel that has `transposed_rows`."""
     nest = k.nest
     (stage,) = kernel.stages
     k.open()
     rows, is_free = k.place_number(transposed_rows(kernel)), has_free_columns(kernel, k.tuning)
     columns = k.argument(ColumnsNumber()) if is_free else count(kernel.columns)
-    whole = columns // LANES * LANES if isinstance(columns, int) else nest.binary("and", columns, -LANES)
+    whole = rounded_down(nest, columns, LANES)
     groups = ceiling(nest, rows, LANES)
     last = nest.sub(rows, LANES)
 

@@ -7,23 +7,10 @@ stay in scratch. Vectors are as wide as registers: a wider one would be several 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TypeAlias
 
-from compiler.loops.ir import (
-    Access,
-    ColumnKernel,
-    Compute,
-    Edge,
-    IndexTerm,
-    Instruction,
-    Load,
-    Reduce,
-    RowKernel,
-    Store,
-)
+from compiler.loops.ir import ColumnKernel, Compute, Instruction, Load, Reduce, RowKernel, Store
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.addresses import count
@@ -32,24 +19,17 @@ from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import RowBlock
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.rows.ir import Ask, Bound, Path, RowLoops, Way, lowest_of, path_of, place_of, way_of
 from compiler.types import DType
 
-FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which cache
-COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken for one until a store is done
-FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
 
-_Path: TypeAlias = tuple[int, tuple[IndexTerm, ...]]  # a buffer, and how rows lead through it
-# Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
-_Bound: TypeAlias = tuple[IndexTerm, int | None, int | None]
-_Way: TypeAlias = tuple[_Path, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
-
-
-def emit_row_blocks(k: KernelNest, kernel: RowKernel, block: RowBlock) -> Nest:
-    """The code of a kernel over rows, of which a block is an item: see `row_block_of`."""
-    nest = k.nest
+def build_row_blocks(k: KernelNest, kernel: RowKernel, loops: RowLoops) -> Nest:
+    """The nest of a kernel over rows, of which a block is an item: see `row_block_of`."""
+    nest, block = k.nest, loops.block
     k.open()
-    group = _Group(k, kernel, block)
-    group.choose_direction([group.start(i) for i in group.moved if isinstance(i, Store) and group.passes(i)])
+    group = _Group(k, loops)
+    if loops.apart:
+        group.find_direction()
 
     def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
         group.begin(_first_row(nest, block, number))
@@ -57,7 +37,7 @@ def emit_row_blocks(k: KernelNest, kernel: RowKernel, block: RowBlock) -> Nest:
         return []
 
     nest.loop(BEGIN, END, 1, [], item)
-    if k.passing:
+    if loops.streams:
         nest.store_fence()  # stores past the caches are in no order with others
     return k.close(Items(kernel.rows, block.rows))
 
@@ -70,14 +50,14 @@ def _first_row(nest: Builder, block: RowBlock, number: Index) -> Index:
     return nest.add(lines, nest.mul(nest.binary("rem", number, across), block.pixels))
 
 
-def emit_sums_in_row_blocks(k: KernelNest, kernel: ColumnKernel, block: RowBlock) -> Nest:
-    """The code of a kernel over columns that takes a block of rows at once, and all columns of an image in an item."""
+def build_sums_in_row_blocks(k: KernelNest, kernel: ColumnKernel, loops: RowLoops) -> Nest:
+    """The nest of a kernel over columns that takes a block of rows at once, and all columns of an image in an item."""
     nest = k.nest
     (stage,) = kernel.stages
     columns = count(kernel.columns)
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     k.open()
-    group = _Group(k, kernel, block)
+    group = _Group(k, loops)
     for number, reduce in enumerate(reduces):
         k.reserve(-2 - number, count(kernel.columns) * reduce.dtype.size)
     sums = {reduce.result: k.bases[-2 - number] for number, reduce in enumerate(reduces)}
@@ -104,7 +84,7 @@ def emit_sums_in_row_blocks(k: KernelNest, kernel: ColumnKernel, block: RowBlock
             group.all_vectors(sums)
             return []
 
-        nest.loop(0, count(kernel.rows), block.rows, [], several)
+        nest.loop(0, count(kernel.rows), loops.block.rows, [], several)
         k.new_row(outer, stage.after)
         nest.loop(0, columns, k.lanes, [], lambda column, _: finish(outer, column))
         return []
@@ -122,79 +102,45 @@ def _loaded(k: KernelNest, of: Reduce, place: Value) -> Value:
     return k.nest.load(place, vector(of.dtype, k.lanes), k.lanes * of.dtype.size)
 
 
-def _path(access: Access) -> _Path:
-    return access.buffer, access.rows
-
-
 class _Group:
     """A block of rows and the instructions on them, for one vector of columns after the other."""
 
-    def __init__(self, k: KernelNest, kernel: RowKernel | ColumnKernel, block: RowBlock) -> None:
-        self.k, self.block, self.columns = k, block, count(kernel.columns)
-        (stage,) = kernel.stages
-        self.body = stage.body
+    def __init__(self, k: KernelNest, loops: RowLoops) -> None:
+        self.k, self.loops, self.block, self.columns = k, loops, loops.block, count(loops.kernel.columns)
+        self.body, self.moved = loops.body, loops.moved
+        self.streamed = [self.body[number] for number in loops.streams]
         self.first: Index = 0
         self.downwards: Value | None = None
-        self.sums_strips = isinstance(kernel, ColumnKernel) and block.pixels == block.width
-        self.starts: dict[_Way, Value] = {}  # the address of the lowest element that is read in this way
-        self.moved = [i for i in self.body if isinstance(i, Load | Store)]
-        self.lowest: dict[_Way, int] = {}
-        highest: dict[_Way, int] = {}
-        for moved in self.moved:
-            for row in range(block.rows):
-                way, place = self.way(moved, row), self.place(moved, row)
-                self.lowest[way] = min(self.lowest.get(way, place), place)
-                highest[way] = max(highest.get(way, place), place)
-            self.lowest.setdefault((_path(moved.access), ()), 0)
-        spans = [highest[way] - self.lowest[way] for way in highest if way[1]]
-        if spans:
-            self.reserve_zeros(max(spans) + self.columns)
+        self.starts: dict[Way, Value] = {}  # the address of the lowest element that is read in this way
+        self.lowest = lowest_of(loops)
+        if loops.zeros:
+            self.reserve_zeros(loops.zeros)
 
-    def reserve_zeros(self, elements: int) -> None:
-        nest, size = self.k.nest, max(b.dtype.size for b in self.k.kernel.buffers)
-        self.k.reserve(-1, elements * size)
+    def reserve_zeros(self, size: int) -> None:
+        nest = self.k.nest
+        self.k.reserve(-1, size)
 
         def fill(place: Value, carried: list[Value]) -> Sequence[Operand]:
             nest.store(Zeros(vector(DType.U8, 64)), nest.pointer(self.k.bases[-1], place, DType.U8), 64)
             return []
 
-        nest.loop(0, elements * size, 64, [], fill)
+        nest.loop(0, size, 64, [], fill)
 
-    def place(self, moved: Load | Store, row: int) -> int:
-        (below, beside), (line, pixel) = self.block.steps(moved.access), divmod(row, self.block.pixels)
-        return moved.access.offset + line * below + pixel * beside
-
-    def way(self, moved: Load | Store, row: int) -> _Way:
-        edges = moved.edges if isinstance(moved, Load) else ()
-        bounds = (self.bound(edge, row) for edge in edges)
-        return _path(moved.access), tuple(b for b in bounds if b[1] is not None or b[2] is not None)
-
-    def bound(self, edge: Edge, row: int) -> _Bound:
-        """For which groups that row of them lies inside; None where no group lies beyond."""
-        (line, pixel), offset = divmod(row, self.block.pixels), edge.offset
-        for part in edge.terms:
-            growth = self.block.growth(part)
-            assert growth is not None
-            offset += (line * growth[0] + pixel * growth[1]) * part.stride
-        term = next((part for part in edge.terms if self.block.varies(part)), edge.terms[0])
-        last = term.modulus
-        step = {1: self.block.pixels, self.block.width: self.block.lines}.get(term.divisor, 1)
-        least = -(offset // term.stride)  # ceil(-offset / stride)
-        most = (edge.extent - 1 - offset) // term.stride
-        least, most = -(-least // step) * step, most // step * step
-        return term, least if least > 0 else None, most if last is None or most < last - step else None
+    def ways(self, moved: Load | Store) -> list[Way]:
+        """How each row of the block finds what is moved."""
+        return [way_of(self.block, moved, row) for row in range(self.block.rows)]
 
     def begin(self, first: Index) -> None:
         """Go to the group of that first row."""
         k, nest, self.first = self.k, self.k.nest, first
-        paths: dict[_Path, Value] = {}
+        paths: dict[Path, Value] = {}
         for moved in self.moved:
             with k.of(moved):
                 type_ = in_memory(moved.dtype)
-                path = _path(moved.access)
+                path = path_of(moved.access)
                 if path not in paths:
                     paths[path] = nest.pointer(k.bases[path[0]], k.number(path[1], first), type_)
-                for way in dict.fromkeys(((path, ()), *(self.way(moved, row) for row in range(self.block.rows)))):
+                for way in dict.fromkeys(((path, ()), *self.ways(moved))):
                     start = nest.pointer(paths[path], self.lowest[way], type_)
                     tests = [test for bound in way[1] for test in self.tests(bound)]
                     for test in tests[1:]:
@@ -203,48 +149,26 @@ class _Group:
                         start = nest.select(tests[0], start, k.bases[-1])
                     self.starts[way] = start
 
-    def tests(self, bound: _Bound) -> list[Value]:
+    def tests(self, bound: Bound) -> list[Value]:
         term, least, most = bound
         digit = self.k.digit(term, self.first)
         found = [] if least is None else [self.k.nest.compare("ge", digit, least)]
         return found if most is None else [*found, self.k.nest.compare("le", digit, most)]
 
-    def passes(self, moved: Load | Store) -> bool:
-        """Whether it stores past the caches."""
-        places = (moved.access.offset, *(term.stride for term in moved.access.rows))
-        is_aligned = all(place % LANES == 0 for place in places)
-        return isinstance(moved, Store) and moved.access.buffer in self.k.passing and is_aligned
-
-    @property
-    def period(self) -> int:
-        """Bytes after which the same columns of all rows lie at the same place again, up to whole ones of COMPARED.
-
-        1 where columns have different sizes.
-        """
-        size, places = self.moved[0].dtype.size, dict[_Path, int]()
-        found = [COMPARED, self.columns * size]
-        for moved in self.moved:
-            found += [term.stride * size for term in moved.access.rows]
-            for row in range(self.block.rows):
-                place = self.place(moved, row)
-                found.append((place - places.setdefault(_path(moved.access), place)) * size)
-        return math.gcd(*found) if all(moved.dtype.size == size for moved in self.moved) else 1
-
     def start(self, moved: Load | Store) -> Value:
         """Where column 0 of some row lies, as a number."""
-        place = self.k.nest.pointer(self.k.bases[moved.access.buffer], self.place(moved, 0), in_memory(moved.dtype))
+        place = self.k.nest.pointer(
+            self.k.bases[moved.access.buffer], place_of(self.block, moved, 0), in_memory(moved.dtype)
+        )
         return self.k.nest.number_of(place)
 
-    def choose_direction(self, stores: Sequence[Value]) -> None:
-        """Go through the columns from the last to the first where the next ones would lie as those do that were just
-        stored at `stores`, but for whole ones of COMPARED: a load of them would wait for those stores.
-        """
-        nest, period = self.k.nest, self.period
-        if period < FEWEST_APART or not stores:
-            return
+    def find_direction(self) -> None:
+        """Whether the columns go from the last to the first: see `RowLoops.apart`."""
+        nest, period = self.k.nest, self.loops.apart
+        stores = [self.start(i) for i in self.moved if i in self.streamed]
         up: Index = period
         down: Index = period
-        loads = {_path(moved.access): moved for moved in self.moved if isinstance(moved, Load)}
+        loads = {path_of(moved.access): moved for moved in self.moved if isinstance(moved, Load)}
         for load in loads.values():
             start = self.start(load)
             for store in stores:
@@ -270,7 +194,8 @@ class _Group:
 
     def vectors(self, column: Index, sums: dict[int, Value]) -> None:
         """All that is done with LANES columns from `column` on. They are stored at last, whole lines at once."""
-        _Vectors(self, column).ask()
+        for ask in self.loops.asks:
+            _Vectors(self, column).ask(ask)
         parts = [_Vectors(self, self.k.nest.add(column, part)) for part in range(0, LANES, self.k.lanes)]
         stored: dict[int, list[Sequence[Operand]]] = {}
         for here in parts:
@@ -300,29 +225,19 @@ class _Vectors:
     group: _Group
     column: Index
     loads: dict[int, Load] = field(default_factory=dict[int, Load])
-    loaded: dict[tuple[_Way, int], Value] = field(default_factory=dict[tuple[_Way, int], Value])
+    loaded: dict[tuple[Way, int], Value] = field(default_factory=dict[tuple[Way, int], Value])
 
-    def ask(self) -> None:
-        """Ask for what a later group reads and writes, and no group before it."""
-        group, newest = self.group, dict[_Path, Load | Store]()
-        tuning = group.k.tuning
-        for i in (i for i in group.moved if i.access.rows and not group.passes(i)):
-            newest[_path(i.access)] = max(newest.get(_path(i.access), i), i, key=lambda i: i.access.offset)
-        for i in newest.values():
-            block, beside = group.block, group.block.steps(i.access)[1]
-            step = block.pixels * max(beside, LANES)
-            ahead, locality = (
-                max(1, tuning.block_bytes_ahead * block.lines // (step * i.dtype.size)) * step,
-                SECOND_LEVEL,
-            )
-            if group.sums_strips and beside > group.columns:
-                ahead, locality = tuning.strip_bytes_ahead // i.dtype.size, FIRST_LEVEL
-            with group.k.of(i):
-                for row in range(block.rows):
-                    place = self.address((_path(i.access), ()), group.place(i, row) + ahead, i)
-                    group.k.nest.prefetch(place, isinstance(i, Store), locality)
+    def ask(self, ask: Ask) -> None:
+        """Ask for what a later group reads or writes."""
+        group, moved = self.group, self.group.body[ask.statement]
+        assert isinstance(moved, Load | Store)
+        with group.k.of(moved):
+            for row in range(group.block.rows):
+                place = place_of(group.block, moved, row) + ask.elements
+                address = self.address((path_of(moved.access), ()), place, moved)
+                group.k.nest.prefetch(address, isinstance(moved, Store), ask.locality)
 
-    def address(self, way: _Way, place: int, moved: Load | Store) -> Value:
+    def address(self, way: Way, place: int, moved: Load | Store) -> Value:
         nest, type_ = self.group.k.nest, in_memory(moved.dtype)
         here = nest.pointer(self.group.starts[way], self.column, type_)
         return nest.pointer(here, place - self.group.lowest[way], type_)
@@ -331,7 +246,8 @@ class _Vectors:
         load = self.loads.get(value)
         if load is None:
             return
-        k, key = self.group.k, (self.group.way(load, row), self.group.place(load, row))
+        k, block = self.group.k, self.group.block
+        key = (way_of(block, load, row), place_of(block, load, row))
         with k.of(load):
             if key not in self.loaded:
                 type_ = vector(in_memory(load.dtype), k.lanes)
@@ -359,8 +275,8 @@ class _Vectors:
     def store(self, store: Store, row: int, value: Operand, more: bool) -> None:
         """Write a part of a row; `more`: the same store has further elements to come."""
         k, dtype = self.group.k, store.dtype
-        place = self.address((_path(store.access), ()), self.group.place(store, row), store)
-        streams = self.group.passes(store)
+        place = self.address((path_of(store.access), ()), place_of(self.group.block, store, row), store)
+        streams = store in self.group.streamed
         k.nest.store(value, place, k.lanes * dtype.size if streams else dtype.size, streams=streams)
         k.finite_checks.vector(store, value, None, more)
 
