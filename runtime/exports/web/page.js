@@ -4,6 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { page, manifest } = data;
 const RANDOM_TOKENS = 40; // the most likely ones, of which the next is drawn
+const MARKS = 4; // the first tokens: padding, unknown, start and end
 const MOST_BARS = 24;
 const FRAME = 12; // milliseconds of training between two pictures
 
@@ -255,9 +256,10 @@ function tokenizer() {
   };
 }
 
-/* One of the most likely tokens, with the odds of their scores. Padding and other marks that are no text are left out. */
-function drawn(scores, temperature) {
-  const ranked = Array.from(scores, (x, n) => [x / temperature, n]).filter(([, n]) => n > 2).sort((a, b) => b[0] - a[0]);
+/* One of the most likely tokens, with the odds of their scores. Marks that are no text are left out, but for what stops. */
+function drawn(scores, temperature, stop) {
+  const usable = Array.from(scores, (x, n) => [x / temperature, n]).filter(([, n]) => n >= MARKS || stop.includes(n));
+  const ranked = usable.sort((a, b) => b[0] - a[0]);
   const odds = ranked.slice(0, RANDOM_TOKENS).map(([x, n]) => [Math.exp(x - ranked[0][0]), n]);
   let rest = Math.random() * odds.reduce((sum, [x]) => sum + x, 0);
   return (odds.find(([x]) => (rest -= x) < 0) ?? odds[0])[1];
@@ -286,8 +288,8 @@ function writing() {
       padded.set(seen);
       const scores = model.predict({ [input]: padded })[output];
       const size = scores.length / most;
-      const token = drawn(scores.subarray((seen.length - 1) * size, seen.length * size), Number(temperature.value) || 1);
-      if (token === 3 || stop.includes(token)) break;
+      const token = drawn(scores.subarray((seen.length - 1) * size, seen.length * size), Number(temperature.value) || 1, stop);
+      if (stop.includes(token)) break;
       shown.textContent += piece(token, shown.textContent ? sequence.at(-1) : undefined);
       sequence.push(token);
       await new Promise((done) => setTimeout(done));
