@@ -1,8 +1,11 @@
-"""Write a trained model as a library for C, Python or the web: the code, the weights, and a manifest.
+"""Write a trained model as a library for C, Python or the web, or as an ONNX file.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
 that reads rows and writes outputs.
+
+`--to onnx` writes DIR/model.onnx, for other tools: its outputs are those of `dlc predict` but for rounding. With
+`--training` it is the training step, in plain operators, from weights and a batch to new weights.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from runtime.support.files import JsonValue, replace_file
 
 Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
 WEB = ("wasm", "web")
-
+OPSET = 17  # that most tools have
 EXAMPLES = (
     "dlc export RUN --to c -o library",
     "dlc export RUN --to c --training --machine neon -o library",
@@ -38,6 +41,7 @@ EXAMPLES = (
     "dlc export RUN --to python -o dist",
     "dlc export RUN --to wasm --training -o module",
     "dlc export RUN --to web --training --rows 200 -o page",
+    "dlc export RUN --to onnx --opset 21 -o model",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
 
@@ -47,15 +51,14 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python", *WEB],
+        choices=["c", "shared", "python", *WEB, "onnx"],
         metavar="FORM",
         help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
-        "wasm: modules of WebAssembly, with JavaScript; web: the same, and a page in one file",
+        "wasm: modules of WebAssembly, with JavaScript; web: the same, and a page in one file; onnx: for other tools",
     )
-    parser.add_flag("--training", "with the training step, which changes the weights")
-    parser.add_argument(
-        "--rows", type=int, metavar="N", help="with `--to web`: put N rows of the data into the page (default: none)"
-    )
+    parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, that step alone")
+    parser.add_whole("--rows", "with `--to web`: put N rows of the data into the page (default: none)", 1)
+    parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
 
@@ -63,10 +66,12 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
-    if arguments.rows is not None and (arguments.to != "web" or arguments.rows < 0):
-        fix = "leave it out" if arguments.to != "web" else "give a whole number from 0 on"
-        raise UsageError("--rows counts rows of the data in the page of `--to web`", fix)
+    for option, form in (("rows", "web"), ("opset", "onnx")):
+        if arguments.to != form and getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} goes with --to {form}", "leave it out")
     trained = trained_of(arguments)
+    if arguments.to == "onnx":
+        return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -78,6 +83,21 @@ def run(arguments: Namespace) -> int:
     share = f", beside {weights} of weights" if arguments.to in WEB else f", of which {weights} are weights"
     share = "" if arguments.to == "python" else share  # those in a wheel are compressed
     say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
+    return 0
+
+
+def _onnx(trained: Trained, arguments: Namespace, folder: Path) -> int:
+    from runtime.exports.onnx_file import onnx_file  # a heavy library, and an extra
+
+    opset = arguments.opset or OPSET
+    content, tensors = onnx_file(trained, arguments.training, opset)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.onnx"
+    replace_file(file, content)
+    if arguments.training:  # the step takes them as inputs
+        replace_tensors(folder / "weights.safetensors", tensors.values)
+    kind = "a training step" if arguments.training else "predictions"
+    say(f"{trained.program.model} for {kind}, in ONNX of opset {opset}: {file} has {_kib(len(content))}")
     return 0
 
 
