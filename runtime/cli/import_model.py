@@ -1,8 +1,11 @@
-"""Take the weights of PyTorch, Keras or Hugging Face into a model.
+"""Turn an ONNX model into a model file, or take weights of PyTorch, Keras or Hugging Face into one.
 
-Tensors are matched by shape, name and order, and laid out as the model has them: a matrix of PyTorch is turned, gates
-of Keras are put in order, packed attention is cut. The table of all of it is printed, and kept beside the weights in
-DIR. Whatever is not certain is asked about: exit code 1, with the lines of which the table takes one.
+From ONNX, operators become layers and functions of the library. DIR gets the model with its weights, and recorded
+inputs with the outputs that the ONNX model gives for them.
+
+With --into, tensors are matched by shape, name and order, and laid out as the model has them: a matrix of PyTorch is
+turned, gates of Keras are put in order, packed attention is cut. The table of all of it is printed, and kept beside the
+weights in DIR. Whatever is not certain is asked about: exit code 1, with the lines of which the table takes one.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from typing import TYPE_CHECKING
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import dimensions_if_there, folder_of_imports, model_file
 from runtime.cli.failure import FAILURE
-from runtime.cli.parser import Namespace, Parser
+from runtime.cli.parser import Namespace, Parser, key_value
 
 if TYPE_CHECKING:
     from runtime.imports.weights.find_table import Question
 
 EXAMPLES = (
+    "dlc import model.onnx -o imported",
+    "dlc import bert.onnx --size sequence=128 -o imported",
     "dlc import resnet50.pt --into model.dl -o imported",
     "dlc import model.keras --into model.dl --table names.table -o imported",
     "dlc import gpt2 --into gpt.dl --rename 'transformer.* -> *' -o imported",
@@ -32,9 +37,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "source",
         metavar="FILE",
-        help="weights: .pt, .pth, .safetensors, .keras or .h5, an index of several files, or a folder of Hugging Face",
+        help="a model (.onnx), or weights: .pt, .pth, .safetensors, .keras or .h5, an index of several files, or a "
+        "folder of Hugging Face",
     )
-    parser.add_argument("--into", required=True, metavar="MODEL", help="the model file (.dl)")
+    parser.add_argument("--into", metavar="MODEL", help="the model file (.dl) that takes weights")
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="the folder for weights.safetensors and weights.table"
     )
@@ -46,10 +52,33 @@ def configure(parser: Parser) -> None:
     parser.add_repeated("--rename", "RULE", "call tensors of the file otherwise: 'module.* -> *'; may be repeated")
     parser.add_repeated("--fresh", "PATTERN", "tensors of the model that keep their start value; may be repeated")
     parser.add_repeated("--ignore", "PATTERN", "tensors of the file that are left out; may be repeated")
+    group = parser.add_argument_group("ONNX")
+    group.add_argument(
+        "--size",
+        dest="sizes",
+        metavar="NAME=N",
+        type=key_value,
+        action="append",
+        default=[],
+        help="fix an axis that the model leaves open; may be repeated",
+    )
+    group.add_argument(
+        "--sample",
+        metavar="FILE",
+        help="an npz file with inputs, to be recorded; those that decide shapes become constants",
+    )
     parser.add_settings()
 
 
 def run(arguments: Namespace) -> int:
+    if Path(arguments.source).suffix == ".onnx" and arguments.into is None:
+        from runtime.cli.import_onnx import import_onnx  # loads NumPy and the compiler, which --help does without
+
+        return import_onnx(arguments)
+    if arguments.into is None:
+        raise UsageError("weights go into a model", "give --into MODEL.dl; a file that ends in .onnx is a whole model")
+    if arguments.sizes or arguments.sample is not None:
+        raise UsageError("--size and --sample go with an ONNX model", "leave them out")
     return import_weights(arguments)
 
 

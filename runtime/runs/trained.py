@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.driver import Array, DataSource, Options, Program, Tensors
+from compiler.driver import Array, DataSource, DimensionsOf, Options, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
@@ -163,12 +163,14 @@ def open_model_file(
     options: Options,
     data: Path | None = None,
     within: Path | None = None,
+    dimensions: DimensionsOf | None = None,
 ) -> Trained:
     """The program of a model file with the weights of a safetensors file, which must fit it exactly.
 
-    `data` decides dimensions that the text leaves open, in place of what `train` names; `within` as in `driver.load`.
+    `data` decides dimensions that the text leaves open, in place of what `train` names, or `dimensions` does; `within`
+    as in `driver.load`.
     """
-    known = dimensions_if_there if data is None else dimensions_of(data)
+    known = dimensions or (dimensions_if_there if data is None else dimensions_of(data))
     program = driver.load(file, experiment, overrides, known, within)
     options = driver.options_of(program, options)
     expect_room_for_weights(program, options)
