@@ -56,8 +56,13 @@ def exchange(pieces: list[bytes], pause: float = 0.0) -> tuple[bytes, float]:
                 await asyncio.sleep(pause)
 
         sending = asyncio.create_task(send())
+        found = b""
         try:
-            found = await asyncio.wait_for(reader.read(), 6)
+            async with asyncio.timeout(6):
+                while piece := await reader.read(65536):
+                    found += piece
+        except ConnectionResetError:
+            pass  # closed before all was read that had been sent
         finally:
             sending.cancel()
             writer.close()

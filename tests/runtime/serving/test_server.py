@@ -190,7 +190,8 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_newer_weights_take_the_place_and_broken_ones_do_not(run: Path) -> None:
+def test_newer_weights_take_the_place_and_broken_ones_do_not(run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run, tmp_path / "runs" / "first"))
     with server(run.parent, "--reload-every", "0.1", "--threads", "1") as (process, said):
         place, first = address(said), said["version"]
         before = asked(place)
@@ -233,7 +234,7 @@ def test_a_newer_run_takes_the_place_if_it_has_the_same_inputs_and_outputs(run: 
         assert scores.tobytes() == predicted(folder / "second").tobytes()
         time.sleep(1.1)
         assert main(["train", str(other), "--out", str(folder / "third")]) == 0
-        until(lambda: "refused" in metrics_of(place))
+        until(lambda: 'dlc_reloads_total{result="refused"}' in metrics_of(place))
         assert asked(place)["model_version"].startswith("second@")
         process.send_signal(signal.SIGTERM)
         assert "has other inputs or outputs" in process.communicate()[1]
