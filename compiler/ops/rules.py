@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from compiler.errors.suggestions import counted
 from compiler.graph.op import TypeRuleError
 from compiler.support.arrays import Array, np
 from compiler.types import BatchExtent, DType, Shape, TensorType
@@ -25,7 +26,7 @@ def round_to_bf16(values: Array) -> Array:
 
 def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> None:
     if len(operands) != count:
-        raise TypeRuleError(f"{name} takes {_counted(count, 'tensor')}, but got {len(operands)}")
+        raise TypeRuleError(f"{name} takes {counted(count, 'tensor')}, but got {len(operands)}")
 
 
 def expect_dtype(name: str, operand: TensorType, accepted: Sequence[DType]) -> None:
@@ -74,7 +75,3 @@ def other_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
 
 def _axes_of(operand: TensorType) -> str:
     return "none" if operand.rank == 0 else f"0 to {operand.rank - 1}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
