@@ -44,6 +44,7 @@ from compiler.programs.executables import (
     finishing_kind,
     initialise,
     memory_needed,
+    predicts_row_by_row,
 )
 from compiler.programs.kinds import (
     BATCH_EVALUATION,

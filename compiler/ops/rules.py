@@ -48,7 +48,8 @@ def expect_same_shape(name: str, first: TensorType, other: TensorType) -> None:
 
 def expect_axis(name: str, axis: int, operand: TensorType) -> None:
     if not 0 <= axis < operand.rank:
-        raise TypeRuleError(f"{name}: {operand} has no axis {axis}; its axes are {_axes_of(operand)}")
+        axes = "none" if operand.rank == 0 else f"0 to {operand.rank - 1}"
+        raise TypeRuleError(f"{name}: {operand} has no axis {axis}; its axes are {axes}")
 
 
 def expect_axes(name: str, axes: Sequence[int], operand: TensorType) -> None:
@@ -71,7 +72,3 @@ def without_axes(shape: Shape, axes: Sequence[int]) -> Shape:
 
 def other_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(i for i in range(rank) if i not in axes)
-
-
-def _axes_of(operand: TensorType) -> str:
-    return "none" if operand.rank == 0 else f"0 to {operand.rank - 1}"

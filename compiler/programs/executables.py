@@ -258,6 +258,14 @@ def attention_shapes(program: Program) -> Mapping[str, Shape]:
     return {output.name: output.value.type.shape for output in graph.outputs}
 
 
+def predicts_row_by_row(program: Program) -> bool:
+    """Whether a prediction for a row is the same in any batch: no output depends on other rows, or on draws."""
+    from compiler.ops.row_mixing import rows_are_apart  # with the graphs, as above
+    from compiler.programs.stages import graph_of
+
+    return rows_are_apart(graph_of(program, PREDICTION))
+
+
 def finishing_kind(program: Program, of_training: bool) -> GraphKind:
     """The graph by which the metrics of rows, or those of an epoch of training, are finished."""
     is_another = of_training and program.plan is not None and not program.plan.finishes_alike
