@@ -18,7 +18,6 @@ from compiler.targets.cpu.iteration_space import RowBlock
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops
 from compiler.types import BatchExtent, DType, Extent
 
-FIRST_WORDS = ("rows", "elements", "columns")
 _OTHERS: Mapping[type[kernels.Instruction], str] = {
     kernels.Compute: "compute",
     kernels.Position: "position",
