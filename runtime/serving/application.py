@@ -6,7 +6,7 @@ Starlette answers everything but inference, whose path is compared first: its re
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
@@ -32,7 +32,6 @@ _EXTENSIONS = ["binary_tensor_data"]
 _BODIES = 16  # times as long as a body may be all of them together that are still arriving
 
 Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[None]]
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Service:
