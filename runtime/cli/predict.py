@@ -44,20 +44,16 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_trained()
-    parser.add_argument(
+    parser.add_option(
         "--input",
+        "FILE",
+        "rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, pictures, or one text a line, or the text itself; "
+        "targets are not needed",
         required=True,
-        metavar="FILE",
-        help="rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, pictures, or one text a line, or the text "
-        "itself; targets are not needed",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"
-    )
-    parser.add_argument(
-        "--attention",
-        metavar="FILE",
-        help="draw the attention weights of one row into a .png, .svg or .pdf file instead",
+    parser.add_option("-o, --output", "FILE", "a .npz or .jsonl file (default: JSON lines on standard output)")
+    parser.add_option(
+        "--attention", "FILE", "draw the attention weights of one row into a .png, .svg or .pdf file instead"
     )
     parser.add_whole("--row", "the row to draw, counted from 0 (default: 0)", least=0)
 

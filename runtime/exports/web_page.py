@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -39,10 +40,10 @@ def web_page(
     data = {
         "manifest": json.loads(files["manifest.json"]),
         "page": _page(trained, functions, rows),
-        "module": _base64(files[MODULE]),
-        "slow": _base64(files[SLOW_MODULE]),
-        "weights": _base64(weights),
-        "rows": {name: [_dtype(array), _base64(array.tobytes())] for name, array in rows.items()},
+        "module": _packed(files[MODULE]),
+        "slow": _packed(files[SLOW_MODULE]),
+        "weights": _packed(weights),
+        "rows": {name: [_dtype(array), _packed(array.tobytes())] for name, array in rows.items()},
         "row_count": min((len(array) for array in rows.values()), default=0),
     }
     text = (_FOLDER / "page.html").read_text(encoding="utf-8")
@@ -53,8 +54,9 @@ def web_page(
     return text.encode()
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+def _packed(content: bytes) -> str:
+    """Compressed, and as text."""
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
 def _page(trained: Trained, functions: Mapping[str, Function], rows: Mapping[str, Numbers]) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compiler.errors.diagnostics import DataError, ResourceError, UsageError
+from compiler.errors.suggestions import counted
 from compiler.support.processors import usable_processors
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
@@ -236,8 +237,8 @@ def _unusable(wrong: Mapping[Path, str], folder: Path, form: ImageFormat) -> Dat
     fixes = ["replace or remove the damaged file"] if any("no whole" in why for why in wrong.values()) else []
     if form.size is None and any("pixels" in why for why in wrong.values()):
         fixes.append("give `size = …` to bring all to one size")
-    count = "1 image" if len(wrong) == 1 else f"{len(wrong)} images"
-    return DataError(f"{count} cannot be used:\n" + "\n".join(lines), folder, fix=", or ".join(fixes))
+    message = f"{counted(len(wrong), 'image')} cannot be used:\n" + "\n".join(lines)
+    return DataError(message, folder, fix=", or ".join(fixes))
 
 
 def _fingerprint(listed: _Listed) -> str:

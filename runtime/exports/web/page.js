@@ -8,7 +8,13 @@ const MARKS = 4; // the first tokens: padding, unknown, start and end
 const MOST_BARS = 24;
 const FRAME = 12; // milliseconds of training between two pictures
 
-const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+/* What was compressed and written as text. */
+async function unpacked(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 const rounded = (x) => (Number.isInteger(Number(x)) ? String(x) : Number(x).toPrecision(4));
 const percent = (x) => `${(100 * x).toFixed(x < 0.1 ? 1 : 0)} %`;
 
@@ -41,13 +47,14 @@ function section(title, ...children) {
 }
 
 const say = (text) => (document.getElementById("state").textContent = text);
-const files = () => ({
-  manifest, module: bytes(data.module), slow: bytes(data.slow), weights: bytes(data.weights), rows: 32,
-});
-const examples = Object.fromEntries(Object.entries(data.rows ?? {}).map(([name, [dtype, text]]) => [
-  name, new ARRAYS[dtype](bytes(text).buffer),
-]));
-const EXAMPLES = data.row_count ?? 0;
+const EXAMPLES = data.row_count;
+const examples = {}; // arrays of the page's rows by the names of inputs
+
+
+async function loaded() {
+  const [module, slow, weights] = await Promise.all([data.module, data.slow, data.weights].map(unpacked));
+  return load({ manifest, module, slow, weights, rows: 32 });
+}
 
 let model;
 let refresh = () => {}; // computes the shown prediction again, after the weights have changed
@@ -373,7 +380,7 @@ function training(title, batch, ...above) {
   });
   const back = button("Start anew", async () => {
     isRunning = false;
-    model = await load(files());
+    model = await loaded();
     updates = losses.length = 0;
     line.setAttribute("points", "");
     said.textContent = "The weights are those of the file.";
@@ -425,7 +432,10 @@ function teaching({ input, values }) {
 
 async function begin() {
   try {
-    model = await load(files());
+    model = await loaded();
+    for (const [name, [dtype, text]] of Object.entries(data.rows)) {
+      examples[name] = new ARRAYS[dtype]((await unpacked(text)).buffer);
+    }
   } catch (error) {
     return say(`This browser cannot run the model: ${error.message}`);
   }
