@@ -47,8 +47,8 @@ def configure(parser: Parser) -> None:
     parser.add_option(
         "--input",
         "FILE",
-        "rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, pictures, or one text a line, or the text itself; "
-        "targets are not needed",
+        "rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, pictures, or one text a line, or the text "
+        "itself; targets are not needed",
         required=True,
     )
     parser.add_option("-o, --output", "FILE", "a .npz or .jsonl file (default: JSON lines on standard output)")
