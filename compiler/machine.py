@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 
 from compiler.support.record import record
 from compiler.tuning import Tuning
@@ -13,11 +14,22 @@ _SCHEDULING_MODEL = "neoverse-v1"
 ARM = ("aarch64-", "arm64-")
 
 
+class MultiplyAdd(Enum):
+    """How a multiply-add that is rounded once is written for LLVM."""
+
+    INTRINSIC = "llvm.fma"
+    # LLVM makes calls of the first for each lane; this is one instruction, which the processor may round twice
+    RELAXED = "llvm.wasm.relaxed.madd"
+    FUNCTIONS = "functions of the library, for a vector of 16 bytes"
+    SINGLE = "llvm.fma in f32, such functions in f64"
+
+
 @record
 class Machine:
-    """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, or generic for 128-bit vectors of any other.
+    """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, wasm, or generic for 128-bit vectors.
 
-    apple-m1 is neon with Apple's caches.
+    avx2-windows is avx2 with the calls and objects of Windows; apple-m1 is neon with Apple's caches and objects;
+    cortex-m4 has no vectors, and floats of 32 bits alone.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
     A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
     """
@@ -33,7 +45,16 @@ class Machine:
     l1_ways: int  # lines of the first-level cache that may have the same place
     l2_bytes: int
     line_bytes: int  # moved by the caches at once
+    multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
     tuning: Tuning = Tuning()
+
+    @property
+    def is_web(self) -> bool:
+        return self.architecture == "wasm32"
+
+    @property
+    def is_apple(self) -> bool:
+        return "-apple-" in self.triple
 
     @property
     def vector_bytes(self) -> int:
@@ -93,6 +114,7 @@ AVX2 = replace(
     masks=False,
     l2_bytes=256 * KIBIBYTE,
 )
+AVX2_WINDOWS = replace(AVX2, name="avx2-windows", triple="x86_64-pc-windows-gnu")
 NEON = Machine(
     name="neon",
     triple="aarch64-unknown-linux-gnu",
@@ -129,7 +151,43 @@ RVV = Machine(
     l2_bytes=512 * KIBIBYTE,
     line_bytes=64,
 )
+WASM = Machine(
+    name="wasm",
+    triple="wasm32-unknown-unknown",
+    cpu="generic",
+    features="+simd128,+relaxed-simd,+bulk-memory,+nontrapping-fptoint,+sign-ext",
+    vector_bits=128,
+    registers=16,  # of the processors of most browsers, which give vectors 16 or 32
+    masks=False,
+    l1_bytes=32 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=512 * KIBIBYTE,
+    line_bytes=64,
+    multiply_add=MultiplyAdd.RELAXED,
+)
+# For engines whose relaxed multiply-adds are rounded twice, or that have none: the same bits, and slower.
+WASM_SIMD128 = replace(
+    WASM,
+    name="wasm-simd128",
+    features=WASM.features.replace(",+relaxed-simd", ""),
+    multiply_add=MultiplyAdd.FUNCTIONS,
+)
+# Its 32 registers of one number each count as 8 of four.
+CORTEX_M4 = Machine(
+    name="cortex-m4",
+    triple="thumbv7em-unknown-none-eabihf",
+    cpu="cortex-m4",
+    features="",
+    vector_bits=128,
+    registers=8,
+    masks=False,
+    l1_bytes=32 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=64 * KIBIBYTE,
+    line_bytes=64,
+    multiply_add=MultiplyAdd.SINGLE,
+)
 MACHINES = (AVX512, AVX2, NEON, APPLE_M1)
 # Without fused multiply-adds in the processor, each is a call of the C library: the same bits, and far slower.
 GENERIC = replace(AVX2, name="generic", cpu="x86-64", vector_bits=128)
-CHOICES = {machine.name: machine for machine in (*MACHINES, RVV, GENERIC)}
+CHOICES = {machine.name: machine for machine in (*MACHINES, AVX2_WINDOWS, RVV, WASM, WASM_SIMD128, CORTEX_M4, GENERIC)}

@@ -15,7 +15,7 @@ import numpy as np
 
 from compiler.choices.find import IndexChoice
 from compiler.evaluate import evaluate_node
-from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
+from compiler.graph.ir import Graph, GraphInput, Node, Role, Value, depending
 from compiler.graph.op import Category, FlatOp, Op, Types
 from compiler.interface import Array
 from compiler.ops.indexing import Gather
@@ -103,11 +103,7 @@ class Disturbance:
 
 def _closed(nodes: Sequence[Node], found: set[int]) -> set[int]:
     """The values that depend on some of `found`, and these."""
-    found = set(found)
-    for node in nodes:
-        if any(operand.index in found for operand in node.operands) or node.results[0].index in found:
-            found.update(result.index for result in node.results)
-    return found
+    return depending(nodes, found, lambda node: node.results[0].index in found)
 
 
 def _made_up(value: Value, rows: int, drawn: np.random.Generator) -> Array:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from compiler.choices.find import IndexChoice, choices_of
 from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
-from compiler.graph.ir import GraphOutput, Role
-from compiler.lints.flow import Flow, inlined
+from compiler.graph.ir import GraphOutput, Role, needed_by
+from compiler.lints.flow import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
 from compiler.support.arrays import Array, np
@@ -80,9 +80,8 @@ def _open_choices(program: Program) -> list[IndexChoice]:
     if not choices:
         return []
     opened = inlined(program.inference_graph)
-    needed = Flow(opened).reaching([choice.indices for choice in choices])
-    nodes = tuple(node for node in opened.nodes if any(result.index in needed for result in node.results))
-    ranges = Ranges(program, replace(opened, nodes=nodes))
+    nodes, _ = needed_by(opened.nodes, (choice.indices.index for choice in choices))
+    ranges = Ranges(program, replace(opened, nodes=tuple(nodes)))
     known = {choice: ranges[choice.indices] for choice in choices}
     return [c for c, found in known.items() if not (found.low >= 0 and found.high <= c.count - 1)]
 
@@ -100,7 +99,8 @@ def _is_wrong(program: Program, choice: IndexChoice, at_end: bool) -> bool:
     cases = [_filled(program, choice, at_end, others) for others in (True, False)]
     if any(not _wrong_rows(program, choice, data, np.arange(_ROWS)).size for data in cases):
         return False
-    found = _disturbance(program, choice, _judged(program))
+    # the outputs that a mistake changes: the loss and the metrics, or the outputs of a bare model
+    found = _disturbance(program, choice, program.outputs if program.plan is None else ("loss", *program.plan.metrics))
     return all(found.matters(data, _ROWS) for data in cases)
 
 
@@ -226,11 +226,6 @@ def _row_that_matters(
         half = len(looked_at) // 2
         looked_at = looked_at[:half] if matters(looked_at[:half]) else looked_at[half:]
     return int(looked_at[0])
-
-
-def _judged(program: Program) -> tuple[str, ...]:
-    """The outputs that a mistake changes: the loss and the metrics, or the outputs of a bare model."""
-    return program.outputs if program.plan is None else ("loss", *program.plan.metrics)
 
 
 def _settings(program: Program) -> dict[str, float]:

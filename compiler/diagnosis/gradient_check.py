@@ -26,7 +26,7 @@ from compiler.diagnosis.reports import GradientReport, LayerCheck
 from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate, first_value, inputs_at
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
-from compiler.graph.ir import Graph, Node, Role
+from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
@@ -194,7 +194,8 @@ def _finding(part: Subgraph, worst: Element) -> Diagnostic:
     at = f"[{', '.join(map(str, worst.place))}]" if worst.place else ""
     rule = part.rule
     if rule is not None and isinstance(rule.op, CustomGradient):
-        position = _operand_number(rule, worst.name)
+        # which tensor parameter of a function with its own gradient an input of the part is
+        position = [name_of(operand) for operand in rule.operands].index(worst.name)
         parameter = rule.op.rule.inputs[position].name
         clause = rule.origins[0]
         span = _place_in_clause(rule.op.rule, position) or clause.span
@@ -204,11 +205,6 @@ def _finding(part: Subgraph, worst: Element) -> Diagnostic:
     names = " and ".join(dict.fromkeys(node.op.name for node in part.nodes))
     message = f"the derivative of this line (`{names}`) is wrong: at {at or 'its operand'} we have {numbers}"
     return Diagnostic(WRONG_GRADIENT, message, _line(part), (), "warning")
-
-
-def _operand_number(rule: Node, name: str) -> int:
-    """Which tensor parameter of a function with its own gradient an input of the part is."""
-    return [name_of(operand) for operand in rule.operands].index(name)
 
 
 def _place_in_clause(rule: Graph, position: int) -> Span | None:

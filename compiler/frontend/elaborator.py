@@ -161,7 +161,6 @@ class Elaborator(ABC):
         self.builder = builder
         self.frame = frame
         self.training = training
-        self.is_inference = False
         self.draws_by_seed_alone = False
         self.takes_settings = True
         self.keeps_states = False
@@ -231,11 +230,8 @@ class Elaborator(ABC):
             if not operands or result.type.shape != operands[0].type.shape:
                 self.expect_size(result.type)
         if len(self.builder.nodes) > MAXIMUM_NODES:
-            self.fail(
-                "E0310",
-                f"elaboration stopped here after {MAXIMUM_NODES} operations",
-                hint("a loop or a chain of calls unrolls into too many operations"),
-            )
+            message = f"elaboration stopped here after {MAXIMUM_NODES} operations"
+            self.fail("E0310", message, hint("a loop or a chain of calls unrolls into too many operations"))
         return results
 
     def emit(self, op: Op, *operands: ir.Value) -> ir.Value:
@@ -245,11 +241,8 @@ class Elaborator(ABC):
     def expect_size(self, type_: TensorType) -> None:
         count = static_elements(type_.shape)
         if count > MAXIMUM_ELEMENTS:
-            self.fail(
-                "E0414",
-                f"a tensor {type_} has {count} elements; the limit is {MAXIMUM_ELEMENTS}",
-                hint("look for a dimension that is larger than meant"),
-            )
+            message = f"a tensor {type_} has {count} elements; the limit is {MAXIMUM_ELEMENTS}"
+            self.fail("E0414", message, hint("look for a dimension that is larger than meant"))
 
     def input(self, name: str, role: Role, type_: TensorType) -> ir.Value:
         """The graph input called `name`, new unless it is there."""
@@ -291,9 +284,5 @@ class Elaborator(ABC):
     def count_work(self, span: Span) -> None:
         self.session.work += 1
         if self.session.work > MAXIMUM_WORK:
-            raise failure(
-                "E0310",
-                f"elaboration stopped here after {MAXIMUM_WORK} evaluated expressions",
-                span,
-                hint("a loop has too many rounds, or functions call each other too often"),
-            )
+            advice = hint("a loop has too many rounds, or functions call each other too often")
+            raise failure("E0310", f"elaboration stopped here after {MAXIMUM_WORK} evaluated expressions", span, advice)

@@ -64,12 +64,8 @@ class _Generate:
             raise Poisoned  # the check of names has told
         shape = found.type.shape
         if found.type.dtype.is_float or found.type.dtype is DType.BOOL or len(shape) != 2:
-            raise failure(
-                "E0622",
-                f"`feed` extends rows of tokens, i32[batch, time], and `{name.id}` is {found.type}",
-                name.span,
-                Note("the input is declared here", found.span),
-            )
+            message = f"`feed` extends rows of tokens, i32[batch, time], and `{name.id}` is {found.type}"
+            raise failure("E0622", message, name.span, Note("the input is declared here", found.span))
         return found
 
     def _classes(self, tokens: tree.Name, logits: tree.Name, fed: InputSpec) -> int:
@@ -91,13 +87,9 @@ class _Generate:
         classes = shape[2]
         assert isinstance(classes, int)
         if fed.high is not None and not (fed.low == 0 and classes <= fed.high):
-            raise failure(
-                "E0622",
-                f"`{logits.id}` chooses among {classes} tokens, but `{tokens.id}` is in {fed.low}..{fed.high}",
-                logits.span,
-                Note("the input is declared here", fed.span),
-                hint("the chosen token becomes an input"),
-            )
+            message = f"`{logits.id}` chooses among {classes} tokens, but `{tokens.id}` is in {fed.low}..{fed.high}"
+            advice = hint("the chosen token becomes an input")
+            raise failure("E0622", message, logits.span, Note("the input is declared here", fed.span), advice)
         return classes
 
     def _expect_causal(self, tokens: tree.Name, logits: tree.Name) -> None:

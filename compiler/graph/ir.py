@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 
 from compiler.errors.diagnostics import Span
@@ -114,6 +114,27 @@ class Graph:
 
     def output(self, name: str) -> GraphOutput:
         return next(o for o in self.outputs if o.name == name)
+
+
+def depending(nodes: Iterable[Node], values: Iterable[int], starts: Callable[[Node], bool] | None = None) -> set[int]:
+    """The indices of `values` and of all that depends on them, or on a node that `starts`; nodes stand in order."""
+    found = set(values)
+    for node in nodes:
+        if any(operand.index in found for operand in node.operands) or (starts is not None and starts(node)):
+            found.update(result.index for result in node.results)
+    return found
+
+
+def needed_by(
+    nodes: Sequence[Node], values: Iterable[int], needs: Callable[[Node], Iterable[Value]] = lambda node: node.operands
+) -> tuple[list[Node], set[int]]:
+    """The nodes that make `values` and what these need, in order; and the indices of `values` and of all they need."""
+    found, kept = set(values), list[Node]()
+    for node in reversed(nodes):
+        if any(result.index in found for result in node.results):
+            kept.append(node)
+            found.update([value.index for value in needs(node)])
+    return kept[::-1], found
 
 
 def behind(value: Value, makers: Mapping[int, Node], kinds: tuple[type[Op], ...]) -> Value:

@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import TypeAlias
 
-from compiler.graph.ir import Graph, Node, Origin, Value
+from compiler.graph.ir import Graph, Node, Origin, needed_by
 from compiler.graph.op import Op
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.elementwise import Add, And, Equal, Multiply, NotEqual, Or
@@ -42,7 +42,7 @@ def pruned(node: Node, used: Container[int]) -> Node:
     places = {value.index: k for k, value in enumerate(op.carried_inputs)}
     while True:
         roots = [*(op.next_carries[k] for k in carries), *(op.emitted[k] for k in emits)]
-        kept, needed = _cone(op, roots)
+        kept, needed = needed_by(op.body.nodes, (root.index for root in roots))
         more = carries | {places[index] for index in needed if index in places}
         if more == carries:
             break
@@ -61,17 +61,6 @@ def pruned(node: Node, used: Container[int]) -> Node:
     body = scan_body(inputs, kept, outputs)
     changed = replace(op, body=body, scanned=len(xs), carries=len(order))
     return Node(changed, tuple(node.operands[k] for k in places_in), results, node.origins)
-
-
-def _cone(op: Scan, roots: list[Value]) -> tuple[list[Node], set[int]]:
-    """The nodes of the body that `roots` need, in order, and all the values that are read."""
-    needed = {root.index for root in roots}
-    kept: list[Node] = []
-    for node in reversed(op.body.nodes):
-        if any(result.index in needed for result in node.results):
-            kept.append(node)
-            needed.update(operand.index for operand in node.operands)
-    return kept[::-1], needed
 
 
 _Key: TypeAlias = tuple[Op, tuple[int, ...]]
@@ -100,7 +89,9 @@ def eliminate_common(graph: Graph) -> Graph:
     result = rewriting.finish()
     if not origins:
         return result
-    nodes = [_with_union(node, origins) if node.results[0].index in origins else node for node in result.nodes]
+    unions = {index: tuple(dict.fromkeys(every)) for index, every in origins.items()}
+    keyed = [(node.results[0].index, node) for node in result.nodes]
+    nodes = [Node(n.op, n.operands, n.results, unions[key]) if key in unions else n for key, n in keyed]
     return replace(result, nodes=tuple(nodes))
 
 
@@ -109,8 +100,3 @@ def _key(node: Node) -> _Key:
     if node.op.__class__ in _COMMUTATIVE:
         operands.sort()
     return node.op, tuple(operands)
-
-
-def _with_union(node: Node, origins: dict[int, list[Origin]]) -> Node:
-    union = tuple(dict.fromkeys(origins[node.results[0].index]))
-    return Node(node.op, node.operands, node.results, union)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph, Node, Value, depending, needed_by
 from compiler.graph.op import Category
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.contraction import Contraction
@@ -241,13 +241,7 @@ class _Split:
 
     def carry_cone(self, sums: dict[int, Value]) -> list[Node]:
         """The nodes that the next carries need, but for running sums."""
-        needed = {v.index for k, v in enumerate(self.op.next_carries) if k not in sums}
-        cone: list[Node] = []
-        for node in reversed(self.body):
-            if any(result.index in needed for result in node.results):
-                cone.append(node)
-                needed.update(operand.index for operand in node.operands)
-        return cone
+        return needed_by(self.body, (v.index for k, v in enumerate(self.op.next_carries) if k not in sums))[0]
 
     def leaving(self, sums: dict[int, Value]) -> set[int]:
         """The values that no carry needs and that are better computed behind the loop."""
@@ -282,12 +276,10 @@ class _Split:
         return True
 
     def varying(self) -> set[int]:
-        found = {*self.xs, *(value.index for value in self.op.carried_inputs)}
-        for node in self.body:
-            is_drawn = node.op.category in (Category.SOURCE, Category.CONTROL) and not isinstance(node.op, _MADE_AGAIN)
-            if is_drawn or any(operand.index in found for operand in node.operands):
-                found.update(result.index for result in node.results)
-        return found
+        def is_drawn(node: Node) -> bool:
+            return node.op.category in (Category.SOURCE, Category.CONTROL) and not isinstance(node.op, _MADE_AGAIN)
+
+        return depending(self.body, (*self.xs, *(value.index for value in self.op.carried_inputs)), is_drawn)
 
     def frontier(self, wanted: list[Value], sunk: set[int]) -> dict[int, Value]:
         """The values of the loop from which the `wanted` ones are computed behind it."""

@@ -12,44 +12,29 @@ from compiler.graph_passes import sum_laws as sums
 from compiler.graph_passes.law import Law, Workbench
 from compiler.graph_passes.movement_laws import pull_reshapes, push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
-from compiler.ops import OPS
+from compiler.ops import OPS, elementwise
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import (
-    Abs,
-    Add,
-    And,
-    Cast,
-    Divide,
-    Maximum,
-    Minimum,
-    Multiply,
-    Negate,
-    Not,
-    Or,
-    Subtract,
-    Where,
-)
 from compiler.ops.mathematics import Log, Power
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import Sum
 from compiler.ops.sources import Iota
 
 _LAWS: dict[type[Op], tuple[Law, ...]] = {
-    Add: (arithmetic.add, movement.sum_of_pads, movement.add_of_pads),
-    Subtract: (arithmetic.subtract,),
-    Negate: (arithmetic.negate,),
-    Multiply: (arithmetic.multiply,),
-    Divide: (arithmetic.divide,),
+    elementwise.Add: (arithmetic.add, movement.sum_of_pads, movement.add_of_pads),
+    elementwise.Subtract: (arithmetic.subtract,),
+    elementwise.Negate: (arithmetic.negate,),
+    elementwise.Multiply: (arithmetic.multiply,),
+    elementwise.Divide: (arithmetic.divide,),
     Power: (arithmetic.power,),
     Log: (arithmetic.logarithm,),
-    Abs: (arithmetic.absolute,),
-    Maximum: (arithmetic.with_itself,),
-    Minimum: (arithmetic.with_itself,),
-    And: (arithmetic.with_itself, arithmetic.conjunction),
-    Or: (arithmetic.with_itself, arithmetic.disjunction),
-    Not: (arithmetic.negation,),
-    Where: (arithmetic.where,),
-    Cast: (arithmetic.cast,),
+    elementwise.Abs: (arithmetic.absolute,),
+    elementwise.Maximum: (arithmetic.with_itself,),
+    elementwise.Minimum: (arithmetic.with_itself,),
+    elementwise.And: (arithmetic.with_itself, arithmetic.conjunction),
+    elementwise.Or: (arithmetic.with_itself, arithmetic.disjunction),
+    elementwise.Not: (arithmetic.negation,),
+    elementwise.Where: (arithmetic.where,),
+    elementwise.Cast: (arithmetic.cast,),
     Reshape: (movement.reshape,),
     Broadcast: (movement.broadcast,),
     Transpose: (movement.transpose,),
@@ -76,11 +61,9 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
 def _laws_of(op: type[Op]) -> tuple[Law, ...]:
     """An elementwise op folds constants first; last it computes before tensors are broadcast or reshaped."""
     own = _LAWS.get(op, ())
-    return (
-        (arithmetic.fold_constants, *own, push_broadcasts, pull_reshapes)
-        if op.category is Category.ELEMENTWISE
-        else own
-    )
+    if op.category is not Category.ELEMENTWISE:
+        return own
+    return arithmetic.fold_constants, *own, push_broadcasts, pull_reshapes
 
 
 LAWS: Mapping[type[Op], tuple[Law, ...]] = {op: _laws_of(op) for op in OPS}

@@ -1,4 +1,4 @@
-"""Generated code (kernels, products, loops, LLVM text or machine code), line by line with its origins in the source."""
+"""Generated code (kernels, tiles, loops, LLVM text or machine code), line by line with its origins in the source."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class KernelView:
 def kernel_views(
     found: Lowered, stage: str, target: KernelTarget, machine: Machine, chosen: Chooser | None
 ) -> list[KernelView]:
-    """The kernels, or those with code that is chosen; `stage` is one of `kernels products loops llvm asm`."""
+    """The kernels, or those with code that is chosen; `stage` is one of `kernels tiles loops llvm asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
         if symbol in found.texts and instance.origins and (chosen is None or chosen(instance.origins)):
@@ -65,9 +65,9 @@ def kernel_views(
             if any(view.printed == printed for view in views):
                 continue  # a product packs its operands in a function of its own
             code = tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(printed, 1))
-        elif stage == "products":
+        elif stage == "tiles":
             whole = tuple(dict.fromkeys(o for instance in instances for o in instance.origins))
-            code = tuple(CodeLine(row, FRAME, whole) for row in found.products.get(symbol, "").splitlines())
+            code = tuple(CodeLine(row, FRAME, whole) for row in found.tiles.get(symbol, "").splitlines())
         elif stage == "loops":
             lines = nest_lines(found.nests[symbol], [buffer.name for buffer in kernel.buffers])
             code = tuple(CodeLine(line.text, line.statement, table.get(line.statement, ())) for line in lines)
@@ -110,7 +110,7 @@ def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None,
     A `machine` that was chosen stands above them.
     """
     code = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}
-    printed = {"kernels": _print_kernel, "products": _print_product, **code}[stage]
+    printed = {"kernels": _print_kernel, "tiles": _print_tiles, **code}[stage]
     comment = ";" if stage == "llvm" else "#"
     title = f"{comment} code for {machine.description}\n" if machine else ""
     return title + "\n".join(
@@ -147,7 +147,7 @@ def _print_kernel(view: KernelView, chosen: Chooser | None) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _print_product(view: KernelView, chosen: Chooser | None) -> str:
+def _print_tiles(view: KernelView, chosen: Chooser | None) -> str:
     """Whole, as it can be read back."""
     return "\n".join(line.text for line in view.code) + "\n"
 

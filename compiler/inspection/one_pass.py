@@ -1,4 +1,4 @@
-"""One pass on the text of a graph, of a fused graph, or of a product."""
+"""One pass on the text of a graph, of a fused graph, or of a kernel."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.graph.drawing import graph_to_json
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph
 from compiler.graph.printer import print_graph, print_node
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
 from compiler.graph_passes.eliminate import eliminate_dead
-from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_products
+from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_kernels
 from compiler.ops import OPS
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion.ir import FusedGraph
@@ -30,18 +30,19 @@ _BEFORE_MEMORY = ("read_inserted", "rematerialise_cheap", "join_siblings", "read
 _ON_FIXED = (eliminate_dead.__name__, fix_numerics.__name__, rematerialise.__name__, FUSE)
 # The errors of type rules and passes for attributes that no compiler would write.
 _OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
+KERNELS = ("product", "rows", "elements", "columns")  # first words of their texts
 _Found = TypeVar("_Found")
 
 
 def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
-    """The result of the pass `name` on the graph or the product in `text`, as text or as JSON.
+    """The result of the pass `name` on the graph or the kernel in `text`, as text or as JSON.
 
     `source` is the name of the text in messages, `batch` the nominal batch, which a fused graph says itself. Raises
     DataError where the pass does not take such a text, or the verifier refuses it.
     """
-    if over_product := passes_over_products(batch).get(name):
-        printed = over_product(text, source)
-        return json.dumps({"product": printed.splitlines()}) if format == "json" else printed
+    if over_kernel := passes_over_kernels(batch).get(name):
+        printed = over_kernel(text, source)
+        return json.dumps({"kernel": printed.splitlines()}) if format == "json" else printed
     each = passes_by_name(batch)[name]
     form = _read(text, each.is_fused, name, source)
     try:
@@ -60,7 +61,7 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> PassForm:
     """The form that the text describes, valid and such as the pass `name` takes it."""
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     form, takes = first.split(" ")[0], "fused" if is_fused else "graph"
-    if form != takes and form in ("fused", "graph", "product"):
+    if form != takes and form in ("fused", "graph", *KERNELS):
         wanted = "a fused graph" if is_fused else "a graph"
         stop = FUSE if is_fused else "simplify"
         raise DataError(f"is not {wanted}, which {name} takes", source, fix=f"`--stop-after {stop}` prints one")
@@ -98,7 +99,8 @@ def _first_change(graph: Graph, other: Graph) -> str:
     others = iter(other.nodes)
     for old in graph.nodes:
         new = next(others, None)
-        for start in _starts(old):
+        # the first values of the carries of a scan
+        for start in old.operands[old.op.scanned :][: old.op.carries] if isinstance(old.op, Scan) else ():
             if new is not None and start in copies and isinstance(new.op, Copy):
                 numbers[start], new = new.results[0], next(others, None)
         if new is None or old.op != new.op or tuple(numbers[operand] for operand in old.operands) != new.operands:
@@ -108,11 +110,6 @@ def _first_change(graph: Graph, other: Graph) -> str:
         if numbers[old.value] != new.value:
             return f"the output `{old.name}`"
     return ""
-
-
-def _starts(node: Node) -> tuple[Value, ...]:
-    """The first values of the carries of a scan."""
-    return node.operands[node.op.scanned :][: node.op.carries] if isinstance(node.op, Scan) else ()
 
 
 def _accepted(source: str, check: Callable[[], _Found]) -> _Found:

@@ -63,16 +63,16 @@ def passes_by_name(batch: int) -> Mapping[str, FormPass]:
     return {each.name: each for each in (double, *all_passes(Options(batch=batch)))}
 
 
-def passes_over_products(batch: int) -> Mapping[str, Callable[[str, str], str]]:
-    """See `KernelTarget.product_passes`: for the machine that this process runs on, and the nominal `batch`."""
+def passes_over_kernels(batch: int) -> Mapping[str, Callable[[str, str], str]]:
+    """See `KernelTarget.kernel_passes`: for the machine that this process runs on, and the nominal `batch`."""
     target, options = kernel_target_of(Options()), Options()
-    return target.product_passes(target.machine(options, runs=False), batch)
+    return target.kernel_passes(target.machine(options, runs=False), batch)
 
 
 def pass_names() -> tuple[str, ...]:
     """The names of all passes, in the order in which they first run."""
     batch = Options().batch
-    return (*passes_by_name(batch), *passes_over_products(batch))
+    return (*passes_by_name(batch), *passes_over_kernels(batch))
 
 
 def expect_pass(name: str, known: Sequence[str]) -> None:

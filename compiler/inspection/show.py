@@ -38,16 +38,14 @@ from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.registry import kernel_target_of
 
-_CODE = ("fixed", "fused", "schedule", "kernels", "products", "loops", "llvm", "asm")  # the stages that know a machine
+_CODE = ("fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     if options.machine is not None and view.stage not in _CODE:
-        raise UsageError(
-            f"stage {view.stage} is the same for every machine",
-            f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}",
-        )
+        message = f"stage {view.stage} is the same for every machine"
+        raise UsageError(message, f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}")
     if view.stage == "ast":
         return _syntax(_modules(view), view)
     opened = _opened(view, options, dimensions_of)
@@ -219,7 +217,7 @@ def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:
     target = kernel_target_of(options)
     part = chosen if _is_part(view) else None
-    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage in ("products", "loops"))
+    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage in ("tiles", "loops"))
     views = kernel_views(found, view.stage, target, machine, part)
     _expect_some(views, "code", view)
     if view.format == "json":

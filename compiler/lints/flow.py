@@ -7,7 +7,7 @@ from dataclasses import replace
 from compiler.errors.diagnostics import Span
 from compiler.frontend.program import ParameterSpec
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
+from compiler.graph.ir import Graph, GraphInput, Node, Role, Value, depending, needed_by
 from compiler.graph.op import Category
 from compiler.ops.control import CustomGradient, StopGradient
 from compiler.ops.elementwise import Cast
@@ -54,19 +54,11 @@ class Flow:
 
     def reaching(self, values: list[Value]) -> set[int]:
         """The indices of all values on which some of these depend, and their own."""
-        found = {value.index for value in values}
-        for node in reversed(self.graph.nodes):
-            if any(result.index in found for result in node.results):
-                found.update(operand.index for operand in node.operands)
-        return found
+        return needed_by(self.graph.nodes, (value.index for value in values))[1]
 
     def depending(self, values: list[Value]) -> set[int]:
         """The indices of all values that depend on some of these, and their own."""
-        found = {value.index for value in values}
-        for node in self.graph.nodes:
-            if any(operand.index in found for operand in node.operands):
-                found.update(result.index for result in node.results)
-        return found
+        return depending(self.graph.nodes, (value.index for value in values))
 
 
 def unchanged(node: Node, result: Value) -> Value | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.graph.ir import Graph, Node, Role, Value, depending
 from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
 from compiler.ops.contraction import Contraction
@@ -74,10 +74,8 @@ def adds_up(node: Node) -> bool:
 
 def trained_sums(graph: Graph, parts: BatchSums) -> tuple[Value, ...]:
     """The sums that depend on parameters or states; the others count."""
-    varying = {entry.value.index for entry in graph.inputs if entry.role in (Role.PARAMETER, Role.STATE)}
-    for node in graph.nodes:
-        if any(operand.index in varying for operand in node.operands):
-            varying.update(result.index for result in node.results)
+    trained = (entry.value.index for entry in graph.inputs if entry.role in (Role.PARAMETER, Role.STATE))
+    varying = depending(graph.nodes, trained)
     return tuple(value for value in parts.sums if value.index in varying)
 
 
@@ -92,12 +90,8 @@ def divisor_of(graph: Graph, scalar: Value) -> Value | None:
     if len(counts) != 1 or not trained or parts.others:
         return None
     rows = {result.index for node in graph.nodes if isinstance(node.op, BatchSize) for result in node.results}
-    depending = {counts[0].index}
-    is_divisor = False
-    for node in parts.nodes:
-        is_divisor = is_divisor or (isinstance(node.op, Divide) and node.operands[1].index in depending)
-        if any(operand.index in depending for operand in node.operands):
-            depending.update(result.index for result in node.results)
+    counting = depending(parts.nodes, (counts[0].index,))
+    is_divisor = any(isinstance(node.op, Divide) and node.operands[1].index in counting for node in parts.nodes)
     return counts[0] if is_divisor and counts[0].index not in rows and not counts[0].type.shape else None
 
 
@@ -138,11 +132,8 @@ def slopes_of(
     floats = [value for value in trained if value.type.dtype.is_float]
     found = apply_chain_rule(builder, parts.nodes, {scalar.index: filled(builder, 1, scalar.type)}, floats)
     slopes = {value.index: slope for value, slope in zip(floats, found, strict=True) if slope is not None}
-    depending = {value.index for value in trained}
-    for node in (*parts.nodes, *builder.nodes[before:]):
-        if any(operand.index in depending for operand in node.operands):
-            depending.update(result.index for result in node.results)
-    return None if any(slope.index in depending for slope in slopes.values()) else slopes
+    varying = depending((*parts.nodes, *builder.nodes[before:]), (value.index for value in trained))
+    return None if any(slope.index in varying for slope in slopes.values()) else slopes
 
 
 def evaluated_again(builder: GraphBuilder, nodes: Sequence[Node], known: dict[int, Value]) -> dict[int, Value]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Value
-from compiler.ops.rules import other_axes, without_axes
+from compiler.ops import rules
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.types import Shape, TensorType
@@ -25,14 +25,7 @@ def spread(builder: GraphBuilder, scalar: Value, shape: Shape) -> Value:
 
 def restored(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Sequence[int]) -> Value:
     """The result of a reduction of `shape` over `axes`, repeated along those axes again."""
-    return builder.emit(Broadcast(shape, other_axes(len(shape), axes)), reduced) if axes else reduced
-
-
-def with_unit_axes(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Sequence[int]) -> Value:
-    """The result of a reduction of `shape` over `axes`, with extent 1 in their places."""
-    target = tuple(1 if i in axes else extent for i, extent in enumerate(shape))
-    assert reduced.type.shape == without_axes(shape, axes)
-    return builder.emit(Reshape(target), reduced) if axes else reduced
+    return builder.emit(Broadcast(shape, rules.other_axes(len(shape), axes)), reduced) if axes else reduced
 
 
 def constant_of(builder: GraphBuilder, value: Value) -> float | int | bool | None:

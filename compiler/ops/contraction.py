@@ -9,7 +9,7 @@ from typing import TypeAlias, final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
-from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
+from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import Extent, TensorType
@@ -29,9 +29,9 @@ class Contraction(DifferentiableOp):
     category = Category.CONTRACTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 2)
         left, right = operands
-        expect_dtype(self.name, left, FLOATS)
+        rules.expect_dtype(self.name, left, rules.FLOATS)
         if left.dtype is not right.dtype:
             raise TypeRuleError(f"contraction needs tensors of one element type, but got {left} and {right}")
         self._expect_labels(left, right)
@@ -41,7 +41,7 @@ class Contraction(DifferentiableOp):
                 if extents.setdefault(label, extent) != extent:
                     raise TypeRuleError(f"the product of {left} and {right} pairs {extents[label]} with {extent}")
         shape = tuple(extents[label] for label in self.out)
-        expect_one_batch_extent(self.name, shape)
+        rules.expect_one_batch_extent(self.name, shape)
         return (TensorType(left.dtype, shape),)
 
     def _expect_labels(self, left: TensorType, right: TensorType) -> None:

@@ -10,8 +10,8 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Category, Cotangents, FlatOp, Op, TypeRuleError, Types
+from compiler.ops import rules
 from compiler.ops.build import filled
-from compiler.ops.rules import expect_operands
 from compiler.support.arrays import Array
 from compiler.support.record import record
 from compiler.types import TensorType
@@ -26,7 +26,7 @@ class StopGradient(FlatOp):
     category = Category.CONTROL
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         return (operands[0],)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

@@ -12,18 +12,8 @@ from typing import Any, ClassVar, final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, Op, Types
+from compiler.ops import rules
 from compiler.ops.build import filled
-from compiler.ops.rules import (
-    BOOLEANS,
-    EVERY,
-    FLOATS,
-    NUMBERS,
-    expect_dtype,
-    expect_operands,
-    expect_same_shape,
-    expect_same_type,
-    round_to_bf16,
-)
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import DType, TensorType, numpy_dtype
@@ -84,22 +74,22 @@ class Elementwise(DifferentiableOp):
     """An op of operands of one type, which the result has too."""
 
     category = Category.ELEMENTWISE
-    accepted: ClassVar[Sequence[DType]] = NUMBERS
+    accepted: ClassVar[Sequence[DType]] = rules.NUMBERS
     count: ClassVar[int]  # of operands
     numpy: ClassVar[str] = ""  # the function of NumPy that computes it, where that is not called as the op is
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, self.count)
-        expect_dtype(self.name, operands[0], self.accepted)
+        rules.expect_operands(self.name, operands, self.count)
+        rules.expect_dtype(self.name, operands[0], self.accepted)
         for other in operands[1:]:
-            expect_same_type(self.name, operands[0], other)
+            rules.expect_same_type(self.name, operands[0], other)
         return (operands[0],)
 
 
 class Unary(Elementwise):
     """An op of one operand, whose result has the operand's type."""
 
-    accepted = FLOATS
+    accepted = rules.FLOATS
     count = 1
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
@@ -142,7 +132,7 @@ class Binary(Elementwise):
 class Negate(Unary):
     name = "neg"
     numpy = "negative"
-    accepted = NUMBERS
+    accepted = rules.NUMBERS
 
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -dy
@@ -182,7 +172,7 @@ class Multiply(Binary):
 class Divide(Binary):
     name = "div"
     numpy = "divide"
-    accepted = FLOATS
+    accepted = rules.FLOATS
 
     def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         share = dy / b
@@ -195,7 +185,7 @@ class FusedMultiplyAdd(Elementwise):
     """a * b + c, rounded once."""
 
     name = "fma"
-    accepted = FLOATS
+    accepted = rules.FLOATS
     count = 3
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
@@ -225,7 +215,7 @@ class Comparison(Binary):
 class Equal(Comparison):
     name = "eq"
     numpy = "equal"
-    accepted = EVERY
+    accepted = rules.EVERY
 
 
 @final
@@ -244,11 +234,11 @@ class Where(DifferentiableOp):
     category = Category.ELEMENTWISE
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 3)
+        rules.expect_operands(self.name, operands, 3)
         condition, a, b = operands
-        expect_dtype(self.name, condition, BOOLEANS)
-        expect_same_type(self.name, a, b)
-        expect_same_shape(self.name, condition, a)
+        rules.expect_dtype(self.name, condition, rules.BOOLEANS)
+        rules.expect_same_type(self.name, a, b)
+        rules.expect_same_shape(self.name, condition, a)
         return (a,)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
@@ -273,7 +263,7 @@ class Cast(DifferentiableOp):
     category = Category.ELEMENTWISE
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         return (TensorType(self.dtype, operands[0].shape),)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
@@ -287,7 +277,7 @@ class Cast(DifferentiableOp):
             if values.dtype.kind == "f" and target.kind in "iu":
                 return (_saturated(values, target),)
             result = values.astype(target)
-        return (round_to_bf16(result) if self.dtype is DType.BF16 else result,)
+        return (rules.round_to_bf16(result) if self.dtype is DType.BF16 else result,)
 
 
 def _saturated(values: Array, target: np.dtype[Any]) -> Array:
@@ -302,7 +292,7 @@ def _saturated(values: Array, target: np.dtype[Any]) -> Array:
 class _Logical(Binary):
     """A binary op on booleans."""
 
-    accepted = BOOLEANS
+    accepted = rules.BOOLEANS
 
     def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
@@ -313,7 +303,7 @@ class _Logical(Binary):
 class Not(Unary):
     name = "not"
     numpy = "logical_not"
-    accepted = BOOLEANS
+    accepted = rules.BOOLEANS
 
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
@@ -338,7 +328,7 @@ class Or(_Logical):
 class NotEqual(Comparison):
     name = "ne"
     numpy = "not_equal"
-    accepted = EVERY
+    accepted = rules.EVERY
 
 
 @final
@@ -379,7 +369,7 @@ class Minimum(Binary):
 @record
 class Abs(Unary):
     name = "abs"
-    accepted = NUMBERS
+    accepted = rules.NUMBERS
 
     def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         at_or_above = x.zeros().less(x).choose(dy, dy.zeros())  # the subgradient at 0 is 0

@@ -8,15 +8,8 @@ from typing import final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
+from compiler.ops import rules
 from compiler.ops.build import filled
-from compiler.ops.rules import (
-    FLOATS,
-    INTEGERS,
-    expect_axis,
-    expect_dtype,
-    expect_one_batch_extent,
-    expect_operands,
-)
 from compiler.ops.spreading import Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -37,10 +30,10 @@ class Gather(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 2)
         x, indices = operands
-        expect_dtype("the second operand of gather", indices, INTEGERS)
-        expect_axis(self.name, self.axis, x)
+        rules.expect_dtype("the second operand of gather", indices, rules.INTEGERS)
+        rules.expect_axis(self.name, self.axis, x)
         extent = x.shape[self.axis]
         if isinstance(extent, BatchExtent):
             raise TypeRuleError(f"axis {self.axis} of {x} is the batch, from which rows cannot be picked by index")
@@ -48,7 +41,7 @@ class Gather(DifferentiableOp):
             raise TypeRuleError(f"axis {self.axis} of {x} is empty, so no index can pick from it")
         _expect_rows(self.name, self.axis, self.by_row, x, indices)
         shape = (*x.shape[: self.axis], *indices.shape[self.by_row :], *x.shape[self.axis + 1 :])
-        expect_one_batch_extent(self.name, shape)
+        rules.expect_one_batch_extent(self.name, shape)
         return (TensorType(x.dtype, shape),)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
@@ -83,10 +76,10 @@ class ScatterAdd(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 2)
         indices, updates = operands
-        expect_dtype("the first operand of scatter_add", indices, INTEGERS)
-        expect_dtype("the second operand of scatter_add", updates, (*FLOATS, DType.I32, DType.I64))
+        rules.expect_dtype("the first operand of scatter_add", indices, rules.INTEGERS)
+        rules.expect_dtype("the second operand of scatter_add", updates, (*rules.FLOATS, DType.I32, DType.I64))
         _expect_rows(self.name, self.axis, self.by_row, updates, indices)
         end = self.axis + indices.rank - self.by_row
         if self.axis < 0 or updates.shape[self.axis : end] != indices.shape[self.by_row :] or self.extent < 1:
@@ -126,10 +119,10 @@ class Put(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 3)
+        rules.expect_operands(self.name, operands, 3)
         x, part, index = operands
-        expect_axis(self.name, self.axis, x)
-        expect_dtype("the third operand of put", index, INTEGERS)
+        rules.expect_axis(self.name, self.axis, x)
+        rules.expect_dtype("the third operand of put", index, rules.INTEGERS)
         shape = (*x.shape[: self.axis], 1, *x.shape[self.axis + 1 :])
         if index.shape or part != TensorType(x.dtype, shape) or not isinstance(x.shape[self.axis], int):
             raise TypeRuleError(f"put along axis {self.axis}: {part} at {index} is no part of {x}")

@@ -7,10 +7,10 @@ from abc import abstractmethod
 from typing import ClassVar, final
 
 from compiler.graph.op import Op
+from compiler.ops import rules
 from compiler.ops.build import constant_of
 from compiler.ops.elementwise import And, Binary, Not, Symbolic, Unary
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
-from compiler.ops.rules import FLOATS
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 
@@ -185,7 +185,7 @@ class Cos(Function):
 class Power(Binary):
     name = "pow"
     numpy = "power"
-    accepted = FLOATS
+    accepted = rules.FLOATS
 
     def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
         exponent = constant_of(b.builder, b.value)

@@ -8,7 +8,7 @@ from typing import final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, Op, TypeRuleError, Types
-from compiler.ops.rules import expect_axes, expect_axis, expect_operands
+from compiler.ops import rules
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -27,7 +27,7 @@ class Transpose(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
         if sorted(self.permutation) != list(range(operand.rank)):
             raise TypeRuleError(f"transpose: {list(self.permutation)} does not order the axes of {operand}")
@@ -58,7 +58,7 @@ class Slice(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
         if not len(self.starts) == len(self.sizes) == len(self.steps) == operand.rank:
             raise TypeRuleError(f"slice needs a start, a size and a step for each axis of {operand}")
@@ -126,7 +126,7 @@ class Pad(DifferentiableOp):
         return self.low, self.high, repr(float(self.value))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
         if not len(self.low) == len(self.high) == operand.rank:
             raise TypeRuleError(f"pad needs a low and a high width for each axis of {operand}")
@@ -165,7 +165,7 @@ class Concat(DifferentiableOp):
         if not operands:
             raise TypeRuleError("concat needs at least one tensor")
         first = operands[0]
-        expect_axis(self.name, self.axis, first)
+        rules.expect_axis(self.name, self.axis, first)
         for other in operands[1:]:
             if other.dtype is not first.dtype or other.rank != first.rank or self._rest(other) != self._rest(first):
                 raise TypeRuleError(f"concat along axis {self.axis}: {first} and {other} differ in more than that axis")
@@ -205,8 +205,8 @@ class Reverse(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        expect_axes(self.name, self.axes, operands[0])
+        rules.expect_operands(self.name, operands, 1)
+        rules.expect_axes(self.name, self.axes, operands[0])
         return (operands[0],)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:

@@ -8,17 +8,9 @@ from typing import final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, FlatOp, Op, TypeRuleError, Types
+from compiler.ops import rules
 from compiler.ops.build import restored
 from compiler.ops.elementwise import Cast, Symbolic
-from compiler.ops.rules import (
-    FLOATS,
-    NUMBERS,
-    expect_axes,
-    expect_axis,
-    expect_dtype,
-    expect_operands,
-    without_axes,
-)
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
 from compiler.support.arrays import Array, np
@@ -39,13 +31,13 @@ def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtyp
 
 def _reduced(name: str, operands: Types, axes: Sequence[int], accepted: Sequence[DType]) -> TensorType:
     """The type of what is left of the single operand, which has elements over `axes`."""
-    expect_operands(name, operands, 1)
+    rules.expect_operands(name, operands, 1)
     (operand,) = operands
-    expect_dtype(name, operand, accepted)
-    expect_axes(name, axes, operand)
+    rules.expect_dtype(name, operand, accepted)
+    rules.expect_axes(name, axes, operand)
     if 0 in (operand.shape[a] for a in axes):
         raise TypeRuleError(f"{name} of no elements has no value: {operand} over the axes {list(axes)}")
-    return TensorType(operand.dtype, without_axes(operand.shape, axes))
+    return TensorType(operand.dtype, rules.without_axes(operand.shape, axes))
 
 
 @record
@@ -59,7 +51,7 @@ class _Extreme(DifferentiableOp):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        return (_reduced(self.name, operands, self.axes, NUMBERS),)
+        return (_reduced(self.name, operands, self.axes, rules.NUMBERS),)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         x, y, dy = Symbolic(builder, node.operands[0]), node.results[0], Symbolic(builder, cotangent)
@@ -95,7 +87,7 @@ class ArgMax(FlatOp):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        return (TensorType(DType.I32, _reduced(self.name, operands, (self.axis,), NUMBERS).shape),)
+        return (TensorType(DType.I32, _reduced(self.name, operands, (self.axis,), rules.NUMBERS).shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.asarray(np.argmax(operands[0], axis=self.axis)).astype(np.int32),)
@@ -112,9 +104,9 @@ class CumulativeSum(DifferentiableOp):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
-        expect_dtype(self.name, operands[0], (*FLOATS, DType.I32, DType.I64))
-        expect_axis(self.name, self.axis, operands[0])
+        rules.expect_operands(self.name, operands, 1)
+        rules.expect_dtype(self.name, operands[0], (*rules.FLOATS, DType.I32, DType.I64))
+        rules.expect_axis(self.name, self.axis, operands[0])
         return (operands[0],)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
@@ -138,7 +130,7 @@ class Moments(Op):
     category = Category.REDUCTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        return (_reduced(self.name, operands, self.axes, FLOATS),) * 2
+        return (_reduced(self.name, operands, self.axes, rules.FLOATS),) * 2
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         x, mean = Symbolic(builder, node.operands[0]), node.results[0]

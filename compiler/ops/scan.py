@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value, depending
 from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
+from compiler.ops import rules
 from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
-from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -96,7 +96,8 @@ class Scan(Op):
 
     def body_at(self, place: int) -> Graph:
         """The body of the step at a place, with the random streams of that step."""
-        return _shifted(self.body, place * self.stream_step) if place and _draws(self.body) else self.body
+        is_drawn = any(map(draws, self.body.nodes)) if place else False
+        return _shifted(self.body, place * self.stream_step) if is_drawn else self.body
 
     @property
     def stream_step(self) -> int:
@@ -118,11 +119,9 @@ def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[
     )
 
 
-def _draws(body: Graph) -> bool:
-    return any(
-        isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and _draws(node.op.body))
-        for node in body.nodes
-    )
+def draws(node: Node) -> bool:
+    """Whether a node draws random numbers, which differ from step to step of a scan."""
+    return isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and any(map(draws, node.op.body.nodes)))
 
 
 def _shifted(body: Graph, shift: int) -> Graph:
@@ -144,7 +143,7 @@ def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, .
     for node in body.nodes:
         arrays = node.op.evaluate([values[operand.index] for operand in node.operands], batch)
         for result, array in zip(node.results, arrays, strict=True):
-            values[result.index] = round_to_bf16(array) if result.type.dtype is DType.BF16 else array
+            values[result.index] = rules.round_to_bf16(array) if result.type.dtype is DType.BF16 else array
     return tuple(values[output.value.index] for output in body.outputs)
 
 
@@ -244,12 +243,8 @@ class _Backward:
 
     def varying(self) -> set[int]:
         """The values of the forward body that differ from step to step."""
-        found = {v.index for v in (*self.scan.step_inputs, *self.scan.carried_inputs)}
-        for node in self.scan.body.nodes:
-            is_drawn = isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and _draws(node.op.body))
-            if is_drawn or any(operand.index in found for operand in node.operands):
-                found.update(result.index for result in node.results)
-        return found
+        given = (v.index for v in (*self.scan.step_inputs, *self.scan.carried_inputs))
+        return depending(self.scan.body.nodes, given, draws)
 
     def stacks_of(self, residuals: Sequence[Value]) -> list[Value]:
         """All steps' values of the forward body: its own inputs, or stacks of a forward scan."""

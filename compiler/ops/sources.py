@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from compiler.graph.op import Category, FlatOp, Op, TypeRuleError, Types
-from compiler.ops.rules import (
-    NUMBERS,
-    expect_axis,
-    expect_dtype,
-    expect_one_batch_extent,
-    expect_operands,
-    expect_same_type,
-)
+from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, numpy_dtype
-
-if TYPE_CHECKING:
-    pass
 
 
 @final
@@ -47,7 +37,7 @@ class Constant(FlatOp):
         return self.dtype, repr(self.value)
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 0)
+        rules.expect_operands(self.name, operands, 0)
         is_boolean, is_float = isinstance(self.value, bool), isinstance(self.value, float)
         if is_boolean != (self.dtype is DType.BOOL) or is_float != self.dtype.is_float:
             raise TypeRuleError(f"{self.value!r} is not a constant of type {self.dtype.value}")
@@ -73,11 +63,11 @@ class Iota(FlatOp):
     category = Category.SOURCE
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 0)
+        rules.expect_operands(self.name, operands, 0)
         result = TensorType(self.dtype, self.shape)
-        expect_dtype(self.name, result, NUMBERS)
-        expect_axis(self.name, self.axis, result)
-        expect_one_batch_extent(self.name, self.shape)
+        rules.expect_dtype(self.name, result, rules.NUMBERS)
+        rules.expect_axis(self.name, self.axis, result)
+        rules.expect_one_batch_extent(self.name, self.shape)
         return (result,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -96,7 +86,7 @@ class BatchSize(FlatOp):
     category = Category.SOURCE
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 0)
+        rules.expect_operands(self.name, operands, 0)
         return (TensorType(DType.I64),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -125,7 +115,7 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
 
 def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
     """f32 in [0, 1): the draws of a stream at a step, for the elements with these numbers."""
-    key = threefry2x32(_halves(seed), (_word(step), _word(stream)))
+    key = threefry2x32((_word(seed), _word(seed >> 32)), (_word(step), _word(stream)))
     wide = positions.astype(np.uint64)
     low, high = wide.astype(np.uint32), (wide >> np.uint64(32)).astype(np.uint32)
     bits, _ = threefry2x32(key, (low, high))
@@ -148,11 +138,11 @@ class RandomUniform(FlatOp):
     category = Category.SOURCE
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 2)
         for operand in operands:
             if operand != TensorType(DType.I64):
                 raise TypeRuleError(f"random_uniform takes a seed and a step of type i64[], but got {operand}")
-        expect_one_batch_extent(self.name, self.shape)
+        rules.expect_one_batch_extent(self.name, self.shape)
         return (TensorType(DType.F32, self.shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -163,10 +153,6 @@ class RandomUniform(FlatOp):
         positions = np.arange(math.prod(shape), dtype=np.uint64)
         draws = uniform(seed, step, self.stream, positions).reshape(stored)
         return (np.moveaxis(draws, 0, axis) if shape else draws,)
-
-
-def _halves(number: int) -> tuple[Array, Array]:
-    return _word(number), _word(number >> 32)
 
 
 def _word(number: int) -> Array:
@@ -190,10 +176,10 @@ class Threefry(FlatOp):
     category = Category.ELEMENTWISE
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 2)
         if self.dtype not in (DType.I64, DType.F32, DType.F64) or operands[0].dtype is not DType.I64:
             raise TypeRuleError(f"threefry makes i64, f32 or f64 of two i64, not {self.dtype.value} of {operands[0]}")
-        expect_same_type(self.name, *operands)
+        rules.expect_same_type(self.name, *operands)
         return (TensorType(self.dtype, operands[0].shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

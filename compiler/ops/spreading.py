@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError
-from compiler.ops.rules import (
-    FLOATS,
-    expect_axes,
-    expect_dtype,
-    expect_one_batch_extent,
-    expect_operands,
-    other_axes,
-    without_axes,
-)
+from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import DType, Shape, TensorType, at_batch, elements
@@ -35,12 +27,12 @@ class Broadcast(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         operand, result = operands[0], TensorType(operands[0].dtype, self.shape)
-        expect_one_batch_extent(self.name, self.shape)
+        rules.expect_one_batch_extent(self.name, self.shape)
         if len(self.axes) != operand.rank:
             raise TypeRuleError(f"broadcast needs a place for each axis of {operand}, but got {list(self.axes)}")
-        expect_axes(self.name, self.axes, result)
+        rules.expect_axes(self.name, self.axes, result)
         for extent, axis in zip(operand.shape, self.axes, strict=True):
             if extent != 1 and extent != self.shape[axis]:
                 raise TypeRuleError(f"{operand} cannot be broadcast to {result}: {extent} meets {self.shape[axis]}")
@@ -49,7 +41,7 @@ class Broadcast(DifferentiableOp):
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         operand = node.operands[0].type
         kept = tuple(a for e, a in zip(operand.shape, self.axes, strict=True) if e == self.shape[a])
-        repeated = other_axes(len(self.shape), kept)
+        repeated = rules.other_axes(len(self.shape), kept)
         summed = builder.emit(Sum(repeated), cotangent) if repeated else cotangent
         return (summed if summed.type == operand else builder.emit(Reshape(operand.shape), summed),)
 
@@ -70,15 +62,15 @@ class Sum(DifferentiableOp):
     category = Category.REDUCTION
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
-        expect_dtype(self.name, operand, (*FLOATS, DType.I32, DType.I64))
-        expect_axes(self.name, self.axes, operand)
-        return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
+        rules.expect_dtype(self.name, operand, (*rules.FLOATS, DType.I32, DType.I64))
+        rules.expect_axes(self.name, self.axes, operand)
+        return (TensorType(operand.dtype, rules.without_axes(operand.shape, self.axes)),)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         shape = node.operands[0].type.shape
-        return (builder.emit(Broadcast(shape, other_axes(len(shape), self.axes)), cotangent),)
+        return (builder.emit(Broadcast(shape, rules.other_axes(len(shape), self.axes)), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (x,) = operands
@@ -96,9 +88,9 @@ class Reshape(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         operand, result = operands[0], TensorType(operands[0].dtype, self.shape)
-        expect_one_batch_extent(self.name, self.shape)
+        rules.expect_one_batch_extent(self.name, self.shape)
         before, after = elements(operand.shape), elements(self.shape)
         if before != after:
             raise TypeRuleError(f"{operand} has {before} elements and cannot be reshaped to {result} with {after}")

@@ -13,6 +13,7 @@ from enum import Enum
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
+from compiler.ops import rules
 from compiler.ops.batch_sums import adds_up
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Abs, Add, Cast, Maximum, Minimum, Multiply, Negate, Subtract, Where
@@ -20,7 +21,6 @@ from compiler.ops.indexing import Gather
 from compiler.ops.movement import Concat, Reverse, Slice, Transpose
 from compiler.ops.reduction import Max, Min, Moments
 from compiler.ops.row_mixing import mixed_values
-from compiler.ops.rules import other_axes
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape, Sum
 from compiler.support.record import record
@@ -143,7 +143,7 @@ class Total:
     def kept_axes(self) -> tuple[int, ...]:
         """The axes of the elements over which moments are not taken."""
         assert self.elements is not None
-        return other_axes(self.elements.type.rank, self.axes)
+        return rules.other_axes(self.elements.type.rank, self.axes)
 
 
 @record
@@ -281,11 +281,7 @@ def _moved(builder: GraphBuilder, value: Value, then: tuple[int, ...], batch: in
 
 
 def _reads_rows(node: Node) -> bool:
-    return isinstance(node.op, BatchSize) or _reads_rows_of(node.operands)
-
-
-def _reads_rows_of(values: Sequence[Value]) -> bool:
-    return any(depends_on_batch(value.type.shape) for value in values)
+    return isinstance(node.op, BatchSize) or any(depends_on_batch(value.type.shape) for value in node.operands)
 
 
 class _Finder:

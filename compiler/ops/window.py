@@ -8,7 +8,7 @@ from typing import final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
-from compiler.ops.rules import FLOATS, expect_axes, expect_dtype, expect_operands
+from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
@@ -36,12 +36,12 @@ class Window(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
-        expect_axes(self.name, self.axes, operand)
+        rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)
         shape = list(operand.shape)
-        for axis, size, stride, dilation in _walked(self):
+        for axis, size, stride, dilation in zip(self.axes, self.sizes, self.strides, self.dilations, strict=True):
             extent, span = operand.shape[axis], dilation * (size - 1) + 1
             if isinstance(extent, BatchExtent):
                 raise TypeRuleError(f"axis {axis} of {operand} is the batch, over which no window slides")
@@ -73,10 +73,10 @@ class Fold(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        expect_operands(self.name, operands, 1)
+        rules.expect_operands(self.name, operands, 1)
         (operand,) = operands
-        expect_dtype(self.name, operand, (*FLOATS, DType.I32, DType.I64))
-        expect_axes(self.name, self.axes, operand)
+        rules.expect_dtype(self.name, operand, (*rules.FLOATS, DType.I32, DType.I64))
+        rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)
         if len(self.extents) != len(self.axes):
             raise TypeRuleError(f"fold needs an extent for each of its axes {list(self.axes)}")
@@ -115,10 +115,6 @@ def windows_of(op: Window | Fold, x: Array, writeable: bool = False) -> Array:
     strides = dict(zip(op.axes, op.strides, strict=True))
     starts = tuple(slice(None, None, strides.get(axis)) for axis in range(x.ndim))
     return dense[(*starts, *(slice(None, None, dilation) for dilation in op.dilations))]
-
-
-def _walked(op: Window | Fold) -> list[tuple[int, int, int, int]]:
-    return list(zip(op.axes, op.sizes, op.strides, op.dilations, strict=True))
 
 
 def _expect_numbers(op: Window | Fold) -> None:

@@ -92,7 +92,8 @@ class Attribution:
 
     def _divide(self, share: Share, ms: float, times: int) -> None:
         moved, flops = times * share.bytes, times * share.flops
-        origins = _own(share.origins)
+        # those in the user's own text, or all where there are none
+        origins = [o for o in share.origins if not o.user_span.source.is_library] or share.origins
         places = dict.fromkeys((_place(o), o.direction) for o in origins) or {(_NOWHERE, Direction.FORWARD): None}
         for origin in origins:
             span = origin.user_span
@@ -164,11 +165,6 @@ def _divided(shares: Sequence[Share], by_bytes: bool) -> Iterator[tuple[Share, f
         weights = [1.0] * len(shares)
     total = sum(weights)
     return ((share, weight / total) for share, weight in zip(shares, weights, strict=True))
-
-
-def _own(origins: Sequence[Origin]) -> Sequence[Origin]:
-    """Those in the user's own text, or all where there are none."""
-    return [o for o in origins if not o.user_span.source.is_library] or origins
 
 
 def _place(origin: Origin) -> tuple[str, int]:

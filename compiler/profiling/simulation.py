@@ -318,7 +318,7 @@ def _kernels(shares: Shares, lines: Mapping[int, KernelEntry], times: int) -> li
             one_ms=total,
             ms=critical,
             lost_ms=lost,
-            efficiency=_efficiency(total, critical, shares.threads),
+            efficiency=min(1.0, total / shares.threads / critical) if critical else 1.0,
             sharers=int(shares.sharers[place]),
         )
         found.append((number, kernel))
@@ -339,7 +339,3 @@ def _joined(rows: Sequence[SimulatedKernel]) -> SimulatedKernel:
         min(1.0, even / ms) if ms else 1.0,
         max(row.sharers for row in rows),
     )
-
-
-def _efficiency(total: float, critical: float, threads: int) -> float:
-    return min(1.0, total / threads / critical) if critical else 1.0

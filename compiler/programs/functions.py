@@ -97,18 +97,14 @@ class CompiledFunction:
             cotangents = [np.ones(shape) for shape in shapes]
         weights = (cotangents,) if isinstance(cotangents, np.ndarray) else cotangents
         if len(weights) != len(shapes):
-            raise UsageError(
-                f"`{self._name}` has {len(shapes)} results, but got {len(weights)} cotangents",
-                "give a tuple with one array for each result",
-            )
+            message = f"`{self._name}` has {len(shapes)} results, but got {len(weights)} cotangents"
+            raise UsageError(message, "give a tuple with one array for each result")
         named: dict[str, Array] = {}
         for output, weight, shape in zip(graph.outputs, weights, shapes, strict=True):
             given = self._given(np.asarray(weight))
             if given.shape != shape:
-                raise UsageError(
-                    f"a cotangent of `{self._name}` is {list(given.shape)}, but its result is {list(shape)}",
-                    "give an array of the shape of the result",
-                )
+                message = f"a cotangent of `{self._name}` is {list(given.shape)}, but its result is {list(shape)}"
+                raise UsageError(message, "give an array of the shape of the result")
             if output.value.type.dtype.is_float:
                 named[f"d_{output.name}"] = given
         return named

@@ -18,6 +18,7 @@ class Purpose(Enum):
     UPDATING = "updating"  # the update from what was added up
     AUGMENTATION = "augmentation"  # the inputs and targets that `augment` changes, as training sees them
     EVALUATION = "evaluation"  # loss and metrics, without an update
+    BATCH_EVALUATION = "batch_evaluation"  # loss and metrics of the rows at hand, as one batch
     PREDICTION = "prediction"  # the outputs of the model
     ATTENTION = "attention"  # the attention weights by the paths of their layers, the batch first, the keys last
     GRADIENTS = "gradients"  # the mean square of each parameter's gradient, by its path; nothing is updated
@@ -48,6 +49,7 @@ class GraphKind:
 INITIALISATION = GraphKind(Purpose.INITIALISATION)
 TRAINING = GraphKind(Purpose.TRAINING)
 EVALUATION = GraphKind(Purpose.EVALUATION)
+BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)

@@ -19,6 +19,7 @@ from compiler.programs.steps.decoding.window import window_graph
 from compiler.programs.steps.finishing import finishing_graph
 from compiler.programs.steps.training_step import (
     augmentation_graph,
+    batch_evaluation_graph,
     evaluation_graph,
     following_graph,
     gradient_graph,
@@ -36,6 +37,7 @@ GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     **dict.fromkeys(ACCUMULATION, lambda program, kind: accumulated_step(program, kind)),
     Purpose.AUGMENTATION: lambda program, kind: augmentation_graph(program),
     Purpose.EVALUATION: lambda program, kind: evaluation_graph(program),
+    Purpose.BATCH_EVALUATION: lambda program, kind: batch_evaluation_graph(program),
     Purpose.PREDICTION: lambda program, kind: prediction_graph(program),
     Purpose.ATTENTION: lambda program, kind: attention_graph(program),
     Purpose.GRADIENTS: lambda program, kind: gradient_graph(program),

@@ -1,4 +1,4 @@
-"""Compiled code kept between runs: objects by the hash of their sources, and small named entries.
+"""Compiled code kept between runs: objects and syntax by the hash of their sources, and small named entries.
 
 A file holds the SHA-256 of its content and the content; one that does not agree is ignored and written anew. Files
 appear whole, by renaming. The cache only saves time: a folder that cannot be read or written, or that others may
@@ -24,8 +24,7 @@ _DIGEST_BYTES = 32
 _DEFAULT_LIMIT = 1 << 30
 _KEPT_SHARE = 0.75  # of the limit, once it was passed
 _HOUR = 3600.0
-_OBJECTS, _ENTRIES, _CRASHES = "objects", "entries", "crashes"
-_SUBFOLDERS = (_OBJECTS, _ENTRIES, _CRASHES, "parsed")  # the front end keeps parsed files here too
+_SUBFOLDERS = _OBJECTS, _ENTRIES, _PARSED, _CRASHES = "objects", "entries", "parsed", "crashes"
 
 
 @record
@@ -88,6 +87,12 @@ class ObjectCache:
 
     def put_object(self, key: str, content: bytes) -> None:
         self._write(_OBJECTS, key, content)
+
+    def get_parsed(self, key: str) -> bytes | None:
+        return self._read(_PARSED, key)
+
+    def put_parsed(self, key: str, content: bytes) -> None:
+        self._write(_PARSED, key, content)
 
     def get(self, name: str) -> bytes | None:
         """The entry of that name, which may be any text."""

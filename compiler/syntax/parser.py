@@ -1,8 +1,8 @@
 """The text of one file to its abstract syntax, or to all the syntax mistakes in it; and the cache of what was parsed.
 
-An entry of the cache is named by a hash of the text, the grammar and the front end's own code, and begins with a hash
-of its content. It is a pickle restricted to the classes of the syntax, so reading one runs no code; but it stands for
-the text, so one that another user may have written is not used, nor one that is missing or damaged.
+An entry of the cache is named by a hash of the text, the grammar and the front end's code. It is a pickle restricted
+to classes of the syntax, so reading one runs no code; but it stands for the text, so one that another user may have
+written is not used, nor one that is missing or damaged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from compiler.errors import diagnostics
 from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
-from compiler.support.trusted_folder import TrustedFolder
+from compiler.support.cache import ObjectCache
 from compiler.syntax import tree
 from compiler.syntax.build_syntax import SyntaxBuilder
 from compiler.syntax.declarations import DEEPEST, split_declarations
@@ -161,8 +161,6 @@ def _misplaced(source: Source, comment: Comment) -> Diagnostic:
     return Diagnostic("E0113", message, span, (hint(fix),))
 
 
-_DIGEST = 32
-_MOST_ENTRIES = 500
 _NODES: dict[type, tuple[str, ...]] = {
     node: tuple(field.name for field in fields(node))
     for node in (*vars(tree).values(), Span)
@@ -176,20 +174,22 @@ class ParseCache:
     """Parses sources, or reads the result of an earlier parse in `folder`. Without a folder it only parses."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = TrustedFolder(folder / "parsed") if folder else None
+        self._cache = ObjectCache(folder) if folder else None
         self._parser = Parser()
         self._version = b""
 
     def parse(self, source: Source) -> tree.Module:
         """The syntax of a source. Raises `SourceError` with every independent syntax mistake."""
-        if self._folder is None:
+        if self._cache is None:
             return self._parser.parse(source)
         self._version = self._version or _version()
         name = sha256(self._version + source.text.encode("utf-8", "surrogatepass")).hexdigest()
-        module = _read(self._folder, name, source)
+        content = self._cache.get_parsed(name)
+        module = None if content is None else _restored(content, source)
         if module is None:
             module = self._parser.parse(source)
-            _write(self._folder, name, module)
+            if (content := _stored(module)) is not None:
+                self._cache.put_parsed(name, content)
         return module
 
 
@@ -200,43 +200,22 @@ def _version() -> bytes:
     return sha256(b"\0".join([GRAMMAR.read_bytes(), Path(diagnostics.__file__).read_bytes(), *code])).digest()
 
 
-def _read(folder: TrustedFolder, name: str, source: Source) -> tree.Module | None:
-    try:
-        with folder.open(name) as file:
-            content = file.read()
-    except OSError:
-        return None
-    if content[:_DIGEST] != sha256(content[_DIGEST:]).digest():
-        return None
+def _restored(content: bytes, source: Source) -> tree.Module | None:
     try:
         with _without_collection():
-            declarations: tuple[tree.Declaration, ...] = _Unpickler(io.BytesIO(content[_DIGEST:]), source).load()
+            declarations: tuple[tree.Declaration, ...] = _Unpickler(io.BytesIO(content), source).load()
     except Exception:  # a damaged pickle can raise anything; the text is then parsed
         return None
     return tree.Module(source, declarations)
 
 
-def _write(folder: TrustedFolder, name: str, module: tree.Module) -> None:
-    """Write an entry atomically. A cache that cannot be written costs time, nothing else."""
+def _stored(module: tree.Module) -> bytes | None:
+    """None where the syntax is nested too deeply."""
     stream = io.BytesIO()
-    try:
+    with contextlib.suppress(RecursionError):
         _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(module.declarations)
-    except RecursionError:
-        return
-    content = stream.getvalue()
-    with contextlib.suppress(OSError):
-        folder.write(name, sha256(content).digest(), content)
-        _prune(folder)
-
-
-def _prune(folder: TrustedFolder) -> None:
-    """Remove the older half of a folder that has grown too large."""
-    entries = folder.files()
-    if len(entries) > _MOST_ENTRIES:
-        entries.sort(key=lambda entry: entry[1].st_mtime_ns)
-        for name, _ in entries[: len(entries) // 2]:
-            with contextlib.suppress(OSError):
-                folder.remove(name)
+        return stream.getvalue()
+    return None
 
 
 def _source() -> Source:

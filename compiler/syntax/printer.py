@@ -39,7 +39,7 @@ def _data(value: Any, spans: bool) -> Any:
 
 
 def _node_lines(node: Any, indent: str, label: str) -> Iterator[str]:
-    plain = "".join(f" {name}={value!r}" for name, value in _fields(node) if _is_plain(value))
+    plain = "".join(f" {name}={value!r}" for name, value in _fields(node) if isinstance(value, str | int | float))
     span = next(value for name, value in _fields(node) if name == "span")
     place = f"{span.line}:{span.column}-{span.end_line}:{span.end_column}"
     yield f"{indent}{label}{type(node).__name__}{plain}  @{place}"
@@ -70,7 +70,3 @@ def _fields(node: Any) -> list[tuple[str, Any]]:
 
 def _is_node(value: Any) -> bool:
     return hasattr(value, "__dataclass_fields__") and not isinstance(value, Span | Source)
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float)

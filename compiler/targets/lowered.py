@@ -10,8 +10,8 @@ from compiler.targets.manifest import Manifest
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: text and instances of each kernel by symbol; where asked, its nest and,
-    of a product, its loops as text.
+    """A manifest with what was compiled for it: text and instances of each kernel by symbol; where asked, its nest, and
+    as text the `tiles` that it is cut into.
 
     `firsts` has the first argument of each of the instances' calls, by which its line in the execution plan is known;
     `plan` is what was lowered.
@@ -20,7 +20,7 @@ class Lowered:
     manifest: Manifest
     texts: dict[str, str]
     nests: dict[str, Nest]
-    products: dict[str, str]
+    tiles: dict[str, str]
     instances: tuple[tuple[str, Instance], ...]
     firsts: tuple[int, ...]
     plan: Schedule

@@ -199,7 +199,8 @@ class ExportedLibrary:
     They define model_memory, model_init_abi, model_error_text, model_tensor and model_NAME for each function; where
     these change the tensors, model_save, model_load and model_continue.
     `abi` is a number that other programs, or the same laid out otherwise, do not have; `errors` are names and texts of
-    the codes that the functions give, from 0.
+    the codes that the functions give, from 0. `places` say where each tensor lies in the constant weights. These are
+    one of the members; for the web, the caller fills them in, and `reserved` has their symbol and their bytes.
     """
 
     members: tuple[LibraryMember, ...]
@@ -209,6 +210,8 @@ class ExportedLibrary:
     functions: tuple[LibrarySignature, ...]
     changes: bool  # whether some function changes the tensors
     errors: tuple[tuple[str, str], ...]
+    places: Mapping[str, int]
+    reserved: Mapping[str, int]
 
 
 class Target(Protocol):
@@ -257,13 +260,13 @@ class KernelTarget(Target, Protocol):
         begin: Begin | None = None,
         keeps_nests: bool = False,
     ) -> Lowered:
-        """The execution plan of a schedule and the text of its kernels; products and nests where it `keeps_nests`."""
+        """The execution plan of a schedule and the text of its kernels; tiles and nests where it `keeps_nests`."""
         ...
 
-    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
-        """The passes over the loops of a product, in order: each leads from a text, with its name in messages, to one.
+    def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        """The passes over single kernels, in order: each leads from a text, with its name in messages, to one.
 
-        They raise DataError where the text is no product, or such as the pass does not take.
+        They raise DataError where the text is no product or kernel over rows, or such as the pass does not take.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""Run one pass of the compiler on the text of a graph, a fused graph or a product, and print its result.
+"""Run one pass of the compiler on the text of a graph, a fused graph or a kernel, and print its result.
 
-The text is what `dlc show FILE --stage step`, `--stage products` and `--stop-after` print. It is checked before the
+The text is what `dlc show FILE --stage step`, `--stage tiles` and `--stop-after` print. It is checked before the
 pass and after it.
 """
 
@@ -37,7 +37,7 @@ def configure(parser: Parser) -> None:
         default=Options().batch,
     )
     parser.add_flag("--json", "print JSON")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+    parser.add_option("-o, --output", "FILE", "write to a file")
 
 
 def run(arguments: Namespace) -> int:

@@ -98,11 +98,8 @@ def _check_shape(spec: InputSpec, name: str, field: Field) -> None:
 def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) -> Array:
     values, vocabulary = _numbers(name, field, preparation)
     if vocabulary is not None and dtype_of(spec).kind == "f":
-        raise DataError(
-            f"column `{name}` holds categories, but `{spec.name}: {spec.type}` takes numbers to calculate with",
-            field.file,
-            fix=_category_fix(spec, name, len(vocabulary)),
-        )
+        message = f"column `{name}` holds categories, but `{spec.name}: {spec.type}` takes numbers to calculate with"
+        raise DataError(message, field.file, fix=_category_fix(spec, name, len(vocabulary)))
     # A column of a series may feed a target, too, which stays as it is.
     if name in preparation.fills and not spec.is_target:
         values = np.where(np.isnan(values), preparation.fills[name], values)
@@ -139,12 +136,8 @@ def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, 
     if bool((found < 0).any()):
         row = int(np.argmax((found < 0).reshape(len(found), -1).any(axis=1)))
         text = str(field.values[row] if found.ndim == 1 else field.values[row][found[row] < 0].flat[0])
-        raise DataError(
-            f"`{name}` is `{text}`, which the training data does not have{did_you_mean(text, vocabulary, '; ')}",
-            field.file,
-            field.row_number(row),
-            f"use one of {quoted(vocabulary)}",
-        )
+        message = f"`{name}` is `{text}`, which the training data does not have{did_you_mean(text, vocabulary, '; ')}"
+        raise DataError(message, field.file, field.row_number(row), f"use one of {quoted(vocabulary)}")
     return found, vocabulary
 
 
@@ -154,11 +147,8 @@ def _renumbered(name: str, field: Field, classes: tuple[str, ...], known: tuple[
     absent = next((text for text in classes if text not in numbers), None)
     if absent is not None:
         near = did_you_mean(absent, known, "; ")
-        raise DataError(
-            f"`{name}` has the class `{absent}`, which the training data does not have{near}",
-            field.file,
-            fix=f"use classes of {quoted(known)}",
-        )
+        message = f"`{name}` has the class `{absent}`, which the training data does not have{near}"
+        raise DataError(message, field.file, fix=f"use classes of {quoted(known)}")
     wrong = field.values >= len(classes)
     if bool(wrong.any()):
         message = f"`{name}` is {field.values[wrong][0]}, but the data names {len(classes)} classes"

@@ -127,15 +127,9 @@ def _column_at(column: str | int, names: Sequence[str], path: Path) -> str:
     if isinstance(column, int):
         if -len(names) <= column < len(names):
             return names[column]
-        raise DataError(
-            f"there is no column {column}: the table has {len(names)} columns",
-            path,
-            fix=f"use 0 to {len(names) - 1}, or -1 for the last",
-        )
+        message = f"there is no column {column}: the table has {len(names)} columns"
+        raise DataError(message, path, fix=f"use 0 to {len(names) - 1}, or -1 for the last")
     if column not in names:
-        raise DataError(
-            f"there is no column `{column}`{did_you_mean(column, names, '; ')}",
-            path,
-            fix=f"the columns are {quoted(names)}",
-        )
+        message = f"there is no column `{column}`{did_you_mean(column, names, '; ')}"
+        raise DataError(message, path, fix=f"the columns are {quoted(names)}")
     return column

@@ -59,11 +59,8 @@ def _no_field(dataset: Dataset, spec: InputSpec) -> DataError:
     if (dataset.format, spec.name) == ("lines", "label"):
         fix = 'say where it is: `label = "first"` or `"last"`, `labels = "FILE"`, or as a `*` of the path'
         return DataError("nothing says which label a line has", dataset.path, fix=fix)
-    return DataError(
-        f"no field `{spec.name}` for the {role} `{spec.name}: {spec.type}`{did_you_mean(spec.name, known, '; ')}",
-        dataset.path,
-        fix=f"give the {role} the name of a field: the data has {held}",
-    )
+    message = f"no field `{spec.name}` for the {role} `{spec.name}: {spec.type}`{did_you_mean(spec.name, known, '; ')}"
+    return DataError(message, dataset.path, fix=f"give the {role} the name of a field: the data has {held}")
 
 
 class _TableMatch:
@@ -99,11 +96,9 @@ class _TableMatch:
         listed = self._listed(self._options.target)
         if specs and not listed:
             last = self._names[-1]
-            raise DataError(
-                f"no column `{specs[0].name}` for the target{did_you_mean(specs[0].name, self._names, '; ')}",
-                self._dataset.path,
-                fix=f'say which column it is: `target = "{last}"`, or `target = -1` for the last',
-            )
+            message = f"no column `{specs[0].name}` for the target{did_you_mean(specs[0].name, self._names, '; ')}"
+            fix = f'say which column it is: `target = "{last}"`, or `target = -1` for the last'
+            raise DataError(message, self._dataset.path, fix=fix)
         self._deal("target", listed, specs)
 
     def _take_inputs(self, specs: list[InputSpec]) -> None:
@@ -111,11 +106,9 @@ class _TableMatch:
             self._deal("columns", self._listed(self._options.columns), specs)
             return
         if len(specs) > 1:
-            raise DataError(
-                f"no columns {quoted(spec.name for spec in specs)} for these inputs",
-                self._dataset.path,
-                fix="list the columns of all of them, in order, with the option `columns = […]`",
-            )
+            message = f"no columns {quoted(spec.name for spec in specs)} for these inputs"
+            fix = "list the columns of all of them, in order, with the option `columns = […]`"
+            raise DataError(message, self._dataset.path, fix=fix)
         for spec in specs:
             rest = self._free_numbers()
             if len(rest) != _width(spec):
@@ -131,11 +124,8 @@ class _TableMatch:
         needed = sum(_width(spec) for spec in specs)
         if len(listed) != needed:
             wanted = ", ".join(f"`{spec.name}` takes {_width(spec)}" for spec in specs) or "no column is needed"
-            raise DataError(
-                f"option `{option}` gives {len(listed)} columns, but {wanted}",
-                self._dataset.path,
-                fix=f"list {needed} columns" if needed else f"leave out `{option}`",
-            )
+            fix = f"list {needed} columns" if needed else f"leave out `{option}`"
+            raise DataError(f"option `{option}` gives {len(listed)} columns, but {wanted}", self._dataset.path, fix=fix)
         for spec in specs:
             self._claimed[spec.name] = tuple(listed[: _width(spec)])
             del listed[: _width(spec)]

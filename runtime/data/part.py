@@ -224,10 +224,7 @@ def _counts(whole: int, validation: float, test: float, noun: str, file: Path) -
             message = f"`{name} = {fraction}` of {whole} {noun}s is no {noun}"
             raise DataError(message, file, fix="take a larger fraction or more data", key=name)
     if sum(counts) >= whole:
-        raise DataError(
-            f"of {whole} {noun}s, {counts[0]} for validation and {counts[1]} for the test leave none to train on",
-            file,
-            fix="take smaller fractions or more data",
-            key="validation" if validation >= test else "test",
-        )
+        message = f"of {whole} {noun}s, {counts[0]} for validation and {counts[1]} for the test leave none to train on"
+        fix = "take smaller fractions or more data"
+        raise DataError(message, file, fix=fix, key="validation" if validation >= test else "test")
     return counts

@@ -15,7 +15,8 @@ from compiler.support.record import record
 from runtime.data.dataset import Field, Reading, TextPlan
 from runtime.data.specs import Array, InputSpec
 from runtime.data.text.tokenizer import Tokenizer, learnt, tokenizer_from_json
-from runtime.support.files import JsonObject, JsonValue
+from runtime.support.files import JsonValue
+from runtime.support.restored import restored
 
 
 @record
@@ -27,6 +28,18 @@ class Scale:
 
 
 @record
+class Look:
+    """The numbers of an input that holds pictures, in the training data: its format, the range of the numbers, and how
+    light the edges of the pictures are, from 0 to 1.
+    """
+
+    format: str
+    least: float
+    most: float
+    edge: float
+
+
+@record
 class Preparation:
     """`columns`: input or target -> the fields that it is made of, in order. The other mappings go by field.
 
@@ -35,6 +48,7 @@ class Preparation:
     `fills`: the training mean that stands for a missing number. `table`: every column of the training table.
     `readings`: the fields of text that become tokens, by the `tokenizers`.
     `buckets` are the sizes at which batches of texts are computed, as in `Part`.
+    `looks`, by input, serve pictures that are to be predicted.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -47,6 +61,7 @@ class Preparation:
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict[str, Tokenizer])
     readings: Mapping[str, Reading] = field(default_factory=dict[str, Reading])
     buckets: tuple[Mapping[str, int], ...] = ()
+    looks: Mapping[str, Look] = field(default_factory=dict[str, Look])
 
     @property
     def is_plain(self) -> bool:
@@ -75,77 +90,17 @@ class Preparation:
 
 def preparation_from_json(value: JsonValue) -> Preparation:
     """The inverse of `Preparation.to_json`. Raises CheckpointError where `value` is something else."""
-    whole = _mapping(value)
-    tokenizers = {name: _tokenizer(saved) for name, saved in _mapping(whole.get("tokenizers", {})).items()}
-    readings = {name: _reading(saved) for name, saved in _mapping(whole.get("readings", {})).items()}
-    if not {reading.vocabulary for reading in readings.values()} <= set(tokenizers):
-        raise _damaged("the reading of a text without its tokenizer")
-    return Preparation(
-        {name: _texts(fields) for name, fields in _mapping(whole.get("columns")).items()},
-        {name: _texts(texts) for name, texts in _mapping(whole.get("vocabularies")).items()},
-        {name: _number(fill) for name, fill in _mapping(whole.get("fills")).items()},
-        {name: _scale(_mapping(scale)) for name, scale in _mapping(whole.get("scales")).items()},
-        _texts(whole.get("table")),
-        _texts([whole.get("missing")])[0],
-        {name: _texts(texts) for name, texts in _mapping(whole.get("classes", {})).items()},
-        tokenizers,
-        readings,
-        _buckets(whole.get("buckets", [])),
-    )
-
-
-def _tokenizer(value: JsonValue) -> Tokenizer:
-    found = tokenizer_from_json(value)
-    if found is None:
-        raise _damaged("something else where a tokenizer should be")
-    return found
-
-
-def _reading(value: JsonValue) -> Reading:
-    match value:
-        case {"vocabulary": str(vocabulary), "start": bool(start), "end": bool(end)}:
-            return Reading(vocabulary, start, end)
-        case _:
-            raise _damaged("something else where the reading of a text should be")
-
-
-def _scale(value: JsonObject) -> Scale:
-    deviation = _number(value.get("deviation"))
-    if deviation <= 0:
-        raise _damaged("a deviation that is not positive")
-    return Scale(_number(value.get("mean")), deviation)
-
-
-def _buckets(value: JsonValue) -> tuple[Mapping[str, int], ...]:
-    if not isinstance(value, list | tuple):
-        raise _damaged("something else where a list of sizes should be")
-    return tuple({name: int(_number(extent)) for name, extent in _mapping(sizes).items()} for sizes in value)
-
-
-def _mapping(value: JsonValue) -> JsonObject:
-    if isinstance(value, Mapping):
-        return value
-    raise _damaged("something else where names and values should be")
-
-
-def _texts(value: JsonValue) -> tuple[str, ...]:
-    if isinstance(value, list | tuple):
-        texts = tuple(item for item in value if isinstance(item, str))
-        if len(texts) == len(value):
-            return texts
-    raise _damaged("something else where a list of texts should be")
-
-
-def _number(value: JsonValue) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise _damaged("something else where a number should be")
-
-
-def _damaged(what: str) -> CheckpointError:
-    return CheckpointError(
-        f"the saved preparation of the data holds {what}", fix="use another run, or train again to get a whole one"
-    )
+    later = ("tokenizers", "classes", "readings", "buckets", "looks")  # than the first runs
+    try:
+        found = restored(Preparation, value, later, {Tokenizer: tokenizer_from_json})
+        if any(scale.deviation <= 0 for scale in found.scales.values()):
+            raise ValueError("a deviation that is not positive")
+        if not {reading.vocabulary for reading in found.readings.values()} <= found.tokenizers.keys():
+            raise ValueError("the reading of a text without its tokenizer")
+        return found
+    except ValueError as error:
+        fix = "use another run, or train again to get a whole one"
+        raise CheckpointError(f"the saved preparation of the data holds {error}", fix=fix) from None
 
 
 def vocabulary_of(field: Field) -> tuple[str, ...]:
@@ -186,12 +141,8 @@ def refuse_missing(preparation: Preparation, fields: Mapping[str, Field], specs:
                 continue
             count = int(missing.sum())
             more = f" (as in {count - 1} further rows)" if count > 1 else ""
-            raise DataError(
-                f"column `{name}` has no value{more}",
-                field.file,
-                field.row_number(int(np.argmax(missing))),
-                _missing_fix(spec, field),
-            )
+            message = f"column `{name}` has no value{more}"
+            raise DataError(message, field.file, field.row_number(int(np.argmax(missing))), _missing_fix(spec, field))
 
 
 def _missing_fix(spec: InputSpec, field: Field) -> str:

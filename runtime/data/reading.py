@@ -114,11 +114,8 @@ def format_named(name: str, place: str | None = None) -> Format:
         if known.name == name:
             return known
     names = [known.name for known in FORMATS]
-    raise DataError(
-        f"there is no data format `{name}`{did_you_mean(name, names, '; ')}",
-        place,
-        fix=f"the formats are {quoted(names)}",
-    )
+    message = f"there is no data format `{name}`{did_you_mean(name, names, '; ')}"
+    raise DataError(message, place, fix=f"the formats are {quoted(names)}")
 
 
 def format_of(path: Path) -> Format:
@@ -133,8 +130,5 @@ def format_of(path: Path) -> Format:
     if not path.exists():
         raise DataError("there is no such file or folder", path, fix="check the path")
     endings = [ending for known in FORMATS for ending in known.endings]
-    raise DataError(
-        "the format cannot be told from the ending of the name",
-        path,
-        fix=f"""use one of {", ".join(endings)}, or say the format: --set 'data=lines("{path.name}")'""",
-    )
+    fix = f"""use one of {", ".join(endings)}, or say the format: --set 'data=lines("{path.name}")'"""
+    raise DataError("the format cannot be told from the ending of the name", path, fix=fix)

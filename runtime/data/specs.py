@@ -23,9 +23,6 @@ def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:
 def row_shape(spec: InputSpec) -> tuple[int, ...]:
     """The shape of one row: all extents but the first, which must be the batch."""
     if not spec.type.shape or spec.type.shape[0] != BatchExtent(1):
-        raise DataError(
-            f"`{spec.name}: {spec.type}` does not begin with `batch`, so rows of data cannot be fed to it",
-            str(spec.span),
-            fix=f"declare it as `{spec.name}: {spec.type.dtype.value}[batch, …]`",
-        )
+        message = f"`{spec.name}: {spec.type}` does not begin with `batch`, so rows of data cannot be fed to it"
+        raise DataError(message, str(spec.span), fix=f"declare it as `{spec.name}: {spec.type.dtype.value}[batch, …]`")
     return tuple(e for e in spec.type.shape[1:] if isinstance(e, int))

@@ -110,14 +110,14 @@ def c_files(
     `settings` are those that the program was made with, `preparation` is how its data became the numbers of the inputs.
     """
     functions = [function_of(program, signature) for signature in library.functions]
-    manifest = _manifest(program, library, tensors, functions, settings) | {"preparation": preparation}
+    manifest = manifest_of(program, library, tensors, functions, settings) | {"preparation": preparation}
     files = {
         "model.h": _header(program, library, tensors, functions),
         "example.c": _example(functions[0]),
         "CMakeLists.txt": _CMAKE,
         "manifest.json": json.dumps(manifest, indent=2) + "\n",
     }
-    return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
+    return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library)}
 
 
 def function_of(program: Program, signature: LibrarySignature) -> Function:
@@ -212,13 +212,14 @@ def _row_of(array: Array) -> str:
     return f"{array.identifier} + row * {array.elements}"
 
 
-def _manifest(
+def manifest_of(
     program: Program,
     library: ExportedLibrary,
     tensors: LibraryTensors,
     functions: Sequence[Function],
     settings: Mapping[str, object],
 ) -> dict[str, object]:
+    """All that can be called, with the model's settings; `preparation` is the caller's."""
     machine = library.machine
     return {
         "model": program.model,
@@ -309,6 +310,12 @@ _DECLARATIONS = {
 {arrays}
  */
 int model_predict({parameters});""",
+    "evaluate": """\
+/* Compute the loss and the metrics of `rows` rows, as one batch; no weight changes.
+ *
+{arrays}
+ */
+int model_evaluate({parameters});""",
     "step": """\
 /* Make one update of the weights in this memory from `rows` rows.
  *
@@ -347,6 +354,10 @@ _EXAMPLE = """\
 
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#endif
 
 enum {{ ROWS = 32 }};
 
@@ -369,6 +380,10 @@ int main(void) {{
     char *block = (char *)malloc(bytes + MODEL_ALIGNMENT);
     void *memory;
     int error, ended = 0;
+#ifdef _WIN32
+    _setmode(_fileno(stdin), _O_BINARY);
+    _setmode(_fileno(stdout), _O_BINARY);
+#endif
     if (block == NULL) {{
         fprintf(stderr, "there is not enough memory\\n");
         return 1;

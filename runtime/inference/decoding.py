@@ -120,10 +120,8 @@ class Decoder:
             return np.ones(row_shape(spec), np.bool_)
         if spec.name not in given:
             what = "a mask" if spec.type.dtype is DType.BOOL else "an input"
-            raise UsageError(
-                f"{self._program.model} has {what} `{spec.name}` beside `{self.generation.feed}`",
-                f"give it a value: --input {spec.name}=…",
-            )
+            message = f"{self._program.model} has {what} `{spec.name}` beside `{self.generation.feed}`"
+            raise UsageError(message, f"give it a value: --input {spec.name}=…")
         return given[spec.name]
 
 

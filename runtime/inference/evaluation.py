@@ -31,10 +31,8 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     inputs = program.inference_graph.inputs
     unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
     if unknown and training_rows is None:
-        raise UsageError(
-            f"the loss or a metric depends on `{unknown[0]}`, and nothing says how long the training was",
-            "name the run instead of the model file, or train first",
-        )
+        message = f"the loss or a metric depends on `{unknown[0]}`, and nothing says how long the training was"
+        raise UsageError(message, "name the run instead of the model file, or train first")
     if unknown and training_rows is not None:
         settings = runtime_settings(program, length_of(plan, training_rows))
     options = replace(options, batch=batch)

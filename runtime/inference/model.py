@@ -100,10 +100,8 @@ def rate_names(program: Program, settings: Mapping[str, float]) -> tuple[str, ..
         raise UsageError(f"no optimizer of {program.model} has a setting `lr`", "there is no rate to look for")
     for name in names:
         if name not in settings:
-            raise UsageError(
-                f"`{name}` decides the program, so every other rate would be compiled anew",
-                "use the rate only in arithmetic on tensors",
-            )
+            message = f"`{name}` decides the program, so every other rate would be compiled anew"
+            raise UsageError(message, "use the rate only in arithmetic on tensors")
     return names
 
 

@@ -123,8 +123,6 @@ class Wording:
             raise UsageError(f"{what} is a text, but the model has no vocabulary", f"give tokens: {given}")
         tokens = tuple(map(int, self._tokenizer.encode([value])[0]))
         if UNKNOWN in tokens:
-            raise UsageError(
-                f"{what} has parts outside the vocabulary of {len(self._tokenizer)} tokens",
-                f"leave out the parts that are read as `<unknown>`: `{self.text(tokens)}`",
-            )
+            message = f"{what} has parts outside the vocabulary of {len(self._tokenizer)} tokens"
+            raise UsageError(message, f"leave out the parts that are read as `<unknown>`: `{self.text(tokens)}`")
         return tokens

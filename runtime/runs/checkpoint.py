@@ -19,9 +19,9 @@ from compiler.errors.diagnostics import CheckpointError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
 from runtime.runs.numerics import UNKNOWN
-from runtime.runs.position import Position, Stagnation
+from runtime.runs.position import Position
 from runtime.runs.tensor_files import read_tensors, write_tensors
-from runtime.runs.totals import NOTHING, totals_from_json
+from runtime.runs.totals import NOTHING, Totals, totals_from_json
 from runtime.support import regular_files
 from runtime.support.files import (
     JsonObject,
@@ -33,6 +33,7 @@ from runtime.support.files import (
     sync_folder,
     write_bytes,
 )
+from runtime.support.restored import restored
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 POSITION, MANIFEST = "position.json", "manifest.json"
@@ -109,8 +110,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     position = read_mapping(path / POSITION, _EARLIER)
     weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
     try:
-        seed, numerics = _whole(position.get("seed")), _whole(position.get("numerics", UNKNOWN))
-        return Checkpoint(weights, optimizer, _position_of(position), seed, numerics)
+        seed, numerics = restored(int, position.get("seed")), restored(int, position.get("numerics", UNKNOWN))
+        at = restored(Position, position, _LATER, {Totals: totals_from_json})
+        return Checkpoint(weights, optimizer, at, seed, numerics)
     except ValueError as error:
         raise CheckpointError(f"the position cannot be read: {error}", path / POSITION, _EARLIER) from error
 
@@ -207,46 +209,6 @@ def read_mapping(path: Path, fix: str) -> JsonObject:
     raise CheckpointError("the file does not hold names with values", path, fix)
 
 
-def _position_of(value: JsonObject) -> Position:
-    sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
-    kept = value.get("kept")
-    if not isinstance(sums, Mapping):
-        raise ValueError("`sums` is missing")
-    return Position(
-        step=_whole(value.get("step")),
-        sums={name: _number(total) for name, total in sums.items()},
-        rows=_whole(value.get("rows")),
-        best_value=None if best_value is None else _number(best_value),
-        best_epoch=None if best_epoch is None else _whole(best_epoch),
-        stopping=_stagnation(value.get("stopping")),
-        plateau=_stagnation(value.get("plateau")),
-        rate_factor=_number(value.get("rate_factor", 1.0)),
-        seconds=_number(value.get("seconds")),
-        epoch_seconds=_number(value.get("epoch_seconds")),
-        rate=None if value.get("rate") is None else _number(value.get("rate")),
-        kept={name: _number(number) for name, number in kept.items()} if isinstance(kept, Mapping) else {},
-        totals=totals_from_json(value.get("totals")),
-    )
-
-
-def _stagnation(value: JsonValue) -> Stagnation:
-    if not isinstance(value, Mapping):
-        return Stagnation()
-    best = value.get("value")
-    return Stagnation(None if best is None else _number(best), _whole(value.get("epochs")))
-
-
-def _whole(value: JsonValue) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"{value!r} is not a whole number")
-
-
-def _number(value: JsonValue) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise ValueError(f"{value!r} is not a number")
-
-
+_LATER = ("rate_factor", "kept", "totals")  # of a position: added after the first version
 _EARLIER = "use an earlier checkpoint, or train again"
 _UPDATE = "it was written by a later version of dlc: update dlc"

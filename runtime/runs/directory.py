@@ -26,6 +26,7 @@ from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in, read_json, read_mapping
 from runtime.support import regular_files
 from runtime.support.files import JsonObject, JsonValue, explained, json_bytes, json_text, parse_json, replace_file
+from runtime.support.restored import restored
 
 RESULT, LOCK = "result.json", "lock"
 _RUN, _VERSION = "run.json", 1
@@ -297,7 +298,7 @@ def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, 
         "command_line": list(command_line),
         "folder": str(Path.cwd()),
         "python": platform.python_version(),
-        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "packages": {name: version_of(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -306,7 +307,8 @@ def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, 
     }
 
 
-def _version_of(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -400,11 +402,6 @@ def is_in_use(folder: Path) -> bool:
 
 def _holder_in(file: BinaryIO) -> Holder | None:
     file.seek(0)
-    try:
-        match parse_json(file.read(1000)):
-            case {"pid": int(pid), "host": str(host), "since": str(since)}:
-                return Holder(pid, host, since)
-            case _:
-                return None
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return restored(Holder, parse_json(file.read(1000)))
+    return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.runs.checkpoint import WEIGHTS, best_checkpoint
 from runtime.runs.directory import open_run
-from runtime.runs.tensor_files import MismatchedTensor, MissingTensor, match_tensors, read_tensors
+from runtime.runs.renames import pattern_of, renamed
+from runtime.runs.tensor_files import TensorMatch, match_tensors, read_tensors
 from runtime.support.files import JsonValue, fingerprint
 
 INIT_FROM = "init_from.json"  # in a run: which weights it started from
@@ -25,48 +25,35 @@ _SHOWN = 30  # lines of a report in an error
 class WeightsReport:
     """`matched`: parameters and states that start from the file, with their names in it.
 
-    All others keep their own start values: those of `fresh` because a pattern says so. `unused` are of the file.
-    `fingerprint` is that of the file, or of the weights of the checkpoint.
+    All others keep their own start values: those of `fresh` because a pattern says so, and those that `match` names;
+    it also has the names in the file that nothing takes. `fingerprint` is that of the file, or of the weights of the
+    checkpoint.
     """
 
     source: str
     fingerprint: str
     matched: Mapping[str, str]
     fresh: tuple[str, ...]
-    missing: tuple[MissingTensor, ...]
-    mismatched: tuple[MismatchedTensor, ...]
-    unused: tuple[str, ...]
+    match: TensorMatch
 
     def lines(self) -> list[str]:
         """The report for a reader."""
-        kept = len(self.fresh) + len(self.missing) + len(self.mismatched)
+        kept = len(self.fresh) + len(self.match.missing) + len(self.match.mismatched)
         renamed = sum(path != name for path, name in self.matched.items())
         how = f", {renamed} of them under another name" if renamed else ""
         first = f"{len(self.matched)} of {len(self.matched) + kept} tensors start from {self.source}{how}"
-        fresh = [f"fresh: {quoted(self.fresh)}"] if self.fresh else []
-        unused = [f"not used of the file: {quoted(self.unused)}"] if self.unused else []
-        return [first, *fresh, *self.complaints(), *unused]
-
-    def complaints(self) -> list[str]:
-        """The mismatches, one line each."""
-        absent = [
-            f"missing: `{m.name}`" + (f"; the file has `{m.suggestion}`" if m.suggestion else "") for m in self.missing
-        ]
-        differing = [
-            f"mismatched: `{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model"
-            for m in self.mismatched
-        ]
-        return absent + differing
+        return [first, *([f"fresh: {quoted(self.fresh)}"] if self.fresh else []), *self.match.lines()]
 
     def to_json(self) -> dict[str, JsonValue]:
+        match = self.match
         return {
             "source": str(Path(self.source).absolute()),
             "fingerprint": self.fingerprint,
             "matched": dict(self.matched),
             "fresh": list(self.fresh),
-            "missing": [m.name for m in self.missing],
-            "mismatched": [{"name": m.name, "file": list(m.found), "model": list(m.wanted)} for m in self.mismatched],
-            "unused": list(self.unused),
+            "missing": [m.name for m in match.missing],
+            "mismatched": [{"name": m.name, "file": list(m.found), "model": list(m.wanted)} for m in match.mismatched],
+            "unused": list(match.unused),
         }
 
 
@@ -85,8 +72,8 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
     Raises CheckpointError where one is missing that must be there, and UsageError where there is no such file.
     """
     weights, source = _weights_at(Path(start.path))
-    names = _renamed(tuple(weights), start.renames, source)
-    patterns = [_pattern(text) for text in start.fresh]
+    names = renamed(tuple(weights), start.renames, source)
+    patterns = [pattern_of(text) for text in start.fresh]
     fresh = [spec.path for spec in program.parameters if any(p.fullmatch(spec.path) for p in patterns)]
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters if spec.path not in fresh}
     match = match_tensors({path: weights[name] for path, name in names.items()}, wanted)
@@ -95,9 +82,7 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
         fingerprint(_file_of(source)),
         {path: names[path] for path in match.matched},
         tuple(fresh),
-        match.missing,
-        match.mismatched,
-        tuple(names[path] for path in match.unused),
+        replace(match, unused=tuple(names[path] for path in match.unused)),
     )
     if not match.matched or (start.is_strict and not match.is_complete):
         raise _unfit(program, report, source)
@@ -135,46 +120,6 @@ def _weights_at(source: Path) -> tuple[Mapping[str, Array], Path]:
     if not source.exists():
         raise UsageError(f"there is no file {source} to take weights from", "check the path")
     return read_tensors(source), source
-
-
-def _renamed(names: Sequence[str], rules: Sequence[str], source: Path) -> dict[str, str]:
-    """The name in the model -> the name in the file. The first rule that fits a name applies."""
-    parsed = [_parsed(rule) for rule in rules]
-    used: set[int] = set()
-    found: dict[str, str] = {}
-    for name in names:
-        path = name
-        for number, (pattern, wanted) in enumerate(parsed):
-            if (fitting := pattern.fullmatch(name)) is not None:
-                texts = iter(fitting.groups())
-                path = re.sub(r"\*", lambda _, texts=texts: next(texts), wanted)
-                used.add(number)
-                break
-        if path in found:
-            message = f"`{found[path]}` and `{name}` both become `{path}`"
-            raise CheckpointError(message, source, "change the rules of `rename`")
-        found[path] = name
-    for number, rule in enumerate(rules):
-        if number not in used:
-            message = f'the rule "{rule}" of `rename` fits no tensor'
-            raise CheckpointError(message, source, f"the file has {quoted(names)}")
-    return found
-
-
-def _parsed(rule: str) -> tuple[re.Pattern[str], str]:
-    """`module.* -> *` as a pattern with a group for each `*`, and the name that results."""
-    found, arrow, wanted = (part.strip() for part in rule.partition("->"))
-    if not arrow or not found or not wanted or wanted.count("*") > found.count("*"):
-        raise UsageError(
-            f"`{rule}` is no rule to rename tensors",
-            "give `name in the file -> name in the model`; each `*` stands for the same text on both sides",
-        )
-    return _pattern(found), wanted
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern with a group for each `*`, which stands for any text."""
-    return re.compile("(.*?)".join(map(re.escape, text.split("*"))), re.DOTALL)
 
 
 def _unfit(program: Program, report: WeightsReport, source: Path) -> CheckpointError:

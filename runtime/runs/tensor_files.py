@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -16,20 +14,13 @@ from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUn
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
-from compiler.errors.suggestions import nearest
+from compiler.errors.suggestions import nearest, quoted
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
 from runtime.support import regular_files
-from runtime.support.files import explained
+from runtime.support.files import explained, replace_file, write_bytes
 
-_NAMES = {
-    "float64": "F64",
-    "float32": "F32",
-    "int64": "I64",
-    "int32": "I32",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
+_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 _TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -47,35 +38,36 @@ _TYPES = {
 }
 
 
+_LONGEST_HEADER = 100_000_000  # bytes; the library reads no longer one
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for piece in (file_header(tensors), *tensors.values()):
-            content = piece if isinstance(piece, bytes) else np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-            digest.update(content)
-            file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    digest, pieces = hashlib.sha256(), [*_pieces(tensors)]
+    for piece in pieces:
+        digest.update(piece)
+    write_bytes(path, *pieces)
     return digest.hexdigest()
 
 
-def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        with explained(CheckpointError, path):
-            write_tensors(temporary, tensors)
-            os.replace(temporary, path)
-    except CheckpointError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+def replace_tensors(path: Path, tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> None:
+    """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays.
+
+    `notes` are the texts that the format keeps beside the tensors.
+    """
+    with explained(CheckpointError, path):
+        replace_file(path, *_pieces(tensors, notes))
 
 
-def file_header(tensors: Mapping[str, Array]) -> bytes:
+def _pieces(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
+    yield file_header(tensors, notes)
+    for tensor in tensors.values():
+        yield np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+
+
+def file_header(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> bytes:
     """What stands in front of the tensors in a safetensors file."""
-    entries: dict[str, object] = {}
+    entries: dict[str, object] = {"__metadata__": dict(notes)} if notes else {}
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.nbytes
@@ -87,6 +79,20 @@ def file_header(tensors: Mapping[str, Array]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file keeps beside its tensors; none of a file that is damaged."""
+    try:
+        with regular_files.opened(path) as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+    except (OSError, ValueError, struct.error):
+        return {}
+    notes = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(notes, dict):
+        return {}
+    return {key: text for key, text in cast("dict[str, object]", notes).items() if isinstance(text, str)}
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
@@ -109,6 +115,14 @@ def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
         raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
     _expect_distinct_names(content, path)
     return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
+
+
+def element_types(path: Path) -> dict[str, str]:
+    """The element type of each tensor of a file that `read_tensors` took, such as `bf16`."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = cast("dict[str, dict[str, object]]", json.loads(file.read(length)))
+    return {name: str(entry["dtype"]).lower() for name, entry in header.items() if name != "__metadata__"}
 
 
 def _expect_distinct_names(content: bytes, path: Path) -> None:
@@ -177,15 +191,15 @@ class TensorMatch:
         return not self.missing and not self.mismatched
 
     def lines(self) -> list[str]:
-        """The mismatches, one line each."""
+        """The mismatches, one line each, and what is not used."""
         absent = [
-            f"`{m.name}` is missing" + (f"; the file has `{m.suggestion}`" if m.suggestion else "")
-            for m in self.missing
+            f"missing: `{m.name}`" + (f"; the file has `{m.suggestion}`" if m.suggestion else "") for m in self.missing
         ]
         differing = [
-            f"`{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model" for m in self.mismatched
+            f"mismatched: `{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model"
+            for m in self.mismatched
         ]
-        return absent + differing + [f"`{name}` of the file is not used" for name in self.unused]
+        return [*absent, *differing, *([f"not used of the file: {quoted(self.unused)}"] if self.unused else [])]
 
 
 def match_tensors(have: Mapping[str, Array], want: Mapping[str, tuple[int, ...]]) -> TensorMatch:

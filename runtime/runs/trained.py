@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.driver import Array, DataSource, Options, Program, Tensors
+from compiler.driver import Array, DataSource, DimensionsOf, Options, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
@@ -16,8 +16,9 @@ from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.runs.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint
 from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.tensor_files import match_tensors, read_tensors
-from runtime.support.files import JsonObject, JsonValue
+from runtime.support.files import JsonValue
 from runtime.support.memory import expect_room_for_weights
+from runtime.support.restored import restored
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -42,7 +43,8 @@ class Choices:
 class Trained:
     """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user.
 
-    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far.
+    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far; `weights`
+    is the checkpoint, or the file.
     """
 
     program: Program
@@ -54,6 +56,7 @@ class Trained:
     training_rows: int | None = None
     step: int | None = None
     is_best: bool = False
+    weights: Path | None = None
 
     @property
     def checkpoint(self) -> str:
@@ -70,26 +73,11 @@ def choices_of(run: RunDirectory) -> Choices:
     """The choices that `settings.json` of a run holds. Raises CheckpointError."""
     settings = run.read_json("settings.json")
     saved = settings.get("choices") if isinstance(settings, Mapping) else None
-    match saved:
-        case {
-            "experiment": None | str() as experiment,
-            "overrides": list(pairs),
-            "data": None | str() as data,
-            "folder": str(folder),
-            "dtype": str(dtype),
-            "target": str(target),
-        }:
-            overrides = tuple(
-                (str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2
-            )
-            return Choices(experiment, overrides, data, folder, dtype, target, _dimensions(saved))
-        case _:
-            raise CheckpointError("the settings of the run are damaged", run.path / "settings.json", "train again")
-
-
-def _dimensions(choices: JsonObject) -> dict[str, int]:
-    saved = choices.get("dimensions")
-    return {n: e for n, e in saved.items() if isinstance(e, int)} if isinstance(saved, Mapping) else {}
+    try:
+        return restored(Choices, saved, ("dimensions",))
+    except ValueError as error:
+        place = run.path / "settings.json"
+        raise CheckpointError("the settings of the run are damaged", place, "train again") from error
 
 
 def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Program:
@@ -163,9 +151,8 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
     step, is_best = found.checkpoint.position.step, is_marked_best(found.path)
-    return Trained(
-        program, tensors, options, choices, saved_preparation(run), found.notes, _training_rows(run), step, is_best
-    )
+    prepared, rows = saved_preparation(run), _training_rows(run)
+    return Trained(program, tensors, options, choices, prepared, found.notes, rows, step, is_best, found.path)
 
 
 def open_model_file(
@@ -176,18 +163,20 @@ def open_model_file(
     options: Options,
     data: Path | None = None,
     within: Path | None = None,
+    dimensions: DimensionsOf | None = None,
 ) -> Trained:
     """The program of a model file with the weights of a safetensors file, which must fit it exactly.
 
-    `data` decides dimensions that the text leaves open, in place of what `train` names; `within` as in `driver.load`.
+    `data` decides dimensions that the text leaves open, in place of what `train` names, or `dimensions` does; `within`
+    as in `driver.load`.
     """
-    known = dimensions_if_there if data is None else dimensions_of(data)
+    known = dimensions or (dimensions_if_there if data is None else dimensions_of(data))
     program = driver.load(file, experiment, overrides, known, within)
     options = driver.options_of(program, options)
     expect_room_for_weights(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
-    return Trained(program, tensors, options, None, None, ())
+    return Trained(program, tensors, options, None, None, (), weights=weights)
 
 
 def saved_preparation(run: RunDirectory) -> Preparation:
@@ -212,7 +201,7 @@ def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array]
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters}
     states = {*tensors.names()} - {*wanted}
     match = match_tensors({name: array for name, array in weights.items() if name not in states}, wanted)
-    if not match.is_complete or match.unused:
+    if match.lines():
         message = f"the weights do not fit {program.model}:\n" + "\n".join(match.lines())
         raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")
     for name in wanted:

@@ -26,21 +26,21 @@ _MOST_LEVELS = 64
 _OF_THE_PATH = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:
     """Write a new file and force it to the disk. Raises OSError; a partial file may be left behind."""
     with path.open("wb") as file:
-        file.write(content)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
+def replace_file(path: Path, *content: bytes | memoryview, mode: int | None = None) -> None:
     """Put `content` at `path` in one step: readers see the old file or the new one. Raises OSError."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        write_bytes(temporary, content)
+        write_bytes(temporary, *content)
         if mode is not None:
             temporary.chmod(mode)
         os.replace(temporary, path)
@@ -97,7 +97,7 @@ def _unwritable(error: OSError) -> OSError | UsageError:
 def rewrite_file(path: Path, content: bytes) -> None:
     """Other content for a file of the user, whole or not at all; its mode stays, and a link to it. Raises OSError."""
     target = path.resolve()
-    replace_file(target, content, stat.S_IMODE(target.stat().st_mode))
+    replace_file(target, content, mode=stat.S_IMODE(target.stat().st_mode))
 
 
 def sync_folder(folder: Path) -> None:

@@ -172,10 +172,8 @@ def _aim(goal: Goal, session: TrainingSession) -> tuple[str, bool]:
     declared = False if plain == LOSS else plan.directions.get(plain)
     maximise = declared if goal.maximise is None else goal.maximise
     if maximise is None:
-        raise UsageError(
-            f"nothing says whether a large `{plain}` is good or bad",
-            f"add --maximise or --minimise, or write `maximise({plain}(…))` or `minimise({plain}(…))` in `metrics`",
-        )
+        fix = f"add --maximise or --minimise, or write `maximise({plain}(…))` or `minimise({plain}(…))` in `metrics`"
+        raise UsageError(f"nothing says whether a large `{plain}` is good or bad", fix)
     return name, maximise
 
 
@@ -294,10 +292,8 @@ def space_of(settings: Sequence[tuple[str, str]]) -> SearchSpace:
     found = [(key, _dimension(key, text)) for key, text in settings]
     dimensions = tuple(dimension for _, dimension in found if dimension is not None)
     if not dimensions:
-        raise UsageError(
-            "there is nothing to search",
-            "give a range or a list: --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64]",
-        )
+        message = "there is nothing to search"
+        raise UsageError(message, "give a range or a list: --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64]")
     keys = [dimension.key for dimension in dimensions]
     repeated = [key for key in keys if [k for k, _ in settings].count(key) > 1]
     if repeated:

@@ -148,8 +148,6 @@ def _results_of(results: Results, paths: Sequence[str]) -> dict[str, Array]:
     for name in paths:
         if name not in results.scalars:
             known = ", ".join(results.scalars)
-            raise UsageError(
-                f"a step that accumulates is made of several programs, and none of them shows `{name}`",
-                f"name parameters, states, or the results {known}",
-            )
+            message = f"a step that accumulates is made of several programs, and none of them shows `{name}`"
+            raise UsageError(message, f"name parameters, states, or the results {known}")
     return {name: results.scalars[name].reshape(()) for name in paths}

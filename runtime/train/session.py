@@ -123,10 +123,8 @@ def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options
 def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> TrainingSession:
     choices = choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
-        raise UsageError(
-            f"{file} has changed since the run began, and a run goes on with its own copy",
-            f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}",
-        )
+        fix = f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}"
+        raise UsageError(f"{file} has changed since the run began, and a run goes on with its own copy", fix)
     program = program_of(directory, choices, overrides)
     refuse_other_precision(program, choices, options)
     if options.target not in (Options().target, choices.target):
@@ -206,11 +204,8 @@ def put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpo
     weights = set(weight_names(program))
     states = {name for name in tensors.names() if name not in weights}
     if states != set(checkpoint.optimizer):
-        raise CheckpointError(
-            "the optimizer's state does not fit the optimizer of the program",
-            place,
-            "resume without changing the optimizer, or begin a new training with --init-from",
-        )
+        fix = "resume without changing the optimizer, or begin a new training with --init-from"
+        raise CheckpointError("the optimizer's state does not fit the optimizer of the program", place, fix)
     for name in states:
         if tensors[name].shape != checkpoint.optimizer[name].shape:
             raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
@@ -225,18 +220,13 @@ def data_of_run(directory: RunDirectory, program: Program, choices: Choices) -> 
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
     if before != data.summary["fingerprints"]:
-        raise CheckpointError(
-            "the data has changed since the run began",
-            directory.path,
-            f"restore it, or begin a new training with --init-from {directory.path}",
-        )
+        fix = f"restore it, or begin a new training with --init-from {directory.path}"
+        raise CheckpointError("the data has changed since the run began", directory.path, fix)
     return data
 
 
 def _refuse_fixed(overrides: Overrides, run: Path) -> None:
     for key, _ in overrides:
         if key in _FIXED:
-            raise UsageError(
-                f"a run cannot change its `{key}`",
-                f"leave it out to go on, or begin a new training with --init-from {run}",
-            )
+            message = f"a run cannot change its `{key}`"
+            raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")

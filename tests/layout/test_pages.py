@@ -13,13 +13,12 @@ import pytest
 from repository import ROOT, table_rows
 
 from compiler.errors.diagnostics import Source, SourceError
-from compiler.errors.other_names import table_of_names
 from compiler.errors.rendering import render
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope
 from compiler.frontend.train.entries import KEYS
-from compiler.inspection.passes import passes_over_products
+from compiler.inspection.passes import passes_over_kernels
 from compiler.pipeline import GRAPH_PASSES
 from compiler.schedule.fusion.passes import FUSED_PASSES
 from compiler.schedule.passes import SCHEDULE_PASSES
@@ -86,8 +85,7 @@ def test_the_tour_shows_its_model() -> None:
 
 
 def test_the_names_of_other_frameworks_are_current() -> None:
-    """`python -m compiler.errors.suggestions` prints them."""
-    assert COMING_FROM.split("## Names\n\n")[1] == table_of_names()
+    assert script_of_pages("make_names").page_of_names(COMING_FROM) == COMING_FROM, "run python docs/make_names.py"
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.splitlines()[0].strip("# ")[:40])
@@ -103,8 +101,9 @@ def test_the_architecture_page_lists_the_passes_in_their_order() -> None:
         ("pass over a schedule", [each for each, _ in SCHEDULE_PASSES]),
     ):
         assert [row[0].strip("`") for row in table_rows(ARCHITECTURE, column)] == [each.__name__ for each in passes]
-    over_products = [row[0].strip("`") for row in table_rows(ARCHITECTURE, "pass over a product")]
-    assert over_products == [*passes_over_products(1)]
+    columns = ("pass over rows or columns", "pass over a product")
+    over_kernels = [row[0].strip("`") for column in columns for row in table_rows(ARCHITECTURE, column)]
+    assert over_kernels == [*passes_over_kernels(1)]
 
 
 def test_the_architecture_page_places_every_file_and_folder() -> None:

@@ -13,7 +13,8 @@ from compiler.nest import ir
 from compiler.nest.ir import Nest
 from compiler.nest.verify_bounds import Call
 from compiler.nest.verify_bounds import Memory as Room
-from compiler.targets.cpu.emit import emit, items_of
+from compiler.targets.cpu.emit import emit
+from compiler.targets.cpu.iteration_space import items_of
 from compiler.targets.cpu.specialisation import Specialisation, number_of, specialisation
 from compiler.types import Extent, size_at
 

@@ -1,24 +1,30 @@
-"""Every op as code of other processors, run under emulation: the bits of this one."""
+"""Every op as code of other processors, run under emulation, and of WebAssembly: the bits of this one."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 from c_programs import TOOLCHAINS, Array, Toolchain, different_numbers
 from op_samples import SAMPLES, Sample, arrays_of
+from web_programs import in_wasmtime
 
-from compiler.driver import LibraryTensors, Options
+from compiler.driver import ExportedLibrary, LibraryTensors, Options
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.executables import executable
+from compiler.targets.manifest import ResultSlot
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import LibraryFunction
 from compiler.types import DType
 from runtime.exports.archive import archive
+from runtime.exports.wasm_module import wasm_module
+from runtime.exports.web_library import MACHINES
 
 ROWS = 3
 OTHERS = [toolchain for toolchain in TOOLCHAINS if toolchain.machine is not None]
@@ -44,33 +50,55 @@ def all_ops() -> Graph:
     return builder.build()
 
 
+Case: TypeAlias = tuple[Mapping[str, Array], Mapping[str, Array]]
+
+
+def compiled(machine: str | None) -> tuple[tuple[Case, Case], ExportedLibrary]:
+    """Common and extreme arrays for all inputs, with the results of this processor, and the library for a machine."""
+    graph = all_ops()
+    given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
+    extreme = {name: with_extremes(array) for name, array in given.items()}
+    here = executable(graph, Options(threads=1))
+    cases = (given, here.call(given, ROWS)), (extreme, here.call(extreme, ROWS))
+    options = Options(threads=1, machine=machine)
+    function = LibraryFunction("predict", prepared_compilation(graph, options), {})
+    return cases, kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), 0)
+
+
 @pytest.mark.parametrize("toolchain", OTHERS, ids=lambda one: one.machine or "here")
 def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
-    graph = all_ops()
-    given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
-    here = executable(graph, Options(threads=1))
-    expected = here.call(given, ROWS)
-    options = Options(threads=1, machine=toolchain.machine)
-    function = LibraryFunction("predict", prepared_compilation(graph, options), {})
-    library = kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), 0)
-    (tmp_path / "libmodel.a").write_bytes(archive(library.members))
+    cases, library = compiled(toolchain.machine)
+    given, expected = cases[0]
+    (tmp_path / "libmodel.a").write_bytes(archive(library))
     signature = library.functions[0]
     sizes = [given[item.name].nbytes for item in signature.inputs] + [
         expected[o.name].nbytes for o in signature.outputs
     ]
     (tmp_path / "ops.c").write_text(source(sizes, len(signature.inputs), library.abi, library.memory.size(ROWS)))
     program = toolchain.build(tmp_path, "ops.c")
-    extreme = {name: with_extremes(array) for name, array in given.items()}
-    for inputs, results in ((given, expected), (extreme, here.call(extreme, ROWS))):
-        content = b"".join(rows_first(inputs[i.name], i.batch_axis or 0) for i in signature.inputs)
+    for given, expected in cases:
+        content = b"".join(rows_first(given[i.name], i.batch_axis or 0) for i in signature.inputs)
         got = io.BytesIO(toolchain.run(program, content))
         for output in signature.outputs:
-            axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
-            array = np.moveaxis(results[output.name], axis, 0) if output.shape else results[output.name]
-            wrong = different_numbers(np.ascontiguousarray(array), got)
-            assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
+            expect_same(output, expected, got)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_op_has_the_bits_of_this_processor_in_wasmtime(machine: str) -> None:
+    pytest.importorskip("wasmtime", reason="wasmtime is not installed")
+    cases, library = compiled(machine)
+    module = wasm_module([m.content for m in library.members], library.members[0].symbols, library.reserved)
+    run = in_wasmtime(module, {}, library.abi, ROWS)
+    signature = library.functions[0]
+    for given, expected in cases:
+        inputs = [run.given(rows_first(given[item.name], item.batch_axis or 0)) for item in signature.inputs]
+        outputs = {output.name: run.room(expected[output.name].nbytes) for output in signature.outputs}
+        assert run.call("predict", run.place, ROWS, *inputs, *outputs.values()) == 0
+        for output in signature.outputs:
+            got = run.read(outputs[output.name], expected[output.name].nbytes)
+            expect_same(output, expected, io.BytesIO(got))
 
 
 def with_extremes(array: Array) -> Array:
@@ -82,6 +110,14 @@ def with_extremes(array: Array) -> Array:
     special = np.array([*small, info.max, -info.max / 3, 1e30, np.inf, -np.inf, np.nan], array.dtype)
     place = np.arange(array.size).reshape(array.shape)
     return np.where(place % 3 == 0, array, special[place * 7 % len(special)])
+
+
+def expect_same(output: ResultSlot, expected: Mapping[str, Array], got: io.BytesIO) -> None:
+    """The next numbers are those of an output."""
+    axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
+    array = np.moveaxis(expected[output.name], axis, 0) if output.shape else expected[output.name]
+    wrong = different_numbers(np.ascontiguousarray(array), got)
+    assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
 
 
 def rows_first(array: Array, axis: int) -> bytes:

@@ -30,6 +30,8 @@ from compiler.loops.ir import (
 from compiler.machine import AVX2, AVX512, Machine
 from compiler.ops.elementwise import Add
 from compiler.support.record import record
+from compiler.targets.cpu.kernel_pass import KernelPass, after_all
+from compiler.targets.cpu.passes_on_text import passes_on_text
 from compiler.targets.cpu.products.ir import (
     Axis,
     Circumstances,
@@ -49,12 +51,11 @@ from compiler.targets.cpu.products.ir import (
     Sums,
     TransposeSums,
 )
-from compiler.targets.cpu.products.one_pass import passes_on_text
-from compiler.targets.cpu.products.passes import PASSES, ProductPass, definition, optimised
+from compiler.targets.cpu.products.passes import PASSES, definition
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
-from compiler.targets.cpu.products.verify import verified, verify
+from compiler.targets.cpu.products.verify import faults_of, verified
 from compiler.types import BatchExtent, DType, Extent
 
 DENSE = (IndexTerm(1, None, 1),)
@@ -158,14 +159,20 @@ def test_passes_make_the_loops_of_their_case(name: str, golden: Golden) -> None:
 def test_passes_on_text_make_the_same_loops(name: str) -> None:
     found = steps(CASES[name])
     text = print_product(found[0][1])
-    for run in passes_on_text(CASES[name].machine, 32).values():
-        text = run(text, "<text>")
+    passes = passes_on_text(CASES[name].machine, 32)
+    for each in PASSES:
+        text = passes[each.name](text, "<text>")
     assert text == print_product(found[-1][1])
 
 
 def test_each_pass_changes_some_case() -> None:
     changed = {step for case in CASES.values() for step, _ in steps(case)}
     assert changed == {"definition", *(each.name for each in PASSES)}
+
+
+def verify(product: ProductLoops) -> None:
+    for fault in faults_of(product):
+        raise CompilerBug("product", fault)
 
 
 def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
@@ -181,7 +188,7 @@ def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
 
 def final(name: str) -> ProductLoops:
     case = CASES[name]
-    return optimised(definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
+    return after_all(PASSES, definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +257,7 @@ def test_verify_checks_the_loops_behind_each_pass(monkeypatch: pytest.MonkeyPatc
     case = CASES["small"]
     given = Circumstances(case.machine, 32)
     assert verified(kernel(case), False, given) == print_product(final("small"))
-    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, ProductPass(forget_sums, "")))
+    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, KernelPass(forget_sums, "")))
     with pytest.raises(CompilerBug, match="sums are finished that were not kept"):
         verified(kernel(case), False, given)
 

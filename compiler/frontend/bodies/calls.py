@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.suggestions import counted
 from compiler.frontend.bodies.instances import ordinals_in, place_of, settle
 from compiler.frontend.bodies.own_graphs import with_own_gradient
-from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, counted, ready
+from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, ready
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.builtins.table import Builtin, Required
@@ -68,11 +69,8 @@ class Caller(SettingBinder):
         for index, argument in enumerate(arguments):
             parameter = builtin.positional(index)
             if parameter is None:
-                self.fail(
-                    "E0303",
-                    f"`{builtin.name}` takes {_positions(builtin)}, but {len(arguments)} are given",
-                    hint(f"it is called as `{builtin.signature}`"),
-                )
+                message = f"`{builtin.name}` takes {_positions(builtin)}, but {len(arguments)} are given"
+                self.fail("E0303", message, hint(f"it is called as `{builtin.signature}`"))
             value = self.argument_value(argument, parameter.kind)
             if parameter.is_variadic:
                 rest.append(value)
@@ -91,11 +89,8 @@ class Caller(SettingBinder):
                 values[parameter.name] = tuple(rest)
             elif parameter.name not in values:
                 if isinstance(parameter.default, Required):
-                    self.fail(
-                        "E0302",
-                        f"`{builtin.name}` needs `{parameter.name}`",
-                        hint(f"it is called as `{builtin.signature}`"),
-                    )
+                    message = f"`{builtin.name}` needs `{parameter.name}`"
+                    self.fail("E0302", message, hint(f"it is called as `{builtin.signature}`"))
                 values[parameter.name] = parameter.default
         for name in (parameter.name for parameter in builtin.parameters if parameter.kind == "tensor"):
             expect_tensor(self, values[name], f"`{name}` of `{builtin.name}`")
@@ -208,11 +203,8 @@ class Caller(SettingBinder):
         settings += [f"{key} = {_text_of(a)}" for key, a in keywords if key not in signature.tensor_names]
         tensors = [_text_of(a) for a in arguments if a not in misplaced] or [signature.tensor_names[0]]
         tensors += [f"{key} = {_text_of(a)}" for key, a in keywords if key in signature.tensor_names]
-        self.fail(
-            "E0303",
-            f"`{name}` takes settings and tensors in groups of their own",
-            hint(f"write `{name}({', '.join(settings)})({', '.join(tensors)})`"),
-        )
+        message = f"`{name}` takes settings and tensors in groups of their own"
+        self.fail("E0303", message, hint(f"write `{name}({', '.join(settings)})({', '.join(tensors)})`"))
 
     def _bound(
         self,
@@ -233,11 +225,9 @@ class Caller(SettingBinder):
     def new_instance(self, declaration: tree.Callable, module: ModuleScope, name: tree.Name | None) -> LayerInstance:
         frame = self.frame
         if not frame.makes_instances:
-            self.fail(
-                "E0501",
-                f"a layer `{declaration.name}` cannot be made in the {frame.keyword} `{frame.name}`",
-                hint("only the bodies of `layer` and `model` make layers; take it as a setting of type `layer`"),
-            )
+            message = f"a layer `{declaration.name}` cannot be made in the {frame.keyword} `{frame.name}`"
+            advice = hint("only the bodies of `layer` and `model` make layers; take it as a setting of type `layer`")
+            self.fail("E0501", message, advice)
         ordinal = frame.ordinals.get(id(name), 1)
         site = (frame.path, id(name), frame.rounds)
         return LayerInstance(declaration, module, {}, place_of(frame, declaration.name, ordinal), site)
@@ -267,12 +257,8 @@ class Caller(SettingBinder):
         evaluated = [ready(self.argument_value(a), a.span) for a in arguments]
         for key, argument in keywords:
             if signature.takes_setting(key):
-                self.fail(
-                    "E0303",
-                    f"the settings of `{bound.declaration.name}` are already given, so `{key}` comes too late",
-                    hint("give all settings in one group"),
-                    span=argument.span,
-                )
+                message = f"the settings of `{bound.declaration.name}` are already given, so `{key}` comes too late"
+                self.fail("E0303", message, hint("give all settings in one group"), span=argument.span)
         self.span = call
         return self.apply(bound, evaluated, keywords)
 
@@ -318,11 +304,8 @@ class Caller(SettingBinder):
             if value is None and parameter.default is None:
                 self.fail("E0312", f"`{parameter.name}` of `{name}` must be given; it is `none` here")
             if isinstance(value, TupleValue):
-                self.fail(
-                    "E0312",
-                    f"`{parameter.name}` of `{name}` is one tensor, but {describe(value)} are given",
-                    hint("`(a, b) |> f` passes several values; `a, b = …` takes them apart"),
-                )
+                message = f"`{parameter.name}` of `{name}` is one tensor, but {describe(value)} are given"
+                self.fail("E0312", message, hint("`(a, b) |> f` passes several values; `a, b = …` takes them apart"))
             pairs.append((parameter, value))
         return pairs
 
@@ -367,19 +350,13 @@ class Caller(SettingBinder):
 
     def depth_check(self, signature: Signature) -> None:
         if len(self.running) >= MAXIMUM_DEPTH:
-            self.fail(
-                "E0310",
-                f"calls are nested more than {MAXIMUM_DEPTH} deep at `{signature.declaration.name}`",
-                hint("a function that calls itself must stop by an `if` over its settings"),
-            )
+            message = f"calls are nested more than {MAXIMUM_DEPTH} deep at `{signature.declaration.name}`"
+            self.fail("E0310", message, hint("a function that calls itself must stop by an `if` over its settings"))
         name, key = signature.declaration.name, id(signature.declaration)
         self.frames_of[key] = count = self.frames_of.get(key, 0) + 1
         if count > MAXIMUM_APPLICATIONS:
-            self.fail(
-                "E0310",
-                f"`{name}` is applied more than {MAXIMUM_APPLICATIONS} times",
-                hint("a loop has too many rounds, or functions call each other too often"),
-            )
+            message = f"`{name}` is applied more than {MAXIMUM_APPLICATIONS} times"
+            self.fail("E0310", message, hint("a loop has too many rounds, or functions call each other too often"))
         if key in self.running:
             self.recursions_of[key] = count = self.recursions_of.get(key, 0) + 1
             if count > MAXIMUM_RECURSIONS:

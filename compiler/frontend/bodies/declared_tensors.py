@@ -109,12 +109,8 @@ def update_state(elaborator: Elaborator, statement: tree.StateUpdate) -> None:
     if path is None:
         raise Poisoned  # the check of names has told
     if not elaborator.training:
-        raise failure(
-            "E0503",
-            f"`{name} <- …` would change a state during inference",
-            statement.span,
-            hint("put it under `if training { … }`"),
-        )
+        message = f"`{name} <- …` would change a state during inference"
+        raise failure("E0503", message, statement.span, hint("put it under `if training { … }`"))
     old = frame.variables[name]
     value = elaborator.evaluate(statement.value)
     elaborator.span = statement.span
@@ -134,23 +130,16 @@ def like(
         elaborator.fail("E0503", f"{what} is a tensor; {describe(value)} cannot be its next value", span=span)
     is_wider = type_.dtype.is_float and not value.dtype.is_float
     if value.shape != type_.shape or (value.dtype is not type_.dtype and not is_wider):
-        elaborator.fail(
-            "E0503",
-            f"{what} is {type_}, and keeps its type; the next value is {shown(elaborator, value)}",
-            span=span,
-        )
+        message = f"{what} is {type_}, and keeps its type; the next value is {shown(elaborator, value)}"
+        elaborator.fail("E0503", message, span=span)
     return TensorValue(cast(elaborator, value, type_.dtype).value, axes)
 
 
 def assign_state(elaborator: Elaborator, target: tree.Name, value: Value, span: Span) -> Value:
     """Plain assignment to a state: the update of an optimizer's or a schedule's, a mistake elsewhere."""
     if elaborator.frame.keyword not in ("optimizer", "schedule"):
-        raise failure(
-            "E0503",
-            f"`{target.id}` is a state of this layer, which `=` does not change",
-            target.span,
-            hint(f"`{target.id} <- …` gives it its next value"),
-        )
+        message = f"`{target.id}` is a state of this layer, which `=` does not change"
+        raise failure("E0503", message, target.span, hint(f"`{target.id} <- …` gives it its next value"))
     old = elaborator.frame.variables[target.id]
     if isinstance(old, Poison):
         return value
@@ -168,14 +157,11 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
     unknown = _bind_free_dimensions(elaborator, statement)
     type_, axes = declared_type(elaborator, statement.annotation)
     if not type_.shape or type_.shape[0] != BatchExtent():
-        elaborator.fail(
-            "E0410",
-            f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}",
-            hint(f"declare it as {type_.dtype.value}[batch, …]"),
-            span=statement.annotation.span,
-        )
+        message = f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}"
+        advice = hint(f"declare it as {type_.dtype.value}[batch, …]")
+        elaborator.fail("E0410", message, advice, span=statement.annotation.span)
     low, high = _limits(elaborator, statement, type_)
-    names = tuple(_own_name(axis, frame.scope) for axis in axes)
+    names = tuple(next((name for number, name in axis.labels if number == frame.scope), None) for axis in axes)
     is_target = statement.keyword == "target"
     end = end_of_range(statement)
     decided = end.id if end is not None and not is_constant(frame, end.id) else None
@@ -199,11 +185,8 @@ def _declare_mask(
 ) -> None:
     """`padded by mask`: true where a row of the padded input has an element along its second dimension."""
     if padded.type.rank < 2:
-        elaborator.fail(
-            "E0410",
-            f"`padded by` is about the second dimension, and `{padded.name}` is {padded.type}",
-            hint(f"declare it as {padded.type.dtype.value}[batch, time]"),
-        )
+        message = f"`padded by` is about the second dimension, and `{padded.name}` is {padded.type}"
+        elaborator.fail("E0410", message, hint(f"declare it as {padded.type.dtype.value}[batch, time]"))
     _expect_new_name(model, name, padded.span)
     type_ = TensorType(DType.BOOL, padded.type.shape[:2])
     names = padded.dimension_names[:2]
@@ -262,13 +245,9 @@ def _ask_for(elaborator: Elaborator, unknown: list[tree.Name]) -> NoReturn:
         del frame.dimensions[dimension.id]
         elaborator.session.open_dimensions.setdefault(dimension.id, dimension.span)
     name = unknown[0].id
-    elaborator.fail(
-        "E0415",
-        f"nothing says how large `{name}` is",
-        *nearest(name, ("batch", *frame.variables)),
-        hint(f"add the data, or give it by `--set {name}=…`, or as a setting: `model M({name} = …)`"),
-        span=unknown[0].span,
-    )
+    message = f"nothing says how large `{name}` is"
+    advice = hint(f"add the data, or give it by `--set {name}=…`, or as a setting: `model M({name} = …)`")
+    elaborator.fail("E0415", message, *nearest(name, ("batch", *frame.variables)), advice, span=unknown[0].span)
 
 
 def _limits(
@@ -312,10 +291,6 @@ def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
         notes = () if first is None else (Note("first declared here", first),)
         kind = "output" if first is None else "input"
         raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
-
-
-def _own_name(axis: Axis, scope: int) -> str | None:
-    return next((name for number, name in axis.labels if number == scope), None)
 
 
 def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:

@@ -311,11 +311,8 @@ class Evaluator(Caller):
             name = stage if isinstance(stage, tree.Name) else None
             return self._piped_into(callee, arguments, name)
         if not is_callable(callee):
-            self.fail(
-                "E0305",
-                f"`|>` passes a value to a function or layer, and this is {describe(callee)}",
-                *self._stage_hint(stage),
-            )
+            message = f"`|>` passes a value to a function or layer, and this is {describe(callee)}"
+            self.fail("E0305", message, *self._stage_hint(stage))
         return self.call(callee, arguments, ())
 
     def _piped_into(self, callee: FormValue, arguments: tuple[Argument, ...], name: tree.Name | None) -> Value:

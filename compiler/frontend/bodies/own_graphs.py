@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.frontend.bodies.setting_binding import counted
+from compiler.errors.suggestions import counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, failure
@@ -112,11 +112,8 @@ def _add_outputs(
     slopes = list(value.items) if isinstance(value, TupleValue) else [value]
     floats = [name for name in names if name in given and given[name].dtype.is_float]
     if len(slopes) != len(floats):
-        elaborator.fail(
-            "E0506",
-            f"this `gradient` returns {len(slopes)} values, but {len(floats)} parameters of floats need one each",
-            span=clause.span,
-        )
+        message = f"this `gradient` returns {len(slopes)} values, but {len(floats)} parameters of floats need one each"
+        elaborator.fail("E0506", message, span=clause.span)
     outside, elaborator.builder = elaborator.builder, builder
     try:
         for name, slope in zip(floats, slopes, strict=True):
@@ -195,11 +192,7 @@ def _of_type(elaborator: Elaborator, result: Value, type_: TensorType, span: Spa
     if not isinstance(result, TensorValue):
         raise failure("E0505", f"an initialiser gives a tensor or a number, not {describe(result)}", span)
     if result.rank and result.shape != type_.shape:
-        raise failure(
-            "E0505",
-            f"the initialiser gives {result.value.type} for a parameter of {type_}",
-            span,
-            hint("`shape` is the list of its dimensions: `random(shape)`"),
-        )
+        message = f"the initialiser gives {result.value.type} for a parameter of {type_}"
+        raise failure("E0505", message, span, hint("`shape` is the list of its dimensions: `random(shape)`"))
     filled = TensorValue(spread(elaborator, result, type_.shape), result.axes)
     return cast(elaborator, filled, type_.dtype)

@@ -92,11 +92,8 @@ def _like(elaborator: Elaborator, carry: tree.Carry, before: list[TensorValue], 
         return [TensorValue(spread(elaborator, scalar(elaborator, new, first.dtype), first.shape), first.axes)]
     after = leaves(elaborator, new, f"the next value of the carry `{carry.name}`")
     if len(after) != len(before):
-        elaborator.fail(
-            "E0420",
-            f"the carry `{carry.name}` is {_counted(before)}, but its next value is {_counted(after)}",
-            Note("it starts here", carry.span),
-        )
+        message = f"the carry `{carry.name}` is {_counted(before)}, but its next value is {_counted(after)}"
+        elaborator.fail("E0420", message, Note("it starts here", carry.span))
     return after
 
 

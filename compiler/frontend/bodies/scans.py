@@ -255,11 +255,8 @@ def _axis_first(elaborator: Elaborator, tensor: TensorValue, place: int) -> Tens
 
 def _positions(elaborator: Elaborator, value: Value) -> TensorValue:
     if not isinstance(value, range):
-        elaborator.fail(
-            "E0312",
-            f"a `scan` runs over a tensor or a range, not {describe(value)}",
-            hint("a `for` runs over a list"),
-        )
+        message = f"a `scan` runs over a tensor or a range, not {describe(value)}"
+        elaborator.fail("E0312", message, hint("a `for` runs over a list"))
     if not value:
         elaborator.fail("E0419", f"a `scan` needs at least one step, and {describe(value)} has none")
     positions = TensorValue(elaborator.emit(Iota((len(value),), 0, DType.I32)), (Axis(origin=elaborator.here),))
@@ -287,11 +284,8 @@ def _place_of_stacks(elaborator: Elaborator, scan: tree.Scan, axis: Value) -> in
     """The axis of a scan over ranges alone, which no tensor has."""
     elaborator.span = scan.axis.span
     if isinstance(axis, AxisName) or not is_number(axis):
-        elaborator.fail(
-            "E0406",
-            "a range has no dimensions that could be named",
-            hint("`over 1` says where the emitted tensors have the axis of the steps"),
-        )
+        message = "a range has no dimensions that could be named"
+        elaborator.fail("E0406", message, hint("`over 1` says where the emitted tensors have the axis of the steps"))
     return int(decided(elaborator, axis))
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn, TypeAlias
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS
+from compiler.errors.suggestions import counted
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.instances import adopt
 from compiler.frontend.builtins.functions import ELEMENT_TYPES
@@ -53,10 +54,6 @@ def written(call: tree.Call) -> tuple[Sequence[Argument], Keywords]:
     """The arguments of a call, not evaluated yet."""
     positional = [Argument(e.span, expression=e) for e in call.positional]
     return positional, [(k.name, Argument(k.span, expression=k.value)) for k in call.keywords]
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
 
 
 class SettingBinder(Elaborator):
@@ -106,12 +103,8 @@ class SettingBinder(Elaborator):
 
     def evaluate_initializer(self, expression: tree.Expression) -> FormValue:
         if isinstance(expression, tree.Number):
-            raise failure(
-                "E0505",
-                f"an initialiser stands here, and {expression.value} is a number",
-                expression.span,
-                hint(f"write `constant({expression.value})`"),
-            )
+            message = f"an initialiser stands here, and {expression.value} is a number"
+            raise failure("E0505", message, expression.span, hint(f"write `constant({expression.value})`"))
         before, self.span = self.span, expression.span
         try:
             return self.evaluate_form(Namespace.INIT, expression)
@@ -151,11 +144,8 @@ class SettingBinder(Elaborator):
         if len(arguments) > len(signature.settings):
             names = ", ".join(signature.setting_names)
             count = counted(len(signature.settings), "setting")
-            self.fail(
-                "E0303",
-                f"`{name}` takes {count}, but {len(arguments)} are given",
-                *([hint(f"its settings are {names}")] if names else []),
-            )
+            message = f"`{name}` takes {count}, but {len(arguments)} are given"
+            self.fail("E0303", message, *([hint(f"its settings are {names}")] if names else []))
         given = {p.name: a for p, a in zip(signature.settings, arguments, strict=False)}
         for key, argument in keywords:
             if not signature.takes_setting(key):
@@ -238,12 +228,9 @@ class SettingBinder(Elaborator):
             value = self.evaluate(expression)
             if isinstance(value, FormValue):
                 return value
-            self.fail(
-                "E0304",
-                f"the name of {with_article(namespace.value)} is needed here, not {describe(value)}",
-                hint(f"there are {', '.join(sorted(self.frame.module.names(namespace)))}"),
-                span=expression.span,
-            )
+            message = f"the name of {with_article(namespace.value)} is needed here, not {describe(value)}"
+            advice = hint(f"there are {', '.join(sorted(self.frame.module.names(namespace)))}")
+            self.fail("E0304", message, advice, span=expression.span)
         local = self.frame.variables.get(head.id)
         if isinstance(local, FormValue) and local.declaration.keyword != "fn":
             if isinstance(expression, tree.Call):
@@ -289,19 +276,11 @@ def coerce_setting(
             span=span,
         )
     if isinstance(value, BatchValue):
-        elaborator.fail(
-            "E0307",
-            f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`",
-            span=span,
-        )
+        message = f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`"
+        elaborator.fail("E0307", message, span=span)
     if not _is_accepted(kind, value):
-        elaborator.fail(
-            "E0304",
-            f"`{name}` of `{owner}` is {_NAMES[kind]}, not {describe(value)}",
-            *_advice(kind, value),
-            *_declared(parameter),
-            span=span,
-        )
+        message = f"`{name}` of `{owner}` is {_NAMES[kind]}, not {describe(value)}"
+        elaborator.fail("E0304", message, *_advice(kind, value), *_declared(parameter), span=span)
     return float(value) if kind == "float" and isinstance(value, int) else value
 
 

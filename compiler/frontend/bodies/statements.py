@@ -157,19 +157,11 @@ def _choose(elaborator: Elaborator, statement: tree.If) -> bool:
     condition = elaborator.evaluate(statement.condition)
     span = statement.condition.span
     if isinstance(condition, (TensorValue, BatchValue)):
-        raise failure(
-            "E0307",
-            f"`if` decides while the program is elaborated, and {describe(condition)} exists only at run time",
-            span,
-            hint("`where(condition, a, b)` chooses element by element"),
-        )
+        message = f"`if` decides while the program is elaborated, and {describe(condition)} exists only at run time"
+        raise failure("E0307", message, span, hint("`where(condition, a, b)` chooses element by element"))
     if not isinstance(condition, bool):
-        raise failure(
-            "E0312",
-            f"a condition is `true` or `false`, not {describe(condition)}",
-            span,
-            hint("compare, as in `n > 0`"),
-        )
+        message = f"a condition is `true` or `false`, not {describe(condition)}"
+        raise failure("E0312", message, span, hint("compare, as in `n > 0`"))
     if condition:
         return run_block(elaborator, statement.then)
     return statement.otherwise is None or run_block(elaborator, statement.otherwise)
@@ -209,12 +201,9 @@ def _items_of(elaborator: Elaborator, statement: tree.For) -> Sequence[Value]:
         case TupleValue(items):
             pass
         case TensorValue() | BatchValue():
-            raise failure(
-                "E0307",
-                f"`for` repeats while the program is elaborated, and {describe(value)} exists only at run time",
-                span,
-                hint("operations on tensors act on all elements at once; a recurrence is a `scan`"),
-            )
+            message = f"`for` repeats while the program is elaborated, and {describe(value)} exists only at run time"
+            advice = hint("operations on tensors act on all elements at once; a recurrence is a `scan`")
+            raise failure("E0307", message, span, advice)
         case int() | RunTimeNumber():
             raise failure(
                 "E0312", f"`for` runs over a range or a list, not {describe(value)}", span, hint("write `0..n`")
@@ -222,11 +211,7 @@ def _items_of(elaborator: Elaborator, statement: tree.For) -> Sequence[Value]:
         case _:
             raise failure("E0312", f"`for` runs over a range or a list, not {describe(value)}", span)
     if len(items) > MAXIMUM_ROUNDS:
-        raise failure(
-            "E0310",
-            f"this loop has {len(items)} rounds, each of which is elaborated; the limit is {MAXIMUM_ROUNDS}",
-            span,
-            hint("over the elements of a tensor, use operations on the whole tensor"),
-        )
+        message = f"this loop has {len(items)} rounds, each of which is elaborated; the limit is {MAXIMUM_ROUNDS}"
+        raise failure("E0310", message, span, hint("over the elements of a tensor, use operations on the whole tensor"))
     refuse_endless_loop(elaborator, statement, len(items))
     return items

@@ -12,7 +12,7 @@ from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES
 from compiler.frontend.builtins.reductions import REDUCTIONS
-from compiler.frontend.builtins.table import TENSOR, Builtin, BuiltinParameter, X
+from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParameter, ElementTypeValue, X, built_in
 from compiler.frontend.builtins.windows import WINDOWS
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Failure, nearest
@@ -47,7 +47,8 @@ _NEAR = 1e-5
 
 
 def _tensor(elaborator: Elaborator, values: Value) -> Value:
-    """A node for each number: what a test writes down is short."""
+    """A tensor of the numbers in nested lists."""
+    # a node for each number: what a test writes down is short
     numbers, shape = _flat(elaborator, values)
     if not numbers or len(numbers) > _MOST_NUMBERS:
         elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")
@@ -74,11 +75,12 @@ def _flat(elaborator: Elaborator, value: Value) -> tuple[list[bool | int | float
 
 
 def _shape(elaborator: Elaborator, x: TensorValue) -> Value:
+    """The sizes of all axes, as a list."""
     return tuple(extent_value(extent) for extent in x.shape)
 
 
-def _near(elaborator: Elaborator, a: Value, b: Value, tolerance: Value) -> Value:
-    """|a - b| <= tolerance * (1 + |b|)"""
+def _near(elaborator: Elaborator, a: Value, b: Value, tolerance: Value = _NEAR) -> Value:
+    """Whether |a - b| <= tolerance (1 + |b|), element by element."""
     distance = _absolute(elaborator, arithmetic(elaborator, "-", a, b))
     room = arithmetic(elaborator, "*", tolerance, arithmetic(elaborator, "+", 1.0, _absolute(elaborator, b)))
     return arithmetic(elaborator, "<=", distance, room)
@@ -93,6 +95,7 @@ def _absolute(elaborator: Elaborator, value: Value) -> Value:
 
 
 def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue) -> Value:
+    """The gradient of the sum of y in x, from which y was computed."""
     _expect_floats(elaborator, "gradient", y, x)
     builder = elaborator.builder
     builder.origins = elaborator.origins()
@@ -102,6 +105,7 @@ def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue) -> Value:
 
 
 def _parameters(elaborator: Elaborator, layer: Value) -> Value:
+    """How many numbers an applied layer learns."""
     if not isinstance(layer, LayerInstance) or layer.path is None:
         fix = hint("bind the layer to a name, apply it, then count: `net = M()`, `y = net(x)`, `parameters(net)`")
         elaborator.fail(
@@ -113,11 +117,13 @@ def _parameters(elaborator: Elaborator, layer: Value) -> Value:
 
 
 def _gradients_agree(elaborator: Elaborator, y: TensorValue, x: TensorValue) -> Value:
+    """In a test: the gradient of y in x is the one that differences give."""
     _expect_floats(elaborator, "gradients_agree", y, x)
     return _claim(elaborator, "gradients_agree", GradientsAgree(elaborator.here, y.value, x.value))
 
 
-def _causal(elaborator: Elaborator, y: TensorValue, x: TensorValue, axis: Value) -> Value:
+def _causal(elaborator: Elaborator, y: TensorValue, x: TensorValue, axis: AxisValue = 1) -> Value:
+    """In a test: y depends, at each place of an axis, on nothing behind that place of x."""
     axes = [resolve_axis(elaborator, tensor, axis) for tensor in (y, x)]
     if y.shape[axes[0]] != x.shape[axes[1]]:
         elaborator.fail(
@@ -141,32 +147,7 @@ def _expect_floats(elaborator: Elaborator, name: str, *tensors: TensorValue) -> 
             elaborator.fail("E0416", f"`{name}` is about floats, and {shown(elaborator, tensor)} holds none")
 
 
-_OF_BY = (BuiltinParameter("y", "tensor"), TENSOR)
-
-CHECKS: tuple[Builtin, ...] = (
-    Builtin("tensor", (BuiltinParameter("values"),), "A tensor of the numbers in nested lists.", _tensor),
-    Builtin("shape", (TENSOR,), "The sizes of all axes, as a list.", _shape),
-    Builtin(
-        "near",
-        (BuiltinParameter("a"), BuiltinParameter("b"), BuiltinParameter("tolerance", default=_NEAR)),
-        "Whether |a - b| <= tolerance (1 + |b|), element by element.",
-        _near,
-    ),
-    Builtin("gradient", (*_OF_BY,), "The gradient of the sum of y in x, from which y was computed.", _gradient),
-    Builtin("parameters", (BuiltinParameter("layer"),), "How many numbers an applied layer learns.", _parameters),
-    Builtin(
-        "gradients_agree",
-        (*_OF_BY,),
-        "In a test: the gradient of y in x is the one that differences give.",
-        _gradients_agree,
-    ),
-    Builtin(
-        "causal",
-        (*_OF_BY, BuiltinParameter("axis", "axis", 1)),
-        "In a test: y depends, at each place of an axis, on nothing behind that place of x.",
-        _causal,
-    ),
-)
+CHECKS = tuple(map(built_in, (_tensor, _shape, _near, _gradient, _parameters, _gradients_agree, _causal)))
 
 
 _ONLY_THE_RUN_KNOWS = "E0313"
@@ -188,7 +169,7 @@ def judge(elaborator: Elaborator, requirement: tree.Expression) -> None:
 
 
 def require(elaborator: Elaborator, condition: Value, message: tuple[Value, ...]) -> Value:
-    """The built-in function. Raises Failure where the condition is false."""
+    """In a line of its own: a mistake if the condition is false, with a message of all that follows it."""
     if not isinstance(condition, bool):
         elaborator.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
     if not condition:
@@ -236,6 +217,7 @@ def _elementwise(name: str, document: str) -> Builtin:
 
 
 def _where(elaborator: Elaborator, condition: Value, a: Value, b: Value) -> Value:
+    """a where the condition is true, else b, element by element."""
     if isinstance(condition, bool):
         return a if condition else b
     if not isinstance(condition, TensorValue):
@@ -244,6 +226,7 @@ def _where(elaborator: Elaborator, condition: Value, a: Value, b: Value) -> Valu
 
 
 def _stop_gradient(elaborator: Elaborator, x: Value) -> Value:
+    """x itself, through which no gradient flows."""
     return TensorValue(elaborator.emit(StopGradient(), x.value), x.axes) if isinstance(x, TensorValue) else x
 
 
@@ -252,10 +235,11 @@ def _direction(name: str, document: str) -> Builtin:
         elaborator.directions[x.value.index] = name == "maximise"
         return x
 
-    return Builtin(name, (TENSOR,), document, evaluate)
+    return Builtin(name, (BuiltinParameter("x", "tensor"),), document, evaluate)
 
 
-def _cast(elaborator: Elaborator, x: Value, dtype: Value) -> Value:
+def _cast(elaborator: Elaborator, x: Value, dtype: ElementTypeValue) -> Value:
+    """x in another element type, `cast(x, f32)`, or in that of a tensor, `cast(x, y)`."""
     if isinstance(dtype, TensorValue):
         dtype = dtype.dtype.value
     if not isinstance(dtype, str) or dtype not in _ELEMENT_TYPES:
@@ -274,6 +258,7 @@ ELEMENT_TYPES: Mapping[str, str] = {name: name for name in _ELEMENT_TYPES}
 
 
 def _len(elaborator: Elaborator, x: Value) -> Value:
+    """The number of items in a list."""
     if isinstance(x, tuple | str | range):
         return len(x)
     if isinstance(x, TupleValue):
@@ -281,7 +266,8 @@ def _len(elaborator: Elaborator, x: Value) -> Value:
     elaborator.fail("E0312", f"`len` counts the items of a list, not of {describe(x)}")
 
 
-def _except(_: Elaborator, axes: tuple[Value, ...]) -> Value:
+def _except(_: Elaborator, axes: tuple[AxisValue, ...]) -> Value:
+    """For `axis`: all axes but those."""
     return ExceptAxes(axes)
 
 
@@ -297,10 +283,12 @@ def _has_dtype(name: str, document: str) -> Builtin:
 
 
 def _rank(_: Elaborator, x: Value) -> Value:
+    """The number of axes; known when the program is elaborated."""
     return x.rank if isinstance(x, TensorValue) else 0
 
 
 def _per_axis(elaborator: Elaborator, value: Value, count: Value) -> Value:
+    """A list of `count` items: `value` if it is a list, which must have that many, otherwise `value` each time."""
     if not isinstance(count, int) or isinstance(count, bool):
         elaborator.fail("E0312", f"`count` of `per_axis` is a whole number, not {describe(count)}")
     if count > MAXIMUM_ITEMS:
@@ -312,11 +300,13 @@ def _per_axis(elaborator: Elaborator, value: Value, count: Value) -> Value:
     return tuple(value)
 
 
-def _extent(elaborator: Elaborator, x: TensorValue, axis: Value) -> Value:
+def _extent(elaborator: Elaborator, x: TensorValue, axis: AxisValue) -> Value:
+    """The size of an axis; known when the program is elaborated."""
     return extent_value(x.shape[resolve_axis(elaborator, x, axis)])
 
 
 def _one_of(elaborator: Elaborator, value: Value, known: tuple[Value, ...]) -> Value:
+    """The value itself, a setting that must be one of those that follow."""
     if any(calculate(elaborator, "==", value, option) is True for option in known):
         return value
     names = [option for option in known if isinstance(option, str)]
@@ -327,6 +317,7 @@ def _one_of(elaborator: Elaborator, value: Value, known: tuple[Value, ...]) -> V
 
 
 def _fresh(elaborator: Elaborator, layer: Value) -> Value:
+    """A new instance of the same kind of layer."""
     elaborator.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(layer)}")
 
 
@@ -337,56 +328,13 @@ FUNCTIONS: tuple[Builtin, ...] = (
     _elementwise("round", "The nearest whole number; of two, the even one."),
     _elementwise("int", "x without its fractional part."),
     _elementwise("abs", "The absolute value."),
-    Builtin(
-        "where",
-        (BuiltinParameter("condition"), BuiltinParameter("a"), BuiltinParameter("b")),
-        "a where the condition is true, else b, element by element.",
-        _where,
-    ),
-    Builtin("stop_gradient", (X,), "x itself, through which no gradient flows.", _stop_gradient),
+    *map(built_in, (_where, _stop_gradient)),
     _direction("maximise", "x itself, a metric of which a larger value is better."),
     _direction("minimise", "x itself, a metric of which a smaller value is better."),
-    Builtin(
-        "cast",
-        (X, BuiltinParameter("dtype", "element type")),
-        "x in another element type, `cast(x, f32)`, or in that of a tensor, `cast(x, y)`.",
-        _cast,
-    ),
+    built_in(_cast),
     _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
     _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),
-    Builtin("rank", (X,), "The number of axes; known when the program is elaborated.", _rank),
-    Builtin(
-        "per_axis",
-        (BuiltinParameter("value"), BuiltinParameter("count")),
-        "A list of `count` items: `value` if it is a list, which must have that many, otherwise `value` each time.",
-        _per_axis,
-    ),
-    Builtin(
-        "extent",
-        (TENSOR, BuiltinParameter("axis", "axis")),
-        "The size of an axis; known when the program is elaborated.",
-        _extent,
-    ),
-    Builtin(
-        "one_of",
-        (BuiltinParameter("value"), BuiltinParameter("known", is_variadic=True)),
-        "The value itself, a setting that must be one of those that follow.",
-        _one_of,
-    ),
-    Builtin(
-        "require",
-        (BuiltinParameter("condition"), BuiltinParameter("message", is_variadic=True)),
-        "In a line of its own: a mistake if the condition is false, with a message of all that follows it.",
-        require,
-    ),
-    Builtin("len", (X,), "The number of items in a list.", _len),
-    Builtin(
-        "except",
-        (BuiltinParameter("axes", "axis", is_variadic=True),),
-        "For `axis`: all axes but those.",
-        _except,
-    ),
-    Builtin("fresh", (BuiltinParameter("layer"),), "A new instance of the same kind of layer.", _fresh),
+    *map(built_in, (_rank, _per_axis, _extent, _one_of, require, _len, _except, _fresh)),
 )
 
 BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.builtins.table import TENSOR, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParameter, DimensionValue, built_in
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import decided
@@ -55,7 +55,8 @@ def _new_shape(elaborator: Elaborator, dimensions: Value) -> tuple[tuple[Extent,
 # Movement
 
 
-def _gather(elaborator: Elaborator, x: TensorValue, indices: TensorValue, axis: Value) -> Value:
+def _gather(elaborator: Elaborator, x: TensorValue, indices: TensorValue, *, axis: AxisValue = 1) -> Value:
+    """Of each row of `x`, the elements along an axis at that row's own `indices`; one out of range is the nearest."""
     place = resolve_axis(elaborator, x, axis)
     if indices.dtype.is_float or indices.dtype is DType.BOOL:
         elaborator.fail("E0409", f"an index is a tensor of integers, not {shown(elaborator, indices)}")
@@ -70,7 +71,8 @@ def _gather(elaborator: Elaborator, x: TensorValue, indices: TensorValue, axis: 
     return TensorValue(value, (*x.axes[:place], *indices.axes[1:], *x.axes[place + 1 :]))
 
 
-def _reshape(elaborator: Elaborator, x: TensorValue, dimensions: Value) -> Value:
+def _reshape(elaborator: Elaborator, x: TensorValue, dimensions: tuple[DimensionValue, ...]) -> Value:
+    """The same elements in another shape; one dimension may be -1."""
     shape, axes = _dimensions(elaborator, dimensions)
     shape = _inferred(elaborator, x, shape)
     if elements(shape) != elements(x.shape):
@@ -130,7 +132,8 @@ def _opened(values: tuple[Value, ...]) -> tuple[Value, ...]:
     return values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
 
 
-def _transpose(elaborator: Elaborator, x: TensorValue, axes: tuple[Value, ...]) -> Value:
+def _transpose(elaborator: Elaborator, x: TensorValue, axes: tuple[AxisValue, ...]) -> Value:
+    """The axes in another order, given by numbers or names."""
     order = tuple(resolve_axis(elaborator, x, axis) for axis in _opened(axes))
     if sorted(order) != list(range(x.rank)):
         elaborator.fail(
@@ -142,14 +145,13 @@ def _transpose(elaborator: Elaborator, x: TensorValue, axes: tuple[Value, ...]) 
     return TensorValue(elaborator.emit(Transpose(order), x.value), tuple(x.axes[i] for i in order))
 
 
-def _split(elaborator: Elaborator, x: TensorValue, n: Value, axis: Value) -> Value:
+def _split(elaborator: Elaborator, x: TensorValue, n: Value, *, axis: AxisValue = -1) -> Value:
+    """The tensor cut along an axis into `n` equal parts, or into parts of the sizes in a list."""
     place = resolve_axis(elaborator, x, axis)
     extent = x.shape[place]
     if isinstance(extent, BatchExtent):
-        elaborator.fail(
-            "E0410",
-            f"the axis {extent} of {shown(elaborator, x)} is known only at run time, so it cannot be split",
-        )
+        message = f"the axis {extent} of {shown(elaborator, x)} is known only at run time, so it cannot be split"
+        elaborator.fail("E0410", message)
     sizes = _sizes(elaborator, x, extent, n)
     parts: list[Value] = []
     start = 0
@@ -172,11 +174,8 @@ def _sizes(elaborator: Elaborator, tensor: TensorValue, extent: int, parts: Valu
         return sizes
     number = _count(elaborator, parts, "the number of parts")
     if number == 0 or extent % number:
-        elaborator.fail(
-            "E0411",
-            f"{extent} elements cannot be split into {number} equal parts, of {shown(elaborator, tensor)}",
-            hint("a list gives the size of each part: `split(x, [3, 5])`"),
-        )
+        message = f"{extent} elements cannot be split into {number} equal parts, of {shown(elaborator, tensor)}"
+        elaborator.fail("E0411", message, hint("a list gives the size of each part: `split(x, [3, 5])`"))
     return [extent // number] * number
 
 
@@ -187,7 +186,8 @@ def _count(elaborator: Elaborator, value: Value, what: str) -> int:
     return extent
 
 
-def _concat(elaborator: Elaborator, x: tuple[Value, ...], axis: Value) -> Value:
+def _concat(elaborator: Elaborator, x: tuple[Value, ...], *, axis: AxisValue = -1) -> Value:
+    """Tensors joined along an axis; also of a list."""
     tensors = [expect_tensor(elaborator, value, "a part of `concat`") for value in _opened(x)]
     if not tensors:
         elaborator.fail("E0302", "`concat` of nothing", hint("write `concat(a, b, axis = -1)`"))
@@ -224,12 +224,16 @@ def _differing(elaborator: Elaborator, first: TensorValue, second: TensorValue, 
     return origin_notes(elaborator, *((t.shape[i], t.axes[i]) for i in places for t in (first, second)))
 
 
-def _reverse(elaborator: Elaborator, x: TensorValue, axes: tuple[Value, ...]) -> Value:
+def _reverse(elaborator: Elaborator, x: TensorValue, axes: tuple[AxisValue, ...]) -> Value:
+    """The elements along axes from the last to the first."""
     places = tuple(sorted({resolve_axis(elaborator, x, axis) for axis in axes}))
     return TensorValue(elaborator.emit(Reverse(places), x.value), x.axes) if places else x
 
 
-def _pad(elaborator: Elaborator, x: TensorValue, low: Value, high: Value, axis: Value, value: Value) -> Value:
+def _pad(
+    elaborator: Elaborator, x: TensorValue, low: Value, high: Value, *, axis: AxisValue = -1, value: Value = 0.0
+) -> Value:
+    """`low` elements of `value` before and `high` after, along an axis."""
     place = resolve_axis(elaborator, x, axis)
     before = _count(elaborator, low, "the padding before")
     after = _count(elaborator, high, "the padding after")
@@ -244,11 +248,13 @@ def _pad(elaborator: Elaborator, x: TensorValue, low: Value, high: Value, axis: 
 
 
 def _einsum(elaborator: Elaborator, pattern: Value, x: tuple[Value, ...]) -> Value:
+    """The product of tensors by axis names: `einsum("b i d, b j d -> b i j", q, k)`."""
     text = _text(elaborator, pattern, "einsum")
     return einsum(elaborator, text, [expect_tensor(elaborator, tensor, "an operand of `einsum`") for tensor in x])
 
 
 def _rearrange(elaborator: Elaborator, x: TensorValue, pattern: Value, **sizes: Value) -> Value:
+    """Axes moved, split and merged by names: `rearrange(x, "b t (h d) -> b h t d", h = 8)`."""
     extents = {name: whole_dimension(elaborator, size, f"the size of `{name}`") for name, size in sizes.items()}
     return rearrange(elaborator, x, _text(elaborator, pattern, "rearrange"), extents)
 
@@ -282,99 +288,43 @@ def _constant_like(name: str, value: float, document: str) -> Builtin:
     def evaluate(elaborator: Elaborator, x: TensorValue) -> Value:
         return _filled(elaborator, value, x.shape, x.axes, x.dtype)
 
-    return Builtin(name, (TENSOR,), document, evaluate)
+    return Builtin(name, (BuiltinParameter("x", "tensor"),), document, evaluate)
 
 
-def _full(elaborator: Elaborator, value: Value, dimensions: Value) -> Value:
+def _full(elaborator: Elaborator, value: Value, dimensions: tuple[DimensionValue, ...]) -> Value:
+    """A tensor filled with a number."""
     return _filled(elaborator, value, *_new_shape(elaborator, dimensions), DType.F32)
 
 
 def _arange(elaborator: Elaborator, n: Value) -> Value:
+    """The integers from 0 to n - 1, as i32."""
     extent = whole_dimension(elaborator, n, "the number of integers")
     elaborator.expect_size(TensorType(DType.I32, (extent,)))
     # Without the dimension's name, so that `arange(n)[:, None] == arange(n)` may meet itself.
     return TensorValue(elaborator.emit(Iota((extent,), 0, DType.I32)), (Axis(origin=elaborator.here),))
 
 
-def _random(elaborator: Elaborator, dimensions: Value) -> Value:
+def _random(elaborator: Elaborator, dimensions: tuple[DimensionValue, ...]) -> Value:
+    """Numbers drawn uniformly from [0, 1), anew at each step."""
     shape, axes = _new_shape(elaborator, dimensions)
     return TensorValue(elaborator.draw(shape), axes)
 
 
 def _random_like(elaborator: Elaborator, x: TensorValue) -> Value:
+    """Numbers drawn uniformly from [0, 1), in the shape of `x`."""
     dtype = x.dtype if x.dtype.is_float else DType.F32
     return cast(elaborator, TensorValue(elaborator.draw(x.shape), x.axes), dtype)
 
 
-_COUNT = (BuiltinParameter("n"),)
-
-MOVEMENT: tuple[Builtin, ...] = (
-    Builtin("reshape", (TENSOR, _DIMENSIONS), "The same elements in another shape; one dimension may be -1.", _reshape),
-    Builtin(
-        "transpose",
-        (TENSOR, BuiltinParameter("axes", "axis", is_variadic=True)),
-        "The axes in another order, given by numbers or names.",
-        _transpose,
-    ),
-    Builtin(
-        "split",
-        (TENSOR, BuiltinParameter("n"), BuiltinParameter("axis", "axis", -1, True)),
-        "The tensor cut along an axis into `n` equal parts, or into parts of the sizes in a list.",
-        _split,
-    ),
-    Builtin(
-        "concat",
-        (BuiltinParameter("x", is_variadic=True), BuiltinParameter("axis", "axis", -1, True)),
-        "Tensors joined along an axis; also of a list.",
-        _concat,
-    ),
-    Builtin(
-        "reverse",
-        (TENSOR, BuiltinParameter("axes", "axis", is_variadic=True)),
-        "The elements along axes from the last to the first.",
-        _reverse,
-    ),
-    Builtin(
-        "pad",
-        (
-            TENSOR,
-            BuiltinParameter("low"),
-            BuiltinParameter("high"),
-            BuiltinParameter("axis", "axis", -1, True),
-            BuiltinParameter("value", "value", 0.0, True),
-        ),
-        "`low` elements of `value` before and `high` after, along an axis.",
-        _pad,
-    ),
-    Builtin(
-        "gather",
-        (TENSOR, BuiltinParameter("indices", "tensor"), BuiltinParameter("axis", "axis", 1, True)),
-        "Of each row of `x`, the elements along an axis at that row's own `indices`; one out of range is the nearest.",
-        _gather,
-    ),
-    Builtin(
-        "einsum",
-        (BuiltinParameter("pattern"), BuiltinParameter("x", is_variadic=True)),
-        'The product of tensors by axis names: `einsum("b i d, b j d -> b i j", q, k)`.',
-        _einsum,
-    ),
-    Builtin(
-        "rearrange",
-        (TENSOR, BuiltinParameter("pattern")),
-        'Axes moved, split and merged by names: `rearrange(x, "b t (h d) -> b h t d", h = 8)`.',
-        _rearrange,
-        takes_any_keyword=True,
-    ),
-)
+MOVEMENT = tuple(map(built_in, (_reshape, _transpose, _split, _concat, _reverse, _pad, _gather, _einsum, _rearrange)))
 
 SOURCES: tuple[Builtin, ...] = (
     _constant("zeros", 0.0, "A tensor of zeros."),
     _constant("ones", 1.0, "A tensor of ones."),
-    Builtin("full", (BuiltinParameter("value"), _DIMENSIONS), "A tensor filled with a number.", _full),
+    built_in(_full),
     _constant_like("zeros_like", 0.0, "Zeros in the shape and element type of `x`."),
     _constant_like("ones_like", 1.0, "Ones in the shape and element type of `x`."),
-    Builtin("arange", _COUNT, "The integers from 0 to n - 1, as i32.", _arange),
-    Builtin("iota", _COUNT, "The integers from 0 to n - 1, as i32; the same as `arange`.", _arange),
-    Builtin("random", (_DIMENSIONS,), "Numbers drawn uniformly from [0, 1), anew at each step.", _random),
-    Builtin("random_like", (TENSOR,), "Numbers drawn uniformly from [0, 1), in the shape of `x`.", _random_like),
+    built_in(_arange),
+    Builtin("iota", (BuiltinParameter("n"),), "The integers from 0 to n - 1, as i32; the same as `arange`.", _arange),
+    *map(built_in, (_random, _random_like)),
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.builtins.table import TENSOR, Arguments, Builtin, BuiltinParameter, X
+from compiler.frontend.builtins.table import Arguments, AxisValue, Builtin, BuiltinParameter, X, built_in
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.operators import (
@@ -122,7 +122,8 @@ def _extreme(name: str) -> Builtin:
     return Builtin(name, (many, _AXIS, _KEEP, _WHERE), document, evaluate)
 
 
-def _argmax(elaborator: Elaborator, x: TensorValue, axis: Value, keepdims: Value) -> Value:
+def _argmax(elaborator: Elaborator, x: TensorValue, *, axis: AxisValue = None, keepdims: Value = False) -> Value:
+    """The position of the largest element along an axis; the first of ties."""
     tensor = numeric(elaborator, x)
     if axis is None:
         value = elaborator.emit(Reshape((_flat(elaborator, tensor),)), tensor.value)
@@ -140,7 +141,8 @@ def _flat(elaborator: Elaborator, tensor: TensorValue) -> int:
     return static_elements(tensor.shape)
 
 
-def _cumsum(elaborator: Elaborator, x: TensorValue, axis: Value, reverse: Value) -> Value:
+def _cumsum(elaborator: Elaborator, x: TensorValue, *, axis: AxisValue = -1, reverse: Value = False) -> Value:
+    """Running sums along an axis."""
     tensor = numeric(elaborator, x)
     op = CumulativeSum(resolve_axis(elaborator, tensor, axis), reverse is True)
     return TensorValue(elaborator.emit(op, tensor.value), tensor.axes)
@@ -242,6 +244,7 @@ def aligned(elaborator: Elaborator, value: TensorValue, to: TensorValue) -> Tens
 
 
 def _align(elaborator: Elaborator, v: Value, x: TensorValue) -> Value:
+    """`v` with each of its named dimensions where `x` has it, and 1 elsewhere."""
     return aligned(elaborator, v, x) if isinstance(v, TensorValue) else v
 
 
@@ -251,24 +254,8 @@ REDUCTIONS: tuple[Builtin, ...] = (
     Builtin("variance", (X, _AXIS, _KEEP, _WHERE), "The mean squared distance from the mean over axes.", _variance),
     _extreme("max"),
     _extreme("min"),
-    Builtin(
-        "argmax",
-        (TENSOR, _AXIS, _KEEP),
-        "The position of the largest element along an axis; the first of ties.",
-        _argmax,
-    ),
-    Builtin(
-        "cumsum",
-        (TENSOR, BuiltinParameter("axis", "axis", -1, True), BuiltinParameter("reverse", "value", False, True)),
-        "Running sums along an axis.",
-        _cumsum,
-    ),
+    *map(built_in, (_argmax, _cumsum)),
     _truth("all"),
     _truth("any"),
-    Builtin(
-        "align",
-        (BuiltinParameter("v"), TENSOR),
-        "`v` with each of its named dimensions where `x` has it, and 1 elsewhere.",
-        _align,
-    ),
+    built_in(_align),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -11,6 +12,16 @@ from compiler.support.record import record
 Arguments: TypeAlias = Mapping[str, Value]
 Handler: TypeAlias = Callable[..., Value]
 """From the elaborator and the arguments by the names of the parameters."""
+AxisValue: TypeAlias = Value
+"""An argument for which a bare name is that dimension."""
+DimensionValue: TypeAlias = Value
+ElementTypeValue: TypeAlias = Value
+_KINDS = {
+    "TensorValue": "tensor",
+    "AxisValue": "axis",
+    "DimensionValue": "dimension",
+    "ElementTypeValue": "element type",
+}
 
 
 @record
@@ -62,7 +73,25 @@ class Builtin(NamedBuiltin):
 
 
 X = BuiltinParameter("x")
-TENSOR = BuiltinParameter("x", "tensor")
+
+
+def built_in(evaluate: Handler, name: str = "") -> Builtin:
+    """The function that a handler evaluates, with the handler's parameters behind the elaborator, and its docstring.
+
+    An annotation says of which kind a parameter is; one that takes all further arguments is a `tuple[KIND, ...]`.
+    Without a `name`, it is that of the handler without its `_`.
+    """
+    _, *given = inspect.signature(evaluate).parameters.values()
+    parameters = tuple(_parameter(p) for p in given if p.kind is not p.VAR_KEYWORD)
+    document = " ".join((evaluate.__doc__ or "").split())
+    return Builtin(name or evaluate.__name__.lstrip("_"), parameters, document, evaluate, len(parameters) < len(given))
+
+
+def _parameter(given: inspect.Parameter) -> BuiltinParameter:
+    kind = given.annotation.removeprefix("tuple[").removesuffix(", ...]")
+    default = REQUIRED if given.default is given.empty else given.default
+    is_by_name = given.kind is given.KEYWORD_ONLY
+    return BuiltinParameter(given.name, _KINDS.get(kind, "value"), default, is_by_name, kind != given.annotation)
 
 
 def _shown(parameter: BuiltinParameter) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.builtins.table import TENSOR, Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import AxisValue, built_in
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, shown_axis, whole_dimension
 from compiler.frontend.values import TensorValue, TupleValue, Value
@@ -15,10 +15,6 @@ from compiler.ops.movement import Transpose
 from compiler.ops.window import Fold, Window, window_count
 from compiler.support.record import record
 from compiler.types import BatchExtent, TensorType
-
-_STRIDE = BuiltinParameter("stride", "value", 1)
-_DILATION = BuiltinParameter("dilation", "value", 1)
-_AXIS = BuiltinParameter("axis", "axis", -1, True)
 
 
 @record
@@ -35,10 +31,15 @@ class _Sliding:
         return self.dilation * (self.size - 1) + 1
 
 
-def _windows(elaborator: Elaborator, x: TensorValue, size: Value, axis: Value, **steps: Value) -> Value:
+def _windows(
+    elaborator: Elaborator, x: TensorValue, size: Value, stride: Value = 1, dilation: Value = 1, *, axis: AxisValue = -1
+) -> Value:
+    """Sliding windows of `size` elements, `dilation` apart, that start `stride` apart; their elements are a new last
+    axis. With a list for `axis`, windows over several axes.
+    """
     axes = [resolve_axis(elaborator, x, axis) for axis in _items(axis)]
     sizes = _numbers(elaborator, size, len(axes), "the size of a window")
-    given = _sliding(elaborator, steps, x, axes, sizes)
+    given = _sliding(elaborator, x, axes, sizes, (stride, dilation))
     ordered = sorted(given, key=lambda one: one.axis)
     for one in ordered:
         _expect_room(elaborator, x, one)
@@ -48,7 +49,18 @@ def _windows(elaborator: Elaborator, x: TensorValue, size: Value, axis: Value, *
     return TensorValue(_moved(elaborator, value, places), (*_without_names(elaborator, x.axes, axes), *new))
 
 
-def _overlap_add(elaborator: Elaborator, x: TensorValue, extent: Value, axis: Value, **steps: Value) -> Value:
+def _overlap_add(
+    elaborator: Elaborator,
+    x: TensorValue,
+    stride: Value = 1,
+    dilation: Value = 1,
+    *,
+    extent: Value = None,
+    axis: AxisValue = -1,
+) -> Value:
+    """The sum of windows where they overlap, which undoes the shape of `windows`: `axis` holds the windows, the last
+    axis their elements; `extent` is how long the result is, if longer than the windows reach.
+    """
     items = _items(axis)
     rank = x.rank - len(items)
     if rank < 1:
@@ -56,7 +68,7 @@ def _overlap_add(elaborator: Elaborator, x: TensorValue, extent: Value, axis: Va
     kept = TensorValue(ir.Value(-1, TensorType(x.dtype, x.shape[:rank])), x.axes[:rank])
     axes = [resolve_axis(elaborator, kept, axis) for axis in items]
     sizes = [_static(elaborator, x, axis) for axis in range(rank, x.rank)]
-    given = _sliding(elaborator, steps, kept, axes, sizes)
+    given = _sliding(elaborator, kept, axes, sizes, (stride, dilation))
     least = [(_static(elaborator, x, one.axis) - 1) * one.stride + one.span for one in given]
     extents = least if extent is None else _numbers(elaborator, extent, len(axes), "an extent")
     for one, length, windows in zip(given, extents, (x.shape[axis] for axis in axes), strict=True):
@@ -74,13 +86,13 @@ def _overlap_add(elaborator: Elaborator, x: TensorValue, extent: Value, axis: Va
 
 
 def _sliding(
-    elaborator: Elaborator, steps: Arguments, tensor: TensorValue, axes: Sequence[int], sizes: Sequence[int]
+    elaborator: Elaborator, tensor: TensorValue, axes: Sequence[int], sizes: Sequence[int], steps: tuple[Value, Value]
 ) -> list[_Sliding]:
-    """The windows, in the order of the `axis` argument."""
+    """The windows, in the order of the `axis` argument; `steps` are stride and dilation."""
     if len(set(axes)) != len(axes):
         elaborator.fail("E0406", f"an axis of {shown(elaborator, tensor)} is named twice")
-    strides = _numbers(elaborator, steps["stride"], len(axes), "a stride")
-    dilations = _numbers(elaborator, steps["dilation"], len(axes), "a dilation")
+    strides = _numbers(elaborator, steps[0], len(axes), "a stride")
+    dilations = _numbers(elaborator, steps[1], len(axes), "a dilation")
     return [_Sliding(*numbers) for numbers in zip(axes, sizes, strides, dilations, strict=True)]
 
 
@@ -148,19 +160,4 @@ def _without_names(elaborator: Elaborator, axes: Sequence[Axis], changed: Sequen
     return tuple(Axis(origin=elaborator.here) if i in changed else axis for i, axis in enumerate(axes))
 
 
-WINDOWS: tuple[Builtin, ...] = (
-    Builtin(
-        "windows",
-        (TENSOR, BuiltinParameter("size"), _STRIDE, _DILATION, _AXIS),
-        "Sliding windows of `size` elements, `dilation` apart, that start `stride` apart; their elements are a new "
-        "last axis. With a list for `axis`, windows over several axes.",
-        _windows,
-    ),
-    Builtin(
-        "overlap_add",
-        (TENSOR, BuiltinParameter("extent", "value", None, True), _STRIDE, _DILATION, _AXIS),
-        "The sum of windows where they overlap, which undoes the shape of `windows`: `axis` holds the windows, the "
-        "last axis their elements; `extent` is how long the result is, if longer than the windows reach.",
-        _overlap_add,
-    ),
-)
+WINDOWS = tuple(map(built_in, (_windows, _overlap_add)))

@@ -107,12 +107,9 @@ class StatementNames(ExpressionNames):
             )
             return
         if target.id in self.scan_outer:
-            self.report.mistake(
-                "E0210",
-                f"`{target.id}` belongs to the body around this `scan`, which does not carry it",
-                target.span,
-                hint(f"add `{target.id} = …` after `carry`, or use another name"),
-            )
+            message = f"`{target.id}` belongs to the body around this `scan`, which does not carry it"
+            advice = hint(f"add `{target.id} = …` after `carry`, or use another name")
+            self.report.mistake("E0210", message, target.span, advice)
         if kind not in (NameKind.STATE, NameKind.OUTPUT):
             self.environment.bind(target.id, NameKind.VARIABLE if may_warn else NameKind.TENSOR, target.span)
 
@@ -163,12 +160,9 @@ class StatementNames(ExpressionNames):
         is_rule = keyword == "state" and self.keyword in ("optimizer", "schedule")
         self._expect_place(keyword, self.keyword in _MAY_OWN or is_rule, statement.span)
         if self.is_training:
-            self.report.mistake(
-                "E0504",
-                f"the {keyword} `{statement.name}` would exist in training only",
-                statement.span,
-                hint("declare it before the `if`, so that both programs have it"),
-            )
+            message = f"the {keyword} `{statement.name}` would exist in training only"
+            advice = hint("declare it before the `if`, so that both programs have it")
+            self.report.mistake("E0504", message, statement.span, advice)
         if statement.annotation is not None:
             self._annotation(statement.annotation)
         self.form(Namespace.INIT, statement.initializer, ())

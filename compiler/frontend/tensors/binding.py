@@ -35,11 +35,7 @@ def places_of(parameters: Collection[str]) -> tuple[str, str] | None:
 
 def learned_values(inputs: Iterable[ir.GraphInput], nodes: Iterable[ir.Node]) -> set[int]:
     """The indices of the values that depend on a parameter of the model. `nodes` are in the order of evaluation."""
-    found = {entry.value.index for entry in inputs if entry.role is ir.Role.PARAMETER}
-    for node in nodes:
-        if any(operand.index in found for operand in node.operands):
-            found.update(result.index for result in node.results)
-    return found
+    return ir.depending(nodes, (entry.value.index for entry in inputs if entry.role is ir.Role.PARAMETER))
 
 
 def are_exchanged(operands: Mapping[str, ir.Value], learned: Collection[int]) -> bool:
@@ -172,11 +168,8 @@ def _with_element_type(
             DType.BOOL: "",
         }
         more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
-        elaborator.fail(
-            "E0416",
-            f"`{frame.name}` needs floats for `{name}`, but got {shown(elaborator, tensor)}",
-            hint(f"convert it with `cast(x, f32)`{more}"),
-        )
+        message = f"`{frame.name}` needs floats for `{name}`, but got {shown(elaborator, tensor)}"
+        elaborator.fail("E0416", message, hint(f"convert it with `cast(x, f32)`{more}"))
     if annotation.dtype == tree.ANY:
         return tensor
     wanted = DType(annotation.dtype)
@@ -184,11 +177,8 @@ def _with_element_type(
         return tensor
     if tensor.dtype in _WIDENS.get(wanted, ()):
         return cast(elaborator, tensor, wanted)
-    elaborator.fail(
-        "E0416",
-        f"`{frame.name}` needs {wanted.value} for `{name}`, but got {shown(elaborator, tensor)}",
-        hint(f"convert it with `cast({name}, {wanted.value})` if that is meant"),
-    )
+    message = f"`{frame.name}` needs {wanted.value} for `{name}`, but got {shown(elaborator, tensor)}"
+    elaborator.fail("E0416", message, hint(f"convert it with `cast({name}, {wanted.value})` if that is meant"))
 
 
 def _pair(
@@ -276,11 +266,8 @@ def check_results(elaborator: Elaborator, frame: Frame, declaration: tree.Callab
         return
     results = value.items if isinstance(value, TupleValue) else (value,)
     if len(results) != len(annotations):
-        elaborator.fail(
-            "E0405",
-            f"`{declaration.name}` declares {len(annotations)} results, but returns {len(results)}",
-            span=annotations[0].span,
-        )
+        message = f"`{declaration.name}` declares {len(annotations)} results, but returns {len(results)}"
+        elaborator.fail("E0405", message, span=annotations[0].span)
     for annotation, result in zip(annotations, results, strict=True):
         if isinstance(result, TensorValue):
             _check_result(elaborator, frame, declaration, annotation, result)
@@ -347,12 +334,8 @@ def declared_type(
         labels = frozenset({(frame.scope, dimension.id)}) if is_name and isinstance(dimension, tree.Name) else None
         axes.append(Axis(labels, dimension.span) if labels else Axis(origin=dimension.span))
     if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
-        elaborator.fail(
-            "E0410",
-            f"[{', '.join(map(str, shape))}] depends on the batch twice",
-            hint("one dimension of a tensor may depend on `batch`"),
-            span=annotation.span,
-        )
+        message = f"[{', '.join(map(str, shape))}] depends on the batch twice"
+        elaborator.fail("E0410", message, hint("one dimension of a tensor may depend on `batch`"), span=annotation.span)
     if annotation.dtype == tree.ANY:
         message = "`any` stands in the signature of a function or layer, and here the element type must be said"
         elaborator.fail("E0416", message, span=annotation.span)

@@ -145,11 +145,8 @@ def _equal(elaborator: Elaborator, left: Value, right: Value) -> bool:
     if isinstance(left, BatchValue) or isinstance(right, BatchValue):
         if left is None or right is None:
             return False
-        elaborator.fail(
-            "E0307",
-            "`batch` is known only at run time, so it cannot decide anything",
-            hint("a comparison of tensors is written with tensors: `where`"),
-        )
+        message = "`batch` is known only at run time, so it cannot decide anything"
+        elaborator.fail("E0307", message, hint("a comparison of tensors is written with tensors: `where`"))
     if isinstance(left, bool) is not isinstance(right, bool):
         return False
     if isinstance(left, tuple) and isinstance(right, tuple):
@@ -183,8 +180,5 @@ def _with_batch(elaborator: Elaborator, symbol: str, left: Value, right: Value) 
             elaborator.fail("E0307", "`batch` is known only at run time, so it cannot decide anything")
         case _:
             other = right if isinstance(left, BatchValue) else left
-            elaborator.fail(
-                "E0410",
-                f"`batch` with `{symbol}` and {describe(other)} is neither a dimension nor tensor arithmetic",
-                hint("a dimension may be a multiple of `batch`, such as `2 * batch`"),
-            )
+            message = f"`batch` with `{symbol}` and {describe(other)} is neither a dimension nor tensor arithmetic"
+            elaborator.fail("E0410", message, hint("a dimension may be a multiple of `batch`, such as `2 * batch`"))

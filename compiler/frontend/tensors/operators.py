@@ -251,11 +251,8 @@ def logic(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Ten
     """`and` or `or` where at least one operand is a tensor of booleans."""
     for value in (left, right):
         if isinstance(value, TensorValue) and value.dtype is not DType.BOOL:
-            elaborator.fail(
-                "E0416",
-                f"`{symbol}` needs tensors of bool, not {shown(elaborator, value)}",
-                hint("compare first, as in `x > 0`"),
-            )
+            message = f"`{symbol}` needs tensors of bool, not {shown(elaborator, value)}"
+            elaborator.fail("E0416", message, hint("compare first, as in `x > 0`"))
         if not isinstance(value, (TensorValue, bool)):
             elaborator.fail("E0312", f"`{symbol}` needs booleans, not {describe(value)}")
     return combine(elaborator, symbol, LOGIC[symbol], *operands(elaborator, left, right, DType.BOOL))
@@ -309,11 +306,8 @@ def _nearest_whole(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
 def choose(elaborator: Elaborator, condition: TensorValue, left: Value, right: Value) -> TensorValue:
     """`where(condition, left, right)`. Two numbers give f32."""
     if condition.dtype is not DType.BOOL:
-        elaborator.fail(
-            "E0416",
-            f"the condition of `where` is a tensor of bool, not {shown(elaborator, condition)}",
-            hint("compare it, as in `x > 0`"),
-        )
+        message = f"the condition of `where` is a tensor of bool, not {shown(elaborator, condition)}"
+        elaborator.fail("E0416", message, hint("compare it, as in `x > 0`"))
     for value in (left, right):
         if not is_operand(value):
             elaborator.fail("E0312", f"`where` chooses between numbers or tensors, not {describe(value)}")

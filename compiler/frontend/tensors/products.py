@@ -21,10 +21,8 @@ from compiler.types import BatchExtent, Extent, TensorType, static_elements
 def matrix_product(elaborator: Elaborator, left: TensorValue, right: TensorValue) -> TensorValue:
     """`left @ right` as NumPy defines it: over the last axis of `left` and the next-to-last of `right`."""
     if left.rank == 0 or right.rank == 0:
-        elaborator.fail(
-            "E0408",
-            f"`@` of {shown(elaborator, left)} and {shown(elaborator, right)}: a scalar has no axis to sum over",
-        )
+        message = f"`@` of {shown(elaborator, left)} and {shown(elaborator, right)}: a scalar has no axis to sum over"
+        elaborator.fail("E0408", message)
     left, right = _same_type(elaborator, left, right)
     inner = -1, (-2 if right.rank > 1 else -1)
     _expect_equal(elaborator, left, right, *inner)
@@ -205,11 +203,8 @@ def _terms(elaborator: Elaborator, pattern: str, tensors: Sequence[TensorValue])
             rest = dots if len(dots) > len(rest) else rest
             names[place : place + 1] = dots
         if len(names) != tensor.rank:
-            elaborator.fail(
-                "E0412",
-                f'"{term.strip()}" names {len(names)} axes, but the tensor is {shown(elaborator, tensor)}',
-                hint('names stand apart: "b i d"'),
-            )
+            message = f'"{term.strip()}" names {len(names)} axes, but the tensor is {shown(elaborator, tensor)}'
+            elaborator.fail("E0412", message, hint('names stand apart: "b i d"'))
         inputs.append(names)
     output: list[str] = []
     for name in _names(sides[1], is_compact):
@@ -337,11 +332,8 @@ def _expect_same_names(
             elaborator.fail("E0412", f'`{twice}` stands twice on one side of "{pattern}"')
     lonely = next((name for name in (*left, *right) if (name in left) != (name in right)), None)
     if lonely is not None:
-        elaborator.fail(
-            "E0412",
-            f'`{lonely}` stands on one side only of "{pattern}"',
-            hint("to sum an axis away, use `sum` or `einsum`; to add one, an index with `None`"),
-        )
+        advice = hint("to sum an axis away, use `sum` or `einsum`; to add one, an index with `None`")
+        elaborator.fail("E0412", f'`{lonely}` stands on one side only of "{pattern}"', advice)
     unknown = next((name for name in sizes if name not in left), None)
     if unknown is not None:
         elaborator.fail("E0412", f'`{unknown}` is given a size, but does not stand in "{pattern}"')
@@ -358,11 +350,8 @@ def _split_extents(
         known = _product(elaborator, pattern, [sizes[name] for name in group if name in sizes])
         whole = f"`{shown_axis(elaborator, extent, axis)}`"
         if len(unknown) > 1:
-            elaborator.fail(
-                "E0412",
-                f'the sizes of {" and ".join(f"`{name}`" for name in unknown)} in "{pattern}" are not known',
-                hint(f"give all but one: `rearrange(x, …, {unknown[0]} = 4)`"),
-            )
+            message = f'the sizes of {" and ".join(f"`{name}`" for name in unknown)} in "{pattern}" are not known'
+            elaborator.fail("E0412", message, hint(f"give all but one: `rearrange(x, …, {unknown[0]} = 4)`"))
         rest = _quotient(extent, known)
         if rest is None or (not unknown and rest != 1):
             parts = " × ".join(f"`{name}` = {sizes[name]}" for name in group if name in sizes)

@@ -180,28 +180,18 @@ def _extents_differ(elaborator: Elaborator, symbol: str, left: TensorValue, righ
 # Axes by name or number
 
 
-def axes_with(tensor: TensorValue, label: Label) -> list[int]:
-    return [place for place, axis in enumerate(tensor.axes) if label in axis.labels]
-
-
 def resolve_axis(elaborator: Elaborator, tensor: TensorValue, axis: Value) -> int:
     """The one axis that a name or number means."""
     match axis:
         case AxisName(label):
-            found = axes_with(tensor, label)
+            found = [place for place, axis in enumerate(tensor.axes) if label in axis.labels]
             if not found:
                 known = tuple(sorted({name for a in tensor.axes for scope, name in a.labels if scope == label[0]}))
-                elaborator.fail(
-                    "E0406",
-                    f"the tensor {shown(elaborator, tensor)} has no dimension `{label[1]}`",
-                    *(nearest(label[1], known) or (hint("give the axis as a number"),)),
-                )
+                message = f"the tensor {shown(elaborator, tensor)} has no dimension `{label[1]}`"
+                elaborator.fail("E0406", message, *(nearest(label[1], known) or (hint("give the axis as a number"),)))
             if len(found) > 1:
-                elaborator.fail(
-                    "E0406",
-                    f"the tensor {shown(elaborator, tensor)} has the dimension `{label[1]}` {len(found)} times",
-                    hint("give the axis as a number"),
-                )
+                message = f"the tensor {shown(elaborator, tensor)} has the dimension `{label[1]}` {len(found)} times"
+                elaborator.fail("E0406", message, hint("give the axis as a number"))
             return found[0]
         case RunTimeNumber():
             return resolve_axis(elaborator, tensor, decided(elaborator, axis))

@@ -100,13 +100,9 @@ def _checked(evaluator: Evaluator, spec: InputSpec, value: object, place: Span) 
     if not isinstance(value, TensorValue):
         raise Poisoned
     if not spec.is_target and value.value.type != spec.type:
-        raise failure(
-            "E0613",
-            f"`augment` makes {shown(evaluator, value)} of the input `{spec.name}: {spec.type}`",
-            place,
-            Note("the input is declared here", spec.span),
-            hint(f"`cast(…, {spec.name})` gives the element type of `{spec.name}`; the shape stays as it is"),
-        )
+        message = f"`augment` makes {shown(evaluator, value)} of the input `{spec.name}: {spec.type}`"
+        advice = hint(f"`cast(…, {spec.name})` gives the element type of `{spec.name}`; the shape stays as it is")
+        raise failure("E0613", message, place, Note("the input is declared here", spec.span), advice)
     if not value.shape or value.shape[0] != BatchExtent():
         raise failure(
             "E0613",

@@ -284,12 +284,8 @@ _ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
 def data_source(session: Session, train: tree.Train, key: str, expression: tree.Expression) -> DataSource:
     """A source as `train` names it. Raises `Failure`."""
     if not isinstance(expression, tree.Call) or not isinstance(expression.function, tree.Name):
-        raise failure(
-            "E0603",
-            f"`{key}` is a data source",
-            expression.span,
-            hint('such as `csv("data.csv")` or `idx("data/mnist")`'),
-        )
+        message = f"`{key}` is a data source"
+        raise failure("E0603", message, expression.span, hint('such as `csv("data.csv")` or `idx("data/mnist")`'))
     name = expression.function
     if name.id not in FORMATS:
         notes = nearest(name.id, FORMATS) or (hint(f"the formats are {', '.join(FORMATS)}"),)

@@ -80,12 +80,8 @@ class _Experiment:
         self.epoch = 0  # the first of the phase that is being elaborated
         for parameter in model.settings:
             if parameter.name in KEYS:
-                raise failure(
-                    "E0607",
-                    f"the setting `{parameter.name}` of the model has the name of a key of `train`",
-                    parameter.span,
-                    hint("rename it, so that `--set` can tell them apart"),
-                )
+                message = f"the setting `{parameter.name}` of the model has the name of a key of `train`"
+                raise failure("E0607", message, parameter.span, hint("rename it, so that `--set` can tell them apart"))
 
     def program(self, sources: tuple[Source, ...]) -> Program | None:
         self.entries.check()
@@ -252,12 +248,8 @@ class _Experiment:
         if not isinstance(value, TensorValue):
             raise failure(code, f"{what} must be a scalar tensor, not {describe(value)}", expression.span)
         if value.rank:
-            raise failure(
-                code,
-                f"{what} must be a scalar, but has the type {shown(evaluator, value)}",
-                expression.span,
-                hint("`mean(…)` or `sum(…)` reduces it to one number"),
-            )
+            message = f"{what} must be a scalar, but has the type {shown(evaluator, value)}"
+            raise failure(code, message, expression.span, hint("`mean(…)` or `sum(…)` reduces it to one number"))
         evaluator.span = expression.span
         if value.dtype.is_float:
             return value

@@ -10,7 +10,7 @@ from compiler.frontend.arithmetic import Formula
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.builtins.functions import settings_in
-from compiler.frontend.builtins.table import Builtin, BuiltinParameter
+from compiler.frontend.builtins.table import built_in
 from compiler.frontend.elaborator import Elaborator, Frame, Session
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import AVERAGE, Clip, Follower, OptimizerState, ParameterSpec, UpdateRule
@@ -91,12 +91,8 @@ def refuse_with_objective(entries: Entries, rule: OptimizerEntry, specs: Sequenc
     name = rule.form.declaration.name
     for key in _ALONE:
         if entries.is_given(key):
-            raise failure(
-                "E0615",
-                f"`{key}` does not go with the optimizer `{name}`, which evaluates the loss itself",
-                rule.span,
-                hint(f"leave `{key}` out, or take an optimizer of `(p, g, t)`"),
-            )
+            message = f"`{key}` does not go with the optimizer `{name}`, which evaluates the loss itself"
+            raise failure("E0615", message, rule.span, hint(f"leave `{key}` out, or take an optimizer of `(p, g, t)`"))
     if len({spec.type.dtype for spec in specs}) > 1:
         raise failure("E0615", f"`{name}` makes one vector of its parameters, which must be of one type", rule.span)
 
@@ -219,9 +215,10 @@ class RuleCache:
 def objective_of(name: str, type_: TensorType) -> BuiltinValue:
     """The function called `name` of points of `type_`, which are f32[n]."""
 
-    def evaluate(elaborator: Elaborator, **arguments: Value) -> Value:
-        given = [key for key in ("p", "direction") if arguments[key] is not None]
-        tensors = [expect_tensor(elaborator, arguments[key], f"`{key}` of `{name}`") for key in given]
+    def evaluate(elaborator: Elaborator, p: Value, direction: Value = None) -> Value:
+        """The loss and its gradient at `p`; with a direction, also the product of the Hessian with it."""
+        given = {key: value for key, value in (("p", p), ("direction", direction)) if value is not None}
+        tensors = [expect_tensor(elaborator, value, f"`{key}` of `{name}`") for key, value in given.items()]
         for key, tensor in zip(given, tensors, strict=True):
             if tensor.value.type != type_:
                 elaborator.fail("E0417", f"`{key}` of `{name}` is {type_}, not {tensor.value.type}")
@@ -229,9 +226,7 @@ def objective_of(name: str, type_: TensorType) -> BuiltinValue:
         vector = tensors[0].axes
         return TupleValue(tuple(TensorValue(result, vector if result.type.rank else ()) for result in results))
 
-    parameters = (BuiltinParameter("p"), BuiltinParameter("direction", default=None))
-    document = "The loss and its gradient at `p`; with a direction, also the product of the Hessian with it."
-    return BuiltinValue(Builtin(name, parameters, document, evaluate), {})
+    return BuiltinValue(built_in(evaluate, name), {})
 
 
 class Optimizers:
@@ -329,24 +324,17 @@ class Optimizers:
 
 def _expect_decay(form: FormValue, span: Span) -> None:
     if "weight_decay" not in (form.settings or {}):
-        raise failure(
-            "E0301",
-            f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have",
-            span,
-        )
+        message = f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have"
+        raise failure("E0301", message, span)
 
 
 def _chosen(selected: list[frozenset[str]], spec: ParameterSpec, span: Span) -> int:
     """The number of the first rule that selects a parameter."""
     number = next((i for i, paths in enumerate(selected) if spec.path in paths), None)
     if number is None:
-        raise failure(
-            "E0606",
-            f"no optimizer updates `{spec.path}`",
-            span,
-            Note("the parameter is declared here", spec.span),
-            hint('end the list with an optimizer for all others (`on = "*"`), or freeze the parameter'),
-        )
+        message = f"no optimizer updates `{spec.path}`"
+        advice = hint('end the list with an optimizer for all others (`on = "*"`), or freeze the parameter')
+        raise failure("E0606", message, span, Note("the parameter is declared here", spec.span), advice)
     return number
 
 
@@ -375,12 +363,9 @@ class _ScheduleEvaluator(Evaluator):
         value = self.evaluate_initializer(statement.initializer)
         start = _start(value)
         if start is None or statement.annotation is not None:
-            raise failure(
-                "E0503",
-                f"the state `{statement.name}` of a schedule is one number, which is known from the start",
-                statement.span,
-                hint(f"such as `state {statement.name} = zeros` or `state {statement.name} = constant(inf)`"),
-            )
+            message = f"the state `{statement.name}` of a schedule is one number, which is known from the start"
+            advice = hint(f"such as `state {statement.name} = zeros` or `state {statement.name} = constant(inf)`")
+            raise failure("E0503", message, statement.span, advice)
         self.kept[statement.name] = f"(schedule).{statement.name}"
         self.frame.states[statement.name] = statement.name
         return self.follow(self.kept[statement.name], start)

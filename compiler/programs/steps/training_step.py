@@ -72,6 +72,12 @@ def evaluation_graph(program: Program) -> Graph:
     return _with_outputs(graph, (*names, *gathered))
 
 
+def batch_evaluation_graph(program: Program) -> Graph:
+    """The loss and the metrics of the inference program, finished over the rows of one batch."""
+    plan = _plan_of(program, "batch_evaluation_graph")
+    return _with_outputs(program.inference_graph, ("loss", *plan.metrics))
+
+
 def prediction_graph(program: Program) -> Graph:
     """The model's outputs, from its inputs alone: targets are left out."""
     targets = {spec.name for spec in program.inputs if spec.is_target}

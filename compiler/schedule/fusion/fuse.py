@@ -16,21 +16,9 @@ from compiler.loops.ir import Space
 from compiler.machine import GENERIC, Machine
 from compiler.ops.movement import Reshape, Slice
 from compiler.ops.scan import Scan
-from compiler.schedule.fusion import cost, legality
+from compiler.schedule.fusion import cost, ir, legality
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import GroupIndex, with_space
-from compiler.schedule.fusion.ir import (
-    CONTRACTIONS,
-    INLINE,
-    REDUCTIONS,
-    VIEWS,
-    FusedGraph,
-    Group,
-    GroupKind,
-    Link,
-    Member,
-    domain_shape,
-)
 from compiler.schedule.fusion.links import Resolver, is_elementwise
 from compiler.schedule.fusion.naming import name_of_merge
 from compiler.schedule.numerics.fix_numerics import fix_numerics
@@ -39,10 +27,10 @@ from compiler.schedule.split import reduction_split
 from compiler.support.record import mutable_record
 from compiler.types import elements
 
-UNPLACED = (*INLINE, *VIEWS, Empty)
+UNPLACED = (*ir.INLINE, *ir.VIEWS, Empty)
 
 
-def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC) -> FusedGraph:
+def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC) -> ir.FusedGraph:
     """The fused graph of a graph whose order is fixed, without the fusions of the given names."""
     return _Fuser(graph, without, batch, machine).run()
 
@@ -61,7 +49,7 @@ class _Fuser:
     places: dict[int, int] = field(default_factory=dict[int, int])
     groups: int = 0
 
-    def run(self) -> FusedGraph:
+    def run(self) -> ir.FusedGraph:
         nodes = self.graph.nodes
         self.index.makers = {result.index: node for node in nodes for result in node.results}
         self.resolver = Resolver(self.index.makers)
@@ -72,12 +60,12 @@ class _Fuser:
         members = self.index.members
         unplaced = tuple([(place, n) for place, n in enumerate(nodes) if n.results[0].index not in members])
         ends = self.graph.inputs, unplaced, tuple(map(_in_order, self.index.groups.values())), self.graph.outputs
-        return FusedGraph(self.graph.name, self.batch, *ends, machine=self.machine)
+        return ir.FusedGraph(self.graph.name, self.batch, *ends, machine=self.machine)
 
     def place(self, node: Node) -> None:
         """Give `node` a group of its own, then merge it with the groups that it reads from."""
         group = self.new_group(node)
-        if group.kind is GroupKind.ALONE:
+        if group.kind is ir.GroupKind.ALONE:
             return
         (member,) = group.members
         tried: set[int] = set()
@@ -91,62 +79,68 @@ class _Fuser:
                 tried.add(other)
                 self.merge(self.index.groups[other], self.index.groups[own])
 
-    def numbers_beside(self, member: Member) -> list[Value]:
+    def numbers_beside(self, member: ir.Member) -> list[Value]:
         """Other single numbers that are computed from one of the same inputs: settings, say, or the step."""
         index = self.index
         inputs = [link.source for link in member.links if link.source.index not in index.homes]
         others = [other for value in inputs for other in index.readers_of(value) if other.key != member.key]
         return [m.node.results[0] for m in others if index.groups[index.homes[m.key]].domain == 1]
 
-    def new_group(self, node: Node) -> Group:
+    def new_group(self, node: Node) -> ir.Group:
         links, gates = self.resolver.links_of(node)
         for link in links:
             view = self.index.makers.get(link.source.index)
-            if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.index.homes:
+            if view is not None and isinstance(view.op, ir.VIEWS) and link.source.index not in self.index.homes:
                 self.place(view)  # no index map leads through this view, so it becomes a copy
         body = None
         if isinstance(node.op, Scan):
             body = fuse(body_on_stacks(node.op), self.without, self.batch, self.machine)
-        member = Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
-        split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
+        member = ir.Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
+        split = reduction_split(node) if isinstance(node.op, ir.REDUCTIONS) else None
         if not legality.divides(split, member, self.index):
             self.resolver.opaque.update(operand.index for operand in node.operands)  # so its views become copies
             return self.new_group(node)
-        is_product = isinstance(node.op, CONTRACTIONS)
-        kind = GroupKind.PRODUCT if is_product else GroupKind.ELEMENTS if is_elementwise(node) else GroupKind.ALONE
-        group = Group(self.groups, kind, elements(domain_shape(node)), split, (member,))
+        is_product = isinstance(node.op, ir.CONTRACTIONS)
+        kind = (
+            ir.GroupKind.PRODUCT
+            if is_product
+            else ir.GroupKind.ELEMENTS
+            if is_elementwise(node)
+            else ir.GroupKind.ALONE
+        )
+        group = ir.Group(self.groups, kind, elements(ir.domain_shape(node)), split, (member,))
         self.groups += 1
         self.ancestry.add(group.number, self.index.direct_needs(group))
         self.index.add(group)
         return group
 
-    def merge(self, producer: Group, consumer: Group) -> None:
+    def merge(self, producer: ir.Group, consumer: ir.Group) -> None:
         """Join the two where they may be; the consumer's number stays free."""
         kinds = producer.kind, consumer.kind
-        if GroupKind.ALONE in kinds or kinds == (GroupKind.PRODUCT, GroupKind.PRODUCT):
+        if ir.GroupKind.ALONE in kinds or kinds == (ir.GroupKind.PRODUCT, ir.GroupKind.PRODUCT):
             return
         if not cost.is_small_enough(producer, consumer, self.machine.tuning) or not self.no_third(producer, consumer):
             return
         crossing = self.crossing(producer, consumer)
         merge = legality.legal_merge(producer, consumer, crossing, self.index)
         if merge is None or (
-            merge.kind is GroupKind.PRODUCT and not cost.reads_neighbours((*producer.members, *consumer.members))
+            merge.kind is ir.GroupKind.PRODUCT and not cost.reads_neighbours((*producer.members, *consumer.members))
         ):
             return
         if self.without and name_of_merge(producer, consumer, crossing, self.index) in self.without:
             return
         members = (*self.moved(producer, merge.producer), *self.moved(consumer, merge.consumer))
         del self.index.groups[consumer.number]
-        self.index.put(Group(producer.number, merge.kind, merge.domain, merge.split, members))
+        self.index.put(ir.Group(producer.number, merge.kind, merge.domain, merge.split, members))
         self.ancestry.join(producer.number, consumer.number)
 
-    def moved(self, group: Group, whole: Space) -> tuple[Member, ...]:
+    def moved(self, group: ir.Group, whole: Space) -> tuple[ir.Member, ...]:
         """The members of a group whose whole domain becomes another space."""
         if whole is Space.FULL:
             return group.members
         return tuple([with_space(m, whole) if m.space is Space.FULL else m for m in group.members])
 
-    def no_third(self, producer: Group, consumer: Group) -> bool:
+    def no_third(self, producer: ir.Group, consumer: ir.Group) -> bool:
         """No path from one to the other passes through another group, and none leads back."""
         if self.ancestry.needs(producer.number, consumer.number):
             return False
@@ -154,17 +148,17 @@ class _Fuser:
         others = self.index.direct_needs(consumer) - {number}
         return not [other for other in others if above[other] >> number & 1]
 
-    def crossing(self, producer: Group, consumer: Group) -> list[tuple[Member, Link]]:
+    def crossing(self, producer: ir.Group, consumer: ir.Group) -> list[tuple[ir.Member, ir.Link]]:
         """The values that the one reads of the other."""
         homes, number = self.index.homes, producer.number
         links = [(member, link, link.source.index) for member in consumer.members for link in member.links]
         return [(member, link) for member, link, source in links if source in homes and homes[source] == number]
 
 
-def _in_order(group: Group) -> Group:
+def _in_order(group: ir.Group) -> ir.Group:
     """The group with its members in the order of the graph."""
     members = tuple(sorted(group.members, key=attrgetter("place")))
-    return Group(group.number, group.kind, group.domain, group.split, members)
+    return ir.Group(group.number, group.kind, group.domain, group.split, members)
 
 
 def body_on_stacks(op: Scan) -> Graph:

@@ -13,20 +13,9 @@ from compiler.graph.verify import InvalidGraph, expect_valid
 from compiler.loops.ir import Space
 from compiler.ops.scan import Scan
 from compiler.schedule.addresses import address
+from compiler.schedule.fusion import ir
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import GroupIndex
-from compiler.schedule.fusion.ir import (
-    CONTRACTIONS,
-    INLINE,
-    REDUCTIONS,
-    Alias,
-    FusedGraph,
-    Group,
-    GroupKind,
-    Link,
-    Member,
-    domain_shape,
-)
 from compiler.schedule.fusion.legality import at_own_place, divides, reads_inside, result_space, size_of
 from compiler.schedule.fusion.links import is_elementwise
 from compiler.schedule.fusion.order import in_order
@@ -39,7 +28,7 @@ from compiler.types import at_batch, elements
 BATCHES = (1, 3)  # for which addresses are checked
 
 
-def verify_fused(fused: FusedGraph, stage: str = "fusion") -> None:
+def verify_fused(fused: ir.FusedGraph, stage: str = "fusion") -> None:
     """Raise `CompilerBug` for values that are not defined once, addresses outside of values, groups that no kernel can
     compute or that wait for each other, and memory that is written before its last read."""
     try:
@@ -48,7 +37,7 @@ def verify_fused(fused: FusedGraph, stage: str = "fusion") -> None:
         raise CompilerBug(stage, str(broken), print_fused(fused)) from None
 
 
-def expect_valid_fused(fused: FusedGraph) -> None:
+def expect_valid_fused(fused: ir.FusedGraph) -> None:
     """As `verify_fused`, for a fused graph that a user wrote. Raises `InvalidGraph`."""
     for member in (member for group in fused.groups for member in group.members):
         if (member.body is None) is isinstance(member.node.op, Scan):
@@ -60,7 +49,7 @@ def expect_valid_fused(fused: FusedGraph) -> None:
 
 @mutable_record
 class _Check:
-    fused: FusedGraph
+    fused: ir.FusedGraph
     index: GroupIndex
 
     def run(self) -> None:
@@ -100,31 +89,31 @@ class _Check:
 
     # one group
 
-    def check_kind(self, group: Group) -> None:
+    def check_kind(self, group: ir.Group) -> None:
         """A product has one contraction; a group without has none, and only members that are computed by element."""
         nodes = [member.node for member in group.members]
-        products = sum(isinstance(node.op, CONTRACTIONS) for node in nodes)
+        products = sum(isinstance(node.op, ir.CONTRACTIONS) for node in nodes)
         others = sum(not is_elementwise(node) for node in nodes) - products
-        expected = {GroupKind.PRODUCT: (1, 0), GroupKind.ELEMENTS: (0, 0), GroupKind.ALONE: (0, 1)}[group.kind]
-        if not nodes or (products, others) != expected or (group.kind is GroupKind.ALONE and len(nodes) > 1):
+        expected = {ir.GroupKind.PRODUCT: (1, 0), ir.GroupKind.ELEMENTS: (0, 0), ir.GroupKind.ALONE: (0, 1)}[group.kind]
+        if not nodes or (products, others) != expected or (group.kind is ir.GroupKind.ALONE and len(nodes) > 1):
             raise InvalidGraph(f"group {group.number} is no group of kind {group.kind.value}")
 
-    def check_space(self, group: Group, member: Member) -> None:
+    def check_space(self, group: ir.Group, member: ir.Member) -> None:
         """The elements of a member are those of its space; a reduction goes over the columns or rows of its group."""
         operands = len(member.node.operands) - isinstance(member.node.op, Insert)  # which does not read its base
         if len(member.links) != operands:
             raise InvalidGraph(f"%{member.key} reads {len(member.links)} values, and its op {operands}")
-        size = elements(domain_shape(member.node))
-        if group.kind is not GroupKind.ALONE and size_of(group.domain, group.split, member.space) != size:
+        size = elements(ir.domain_shape(member.node))
+        if group.kind is not ir.GroupKind.ALONE and size_of(group.domain, group.split, member.space) != size:
             raise InvalidGraph(
                 f"%{member.key} has {size} elements, and the space {member.space.value} of its group has not"
             )
-        if isinstance(member.node.op, REDUCTIONS):
+        if isinstance(member.node.op, ir.REDUCTIONS):
             self.check_reduction(group, member)
-        if group.kind is GroupKind.ELEMENTS and not divides(group.split, member, self.index, member.space):
+        if group.kind is ir.GroupKind.ELEMENTS and not divides(group.split, member, self.index, member.space):
             raise InvalidGraph(f"rows and columns of group {group.number} do not divide an address of %{member.key}")
 
-    def check_reduction(self, group: Group, member: Member) -> None:
+    def check_reduction(self, group: ir.Group, member: ir.Member) -> None:
         """A reduction goes over whole rows, or whole columns, of its group."""
         node, split = member.node, reduction_split(member.node)
         if member.space is not Space.FULL or group.split != split:
@@ -132,12 +121,12 @@ class _Check:
         if elements(node.results[0].type.shape) != size_of(group.domain, split, result_space(node, Space.FULL, split)):
             raise InvalidGraph(f"%{member.key} reduces axes that lie apart in memory")
 
-    def check_link(self, group: Group, member: Member, number: int, link: Link) -> None:
+    def check_link(self, group: ir.Group, member: ir.Member, number: int, link: ir.Link) -> None:
         """A source is given, computed by a group, or made in place; its address is that of its axes and lies in it."""
         source = link.source
         maker = self.index.makers.get(source.index)
         is_given = any(entry.value == source for entry in self.fused.inputs)
-        is_made = source.index in self.index.homes or (maker is not None and isinstance(maker.op, (*INLINE, Empty)))
+        is_made = source.index in self.index.homes or (maker is not None and isinstance(maker.op, (*ir.INLINE, Empty)))
         if not (is_given or is_made):
             raise InvalidGraph(f"%{member.key} reads %{source.index}, which is no input and which no group computes")
         if link.axes and link.address != address(source.type.shape, link.axes):
@@ -145,7 +134,7 @@ class _Check:
         if not link.edges and not all(_lies_inside(member, number, batch) for batch in BATCHES):
             raise InvalidGraph(f"%{member.key} reads outside of %{source.index}")
 
-    def check_reads_inside(self, group: Group) -> None:
+    def check_reads_inside(self, group: ir.Group) -> None:
         """A value that a member reads of its own group is computed by an earlier one, at the reader's own place."""
         known: set[int] = set()
         for member in group.members:
@@ -193,7 +182,7 @@ class _Check:
         for alias in self.fused.aliases:
             self.check_alias(alias, targets, ancestry)
 
-    def check_alias(self, alias: Alias, targets: dict[int, Value], ancestry: Ancestry) -> None:
+    def check_alias(self, alias: ir.Alias, targets: dict[int, Value], ancestry: Ancestry) -> None:
         value, target = alias.value, alias.target
         if elements(value.type.shape) != elements(target.type.shape) or value.type.dtype is not target.type.dtype:
             raise InvalidGraph(f"%{value.index} has not the size of %{target.index}, in which it lies")
@@ -216,10 +205,10 @@ class _Check:
                 )
 
 
-def _lies_inside(member: Member, number: int, batch: int) -> bool:
+def _lies_inside(member: ir.Member, number: int, batch: int) -> bool:
     """Whether all addresses of a link lie in its source, where the batch has that size."""
     link, node = member.links[number], member.node
-    shape = domain_shape(node) if is_elementwise(node) else node.operands[number].type.shape
+    shape = ir.domain_shape(node) if is_elementwise(node) else node.operands[number].type.shape
     last = prod(at_batch(shape, batch)) - 1
     if node.op.category is Category.INDEXING or last < 0:
         return True  # the address is moved by an index

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, Node, Role, Value, behind
+from compiler.graph.ir import Direction, Graph, Node, Role, Value, behind, needed_by
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
@@ -77,15 +77,9 @@ class Timeline:
                 time += isinstance(node.op, (*CONTRACTIONS, Scan))
             for result in node.results:
                 times[result.index] = time
-        forward = {loss.index}
-        for node in reversed(graph.nodes):
-            if any(result.index in forward for result in node.results):
-                forward.update([operand.index for operand in node.operands])
+        _, forward = needed_by(graph.nodes, (loss.index,))
         lasting = {entry.value.index for entry in graph.inputs if entry.role in LASTING}
         return cls(graph, batch, tuning, producers, times, forward, lasting, times[loss.index])
-
-    def is_early(self, value: Value) -> bool:
-        return self.times[value.index] < self.end
 
     def is_late(self, node: Node) -> bool:
         value = node.results[0]
@@ -108,7 +102,8 @@ class Timeline:
         for node in self.graph.nodes:
             if not self.is_late(node) or isinstance(node.op, VIEWS):
                 continue
-            for value in dict.fromkeys([self.stored(operand) for operand in node.operands if self.is_early(operand)]):
+            early = [operand for operand in node.operands if self.times[operand.index] < self.end]
+            for value in dict.fromkeys(map(self.stored, early)):
                 is_large = self.size(value) >= self.tuning.spared_value_bytes
                 if is_large and value.index in self.producers and depends_on_batch(value.type.shape):
                     found[value.index] = value

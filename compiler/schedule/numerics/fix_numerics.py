@@ -16,21 +16,9 @@ from compiler.causality.zones import AxisOrder, orders_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
+from compiler.ops import elementwise
 from compiler.ops.build import filled, spread
 from compiler.ops.contraction import Contraction, Labels
-from compiler.ops.elementwise import (
-    Add,
-    Cast,
-    Divide,
-    Equal,
-    FloorDivide,
-    Modulo,
-    Multiply,
-    NotEqual,
-    Or,
-    Subtract,
-    Where,
-)
 from compiler.ops.indexing import Gather, Put, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
@@ -199,10 +187,10 @@ class _Rewriter:
         kept = tuple(a for a in range(len(shape)) if a not in axes)
         total = self.reduced(Sum, value, axes)
         size = self.size_of([shape[a] for a in axes], total.type)
-        mean = builder.emit(Divide(), total, size)
-        difference = builder.emit(Subtract(), value, builder.emit(Broadcast(shape, kept), mean))
-        squares = self.reduced(Sum, builder.emit(Multiply(), difference, difference), axes)
-        return mean, builder.emit(Divide(), squares, size)
+        mean = builder.emit(elementwise.Divide(), total, size)
+        difference = builder.emit(elementwise.Subtract(), value, builder.emit(Broadcast(shape, kept), mean))
+        squares = self.reduced(Sum, builder.emit(elementwise.Multiply(), difference, difference), axes)
+        return mean, builder.emit(elementwise.Divide(), squares, size)
 
     def moments_of_rows(self, value: Value, axes: Sequence[int], inside: Sequence[int]) -> tuple[Value, Value]:
         """First of each row of the batch, which a cache holds, then of these: rows are equally long, so the variance is
@@ -211,8 +199,8 @@ class _Rewriter:
         (batch,) = (axis - sum(a < axis for a in inside) for axis in axes if axis not in inside)
         mean, between = self.moments(means, (batch,))
         total = self.reduced(Sum, variances, (batch,))
-        within = self.builder.emit(Divide(), total, self.size_of([means.type.shape[batch]], total.type))
-        return mean, self.builder.emit(Add(), within, between)
+        within = self.builder.emit(elementwise.Divide(), total, self.size_of([means.type.shape[batch]], total.type))
+        return mean, self.builder.emit(elementwise.Add(), within, between)
 
     def size_of(self, extents: Sequence[Extent], like: TensorType) -> Value:
         """The product of extents at run time, as a tensor of the type `like`."""
@@ -220,8 +208,8 @@ class _Rewriter:
         size = builder.emit(Constant(math.prod(count(e) for e in extents), like.dtype))
         if any(isinstance(e, BatchExtent) for e in extents):
             batch = builder.emit(BatchSize())
-            batch = batch if like.dtype is DType.I64 else builder.emit(Cast(like.dtype), batch)
-            size = builder.emit(Multiply(), size, batch)
+            batch = batch if like.dtype is DType.I64 else builder.emit(elementwise.Cast(like.dtype), batch)
+            size = builder.emit(elementwise.Multiply(), size, batch)
         return spread(builder, size, like.shape)
 
     def argmax(self, value: Value, axis: int) -> Value:
@@ -229,12 +217,12 @@ class _Rewriter:
         builder, shape = self.builder, value.type.shape
         kept = tuple(a for a in range(len(shape)) if a != axis)
         top = builder.emit(Broadcast(shape, kept), self.reduced(Max, value, (axis,)))
-        found = builder.emit(Equal(), value, top)
+        found = builder.emit(elementwise.Equal(), value, top)
         if value.type.dtype.is_float:
-            found = builder.emit(Or(), found, builder.emit(NotEqual(), value, value))
+            found = builder.emit(elementwise.Or(), found, builder.emit(elementwise.NotEqual(), value, value))
         place = builder.emit(Iota(shape, axis, DType.I32))
         beyond = filled(builder, 2**31 - 1, place.type)
-        return self.reduced(Min, builder.emit(Where(), found, place, beyond), (axis,))
+        return self.reduced(Min, builder.emit(elementwise.Where(), found, place, beyond), (axis,))
 
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
         result, start = self.builder.emit(Empty(type_)), 0
@@ -254,8 +242,8 @@ class _Rewriter:
         flat = builder.emit(Reshape((elements(shape),)), builder.emit(Transpose(order), self.dense(value)))
         place = self.whole(0, result)
         for axis, stride in enumerate(storage_strides(shape)):
-            scaled = builder.emit(Multiply(), indices[axis], self.whole(stride, result))
-            place = builder.emit(Add(), place, scaled)
+            scaled = builder.emit(elementwise.Multiply(), indices[axis], self.whole(stride, result))
+            place = builder.emit(elementwise.Add(), place, scaled)
         return builder.emit(Pick(), flat, place)
 
     def whole(self, number: int, shape: Shape) -> Value:
@@ -273,8 +261,8 @@ class _Rewriter:
         for axis, extent in enumerate(shape):
             index = builder.emit(Iota(shape, axis, DType.I64))
             if axis in axes:
-                last = builder.emit(Subtract(), self.extent([extent], shape), self.whole(1, shape))
-                index = builder.emit(Subtract(), last, index)
+                last = builder.emit(elementwise.Subtract(), self.extent([extent], shape), self.whole(1, shape))
+                index = builder.emit(elementwise.Subtract(), last, index)
             indices.append(index)
         return self.by_index(value, shape, indices)
 
@@ -284,12 +272,12 @@ class _Rewriter:
         linear = self.whole(0, result)
         for axis in range(len(result)):
             index = builder.emit(Iota(result, axis, DType.I64))
-            scaled = builder.emit(Multiply(), index, self.extent(result[axis + 1 :], result))
-            linear = builder.emit(Add(), linear, scaled)
+            scaled = builder.emit(elementwise.Multiply(), index, self.extent(result[axis + 1 :], result))
+            linear = builder.emit(elementwise.Add(), linear, scaled)
         indices: list[Value] = []
         for axis, extent in enumerate(shape):
-            inner = builder.emit(FloorDivide(), linear, self.extent(shape[axis + 1 :], result))
-            indices.append(builder.emit(Modulo(), inner, self.extent([extent], result)))
+            inner = builder.emit(elementwise.FloorDivide(), linear, self.extent(shape[axis + 1 :], result))
+            indices.append(builder.emit(elementwise.Modulo(), inner, self.extent([extent], result)))
         return self.by_index(value, result, indices)
 
     def scattered(self, indices: Value, updates: Value, op: ScatterAdd) -> Value:
@@ -364,11 +352,11 @@ class _Rewriter:
         only_right = [label for label in out if label not in lhs]
         if not summed:
             factors = (self.aligned(v, ls, out, shape) for v, ls in ((left, lhs), (right, rhs)))
-            return self.builder.emit(Multiply(), *factors)
+            return self.builder.emit(elementwise.Multiply(), *factors)
         if not only_left and not only_right:
             every = (*out, *summed)
             factors = (self.aligned(v, ls, every, shape) for v, ls in ((left, lhs), (right, rhs)))
-            product = self.builder.emit(Multiply(), *factors)
+            product = self.builder.emit(elementwise.Multiply(), *factors)
             return self.reduced(Sum, product, tuple(range(len(out), len(every))))
         physical = sorted(out, key=lambda label: not isinstance(shape[label], BatchExtent))
         last = physical[-1]

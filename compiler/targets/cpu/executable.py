@@ -16,15 +16,8 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Results, Steps, Tensors
 from compiler.support.arrays import Array
 from compiler.targets.available_memory import expect_memory
+from compiler.targets.cpu import runner
 from compiler.targets.cpu.plan_tables import control_layout, entry_rows, most_moving_arguments, relocation_rows
-from compiler.targets.cpu.runner import (
-    ABI_VERSION,
-    ENTRY_SLOTS,
-    PARALLEL,
-    PROGRAM_SLOTS,
-    SCRATCH_BYTES,
-    SETTINGS,
-)
 from compiler.targets.cpu.team import Team
 from compiler.targets.manifest import (
     BATCH_ARENA,
@@ -55,13 +48,13 @@ class NativeExecutable:
     def __init__(self, manifest: Manifest, team: Team) -> None:
         self.manifest = manifest
         self._team = team
-        self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
+        self._parallel = any(e.flags & runner.PARALLEL for e in manifest.entries)
         layout = control_layout(manifest)
         self._control = reserve(layout.size)
         control = address_of(self._control)
         self._settings = [
             (ctypes.c_double if dtype is DType.F64 else ctypes.c_float).from_address(control + 8 * slot)
-            for slot, dtype in enumerate(manifest.setting_dtypes, SETTINGS)
+            for slot, dtype in enumerate(manifest.setting_dtypes, runner.SETTINGS)
         ]
         self._control_bytes = memoryview(self._control)  # type: ignore[arg-type]
         self._flags = self._control_bytes[layout.flags : layout.flags + len(manifest.checked_stores)]
@@ -117,16 +110,16 @@ class NativeExecutable:
 
     def _entry_table(self) -> Array:
         addresses = [self._team.library.address(symbol) for symbol in self.manifest.functions]
-        table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)
+        table = np.zeros((len(self.manifest.entries) + 1, runner.ENTRY_SLOTS), np.int64)
         for row, (function, *others) in zip(table, entry_rows(self.manifest), strict=False):
             row[:] = (addresses[function] if function >= 0 else 0, *others)
         return table
 
     def _program_block(self, arguments_offset: int) -> Array:
         entries, relocations, advances = self._tables
-        block = np.zeros(PROGRAM_SLOTS, np.int64)
+        block = np.zeros(runner.PROGRAM_SLOTS, np.int64)
         block[:] = (
-            ABI_VERSION,
+            runner.ABI_VERSION,
             address_of(entries),
             len(self.manifest.entries),
             address_of(relocations),
@@ -255,7 +248,7 @@ class NativeExecutable:
             each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * rounded_up(most) // 64) * 64
             self._expect_room(most, each * self._team.threads, self.manifest.batch_bytes * capacity)
             self._scratch = reserve(each * self._team.threads)
-            self._program[SCRATCH_BYTES] = each
+            self._program[runner.SCRATCH_BYTES] = each
             self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
             self._capacity, self._filled = capacity, 0
         overshoot = MOST_TILE_ROWS * self.manifest.row_bytes

@@ -37,6 +37,7 @@ from compiler.targets.cpu.runner import (
     STEP,
     runner_text,
 )
+from compiler.targets.llvm.emulated_multiply_add import PROBES, functions_for, probes
 from compiler.targets.llvm.jit import compile_module
 from compiler.targets.llvm.object_code import ObjectCode
 from compiler.targets.manifest import (
@@ -74,6 +75,7 @@ ERRORS = (
 )
 """Names and texts of the codes in the templates, from 0."""
 MOST_ROWS = (1 << 31) - 1  # in a call
+WEIGHTS = "model_weights"  # the symbol of the constant weights
 _OF_THE_RUNNER = ("dlc_fetch", "dlc_collect", "dlc_copy")
 
 
@@ -103,17 +105,23 @@ def library(
         for symbol, content in zip(code.symbols, code.objects, strict=False)  # behind them stands a process's runner
     }
     text = _main_text(made, layout, tensors, weights, abi, seed, machine)
-    names = ("memory", "init_abi", "error_text", "tensor", *(("save", "load", "continue") if changes else ()))
+    names = ["memory", "init_abi", "error_text", "tensor", *(("save", "load", "continue") if changes else ())]
+    reserved: dict[str, int] = {}
+    text += functions_for(machine)
+    if machine.is_web:
+        text += probes(machine)
+        names += PROBES
+        reserved[WEIGHTS] = len(content)
     symbols = tuple(f"model_{name}" for name in (*names, *(function.program.name for function in made)))
     members = (
         LibraryMember("model.o", compile_module(text, machine), symbols),
-        LibraryMember("weights.o", compile_module(_weights_text(content), machine), ("model_weights",)),
+        *(() if machine.is_web else (LibraryMember("weights.o", _weights_object(content, machine), (WEIGHTS,)),)),
         *(LibraryMember(f"{symbol}.o", content, (symbol,)) for symbol, content in kernels.items()),
     )
     signatures = tuple(
         LibrarySignature(f.program.name, f.manifest.inputs, tuple(results_of(f)), settings_of(f)) for f in made
     )
-    return ExportedLibrary(members, machine, abi, layout.memory, signatures, changes, ERRORS)
+    return ExportedLibrary(members, machine, abi, layout.memory, signatures, changes, ERRORS, weights, reserved)
 
 
 def _weights(arrays: Iterable[Array]) -> tuple[list[int], bytes]:
@@ -127,8 +135,9 @@ def _weights(arrays: Iterable[Array]) -> tuple[list[int], bytes]:
     return places, bytes(content) + bytes(SLACK)
 
 
-def _weights_text(content: bytes) -> str:
-    return f'@model_weights = hidden constant [{len(content)} x i8] c"{_escaped(content)}", align 64\n'
+def _weights_object(content: bytes, machine: Machine) -> bytes:
+    text = f'@{WEIGHTS} = hidden constant [{len(content)} x i8] c"{_escaped(content)}", align 64\n'
+    return compile_module(text, machine)
 
 
 def _escaped(content: bytes) -> str:
@@ -174,7 +183,7 @@ def _main_text(
         [
             runner_text(machine, alone=True),
             *(f"declare void @{kernel}(ptr, i64, i64, ptr)" for kernel in kernels),
-            "@model_weights = external hidden constant i8",
+            f"@{WEIGHTS} = external hidden constant i8",
             *(_text(f"text.{number}", text) for number, (_, text) in enumerate(ERRORS)),
             _text("unknown", "unknown error"),
             f"@texts = internal constant [{len(ERRORS)} x ptr] [{texts}]",

@@ -11,7 +11,6 @@ from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
-    ContractionKernel,
     CopyKernel,
     FetchKernel,
     FlatKernel,
@@ -35,9 +34,8 @@ from compiler.schedule.ir import CONTROLLED, Arena, Instance, Loop, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record, record
-from compiler.targets.cpu.emit import emit, items_of
-from compiler.targets.cpu.iteration_space import is_row_blocked
-from compiler.targets.cpu.products.ir import Circumstances
+from compiler.targets.cpu.emit import emit
+from compiler.targets.cpu.iteration_space import is_row_blocked, items_of
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, specialisation
 from compiler.targets.cpu.tiles import tile_shape
@@ -118,7 +116,7 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
-        self.products: dict[str, str] = {}
+        self.tiles: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
         self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
@@ -151,7 +149,7 @@ class _Lowering:
                 self.add(call, instance, flags | BARRIER * (meets or (barrier and place not in begins)))
             if place in ends:
                 self.table.add(Entry(CHAIN_END, 0, ends[place], 1, 1, 0), ())
-        named = self.texts, self.nests, self.products
+        named = self.texts, self.nests, self.tiles
         return Lowered(self.manifest(), *named, tuple(self.instances), tuple(self.firsts), self.plan)
 
     def add(self, call: Call, instance: Instance, flags: int) -> None:
@@ -336,18 +334,18 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.specialised(instance.kernel)
-        passing = frozenset([k for k, b in enumerate(instance.arguments) if b in self.left])
-        if passing and not is_row_blocked(instance.kernel, self.machine.tuning):
-            passing = frozenset[int]()
-        key = (what.key, keeps, passing)
+        unread = frozenset([k for k, b in enumerate(instance.arguments) if b in self.left])
+        if unread and not is_row_blocked(instance.kernel, self.machine.tuning):
+            unread = frozenset[int]()
+        key = (what.key, keeps, unread)
         code = self.codes.get(key)
         if code is None:
-            nest = emit(what, self.machine, self.batch, keeps, passing)
+            nest = emit(what, self.machine, self.batch, keeps, unread)
             code = self.codes[key] = self.function(nest)
-            if self.keeps_nests and isinstance(what.kernel, ContractionKernel):
-                from compiler.targets.cpu.products.verify import verified  # few programs are verified or shown
+            if self.keeps_nests:
+                from compiler.targets.cpu.passes_on_text import verified_tiles  # few programs are verified or shown
 
-                self.products[code.symbol] = verified(what.kernel, keeps, Circumstances(self.machine, self.batch))
+                self.tiles[code.symbol] = verified_tiles(what.kernel, self.machine, self.batch, keeps, unread)
             self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
             self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)

@@ -21,21 +21,9 @@ import numpy as np
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
+from compiler.nest import ir
 from compiler.nest.builder import Builder
-from compiler.nest.ir import (
-    ADDRESS,
-    BEGIN,
-    END,
-    INDEX,
-    SCRATCH,
-    Constant,
-    Items,
-    Nest,
-    Operand,
-    Value,
-    Zeros,
-    vector,
-)
+from compiler.nest.ir import Operand, Value, vector
 from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores
 from compiler.targets.cpu.runner import ABI_VERSION, GROUP, PROGRAM_SLOTS, REMAINING, SETTINGS, SYMBOLS, runner_text
@@ -182,18 +170,18 @@ def _library(machine: Machine, dtype: DType) -> Library:
         nest = Builder()
         nest.locate(FRAME)
         write(nest, machine, dtype)
-        whole = Nest((), Items(1), nest.body, nest.count, frozenset(nest.lines), machine.vector_bytes, 0)
+        whole = ir.Nest((), ir.Items(1), nest.body, nest.count, frozenset(nest.lines), machine.vector_bytes, 0)
         objects.append(compile_module(to_llvm(whole, machine).replace("KERNEL", name), machine))
     return Library(objects, tuple(makers), machine)
 
 
 def _multiply_adds(nest: Builder, machine: Machine, dtype: DType) -> None:
     type_ = vector(dtype, machine.lanes(dtype))
-    number = nest.splat(nest.converted(END, dtype), type_.lanes)
-    scale = nest.binary("div", Constant(type_, 1.0), number, type_)  # which LLVM does not know
-    starts = [nest.binary("add", scale, Constant(type_, chain + 1.0), type_) for chain in range(_chains(machine))]
-    sums = nest.loop(BEGIN, END, 1, starts, lambda _, sums: [nest.fma(x, scale, scale) for x in sums])
-    nest.store(reduce(lambda x, y: nest.binary("add", x, y, type_), sums), SCRATCH, dtype.size)
+    number = nest.splat(nest.converted(ir.END, dtype), type_.lanes)
+    scale = nest.binary("div", ir.Constant(type_, 1.0), number, type_)  # which LLVM does not know
+    starts = [nest.binary("add", scale, ir.Constant(type_, chain + 1.0), type_) for chain in range(_chains(machine))]
+    sums = nest.loop(ir.BEGIN, ir.END, 1, starts, lambda _, sums: [nest.fma(x, scale, scale) for x in sums])
+    nest.store(reduce(lambda x, y: nest.binary("add", x, y, type_), sums), ir.SCRATCH, dtype.size)
 
 
 def _reads(nest: Builder, machine: Machine, _: DType) -> None:
@@ -207,8 +195,8 @@ def _reads(nest: Builder, machine: Machine, _: DType) -> None:
         both = [[nest.load(place, type_, machine.vector_bytes) for place in places] for places in (first, second)]
         return [join(join(old, x), y) for old, x, y in zip(found, *both, strict=True)]
 
-    found = _through_blocks(nest, machine, [Zeros(type_)] * _UNROLLED, read)
-    nest.store(reduce(join, found), SCRATCH, DType.I32.size)
+    found = _through_blocks(nest, machine, [ir.Zeros(type_)] * _UNROLLED, read)
+    nest.store(reduce(join, found), ir.SCRATCH, DType.I32.size)
 
 
 def _updates(nest: Builder, machine: Machine, dtype: DType) -> None:
@@ -217,7 +205,7 @@ def _updates(nest: Builder, machine: Machine, dtype: DType) -> None:
 
     def update(first: Sequence[Value], second: Sequence[Value], _: Sequence[Value]) -> list[Value]:
         x, y = ([nest.load(place, type_, align) for place in places] for places in (first, second))
-        totals = [nest.fma(more, Constant(type_, 1.0), old) for old, more in zip(x, y, strict=True)]
+        totals = [nest.fma(more, ir.Constant(type_, 1.0), old) for old, more in zip(x, y, strict=True)]
         for total, place in zip(totals, first, strict=True):
             nest.store(total, place, align)
         return []
@@ -232,7 +220,7 @@ def _through_blocks(
     body: Callable[[Sequence[Value], Sequence[Value], Sequence[Value]], Sequence[Value]],
 ) -> Sequence[Value]:
     """Goes through both blocks at once, some vectors at a time, again in each item."""
-    blocks, size = [nest.given(slot, ADDRESS) for slot in (0, 1)], nest.given(2, INDEX)
+    blocks, size = [nest.given(slot, ir.ADDRESS) for slot in (0, 1)], nest.given(2, ir.INDEX)
 
     def step(at: Value, carried: Sequence[Value]) -> Sequence[Value]:
         begins = [nest.pointer(block, at, DType.U8) for block in blocks]
@@ -243,7 +231,7 @@ def _through_blocks(
     def item(_: Value, carried: Sequence[Value]) -> Sequence[Value]:
         return nest.loop(0, size, _UNROLLED * machine.vector_bytes, carried, step)
 
-    return nest.loop(BEGIN, END, 1, carries, item)
+    return nest.loop(ir.BEGIN, ir.END, 1, carries, item)
 
 
 def barrier_nanoseconds(machine: Machine, threads: int) -> tuple[float, bool]:

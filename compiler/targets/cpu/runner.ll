@@ -239,15 +239,15 @@ number:
   %sum = add i64 %base, %grown
   br label %store
 input:
-  %input.at = getelementptr ptr, ptr %inputs, i64 %base
+  %input.at = getelementptr i64, ptr %inputs, i64 %base
   %input.word = load i64, ptr %input.at, align 8
   br label %store
 output:
-  %output.at = getelementptr ptr, ptr %outputs, i64 %base
+  %output.at = getelementptr i64, ptr %outputs, i64 %base
   %output.word = load i64, ptr %output.at, align 8
   br label %store
 arena:
-  %arena.at = getelementptr ptr, ptr %arenas, i64 %kind
+  %arena.at = getelementptr i64, ptr %arenas, i64 %kind
   %arena.word = load i64, ptr %arena.at, align 8
   %shift = mul i64 %slope, %capacity
   %near = add i64 %arena.word, %base
@@ -275,7 +275,7 @@ entry:
   %arguments = getelementptr i8, ptr %control, i64 %offset
   %scratch.size.at = getelementptr i64, ptr %abi, i64 6
   %scratch.size = load i64, ptr %scratch.size.at, align 8
-  %scratches.at = getelementptr ptr, ptr %arenas, i64 3
+  %scratches.at = getelementptr i64, ptr %arenas, i64 3
   %scratches = load ptr, ptr %scratches.at, align 8
   %thread.wide = zext i32 %thread to i64
   %thread.after = add i32 %thread, 1
@@ -562,7 +562,8 @@ advance:
   %local.next = add i64 %local.now, 1
   store i64 %local.next, ptr %local.at, align 8
   %stop.at = getelementptr i64, ptr %control, i64 6
-  %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  $STOPPED %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  $ALONE %stop = load i64, ptr %stop.at, align 8
   %stopped = icmp ne i64 %stop, 0
   %fewer = sub i64 %remaining, 1
   %left = select i1 %stopped, i64 0, i64 %fewer

@@ -92,8 +92,8 @@ class CpuTarget:
         codes = [door.load(one.name, partial(self._lowered, one, machine)) for one in compilations]
         return library(functions, codes, tensors, seed, machine)
 
-    def product_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
-        from compiler.targets.cpu.products.one_pass import passes_on_text  # only `dlc pass` asks
+    def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        from compiler.targets.cpu.passes_on_text import passes_on_text  # only `dlc pass` asks
 
         return passes_on_text(machine, batch)
 

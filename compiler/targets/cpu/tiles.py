@@ -123,9 +123,9 @@ def lanes_apart(shape: TileShape, dtype: DType, machine: Machine) -> int:
 
 
 def most_rows(contract: TileContract, vectors: int, machine: Machine) -> int:
-    """Rows whose sums stay in registers beside the right operand and an element of the left one."""
+    """Rows whose sums stay in registers beside the right operand and an element of the left one; one at least."""
     taken = vectors * registers_of(contract.dtype, machine)
-    return (machine.registers - taken - 1) // taken
+    return max(1, (machine.registers - taken - 1) // taken)
 
 
 def _rows_without_rest(m: int, most: int, start: float) -> int:
@@ -235,3 +235,8 @@ def ceiling(nest: Builder, number: Index, step: int) -> Index:
     if isinstance(number, int):
         return -(-number // step)
     return nest.binary("div", nest.add(number, step - 1), step)
+
+
+def rounded_down(nest: Builder, number: Index, step: int) -> Index:
+    """The largest multiple of a power of two that a number has room for."""
+    return number // step * step if isinstance(number, int) else nest.binary("and", number, -step)

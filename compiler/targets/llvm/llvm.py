@@ -191,10 +191,11 @@ class Llvm:
             raise LlvmError(f"the module does not verify: {message}")
 
     def target_machine(self, triple: str, cpu: str, features: str, level: int = OPTIMISATION_LEVEL) -> int:
-        """A target machine for position-independent code; the caller disposes of it."""
+        """A target machine, for position-independent code but on WebAssembly; the caller disposes of it."""
+        model = b"static" if triple.startswith("wasm") else b"pic"
         target = self._checked("GetTargetFromTriple", triple.encode())
         names = (triple.encode(), cpu.encode(), features.encode())
-        machine = self._call("CreateTargetMachine", target, *names, level, b"pic", b"small", 0, 0, b"")
+        machine = self._call("CreateTargetMachine", target, *names, level, model, b"small", 0, 0, b"")
         if not machine:
             raise LlvmError(f"no target machine for {triple}, {cpu}")
         return machine

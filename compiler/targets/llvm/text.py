@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import field
 
+from compiler.machine import MultiplyAdd
 from compiler.nest.ir import TYPES, Type
 from compiler.support.record import mutable_record
 from compiler.types import DType
@@ -69,6 +70,7 @@ def constant(type_: Type, value: float | int | bool | tuple[int | bool, ...]) ->
 class Text:
     """The body of a function, line by line. `location` is the end of each instruction."""
 
+    multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
     lines: list[str] = field(default_factory=list[str])
     count: int = 0
     block: str = "entry"

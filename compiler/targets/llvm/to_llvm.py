@@ -10,6 +10,7 @@ from compiler.nest import ir
 from compiler.support.record import mutable_record
 from compiler.targets.llvm import assembler
 from compiler.targets.llvm.emit_compute import cast, compute
+from compiler.targets.llvm.multiply_add import declarations, multiply_add
 from compiler.targets.llvm.text import MEMORY, NAMES, SUFFIXES, Text, constant
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
@@ -25,7 +26,7 @@ PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in i
 
 def to_llvm(nest: ir.Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
-    text = Text()
+    text = Text(machine.multiply_add)
     walk = _Walk(text, _Names(zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
     walk.all(nest.body)
     walk.at(FRAME)
@@ -39,6 +40,7 @@ def to_llvm(nest: ir.Nest, machine: Machine) -> str:
         "entry:",
         *text.lines,
         "}",
+        *declarations(text),
         *location_nodes(nest.lines),
     ]
     return "\n".join(lines) + "\n"
@@ -94,12 +96,9 @@ class _Walk:
     # definitions of one value, as their last instruction
 
     def fma(self, statement: ir.Fma) -> str:
-        type_, names = statement.result.type, self.names
-        name = NAMES[type_]
-        return (
-            f"call {name} @llvm.fma.{SUFFIXES[type_]}({name} {names[statement.left]}, {name} {names[statement.right]}, "
-            f"{name} {names[statement.addend]})"
-        )
+        names = self.names
+        operands = names[statement.left], names[statement.right], names[statement.addend]
+        return multiply_add(self.text, statement.result.type, *operands)
 
     def broadcast(self, statement: ir.Broadcast) -> str:
         type_ = statement.result.type
@@ -222,12 +221,6 @@ class _Walk:
         place, writes = self.names[statement.address], int(statement.writes)
         return f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {statement.locality}, i32 1)"
 
-    def load_fence(self, _: ir.LoadFence) -> str:
-        return 'call void asm sideeffect "", ""()'
-
-    def store_fence(self, _: ir.StoreFence) -> str:
-        return "fence seq_cst"
-
     # control
 
     def guard(self, statement: ir.Guard) -> None:
@@ -278,8 +271,8 @@ WRITERS: Mapping[type[ir.Statement], tuple[str, Callable[..., str | None]]] = {
     ir.Store: ("", _Walk.store),
     ir.Scatter: ("", _Walk.scatter),
     ir.Prefetch: ("", _Walk.prefetch),
-    ir.LoadFence: ("", _Walk.load_fence),
-    ir.StoreFence: ("", _Walk.store_fence),
+    ir.LoadFence: ("", lambda *_: 'call void asm sideeffect "", ""()'),
+    ir.StoreFence: ("", lambda *_: "fence seq_cst"),
     ir.Guard: ("", _Walk.guard),
     ir.Loop: ("", _Walk.loop),
 }

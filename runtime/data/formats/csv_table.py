@@ -189,12 +189,8 @@ def _cells(lines: _Lines, positions: list[int], width: int) -> tuple[list[int], 
     ]
     for number, cells in lines.records():
         if len(cells) != width:
-            raise DataError(
-                f"{len(cells)} values, but the table has {width} columns",
-                lines.path,
-                number,
-                "correct the row; a text that holds the separator needs quotes",
-            )
+            fix = "correct the row; a text that holds the separator needs quotes"
+            raise DataError(f"{len(cells)} values, but the table has {width} columns", lines.path, number, fix)
         begins.append(number)
         for append, position in take:
             append(cells[position])
@@ -214,12 +210,9 @@ def _column_of(cells: list[str], name: str, begins: list[int], path: Path) -> Ar
     if wrong:
         row = values.index(None)
         first = "if the first line names the columns, give csv `header = true`; " if begins[row] == 1 else ""
-        raise DataError(
-            f"column `{name}` holds numbers, but here stands `{stripped[row][:40]}`",
-            path,
-            begins[row],
-            f'{first}correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`',
-        )
+        message = f"column `{name}` holds numbers, but here stands `{stripped[row][:40]}`"
+        fix = f'{first}correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`'
+        raise DataError(message, path, begins[row], fix)
     return np.array(values, np.float64)
 
 
@@ -275,12 +268,8 @@ def head_of(records: Sequence[Sequence[str]], first_line: int, request: SourceRe
     names, notes = _names_of(first, has_header, request)
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise DataError(
-            f"the column name {quoted(repeated)} stands more than once",
-            path,
-            first_line,
-            "rename the columns, or give csv the options `header = true` and `names = […]`",
-        )
+        fix = "rename the columns, or give csv the options `header = true` and `names = […]`"
+        raise DataError(f"the column name {quoted(repeated)} stands more than once", path, first_line, fix)
     notes += _detection_notes(first, has_header, options, path)
     return Head(names, has_header, tuple(records[1:] if has_header else records), notes)
 
@@ -293,11 +282,8 @@ def _names_of(
     if request.layouts:
         return _names_by_layout(first, has_header, request)
     if given and len(given) != width:
-        raise DataError(
-            f"option `names` lists {len(given)} columns, but the file has {width}",
-            request.path,
-            fix=f"list {width} names",
-        )
+        message = f"option `names` lists {len(given)} columns, but the file has {width}"
+        raise DataError(message, request.path, fix=f"list {width} names")
     taken = given or (first if has_header else ("",) * width)
     return _without_gaps(taken), ()
 
@@ -317,11 +303,8 @@ def _names_by_layout(
     if has_header:
         return _without_gaps(first), ()
     widths = " or ".join(str(count) for count in sorted({len(layout) for layout in request.layouts}))
-    raise DataError(
-        f"{len(first)} columns without names, but {widths} are needed",
-        request.path,
-        fix=f"give the columns {quoted(needed)} in this order, or a first line with these names",
-    )
+    fix = f"give the columns {quoted(needed)} in this order, or a first line with these names"
+    raise DataError(f"{len(first)} columns without names, but {widths} are needed", request.path, fix=fix)
 
 
 def _without_gaps(names: Sequence[str]) -> tuple[str, ...]:

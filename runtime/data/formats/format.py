@@ -80,22 +80,17 @@ class SourceOptions:
     def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
         value = self.text(name)
         if value is not None and value not in choices:
-            raise DataError(
-                f"option `{name}` cannot be `{value}`{did_you_mean(value, choices, '; ')}",
-                self.place,
-                fix=f"use one of {quoted(choices)}",
-            )
+            message = f"option `{name}` cannot be `{value}`{did_you_mean(value, choices, '; ')}"
+            raise DataError(message, self.place, fix=f"use one of {quoted(choices)}")
         return value
 
     def check_known(self, format_name: str) -> None:
         known = OPTIONS[format_name]
         for name in self.values:
             if name not in known:
-                raise DataError(
-                    f"`{format_name}` has no option `{name}`{did_you_mean(name, known, '; ')}",
-                    self.place,
-                    fix=f"its options are {quoted(known)}" if known else "it has no options",
-                )
+                message = f"`{format_name}` has no option `{name}`{did_you_mean(name, known, '; ')}"
+                fix = f"its options are {quoted(known)}" if known else "it has no options"
+                raise DataError(message, self.place, fix=fix)
 
     def _wrong(self, name: str, expected: str, value: SettingValue) -> DataError:
         return DataError(f"option `{name}` is {value!r}, but must be {expected}", self.place, fix=f"give {expected}")

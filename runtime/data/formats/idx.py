@@ -32,11 +32,8 @@ def read_idx(request: SourceRequest) -> Dataset:
     if "image" not in training and not request.is_training:
         training, test = test, {}
     if "image" not in training:
-        raise DataError(
-            "no idx training images in this folder",
-            request.path,
-            fix=f"put there {_EXPECTED}; CIFAR batches, or a folder of images for each class, are known too",
-        )
+        fix = f"put there {_EXPECTED}; CIFAR batches, or a folder of images for each class, are known too"
+        raise DataError("no idx training images in this folder", request.path, fix=fix)
     _expect_labels_for_all(training)
     _expect_labels_for_all(test)
     prints = {f.file.name: fingerprint(f.file) for part in (training, test) for f in part.values()}
@@ -65,22 +62,16 @@ def _usual_file(folder: Path, prefix: str, name: str) -> Path | None:
         found = sorted(f for f in folder.iterdir() if pattern.fullmatch(f.name))
     plain = {f.name.removesuffix(".gz"): f for f in reversed(found)}
     if len(plain) > 1:
-        raise DataError(
-            f"several files of {name}s fit: {', '.join(sorted(plain))}",
-            folder,
-            fix=f'say which with the option `{name}s = "{sorted(plain)[0]}"`',
-        )
+        message = f"several files of {name}s fit: {', '.join(sorted(plain))}"
+        raise DataError(message, folder, fix=f'say which with the option `{name}s = "{sorted(plain)[0]}"`')
     return next(iter(plain.values()), None)
 
 
 def _expect_labels_for_all(fields: dict[str, Field]) -> None:
     counts = {name: f.values.shape[0] for name, f in fields.items()}
     if len(set(counts.values())) > 1:
-        raise DataError(
-            f"{counts['label']} labels, but {fields['image'].file.name} has {counts['image']} images",
-            fields["label"].file,
-            fix="use the labels that belong to these images",
-        )
+        message = f"{counts['label']} labels, but {fields['image'].file.name} has {counts['image']} images"
+        raise DataError(message, fields["label"].file, fix="use the labels that belong to these images")
 
 
 def array_of(path: Path) -> Array:
@@ -108,11 +99,8 @@ def _header_of(content: bytes, path: Path) -> tuple[int, tuple[int, ...], np.dty
         raise DataError(f"an idx file begins with 4 bytes of magic number; this has {len(content)}", path, fix=_AGAIN)
     zero, code, rank = struct.unpack_from(">HBB", content)
     if zero != 0 or code not in _TYPES or rank == 0:
-        raise DataError(
-            f"this is not an idx file: the magic number is 0x{content[:4].hex()}",
-            path,
-            fix="an idx file of bytes begins with 0x0000080N, where N is the number of axes",
-        )
+        message = f"this is not an idx file: the magic number is 0x{content[:4].hex()}"
+        raise DataError(message, path, fix="an idx file of bytes begins with 0x0000080N, where N is the number of axes")
     start = 4 + 4 * rank
     if len(content) < start:
         raise DataError(f"the sizes of {rank} axes are cut off", path, fix=_AGAIN)

@@ -162,17 +162,11 @@ def rules_of(options: SourceOptions, usual: str) -> TokenRules:
     unit = options.choice("tokens", UNITS) or usual
     most = options.number("vocabulary")
     if most is not None and most <= len(SPECIAL):
-        raise DataError(
-            f"option `vocabulary` is {most}, and {len(SPECIAL)} tokens have a special meaning",
-            options.place,
-            fix="give the most tokens that the vocabulary may have",
-        )
+        message = f"option `vocabulary` is {most}, and {len(SPECIAL)} tokens have a special meaning"
+        raise DataError(message, options.place, fix="give the most tokens that the vocabulary may have")
     if unit == "bpe" and most is None:
-        raise DataError(
-            'tokens of the unit "bpe" need the size of their vocabulary',
-            options.place,
-            fix="give one, such as `vocabulary = 8000`",
-        )
+        message = 'tokens of the unit "bpe" need the size of their vocabulary'
+        raise DataError(message, options.place, fix="give one, such as `vocabulary = 8000`")
     if unit == "bpe" and most is not None and most < BYTES + len(SPECIAL):
         raise DataError(
             f"option `vocabulary` is {most}, and byte pairs have the {BYTES} bytes and {len(SPECIAL)} special tokens",

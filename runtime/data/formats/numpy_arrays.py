@@ -45,19 +45,24 @@ _DAMAGE = (
 def read_npz(request: SourceRequest) -> Dataset:
     """The arrays that the program names; the others stay unread. All must have as many rows as each other."""
     path = request.path
+    fields, unread = npz_fields(path, request.wanted)
+    _expect_rows(fields, path)
+    return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
+
+
+def npz_fields(path: Path, wanted: frozenset[str]) -> tuple[dict[str, Field], tuple[str, ...]]:
+    """The arrays of those names, of any shape, and the names of the others. Raises DataError."""
     fields: dict[str, Field] = {}
     try:
         with explained(DataError, path), regular_files.opened(path) as file, zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            for name in sorted(members.keys() & request.wanted):
+            for name in sorted(members.keys() & wanted):
                 fields[name] = Field(_member(archive, members[name], path, f"array `{name}`"), path)
     except _DAMAGE as error:
         raise DataError(f"this npz file is damaged ({error})", path, fix=_AGAIN) from error
     if not members:
         raise DataError("this npz file holds no arrays", path, fix="save it with numpy.savez(path, name=array, …)")
-    unread = tuple(sorted(members.keys() - fields.keys()))
-    _expect_rows(fields, path)
-    return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
+    return fields, tuple(sorted(members.keys() - fields.keys()))
 
 
 def read_npy(request: SourceRequest) -> Dataset:
@@ -66,11 +71,8 @@ def read_npy(request: SourceRequest) -> Dataset:
     with explained(DataError, path), regular_files.opened(path) as file:
         values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
     if len(request.wanted) != 1:
-        raise DataError(
-            f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}",
-            path,
-            fix="save the arrays in one npz file, each under its name",
-        )
+        message = f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}"
+        raise DataError(message, path, fix="save the arrays in one npz file, each under its name")
     fields = {next(iter(request.wanted)): Field(values, path)}
     _expect_rows(fields, path)
     return Dataset("npy", path, fields, fingerprints={path.name: fingerprint(path)})
@@ -105,11 +107,9 @@ def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
     beginning = stream.read(_LONGEST_HEADER)
     shape, fortran_order, dtype, start = _header_of(beginning, path, what)
     if dtype.hasobject:
-        raise DataError(
-            f"{what} holds pickled Python objects, which are not read because they can run code",
-            path,
-            fix="save it with a number or text dtype, for example array.astype(numpy.float32)",
-        )
+        message = f"{what} holds pickled Python objects, which are not read because they can run code"
+        fix = "save it with a number or text dtype, for example array.astype(numpy.float32)"
+        raise DataError(message, path, fix=fix)
     if dtype.kind not in "biufU" or dtype.itemsize == 0:
         raise DataError(f"{what} has dtype {dtype}, which is no number or text", path, fix="convert it to numbers")
     expected = dtype.itemsize

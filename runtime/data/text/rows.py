@@ -93,11 +93,8 @@ def longest_row(spec: InputSpec) -> int:
     """The second extent of an input or target of tokens. Raises DataError for another shape."""
     shape = row_shape(spec)
     if len(shape) != 1 or (spec.mask_of is None and dtype_of(spec).kind not in "iu"):
-        raise DataError(
-            f"`{spec.name}: {spec.type}` takes tokens, which are a row of whole numbers for each text",
-            str(spec.span),
-            fix=f"declare it as `{spec.name}: i32[batch, time]`",
-        )
+        message = f"`{spec.name}: {spec.type}` takes tokens, which are a row of whole numbers for each text"
+        raise DataError(message, str(spec.span), fix=f"declare it as `{spec.name}: i32[batch, time]`")
     return shape[0]
 
 
@@ -107,8 +104,5 @@ def check_vocabulary(spec: InputSpec, tokenizer: Tokenizer, field: Field) -> Non
     limit = np.iinfo(dtype_of(spec).name).max
     if low > 0 or len(tokenizer) > (limit if high is None else high):
         said = f"`{spec.name}` is declared {spec.type.dtype.value} in {low}..{limit if high is None else high}"
-        raise DataError(
-            f"the vocabulary has {len(tokenizer)} tokens: {said}",
-            field.file,
-            fix=f"declare it `in 0..vocab`, where the data says `vocab`, or bound it: `vocabulary = {high or limit}`",
-        )
+        fix = f"declare it `in 0..vocab`, where the data says `vocab`, or bound it: `vocabulary = {high or limit}`"
+        raise DataError(f"the vocabulary has {len(tokenizer)} tokens: {said}", field.file, fix=fix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 import numpy as np
@@ -13,6 +14,7 @@ from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.text import byte_pairs
 from runtime.support.files import JsonObject, JsonValue
+from runtime.support.restored import restored
 
 UNITS = ("char", "word", "space", "bpe")
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
@@ -61,6 +63,12 @@ class Tokenizer:
             np.array([numbers.get(piece, UNKNOWN) for piece in _pieces(text, self.rules)], np.int32) for text in texts
         ]
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """The pieces of a text that are not in the vocabulary; pairs of bytes make up every text."""
+        known = set(self.tokens[len(SPECIAL) :])
+        pieces = () if self.pairs is not None else _pieces(text, self.rules)
+        return tuple(dict.fromkeys(piece for piece in pieces if piece not in known))
+
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of tokens up to the first `<end>`; the other special tokens but `<unknown>` are left out."""
         kept: list[int] = []
@@ -104,24 +112,14 @@ def learnt(rules: TokenRules, texts: Iterable[str]) -> Tokenizer:
     return Tokenizer(rules, (*SPECIAL, *(sorted(frequent) if rules.unit == "char" else frequent)))
 
 
-def tokenizer_from_json(value: JsonValue) -> Tokenizer | None:
-    """The inverse of `Tokenizer.to_json`; None for anything else."""
-    match value:
-        case {
-            "rules": {
-                "unit": str(unit),
-                "lower": bool(lower),
-                "min_frequency": int(least),
-                "most": None | int() as most,
-            },
-            "tokens": list() | tuple() as tokens,
-            "pairs": None | str() as pairs,
-        } if unit in UNITS:
-            if pairs is not None and not byte_pairs.is_like_learnt(pairs, len(tokens) - len(SPECIAL)):
-                return None
-            return Tokenizer(TokenRules(unit, lower, least, most), tuple(map(str, tokens)), pairs)
-        case _:
-            return None
+def tokenizer_from_json(value: JsonValue) -> Tokenizer:
+    """The inverse of `Tokenizer.to_json`. Raises ValueError for anything else."""
+    with suppress(ValueError):
+        found = restored(Tokenizer, value)
+        is_whole = found.pairs is None or byte_pairs.is_like_learnt(found.pairs, len(found) - len(SPECIAL))
+        if is_whole and found.rules.unit in UNITS:
+            return found
+    raise ValueError("something else where a tokenizer should be")
 
 
 def _plain(text: str, rules: TokenRules) -> str:

@@ -1,6 +1,7 @@
 """Files, imports, the library, and the cache of parsed files."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from compiler.errors.diagnostics import Diagnostic, Source, SourceError, UsageEr
 from compiler.errors.rendering import render
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
 from compiler.frontend.scope import Namespace
+from compiler.support.cache import ObjectCache
 from compiler.syntax.modules import load_modules, read_modules
 from compiler.syntax.parser import ParseCache, parse
 
@@ -220,10 +222,12 @@ def test_mistakes_are_not_cached(tmp_path: Path) -> None:
 
 
 def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.syntax.parser._MOST_ENTRIES", 10)
+    monkeypatch.setattr("compiler.syntax.parser.ObjectCache", partial(ObjectCache, limit_bytes=2000))
     for number in range(50):
         ParseCache(tmp_path).parse(Source("a.dl", f"const c = {number}"))
-    assert len(list((tmp_path / "parsed").iterdir())) <= 11
+    entries = list((tmp_path / "parsed").iterdir())
+    assert 0 < len(entries) < 50
+    assert sum(entry.stat().st_size for entry in entries) <= 2000
 
 
 def test_an_import_of_what_is_no_model_file_is_one_mistake(tmp_path: Path) -> None:

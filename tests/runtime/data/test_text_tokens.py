@@ -174,4 +174,5 @@ def test_byte_pairs_of_others_are_of_the_form_of_ours(damage: Callable[[str], st
     tokenizer = learnt(TokenRules("bpe", most=280), ["hello world"] * 20)
     saved = dict(tokenizer.to_json())
     assert tokenizer_from_json(saved) == tokenizer
-    assert tokenizer_from_json({**saved, "pairs": damage(str(saved["pairs"]))}) is None
+    with pytest.raises(ValueError, match="where a tokenizer should be"):
+        tokenizer_from_json({**saved, "pairs": damage(str(saved["pairs"]))})

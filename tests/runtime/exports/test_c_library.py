@@ -23,11 +23,13 @@ from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.machine import AVX2
 from runtime.cli.main import main
+from runtime.data.part import Part
 from runtime.exports.c_library import c_files
 from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
 from runtime.exports.wheel import wheel
+from runtime.inference.evaluation import evaluator_of
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.tensor_files import replace_tensors, tensors_in
 from runtime.runs.trained import Trained
@@ -154,6 +156,57 @@ def test_training_steps_have_the_bits_of_training(toolchain: Toolchain, trained:
         if number % 10 == 9:
             expected.append(predicted(trained, tensors)["scores"].tobytes())
     assert got == b"".join(expected)
+
+
+NAMES = ("loss", "accuracy", "r2")
+EVALUATE = """
+#include "model.h"
+#include <stdio.h>
+
+static char block[MODEL_MEMORY(37) + 64];
+static float x[370], amount[37], loss, accuracy, r2;
+static int32_t inner[37], label[37];
+
+int main(void) {
+    void *memory = block + (64 - (uintptr_t)block % 64);
+    int row, rows;
+    if (model_init(memory, MODEL_MEMORY(37), 37) != MODEL_OK) return 3;
+    for (row = 0; row < 37; row++) {
+        if (fread(x + 10 * row, 4, 10, stdin) != 10 || fread(inner + row, 4, 1, stdin) != 1) return 4;
+        label[row] = (int32_t)(7 * row % 3);
+        amount[row] = (float)row;
+    }
+    for (rows = 37; rows > 0; rows = rows == 37 ? 16 : rows - 15) {
+        if (model_evaluate(memory, rows, x, inner, label, amount, &loss, &accuracy, &r2)) return 5;
+        printf("%.9g %.9g %.9g\\n", loss, accuracy, r2);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=lambda one: one.machine or "here")
+def test_the_loss_and_metrics_of_rows_are_those_of_the_command(
+    toolchain: Toolchain, trained: Trained, tmp_path: Path
+) -> None:
+    """Bits are those of the same graph here, and `dlc eval`, which adds up exactly, gives nearly the same numbers."""
+    if not toolchain.is_there:
+        pytest.skip(f"there is no {toolchain.compiler}")
+    write(tmp_path, trained, toolchain.machine, False)
+    (tmp_path / "evaluate.c").write_text(EVALUATE)
+    x, double, label = fed()
+    lines = toolchain.run(toolchain.build(tmp_path, "evaluate.c"), rows_of(x, double)).decode().splitlines()
+    got = np.array([line.split() for line in lines], np.float32)
+    program, options = trained.program, trained.options
+    data = {"x": x, "double": double, "label": label, "amount": np.arange(ROWS, dtype=np.float32)}
+    evaluation = driver.compile_program(program, driver.BATCH_EVALUATION, options)
+    for rows, found in zip((37, 16, 1), got, strict=True):
+        result = evaluation.run(Steps(trained.tensors, data, np.arange(rows), rows)).scalars
+        assert np.array_equal(found, [result[name][0] for name in NAMES], equal_nan=True), rows
+    batch = Part(data, np.arange(16))  # draws are those of a batch
+    evaluated = evaluator_of(program, options, ROWS).evaluate(trained.tensors, batch)
+    assert evaluated is not None
+    assert np.allclose(got[1], [evaluated[name] for name in NAMES], rtol=1e-5, atol=1e-6)
 
 
 WRONG = """
@@ -456,3 +509,21 @@ for inputs in wrong:
     raise AssertionError(inputs)
 assert model.predict(x=x[:0], double=double[:0])["scores"].shape == (0, 3)
 """
+
+
+def test_a_library_for_macos_is_linked(trained: Trained, tmp_path: Path) -> None:
+    """Objects of Mach-O in an archive of BSD's form; nothing here runs the program."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("there is no linker for macOS: ziglang is not installed")
+    write(tmp_path, trained, "apple-m1", True)
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-macos", "example.c", "libmodel.a"]
+    linked = subprocess.run([*command, "-o", "example"], cwd=tmp_path, capture_output=True, text=True)
+    assert linked.returncode == 0, linked.stderr
+    assert (tmp_path / "example").read_bytes()[:4] == bytes.fromhex("cffaedfe"), "a program of 64 bits"
+
+
+@pytest.mark.parametrize("machine", ["apple-m1", "avx2-windows", "cortex-m4"])
+def test_shared_libraries_are_those_of_linux(machine: str, trained: Trained) -> None:
+    chosen = replace(trained, options=replace(trained.options, machine=machine))
+    with pytest.raises(UsageError, match=f"a shared library for {machine} is not made"):
+        shared_library(model_library(chosen, False)[0])

@@ -291,10 +291,9 @@ def test_tensors_are_matched_by_name_and_shape() -> None:
     assert match.unused == ("hed.W", "extra.x")
     assert not match.is_complete
     assert match.lines() == [
-        "`head.W` is missing; the file has `hed.W`",
-        "`head.b` is [9] in the file, but [4] in the model",
-        "`hed.W` of the file is not used",
-        "`extra.x` of the file is not used",
+        "missing: `head.W`; the file has `hed.W`",
+        "mismatched: `head.b` is [9] in the file, but [4] in the model",
+        "not used of the file: `hed.W`, `extra.x`",
     ]
 
 

@@ -15,7 +15,7 @@ from compiler.causality.rules import carried_axes, gathered_axes, reaches_of
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.graph.ir import Graph, Node, Role, Value, depending
 from compiler.graph.op import Category
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.with_rows import with_rows
@@ -132,10 +132,7 @@ class _Derivation:
     def _of_data(self) -> frozenset[int]:
         """Values that depend on other inputs of a run than the sequence."""
         found = {i.value.index for i in self.graph.inputs if i.role is Role.DATA and i.value != self.fed}
-        for node in self.graph.nodes:
-            if any(operand.index in found for operand in node.operands):
-                found.update(result.index for result in node.results)
-        return frozenset(found)
+        return frozenset(depending(self.graph.nodes, found))
 
     def reach(self, value: Value) -> Reach:
         found = self.reaches[value.index]

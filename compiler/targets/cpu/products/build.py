@@ -14,16 +14,9 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import Block, LongSum
 from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
 from compiler.targets.cpu.packing import own_panel, pack_all, panel_elements
-from compiler.targets.cpu.products import ir
+from compiler.targets.cpu.products import finishing, ir
 from compiler.targets.cpu.products.asks import asked
 from compiler.targets.cpu.products.copies import fill
-from compiler.targets.cpu.products.finishing import (
-    ask_for_results,
-    finish,
-    finish_in_registers,
-    put_away,
-    repeating,
-)
 from compiler.targets.cpu.products.frame import Frame, LongBlock, Span
 from compiler.targets.cpu.products.lets import let
 from compiler.targets.cpu.products.rewriting import item_loops
@@ -97,13 +90,13 @@ class _Walk(Frame):
                 fill(self, statement)
             case ir.AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base
-                ask_for_results(self.k, self.contract, self.product.cut, row, column, base)
+                finishing.ask_for_results(self.k, self.contract, self.product.cut, row, column, base)
             case ir.Multiply():
                 self.multiply(statement)
             case ir.Put():
                 assert self.known.register_tile is not None
                 with self.k.of(self.contract):
-                    put_away(self.k, self.known.register_tile, self.kept, self.known.sums)
+                    finishing.put_away(self.k, self.known.register_tile, self.kept, self.known.sums)
             case ir.Finish():
                 self.finish(statement)
             case _:
@@ -120,7 +113,7 @@ class _Walk(Frame):
                 self.known.spans[ir.Axis.SUM] = Span(0, k.extent(contract.k[0].extent))
                 self.known.spans[ir.Axis.PANEL] = Span(0, self.product.panels)
             case ir.Entry.REPEATED:
-                for load in repeating(k.stages, cut):
+                for load in finishing.repeating(k.stages, cut):
                     k.repeated(load, 0, cut.shape.vectors)
             case ir.Entry.OWN_PANEL:
                 self.panels, self.packed = own_panel(k, contract, self.width), -1
@@ -286,8 +279,8 @@ class _Walk(Frame):
         k, contract, cut, tile = self.k, self.contract, self.product.cut, self.tile
         start, first = self.rows_of_tile()
         if what.in_registers:
-            finish_in_registers(k, contract, cut, first, tile.column, tile.base, self.known.sums)
+            finishing.finish_in_registers(k, contract, cut, first, tile.column, tile.base, self.known.sums)
         else:
             end = self.known.rows_end
             rows = k.nest.mul(self.units, cut.row_steps.unit) if end is None else end
-            finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept, what.is_unrolled)
+            finishing.finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept, what.is_unrolled)

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import TypeVar
 
-from compiler.errors.diagnostics import DataError
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract, Triangle
 from compiler.support.numerics import LANES
-from compiler.support.record import mutable_record
+from compiler.targets.cpu.line_reader import LineReader, lines_of
 from compiler.targets.cpu.long_sums import Block
 from compiler.targets.cpu.packing import Packing
-from compiler.targets.cpu.products import ir
-from compiler.targets.cpu.products.printer import (
-    COPYING,
-    IN_LAST,
-    IN_OTHERS,
-    JOINED,
-    KINDS,
-    SCALAR,
-    STRETCHES,
-    SUMS,
-    WORDS,
-)
+from compiler.targets.cpu.products import ir, printer
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.types import BatchExtent, DType, Extent
-
-_Value = TypeVar("_Value")
+from compiler.types import DType
 
 
 def _one_of(choices: type[Enum]) -> str:
@@ -45,14 +30,13 @@ _STAGE = re.compile(r"stage of (\d+) statements(, overwrites)?(, repeats)?")
 _TILES = re.compile(r"tiles (\d+) x (\d+)(?: in (\d+) lines)?(?:, blocks of (\d+))?(, panels outside)?")
 _ALONG_ROWS = re.compile(r"vectors along the rows, (\d+) columns by (\d+) rows")
 _SCRATCH = re.compile(r"scratch of (.+) bytes")
-_EXTENT = re.compile(r"(?:(\d+)\*)?batch|\d+")
-_SUFFIXES = "|".join(re.escape(words) for words in KINDS.values() if words)
+_SUFFIXES = "|".join(re.escape(words) for words in printer.KINDS.values() if words)
 _LOOP = re.compile(
     rf"(items|for) (\w+)(?: by (\d+))?({_SUFFIXES}|)(?:, (\d+) of the first axis(?: and (\d+) of the second)?)?"
 )
 _MULTIPLY = re.compile(
     rf"sums = ({_one_of(ir.Sums)}) \+ left ({_one_of(ir.Place)}) \* right ({_one_of(ir.Place)})(?:, by (\d+) lanes)?"
-    rf"(, from far away)?({'|'.join(map(re.escape, COPYING.values()))})"
+    rf"(, from far away)?({'|'.join(map(re.escape, printer.COPYING.values()))})"
     r"(?:, (\d+) steps at once)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
 )
 _ASK = re.compile(rf"ask for ({_one_of(ir.Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
@@ -74,39 +58,33 @@ _COLUMNS = re.compile(
     r"copy the columns of the block, panels of (\d+) (\d+) apart, aligned to (\d+) bytes(, unrolled)?"
 )
 _STRIPS = re.compile(r"copy (left|right) operand in strips of (\d+) by (\d+), (\d+) at most, (\d+) together")
-_STATEMENTS = {words: statement for statement, words in WORDS.items()}
-_PLACES = {words: place for place, words in STRETCHES.items()}
-_AXES = {axis.value: axis for axis in ir.Axis} | {words: axis for axis, words in SCALAR.items()}
+_STATEMENTS = {words: statement for statement, words in printer.WORDS.items()}
+_PLACES = {words: place for place, words in printer.STRETCHES.items()}
+_AXES = {axis.value: axis for axis in ir.Axis} | {words: axis for axis, words in printer.SCALAR.items()}
 
 
 def read_product(text: str, name: str = "<product>") -> ir.ProductLoops:
     """The product that the text describes. Raises DataError where it describes none, with `name` and the line."""
-    rows = [(n, row.rstrip()) for n, row in enumerate(text.splitlines(), 1)]
-    return _Reader([(n, row) for n, row in rows if row and not row.lstrip().startswith("#")], name).product()
+    return _Reader(lines_of(text), name).product()
 
 
-@mutable_record
-class _Reader:
-    rows: Sequence[tuple[int, str]]  # with their numbers
-    name: str
-    place: int = 0
-
+class _Reader(LineReader):
     def product(self) -> ir.ProductLoops:
         contract, lasts = self.contract()
         found = self.expect(_STAGE, "the stage")
         epilogue = ir.Epilogue(int(found[1]), found[2] is not None, found[3] is not None)
         product = ir.ProductLoops(contract, epilogue, lasts, None, ())
-        if found := self.take(_TILES):
+        if found := self.take(_TILES, "  "):
             shape = TileShape(int(found[1]), self.whole(found[2], LANES), int(found[3] or 1))
             if shape.lines > 1 and not contract.outer:
                 raise self.fault("tiles over lines need an outer axis")
             panels = -(-contract.n // shape.width)
             cut = Tiling(shape, row_steps(contract, shape), panels, int(found[4] or 0), found[5] is not None)
             product = replace(product, tiling=cut)
-        if found := self.take(_ALONG_ROWS):
+        if found := self.take(_ALONG_ROWS, "  "):
             product = replace(product, along_rows=TileShape(int(found[1]), self.whole(found[2], LANES)))
-        if found := self.take(_SCRATCH):
-            places = _PLACES | {SUMS: contract.tile}
+        if found := self.take(_SCRATCH, "  "):
+            places = _PLACES | {printer.SUMS: contract.tile}
             sizes = [self.expected(r"(\w+) (\d+)", each) for each in found[1].split(", ")]
             product = replace(product, scratch=tuple((self.known(places, m[1]), int(m[2])) for m in sizes))
         product = replace(product, body=self.body(2))
@@ -149,14 +127,14 @@ class _Reader:
 
     def block(self, row: str, indent: int) -> ir.Compound:
         opening, loop = row.removesuffix(":"), _LOOP.fullmatch(row.removesuffix(":"))
-        if loop is None and opening not in (JOINED, IN_LAST, IN_OTHERS):
+        if loop is None and opening not in (printer.JOINED, printer.IN_LAST, printer.IN_OTHERS):
             raise self.fault(f"{row!r} begins no block")
         axis = None if loop is None else self.known(_AXES, loop[2], 0)
         self.place += 1
         body = self.body(indent + 2)
         if loop is None or axis is None:
-            return ir.Join(body) if opening == JOINED else ir.When(opening == IN_LAST, body)
-        kinds = {words: kind for kind, words in KINDS.items() if words}
+            return ir.Join(body) if opening == printer.JOINED else ir.When(opening == printer.IN_LAST, body)
+        kinds = {words: kind for kind, words in printer.KINDS.items() if words}
         kind = ir.Kind.ITEMS if loop[1] == "items" else kinds.get(loop[4], ir.Kind.PLAIN)
         step = int(loop[3] or 1)
         block = None if loop[5] is None else Block(int(loop[5]), int(loop[6]) if loop[6] else None, step)
@@ -200,7 +178,7 @@ class _Reader:
             found = self.expect(_ASK, "a line that asks for memory", " " * (indent + 2))
             asks.append(ir.Ask(ir.Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
         sums, left, right = ir.Sums(match[1]), ir.Place(match[2]), ir.Place(match[3])
-        copying = {words: kind for kind, words in COPYING.items()}[match[6]]
+        copying = {words: kind for kind, words in printer.COPYING.items()}[match[6]]
         unrolled, steps_ahead, ahead_rows = int(match[7] or 1), int(match[8] or 0), int(match[9] or 0)
         return ir.Multiply(
             *(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks)),
@@ -212,13 +190,6 @@ class _Reader:
     def indent(self) -> int:
         row = self.rows[self.place][1]
         return len(row) - len(row.lstrip())
-
-    def take(self, pattern: re.Pattern[str], indent: str = "  ") -> re.Match[str] | None:
-        """The next line, where it has that form."""
-        row = self.rows[self.place][1] if self.place < len(self.rows) else ""
-        match = pattern.fullmatch(row.removeprefix(indent)) if row.startswith(indent) else None
-        self.place += match is not None
-        return match
 
     def expect(self, pattern: re.Pattern[str], what: str, indent: str = "  ") -> re.Match[str]:
         match = self.take(pattern, indent)
@@ -232,15 +203,6 @@ class _Reader:
             raise self.fault(f"{text!r} means nothing", -1)
         return match
 
-    def known(self, choices: Mapping[str, _Value], word: str, at: int = -1) -> _Value:
-        if word not in choices:
-            raise self.fault(f"{word!r} is none of {', '.join(choices)}", at)
-        return choices[word]
-
-    def extent(self, text: str) -> Extent:
-        match = self.expected(_EXTENT.pattern, text)
-        return int(text) if text.isdigit() else BatchExtent(int(match[1] or 1))
-
     def numbers(self, text: str, count: int) -> list[int]:
         found = [int(self.expected(r"-?\d+", each)[0]) for each in text.split(" ")]
         if len(found) != count:
@@ -252,8 +214,3 @@ class _Reader:
         if rest or not quotient:
             raise self.fault(f"{text} is no multiple of {of}", -1)
         return quotient
-
-    def fault(self, message: str, at: int = 0) -> DataError:
-        """At the next line, or so many behind it."""
-        number = self.rows[min(self.place + at, len(self.rows) - 1)][0] if self.rows else 1
-        return DataError(message, f"{self.name}:{number}")

@@ -16,32 +16,29 @@ from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.tiles import ceiling, divided
+from compiler.targets.cpu.tiles import ceiling, divided, rounded_down
 from compiler.targets.cpu.transpose import transposed
 
 
-def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
+def build_squares(k: KernelNest, kernel: RowKernel) -> Nest:
     """The nest of a kernel that has `transposed_rows`."""
     nest = k.nest
     (stage,) = kernel.stages
     k.open()
     rows, is_free = k.place_number(transposed_rows(kernel)), has_free_columns(kernel, k.tuning)
     columns = k.argument(ColumnsNumber()) if is_free else count(kernel.columns)
-    whole = columns // LANES * LANES if isinstance(columns, int) else nest.binary("and", columns, -LANES)
+    whole = rounded_down(nest, columns, LANES)
     groups = ceiling(nest, rows, LANES)
     last = nest.sub(rows, LANES)
-
-    def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(BEGIN, END) as number:
         above, group = divided(nest, number, groups)
         first = nest.add(nest.mul(above, rows), nest.minimum(nest.mul(group, LANES), last))
         k.new_row(first, stage.body)
         block = _Block(k, stage.body, first)
-        nest.loop(0, whole, LANES, [], lambda column, _: block.emit(column))
+        with nest.each(0, whole, LANES) as column:
+            block.emit(column)
         if count(kernel.columns) % LANES:
             block.emit(whole, columns)
-        return []
-
-    nest.loop(BEGIN, END, 1, [], item)
     return k.close(Items(kernel.rows, LANES))
 
 
@@ -53,7 +50,7 @@ class _Block:
     body: Sequence[Instruction]
     first: Index
 
-    def emit(self, column: Index, stop: Index | None = None) -> Sequence[Operand]:
+    def emit(self, column: Index, stop: Index | None = None) -> None:
         """LANES columns, or those before `stop`."""
         k = self.k
         mask = None if stop is None else k.mask_below(column, stop)
@@ -67,7 +64,6 @@ class _Block:
                     case _:
                         for row in range(LANES):
                             k.vector(instruction, self.first, column, mask, row)
-        return []
 
     def load(self, load: Load, column: Index, stop: Index | None) -> None:
         k, nest, access = self.k, self.k.nest, load.access

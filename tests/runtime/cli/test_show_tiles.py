@@ -1,4 +1,4 @@
-"""`dlc show --stage products` prints the loops of matrix products, which `dlc pass` reads back."""
+"""`dlc show --stage tiles` prints the loops of matrix products, which `dlc pass` reads back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(["show", *words, "--stage", "products", "--machine", "avx512"]) == 0
+    assert main(["show", *words, "--stage", "tiles", "--machine", "avx512"]) == 0
     return capsys.readouterr().out
 
 
@@ -71,7 +71,7 @@ def test_a_pass_turns_a_product(capsys: pytest.CaptureFixture[str], monkeypatch:
     tiled = capsys.readouterr().out
     assert "  for outer:\n    for tile:\n      for panel:\n" in tiled
     assert passed(tiled, monkeypatch, "put_panels_outside", "--json") == 0
-    turned = json.loads(capsys.readouterr().out)["product"]
+    turned = json.loads(capsys.readouterr().out)["kernel"]
     assert [row.strip() for row in turned if row.endswith(":")] == ["for outer:", "for panel:", "for tile:"]
 
 
