@@ -76,7 +76,8 @@ def test_the_mode_of_the_caller_changes_no_number_and_stays(bits: int) -> None:
     given = np.array([[1e-20, 1e-21, -1e-22, 1.1]], np.float32)
     with mode(bits) as register:
         found = products.call({"x": given}, 1)["square"]
-    assert found.tobytes() == (given * given).tobytes() and 0 < found[0, 2] < np.finfo(np.float32).tiny
+    assert found.tobytes() == (given * given).tobytes()
+    assert 0 < found[0, 2] < np.finfo(np.float32).tiny
     assert register.value & bits == bits
 
 
@@ -107,4 +108,5 @@ def test_moments_of_a_dead_unit_end_at_zero(dtype: str, tmp_path: Path) -> None:
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
     training = driver.compile_program(program, TRAINING, options)
     training.run(Steps(tensors, data, np.arange(4), 4, settings=settings))
-    assert len(moments) == 2 and not any(tensors[name].any() for name in moments)
+    assert len(moments) == 2
+    assert not any(tensors[name].any() for name in moments)
