@@ -142,6 +142,9 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "sin": lambda op, x: np.imag(np.exp(1j * x)),
     "cos": lambda op, x: np.real(np.exp(1j * x)),
     "floor": lambda op, x: x - x % 1,
+    "flush": lambda op, x: np.where(np.abs(x) < 2.0 ** (-1022 if x.dtype == np.float64 else -126), 0, x).astype(
+        x.dtype
+    ),
     "abs": lambda op, x: np.maximum(x, -x),
     "not": lambda op, x: x == 0,
     "add": lambda op, a, b: a + b,
