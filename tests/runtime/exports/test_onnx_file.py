@@ -237,19 +237,28 @@ def test_misuse(more: list[str], message: str, tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_refused_stands_in_a_list_and_nothing_is_written(tmp_path: Path) -> None:
+def test_other_element_types(tmp_path: Path) -> None:
     text = """
-model Curved() {
+model Mixed() {
     input x: f64[batch, 3]
-    a = erf(x)
-    output y = a + erf(2.0 * x)
+    input n: i64[batch, 3]
+    input flag: bool[batch, 3]
+    output smooth = erf(x) * cast(n, f64)
+    output whole = (n // 4) * 2 + n % 3
+    output either = (flag and n > 2) or x < 0.0
+    output picked = where(flag, n, 0 - n)
+    output small = cast(x * 100.0, u8)
 }
 """
     trained = trained_model(tmp_path, text)
-    with pytest.raises(UsageError) as caught:
-        onnx_file(trained, False, 17)
-    assert "model.dl:4, `erf`" in str(caught.value)
-    assert "model.dl:5, `erf`" in str(caught.value)
+    random = np.random.default_rng(1)
+    whole = np.array([[-(2**62), 2**62, -1], [0, 3, -7]])
+    data = {"x": random.standard_normal((2, 3)), "n": whole, "flag": random.random((2, 3)) < 0.5}
+    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
+    expected = executable.run(Steps(trained.tensors, data, np.arange(2), 2)).arrays
+    found = outputs_of(onnx_file(trained, False, 17)[0], data)
+    assert {*found} == {*expected}
+    assert all(difference(found[name], array) <= 1e-12 for name, array in expected.items())
 
 
 def test_a_step_that_accumulates_is_refused(tmp_path: Path) -> None:
