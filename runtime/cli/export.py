@@ -24,7 +24,7 @@ from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
 from runtime.exports.web_library import MACHINES, web_files
 from runtime.exports.wheel import wheel
-from runtime.reporting.terminal import say
+from runtime.reporting.terminal import say, say_notes
 from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained
 from runtime.support.files import JsonValue, replace_file
@@ -65,6 +65,8 @@ def run(arguments: Namespace) -> int:
     if arguments.to != "onnx" and arguments.opset is not None:
         raise UsageError("--opset goes with --to onnx", "leave it out")
     trained = trained_of(arguments)
+    if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
+        say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
     if arguments.to == "onnx":
         return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
