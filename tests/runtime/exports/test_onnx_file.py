@@ -261,6 +261,36 @@ model Mixed() {
     assert all(difference(found[name], array) <= 1e-12 for name, array in expected.items())
 
 
+def test_twice_as_many_rows_and_rows_behind_another_axis(tmp_path: Path) -> None:
+    text = """
+model Turned() {
+    input x: f32[batch, 2, 3]
+    output twice = reshape(x, [2 * batch, 3]) |> dense(2)
+    output behind = transpose(x, [1, 0, 2]) * 2.0
+    output mean_of_all = mean(x)
+}
+"""
+    trained = trained_model(tmp_path, text)
+    data = {"x": np.random.default_rng(1).standard_normal((5, 2, 3)).astype(np.float32)}
+    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
+    results = executable.run(Steps(trained.tensors, data, np.arange(5), 5))
+    expected = {**results.arrays, "mean_of_all": np.float32(results.scalars["mean_of_all"][-1])}
+    content = onnx_file(trained, False, 19)[0]
+    found = outputs_of(content, data)
+    assert all(difference(found[name], np.asarray(array)) <= CLOSE for name, array in expected.items())
+    made = {entry.name: entry.type.tensor_type.shape.dim for entry in onnx.load_from_string(content).graph.output}
+    assert made["twice"][0].dim_param == "2*batch"
+    assert made["behind"][1].dim_param == "batch"
+
+
+@pytest.mark.parametrize("name", ["images", "words"])
+def test_an_exported_model_can_be_imported(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, _ = onnx_file(trained_model(tmp_path, TEXTS[name]), False, 17)
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert main(["import", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "imported")]) == 0
+    assert "the largest difference" in capsys.readouterr().err
+
+
 def test_a_step_that_accumulates_is_refused(tmp_path: Path) -> None:
     trained = trained_model(tmp_path, MODEL.replace("batch = 16", "batch = 16\n    accumulate = 2"))
     with pytest.raises(UsageError, match="accumulates gradients"):
