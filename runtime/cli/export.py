@@ -1,4 +1,4 @@
-"""Write a trained model as a C library, a package for Python or a module for the web, or as an ONNX file.
+"""Write a trained model as a library for C, Python or the web, or as an ONNX file.
 
 The library computes the bits that `dlc predict` does, and with `--training` those of `dlc train`. It allocates nothing
 and needs no system: all memory is the caller's. `cc -std=c99 DIR/example.c DIR/libmodel.a -o example` builds a program
@@ -15,14 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.driver import ExportedLibrary, LibraryTensors
+from compiler.driver import Array, ExportedLibrary, LibraryTensors
 from compiler.errors.diagnostics import UsageError
+from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
-from runtime.exports.c_library import c_files
+from runtime.exports.c_library import Function, c_files, function_of
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
 from runtime.exports.web_library import MACHINES, web_files
+from runtime.exports.web_page import rows_of_page, web_page
 from runtime.exports.wheel import wheel
 from runtime.reporting.terminal import say, say_notes
 from runtime.runs.tensor_files import replace_tensors
@@ -30,7 +32,7 @@ from runtime.runs.trained import Trained
 from runtime.support.files import JsonValue, replace_file
 
 Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
-WEB = ("wasm",)
+WEB = ("wasm", "web")
 OPSET = 17  # that most tools have
 EXAMPLES = (
     "dlc export RUN --to c -o library",
@@ -38,6 +40,7 @@ EXAMPLES = (
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
     "dlc export RUN --to wasm --training -o module",
+    "dlc export RUN --to web --training --rows 200 -o page",
     "dlc export RUN --to onnx --opset 21 -o model",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
 )
@@ -48,12 +51,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=["c", "shared", "python", "wasm", "onnx"],
+        choices=["c", "shared", "python", *WEB, "onnx"],
         metavar="FORM",
         help="c: a static library, with an example; shared: a shared one, by `cc` or ziglang; python: a wheel; "
-        "wasm: a module of WebAssembly, with JavaScript; onnx: a model for other tools",
+        "wasm: modules of WebAssembly, with JavaScript; web: the same, and a page in one file; onnx: for other tools",
     )
     parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, that step alone")
+    parser.add_whole("--rows", "with `--to web`: put N rows of the data into the page (default: none)", 1)
     parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
 
@@ -62,8 +66,9 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
-    if arguments.to != "onnx" and arguments.opset is not None:
-        raise UsageError("--opset goes with --to onnx", "leave it out")
+    for option, form in (("rows", "web"), ("opset", "onnx")):
+        if arguments.to != form and getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} goes with --to {form}", "leave it out")
     trained = trained_of(arguments)
     if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
         say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
@@ -119,7 +124,21 @@ def _for_the_web(trained: Trained, arguments: Namespace) -> Exported:
     made = [model_library(one, arguments.training) for one in machines]
     library, tensors = made[0]
     files = web_files(trained.program, [library for library, _ in made], tensors, *_described(trained))
+    if arguments.to == "web":
+        functions = {signature.name: function_of(trained.program, signature) for signature in library.functions}
+        rows = _rows_of_page(trained, functions, arguments.rows or 0)
+        files["index.html"] = web_page(trained, functions, files, tensors, rows)
     return files, library, tensors
+
+
+def _rows_of_page(trained: Trained, functions: Mapping[str, Function], count: int) -> dict[str, Array]:
+    """So many rows of the data of the training, those set aside first."""
+    if not count:
+        return {}
+    chosen = evaluation_data(trained, None, None)
+    say_notes(chosen.notes)
+    numbers = chosen.part.rows[:count]
+    return rows_of_page({name: array[numbers] for name, array in chosen.part.arrays.items()}, [*functions.values()])
 
 
 def _described(trained: Trained) -> tuple[Mapping[str, object], JsonValue]:

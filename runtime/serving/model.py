@@ -154,4 +154,4 @@ def _refuse_spoilt_weights(trained: Trained) -> None:
     for name in weight_names(trained.program):
         if np.isnan(trained.tensors[name]).any():
             message = f"`{name}` holds NaN, so no output would be a number"
-            raise CheckpointError(message, fix="serve an earlier checkpoint, or train again")
+            raise CheckpointError(message, trained.weights, "serve other weights, or train again")

@@ -144,13 +144,9 @@ class _Numbering:
         self.kernel, self.literals = kernel, literals
         self.numbers: dict[int, int] = {}
         # Flat kernels are all alike without their numbers being arguments.
-        self.is_numbered = isinstance(kernel, loops.RowKernel | loops.ColumnKernel) and not is_row_blocked(
-            kernel, tuning
-        )
-        self.divides, self.only_moves = (
-            has_free_columns(kernel, tuning),
-            moves_only(kernel, tuning),
-        )
+        is_over_rows = isinstance(kernel, loops.RowKernel | loops.ColumnKernel)
+        self.is_numbered = is_over_rows and not is_row_blocked(kernel, tuning)
+        self.divides, self.only_moves = has_free_columns(kernel, tuning), moves_only(kernel, tuning)
 
     def instruction(self, i: loops.Instruction, in_body: bool = False) -> object:
         match i:
@@ -163,17 +159,7 @@ class _Numbering:
                 return loops.Load, i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent, i.edges
             case loops.Store():
                 access, is_checked = self.access(i.access, in_body), i.check is not None
-                return (
-                    loops.Store,
-                    access,
-                    i.value,
-                    i.dtype,
-                    i.space,
-                    is_checked,
-                    i.index,
-                    i.index_stride,
-                    i.index_extent,
-                )
+                return type(i), access, i.value, i.dtype, i.space, is_checked, i.index, i.index_stride, i.index_extent
             case loops.Position() if self.is_numbered:
                 return i.result, self.number(i.offset), self.rows(i.rows, in_body), i.columns, i.dtype, i.space
             case _:

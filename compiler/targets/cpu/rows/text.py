@@ -10,15 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from compiler.errors.diagnostics import DataError
 from compiler.loops import ir as kernels
 from compiler.ops.elementwise import Add
-from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import RowBlock
+from compiler.targets.cpu.line_reader import EXTENT, LineReader, lines_of
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import DType
 
-FIRST_WORDS = ("rows", "elements", "columns")
 _OTHERS: Mapping[type[kernels.Instruction], str] = {
     kernels.Compute: "compute",
     kernels.Position: "position",
@@ -97,11 +95,11 @@ def _decisions(loops: RowLoops) -> Iterator[str]:
 
 # back
 
-_NUMBER, _EXTENT = r"(-?\d+)", r"((?:\d+\*)?batch|\d+)"
+_NUMBER = r"(-?\d+)"
 _DIGITS = r"((?: \d+(?:%\d+)?\*-?\d+)+)"
-_ROWS = re.compile(rf"rows {_EXTENT} x {_EXTENT}, shards {_EXTENT}")
-_ELEMENTS = re.compile(rf"elements {_EXTENT} by (\d+)")
-_COLUMNS = re.compile(rf"columns {_EXTENT} of {_EXTENT} x {_EXTENT}")
+_ROWS = re.compile(rf"rows {EXTENT} x {EXTENT}, shards {EXTENT}")
+_ELEMENTS = re.compile(rf"elements {EXTENT} by (\d+)")
+_COLUMNS = re.compile(rf"columns {EXTENT} of {EXTENT} x {EXTENT}")
 _BUFFER = re.compile(r"buffer %(\d+) (\w+)(?:, scratch of (\d+))?(, unread)?")
 _STAGE = re.compile(r"stage, sums in chains of (\d+)")
 _MOVE = re.compile(
@@ -123,16 +121,10 @@ _ASK = re.compile(
 
 def read_rows(text: str, name: str = "<kernel>") -> RowLoops:
     """The kernel and its order that the text describes. Raises DataError with `name` and the line."""
-    rows = [(n, row.strip()) for n, row in enumerate(text.splitlines(), 1)]
-    return _Reader([(n, row) for n, row in rows if row and not row.startswith("#")], name).loops()
+    return _Reader([(n, row.lstrip()) for n, row in lines_of(text)], name).loops()
 
 
-@mutable_record
-class _Reader:
-    rows: Sequence[tuple[int, str]]  # with their numbers
-    name: str
-    place: int = 0
-
+class _Reader(LineReader):
     def loops(self) -> RowLoops:
         head = self.take(_ROWS) or self.take(_ELEMENTS) or self.take(_COLUMNS)
         if head is None:
@@ -145,7 +137,9 @@ class _Reader:
             if found[4]:
                 unread.add(len(buffers))
             scratch = found[3] is not None
-            buffers.append(kernels.BufferArgument(f"%{found[1]}", self.type_of(found[2]), scratch, int(found[3] or 0)))
+            buffers.append(
+                kernels.BufferArgument(f"%{found[1]}", self.known(_TYPES, found[2]), scratch, int(found[3] or 0))
+            )
         stages: list[kernels.Stage] = []
         chains: list[int] = []
         while found := self.take(_STAGE):
@@ -164,8 +158,8 @@ class _Reader:
     ) -> OrderedKernel:
         word = head[0].split(" ")[0]
         if word == "elements":
-            return kernels.FlatKernel("elements", buffers, (), stages, _extent(head[1]), int(head[2]))
-        of_three = map(_extent, head.groups())
+            return kernels.FlatKernel("elements", buffers, (), stages, self.extent(head[1]), int(head[2]))
+        of_three = map(self.extent, head.groups())
         if word == "rows":
             return kernels.RowKernel("rows", buffers, (), stages, *of_three)
         columns, outer, rows = of_three
@@ -189,11 +183,13 @@ class _Reader:
         }
         if found := _FOLD.fullmatch(row):
             factor = 0 if found[2] else None
-            return kernels.Reduce(number, kernels.Combine.SUM, 0, self.type_of(found[1]), kernels.Space.ROW, factor)
+            return kernels.Reduce(
+                number, kernels.Combine.SUM, 0, self.known(_TYPES, found[1]), kernels.Space.ROW, factor
+            )
         if found := _MOVE.fullmatch(row):
             if int(found[2]) >= buffers:
                 raise self.fault(f"there is no buffer %{found[2]}")
-            index, dtype = (0 if found[7] else None), self.type_of(found[3])
+            index, dtype = (0 if found[7] else None), self.known(_TYPES, found[3])
             access = kernels.Access(int(found[2]), int(found[4]), self.digits(found[5]), self.digits(found[6]))
             edges = tuple(kernels.Edge(int(e[2]), self.digits(e[3]), int(e[1])) for e in _EDGE.finditer(found[8]))
             if found[1] == "read":
@@ -226,24 +222,3 @@ class _Reader:
         if any(not int(divisor) or modulus == "0" for divisor, modulus, _ in found):
             raise self.fault("a digit is divided by 0")
         return tuple(kernels.IndexTerm(int(d), int(m) if m else None, int(s)) for d, m, s in found)
-
-    def type_of(self, word: str) -> DType:
-        if word not in _TYPES:
-            raise self.fault(f"{word!r} is none of {', '.join(_TYPES)}", -1)
-        return _TYPES[word]
-
-    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """The next line, where it has that form."""
-        found = pattern.fullmatch(self.rows[self.place][1]) if self.place < len(self.rows) else None
-        self.place += found is not None
-        return found
-
-    def fault(self, message: str, at: int = 0) -> DataError:
-        """At the next line, or so many behind it."""
-        number = self.rows[min(self.place + at, len(self.rows) - 1)][0] if self.rows else 1
-        return DataError(message, f"{self.name}:{number}")
-
-
-def _extent(text: str) -> Extent:
-    factor = text.removesuffix("batch").removesuffix("*")
-    return BatchExtent(int(factor or 1)) if text.endswith("batch") else int(text)
