@@ -8,14 +8,7 @@ from compiler.frontend.elaborator import Frame, Session, joined
 from compiler.frontend.scope import Namespace
 from compiler.frontend.values import LayerInstance, TupleValue, Value
 from compiler.syntax import tree
-from compiler.syntax.walk import (
-    expressions_in,
-    parts_of,
-    scans_in,
-    statements_of,
-    statements_within,
-    values_of,
-)
+from compiler.syntax.walk import expressions_in, parts_of, scans_in, statements_of, statements_within, values_of
 
 
 def unsettled(value: Value) -> Iterator[LayerInstance]:

@@ -34,12 +34,7 @@ from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.train.patterns import Freezing, freezing_of, patterns_of, select, without_keywords
-from compiler.frontend.train.updates import (
-    Optimizers,
-    elaborate_clip,
-    elaborate_schedule,
-    schedule_end,
-)
+from compiler.frontend.train.updates import Optimizers, elaborate_clip, elaborate_schedule, schedule_end
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
