@@ -100,6 +100,9 @@ def renamed(
                 targets.append("_")
                 continue
             token = target.strip("§")
+            if token not in last:
+                targets.append("_")
+                continue
             word = word_of([origin for weight in statement.weights for origin in weight.origin[:1]])
             targets.append(names.choose(token, i, [word] if word else short_names()))
         lines.append((", ".join(targets), text))

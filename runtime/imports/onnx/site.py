@@ -19,7 +19,10 @@ _MOVES = frozenset({"Cast", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Tran
 
 
 class Site:
-    """`text_of` gives an operand that the model computes, `param` and `state` the name of a tensor that it owns."""
+    """`text_of` gives an operand that the model computes, `own` the name of a tensor that it owns.
+
+    `helper` asks for a function of `operators/helpers`, `bind` gives the results of an expression names of their own.
+    """
 
     def __init__(
         self,
@@ -29,9 +32,10 @@ class Site:
         own: Callable[[str, Value], Code],
         uses: Mapping[str, int],
         helper: Callable[[str], None],
+        bind: Callable[[Code, int], list[Code]],
     ) -> None:
         self.graph, self.node, self.text_of, self.own, self.uses = graph, node, text_of, own, uses
-        self.helper = helper
+        self.helper, self.bind = helper, bind
 
     def has(self, place: int) -> bool:
         return place < len(self.node.inputs) and bool(self.node.inputs[place])

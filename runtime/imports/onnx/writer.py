@@ -48,6 +48,7 @@ class Writer:
 
     def __init__(self, graph: Graph, nodes: Sequence[Node], results: Sequence[str], numbers: dict[str, int]) -> None:
         self.graph, self.results, self.numbers = graph, tuple(results), numbers
+        self.fresh = 0
         self.missing: list[tuple[str, str]] = []
         self.nodes = self._live(nodes)
         self.body = Body()
@@ -77,13 +78,20 @@ class Writer:
     def _reads(self, node: Node) -> tuple[set[str], list[str], tuple[str, str] | None]:
         """The values whose text a node asks for, each as often as it stands there, and what is missing."""
         asked: list[str] = []
+        bound: list[str] = []
 
         def text_of(name: str) -> Code:
             asked.append(name)
             return Code(self._token(name))
 
         site = Site(
-            self.graph, node, text_of, lambda name, value: Code("weight"), self.graph.readers_now, lambda name: None
+            self.graph,
+            node,
+            text_of,
+            lambda name, value: Code("weight"),
+            self.graph.readers_now,
+            lambda name: None,
+            lambda found, count: self._bound_before(found, count, bound),
         )
         try:
             found = translate(site)
@@ -91,8 +99,19 @@ class Writer:
             known = {name for name in node.inputs if name}
             return known, list(known), (node.place, f"{error}{'; ' + error.fix if error.fix else ''}")
         texts = [found.text] if isinstance(found, Code) else [one.text for one in found]
+        texts += bound
         count = {name: sum(text.count(self._token(name)) for text in texts) for name in asked}
         return set(asked), [name for name, times in count.items() for _ in range(max(times, 1))], None
+
+    def _bound_before(self, found: Code, count: int, bound: list[str]) -> list[Code]:
+        bound.append(found.text)
+        return [Code("bound")] * count
+
+    def _bind(self, found: Code, count: int) -> list[Code]:
+        self.fresh += 1
+        targets = tuple(self._token(f"/{self.fresh}/{i}") for i in range(count))
+        self.body.statements.append(Statement(targets, found.text, found.weights))
+        return [Code(target) for target in targets]
 
     def _token(self, name: str) -> str:
         return f"§{self.numbers.setdefault(name, len(self.numbers))}§"
@@ -101,7 +120,7 @@ class Writer:
 
     def write(self) -> Body:
         for node in self.nodes:
-            site = Site(self.graph, node, self._operand, self._own, self.graph.readers_now, self._helper)
+            site = Site(self.graph, node, self._operand, self._own, self.graph.readers_now, self._helper, self._bind)
             found = translate(site)
             codes = [found] if isinstance(found, Code) else found
             if len(codes) > 1 and not codes[1].text:
