@@ -46,7 +46,7 @@ class Examiner:
         self.visited = 0
 
     def constant(self, name: str, tensor: Tensor, is_weight: bool) -> None:
-        is_weight = is_weight and tensor.dtype.kind == "f" and not (tensor.size == 1 and _LITERAL.match(name))
+        is_weight = is_weight and tensor.dtype.kind == "f" and not _is_literal(name, tensor)
         weight = (name,) if is_weight and bool(np.isfinite(tensor).all()) else ()
         contents = (tensor,) * len(self.points)
         self.values[name] = Value(name, tensor.dtype.name, (tensor.shape,) * len(self.points), contents, weight)
@@ -213,6 +213,9 @@ class Examiner:
     def _run(self, proto: Any, version: int, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...] | None:
         from onnx.reference import ReferenceEvaluator  # slow to import
 
+        if proto.op_type in _OWN:
+            attributes = self._attributes_of(proto)
+            return None if attributes.get("batch_dims", 0) else (_OWN[proto.op_type](inputs, attributes),)
         feeds = {name: array for name, array in zip(proto.input, inputs, strict=True) if name}
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -391,6 +394,11 @@ def _rename_outer(graph: Any, names: Mapping[str, str]) -> None:
             output.name = names[output.name]
 
 
+def _is_literal(name: str, tensor: Tensor) -> bool:
+    """Whether one number among the initialisers is no weight: by its name, or a zero that belongs to no module."""
+    return tensor.size == 1 and (_LITERAL.match(name) is not None or ("." not in name and not tensor.any()))
+
+
 def _place(proto: Any) -> str:
     return proto.name or f"{proto.op_type} that makes `{next((o for o in proto.output if o), '')}`"
 
@@ -504,4 +512,28 @@ def _stacked(
     examiner.visit([make("Concat", wide, [name], name=place, axis=axis)], opsets)
 
 
+def _taken_along(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
+    """`GatherElements`, whose indices need not reach as far as the tensor."""
+    data, index = inputs
+    assert data is not None
+    assert index is not None
+    axis = attributes.get("axis", 0) % data.ndim
+    part = tuple(slice(None) if i == axis else slice(0, index.shape[i]) for i in range(data.ndim))
+    return np.take_along_axis(data[part], index, axis)
+
+
+def _taken_at(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
+    """`GatherND` without axes in common."""
+    del attributes
+    data, index = inputs
+    assert data is not None
+    assert index is not None
+    return data[tuple(np.moveaxis(index, -1, 0))]
+
+
+# Operators that the evaluator of `onnx` does not know in every form.
+_OWN: dict[str, Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]] = {
+    "GatherElements": _taken_along,
+    "GatherND": _taken_at,
+}
 _FLOW: dict[str, Callable[[Examiner, Any, Mapping[str, int]], None]] = {"If": _if, "Loop": _loop, "Scan": _scan}

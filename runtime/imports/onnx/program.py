@@ -11,7 +11,7 @@ from runtime.imports.onnx.blocks import Folder, Layer
 from runtime.imports.onnx.code import Code, Weight
 from runtime.imports.onnx.extents import BATCH, expression
 from runtime.imports.onnx.graph import DTYPES, Graph, Unsupported
-from runtime.imports.onnx.names import Namer, identifier, short_names, word_of
+from runtime.imports.onnx.names import FUNCTIONS, Namer, identifier, short_names, word_of
 from runtime.imports.onnx.operators.helpers import HELPERS
 from runtime.imports.onnx.writer import TOKEN, Body, Owned, Statement, Writer, laid_out
 
@@ -52,7 +52,7 @@ class _Names:
 
     def is_free(self, name: str, at: int) -> bool:
         holder = self.holder.get(name)
-        return name not in self.fixed and (holder is None or self.last_read.get(holder, -1) <= at)
+        return name not in self.fixed and name not in FUNCTIONS and (holder is None or self.last_read.get(holder, -1) <= at)
 
     def choose(self, token: str, at: int, wanted: Sequence[str]) -> str:
         number = 1

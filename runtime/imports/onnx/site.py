@@ -140,8 +140,34 @@ class Site:
                 shown = expression([int(one.reshape(-1)[0]) for one in value.contents], self.graph.sizes)
                 if value.dtype.startswith("int") and BATCH not in shown:
                     return self._full(Code(shown, code.SUM), value)
-            return self.text_of(value.name)
+            row = self.row_of(value)
+            if row is None:
+                return self.text_of(value.name)
+            flat = row.contents[0].reshape(-1) if row.contents is not None else np.zeros(0)
+            if flat.size and (flat == flat[0]).all():
+                return self._full(code.number(flat[0]), value)
+            return self.copies(self.of_constant(row), row, value)
         return self.of_constant(value)
+
+    def row_of(self, value: Value) -> Value | None:
+        """The first row of a known tensor that has one for each row of the batch, all alike, as a constant."""
+        if value.contents is None or value.is_constant or not value.rank or not self.is_batch(value, 0):
+            return None
+        row = value.contents[0][:1]
+        if any(one.shape[1:] != row.shape[1:] or not (one == row).all() for one in value.contents):
+            return None
+        name = f"{value.name}[0]"
+        found = Value(name, value.dtype, (row.shape,) * len(value.shapes), (row,) * len(value.shapes))
+        self.graph.values[name] = found
+        return found
+
+    def copies(self, x: Code, value: Value, result: Value) -> Code:
+        """A tensor repeated along axes of 1, as a product with ones of its own type."""
+        extents = ", ".join(self.extents(result))
+        if value.dtype == "bool":
+            return code.binary("and", x, Code(f"zeros({extents}) == 0", code.COMPARE))
+        ones = Code(f"ones({extents})")
+        return code.binary("*", x, ones if value.dtype == "float32" else code.call("cast", ones, Code(self.dtype(value))))
 
     def of_constant(self, value: Value) -> Code:
         content = value.constant
@@ -166,14 +192,22 @@ class Site:
             else:
                 text = code.call("reshape", text, *(code.number(e) for e in content.shape))
             return self.cast(text, "int32", value.dtype)
-        square = content.ndim >= 2 and content.shape[-2:] == (flat.size // content.shape[-1], content.shape[-1])
-        if (
-            content.dtype == bool
-            and square
-            and np.array_equal(content.reshape(content.shape[-2:]), np.tri(*content.shape[-2:], dtype=bool))
-        ):
-            mask = Code(f"causal_mask({content.shape[-2]}, {content.shape[-1]})")
-            return code.index(mask, ", ".join(["None"] * (content.ndim - 2) + [":", ":"])) if content.ndim > 2 else mask
+        return self._triangular(content)
+
+    def _triangular(self, content: Tensor) -> Code | None:
+        """A causal mask, of booleans or of two numbers."""
+        if content.ndim < 2 or content.size != content.shape[-2] * content.shape[-1] or content.shape[-2] < 2:
+            return None
+        seen = np.tri(*content.shape[-2:], dtype=bool)
+        matrix = content.reshape(content.shape[-2:])
+        mask = Code(f"causal_mask({content.shape[-2]}, {content.shape[-1]})")
+        lead = ", ".join(["None"] * (content.ndim - 2) + [":", ":"])
+        if content.dtype == bool and np.array_equal(matrix, seen):
+            return code.index(mask, lead) if content.ndim > 2 else mask
+        inside, outside = matrix[0, 0], matrix[0, -1]
+        if content.dtype.kind == "f" and np.array_equal(matrix, np.where(seen, inside, outside)):
+            chosen = code.call("where", mask, code.number(inside), code.number(outside))
+            return code.index(chosen, lead) if content.ndim > 2 else chosen
         return None
 
     def _full(self, fill: Code, value: Value) -> Code:

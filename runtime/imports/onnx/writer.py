@@ -10,7 +10,7 @@ from compiler.support.record import mutable_record, record
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code, Weight
 from runtime.imports.onnx.graph import DTYPES, Graph, Node, Unsupported, Value
-from runtime.imports.onnx.operators.helpers import NEEDS
+from runtime.imports.onnx.operators.helpers import NEEDS, how_to_write
 from runtime.imports.onnx.operators.table import TABLE
 from runtime.imports.onnx.site import Site
 
@@ -227,6 +227,8 @@ def translate(site: Site) -> Code | list[Code]:
     for name in site.node.outputs:
         if name and name in site.graph.values:
             site.dtype(site.graph.values[name])
+    if site.node.op not in TABLE:
+        raise Unsupported(f"the operator `{site.node.op}`", how_to_write(site.node.op))
     return TABLE[site.node.op](site)
 
 

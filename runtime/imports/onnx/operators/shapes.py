@@ -191,18 +191,9 @@ def _index_code(site: Site, place: int, extent: int) -> Code:
     return code.layer(f"counted_from_end({extent})", found)
 
 
-def _copies(site: Site, x: Code, value: Value, result: Value) -> Code:
-    """A tensor repeated along axes of 1, as a product with ones of its own type."""
-    extents = ", ".join(site.extents(result))
-    if value.dtype == "bool":
-        return code.binary("and", x, Code(f"zeros({extents}) == 0", code.COMPARE))
-    ones = Code(f"ones({extents})")
-    return code.binary("*", x, ones if value.dtype == "float32" else code.call("cast", ones, Code(site.dtype(value))))
-
-
 def _expand(site: Site) -> Code:
     value, result = site.value(0), site.result()
-    return site.tensor(0) if value.shapes == result.shapes else _copies(site, site.tensor(0), value, result)
+    return site.tensor(0) if value.shapes == result.shapes else site.copies(site.tensor(0), value, result)
 
 
 def _tile(site: Site) -> Code:
