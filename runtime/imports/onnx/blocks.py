@@ -1,4 +1,4 @@
-"""Repeated statements of a body as layers, with the numbers in which they differ as settings, and chains of them as loops.
+"""Repeated statements of a body as layers, with the numbers in which they differ as settings, and chains as loops.
 
 A repeat is a stretch of statements that another has with other numbers, values and weights. The one that saves most
 becomes a layer, a call takes the place of each, and so on: a layer may be made of calls of others.
@@ -191,7 +191,11 @@ class Folder:
             origins = [w.origin[0] for i in self._inside(part) for w in self.body.statements[i].weights if w.origin]
             scope = [identifier(word) for word in scope_of(origins) if not word.isdigit()]
             words.append(scope[-1] if scope else "")
-        found = words[0].rstrip("0123456789") if words[0] and len({word.rstrip("0123456789") for word in words}) == 1 else ""
+        found = (
+            words[0].rstrip("0123456789")
+            if words[0] and len({word.rstrip("0123456789") for word in words}) == 1
+            else ""
+        )
         singular = found[:-1] if found.endswith("s") and not found.endswith("ss") and len(found) > 3 else found
         return singular.strip("_") if singular.strip("_").isidentifier() else "block"
 
@@ -223,7 +227,9 @@ class Folder:
         if not one.weights or len(one.targets) != 1 or len(other.targets) != 1 or _chained(one, other) is None:
             return False
         token = one.targets[0]
-        reads = sum(s.text.count(token) for s in self.body.statements) + sum(c.text.count(token) for c in self.body.results)
+        reads = sum(s.text.count(token) for s in self.body.statements) + sum(
+            c.text.count(token) for c in self.body.results
+        )
         called = any(re.search(rf"\b{layer.name}\b", one.text) for layer in self.layers)
         return reads == other.text.count(token) == 1 and called
 
@@ -306,4 +312,3 @@ def _setting_name(before: str, names: dict[str, int]) -> str:
         number += 1
         found = f"{wanted}{number}"
     return found
-

@@ -52,7 +52,11 @@ class _Names:
 
     def is_free(self, name: str, at: int) -> bool:
         holder = self.holder.get(name)
-        return name not in self.fixed and name not in FUNCTIONS and (holder is None or self.last_read.get(holder, -1) <= at)
+        return (
+            name not in self.fixed
+            and name not in FUNCTIONS
+            and (holder is None or self.last_read.get(holder, -1) <= at)
+        )
 
     def choose(self, token: str, at: int, wanted: Sequence[str]) -> str:
         number = 1
@@ -148,7 +152,9 @@ def layer_text(layer: Layer, taken: set[str]) -> str:
     settings = f"({', '.join(f'{name}: {kind}' for name, kind in layer.settings.items())})" if layer.settings else ""
     typed = [f"{name}: [batch, ...]" if i == layer.batched else name for i, name in enumerate(arguments)]
     body = [*written.declared, *written.lines, *laid_out(f"return {written.results[0]}", 4)]
-    return f"\nlayer {layer.name}{settings}({', '.join(typed)}) {{\n" + "".join(f"    {line}\n" for line in body) + "}\n"
+    return (
+        f"\nlayer {layer.name}{settings}({', '.join(typed)}) {{\n" + "".join(f"    {line}\n" for line in body) + "}\n"
+    )
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:

@@ -87,6 +87,7 @@ class Site:
             raise Unsupported(
                 f"`{self.node.op}` by the numbers in `{self.node.inputs[place]}`, which are not known",
                 "give it as a constant: `--sample` fixes inputs that decide a shape",
+                self.node.inputs[place],
             )
         return [int(n) for n in content.reshape(-1)]
 
@@ -157,7 +158,7 @@ class Site:
         if any(one.shape[1:] != row.shape[1:] or not (one == row).all() for one in value.contents):
             return None
         name = f"{value.name}[0]"
-        found = Value(name, value.dtype, (row.shape,) * len(value.shapes), (row,) * len(value.shapes))
+        found = Value(name, value.dtype, (row.shape,) * len(value.shapes), (row,) * len(value.shapes), value.weight)
         self.graph.values[name] = found
         return found
 
@@ -167,7 +168,9 @@ class Site:
         if value.dtype == "bool":
             return code.binary("and", x, Code(f"zeros({extents}) == 0", code.COMPARE))
         ones = Code(f"ones({extents})")
-        return code.binary("*", x, ones if value.dtype == "float32" else code.call("cast", ones, Code(self.dtype(value))))
+        return code.binary(
+            "*", x, ones if value.dtype == "float32" else code.call("cast", ones, Code(self.dtype(value)))
+        )
 
     def of_constant(self, value: Value) -> Code:
         content = value.constant

@@ -64,6 +64,7 @@ class Writer:
     def __init__(self, graph: Graph, nodes: Sequence[Node], results: Sequence[str], numbers: dict[str, int]) -> None:
         self.graph, self.results, self.numbers = graph, tuple(results), numbers
         self.fresh = 0
+        self.wanted: set[str] = set()  # values that would have to be known
         self.missing: list[tuple[str, str]] = []
         self.nodes = self._live(nodes)
         self.body = Body()
@@ -112,6 +113,7 @@ class Writer:
         try:
             found = translate(site)
         except Unsupported as error:
+            self.wanted.update([error.unknown] if error.unknown else [])
             known = {name for name in node.inputs if name}
             return known, list(known), (node.place, f"{error}{'; ' + error.fix if error.fix else ''}")
         texts = [found.text] if isinstance(found, Code) else [one.text for one in found]
@@ -146,8 +148,16 @@ class Writer:
                 for name, one in zip(node.outputs, codes, strict=False):
                     if self.readers.get(name, 0):
                         self._define(name, one)
-        self.body.results = [self._operand(name) for name in self.results]
+        self.body.results = [self._result(name) for name in self.results]
         return self.body
+
+    def _result(self, name: str) -> Code:
+        value = self.graph.values[name]
+        if name in self.codes or value.contents is None:
+            return self._operand(name)
+        node = Node("Identity", (name,), (name,))
+        site = Site(self.graph, node, self._operand, self._own, self.graph.readers_now, self._helper, self._bind)
+        return site.tensor(0)
 
     def _read_often_elsewhere(self) -> set[str]:
         """Values that are read once, but whose like in other blocks are read several times: these get names, too."""
@@ -232,10 +242,11 @@ def translate(site: Site) -> Code | list[Code]:
     return TABLE[site.node.op](site)
 
 
-def missing_of(graph: Graph) -> list[tuple[str, str]]:
-    """Every operation of a graph that has no text, with the reason, whether it is needed or not."""
+def missing_of(graph: Graph) -> tuple[list[tuple[str, str]], set[str]]:
+    """Every operation of a graph that has no text, with the reason, and values that would have to be known."""
     graph.count_readers()
-    return Writer(graph, graph.nodes, [name for node in graph.nodes for name in node.outputs], {}).missing
+    writer = Writer(graph, graph.nodes, [name for node in graph.nodes for name in node.outputs], {})
+    return writer.missing, writer.wanted
 
 
 def laid_out(text: str, indent: int) -> list[str]:

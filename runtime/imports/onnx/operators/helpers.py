@@ -171,6 +171,21 @@ fn ranked(x) {
 ## Elements in the order of their ranks along the last axis, the first k.
 fn first_ranked(k: int)(x, rank) = sum(where(rank[..., None, :] == arange(k)[:, None], x[..., None, :], 0), axis = -1)
 """,
+    "determinant1": """
+fn determinant1(a) = a[..., 0, 0]
+""",
+    "determinant2": """
+## The determinant of 2 × 2 matrices.
+fn determinant2(a) = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
+""",
+    "determinant3": """
+## The determinant of 3 × 3 matrices.
+fn determinant3(a) {
+    p = a[..., 0, 0] * (a[..., 1, 1] * a[..., 2, 2] - a[..., 1, 2] * a[..., 2, 1])
+    q = a[..., 0, 1] * (a[..., 1, 0] * a[..., 2, 2] - a[..., 1, 2] * a[..., 2, 0])
+    return p - q + a[..., 0, 2] * (a[..., 1, 0] * a[..., 2, 1] - a[..., 1, 1] * a[..., 2, 0])
+}
+""",
     "rnn_by": """
 ## An RNN with weights as ONNX has them: x [time, batch, n], W [units, n], U [units, units], both biases in b.
 fn rnn_by(x: [time, rows, n], W, U, b, h) {
@@ -183,7 +198,7 @@ fn rnn_by(x: [time, rows, n], W, U, b, h) {
 }
 """,
     "gru_by": """
-## A GRU with weights as ONNX has them: the rows of W and U, and both biases in b, are those of the gates z, r and the new
+## A GRU with weights as ONNX has them: rows of W and U, and both biases in b, are those of the gates z, r and the new
 ## part. With `after`, the gate r acts on the product with U.
 fn gru_by(after: bool)(x: [time, rows, n], W, U, b, h) {
     units = extent(U, -1)
@@ -205,7 +220,7 @@ fn gru_by(after: bool)(x: [time, rows, n], W, U, b, h) {
 }
 """,
     "lstm_by": """
-## An LSTM with weights as ONNX has them: the rows of W and U, and both biases in b, are those of the gates i, o, f and the
+## An LSTM with weights as ONNX has them: rows of W and U, and both biases in b, are those of the gates i, o, f and the
 ## new part; p has the weights of the memory in i, o and f.
 fn lstm_by(x: [time, rows, n], W, U, b, h, c, p) {
     units = extent(U, -1)

@@ -49,9 +49,7 @@ def _gather_elements(site: Site) -> Code:
         raise site.refuse("from other rows of the batch", "a program of .dl sees rows of any number")
     site.helper("taken_along")
     x = _cut(site, _numeric(site, site.tensor(0), value), value, index, axis)
-    found = code.call(
-        "taken_along", _last(site, x, axis, value.rank), _last(site, site.tensor(1), axis, value.rank)
-    )
+    found = code.call("taken_along", _last(site, x, axis, value.rank), _last(site, site.tensor(1), axis, value.rank))
     return _typed(site, _placed(found, axis, value.rank), value)
 
 
@@ -88,7 +86,7 @@ def _flat_places(site: Site, index: Value, count: int, first: int) -> Code:
 
 
 def _gather_nd(site: Site) -> Code:
-    value, index, result = site.value(0), site.value(1), site.result()
+    value, index = site.value(0), site.value(1)
     batches = site.attribute("batch_dims", 0)
     count = site.fixed(index, index.rank - 1)
     own = _own_rows(site, value, index) if batches == 0 else None
@@ -104,7 +102,7 @@ def _gather_nd(site: Site) -> Code:
     if batches == 0:
         return Code(f"{x.at(code.TIGHT)}[{places.argument}]", code.TIGHT, x.weights + places.weights)
     found = code.call("gather", x, places)
-    return found if result.rank == value.rank - count + index.rank - 1 - batches else found
+    return found
 
 
 def _own_rows(site: Site, value: Value, index: Value) -> Code | None:

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN: layers of the library where they own their weights, or functions of `.dl` with weights as operands."""
+"""LSTM, GRU and RNN: layers of the library where they own their weights, or else functions with weights as operands."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ def _weights(site: Site, direction: int) -> tuple[list[Weight], bool]:
     w, u = _gates(W[direction], op, units), _gates(U[direction], op, units)
     bias = site.value(3).constant if site.has(3) else None
     size = len(_ORDER[op]) * units
-    b, d = (None, None) if bias is None else (_gates(bias[direction][:size], op, units)[0], _gates(bias[direction][size:], op, units)[0])
+    b, d = (
+        (None, None)
+        if bias is None
+        else (_gates(bias[direction][:size], op, units)[0], _gates(bias[direction][size:], op, units)[0])
+    )
     found: list[Tensor | None]
     if op == "GRU" and not site.attribute("linear_before_reset", 0):
         if b is not None and d is not None:
@@ -121,7 +125,9 @@ def _arranged(site: Site, outputs: list[list[Code]]) -> list[Code]:
     for place, parts in enumerate(zip(*outputs, strict=True)):
         if place == 0:
             items = ":, :, None" if layout else ":, None"
-            parts = [one if layout else code.call("transpose", one, *(code.number(a) for a in (1, 0, 2))) for one in parts]
+            parts = [
+                one if layout else code.call("transpose", one, *(code.number(a) for a in (1, 0, 2))) for one in parts
+            ]
             axis = 2 if layout else 1
         else:
             items, axis = (":, None", 1) if layout else ("None", 0)
@@ -165,7 +171,9 @@ def _scan_operands(site: Site, direction: int) -> list[Code]:
     operands = [code.index(site.tensor(1), at), code.index(site.tensor(2), at), bias]
     for place in (5, 6) if op == "LSTM" else (5,):
         given = site.has(place)
-        start = code.index(site.tensor(place), f":, {at}" if layout else at) if given else Code(f"zeros({batch}, {units})")
+        start = (
+            code.index(site.tensor(place), f":, {at}" if layout else at) if given else Code(f"zeros({batch}, {units})")
+        )
         operands.append(start)
     if op == "LSTM":
         operands.append(code.index(site.tensor(7), at) if site.has(7) else Code(f"zeros({3 * units})"))
