@@ -42,6 +42,7 @@ from compiler.programs.executables import (
     compile_program,
     exported_library,
     finishing_kind,
+    independent_settings,
     initialise,
     memory_needed,
     predicts_row_by_row,

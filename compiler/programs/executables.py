@@ -75,10 +75,15 @@ def exported_library(
     if program.plan is not None and needed <= {*settings}:
         functions.append(LibraryFunction("evaluate", _compilation(program, BATCH_EVALUATION, options), settings))
     if seed is not None:
-        derived = " ".join(name for name in settings if "(" in name)
-        given = tuple(name for name in settings if "(" not in name and name not in derived)
-        functions.append(LibraryFunction("step", _compilation(program, TRAINING, options), settings, given))
+        step = _compilation(program, TRAINING, options)
+        functions.append(LibraryFunction("step", step, settings, independent_settings(settings)))
     return kernel_target_of(options).library(functions, tensors, seed or 0)
+
+
+def independent_settings(settings: Mapping[str, float]) -> tuple[str, ...]:
+    """Of the settings of run time, those that no other one is made of, which a caller may change."""
+    derived = " ".join(name for name in settings if "(" in name)
+    return tuple(name for name in settings if "(" not in name and name not in derived)
 
 
 def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:

@@ -41,8 +41,7 @@ INTERRUPTED = 130
 
 def configure(parser: Parser) -> None:
     parser.add_trained()
-    group = parser.add_argument_group("server")
-    group.add_argument(
+    parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)"
     )
     parser.add_whole("--port", "the port; 0 takes a free one (default: 8000)", least=0, most=65535, default=8000)
@@ -73,7 +72,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UsageError(f"`dlc serve` needs {', '.join(missing)}", 'install the extra: pip install "dlc[serve]"')
+        raise UsageError(f"`dlc serve` needs {', '.join(missing)}", "pip install 'dlc[serve]'")
     with _listening(arguments.host, arguments.port) as listening:
         is_whole = _serve(arguments, listening)
     say("the server has ended; every request was answered" if is_whole else "interrupted")

@@ -1,4 +1,4 @@
-"""Requests to batches: gathered within a window of time, computed by one thread, and answered one by one."""
+"""Requests to batches: gathered within a window of time, computed one after the other, and answered one by one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
 from compiler.errors.diagnostics import DlcError
@@ -44,12 +44,17 @@ class _Job:
         self.request, self.answer, self.arrived = request, answer, arrived
 
 
+# A batch that takes less is computed in the loop: to hand it to a thread and back takes as long, since both are mostly
+# Python. The shortest of the last batches decides, as others may have waited for a processor.
+_QUICK = 0.0005  # seconds
+_BATCHES = 16
+
 _Outcome: TypeAlias = Answer | Exception
 _Result = TypeVar("_Result")
 
 
 class Batcher:
-    """Computes on a thread of its own, one batch at a time; all methods are called in the loop."""
+    """Computes one batch at a time, on a thread of its own unless that is quicker here; all is called in the loop."""
 
     def __init__(self, model: ServedModel, limits: Limits, metrics: Metrics) -> None:
         self.model = model
@@ -59,7 +64,11 @@ class Batcher:
         self._pending: deque[_Job] = deque()
         self._pending_rows = 0
         self._is_computing = self._is_closing = False
+        self._is_due = False  # the next batch begins as soon as the loop comes to it
         self._timer: asyncio.TimerHandle | None = None
+        self._turns: deque[asyncio.Future[None]] = deque()
+        metrics.pending.set_function(lambda: len(self._pending))
+        self._times: deque[tuple[int, float]] = deque(maxlen=_BATCHES)  # rows and seconds of the last batches
 
     async def submit(self, request: InferenceRequest) -> Answer:
         """The outputs of a request. Raises Refusal, also where too many wait."""
@@ -70,14 +79,19 @@ class Batcher:
         job = _Job(request, self._loop.create_future(), self._loop.time())
         self._pending.append(job)
         self._pending_rows += request.rows
-        self._metrics.pending.set(len(self._pending))
-        if not self._is_computing:
-            self._schedule()
+        self._schedule()
         return await job.answer
 
-    async def on_worker(self, work: Callable[[], _Result]) -> _Result:
-        """The result of `work`, which runs between two batches on the thread that computes them."""
-        return await self._loop.run_in_executor(self._worker, work)
+    async def between_batches(self, work: Callable[[], _Result]) -> _Result:
+        """The result of `work`, which runs on the thread that computes batches, while there is none."""
+        if self._is_computing:
+            self._turns.append(self._loop.create_future())
+            await self._turns[-1]
+        self._is_computing = True
+        try:
+            return await self._loop.run_in_executor(self._worker, work)
+        finally:
+            self._go_on()
 
     async def close(self) -> None:
         """Refuse further requests, and finish those that wait."""
@@ -85,25 +99,50 @@ class Batcher:
         await asyncio.gather(*(job.answer for job in self._pending), return_exceptions=True)
         self._worker.shutdown()
 
+    def _go_on(self) -> None:
+        """After a computation: what waits for its turn, or else the next batch."""
+        self._is_computing = False
+        while self._turns and not self._is_computing:
+            turn = self._turns.popleft()
+            if not turn.done():  # who waited was cancelled
+                self._is_computing = True
+                turn.set_result(None)
+        self._schedule()
+
     def _schedule(self) -> None:
-        """Begin a batch once it is full, or its oldest request has waited for the window."""
-        if not self._pending:
+        """Let a batch begin once it is full, or its oldest request has waited for the window."""
+        if self._is_computing or self._is_due or not self._pending:
             return
-        waited = self._loop.time() - self._pending[0].arrived
-        if self._pending_rows >= self._limits.most_rows or waited >= self._limits.window:
-            self._begin()
+        left = self._limits.window - (self._loop.time() - self._pending[0].arrived)
+        if self._pending_rows >= self._limits.most_rows or left <= 0:
+            self._is_due = True
+            self._loop.call_soon(self._begin)
         elif self._timer is None:
-            self._timer = self._loop.call_later(self._limits.window - waited, self._begin)
+            self._timer = self._loop.call_later(left, self._begin)
 
     def _begin(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._is_due = False
+        if self._is_computing or not self._pending:
+            return
         jobs = self._taken()
-        self._is_computing = True
+        requests = [job.request for job in jobs]
         begin = time.perf_counter()
-        computed = self._worker.submit(_outcomes, self.model, [job.request for job in jobs])
-        computed.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._finish, jobs, done, begin))
+        self._is_computing = True
+        if self._is_quick(sum(request.rows for request in requests)):
+            self._finish(jobs, _outcomes(self.model, requests), begin)
+            return
+        computed = self._worker.submit(_outcomes, self.model, requests)
+        computed.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._finish, jobs, done.result(), begin)
+        )
+
+    def _is_quick(self, rows: int) -> bool:
+        """Whether so many rows are computed before a thread would have taken them over, by the last batches."""
+        seconds = [seconds * max(1.0, rows / count) for count, seconds in self._times]
+        return bool(seconds) and min(seconds) < _QUICK and not self.model.may_block
 
     def _taken(self) -> list[_Job]:
         """The oldest requests that are a batch together; at least one."""
@@ -113,23 +152,22 @@ class Batcher:
             jobs.append(self._pending.popleft())
             rows += jobs[-1].request.rows
         self._pending_rows -= rows
-        metrics = self._metrics
-        metrics.pending.set(len(self._pending))
-        metrics.batch_rows.observe(rows)
-        metrics.rows.inc(rows)
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.rows.inc(rows)
         return jobs
 
-    def _finish(self, jobs: Sequence[_Job], computed: Future[list[_Outcome]], begin: float) -> None:
-        self._is_computing = False
-        self._metrics.computing.observe(time.perf_counter() - begin)
-        for job, outcome in zip(jobs, computed.result(), strict=True):
+    def _finish(self, jobs: Sequence[_Job], outcomes: Sequence[_Outcome], begin: float) -> None:
+        seconds = time.perf_counter() - begin
+        self._times.append((sum(job.request.rows for job in jobs), seconds))
+        self._metrics.computing.observe(seconds)
+        for job, outcome in zip(jobs, outcomes, strict=True):
             if job.answer.done():  # the server was told to wait no longer
                 continue
             if isinstance(outcome, Exception):
                 job.answer.set_exception(outcome)
             else:
                 job.answer.set_result(outcome)
-        self._schedule()
+        self._go_on()
 
 
 def _outcomes(model: ServedModel, requests: Sequence[InferenceRequest]) -> list[_Outcome]:

@@ -107,7 +107,7 @@ class Reloader:
         model = await asyncio.to_thread(self._loaded, seen, before.version, before.compiled)
         if model is None:
             return
-        found = await batcher.on_worker(lambda: model.interface(interface.most_rows))
+        found = await batcher.between_batches(lambda: model.interface(interface.most_rows))
         if (model.name, found) != (before.name, interface):
             message = f"{model.name} has other inputs or outputs than {before.name}, which is served"
             raise UsageError(message, "start another server for it")

@@ -27,6 +27,8 @@ from runtime.serving.requests import Interface
 # A thread that wants to go on in Python asks for its turn after this time. The usual 5 ms would be the latency of a
 # request that is read while a batch is computed or a model loaded.
 _TURN = 0.0005
+# Cycles among the objects of requests are looked for after so many new ones: a command, which ends soon, waits longer.
+_COLLECTIONS = (10_000, 10, 10)
 _KEEP_ALIVE = 75  # seconds that an idle connection stays open, above the usual 60 of proxies
 
 
@@ -118,12 +120,14 @@ def run_server(
     )
     gc.collect()
     gc.freeze()  # the compiler's objects stay, and are not looked through again
-    turn = sys.getswitchinterval()
+    turn, collections = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(_TURN)
+    gc.set_threshold(*_COLLECTIONS)
     try:
         server = _Server(config, application, begun)
         server.run([listening])
         return not server.force_exit
     finally:
         sys.setswitchinterval(turn)
+        gc.set_threshold(*collections)
         gc.unfreeze()

@@ -12,23 +12,39 @@ from collections.abc import Callable
 from compiler.machine import Machine, MultiplyAdd
 from compiler.nest.ir import vector
 from compiler.targets.llvm.assembler import Value, absolute, copy_sign, select
-from compiler.targets.llvm.multiply_add import multiply_add
+from compiler.targets.llvm.multiply_add import calls_function, multiply_add
 from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
 from compiler.types import DType
 
 _SPLITTER = float((1 << 27) + 1)  # halves the 53 digits of an f64
 _LEAST_NORMAL = 2.0**-1022
+_LEAST_NORMAL_F32 = 2.0**-126
+# of an f64: the bits below the last one of an f32, and the first of them
+_BELOW_F32, _MIDDLE_OF_F32 = (1 << 29) - 1, 1 << 28
 _MANTISSA_BITS, _BIAS = 52, 1023
 _MANTISSA = (1 << _MANTISSA_BITS) - 1
 _FAR = 110  # binary places between the operands of an addition beyond which the smaller one counts only as not 0
 
 
+# LLVM calls it where no instruction rounds an f64, and C before C23 has no such function.
+_ROUND_EVEN = """
+define weak double @roundeven(double %x) nounwind {
+  %magnitude = call double @llvm.fabs.f64(double %x)
+  %large = fcmp uge double %magnitude, 4503599627370496.0
+  %shifter = call double @llvm.copysign.f64(double 4503599627370496.0, double %x)
+  %shifted = fadd double %x, %shifter
+  %rounded = fsub double %shifted, %shifter
+  %signed = call double @llvm.copysign.f64(double %rounded, double %x)
+  %result = select i1 %large, double %x, double %signed
+  ret double %result
+}
+"""
 PROBES = ("multiply_add_f32", "multiply_add_f64")
 
 
 def probes(machine: Machine) -> str:
-    """Functions of a library by which its caller sees that multiply-adds are rounded once, and what they call."""
-    text = "" if machine.multiply_add is not MultiplyAdd.FUNCTIONS else functions()
+    """Functions of a library by which its caller sees that multiply-adds are rounded once."""
+    text = ""
     for name, dtype in zip(PROBES, (DType.F32, DType.F64), strict=True):
         body, type_ = Text(machine.multiply_add), vector(dtype, 1)
         written = body.let(multiply_add(body, type_, "%a", "%b", "%c"))
@@ -43,9 +59,11 @@ def probes(machine: Machine) -> str:
     return text
 
 
-def functions() -> str:
-    """The text of `dlc_fma_v4f32` and `dlc_fma_v2f64`."""
-    return _function(DType.F32, 4, _single) + _function(DType.F64, 2, _double)
+def functions_for(machine: Machine) -> str:
+    """The text of `dlc_fma_v4f32` and `dlc_fma_v2f64`, as far as the code of a machine calls them."""
+    formulas = ((DType.F32, 4, _single), (DType.F64, 2, _double))
+    text = "".join(_function(*one) for one in formulas if calls_function(machine.multiply_add, one[0]))
+    return text + _ROUND_EVEN if machine.multiply_add is MultiplyAdd.SINGLE else text
 
 
 def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value], Value]) -> str:
@@ -54,6 +72,7 @@ def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value],
     name = NAMES[type_]
     lines = [
         f"define {name} @dlc_fma_{SUFFIXES[type_]}({name} %a, {name} %b, {name} %c) nounwind memory(none) {{",
+        "entry:",
         *text.lines,
         f"  ret {name} {result.name}",
         "}",
@@ -62,8 +81,24 @@ def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value],
 
 
 def _single(a: Value, b: Value, c: Value) -> Value:
-    """In f64 the product is exact, and a sum of 53 digits whose last one is odd has enough for 24."""
-    return _odd_sum(a.widened() * b.widened(), c.widened()).narrowed()
+    """In f64 the product is exact, and a sum of 53 digits whose last one is odd has enough for 24.
+
+    The nearest sum has enough where it is no middle between two f32, and not below their normal numbers, which is rare.
+    """
+    text = a.text
+    product, addend = a.widened() * b.widened(), c.widened()
+    total = product + addend
+    is_middle = (total.bits() & _BELOW_F32).equals(_MIDDLE_OF_F32)
+    is_below = (absolute(total) < _LEAST_NORMAL_F32) & total.differs(0.0)
+    usual, is_rare = total.narrowed(), is_middle | is_below
+    lanes = NAMES[is_rare.type]
+    is_any = text.let(f"call i1 @llvm.vector.reduce.or.{SUFFIXES[is_rare.type]}({lanes} {is_rare.name})")
+    text.line(f"br i1 {is_any}, label %rare, label %done")
+    text.start("rare")
+    rare = _odd_sum(product, addend).narrowed()
+    text.line("br label %done")
+    text.start("done")
+    return usual.written(f"phi {NAMES[usual.type]} [ {usual.name}, %entry ], [ {rare.name}, %rare ]")
 
 
 def _sum(a: Value, b: Value) -> tuple[Value, Value]:

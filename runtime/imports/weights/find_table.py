@@ -12,16 +12,17 @@ from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from compiler.types import at_batch
-from runtime.imports.weights.expressions import Expression, Extents, alone, tensor
-from runtime.imports.weights.foreign_layers import foreign_layers, has_conv1d, is_conv1d, is_no_weight
+from runtime.imports.weights.expressions import Expression, Extents, Step, alone, tensor
+from runtime.imports.weights.foreign_layers import ForeignLayer, foreign_layers, has_conv1d, is_conv1d, is_no_weight
 from runtime.imports.weights.layouts import Layouts
-from runtime.imports.weights.matching import LayerMatch, match_layers
+from runtime.imports.weights.matching import LayerMatch, Pair, match_layers
 from runtime.imports.weights.model_layers import ModelLayer, model_layers
 from runtime.imports.weights.sources import ForeignWeights
 from runtime.imports.weights.table import IGNORE, START, Table, line_of, written
 from runtime.imports.weights.words import word_of
 from runtime.runs.renames import pattern_of, renamed
 
+BY_LINE = "beside a line of the table"
 _BY_HAND = "as the table says"
 _SAME_NAME = "by name"
 
@@ -75,25 +76,21 @@ def find_table(program: Program, source: ForeignWeights, rules: Rules) -> FoundT
     names = dict(renamed(tuple(source.tensors), rules.renames, source.path))
     wanted = shapes_of(program)
     table, reasons = _decided(wanted, names, source, rules)
-    taken = {name for made in table.entries.values() for name in made.names} | set(table.ignored)
-    settled = {*table.entries, *table.fresh}
-    models = [model for model in model_layers(program) if not any(p in settled for p, _ in model.tensors.values())]
-    splits = any(word_of(model.scope) == "query" for model in models)
-    left = {called: name for called, name in names.items() if name not in taken}
-    layers = foreign_layers(source, left, splits)
+    models = [m for m in model_layers(program) if any(p not in {*table.entries, *table.fresh} for p in _paths(m))]
+    kept = {called: name for called, name in names.items() if name not in table.ignored}
+    layers = foreign_layers(source, kept, splits=any(word_of(model.scope) == "query" for model in models))
     layouts = Layouts(source)
-    match = match_layers(models, layers, layouts, source.is_ordered)
+    begun = _begun(models, layers, table)
+    begun_models = {model.scope for model, *_ in begun}
+    free = [layer for layer in layers if not _is_used(layer, table.entries.values())]
+    match = match_layers([m for m in models if m.scope not in begun_models], free, layouts, source.is_ordered)
     entries = dict(table.entries)
     questions: list[Question] = []
-    for model, layer, reason in match.pairs:
-        ways = layouts.made(model, layer)
-        if len(ways) != 1:
-            questions += _of_ways(model, ways)
-            continue
-        (way,) = ways
-        for name, made in way.items():
-            path = model.tensors[name][0]
-            entries[path], reasons[path] = made, reason
+    for model, layer, reason in (*begun, *match.pairs):
+        made, open_parts = _made(model, layer, layouts, {*entries, *table.fresh})
+        entries |= made
+        reasons |= dict.fromkeys(made, reason)
+        questions += open_parts
     questions += _of_layers(match, layouts)
     ordered = {path: entries[path] for path in wanted if path in entries}
     settled = {*ordered, *table.fresh, *(question.name for question in questions)}
@@ -129,14 +126,48 @@ def _chosen(option: str, patterns: Sequence[str], names: Iterable[str]) -> list[
     return [name for name in known if any(pattern_of(text).fullmatch(name) for text in patterns)]
 
 
-def _of_ways(model: ModelLayer, ways: Sequence[Mapping[str, Expression]]) -> list[Question]:
-    """The layout of a tensor is not known: its lines in each."""
-    found: list[Question] = []
-    for name, (path, shape) in model.tensors.items():
-        lines = tuple(dict.fromkeys(line_of(path, way[name]) for way in ways))
-        why = "the file does not say which layout it has" if len(lines) > 1 else "it belongs to the tensor before"
-        found.append(Question(path, f"`{path}` {list(shape)}: {why}", lines))
+def _paths(model: ModelLayer) -> list[str]:
+    return [path for path, _ in model.tensors.values()]
+
+
+def _is_used(layer: ForeignLayer, entries: Iterable[Expression]) -> bool:
+    """Whether a line makes something of a part of the layer: of it, or of the stretch of a tensor that is its part."""
+    terms = [term for made in entries for term in made.terms]
+    return any(
+        term.name == part.name and term.steps[: len(part.steps)] == part.steps
+        for part in layer.parts.values()
+        for term in terms
+    )
+
+
+def _begun(models: Sequence[ModelLayer], layers: Sequence[ForeignLayer], table: Table) -> list[Pair]:
+    """The layers of the model of which lines make a part, with the layer of the file that it is made of."""
+    found: list[Pair] = []
+    for model in models:
+        lines = [table.entries[path] for path in _paths(model) if path in table.entries]
+        sources = [layer for layer in layers if _is_used(layer, lines)]
+        if len(sources) == 1:
+            found.append((model, sources[0], BY_LINE))
     return found
+
+
+def _made(
+    model: ModelLayer, layer: ForeignLayer, layouts: Layouts, settled: set[str]
+) -> tuple[dict[str, Expression], list[Question]]:
+    """The tensors of a layer that are not settled yet; those whose layout is not known are asked about."""
+    made: dict[str, Expression] = {}
+    asked: list[Question] = []
+    ways = layouts.made(model, layer)
+    for name, (path, shape) in model.tensors.items():
+        choices = {line_of(path, way[name]): way[name] for way in ways}
+        if path in settled or not choices:
+            continue
+        if len(choices) == 1:
+            made |= dict.fromkeys([path], *choices.values())
+        else:
+            text = f"`{path}` {list(shape)}: the file does not say which layout it has"
+            asked.append(Question(path, text, tuple(choices)))
+    return made, asked
 
 
 def _of_layers(match: LayerMatch, layouts: Layouts) -> list[Question]:
@@ -212,6 +243,13 @@ def _conventions(source: ForeignWeights, entries: Mapping[str, Expression]) -> l
         notes.append(f"{len(plain)} square matrices are taken as [out, in], as PyTorch has them")
     if plain and source.convention == "keras":
         notes.append(f"{len(plain)} square matrices are taken as [in, out], as Keras has them")
+    for eps in sorted(set(source.epsilons.values())):
+        named = [name for name, value in source.epsilons.items() if value == eps]
+        notes.append(
+            f"{quoted(named, 4)} normalises with eps = {eps:g}, which is no weight: the model's text has to say it"
+        )
+    if any(made.terms[0].steps[-1:] == (Step("blocks", (1, 0)),) for made in entries.values()):
+        notes.append('in a GRU of Keras, z weighs the old state: give `gru` the setting `z_weighs = "old"`')
     if has_conv1d(source):
         notes.append("`c_attn`, `c_fc` and `c_proj` are taken as [in, out], as the shape of `c_attn` says (GPT-2)")
     return notes

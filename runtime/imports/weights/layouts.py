@@ -76,6 +76,8 @@ class Layouts:
                 return self._torch_matrix(weight, shape, wanted)
             case "linear" if self.source.convention == "keras" and len(shape) == 3:  # attention: heads apart
                 return [weight.then("reshape", *wanted)] if math.prod(shape) == math.prod(wanted) else []
+            case "linear" if len(shape) == 2 and (channels := self._channels_before(weight.name)):
+                return self._behind_flatten(weight, shape, channels)
             case "convolution" if self.source.convention == "torch":
                 return [weight.then("transpose", *range(2, len(shape)), 1, 0)] if len(shape) > 2 else []
             case "convolution" if self.source.convention == "keras" and shape != wanted and len(shape) == len(wanted):
@@ -87,6 +89,34 @@ class Layouts:
                 return [weight.then("transpose", *spatial, len(shape) - 1, len(shape) - 2)]
             case _:
                 return [weight]
+
+    def _channels_before(self, name: str) -> int | None:
+        """The channels of the image that the matrix of a dense layer of Keras may read flattened: of the convolution
+        before it, with no other matrix between them.
+        """
+        channels = None
+        if self.source.convention != "keras":
+            return None
+        for other, values in self.source.tensors.items():
+            if other == name:
+                return channels
+            if values.ndim == 2:
+                channels = None
+            if values.ndim > 3:
+                kind = f"{self.source.classes.get(other.split('/')[0], '')} {other}".lower()
+                inner, last = values.shape[-2:]
+                channels = inner * last if "depthwise" in kind else inner if "transpose" in kind else last
+        return None
+
+    def _behind_flatten(self, weight: Term, shape: Extents, channels: int) -> list[Term]:
+        """Keras flattens an image with its channels last, this library with them first; the file does not say which
+        the model's text does.
+        """
+        rows, units = shape
+        if rows == channels or rows % channels:
+            return [weight]
+        image = weight.then("reshape", rows // channels, channels, units)
+        return [image.then("transpose", 1, 0, 2).then("reshape", rows, units), weight]
 
     def _torch_matrix(self, weight: Term, shape: Extents, wanted: Extents) -> list[Term]:
         if len(shape) == 2:

@@ -47,13 +47,13 @@ _DAMAGES = (
 )  # fmt: skip
 _AGAIN = "fetch the file again, or save it again"
 _SAVE = "save the tensors alone, in PyTorch: torch.save(model.state_dict(), FILE)"
-# Opcodes that build values of what was read, or call a name of the list; those with names of a registry are absent.
+# Opcodes that build values, or call a name of the list at the end; those with names of a registry are absent.
 _OPCODES = """
     PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT
     BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES
     SHORT_BINBYTES BINBYTES8 EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT
     SETITEM SETITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
-    BINPERSID
+    BINPERSID NEWOBJ NEWOBJ_EX OBJ INST
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -189,7 +190,8 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_newer_weights_take_the_place_and_broken_ones_do_not(run: Path) -> None:
+def test_newer_weights_take_the_place_and_broken_ones_do_not(run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run, tmp_path / "runs" / "first"))
     with server(run.parent, "--reload-every", "0.1", "--threads", "1") as (process, said):
         place, first = address(said), said["version"]
         before = asked(place)
@@ -216,6 +218,36 @@ def test_newer_weights_take_the_place_and_broken_ones_do_not(run: Path) -> None:
         assert f"{newer.name} is served as before" in said_last
 
 
+def test_a_newer_run_takes_the_place_if_it_has_the_same_inputs_and_outputs(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(run, folder / "first")
+    model = run.parents[1] / "model.dl"
+    text, other = model.read_text(encoding="utf-8"), run.parents[1] / "other.dl"
+    other.write_text(text.replace("output scores", "output points").replace("(scores", "(points"), encoding="utf-8")
+    with server(folder, "--reload-every", "0.1", "--threads", "1") as (process, said):
+        place = address(said)
+        assert said["version"].startswith("first@")
+        time.sleep(1.1)  # runs are told apart by the second in which they began
+        assert main(["train", str(model), "--set", "width=5", "--out", str(folder / "second")]) == 0
+        until(lambda: asked(place)["model_version"].startswith("second@"))
+        scores = np.array(asked(place)["outputs"][0]["data"], np.float32)
+        assert scores.tobytes() == predicted(folder / "second").tobytes()
+        time.sleep(1.1)
+        assert main(["train", str(other), "--out", str(folder / "third")]) == 0
+        until(lambda: 'dlc_reloads_total{result="refused"}' in metrics_of(place))
+        assert asked(place)["model_version"].startswith("second@")
+        process.send_signal(signal.SIGTERM)
+        assert "has other inputs or outputs" in process.communicate()[1]
+
+
+def metrics_of(place: tuple[str, int]) -> str:
+    connection = http.client.HTTPConnection(*place, timeout=20)
+    connection.request("GET", "/metrics")
+    found = connection.getresponse().read().decode()
+    connection.close()
+    return found
+
+
 def test_a_port_in_use_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", str(run), "--port", str(taken.getsockname()[1])]) == 2
@@ -229,3 +261,13 @@ def test_what_cannot_be_served_is_told(run: Path, tmp_path: Path, capsys: pytest
     said = capsys.readouterr().err
     for message in ("there is no such run", "give --weights", "from 0 to 65535"):
         assert message in said
+
+
+def test_a_missing_package_names_the_extra(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("runtime.cli.serve._PACKAGES", ("json", "no_such_package"))
+    assert main(["serve", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "needs no_such_package" in said
+    assert "pip install 'dlc[serve]'" in said
