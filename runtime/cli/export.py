@@ -71,6 +71,8 @@ def run(arguments: Namespace) -> int:
         if arguments.to != form and getattr(arguments, option) is not None:
             raise UsageError(f"--{option} goes with --to {form}", "leave it out")
     trained = trained_of(arguments)
+    if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
+        say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
     if arguments.to == "onnx":
         return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
