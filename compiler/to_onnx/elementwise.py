@@ -19,6 +19,7 @@ from compiler.ops.elementwise import (
     Equal,
     Floor,
     FloorDivide,
+    Flush,
     FusedMultiplyAdd,
     Less,
     LessEqual,
@@ -160,6 +161,11 @@ def _log1p_by_series(f: Numbers, x: str) -> str:
     return f("Where", f("Less", f("Abs", x), _SMALL), near, f("Log", f("Add", x, 1.0)))
 
 
+def _flush(f: Numbers, x: str) -> str:
+    smallest_normal = 2.0 ** (-126 if f.dtype is DType.F32 else -1022)
+    return f("Where", f("Less", f("Abs", x), smallest_normal), 0.0, x)
+
+
 def _erf(f: Numbers, x: str) -> str:
     return f("Erf", x) if f.dtype is DType.F32 else _erf_by_integral(f, x)
 
@@ -270,6 +276,7 @@ ELEMENTWISE: dict[type[Op], Translation] = {
     Minimum: _operator("Min"),
     Abs: _operator("Abs"),
     Floor: _operator("Floor"),
+    Flush: _formula(_flush),
     FloorDivide: _formula(_floor_divide),
     Modulo: _formula(_modulo),
     Not: _operator("Not"),
