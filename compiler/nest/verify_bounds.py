@@ -7,13 +7,14 @@ accesses are left to tests: sizes of rectangles are quotients of products of wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
-from compiler.nest.conditions import Truth, compared, joined
+from compiler.nest.conditions import FALSE, TRUE, Truth, compared, joined
 from compiler.nest.forms import BATCH, Form, Forms, as_form
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
@@ -64,16 +65,23 @@ _Content: TypeAlias = Form | Truth | tuple[_Place, ...]
 def verify_bounds(nest: Nest, call: Call) -> None:
     """Raise `CompilerBug` unless each access is proved to lie in its room."""
     found = unproved(nest, call)
-    if found and not cuts_items(nest.body):
+    if found:
         ways = {ir.Load: "read", ir.Gather: "read", ir.Store: "written", ir.Scatter: "written"}
         what = "; ".join(f"{name_of(s.address)} is {ways[type(s)]}" for s in found[:3])
         raise CompilerBug("verify_bounds", f"{what}, which is not proved to stay inside", print_nest(nest))
 
 
 def unproved(nest: Nest, call: Call) -> list[Access]:
-    """The accesses for which no proof was found."""
-    most = 0 if cuts_items(nest.body) else MOST_CHOICES
-    return [*_Bounds(nest, call).failures(most).values()]
+    """The accesses for which no proof was found.
+
+    Of a range of items that is cut into rectangles, the conditions that say which of these there are have two cases.
+    """
+    cuts = [s.result.number for s in nest.body if isinstance(s, ir.Compare)] if cuts_items(nest.body) else []
+    found: dict[int, Access] = {}
+    no_piece = [(False, *sides) for sides in product((True, False), repeat=len(cuts) - 1)] if cuts else []
+    for sides in [(True,) * min(len(cuts), 1), *no_piece]:
+        found |= _Bounds(nest, call, dict(zip(cuts, sides, strict=False)), is_cut=bool(cuts)).failures(MOST_CHOICES)
+    return [*found.values()]
 
 
 def accesses(body: Sequence[Statement]) -> int:
@@ -98,6 +106,7 @@ class _Bounds:
     call: Call
     choices: Mapping[int, bool] = field(default_factory=dict[int, bool])
     only: Mapping[int, Access] | None = None
+    is_cut: bool = False
     forms: Forms = field(default_factory=Forms)
     content: dict[int, _Content] = field(default_factory=dict[int, _Content])
     made: dict[int, Statement] = field(default_factory=dict[int, Statement])
@@ -120,7 +129,7 @@ class _Bounds:
         found = by_choice.pop(None, {})
         for undecided, some in by_choice.items():
             for choice in (True, False):
-                part = _Bounds(self.nest, self.call, {**self.choices, undecided: choice}, some)  # type: ignore[dict-item]
+                part = _Bounds(self.nest, self.call, {**self.choices, undecided: choice}, some, self.is_cut)  # type: ignore[dict-item]
                 found |= part.failures(most - 1)
         return found
 
@@ -165,6 +174,11 @@ class _Bounds:
                 self.statements(body)
 
     def loop(self, loop: ir.Loop) -> None:
+        if loop in self.nest.body and isinstance(loop.start, int) and isinstance(loop.stop, int) and not loop.carried:
+            for number in range(loop.start, loop.stop, loop.step):  # of rectangles, whose bounds differ
+                self.define(loop.index, as_form(number))
+                self.within((), loop.body)
+            return
         start, stop = self.form(loop.start), self.form(loop.stop)
         if loop.over_items:
             rounds = index = self.forms.between(start, stop - 1)
@@ -304,7 +318,7 @@ class _Bounds:
                 return self.get(value)
             case ir.Convert(value=value):
                 found = self.get(value)
-                return self.forms.between(0, 1) if isinstance(found, Truth) else found
+                return self.number_of(found) if isinstance(found, Truth) else found
             case ir.Binary(op=op, left=left, right=right) if statement.result.type.dtype is DType.BOOL:
                 return joined(op, self.truth(left), self.truth(right), right)
             case ir.Binary(op="shift", left=left, right=right):
@@ -314,11 +328,38 @@ class _Bounds:
             case ir.Elementwise(op=op, operands=(left, right)) if statement.result.type.dtype in INTEGERS:
                 return self.arithmetic(OF_GRAPH.get(op.name), statement.result, self.form(left), self.form(right))
             case ir.Compare(relation=relation, left=left, right=right) if ir.type_of(left).dtype in INTEGERS:
-                return compared(relation, self.form(left), self.form(right))
+                truth = compared(relation, one := self.form(left), other := self.form(right), self.forms)
+                if (side := self.choices.get(statement.result.number)) is None:
+                    return truth
+                if side and relation == "eq":
+                    self.forms.equate(one, other)
+                return self.decided(truth, side)
             case ir.Select():
                 return self.select(statement)
             case _:
                 return None
+
+    def decided(self, truth: Truth, side: bool) -> Truth:
+        """A condition, of which one case is looked at."""
+        for fact in truth.yes if side else truth.no:
+            self.forms.learn((fact, *self.rounded(fact)))
+        return TRUE if side else FALSE
+
+    def rounded(self, fact: Form) -> Iterator[Form]:
+        """Facts of whole numbers: where `end <= 24 * n`, `end % 24 > 0` says that `end // 24 < n`."""
+        if not fact.numbers or (fact.split(fact.numbers[0])[0].constant or 0) < 0:
+            return
+        for bound in self.forms.numbers[fact.numbers[0]].upper:
+            more = bound.put(*fact.split(fact.numbers[0]))
+            factor, rest = more[0].split(self.form(END).numbers[0])
+            if len(more) == 1 and (factor.constant or 0) > 0:
+                yield factor * self.items() + rest
+
+    def number_of(self, truth: Truth) -> Form:
+        """1 where it holds, and 0 where it does not."""
+        if self.is_excluded(truth.yes):
+            return as_form(0)
+        return as_form(1) if self.is_excluded(truth.no) else self.forms.between(0, 1)
 
     def arithmetic(self, op: ir.Arithmetic | None, result: Value, left: Form, right: Form) -> Form | None:
         forms, size = self.forms, right.constant
@@ -326,7 +367,7 @@ class _Bounds:
             case "add":
                 return left + right
             case "sub":
-                return left - right
+                return forms.named(left - right) if self.is_cut else left - right
             case "mul":
                 return left * right
             case "min":
@@ -340,7 +381,7 @@ class _Bounds:
             case "div" | "rem" if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
                 return forms.quotient(left, right) if op == "div" else forms.remainder(left, right)
             case _:
-                found = forms.fresh()
+                found = forms.of_unknown(left, right)
                 if not self.loaded.isdisjoint((*left.numbers, *right.numbers)):
                     self.loaded.update(found.numbers)
                 return found
@@ -367,7 +408,7 @@ class _Bounds:
 
     def chosen(self, value: Value, truth: Truth, yes: Form, no: Form, either: Form) -> Form:
         """One of two, each where its facts hold."""
-        if truth.yes and all(map(self.forms.is_never_negative, truth.yes)):
+        if (truth.yes and all(map(self.forms.is_never_negative, truth.yes))) or self.is_excluded(truth.no):
             return yes
         if self.is_excluded(truth.yes):
             return no
@@ -446,12 +487,13 @@ class _Bounds:
         left, seen = form.numbers[::-1], set[int]()
         while left:
             number = left.pop()
-            if number in self.open:
+            if number in self.open and not self.is_cut:
                 return self.open[number]
             if number not in seen:
                 seen.add(number)
                 left += sorted(self.forms.behind(number))
-        return None
+        first = min(seen & self.open.keys(), default=None)  # of rectangles, what all within depends on
+        return None if first is None else self.open[first]
 
 
 def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
