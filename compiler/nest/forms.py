@@ -187,11 +187,13 @@ class Forms:
         """A number that is a form: products with it grow where it is known to be never negative."""
         if len(form.terms) < 2:
             return form
-        most = sorted(self._constants(form))[:1]
-        least = [as_form(k) for k in (1, 0) if self.is_never_negative(form - k)][:1]
-        return self.once(
-            ("is", form), lambda: self.fresh([form, *least], [form, *self._with_facts(form), *map(as_form, most)])
-        )
+
+        def make() -> Form:
+            most = [*self._with_facts(form), *map(as_form, sorted(self._constants(form))[:1])]
+            least = [as_form(k) for k in (1, 0) if self.is_never_negative(form - k)][:1]
+            return self.fresh([form, *least], [form, *most])
+
+        return self.once(("is", form), make)
 
     def _with_facts(self, form: Form) -> list[Form]:
         """Forms of fewer numbers that a form does not exceed, by a fact."""
@@ -220,9 +222,8 @@ class Forms:
     def behind(self, number: int) -> set[int]:
         """The numbers by which one is bounded."""
         known = self.numbers[number]
-        return self.unknown.get(number, set()) | {
-            n for bound in (*known.lower, *known.upper) for form in bound.forms for n in form.numbers
-        }
+        found = self.unknown.get(number, set[int]())
+        return found | {n for bound in (*known.lower, *known.upper) for form in bound.forms for n in form.numbers}
 
     def _divided(self, form: Form, divisor: Form) -> tuple[Form, Form | None]:
         """What divides without rest, and what is left to divide: None where the quotient of that is known too."""
@@ -262,16 +263,15 @@ class Forms:
         The step is at most m where d <= m * g. With g = (d + m - 1) // m, these are shares of equal size.
         """
         for key, before in [*self.known.items()]:
-            if key[0] == "div" and key[2] == divisor and isinstance(key[1], Form):
-                more = rest - key[1]
-                if more.numbers and self.is_never_negative(more):
-                    most = [k for k in self.sizes.get(divisor, ()) if self.is_never_negative(divisor * k - more)]
-                    step = self.once(
-                        ("step", rest, divisor), lambda most=most: self.fresh([as_form(0)], [*map(as_form, most)])
-                    )
-                    bounds = self._most(rest, divisor)
-                    self.learn([b.forms[0] - before - step for b in bounds if b.scale == 1])
-                    return before + step
+            if key[0] != "div" or key[2] != divisor or not isinstance(key[1], Form):
+                continue
+            more = rest - key[1]
+            if more.numbers and self.is_never_negative(more):
+                most = [as_form(k) for k in self.sizes.get(divisor, ()) if self.is_never_negative(divisor * k - more)]
+                step = self.fresh([as_form(0)], most)
+                bounds = [bound.forms[0] for bound in self._most(rest, divisor) if bound.scale == 1]
+                self.learn([bound - before - step for bound in bounds])
+                return before + step
         return self._part(rest, divisor)
 
     def _most(self, form: Form, divisor: Form) -> list[Bound]:

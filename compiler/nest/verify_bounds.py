@@ -1,8 +1,8 @@
 """Checks, for every batch and every share of the items, that no access of a nest leaves its memory.
 
 Indices of loops, sums, products, quotients and minima are forms (`nest/forms`), guards and masks facts about them. An
-index that is data is bounded by its clamp. Of nests that cut their range of items into rectangles (`cuts_items`), some
-accesses are left to tests: sizes of rectangles are quotients of products of what only the run knows.
+index that is data is bounded by its clamp. Of nests that cut their range of items into rectangles (`cuts_items`), each
+rectangle is walked by itself, in each case of the conditions that say where it lies.
 """
 
 from __future__ import annotations
@@ -14,40 +14,22 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
+from compiler.nest.call import Access, Call, Memory, cuts_items, form_of
 from compiler.nest.conditions import FALSE, TRUE, Truth, compared, joined
 from compiler.nest.forms import BATCH, Form, Forms, as_form
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
 from compiler.support.record import record
 from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType
 
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
+MOST_RECTANGLES = 3  # into which a range of items is cut
 MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 OF_GRAPH: Mapping[str, ir.Arithmetic] = {  # of integers that are not negative
     **{"add": "add", "sub": "sub", "mul": "mul", "floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"},
 }
 INTEGERS = (DType.I64, DType.I32, DType.U8)
-
-
-@record
-class Memory:
-    """So many bytes; loops around the nest move an address by at most so many to either side."""
-
-    bytes: Extent
-    before: int = 0
-    behind: int = 0
-    is_written: bool = True
-
-
-@record
-class Call:
-    """What a nest is given: memory and numbers; it has `ceil(extent / chunk) * factor` items."""
-
-    arguments: tuple[Memory | Extent, ...]
-    extent: Extent
-    chunk: int
-    factor: int
 
 
 @record
@@ -82,20 +64,6 @@ def unproved(nest: Nest, call: Call) -> list[Access]:
     for sides in [(True,) * min(len(cuts), 1), *no_piece]:
         found |= _Bounds(nest, call, dict(zip(cuts, sides, strict=False)), is_cut=bool(cuts)).failures(MOST_CHOICES)
     return [*found.values()]
-
-
-def accesses(body: Sequence[Statement]) -> int:
-    """How many loads and stores there are."""
-    inside = (accesses(s.body) for s in body if isinstance(s, ir.Loop | ir.Guard))
-    return sum(isinstance(s, Access) for s in body) + sum(inside)
-
-
-def cuts_items(body: Sequence[Statement]) -> bool:
-    """Whether a nest divides its range of items, instead of going through it."""
-    return any(isinstance(s, ir.Binary) and s.op == "div" and s.left is BEGIN for s in body)
-
-
-Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
 
 
 @dataclass(slots=True)
@@ -174,8 +142,8 @@ class _Bounds:
                 self.statements(body)
 
     def loop(self, loop: ir.Loop) -> None:
-        if loop in self.nest.body and isinstance(loop.start, int) and isinstance(loop.stop, int) and not loop.carried:
-            for number in range(loop.start, loop.stop, loop.step):  # of rectangles, whose bounds differ
+        if self.is_cut and loop in self.nest.body and (rounds := _few_rounds(loop)):
+            for number in rounds:  # one for each rectangle
                 self.define(loop.index, as_form(number))
                 self.within((), loop.body)
             return
@@ -508,9 +476,13 @@ def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
             return None
 
 
+def _few_rounds(loop: ir.Loop) -> range | None:
+    """The indices of a loop over the rectangles into which items are cut."""
+    if not isinstance(loop.start, int) or not isinstance(loop.stop, int) or loop.carried:
+        return None
+    found = range(loop.start, loop.stop, loop.step)
+    return found if len(found) <= MOST_RECTANGLES else None
+
+
 def _truths(mask: Constant) -> tuple[int | bool, ...]:
     return mask.value if isinstance(mask.value, tuple) else (bool(mask.value),) * mask.type.lanes
-
-
-def form_of(extent: Extent) -> Form:
-    return BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)

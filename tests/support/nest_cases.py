@@ -22,9 +22,10 @@ from compiler.graph.ir import Graph
 from compiler.graph.op import Array
 from compiler.loops.ir import CopyKernel, Kernel
 from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.nest.call import Call
 from compiler.nest.ir import Nest
 from compiler.nest.verify import verify_nest
-from compiler.nest.verify_bounds import Call, unproved
+from compiler.nest.verify_bounds import unproved
 from compiler.pipeline import optimise_graph
 from compiler.programs.kinds import PREDICTION
 from compiler.schedule.build import schedule
