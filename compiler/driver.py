@@ -42,8 +42,10 @@ from compiler.programs.executables import (
     compile_program,
     exported_library,
     finishing_kind,
+    independent_settings,
     initialise,
     memory_needed,
+    predicts_row_by_row,
 )
 from compiler.programs.kinds import (
     BATCH_EVALUATION,

@@ -21,13 +21,14 @@ class MultiplyAdd(Enum):
     # LLVM makes calls of the first for each lane; this is one instruction, which the processor may round twice
     RELAXED = "llvm.wasm.relaxed.madd"
     FUNCTIONS = "functions of the library, for a vector of 16 bytes"
+    SINGLE = "llvm.fma in f32, such functions in f64"
 
 
 @record
 class Machine:
     """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, wasm, or generic for 128-bit vectors.
 
-    apple-m1 is neon with Apple's caches.
+    apple-m1 is neon with Apple's caches; cortex-m4 has no vectors, and floats of 32 bits alone.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
     A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
     """
@@ -165,7 +166,22 @@ WASM_SIMD128 = replace(
     features=WASM.features.replace(",+relaxed-simd", ""),
     multiply_add=MultiplyAdd.FUNCTIONS,
 )
+# Its 32 registers of one number each count as 8 of four.
+CORTEX_M4 = Machine(
+    name="cortex-m4",
+    triple="thumbv7em-unknown-none-eabihf",
+    cpu="cortex-m4",
+    features="",
+    vector_bits=128,
+    registers=8,
+    masks=False,
+    l1_bytes=32 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=64 * KIBIBYTE,
+    line_bytes=64,
+    multiply_add=MultiplyAdd.SINGLE,
+)
 MACHINES = (AVX512, AVX2, NEON, APPLE_M1)
 # Without fused multiply-adds in the processor, each is a call of the C library: the same bits, and far slower.
 GENERIC = replace(AVX2, name="generic", cpu="x86-64", vector_bits=128)
-CHOICES = {machine.name: machine for machine in (*MACHINES, RVV, WASM, WASM_SIMD128, GENERIC)}
+CHOICES = {machine.name: machine for machine in (*MACHINES, RVV, WASM, WASM_SIMD128, CORTEX_M4, GENERIC)}

@@ -116,6 +116,23 @@ def simplified(graph: Graph) -> Graph:
     return graph
 
 
+EXCHANGING: tuple[GraphPass, ...] = (
+    *SIMPLIFYING,
+    form_moments,
+    fold_products,  # convolutions are what other tools have, folds of products are not
+    eliminate_dead,
+)
+
+
+def exchanged(graph: Graph, options: Options) -> Graph:
+    """The graph as other tools take it: with the axes of convolutions and products as the text has them."""
+    graph = to_f64(graph) if options.dtype == "f64" else widen_numbers(graph)
+    for graph_pass in EXCHANGING:
+        graph = everywhere(graph_pass, graph)
+    verify_graph(graph, "exchanged")
+    return graph
+
+
 def optimise_graph(graph: Graph, verify: bool = False) -> Graph:
     """All passes over the graph; with `verify`, the invariants are checked after each, otherwise at the end."""
     has_scans = any(isinstance(node.op, Scan) for node in graph.nodes)  # no pass makes one where none was

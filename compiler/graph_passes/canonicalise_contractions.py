@@ -81,15 +81,13 @@ def _with_plain_left(builder: GraphBuilder, product: _Product) -> _Product:
             case Transpose(permutation=permutation):
                 labels = dict(zip(permutation, product.lhs, strict=True))
                 lhs = tuple(labels[axis] for axis in range(len(labels)))
-            case Broadcast(axes=axes) if _may_drop(product, _labels_outside(product.lhs, axes), node):
+            case Broadcast(axes=axes) if _may_drop(
+                product, {x for k, x in enumerate(product.lhs) if k not in axes}, node
+            ):
                 lhs = tuple(product.lhs[axis] for axis in axes)
             case _:
                 return product
         product = _Product(node.operands[0], lhs, product.right, product.rhs, product.out)
-
-
-def _labels_outside(labels: Labels, axes: tuple[int, ...]) -> set[int]:
-    return {label for axis, label in enumerate(labels) if axis not in axes}
 
 
 def _may_drop(product: _Product, labels: set[int], node: Node) -> bool:

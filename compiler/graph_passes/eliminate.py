@@ -89,7 +89,9 @@ def eliminate_common(graph: Graph) -> Graph:
     result = rewriting.finish()
     if not origins:
         return result
-    nodes = [_with_union(node, origins) if node.results[0].index in origins else node for node in result.nodes]
+    unions = {index: tuple(dict.fromkeys(every)) for index, every in origins.items()}
+    keyed = [(node.results[0].index, node) for node in result.nodes]
+    nodes = [Node(n.op, n.operands, n.results, unions[key]) if key in unions else n for key, n in keyed]
     return replace(result, nodes=tuple(nodes))
 
 
@@ -98,8 +100,3 @@ def _key(node: Node) -> _Key:
     if node.op.__class__ in _COMMUTATIVE:
         operands.sort()
     return node.op, tuple(operands)
-
-
-def _with_union(node: Node, origins: dict[int, list[Origin]]) -> Node:
-    union = tuple(dict.fromkeys(origins[node.results[0].index]))
-    return Node(node.op, node.operands, node.results, union)

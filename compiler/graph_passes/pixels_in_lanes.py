@@ -16,7 +16,7 @@ from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.support import numerics
 from compiler.support.record import record
-from compiler.types import BatchExtent, Shape, static_elements
+from compiler.types import BatchExtent, static_elements
 
 
 def pixels_in_lanes(graph: Graph) -> Graph:
@@ -76,7 +76,8 @@ class _FewChannels:
         if {*self.others} != {*rows, *summed} or not {*self.taps} <= summed or line not in self.op.out:
             return False
         extents = dict(zip(self.others, self.w.type.shape, strict=True))
-        pixels = self.window_shape()[self.line]
+        (windows,) = self.window.result_types((self.image.type,))
+        pixels = windows.shape[self.line]
         channels = [extents[label] for label in places if label in summed]
         if self.window.strides[-1] != 1 or not isinstance(pixels, int) or not self.is_padded():
             return False
@@ -85,10 +86,6 @@ class _FewChannels:
         vectors, count = ceil(pixels / numerics.LANES), static_elements(tuple(extents[label] for label in rows))
         fills = vectors * numerics.LANES <= numerics.EVEN * pixels and vectors * count >= numerics.FEWEST_IN_LANES
         return fills and count <= numerics.MOST_CHANNELS and static_elements(tuple(channels)) >= numerics.FEWEST_SUMMED
-
-    def window_shape(self) -> Shape:
-        (type_,) = self.window.result_types((self.image.type,))
-        return type_.shape
 
     def is_padded(self) -> bool:
         """Whether the image is written anew in any case; the channels lie behind its lines."""

@@ -52,10 +52,6 @@ def _sum(parts: Sequence[str]) -> str:
     return " + ".join(kept).replace("+ -", "- ") or "0"
 
 
-def _outer_names(axes: Sequence[ir.OuterAxis]) -> list[str]:
-    return ["outer"] if len(axes) == 1 else [f"outer{number}" for number in range(len(axes))]
-
-
 def _times(name: str, factor: int) -> str:
     return "0" if factor == 0 else name if factor == 1 else f"{name}*{factor}"
 
@@ -149,7 +145,8 @@ class _Printer:
 
     def tiles(self, kernel: ir.ContractionKernel) -> None:
         contract = kernel.contraction
-        names = _outer_names(contract.outer)
+        axes = range(len(contract.outer))
+        names = ["outer"] if len(axes) == 1 else [f"outer{number}" for number in axes]
         if contract.splits > 1:
             self.loop("split", contract.splits)
         for name, axis in zip(names, contract.outer, strict=True):

@@ -94,7 +94,8 @@ class _Check:
     def check_all(self, instructions: Sequence[ir.Instruction], home: ir.Space, is_body: bool) -> None:
         """`home` is the space that instructions standing here may have, besides SCALAR in the prologue."""
         for instruction in instructions:
-            space = _space_of(instruction)
+            is_scalar = isinstance(instruction, ir.Literal | ir.BatchCount)
+            space = ir.Space.SCALAR if is_scalar else instruction.space
             if isinstance(instruction, ir.Reduce):
                 if not is_body:
                     raise _Broken("a reduction stands outside a pass")
@@ -197,7 +198,3 @@ class _Check:
         """Whether the passes over a row are one, written without a loop."""
         columns = self.kernel.columns
         return isinstance(self.kernel, ir.RowKernel) and isinstance(columns, int) and columns <= ir.REGISTER_COLUMNS
-
-
-def _space_of(instruction: ir.Instruction) -> ir.Space:
-    return ir.Space.SCALAR if isinstance(instruction, ir.Literal | ir.BatchCount) else instruction.space

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from compiler.graph.ir import Node
+from compiler.graph.ir import Graph, Node, Value
+from compiler.ops.indexing import Put, ScatterAdd
 from compiler.ops.movement import Concat, Pad, Reverse, Slice
 from compiler.ops.reduction import CumulativeSum
-from compiler.ops.sources import BatchSize, Iota, RandomUniform
+from compiler.ops.scan import Scan
+from compiler.ops.sources import BatchSize, Iota, RandomUniform, Threefry
+from compiler.ops.spreading import Reshape
 from compiler.ops.window import Fold, Window
-from compiler.types import BatchExtent, batch_axis
+from compiler.types import BatchExtent, Shape, batch_axis
+
+
+def rows_are_apart(graph: Graph) -> bool:
+    """Whether each row of every output depends on the same row of the inputs alone, wherever it stands in a batch.
+
+    Where False, it may still be so: several rows of a value for each row of the batch are not followed.
+    """
+    outputs = [output.value for output in graph.outputs]
+    inputs = [entry.value for entry in graph.inputs]
+    return all(map(_has_one_row_each, [*inputs, *outputs])) and (
+        not any(map(_may_mix, graph.nodes)) and all(batch_axis(output.type.shape) is not None for output in outputs)
+    )
+
+
+def _may_mix(node: Node) -> bool:
+    if mixes_rows(node) or not all(map(_has_one_row_each, node.results)):
+        return True
+    match node.op:
+        case RandomUniform() | Threefry():
+            return True
+        case ScatterAdd() | Put():
+            return any(batch_axis(operand.type.shape) is not None for operand in node.operands)
+        case Reshape(shape):
+            return _before_batch(shape) != _before_batch(node.operands[0].type.shape)
+        case Scan(body):
+            return any(map(_may_mix, body.nodes))
+        case _:
+            return False
+
+
+def _has_one_row_each(value: Value) -> bool:
+    return all(extent.multiple == 1 for extent in value.type.shape if isinstance(extent, BatchExtent))
+
+
+def _before_batch(shape: Shape) -> int | None:
+    """How many elements lie before the batch axis; None without one."""
+    axis = batch_axis(shape)
+    return None if axis is None else math.prod(extent for extent in shape[:axis] if isinstance(extent, int))
 
 
 def mixed_values(nodes: Iterable[Node], with_draws: bool = False) -> dict[int, Node]:

@@ -25,7 +25,8 @@ def round_to_bf16(values: Array) -> Array:
 
 def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> None:
     if len(operands) != count:
-        raise TypeRuleError(f"{name} takes {_counted(count, 'tensor')}, but got {len(operands)}")
+        tensors = "1 tensor" if count == 1 else f"{count} tensors"
+        raise TypeRuleError(f"{name} takes {tensors}, but got {len(operands)}")
 
 
 def expect_dtype(name: str, operand: TensorType, accepted: Sequence[DType]) -> None:
@@ -47,7 +48,8 @@ def expect_same_shape(name: str, first: TensorType, other: TensorType) -> None:
 
 def expect_axis(name: str, axis: int, operand: TensorType) -> None:
     if not 0 <= axis < operand.rank:
-        raise TypeRuleError(f"{name}: {operand} has no axis {axis}; its axes are {_axes_of(operand)}")
+        axes = "none" if operand.rank == 0 else f"0 to {operand.rank - 1}"
+        raise TypeRuleError(f"{name}: {operand} has no axis {axis}; its axes are {axes}")
 
 
 def expect_axes(name: str, axes: Sequence[int], operand: TensorType) -> None:
@@ -70,11 +72,3 @@ def without_axes(shape: Shape, axes: Sequence[int]) -> Shape:
 
 def other_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(i for i in range(rank) if i not in axes)
-
-
-def _axes_of(operand: TensorType) -> str:
-    return "none" if operand.rank == 0 else f"0 to {operand.rank - 1}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

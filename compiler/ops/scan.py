@@ -96,8 +96,8 @@ class Scan(Op):
 
     def body_at(self, place: int) -> Graph:
         """The body of the step at a place, with the random streams of that step."""
-        draws = any(map(_draws, self.body.nodes)) if place else False
-        return _shifted(self.body, place * self.stream_step) if draws else self.body
+        is_drawn = any(map(draws, self.body.nodes)) if place else False
+        return _shifted(self.body, place * self.stream_step) if is_drawn else self.body
 
     @property
     def stream_step(self) -> int:
@@ -119,8 +119,9 @@ def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[
     )
 
 
-def _draws(node: Node) -> bool:
-    return isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and any(map(_draws, node.op.body.nodes)))
+def draws(node: Node) -> bool:
+    """Whether a node draws random numbers, which differ from step to step of a scan."""
+    return isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and any(map(draws, node.op.body.nodes)))
 
 
 def _shifted(body: Graph, shift: int) -> Graph:
@@ -243,7 +244,7 @@ class _Backward:
     def varying(self) -> set[int]:
         """The values of the forward body that differ from step to step."""
         given = (v.index for v in (*self.scan.step_inputs, *self.scan.carried_inputs))
-        return depending(self.scan.body.nodes, given, _draws)
+        return depending(self.scan.body.nodes, given, draws)
 
     def stacks_of(self, residuals: Sequence[Value]) -> list[Value]:
         """All steps' values of the forward body: its own inputs, or stacks of a forward scan."""

@@ -115,7 +115,7 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
 
 def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
     """f32 in [0, 1): the draws of a stream at a step, for the elements with these numbers."""
-    key = threefry2x32(_halves(seed), (_word(step), _word(stream)))
+    key = threefry2x32((_word(seed), _word(seed >> 32)), (_word(step), _word(stream)))
     wide = positions.astype(np.uint64)
     low, high = wide.astype(np.uint32), (wide >> np.uint64(32)).astype(np.uint32)
     bits, _ = threefry2x32(key, (low, high))
@@ -153,10 +153,6 @@ class RandomUniform(FlatOp):
         positions = np.arange(math.prod(shape), dtype=np.uint64)
         draws = uniform(seed, step, self.stream, positions).reshape(stored)
         return (np.moveaxis(draws, 0, axis) if shape else draws,)
-
-
-def _halves(number: int) -> tuple[Array, Array]:
-    return _word(number), _word(number >> 32)
 
 
 def _word(number: int) -> Array:

@@ -281,11 +281,7 @@ def _moved(builder: GraphBuilder, value: Value, then: tuple[int, ...], batch: in
 
 
 def _reads_rows(node: Node) -> bool:
-    return isinstance(node.op, BatchSize) or _reads_rows_of(node.operands)
-
-
-def _reads_rows_of(values: Sequence[Value]) -> bool:
-    return any(depends_on_batch(value.type.shape) for value in values)
+    return isinstance(node.op, BatchSize) or any(depends_on_batch(value.type.shape) for value in node.operands)
 
 
 class _Finder:

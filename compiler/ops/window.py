@@ -41,7 +41,7 @@ class Window(DifferentiableOp):
         rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)
         shape = list(operand.shape)
-        for axis, size, stride, dilation in _walked(self):
+        for axis, size, stride, dilation in zip(self.axes, self.sizes, self.strides, self.dilations, strict=True):
             extent, span = operand.shape[axis], dilation * (size - 1) + 1
             if isinstance(extent, BatchExtent):
                 raise TypeRuleError(f"axis {axis} of {operand} is the batch, over which no window slides")
@@ -115,10 +115,6 @@ def windows_of(op: Window | Fold, x: Array, writeable: bool = False) -> Array:
     strides = dict(zip(op.axes, op.strides, strict=True))
     starts = tuple(slice(None, None, strides.get(axis)) for axis in range(x.ndim))
     return dense[(*starts, *(slice(None, None, dilation) for dilation in op.dilations))]
-
-
-def _walked(op: Window | Fold) -> list[tuple[int, int, int, int]]:
-    return list(zip(op.axes, op.sizes, op.strides, op.dilations, strict=True))
 
 
 def _expect_numbers(op: Window | Fold) -> None:

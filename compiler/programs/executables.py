@@ -75,10 +75,15 @@ def exported_library(
     if program.plan is not None and needed <= {*settings}:
         functions.append(LibraryFunction("evaluate", _compilation(program, BATCH_EVALUATION, options), settings))
     if seed is not None:
-        derived = " ".join(name for name in settings if "(" in name)
-        given = tuple(name for name in settings if "(" not in name and name not in derived)
-        functions.append(LibraryFunction("step", _compilation(program, TRAINING, options), settings, given))
+        step = _compilation(program, TRAINING, options)
+        functions.append(LibraryFunction("step", step, settings, independent_settings(settings)))
     return kernel_target_of(options).library(functions, tensors, seed or 0)
+
+
+def independent_settings(settings: Mapping[str, float]) -> tuple[str, ...]:
+    """Of the settings of run time, those that no other one is made of, which a caller may change."""
+    derived = " ".join(name for name in settings if "(" in name)
+    return tuple(name for name in settings if "(" not in name and name not in derived)
 
 
 def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:
@@ -256,6 +261,14 @@ def attention_shapes(program: Program) -> Mapping[str, Shape]:
 
     graph = graph_of(program, GraphKind(Purpose.ATTENTION))
     return {output.name: output.value.type.shape for output in graph.outputs}
+
+
+def predicts_row_by_row(program: Program) -> bool:
+    """Whether a prediction for a row is the same in any batch: no output depends on other rows, or on draws."""
+    from compiler.ops.row_mixing import rows_are_apart  # with the graphs, as above
+    from compiler.programs.stages import graph_of
+
+    return rows_are_apart(graph_of(program, PREDICTION))
 
 
 def finishing_kind(program: Program, of_training: bool) -> GraphKind:

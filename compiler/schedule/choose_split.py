@@ -64,8 +64,8 @@ def _column_choices(group: Group, maps: Sequence[IndexMap]) -> list[int]:
     """The products of the innermost axes, written or read, largest first; the batch never lies in a row."""
     found = {term.divisor for index_map in maps for term in index_map.terms if term.divisor > 1}
     for member in group.members:
-        shape = _walked_shape(member.node)
-        size = 1
+        node, size = member.node, 1
+        shape = node.operands[1].type.shape if isinstance(node.op, Insert) else node.results[0].type.shape
         for axis in reversed(storage_order(shape)):
             size *= count(shape[axis])
             found.add(size)
@@ -86,10 +86,6 @@ def _tile_split(node: Node) -> RowSplit:
 
 def _divided(extent: Extent, divisor: int) -> Extent:
     return BatchExtent(extent.multiple // divisor) if isinstance(extent, BatchExtent) else extent // divisor
-
-
-def _walked_shape(node: Node) -> tuple[Extent, ...]:
-    return node.operands[1].type.shape if isinstance(node.op, Insert) else node.results[0].type.shape
 
 
 def _reads_evenly(index_map: IndexMap, columns: int, limit: int | None) -> bool:

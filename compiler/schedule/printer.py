@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from compiler.graph.ir import Origin
 from compiler.graph.printer import Json
 from compiler.loops.ir import FetchKernel, Kernel, extents_of
-from compiler.schedule.ir import Arena, Buffer, BufferPlace, Instance, Schedule
+from compiler.schedule.ir import Arena, Buffer, Instance, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 
 
@@ -69,11 +69,6 @@ def print_domain(kernel: Kernel) -> str:
     return f"{kernel.kind} {' x '.join(map(str, extents))}"
 
 
-def print_place(place: BufferPlace) -> str:
-    """`static 128`, or `batch 40*capacity`."""
-    return f"{place.arena.value} {place.offset}" + ("*capacity" if place.arena is Arena.BATCH else "")
-
-
 def name_of(buffer: Buffer) -> str:
     return buffer.name if buffer.name is not None else f"b{buffer.index}"
 
@@ -112,7 +107,8 @@ def _buffer_line(schedule: Schedule, index: int) -> str:
     buffer, place = schedule.buffers[index], schedule.places[index]
     kind = f"  ({buffer.role.value})" if buffer.role is not None else ""
     type_ = f"{buffer.dtype.value}[{buffer.elements}]"
-    return f"{index:3} {name_of(buffer)}: {type_} at {print_place(place)}, {size_in_arena(buffer)} bytes{kind}"
+    where = f"{place.arena.value} {place.offset}{'*capacity' if place.arena is Arena.BATCH else ''}"
+    return f"{index:3} {name_of(buffer)}: {type_} at {where}, {size_in_arena(buffer)} bytes{kind}"
 
 
 def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barrier: bool) -> Json:

@@ -128,8 +128,11 @@ def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
     return dimensions.dimensions_if_there(question)
 
 
-def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
-    """The trained model, with remarks printed. Raises UsageError, SourceError and CheckpointError."""
+def trained_of(arguments: Namespace, data: Path | None = None, dimensions: DimensionsOf | None = None) -> Trained:
+    """The trained model, with remarks printed; `dimensions` answers for a model file, in place of `data`.
+
+    Raises UsageError, SourceError and CheckpointError.
+    """
     from runtime.runs.trained import open_model_file, open_trained_run  # heavy; `--help` must not pay for it
 
     overrides, options = tuple(arguments.settings), compile_options(arguments)
@@ -141,7 +144,7 @@ def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
         weights, within = Path(arguments.weights), folder_of_imports(arguments)
-        return open_model_file(file, weights, arguments.experiment, overrides, options, data, within)
+        return open_model_file(file, weights, arguments.experiment, overrides, options, data, within, dimensions)
     if arguments.weights is not None:
         raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
     if arguments.experiment is not None:

@@ -156,7 +156,11 @@ COMMANDS = (
     Command("sweep", "Search for good settings over many trainings", "runtime.cli.sweep"),
     Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
+    Command(
+        "import", "Turn an ONNX model into a model file, or take weights of others into one", "runtime.cli.import_model"
+    ),
     Command("export", "Write a trained model as a library for C, Python or the web", "runtime.cli.export"),
+    Command("serve", "Serve a trained model over HTTP", "runtime.cli.serve"),
     Command("generate", "Extend a text with a trained model, token by token", "runtime.cli.generate"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
     Command("replay", "Compute tensors of a past step of a run again", "runtime.cli.replay"),

@@ -136,7 +136,7 @@ class Parser(argparse.ArgumentParser):
         group.add_argument(
             "--machine",
             metavar="NAME",
-            help="generate code for avx512, avx2, generic, neon, rvv, wasm or apple-m1 (default: this processor); "
+            help="generate code for avx512, avx2, generic, neon, rvv, cortex-m4, wasm or apple-m1 (default: this one); "
             + ("code with instructions that it lacks cannot run" if runs else "it need not run here"),
         )
         group.add_argument(

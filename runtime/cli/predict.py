@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,13 @@ from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part
+from runtime.inference.given_names import (
+    GivenNames,
+    dimensions_of_arrays,
+    given_names,
+    part_of,
+    read_arrays,
+)
 from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_notes
 from runtime.runs.trained import Trained
@@ -58,6 +66,9 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"the format of {output} is not known", f"give a name that ends in {' or '.join(FORMATS)}")
     if arguments.row is not None and arguments.attention is None:
         raise UsageError("--row goes with --attention", "leave it out: every row is predicted")
+    names = None if arguments.weights is None else given_names(Path(arguments.weights))
+    if names is not None and arguments.input.endswith(".npz") and arguments.attention is None:
+        return predict_by(names, arguments, output)
     trained = trained_of(arguments)
     program = trained.program
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
@@ -78,6 +89,28 @@ def run(arguments: Namespace) -> int:
     else:
         write_predictions(output, columns)
         say(f"{len(loaded.part.rows)} rows in {output}")
+    return 0
+
+
+def predict_by(names: GivenNames, arguments: Namespace, output: Path | None) -> int:
+    """Predict arrays that have the names and axes of the model that was imported."""
+    path = Path(arguments.input)
+    arrays = read_arrays(path, names)
+    trained = trained_of(arguments, dimensions=dimensions_of_arrays(arrays))
+    part = part_of(trained.program, arrays, names, path)
+    refuse_outside_inputs(trained.program, part)
+    whole = all(given.rows is None for given in names.inputs.values())
+    options = replace(trained.options, batch=1) if whole else trained.options
+    if names.together:
+        options = replace(options, batch=len(part.rows))
+    found = Predictor(trained.program, options).predict(trained.tensors, part)
+    columns = {name: found[own] for own, name in names.outputs.items() if own in found}
+    if output is not None:
+        write_predictions(output, columns)
+        say(f"{len(part.rows)} rows in {output}")
+        return 0
+    for line in json_lines({name: np.atleast_1d(values) for name, values in columns.items()}):
+        sys.stdout.write(line + "\n")
     return 0
 
 

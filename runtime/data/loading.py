@@ -28,7 +28,7 @@ from runtime.data.preparation import (
 )
 from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
-from runtime.data.text.rows import TextRows
+from runtime.data.text.rows import TextRows, longest_row
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
@@ -391,6 +391,36 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
     prepared = {spec.name: array_for(spec, fields, preparation, notes) for spec in specs}
     named = {name: RowNames(_PLACE) for name in names}
     return Part(prepared, np.arange(counts[names[0]], dtype=np.int64), names=named)
+
+
+def part_of_texts(specs: Sequence[InputSpec], given: Mapping[str, Array], saved: Preparation) -> Part:
+    """Rows of texts by the inputs that take them, as the training made its tokens, with their masks.
+
+    Other inputs are arrays, as in the data. Raises DataError, also where a text would be cut, or filled up unmasked.
+    """
+    fields = {column: Field(values, _PLACE) for name, values in given.items() for column in saved.columns[name]}
+    notes: list[str] = []
+    texts = TextRows(fields, saved, notes)
+    masked = {spec.mask_of for spec in specs}
+    arrays: dict[str, Array] = {}
+    for spec in specs:
+        if not texts.takes(spec):
+            arrays[spec.name] = array_for(spec, fields, saved, notes)
+            continue
+        if spec.mask_of is None:
+            _refuse_lengths(spec, texts.lengths(saved.columns[spec.name][0]), spec.name in masked)
+        arrays[spec.name] = texts.array(spec)
+    return Part(arrays, np.arange(len(next(iter(arrays.values()))), dtype=np.int64))
+
+
+def _refuse_lengths(spec: InputSpec, lengths: Array, has_mask: bool) -> None:
+    most = longest_row(spec)
+    wrong = lengths > most if has_mask else lengths != most
+    if bool(wrong.any()):
+        row = int(np.argmax(wrong))
+        bound = f"at most {most}" if has_mask else str(most)
+        message = f"the text of `{spec.name}` has {lengths[row]} tokens, and the model reads {bound}"
+        raise DataError(message, _PLACE, row + 1, f"give a text of {bound} tokens")
 
 
 def _array_of(name: str, values: object) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from compiler import driver
@@ -25,24 +25,35 @@ def _made(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, Libra
     program, options = trained.program, trained.options
     if not with_training:
         tensors = stored(trained.tensors, weight_names(program))
-        return driver.exported_library(program, tensors, _settings(trained), options), tensors
-    plan = training_of(program)
-    if plan.accumulation is not None:
-        raise UsageError(f"a step of {program.model} accumulates gradients", "leave out --training, or `accumulate`")
-    rows = trained.training_rows
-    with_states = _with_fresh_states(trained)
-    tensors = stored(with_states, with_states.names())
-    settings = runtime_settings(program, length_of(plan, rows or 1))
-    library = driver.exported_library(program, tensors, settings, options, plan.seed)
-    known = runtime_settings(program) if rows is None else settings
-    unknown = [name for function in library.functions for name, _, _ in function.settings if name not in known]
-    if unknown:
-        message = f"a step of {program.model} depends on `{unknown[0]}`, and nothing says how long the training is"
-        raise UsageError(message, "name a run instead of the model file")
+        return driver.exported_library(program, tensors, settings_of(trained), options), tensors
+    start, settings = training_start(trained)
+    tensors = stored(start, start.names())
+    library = driver.exported_library(program, tensors, settings, options, training_of(program).seed)
+    expect_known(trained, (name for function in library.functions for name, _, _ in function.settings))
     return library, tensors
 
 
-def _settings(trained: Trained) -> Mapping[str, float]:
+def training_start(trained: Trained) -> tuple[Tensors, Mapping[str, float]]:
+    """The tensors from which a step goes on, and its settings of run time. Raises UsageError."""
+    plan = training_of(trained.program)
+    if plan.accumulation is not None:
+        message = f"a step of {trained.program.model} accumulates gradients"
+        raise UsageError(message, "leave out --training, or `accumulate`")
+    settings = runtime_settings(trained.program, length_of(plan, trained.training_rows or 1))
+    return _with_fresh_states(trained), settings
+
+
+def expect_known(trained: Trained, settings: Iterable[str]) -> None:
+    """Refuse settings that depend on the length of a training that nobody knows. Raises UsageError."""
+    known = runtime_settings(trained.program) if trained.training_rows is None else None
+    unknown = [name for name in settings if known is not None and name not in known]
+    if unknown:
+        model = trained.program.model
+        message = f"a step of {model} depends on `{unknown[0]}`, and nothing says how long the training is"
+        raise UsageError(message, "name a run instead of the model file")
+
+
+def settings_of(trained: Trained) -> Mapping[str, float]:
     """The settings of run time, with those that follow from the length of the training where it is known."""
     plan, rows = trained.program.plan, trained.training_rows
     if plan is None or rows is None or (plan.steps is None and plan.epochs is None):

@@ -86,16 +86,20 @@ def _for_javascript(value: JsonValue) -> JsonValue:
 
 def _types(functions: Sequence[Function], changes: bool) -> str:
     """The declarations for TypeScript, with the names of inputs and outputs."""
-    named = {function.name: function for function in functions}
-    predict, step = named["predict"], named.get("step")
-    text = _LOADING + _interface("Inputs", predict.inputs, True) + _interface("Outputs", predict.outputs, False)
-    if step is not None:
-        fields = "".join(f"  {name}?: number;\n" for name, _, _ in step.settings)
-        text += _interface("StepInputs", step.inputs, True) + _interface("StepOutputs", step.outputs, False)
-        text += f"export interface Settings {{\n{fields}}}\n\n"
-    return text + _MODEL.replace("$STEPS", _STEPS if step is not None else "").replace(
-        "$CHANGES", _CHANGES if changes else ""
-    )
+    text = _LOADING
+    methods = ""
+    for function in functions:
+        title = "" if function.name == "predict" else function.name.capitalize()
+        text += _interface(f"{title}Inputs", function.inputs, True)
+        text += _interface(f"{title}Outputs", function.outputs, False)
+        settings = ""
+        if function.settings:
+            fields = "".join(f"  {name}?: number;\n" for name, _, _ in function.settings)
+            text += f"export interface {title}Settings {{\n{fields}}}\n\n"
+            settings = f", settings?: {title}Settings"
+        methods += f"  /** {_METHODS[function.name]} */\n"
+        methods += f"  {function.name}(inputs: {title}Inputs{settings}): {title}Outputs;\n"
+    return text + _MODEL.format(methods=methods, changes=_CHANGES if changes else "")
 
 
 def _interface(name: str, arrays: Sequence[Array], is_given: bool) -> str:
@@ -122,20 +126,20 @@ export interface Files {
 export function load(files?: Files): Promise<Model>;
 
 """
+_METHODS = {
+    "predict": "Every output by its name, for any number of rows.",
+    "evaluate": "The loss and the metrics of at most `rows` rows.",
+    "step": "One update of the weights, from at most `rows` rows.",
+}
 _MODEL = """\
-export class Model {
+export class Model {{
   readonly manifest: any;
   readonly rows: number;
   /** Whether the module with relaxed SIMD is used. Both compute the same bits. */
   readonly isFast: boolean;
-  predict(inputs: Inputs): Outputs;
-$STEPS  /** A copy of a parameter, or of a state of the optimizer. */
+{methods}  /** A copy of a parameter, or of a state of the optimizer. */
   tensor(name: string): ArrayLike<number | bigint> | undefined;
-$CHANGES}
-"""
-_STEPS = """\
-  /** One update of the weights, from at most `rows` rows. */
-  step(inputs: StepInputs, settings?: Settings): StepOutputs;
+{changes}}}
 """
 _CHANGES = """\
   /** All tensors as a safetensors file. */

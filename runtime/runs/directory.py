@@ -298,7 +298,7 @@ def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, 
         "command_line": list(command_line),
         "folder": str(Path.cwd()),
         "python": platform.python_version(),
-        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "packages": {name: version_of(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -307,7 +307,8 @@ def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, 
     }
 
 
-def _version_of(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:

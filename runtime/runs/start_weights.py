@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.runs.checkpoint import WEIGHTS, best_checkpoint
 from runtime.runs.directory import open_run
+from runtime.runs.renames import pattern_of, renamed
 from runtime.runs.tensor_files import TensorMatch, match_tensors, read_tensors
 from runtime.support.files import JsonValue, fingerprint
 
@@ -72,8 +72,8 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
     Raises CheckpointError where one is missing that must be there, and UsageError where there is no such file.
     """
     weights, source = _weights_at(Path(start.path))
-    names = _renamed(tuple(weights), start.renames, source)
-    patterns = [_pattern(text) for text in start.fresh]
+    names = renamed(tuple(weights), start.renames, source)
+    patterns = [pattern_of(text) for text in start.fresh]
     fresh = [spec.path for spec in program.parameters if any(p.fullmatch(spec.path) for p in patterns)]
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters if spec.path not in fresh}
     match = match_tensors({path: weights[name] for path, name in names.items()}, wanted)
@@ -120,44 +120,6 @@ def _weights_at(source: Path) -> tuple[Mapping[str, Array], Path]:
     if not source.exists():
         raise UsageError(f"there is no file {source} to take weights from", "check the path")
     return read_tensors(source), source
-
-
-def _renamed(names: Sequence[str], rules: Sequence[str], source: Path) -> dict[str, str]:
-    """The name in the model -> the name in the file. The first rule that fits a name applies."""
-    parsed = [_parsed(rule) for rule in rules]
-    used: set[int] = set()
-    found: dict[str, str] = {}
-    for name in names:
-        path = name
-        for number, (pattern, wanted) in enumerate(parsed):
-            if (fitting := pattern.fullmatch(name)) is not None:
-                texts = iter(fitting.groups())
-                path = re.sub(r"\*", lambda _, texts=texts: next(texts), wanted)
-                used.add(number)
-                break
-        if path in found:
-            message = f"`{found[path]}` and `{name}` both become `{path}`"
-            raise CheckpointError(message, source, "change the rules of `rename`")
-        found[path] = name
-    for number, rule in enumerate(rules):
-        if number not in used:
-            message = f'the rule "{rule}" of `rename` fits no tensor'
-            raise CheckpointError(message, source, f"the file has {quoted(names)}")
-    return found
-
-
-def _parsed(rule: str) -> tuple[re.Pattern[str], str]:
-    """`module.* -> *` as a pattern with a group for each `*`, and the name that results."""
-    found, arrow, wanted = (part.strip() for part in rule.partition("->"))
-    if not arrow or not found or not wanted or wanted.count("*") > found.count("*"):
-        fix = "give `name in the file -> name in the model`; each `*` stands for the same text on both sides"
-        raise UsageError(f"`{rule}` is no rule to rename tensors", fix)
-    return _pattern(found), wanted
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern with a group for each `*`, which stands for any text."""
-    return re.compile("(.*?)".join(map(re.escape, text.split("*"))), re.DOTALL)
 
 
 def _unfit(program: Program, report: WeightsReport, source: Path) -> CheckpointError:

@@ -38,6 +38,9 @@ _TYPES = {
 }
 
 
+_LONGEST_HEADER = 100_000_000  # bytes; the library reads no longer one
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
     digest, pieces = hashlib.sha256(), [*_pieces(tensors)]
@@ -47,21 +50,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays."""
+def replace_tensors(path: Path, tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> None:
+    """Put a safetensors file at `path` in one step. Raises CheckpointError; the file before then stays.
+
+    `notes` are the texts that the format keeps beside the tensors.
+    """
     with explained(CheckpointError, path):
-        replace_file(path, *_pieces(tensors))
+        replace_file(path, *_pieces(tensors, notes))
 
 
-def _pieces(tensors: Mapping[str, Array]) -> Iterator[bytes | memoryview]:
-    yield file_header(tensors)
+def _pieces(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
+    yield file_header(tensors, notes)
     for tensor in tensors.values():
         yield np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
-def file_header(tensors: Mapping[str, Array]) -> bytes:
+def file_header(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> bytes:
     """What stands in front of the tensors in a safetensors file."""
-    entries: dict[str, object] = {}
+    entries: dict[str, object] = {"__metadata__": dict(notes)} if notes else {}
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.nbytes
@@ -73,6 +79,20 @@ def file_header(tensors: Mapping[str, Array]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file keeps beside its tensors; none of a file that is damaged."""
+    try:
+        with regular_files.opened(path) as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+    except (OSError, ValueError, struct.error):
+        return {}
+    notes = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(notes, dict):
+        return {}
+    return {key: text for key, text in cast("dict[str, object]", notes).items() if isinstance(text, str)}
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
@@ -95,6 +115,14 @@ def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
         raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
     _expect_distinct_names(content, path)
     return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
+
+
+def element_types(path: Path) -> dict[str, str]:
+    """The element type of each tensor of a file that `read_tensors` took, such as `bf16`."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = cast("dict[str, dict[str, object]]", json.loads(file.read(length)))
+    return {name: str(entry["dtype"]).lower() for name, entry in header.items() if name != "__metadata__"}
 
 
 def _expect_distinct_names(content: bytes, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.driver import Array, DataSource, Options, Program, Tensors
+from compiler.driver import Array, DataSource, DimensionsOf, Options, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
@@ -43,7 +43,8 @@ class Choices:
 class Trained:
     """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user.
 
-    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far.
+    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far; `weights`
+    is the checkpoint, or the file.
     """
 
     program: Program
@@ -55,6 +56,7 @@ class Trained:
     training_rows: int | None = None
     step: int | None = None
     is_best: bool = False
+    weights: Path | None = None
 
     @property
     def checkpoint(self) -> str:
@@ -149,9 +151,8 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
     step, is_best = found.checkpoint.position.step, is_marked_best(found.path)
-    return Trained(
-        program, tensors, options, choices, saved_preparation(run), found.notes, _training_rows(run), step, is_best
-    )
+    prepared, rows = saved_preparation(run), _training_rows(run)
+    return Trained(program, tensors, options, choices, prepared, found.notes, rows, step, is_best, found.path)
 
 
 def open_model_file(
@@ -162,18 +163,20 @@ def open_model_file(
     options: Options,
     data: Path | None = None,
     within: Path | None = None,
+    dimensions: DimensionsOf | None = None,
 ) -> Trained:
     """The program of a model file with the weights of a safetensors file, which must fit it exactly.
 
-    `data` decides dimensions that the text leaves open, in place of what `train` names; `within` as in `driver.load`.
+    `data` decides dimensions that the text leaves open, in place of what `train` names, or `dimensions` does; `within`
+    as in `driver.load`.
     """
-    known = dimensions_if_there if data is None else dimensions_of(data)
+    known = dimensions or (dimensions_if_there if data is None else dimensions_of(data))
     program = driver.load(file, experiment, overrides, known, within)
     options = driver.options_of(program, options)
     expect_room_for_weights(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
-    return Trained(program, tensors, options, None, None, ())
+    return Trained(program, tensors, options, None, None, (), weights=weights)
 
 
 def saved_preparation(run: RunDirectory) -> Preparation:

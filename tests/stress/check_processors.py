@@ -4,7 +4,8 @@
 
 Models are those of the zoo and of the examples. Each is exported as a C library with its training step; a program makes
 `--steps` updates on made-up rows and predicts with the weights it got. Cross compilers and QEMU's user mode run it
-(Debian: gcc-aarch64-linux-gnu, gcc-riscv64-linux-gnu, qemu-user). A difference ends in exit status 1.
+(Debian: gcc-aarch64-linux-gnu, gcc-riscv64-linux-gnu, qemu-user); wasmtime runs modules of WebAssembly
+(`--machines wasm,wasm-simd128`). A difference ends in exit status 1.
 """
 
 from __future__ import annotations
@@ -23,15 +24,29 @@ sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks"), str(_ROOT / "tests" / "su
 import numpy as np  # noqa: E402
 from c_programs import TOOLCHAINS, Toolchain, different_numbers  # noqa: E402
 from keep_bits import rows_of  # noqa: E402
+from web_programs import in_wasmtime  # noqa: E402
 
 from compiler import driver  # noqa: E402
-from compiler.driver import PREDICTION, TRAINING, Array, Options, Program, Steps  # noqa: E402
+from compiler.driver import (  # noqa: E402
+    PREDICTION,
+    TRAINING,
+    Array,
+    ExportedLibrary,
+    LibraryTensors,
+    Options,
+    Program,
+    Steps,
+)
 from compiler.errors.diagnostics import DlcError  # noqa: E402
+from compiler.types import numpy_dtype  # noqa: E402
 from runtime.analysis.made_up_steps import synthetic  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
 from runtime.data.part import Part, at_epoch, numbered  # noqa: E402
 from runtime.exports.c_library import C_TYPES, Function, c_files, function_of  # noqa: E402
+from runtime.exports.c_library import Array as Argument  # noqa: E402
 from runtime.exports.model_library import stored  # noqa: E402
+from runtime.exports.wasm_module import wasm_module  # noqa: E402
+from runtime.exports.web_library import MACHINES  # noqa: E402
 from runtime.inference.model import runtime_settings  # noqa: E402
 from runtime.runs.position import Length  # noqa: E402
 from runtime.train.jobs import fresh_tensors  # noqa: E402
@@ -55,12 +70,16 @@ def differences(source: Source, toolchains: list[Toolchain], steps: int) -> list
         fresh = fresh_tensors(program, options)
         tensors = stored(fresh, fresh.names())
         library = driver.exported_library(program, tensors, settings, chosen, seed if trains else None)
-        files = c_files(program, library, tensors, {})
         functions = {signature.name: function_of(program, signature) for signature in library.functions}
         try:
-            got = io.BytesIO(_of_program(files, functions, toolchain, data, rows, steps))
+            if library.machine.is_web:
+                content = _of_module(library, tensors, functions, data, rows, steps)
+            else:
+                files = c_files(program, library, tensors, {})
+                content = _of_program(files, functions, toolchain, data, rows, steps)
+            got = io.BytesIO(content)
         except AssertionError as error:  # of a program that failed, or of the emulator itself
-            found.append(f"{toolchain.machine}: {str(error).strip().splitlines()[0]}")
+            found.append(f"{toolchain.machine}: {(str(error).strip() or 'a call failed').splitlines()[0]}")
             continue
         different = sum(different_numbers(array, got) for array in expected)
         if different:
@@ -96,6 +115,42 @@ def _results(
 
 def _batch_axis(shape: tuple[object, ...]) -> int | None:
     return next((axis for axis, extent in enumerate(shape) if not isinstance(extent, int)), None)
+
+
+def _of_module(
+    library: ExportedLibrary,
+    tensors: LibraryTensors,
+    functions: Mapping[str, Function],
+    data: Mapping[str, Array],
+    rows: int,
+    steps: int,
+) -> bytes:
+    """Losses and outputs of a module in wasmtime."""
+    module = wasm_module([member.content for member in library.members], library.members[0].symbols, library.reserved)
+    weights = {library.places[name]: array.tobytes() for name, array in tensors.values.items()}
+    run = in_wasmtime(module, weights, library.abi, rows)
+    given = {array.name: run.given(data[array.name].tobytes()) for f in functions.values() for array in f.inputs}
+    step, predict = functions.get("step"), functions["predict"]
+    made = b""
+    if step is not None:
+        form = np.dtype([(name, numpy_dtype(dtype)) for name, dtype, _ in step.settings], align=True)
+        usual = np.array([tuple(value for _, _, value in step.settings)], form)
+        settings = [run.given(usual.tobytes())] if step.settings else []
+        places = {array.name: run.room(_bytes(array, rows)) for array in step.outputs}
+        loss = next(array for array in step.outputs if array.name == "loss")
+        for _ in range(steps):
+            arguments = [*settings, *(given[array.name] for array in step.inputs), *places.values()]
+            assert run.call("step", run.place, rows, *arguments) == 0
+            content = run.read(places["loss"], loss.dtype.size)
+            made += np.frombuffer(content, numpy_dtype(loss.dtype)).astype(np.float64).tobytes()
+    places = {array.name: run.room(_bytes(array, rows)) for array in predict.outputs}
+    inputs = [given[array.name] for array in predict.inputs]
+    assert run.call("predict", run.place, rows, *inputs, *places.values()) == 0
+    return made + b"".join(run.read(places[a.name], _bytes(a, rows)) for a in predict.outputs if a.is_of_rows)
+
+
+def _bytes(array: Argument, rows: int) -> int:
+    return array.elements * array.dtype.size * (rows if array.is_of_rows else 1)
 
 
 def _of_program(
@@ -165,7 +220,9 @@ def main() -> int:
     parser.add_argument("--models", help="names of models, separated by commas (default: all)")
     parser.add_argument("--steps", type=int, default=3)
     arguments = parser.parse_args()
-    toolchains = [t for t in TOOLCHAINS if t.machine in arguments.machines.split(",") and t.is_there]
+    machines = arguments.machines.split(",")
+    toolchains = [t for t in TOOLCHAINS if t.machine in machines and t.is_there]
+    toolchains += [Toolchain(name, "") for name in MACHINES if name in machines]
     chosen = None if arguments.models is None else arguments.models.split(",")
     failures = 0
     with tempfile.TemporaryDirectory() as name:

@@ -44,12 +44,86 @@ class Toolchain:
         return ran.stdout
 
 
+@record
+class Board(Toolchain):
+    """A computer without a system, under emulation: what it reads and writes are files of the one that emulates it."""
+
+    options: tuple[str, ...] = ()
+
+    def build(self, folder: Path, source: str, *options: str) -> Path:
+        (folder / "board.c").write_text(_START)
+        (folder / "board.ld").write_text(_LAYOUT)
+        program = folder / f"{Path(source).stem}.elf"
+        sources = (source, "board.c", "libmodel.a", "-lm", "-T", "board.ld", "--specs=rdimon.specs")
+        command = [self.compiler, "-std=c99", "-Os", *STRICT, *self.options, *options, *sources, "-o", program.name]
+        built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+        return program
+
+    def run(self, program: Path, given: bytes = b"", arguments: Sequence[str] = ()) -> bytes:
+        assert not arguments
+        (program.parent / "input").write_bytes(given)
+        ran = subprocess.run([*self.runner, program.name], cwd=program.parent, capture_output=True, timeout=600)
+        assert ran.returncode == 0, ran.stderr.decode()
+        return (program.parent / "output").read_bytes()
+
+
+_START = """
+#include <stdio.h>
+extern unsigned stack_top;
+extern void _start(void);
+
+void reset(void);
+void reset(void) {
+    *(volatile unsigned *)0xE000ED88 |= 0xF << 20; /* switches the float unit on */
+    __asm__ volatile("dsb\\nisb");
+    _start();
+}
+
+struct vectors {
+    unsigned *stack;
+    void (*reset)(void);
+};
+__attribute__((section(".vectors"), used)) const struct vectors vectors = {&stack_top, reset};
+
+__attribute__((constructor)) static void open_files(void) {
+    if (freopen("input", "rb", stdin) == NULL || freopen("output", "wb", stdout) == NULL) perror("board");
+}
+"""
+_LAYOUT = """
+ENTRY(reset)
+MEMORY {
+  flash (rx) : ORIGIN = 0, LENGTH = 4M
+  ram (rwx) : ORIGIN = 0x20000000, LENGTH = 4M
+}
+SECTIONS {
+  .text : {
+    KEEP(*(.vectors)) *(.text*) *(.rodata*) KEEP(*(.init)) KEEP(*(.fini))
+    . = ALIGN(8);
+    __init_array_start = .; KEEP(*(.init_array*)) __init_array_end = .;
+    __fini_array_start = .; KEEP(*(.fini_array*)) __fini_array_end = .;
+    . = ALIGN(8);
+  } > flash
+  .ARM.exidx : { __exidx_start = .; *(.ARM.exidx*) __exidx_end = .; } > flash
+  .data : { *(.data*) . = ALIGN(8); } > ram
+  .bss : { __bss_start__ = .; *(.bss*) *(COMMON) . = ALIGN(8); __bss_end__ = .; end = .; __end__ = .; } > ram
+  stack_top = ORIGIN(ram) + LENGTH(ram);
+}
+"""
+_BOARD = ("qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none")
+CORTEX_M4 = Board(
+    "cortex-m4",
+    "arm-none-eabi-gcc",
+    (*_BOARD, "-semihosting-config", "enable=on,target=native", "-kernel"),
+    options=("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+)
 HERE = Toolchain(None, "cc")
 TOOLCHAINS = (
     HERE,
     Toolchain("avx2", "cc"),
     Toolchain("neon", "aarch64-linux-gnu-gcc", ("qemu-aarch64",)),
     Toolchain("rvv", "riscv64-linux-gnu-gcc", ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0")),
+    CORTEX_M4,
 )
 
 

@@ -18,6 +18,7 @@ from compiler.support.record import record
 
 Array: TypeAlias = np.ndarray[Any, Any]
 _CALLS = Path(__file__).with_name("call_model.mjs")
+_BROWSE = Path(__file__).with_name("browse.mjs")
 _NAMES = {"float32": "f32", "float64": "f64", "int64": "i64", "int32": "i32", "uint8": "u8", "bool": "u8"}
 _PAGE = 65536
 
@@ -103,3 +104,17 @@ def in_wasmtime(module: bytes, weights: Mapping[int, bytes], abi: int, rows: int
     place = bare.room(size)
     assert bare.call("init_abi", abi, place, size, rows) == 0
     return Running(store, exports, place)
+
+
+def in_browser(page: Path, profile: Path, expressions: Sequence[str]) -> list[Any]:
+    """The errors of a page, and the value of each expression in it. Skips where there is no Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    browser = next((command for command in map(shutil.which, names) if command), None)
+    if browser is None:
+        pytest.skip("there is no Chromium")
+    if "--experimental-wasm-relaxed-simd" in (command := node()):
+        pytest.skip("this node has no WebSocket")
+    given = {"browser": browser, "page": page.as_uri(), "profile": str(profile), "expressions": expressions}
+    ran = subprocess.run([*command, str(_BROWSE)], input=json.dumps(given), capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)

@@ -30,6 +30,7 @@ from compiler.loops.ir import (
 from compiler.machine import AVX2, AVX512, Machine
 from compiler.ops.elementwise import Add
 from compiler.support.record import record
+from compiler.targets.cpu.kernel_pass import KernelPass, after_all
 from compiler.targets.cpu.passes_on_text import passes_on_text
 from compiler.targets.cpu.products.ir import (
     Axis,
@@ -50,11 +51,11 @@ from compiler.targets.cpu.products.ir import (
     Sums,
     TransposeSums,
 )
-from compiler.targets.cpu.products.passes import PASSES, ProductPass, definition, optimised
+from compiler.targets.cpu.products.passes import PASSES, definition
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
-from compiler.targets.cpu.products.verify import verified, verify
+from compiler.targets.cpu.products.verify import faults_of, verified
 from compiler.types import BatchExtent, DType, Extent
 
 DENSE = (IndexTerm(1, None, 1),)
@@ -169,6 +170,11 @@ def test_each_pass_changes_some_case() -> None:
     assert changed == {"definition", *(each.name for each in PASSES)}
 
 
+def verify(product: ProductLoops) -> None:
+    for fault in faults_of(product):
+        raise CompilerBug("product", fault)
+
+
 def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
     """All loops over an axis by two."""
 
@@ -182,7 +188,7 @@ def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
 
 def final(name: str) -> ProductLoops:
     case = CASES[name]
-    return optimised(definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
+    return after_all(PASSES, definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +257,7 @@ def test_verify_checks_the_loops_behind_each_pass(monkeypatch: pytest.MonkeyPatc
     case = CASES["small"]
     given = Circumstances(case.machine, 32)
     assert verified(kernel(case), False, given) == print_product(final("small"))
-    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, ProductPass(forget_sums, "")))
+    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, KernelPass(forget_sums, "")))
     with pytest.raises(CompilerBug, match="sums are finished that were not kept"):
         verified(kernel(case), False, given)
 

@@ -32,9 +32,10 @@ from compiler.machine import AVX2, AVX512, Machine
 from compiler.ops.elementwise import Add, Multiply
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import RowBlock
+from compiler.targets.cpu.kernel_pass import KernelPass, after_all
 from compiler.targets.cpu.passes_on_text import passes_on_text, verified_tiles
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops
-from compiler.targets.cpu.rows.passes import PASSES, RowPass, definition, ordered
+from compiler.targets.cpu.rows.passes import PASSES, definition
 from compiler.targets.cpu.rows.text import print_rows, read_rows
 from compiler.targets.cpu.rows.verify import faults_of, verified
 from compiler.types import BatchExtent, DType
@@ -168,7 +169,7 @@ def test_each_pass_changes_some_case() -> None:
 
 def final(name: str) -> RowLoops:
     case = CASES[name]
-    return ordered(definition(case.kernel, case.unread), case.machine)
+    return after_all(PASSES, definition(case.kernel, case.unread), case.machine)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_verify_checks_behind_each_pass(monkeypatch: pytest.MonkeyPatch) -> None
 
     case = CASES["short rows"]
     assert verified(case.kernel, frozenset(), case.machine) == print_rows(final("short rows"))
-    monkeypatch.setattr("compiler.targets.cpu.rows.verify.PASSES", (*PASSES, RowPass(split, "")))
+    monkeypatch.setattr("compiler.targets.cpu.rows.verify.PASSES", (*PASSES, KernelPass(split, "")))
     with pytest.raises(CompilerBug, match="split: sums are split"):
         verified(case.kernel, frozenset(), case.machine)
 

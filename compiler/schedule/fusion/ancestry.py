@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
+from graphlib import TopologicalSorter
 
 from compiler.schedule.fusion.index import GroupIndex
 from compiler.support.record import mutable_record
@@ -21,16 +22,8 @@ class Ancestry:
         """That of all groups, however they stand."""
         direct = {group.number: index.direct_needs(group) for group in index.groups.values()}
         found = cls()
-        for number in direct:
-            todo = [] if number in found.above else [number]
-            while todo:
-                missing = [other for other in direct[todo[-1]] if other not in found.above]
-                if missing:
-                    todo.extend(missing)
-                else:
-                    top = todo.pop()
-                    if top not in found.above:
-                        found.add(top, direct[top])
+        for number in TopologicalSorter(direct).static_order():
+            found.add(number, direct[number])
         return found
 
     def add(self, number: int, direct: Iterable[int]) -> None:

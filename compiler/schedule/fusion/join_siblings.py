@@ -25,9 +25,12 @@ def join_siblings(fused: FusedGraph) -> FusedGraph:
         alive = [number for number in family if number in index.groups]
         for k, first in enumerate(alive):
             for second in alive[k + 1 :]:
-                are_left = first in index.groups and second in index.groups
-                if are_left and _may_join(first, second, index, ancestry, tuning):
-                    _join(first, second, index)
+                if first not in index.groups or second not in index.groups:
+                    continue
+                apart = not ancestry.needs(first, second) and not ancestry.needs(second, first)
+                if apart and cost.is_small_enough(index.groups[first], index.groups[second], tuning):
+                    kept, gone = index.groups[first], index.groups.pop(second)
+                    index.put(replace(kept, members=(*kept.members, *gone.members)))
                     ancestry.join(first, second)
     return index.rebuilt(fused)
 
@@ -43,14 +46,3 @@ def _large_sources(group: Group, index: GroupIndex, tuning: Tuning) -> list[tupl
         for link in member.links
         if index.homes.get(link.source.index) != group.number and share * count(elements(link.source.type.shape)) > size
     ]
-
-
-def _may_join(first: int, second: int, index: GroupIndex, ancestry: Ancestry, tuning: Tuning) -> bool:
-    apart = not ancestry.needs(first, second) and not ancestry.needs(second, first)
-    return apart and cost.is_small_enough(index.groups[first], index.groups[second], tuning)
-
-
-def _join(first: int, second: int, index: GroupIndex) -> None:
-    """Move the members of `second` into `first`."""
-    kept, gone = index.groups[first], index.groups.pop(second)
-    index.put(replace(kept, members=(*kept.members, *gone.members)))

@@ -81,9 +81,6 @@ class Timeline:
         lasting = {entry.value.index for entry in graph.inputs if entry.role in LASTING}
         return cls(graph, batch, tuning, producers, times, forward, lasting, times[loss.index])
 
-    def is_early(self, value: Value) -> bool:
-        return self.times[value.index] < self.end
-
     def is_late(self, node: Node) -> bool:
         value = node.results[0]
         return self.times[value.index] >= self.end and value.index not in self.forward
@@ -105,7 +102,8 @@ class Timeline:
         for node in self.graph.nodes:
             if not self.is_late(node) or isinstance(node.op, VIEWS):
                 continue
-            for value in dict.fromkeys([self.stored(operand) for operand in node.operands if self.is_early(operand)]):
+            early = [operand for operand in node.operands if self.times[operand.index] < self.end]
+            for value in dict.fromkeys(map(self.stored, early)):
                 is_large = self.size(value) >= self.tuning.spared_value_bytes
                 if is_large and value.index in self.producers and depends_on_batch(value.type.shape):
                     found[value.index] = value

@@ -24,7 +24,8 @@ def chain_kernels(schedule: Schedule) -> Schedule:
     while waiting:
         shards = _shards_of(waiting[0], tuning) or _shards_of_next(waiting, buffers, tuning)
         members = [waiting.pop(0)]
-        if shards is not None and members[0].parallel and _are_many(shards, schedule.batch, tuning):
+        fewest = tuning.image_shards if shards == BatchExtent(1) else tuning.shards
+        if shards is not None and members[0].parallel and size_at(shards, schedule.batch) >= fewest:
             passed: list[Instance] = []
             while waiting and len(passed) <= tuning.chain_reach:
                 instance = waiting.pop(0)
@@ -76,10 +77,6 @@ def _shards_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer], tuni
     if shards is None or not _prefers(waiting[0], shards, tuning):
         return None
     return shards if keep_to_shards(waiting[:2], shards, buffers) else None
-
-
-def _are_many(shards: Extent, batch: int, tuning: Tuning) -> bool:
-    return size_at(shards, batch) >= (tuning.image_shards if shards == BatchExtent(1) else tuning.shards)
 
 
 def _apart(passed: Sequence[Instance], members: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
@@ -177,7 +174,8 @@ def _keeps_to_shard(instance: Instance, buffer: int, shards: Extent, storage: Bu
                 return False
             if position == contract.rhs and not _reads_shard(contract, shards, False, size):
                 return False
-        touching = [i for i in loops.instructions_of(kernel) if _touches(i, position)]
+        moved = [i for i in loops.instructions_of(kernel) if isinstance(i, loops.Load | loops.Store)]
+        touching = [i for i in moved if i.access.buffer == position]
         if touching and not (contract is None or _rows_are_in_order(contract)):
             return False
         if not all(_at_own_shard(i, kernel, shards, size) for i in touching):
@@ -230,7 +228,3 @@ def _at_own_shard(
         most = (count(kernel.columns) - 1) // term.divisor
         spans.append((most if term.modulus is None else min(most, term.modulus - 1)) * term.stride)
     return access.offset >= 0 and min(spans) >= 0 and access.offset + sum(spans) < size
-
-
-def _touches(instruction: loops.Instruction, position: int) -> bool:
-    return isinstance(instruction, loops.Load | loops.Store) and instruction.access.buffer == position

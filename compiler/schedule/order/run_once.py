@@ -26,7 +26,8 @@ def _lasting(schedule: Schedule) -> set[int]:
     instances, buffers = schedule.instances, schedule.buffers
     given = {b.index for b in buffers if b.role is not None}
     kept = {b.index for b in buffers if b.role in PERSISTENT} - {b for i in instances for b in i.writes}
-    chosen = {k for k, i in enumerate(instances) if not (i.checked_stores or i.moves or _depends_on_call(i.kernel))}
+    fixed = [(k, i.kernel) for k, i in enumerate(instances) if not (i.checked_stores or i.moves)]
+    chosen = {k for k, kernel in fixed if not (depends_on_batch(extents_of(kernel)) or _draws(kernel))}
     while True:
         others = _written_by_others(schedule, chosen)
         lasting = kept | {b for k in chosen for b in instances[k].writes} - others - given - schedule.carried
@@ -60,11 +61,6 @@ def _fills(schedule: Schedule) -> set[int]:
     kept = {b for i in instances for b in {*i.reads} & {*i.writes}} | schedule.carried
     filling = [(k, i) for k, i in enumerate(instances) if not (i.reads or i.checked_stores or i.moves)]
     return {k for k, i in filling if not (_draws(i.kernel) or kept & {*i.writes})}
-
-
-def _depends_on_call(kernel: Kernel) -> bool:
-    """Whether a kernel's results depend on the batch, or on a draw."""
-    return depends_on_batch(extents_of(kernel)) or _draws(kernel)
 
 
 def _draws(kernel: Kernel) -> bool:

@@ -21,13 +21,13 @@ from compiler.machine import Machine
 from compiler.nest.ir import Nest
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.kernel_pass import after_all
 from compiler.targets.cpu.products import build as products
+from compiler.targets.cpu.products import passes as product_passes
 from compiler.targets.cpu.products.ir import Circumstances
-from compiler.targets.cpu.products.passes import definition as definition_of_product
-from compiler.targets.cpu.products.passes import optimised
 from compiler.targets.cpu.rows import build as rows
+from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.rows.columns import build_prefix_sum, build_scatter
-from compiler.targets.cpu.rows.passes import definition, ordered
 from compiler.targets.cpu.specialisation import Specialisation
 
 
@@ -40,12 +40,13 @@ def emit(
     """
     kernel = what.kernel
     if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):
-        loops = ordered(definition(kernel, unread), machine)
+        loops = after_all(row_passes.PASSES, row_passes.definition(kernel, unread), machine)
         return rows.build(_begun(what, machine, loops.lanes), loops)
     k = _begun(what, machine, LANES)
     match kernel:
         case ContractionKernel():
-            return products.build(k, optimised(definition_of_product(kernel, lasts), Circumstances(machine, batch)))
+            product, given = product_passes.definition(kernel, lasts), Circumstances(machine, batch)
+            return products.build(k, after_all(product_passes.PASSES, product, given))
         case ScatterKernel():
             return build_scatter(k, kernel)
         case PrefixSumKernel():

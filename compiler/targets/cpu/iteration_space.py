@@ -5,20 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from compiler.loops.ir import (
-    PERIOD_COLUMNS,
-    REGISTER_COLUMNS,
-    Access,
-    ColumnKernel,
-    Compute,
-    FlatKernel,
-    IndexTerm,
-    Kernel,
-    Load,
-    Reduce,
-    RowKernel,
-    Store,
-)
+from compiler.loops import ir as loops
 from compiler.machine import Machine
 from compiler.nest.ir import Items
 from compiler.schedule.addresses import count
@@ -27,7 +14,7 @@ from compiler.support.record import record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent
 
-DENSE = (IndexTerm(1, None, 1),)
+DENSE = (loops.IndexTerm(1, None, 1),)
 WIDE = tuple((lines, pixels) for lines in (2, 1) for pixels in (7, 4, 5, 3, 2))  # blocks, the best one first
 TALL = (4, 2)  # lines and pixels of a block that reads the fewest elements anew
 SMALL = ((2, 2), (1, 5), (1, 4), (1, 3))  # blocks whose sums and operands few registers hold
@@ -50,24 +37,24 @@ class RowBlock:
         """The rows that such blocks fill together, at least."""
         return self.lines * self.width if self.lines > 1 else self.pixels
 
-    def steps(self, access: Access) -> tuple[int, int]:
+    def steps(self, access: loops.Access) -> tuple[int, int]:
         """Elements from a row of the block to the one below it, and to the next one in the line."""
         found = [(self.growth(term), term.stride) for term in access.rows]
         below, beside = (sum(growth[way] * stride for growth, stride in found if growth) for way in (0, 1))
         return below, beside
 
-    def growth(self, term: IndexTerm) -> tuple[int, int] | None:
+    def growth(self, term: loops.IndexTerm) -> tuple[int, int] | None:
         """What a step to the row below, and one to the next in the line, add to a digit; None where that varies."""
         below = _growth(term, self.width, self.lines) if self.lines > 1 else 0
         beside = _growth(term, 1, self.pixels)
         return None if below is None or beside is None else (below, beside)
 
-    def varies(self, term: IndexTerm) -> bool:
+    def varies(self, term: loops.IndexTerm) -> bool:
         """Whether the digit of a term differs between the first rows of blocks; otherwise it is 0 there."""
         return term.modulus is None or term.modulus != {1: self.pixels, self.width: self.lines}.get(term.divisor)
 
 
-def _growth(term: IndexTerm, rows: int, times: int) -> int | None:
+def _growth(term: loops.IndexTerm, rows: int, times: int) -> int | None:
     """What each of `times` steps of so many rows, from a multiple of all, adds to its digit; None where it varies."""
     if term.divisor % (rows * times) == 0:
         return 0
@@ -79,30 +66,34 @@ def _growth(term: IndexTerm, rows: int, times: int) -> int | None:
     return None if growth % term.modulus else 0
 
 
-def repeating_loads(kernel: RowKernel | FlatKernel) -> list[Load]:
+def repeating_loads(kernel: loops.RowKernel | loops.FlatKernel) -> list[loops.Load]:
     """What repeats along the rows of a kernel without reductions, such as numbers for each channel of an image."""
-    if len(kernel.stages) != 1 or kernel.stages[0].after or any(isinstance(i, Reduce) for i in kernel.stages[0].body):
+    if (
+        len(kernel.stages) != 1
+        or kernel.stages[0].after
+        or any(isinstance(i, loops.Reduce) for i in kernel.stages[0].body)
+    ):
         return []
-    loads = [i for i in kernel.stages[0].body if isinstance(i, Load) and i.index is None]
+    loads = [i for i in kernel.stages[0].body if isinstance(i, loops.Load) and i.index is None]
     found = [i for i in loads if len(i.access.columns) == 1 and i.access.columns[0].modulus is not None]
     plain = all((i.access.columns[0].divisor, i.access.columns[0].stride) == (1, 1) for i in found)
-    return found if plain and period(found) <= PERIOD_COLUMNS else []
+    return found if plain and period(found) <= loops.PERIOD_COLUMNS else []
 
 
-def period(loads: Sequence[Load]) -> int:
+def period(loads: Sequence[loops.Load]) -> int:
     """Columns after which all of them begin again, in whole vectors."""
     return math.lcm(LANES, *(load.access.columns[0].modulus or 1 for load in loads))
 
 
-def has_free_columns(kernel: Kernel, tuning: Tuning) -> bool:
+def has_free_columns(kernel: loops.Kernel, tuning: Tuning) -> bool:
     """Whether the number of columns of a kernel over rows is an argument: rows that no registers or scratch hold.
 
     What repeats along such rows fits into them without a rest.
     """
-    if not isinstance(kernel, RowKernel) or isinstance(kernel.columns, BatchExtent):
+    if not isinstance(kernel, loops.RowKernel) or isinstance(kernel.columns, BatchExtent):
         return False
     columns = kernel.columns
-    if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
+    if columns <= loops.REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
         return False
     if _has_edges(kernel) or is_row_blocked(kernel, tuning):
         return False
@@ -110,44 +101,44 @@ def has_free_columns(kernel: Kernel, tuning: Tuning) -> bool:
     return not repeating or columns % period(repeating) == 0
 
 
-def _has_edges(kernel: RowKernel) -> bool:
-    return any(isinstance(i, Load) and i.edges for stage in kernel.stages for i in stage.body)
+def _has_edges(kernel: loops.RowKernel) -> bool:
+    return any(isinstance(i, loops.Load) and i.edges for stage in kernel.stages for i in stage.body)
 
 
-def moves_only(kernel: Kernel, tuning: Tuning) -> bool:
+def moves_only(kernel: loops.Kernel, tuning: Tuning) -> bool:
     """Whether a kernel over long rows only reads and writes."""
-    if not isinstance(kernel, RowKernel) or not has_free_columns(kernel, tuning):
+    if not isinstance(kernel, loops.RowKernel) or not has_free_columns(kernel, tuning):
         return False
-    return all(isinstance(i, Load | Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
+    return all(isinstance(i, loops.Load | loops.Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
 
 
-def is_row_blocked(kernel: Kernel, tuning: Tuning) -> bool:
+def is_row_blocked(kernel: loops.Kernel, tuning: Tuning) -> bool:
     """Whether rows are computed side by side, as many as the machine has registers for."""
     return row_block_of(kernel, tuning, tuning.many_registers).rows > 1
 
 
-def row_block_of(kernel: Kernel, tuning: Tuning, registers: int) -> RowBlock:
+def row_block_of(kernel: loops.Kernel, tuning: Tuning, registers: int) -> RowBlock:
     """The rows that are computed side by side because they read the same: pixels that slide over an image.
 
     A single one where that does not pay, or where what the rows read does not lie equally far apart. In a kernel over
     columns, all that is summed must be products, whose sums take row after row.
     """
     single = RowBlock(1, 1, 1)
-    if not isinstance(kernel, RowKernel | ColumnKernel):
+    if not isinstance(kernel, loops.RowKernel | loops.ColumnKernel):
         return single
     if not isinstance(kernel.columns, int) or kernel.columns % LANES or len(kernel.stages) != 1:
         return single
     body = kernel.stages[0].body
-    moved = [i for i in body if isinstance(i, Load | Store)]
+    moved = [i for i in body if isinstance(i, loops.Load | loops.Store)]
     if any(b.is_scratch for b in kernel.buffers) or not (_sums_products(kernel) or _is_one_pass(kernel)):
         return single
     if any(i.index is not None or i.access.columns != DENSE or not i.dtype.is_float for i in moved):
         return single
-    read = [i.access for i in moved if isinstance(i, Load)]
-    if {i.access.buffer for i in moved if isinstance(i, Store)} & {access.buffer for access in read}:
+    read = [i.access for i in moved if isinstance(i, loops.Load)]
+    if {i.access.buffer for i in moved if isinstance(i, loops.Store)} & {access.buffer for access in read}:
         return single
     terms = {term for i in moved for term in i.access.rows}
-    edges = [edge for i in moved if isinstance(i, Load) for edge in i.edges]
+    edges = [edge for i in moved if isinstance(i, loops.Load) for edge in i.edges]
     terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
     for block in _blocks(kernel, min(lines, default=0), tuning, registers):
@@ -157,44 +148,44 @@ def row_block_of(kernel: Kernel, tuning: Tuning, registers: int) -> RowBlock:
     return single
 
 
-def _blocks(kernel: RowKernel | ColumnKernel, width: int, tuning: Tuning, registers: int) -> list[RowBlock]:
+def _blocks(kernel: loops.RowKernel | loops.ColumnKernel, width: int, tuning: Tuning, registers: int) -> list[RowBlock]:
     """What may be computed side by side, the best first, in lines of so many rows."""
-    loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
+    loads = [i for i in kernel.stages[0].body if isinstance(i, loops.Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
     skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)
-    has_lines = width > 0 and isinstance(kernel, RowKernel) and not skips
+    has_lines = width > 0 and isinstance(kernel, loops.RowKernel) and not skips
     shapes = (TALL, *WIDE) if near <= tuning.near_row_bytes else WIDE
-    if registers < tuning.many_registers and isinstance(kernel, RowKernel):
+    if registers < tuning.many_registers and isinstance(kernel, loops.RowKernel):
         shapes = (*SMALL, *shapes)
     return [RowBlock(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 
 
-def _shared(read: Sequence[Access], block: RowBlock) -> int:
+def _shared(read: Sequence[loops.Access], block: RowBlock) -> int:
     """How many of the elements that a row reads the next one in its line reads too."""
     places = {(access.buffer, access.rows, access.offset) for access in read if access.rows}
     return sum((a.buffer, a.rows, a.offset + block.steps(a)[1]) in places for a in read if a.rows)
 
 
-def transposed_rows(kernel: Kernel) -> int:
+def transposed_rows(kernel: loops.Kernel) -> int:
     """How many rows are neighbours in all that is read at a distance along the columns; 0 where nothing is read so.
 
     From each of these rows to the next, all else lies equally far apart.
     """
-    if not isinstance(kernel, RowKernel) or not isinstance(kernel.columns, int):
+    if not isinstance(kernel, loops.RowKernel) or not isinstance(kernel.columns, int):
         return 0
     if kernel.columns == 1 or len(kernel.stages) != 1 or not _is_one_pass(kernel) or _has_edges(kernel):
         return 0
-    moved = [i for i in kernel.stages[0].body if isinstance(i, Load | Store)]
+    moved = [i for i in kernel.stages[0].body if isinstance(i, loops.Load | loops.Store)]
     if any(i.index is not None or not i.dtype.is_float for i in moved):
         return 0
     read, written = (
-        {i.access for i in moved if isinstance(i, Load)},
-        {i.access for i in moved if isinstance(i, Store)},
+        {i.access for i in moved if isinstance(i, loops.Load)},
+        {i.access for i in moved if isinstance(i, loops.Store)},
     )
     apart = {access for access in read if access.columns != DENSE}
     if any(a.columns != DENSE for a in written) or {a.buffer for a in read} & {a.buffer for a in written}:
         return 0
-    if any(access.columns != (IndexTerm(1, None, sum(t.stride for t in access.columns)),) for access in apart):
+    if any(access.columns != (loops.IndexTerm(1, None, sum(t.stride for t in access.columns)),) for access in apart):
         return 0
     along = {tuple(term for term in access.rows if term.divisor == 1) for access in apart}
     if len(along) != 1 or len(line := along.pop()) != 1 or line[0].stride != 1:
@@ -205,31 +196,34 @@ def transposed_rows(kernel: Kernel) -> int:
     return rows if is_even else 0
 
 
-def rows_of_shard(kernel: RowKernel | ColumnKernel) -> int:
-    return count(kernel.rows) // (count(kernel.shards) if isinstance(kernel, RowKernel) else 1)
+def rows_of_shard(kernel: loops.RowKernel | loops.ColumnKernel) -> int:
+    return count(kernel.rows) // (count(kernel.shards) if isinstance(kernel, loops.RowKernel) else 1)
 
 
-def _is_one_pass(kernel: RowKernel | ColumnKernel) -> bool:
+def _is_one_pass(kernel: loops.RowKernel | loops.ColumnKernel) -> bool:
     """Whether a kernel over rows computes each element by itself."""
     (stage,) = kernel.stages
-    is_plain = all(isinstance(i, Load | Store | Compute) for i in stage.body)
-    return isinstance(kernel, RowKernel) and not stage.after and is_plain
+    is_plain = all(isinstance(i, loops.Load | loops.Store | loops.Compute) for i in stage.body)
+    return isinstance(kernel, loops.RowKernel) and not stage.after and is_plain
 
 
-def _sums_products(kernel: RowKernel | ColumnKernel) -> bool:
+def _sums_products(kernel: loops.RowKernel | loops.ColumnKernel) -> bool:
     """Whether a kernel over the columns of images sums products, and nothing else."""
     (stage,) = kernel.stages
-    is_sum = all(isinstance(i, Load | Compute) or (isinstance(i, Reduce) and i.factor is not None) for i in stage.body)
-    is_column = isinstance(kernel, ColumnKernel)
+    is_sum = all(
+        isinstance(i, loops.Load | loops.Compute) or (isinstance(i, loops.Reduce) and i.factor is not None)
+        for i in stage.body
+    )
+    is_column = isinstance(kernel, loops.ColumnKernel)
     return is_column and isinstance(kernel.outer, BatchExtent) and isinstance(kernel.rows, int) and is_sum
 
 
-def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, machine: Machine) -> Items:
+def items_of(kernel: loops.RowKernel | loops.FlatKernel | loops.ColumnKernel, machine: Machine) -> Items:
     """The items of a kernel, by its own extents."""
-    if isinstance(kernel, ColumnKernel):
+    if isinstance(kernel, loops.ColumnKernel):
         blocks = 1 if is_row_blocked(kernel, machine.tuning) else -(-count(kernel.columns) // LANES)
         return Items(kernel.outer, 1, blocks)
-    if isinstance(kernel, FlatKernel):
+    if isinstance(kernel, loops.FlatKernel):
         return Items(kernel.elements, kernel.columns)
     if rows := transposed_rows(kernel):
         return Items(kernel.rows, rows, -(-rows // LANES))

@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
-from compiler.loops.ir import Access, IndexTerm, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store
+from compiler.loops import ir as loops
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
+from compiler.nest import ir
 from compiler.nest.builder import AtLine, Builder
-from compiler.nest.ir import (
-    INDEX,
-    TRUTH,
-    Argument,
-    Constant,
-    ExtentNumber,
-    FactorNumber,
-    Index,
-    Operand,
-    PlaceNumber,
-    ShiftNumber,
-    Type,
-    Value,
-    dtype_of,
-    vector,
-)
+from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
@@ -37,20 +23,20 @@ from compiler.types import DType, Extent
 class KernelFrame:
     """The frame of one kernel. `lines` says where its statements stand in the printed loops (`statement_lines`)."""
 
-    kernel: Kernel
+    kernel: loops.Kernel
     machine: Machine
     lines: Mapping[int, int]
     free_literals: frozenset[int] = frozenset()
     free_numbers: tuple[int, ...] = ()  # offsets, strides and divisors that are arguments
     lanes: int = LANES  # of its vectors
     nest: Builder = field(default_factory=Builder)
-    arguments: list[Argument] = field(default_factory=list[Argument])
-    slots: dict[Argument, Value] = field(default_factory=dict[Argument, Value])
+    arguments: list[ir.Argument] = field(default_factory=list[ir.Argument])
+    slots: dict[ir.Argument, Value] = field(default_factory=dict[ir.Argument, Value])
     bases: dict[int, Value] = field(default_factory=dict[int, Value])
     values: dict[object, Operand] = field(default_factory=dict[object, Operand])
     splats: dict[Operand, Value] = field(default_factory=dict[Operand, Value])
     row_pointers: dict[tuple[object, ...], Value] = field(default_factory=dict[tuple[object, ...], Value])
-    row_digits: dict[IndexTerm, Index] = field(default_factory=dict[IndexTerm, Index])
+    row_digits: dict[loops.IndexTerm, Index] = field(default_factory=dict[loops.IndexTerm, Index])
     digits: dict[Operand, tuple[Index, Index]] = field(  # of a row: outer, in it
         default_factory=dict[Operand, tuple[Index, Index]]
     )
@@ -65,18 +51,18 @@ class KernelFrame:
     def tuning(self) -> Tuning:
         return self.machine.tuning
 
-    def of(self, statement: Statement) -> AtLine:
+    def of(self, statement: loops.Statement) -> AtLine:
         """Within, what is built does the work of a statement of the kernel; a literal's is nobody's."""
         return self.nest.at(self.lines.get(id(statement), FRAME))
 
     # frame
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[loops.Stage, ...]:
         """The stages of the kernel, where it has any."""
-        return self.kernel.stages if isinstance(self.kernel, StagedKernel) else ()
+        return self.kernel.stages if isinstance(self.kernel, loops.StagedKernel) else ()
 
-    def argument(self, what: Argument, type_: Type = INDEX) -> Value:
+    def argument(self, what: ir.Argument, type_: ir.Type = ir.INDEX) -> Value:
         """The value of an argument, loaded once at the entry."""
         found = self.slots.get(what)
         if found is None:
@@ -86,7 +72,7 @@ class KernelFrame:
 
     def extent(self, extent: Extent) -> Index:
         """An extent as an index: a constant, or an argument where it depends on the batch."""
-        return extent if isinstance(extent, int) else self.argument(ExtentNumber(extent))
+        return extent if isinstance(extent, int) else self.argument(ir.ExtentNumber(extent))
 
     def reserve(self, position: int, size: int) -> None:
         self.bases[position] = self.nest.scratch(self.scratch_bytes, size)
@@ -104,7 +90,7 @@ class KernelFrame:
         found = self.get(value, part)
         if isinstance(found, Value):
             return found if found.type.lanes > 1 else self.splats[found]
-        return Constant(vector(dtype_of(found), self.lanes), found if isinstance(found, int) else _number(found))
+        return ir.Constant(vector(ir.dtype_of(found), self.lanes), found if isinstance(found, int) else _number(found))
 
     def put(self, value: int, found: Operand, part: int | None = None) -> None:
         self.values[value if part is None else (value, part)] = found
@@ -118,9 +104,9 @@ class KernelFrame:
         """An offset, or the stride of a term of rows."""
         if number in FIXED or not self.free_numbers:
             return number
-        return self.argument(PlaceNumber(self.free_numbers.index(number)))
+        return self.argument(ir.PlaceNumber(self.free_numbers.index(number)))
 
-    def number(self, terms: Sequence[IndexTerm], index: Index) -> Index:
+    def number(self, terms: Sequence[loops.IndexTerm], index: Index) -> Index:
         """The sum of terms of a scalar index."""
         total: Index = 0
         for term in terms:
@@ -128,7 +114,7 @@ class KernelFrame:
             total = product if total == 0 else self.nest.add(total, product)
         return total
 
-    def digit(self, term: IndexTerm, index: Index) -> Index:
+    def digit(self, term: loops.IndexTerm, index: Index) -> Index:
         """What a term takes of an index, without its stride."""
         if index in self.digits and is_outer(term, self.kernel):
             return self.digits[index][0]
@@ -149,14 +135,14 @@ class KernelFrame:
         if not self.has_free_columns:
             return self.nest.binary("div", index, divisor)
         position = self.free_numbers.index(divisor)
-        product = self.nest.mul(index, self.argument(FactorNumber(position)))
-        return self.nest.binary("shift", product, self.argument(ShiftNumber(position)))
+        product = self.nest.mul(index, self.argument(ir.FactorNumber(position)))
+        return self.nest.binary("shift", product, self.argument(ir.ShiftNumber(position)))
 
-    def lanes_number(self, terms: Sequence[IndexTerm], column: Index) -> Operand:
+    def lanes_number(self, terms: Sequence[loops.IndexTerm], column: Index) -> Operand:
         """The sum of terms of the column, in each lane (i64)."""
         nest, type_ = self.nest, vector(DType.I64, self.lanes)
         base = self.indices(column) if isinstance(column, int) else nest.splat(column, self.lanes)
-        lanes = nest.binary("add", base, Constant(type_, tuple(range(self.lanes))), type_)
+        lanes = nest.binary("add", base, ir.Constant(type_, tuple(range(self.lanes))), type_)
         total: Operand | None = None
         for term in terms:
             digit = lanes
@@ -171,11 +157,11 @@ class KernelFrame:
             total = digit if total is None else nest.binary("add", total, digit, type_)
         return self.indices(0) if total is None else total
 
-    def indices(self, number: int) -> Constant:
+    def indices(self, number: int) -> ir.Constant:
         """The same index in every lane."""
-        return Constant(vector(DType.I64, self.lanes), number)
+        return ir.Constant(vector(DType.I64, self.lanes), number)
 
-    def pointer(self, access: Access, row: Index) -> Value:
+    def pointer(self, access: loops.Access, row: Index) -> Value:
         """The address of the row's column 0, remembered until `new_row`."""
         key = (access.buffer, access.offset, access.rows)
         found = self.row_pointers.get(key)
@@ -185,7 +171,7 @@ class KernelFrame:
             found = self.row_pointers[key] = self.nest.pointer(self.bases[access.buffer], start, dtype)
         return found
 
-    def inside(self, load: Load, row: Index) -> Value:
+    def inside(self, load: loops.Load, row: Index) -> Value:
         """Whether a row lies within all edges of a load, remembered until `new_row`."""
         key = ("edges", load.edges)
         if key not in self.row_pointers:
@@ -198,18 +184,18 @@ class KernelFrame:
                     place = self.nest.add(place, self.nest.mul(self.row_digits[term], term.stride))
                 tests.append(self.nest.compare("below", place, edge.extent))  # what is negative is large
             for test in tests[1:]:
-                tests[0] = self.nest.binary("and", tests[0], test, TRUTH)
+                tests[0] = self.nest.binary("and", tests[0], test, ir.TRUTH)
             self.row_pointers[key] = tests[0]
         return self.row_pointers[key]
 
-    def new_row(self, row: Index, instructions: Sequence[Instruction]) -> None:
+    def new_row(self, row: Index, instructions: Sequence[loops.Instruction]) -> None:
         """Compute the addresses that depend on the row, before the loops that use them."""
         self.row_pointers, self.row_digits = {}, {}
         for instruction in instructions:
-            if isinstance(instruction, Load | Store):
+            if isinstance(instruction, loops.Load | loops.Store):
                 with self.of(instruction):
                     self.pointer(instruction.access, row)
-                    if isinstance(instruction, Load) and instruction.edges:
+                    if isinstance(instruction, loops.Load) and instruction.edges:
                         self.inside(instruction, row)
 
 
@@ -219,6 +205,6 @@ def in_memory(dtype: DType) -> DType:
 
 
 def _number(operand: Operand) -> float | int | bool:
-    assert isinstance(operand, Constant)
+    assert isinstance(operand, ir.Constant)
     assert isinstance(operand.value, float | int)
     return operand.value

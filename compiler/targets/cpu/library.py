@@ -37,7 +37,7 @@ from compiler.targets.cpu.runner import (
     STEP,
     runner_text,
 )
-from compiler.targets.llvm.emulated_multiply_add import PROBES, probes
+from compiler.targets.llvm.emulated_multiply_add import PROBES, functions_for, probes
 from compiler.targets.llvm.jit import compile_module
 from compiler.targets.llvm.object_code import ObjectCode
 from compiler.targets.manifest import (
@@ -107,6 +107,7 @@ def library(
     text = _main_text(made, layout, tensors, weights, abi, seed, machine)
     names = ["memory", "init_abi", "error_text", "tensor", *(("save", "load", "continue") if changes else ())]
     reserved: dict[str, int] = {}
+    text += functions_for(machine)
     if machine.is_web:
         text += probes(machine)
         names += PROBES

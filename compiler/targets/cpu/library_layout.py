@@ -90,13 +90,14 @@ def layout_of(functions: Sequence[Function], changing: Mapping[str, Array]) -> L
 
     tensors = {name: place(array.nbytes) for name, array in changing.items()}
     place(SLACK)
+    static = place(max(m.static_bytes for m in manifests) + SLACK)  # each function fills it anew behind another one
     places = tuple(
         Places(
             arenas=place(8 * (FIRST_TENSOR + len(m.tensors) + len(m.inputs) + len(m.results))),
             inputs=place(16 * len(m.inputs)),
             outputs=place(8 * len(m.results)),
             control=place(control_layout(m).size),
-            static=place(m.static_bytes + SLACK),
+            static=static,
             results=place(64 * sum(map(is_own, m.results))),
         )
         for m in manifests

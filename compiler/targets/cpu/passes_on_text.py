@@ -9,6 +9,7 @@ from typing import TypeVar
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.loops.ir import ColumnKernel, ContractionKernel, FlatKernel, Kernel, RowKernel
 from compiler.machine import Machine
+from compiler.targets.cpu.kernel_pass import KernelPass
 from compiler.targets.cpu.products import passes as products
 from compiler.targets.cpu.products import verify as of_product
 from compiler.targets.cpu.products.ir import Circumstances, ProductLoops
@@ -40,16 +41,14 @@ def passes_on_text(machine: Machine, batch: int) -> Mapping[str, Callable[[str, 
     return {**over_rows, **{each.name: partial(_on_product, each, given) for each in products.PASSES}}
 
 
-def _on_rows(each: rows.RowPass, machine: Machine, text: str, source: str) -> str:
+def _on_rows(each: KernelPass[RowLoops, Machine], machine: Machine, text: str, source: str) -> str:
     loops = _read(read_rows, of_rows.faults_of, text, source, "kernel over rows or columns")
-    result = _run(lambda: each.run(loops, machine), of_rows.faults_of, each.name, source)
-    return print_rows(result)
+    return print_rows(_run(lambda: each.run(loops, machine), of_rows.faults_of, each.name, source))
 
 
-def _on_product(each: products.ProductPass, given: Circumstances, text: str, source: str) -> str:
+def _on_product(each: KernelPass[ProductLoops, Circumstances], given: Circumstances, text: str, source: str) -> str:
     product = _read(read_product, of_product.faults_of, text, source, "product")
-    result = _run(lambda: each.run(product, given), of_product.faults_of, each.name, source)
-    return print_product(result)
+    return print_product(_run(lambda: each.run(product, given), of_product.faults_of, each.name, source))
 
 
 def _read(

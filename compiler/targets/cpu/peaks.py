@@ -23,6 +23,7 @@ from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.builder import Builder
+from compiler.nest.ir import Operand, Value, vector
 from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores
 from compiler.targets.cpu.runner import ABI_VERSION, GROUP, PROGRAM_SLOTS, REMAINING, SETTINGS, SYMBOLS, runner_text
@@ -175,7 +176,7 @@ def _library(machine: Machine, dtype: DType) -> Library:
 
 
 def _multiply_adds(nest: Builder, machine: Machine, dtype: DType) -> None:
-    type_ = ir.vector(dtype, machine.lanes(dtype))
+    type_ = vector(dtype, machine.lanes(dtype))
     number = nest.splat(nest.converted(ir.END, dtype), type_.lanes)
     scale = nest.binary("div", ir.Constant(type_, 1.0), number, type_)  # which LLVM does not know
     starts = [nest.binary("add", scale, ir.Constant(type_, chain + 1.0), type_) for chain in range(_chains(machine))]
@@ -185,12 +186,12 @@ def _multiply_adds(nest: Builder, machine: Machine, dtype: DType) -> None:
 
 def _reads(nest: Builder, machine: Machine, _: DType) -> None:
     """Reads both blocks; what it found is stored, so that it is needed."""
-    type_ = ir.vector(DType.I32, machine.vector_bytes // DType.I32.size)
+    type_ = vector(DType.I32, machine.vector_bytes // DType.I32.size)
 
-    def join(x: ir.Operand, y: ir.Operand) -> ir.Value:
+    def join(x: Operand, y: Operand) -> Value:
         return nest.binary("or", x, y, type_)
 
-    def read(first: Sequence[ir.Value], second: Sequence[ir.Value], found: Sequence[ir.Value]) -> list[ir.Value]:
+    def read(first: Sequence[Value], second: Sequence[Value], found: Sequence[Value]) -> list[Value]:
         both = [[nest.load(place, type_, machine.vector_bytes) for place in places] for places in (first, second)]
         return [join(join(old, x), y) for old, x, y in zip(found, *both, strict=True)]
 
@@ -200,9 +201,9 @@ def _reads(nest: Builder, machine: Machine, _: DType) -> None:
 
 def _updates(nest: Builder, machine: Machine, dtype: DType) -> None:
     """`first += second * 1`: two reads and a write, as most kernels that are bound by memory do."""
-    type_, align = ir.vector(dtype, machine.lanes(dtype)), machine.vector_bytes
+    type_, align = vector(dtype, machine.lanes(dtype)), machine.vector_bytes
 
-    def update(first: Sequence[ir.Value], second: Sequence[ir.Value], _: Sequence[ir.Value]) -> list[ir.Value]:
+    def update(first: Sequence[Value], second: Sequence[Value], _: Sequence[Value]) -> list[Value]:
         x, y = ([nest.load(place, type_, align) for place in places] for places in (first, second))
         totals = [nest.fma(more, ir.Constant(type_, 1.0), old) for old, more in zip(x, y, strict=True)]
         for total, place in zip(totals, first, strict=True):
@@ -215,19 +216,19 @@ def _updates(nest: Builder, machine: Machine, dtype: DType) -> None:
 def _through_blocks(
     nest: Builder,
     machine: Machine,
-    carries: Sequence[ir.Operand],
-    body: Callable[[Sequence[ir.Value], Sequence[ir.Value], Sequence[ir.Value]], Sequence[ir.Value]],
-) -> Sequence[ir.Value]:
+    carries: Sequence[Operand],
+    body: Callable[[Sequence[Value], Sequence[Value], Sequence[Value]], Sequence[Value]],
+) -> Sequence[Value]:
     """Goes through both blocks at once, some vectors at a time, again in each item."""
     blocks, size = [nest.given(slot, ir.ADDRESS) for slot in (0, 1)], nest.given(2, ir.INDEX)
 
-    def step(at: ir.Value, carried: Sequence[ir.Value]) -> Sequence[ir.Value]:
+    def step(at: Value, carried: Sequence[Value]) -> Sequence[Value]:
         begins = [nest.pointer(block, at, DType.U8) for block in blocks]
         offsets = [vector_number * machine.vector_bytes for vector_number in range(_UNROLLED)]
         first, second = ([nest.pointer(begin, offset, DType.U8) for offset in offsets] for begin in begins)
         return body(first, second, carried)
 
-    def item(_: ir.Value, carried: Sequence[ir.Value]) -> Sequence[ir.Value]:
+    def item(_: Value, carried: Sequence[Value]) -> Sequence[Value]:
         return nest.loop(0, size, _UNROLLED * machine.vector_bytes, carried, step)
 
     return nest.loop(ir.BEGIN, ir.END, 1, carries, item)

@@ -571,7 +571,8 @@ advance:
   %local.next = add i64 %local.now, 1
   store i64 %local.next, ptr %local.at, align 8
   %stop.at = getelementptr i64, ptr %control, i64 6
-  %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  $STOPPED %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  $ALONE %stop = load i64, ptr %stop.at, align 8
   %stopped = icmp ne i64 %stop, 0
   %fewer = sub i64 %remaining, 1
   %left = select i1 %stopped, i64 0, i64 %fewer

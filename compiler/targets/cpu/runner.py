@@ -102,7 +102,7 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
         **{"X86": x86, "ARM": machine.is_arm, "OTHER": not x86 and not machine.is_arm},
         **{"FUTEX": futex is not None, "YIELD": futex is None},
         **{"COUNTER": read is Clock.TIME_STAMP_COUNTER, "TIMER": read is Clock.GENERIC_TIMER},
-        "SYSTEM": read is Clock.MONOTONIC,
+        **{"SYSTEM": read is Clock.MONOTONIC, "ALONE": alone, "STOPPED": not alone},
     }
     words = {
         **{name: value for name, value in globals().items() if name.isupper()},  # constants of this file

@@ -13,25 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.loops.ir import (
-    Access,
-    BufferArgument,
-    ColumnKernel,
-    ContractionKernel,
-    FlatKernel,
-    IndexTerm,
-    Instruction,
-    Kernel,
-    Literal,
-    Load,
-    Position,
-    Random,
-    Reduce,
-    RowKernel,
-    StagedKernel,
-    Store,
-    instructions_of,
-)
+from compiler.loops import ir as loops
 from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
@@ -63,31 +45,31 @@ class Specialisation:
     `moves_only`, the strides along the columns. Kernels with equal keys have the same code.
     """
 
-    kernel: Kernel
+    kernel: loops.Kernel
     key: Key
     literals: frozenset[int]
     numbers: tuple[int, ...]
 
 
-def is_outer(term: IndexTerm, kernel: Kernel) -> bool:
+def is_outer(term: loops.IndexTerm, kernel: loops.Kernel) -> bool:
     """Whether a term of rows in the body of a stage is the number of the outer block."""
-    is_divided = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.divisor == kernel.rows
+    is_divided = isinstance(kernel, loops.ColumnKernel) and kernel.rows != 1 and term.divisor == kernel.rows
     return is_divided and term.modulus is None
 
 
-def is_within_block(term: IndexTerm, kernel: Kernel) -> bool:
+def is_within_block(term: loops.IndexTerm, kernel: loops.Kernel) -> bool:
     """Whether a term of rows in the body of a stage is the number of the row within its outer block."""
-    is_rest = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.modulus == kernel.rows
+    is_rest = isinstance(kernel, loops.ColumnKernel) and kernel.rows != 1 and term.modulus == kernel.rows
     return is_rest and term.divisor == 1
 
 
-def divisors_of(kernel: Kernel, tuning: Tuning) -> set[int]:
+def divisors_of(kernel: loops.Kernel, tuning: Tuning) -> set[int]:
     """The numbers above 1 by which the index of a row is divided, where they are arguments."""
     if not has_free_columns(kernel, tuning):
         return set()
-    every = instructions_of(kernel)
-    terms = [t for i in every if isinstance(i, Load | Store) for t in i.access.rows]
-    terms += [t for i in every if isinstance(i, Position) for t in i.rows]
+    every = loops.instructions_of(kernel)
+    terms = [t for i in every if isinstance(i, loops.Load | loops.Store) for t in i.access.rows]
+    terms += [t for i in every if isinstance(i, loops.Position) for t in i.rows]
     return {number for t in terms for number in (t.divisor, t.modulus) if number is not None and number not in FIXED}
 
 
@@ -106,14 +88,14 @@ def number_of(argument: ir.Argument, what: Specialisation) -> Extent:
     match argument, what.kernel:
         case ir.ExtentNumber(extent=extent), _:
             return extent
-        case ir.RowsNumber(), ColumnKernel(rows=rows):
+        case ir.RowsNumber(), loops.ColumnKernel(rows=rows):
             return rows
-        case ir.ColumnsNumber(), RowKernel(columns=columns) | ColumnKernel(columns=columns):
+        case ir.ColumnsNumber(), loops.RowKernel(columns=columns) | loops.ColumnKernel(columns=columns):
             return columns
-        case ir.ElementsNumber(), FlatKernel(elements=elements):
+        case ir.ElementsNumber(), loops.FlatKernel(elements=elements):
             return elements
         case ir.LiteralNumber(result=result), kernel:
-            every = (i for i in instructions_of(kernel) if isinstance(i, Literal))
+            every = (i for i in loops.instructions_of(kernel) if isinstance(i, loops.Literal))
             return next(bits_of(literal) for literal in every if literal.result == result)
         case ir.PlaceNumber(position=position), _:
             return what.numbers[position]
@@ -125,7 +107,7 @@ def number_of(argument: ir.Argument, what: Specialisation) -> Extent:
             raise CompilerBug("lower", f"the kernel has no {argument}")
 
 
-def bits_of(literal: Literal) -> int:
+def bits_of(literal: loops.Literal) -> int:
     """The bits of a float literal, as the number that an argument holds."""
     size, number = ("<d", "<q") if literal.dtype is DType.F64 else ("<f", "<i")
     with np.errstate(over="ignore"):
@@ -133,16 +115,16 @@ def bits_of(literal: Literal) -> int:
     return int(struct.unpack(number, struct.pack(size, value))[0])
 
 
-def specialisation(kernel: Kernel, machine: Machine) -> Specialisation:
+def specialisation(kernel: loops.Kernel, machine: Machine) -> Specialisation:
     """The specialisation of a kernel for a machine."""
-    buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
-    if not isinstance(kernel, StagedKernel):
+    buffers = tuple(loops.BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
+    if not isinstance(kernel, loops.StagedKernel):
         return Specialisation(kernel, (type(kernel), replace(kernel, name="", buffers=buffers)), frozenset(), ())
-    fills = all(isinstance(i, Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
+    fills = all(isinstance(i, loops.Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
     literals = frozenset(
         i.result
         for i in kernel.prologue
-        if isinstance(i, Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
+        if isinstance(i, loops.Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
     )
     found = _Numbering(kernel, literals, machine.tuning)
     stages = tuple(
@@ -158,31 +140,32 @@ def specialisation(kernel: Kernel, machine: Machine) -> Specialisation:
 class _Numbering:
     """Numbers the offsets, strides and divisors of a kernel; the key of an instruction has these in their place."""
 
-    def __init__(self, kernel: StagedKernel, literals: frozenset[int], tuning: Tuning) -> None:
+    def __init__(self, kernel: loops.StagedKernel, literals: frozenset[int], tuning: Tuning) -> None:
         self.kernel, self.literals = kernel, literals
         self.numbers: dict[int, int] = {}
         # Flat kernels are all alike without their numbers being arguments.
-        self.is_numbered = isinstance(kernel, RowKernel | ColumnKernel) and not is_row_blocked(kernel, tuning)
+        is_over_rows = isinstance(kernel, loops.RowKernel | loops.ColumnKernel)
+        self.is_numbered = is_over_rows and not is_row_blocked(kernel, tuning)
         self.divides, self.only_moves = has_free_columns(kernel, tuning), moves_only(kernel, tuning)
 
-    def instruction(self, i: Instruction, in_body: bool = False) -> object:
+    def instruction(self, i: loops.Instruction, in_body: bool = False) -> object:
         match i:
-            case Random():
+            case loops.Random():
                 return replace(i, stream=0)
-            case Literal(result=result) if result in self.literals:
+            case loops.Literal(result=result) if result in self.literals:
                 return replace(i, value=0.0)
-            case Load():
+            case loops.Load():
                 access = self.access(i.access, in_body)
-                return Load, i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent, i.edges
-            case Store():
+                return loops.Load, i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent, i.edges
+            case loops.Store():
                 access, is_checked = self.access(i.access, in_body), i.check is not None
-                return Store, access, i.value, i.dtype, i.space, is_checked, i.index, i.index_stride, i.index_extent
-            case Position() if self.is_numbered:
+                return type(i), access, i.value, i.dtype, i.space, is_checked, i.index, i.index_stride, i.index_extent
+            case loops.Position() if self.is_numbered:
                 return i.result, self.number(i.offset), self.rows(i.rows, in_body), i.columns, i.dtype, i.space
             case _:
                 return i
 
-    def access(self, access: Access, in_body: bool) -> object:
+    def access(self, access: loops.Access, in_body: bool) -> object:
         if not self.is_numbered:
             return access
         columns: Key = access.columns
@@ -190,10 +173,10 @@ class _Numbering:
             columns = tuple((t.divisor, t.modulus, self.number(t.stride)) for t in access.columns)
         return access.buffer, self.number(access.offset), self.rows(access.rows, in_body), columns
 
-    def rows(self, terms: tuple[IndexTerm, ...], in_body: bool) -> Key:
+    def rows(self, terms: tuple[loops.IndexTerm, ...], in_body: bool) -> Key:
         return tuple((*self.digit(term, in_body), self.number(term.stride)) for term in terms)
 
-    def digit(self, term: IndexTerm, in_body: bool) -> Key:
+    def digit(self, term: loops.IndexTerm, in_body: bool) -> Key:
         if self.divides:
             return self.number(term.divisor), None if term.modulus is None else self.number(term.modulus)
         if in_body and is_outer(term, self.kernel):
@@ -207,22 +190,24 @@ class _Numbering:
         return ("value", value) if value in FIXED else ("argument", self.numbers.setdefault(value, len(self.numbers)))
 
 
-def _extents(kernel: StagedKernel, machine: Machine) -> Key:
+def _extents(kernel: loops.StagedKernel, machine: Machine) -> Key:
     """What of its extents, and of the blocks of rows that they allow, the code of a kernel depends on."""
     match kernel:
-        case ContractionKernel(contraction=contraction):
+        case loops.ContractionKernel(contraction=contraction):
             return (contraction,)
-        case FlatKernel(columns=columns):
+        case loops.FlatKernel(columns=columns):
             return (columns,)
-        case RowKernel(columns=columns):
+        case loops.RowKernel(columns=columns):
             block = row_block_of(kernel, machine.tuning, machine.registers)
             if not has_free_columns(kernel, machine.tuning):
                 return block, columns
             assert isinstance(columns, int)
-            is_long = columns >= LONG_SUM_COLUMNS and any(isinstance(i, Reduce) for i in instructions_of(kernel))
+            is_long = columns >= LONG_SUM_COLUMNS and any(
+                isinstance(i, loops.Reduce) for i in loops.instructions_of(kernel)
+            )
             repeating = repeating_loads(kernel)
             return block, period(repeating) if repeating else (is_long, columns % LANES > 0)
-        case ColumnKernel(rows=rows, columns=columns):
+        case loops.ColumnKernel(rows=rows, columns=columns):
             block = row_block_of(kernel, machine.tuning, machine.registers)
             if block.rows > 1:
                 return block, rows, columns

@@ -123,9 +123,9 @@ def lanes_apart(shape: TileShape, dtype: DType, machine: Machine) -> int:
 
 
 def most_rows(contract: TileContract, vectors: int, machine: Machine) -> int:
-    """Rows whose sums stay in registers beside the right operand and an element of the left one."""
+    """Rows whose sums stay in registers beside the right operand and an element of the left one; one at least."""
     taken = vectors * registers_of(contract.dtype, machine)
-    return (machine.registers - taken - 1) // taken
+    return max(1, (machine.registers - taken - 1) // taken)
 
 
 def _rows_without_rest(m: int, most: int, start: float) -> int:

@@ -23,6 +23,18 @@ _INTEGER_OF = {DType.F32: DType.I32, DType.F64: DType.I64}
 _FLOAT_OF = {DType.I32: DType.F32, DType.I64: DType.F64}
 
 
+def _infix(instruction: str) -> Callable[[Value, Number], Value]:
+    return lambda left, right: left.binary(instruction, right)
+
+
+def _reflected(instruction: str) -> Callable[[Value, float], Value]:
+    return lambda right, left: right.like(left).binary(instruction, right)
+
+
+def _related(floats: str, integers: str) -> Callable[[Value, Number], Value]:
+    return lambda left, right: left.compared(floats, integers, right)
+
+
 @record(eq=False)
 class Value:
     """One SSA value or constant; names of what is made of it begin with `stem`.
@@ -62,29 +74,10 @@ class Value:
         operation = f"f{instruction}" if self.dtype.is_float else instruction
         return self.written(f"{operation} {self.typed}, {self.like(other).name}")
 
-    def __add__(self, other: Number) -> Value:
-        return self.binary("add", other)
-
-    def __radd__(self, other: float) -> Value:
-        return self.like(other) + self
-
-    def __sub__(self, other: Number) -> Value:
-        return self.binary("sub", other)
-
-    def __rsub__(self, other: float) -> Value:
-        return self.like(other) - self
-
-    def __mul__(self, other: Number) -> Value:
-        return self.binary("mul", other)
-
-    def __rmul__(self, other: float) -> Value:
-        return self.like(other) * self
-
-    def __truediv__(self, other: Number) -> Value:
-        return self.binary("div", other)
-
-    def __rtruediv__(self, other: float) -> Value:
-        return self.like(other) / self
+    __add__, __sub__, __mul__, __truediv__ = map(_infix, ("add", "sub", "mul", "div"))
+    __and__, __or__, __xor__ = map(_infix, ("and", "or", "xor"))
+    __lshift__, __rshift__ = map(_infix, ("shl", "ashr"))  # the arithmetic shift keeps the sign
+    __radd__, __rsub__, __rmul__, __rtruediv__ = map(_reflected, ("add", "sub", "mul", "div"))
 
     def __neg__(self) -> Value:
         return self.written(f"fneg {self.typed}") if self.dtype.is_float else 0 - self
@@ -92,41 +85,13 @@ class Value:
     def __invert__(self) -> Value:
         return self ^ True
 
-    def __and__(self, other: Number) -> Value:
-        return self.binary("and", other)
-
-    def __or__(self, other: Number) -> Value:
-        return self.binary("or", other)
-
-    def __xor__(self, other: Number) -> Value:
-        return self.binary("xor", other)
-
-    def __lshift__(self, places: int) -> Value:
-        return self.binary("shl", places)
-
-    def __rshift__(self, places: int) -> Value:
-        """The arithmetic shift, which keeps the sign."""
-        return self.binary("ashr", places)
-
     def compared(self, floats: str, integers: str, other: Number) -> Value:
         """A relation to another value, by its names for floats and for integers."""
         operation = f"fcmp {floats}" if self.dtype.is_float else f"icmp {integers}"
         return self.written(f"{operation} {self.typed}, {self.like(other).name}", vector(DType.BOOL, self.type.lanes))
 
-    def __lt__(self, other: Number) -> Value:
-        return self.compared("olt", "slt", other)
-
-    def __gt__(self, other: Number) -> Value:
-        return self.compared("ogt", "sgt", other)
-
-    def __le__(self, other: Number) -> Value:
-        return self.compared("ole", "sle", other)
-
-    def equals(self, other: Number) -> Value:
-        return self.compared("oeq", "eq", other)
-
-    def differs(self, other: Number) -> Value:
-        return self.compared("one", "ne", other)
+    __lt__, __gt__, __le__ = map(_related, ("olt", "ogt", "ole"), ("slt", "sgt", "sle"))
+    equals, differs = map(_related, ("oeq", "one"), ("eq", "ne"))
 
     def is_ordered(self) -> Value:
         """Whether this is not NaN."""

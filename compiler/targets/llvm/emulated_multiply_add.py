@@ -12,7 +12,7 @@ from collections.abc import Callable
 from compiler.machine import Machine, MultiplyAdd
 from compiler.nest.ir import vector
 from compiler.targets.llvm.assembler import Value, absolute, copy_sign, select
-from compiler.targets.llvm.multiply_add import multiply_add
+from compiler.targets.llvm.multiply_add import calls_function, multiply_add
 from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
 from compiler.types import DType
 
@@ -23,12 +23,25 @@ _MANTISSA = (1 << _MANTISSA_BITS) - 1
 _FAR = 110  # binary places between the operands of an addition beyond which the smaller one counts only as not 0
 
 
+# LLVM calls it where no instruction rounds an f64, and C before C23 has no such function.
+_ROUND_EVEN = """
+define weak double @roundeven(double %x) nounwind {
+  %magnitude = call double @llvm.fabs.f64(double %x)
+  %large = fcmp uge double %magnitude, 4503599627370496.0
+  %shifter = call double @llvm.copysign.f64(double 4503599627370496.0, double %x)
+  %shifted = fadd double %x, %shifter
+  %rounded = fsub double %shifted, %shifter
+  %signed = call double @llvm.copysign.f64(double %rounded, double %x)
+  %result = select i1 %large, double %x, double %signed
+  ret double %result
+}
+"""
 PROBES = ("multiply_add_f32", "multiply_add_f64")
 
 
 def probes(machine: Machine) -> str:
-    """Functions of a library by which its caller sees that multiply-adds are rounded once, and what they call."""
-    text = "" if machine.multiply_add is not MultiplyAdd.FUNCTIONS else functions()
+    """Functions of a library by which its caller sees that multiply-adds are rounded once."""
+    text = ""
     for name, dtype in zip(PROBES, (DType.F32, DType.F64), strict=True):
         body, type_ = Text(machine.multiply_add), vector(dtype, 1)
         written = body.let(multiply_add(body, type_, "%a", "%b", "%c"))
@@ -43,9 +56,11 @@ def probes(machine: Machine) -> str:
     return text
 
 
-def functions() -> str:
-    """The text of `dlc_fma_v4f32` and `dlc_fma_v2f64`."""
-    return _function(DType.F32, 4, _single) + _function(DType.F64, 2, _double)
+def functions_for(machine: Machine) -> str:
+    """The text of `dlc_fma_v4f32` and `dlc_fma_v2f64`, as far as the code of a machine calls them."""
+    formulas = ((DType.F32, 4, _single), (DType.F64, 2, _double))
+    text = "".join(_function(*one) for one in formulas if calls_function(machine.multiply_add, one[0]))
+    return text + _ROUND_EVEN if machine.multiply_add is MultiplyAdd.SINGLE else text
 
 
 def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value], Value]) -> str:

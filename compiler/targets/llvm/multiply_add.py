@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from compiler.machine import MultiplyAdd
 from compiler.nest.ir import Type, vector
 from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
+from compiler.types import DType
 
 _REGISTER_BYTES = 16  # of WebAssembly
 
@@ -14,16 +15,13 @@ _REGISTER_BYTES = 16  # of WebAssembly
 def multiply_add(text: Text, type_: Type, left: str, right: str, addend: str) -> str:
     """The instruction for `left * right + addend` of a type; what it needs stands before it."""
     operands = (left, right, addend)
-    if text.multiply_add is MultiplyAdd.INTRINSIC:
-        return _call(f"llvm.fma.{SUFFIXES[type_]}", type_, operands)
     assert type_.dtype is not None
+    calls = calls_function(text.multiply_add, type_.dtype)
+    if text.multiply_add is not MultiplyAdd.RELAXED and not calls:
+        return _call(f"llvm.fma.{SUFFIXES[type_]}", type_, operands)
     lanes = _REGISTER_BYTES // type_.dtype.size
     register = vector(type_.dtype, lanes)
-    name = (
-        f"llvm.wasm.relaxed.madd.{SUFFIXES[register]}"
-        if text.multiply_add is MultiplyAdd.RELAXED
-        else f"dlc_fma_{SUFFIXES[register]}"
-    )
+    name = f"{'dlc_fma_' if calls else 'llvm.wasm.relaxed.madd.'}{SUFFIXES[register]}"
     if type_.name == type_.dtype.value:
         vectors = [text.let(f"insertelement {NAMES[register]} poison, {NAMES[type_]} {x}, i64 0") for x in operands]
         return f"extractelement {NAMES[register]} {text.let(_call(name, register, vectors))}, i64 0"
@@ -64,11 +62,16 @@ def _joined(text: Text, piece: Type, pieces: Sequence[str]) -> str:
     return _joined(text, vector(piece.dtype, lanes), [text.let(join) for join in joins])
 
 
+def calls_function(way: MultiplyAdd, dtype: DType) -> bool:
+    """Whether a multiply-add of elements of this type is a call of a function of the library."""
+    return way is MultiplyAdd.FUNCTIONS or (way is MultiplyAdd.SINGLE and dtype is DType.F64)
+
+
 def declarations(text: Text) -> list[str]:
     """The functions of the library that may be called."""
-    if text.multiply_add is not MultiplyAdd.FUNCTIONS:
-        return []
+    registers = ((DType.F32, "<4 x float>", "v4f32"), (DType.F64, "<2 x double>", "v2f64"))
     return [
         f"declare {type_} @dlc_fma_{suffix}({type_}, {type_}, {type_}) nounwind memory(none)"
-        for type_, suffix in (("<4 x float>", "v4f32"), ("<2 x double>", "v2f64"))
+        for dtype, type_, suffix in registers
+        if calls_function(text.multiply_add, dtype)
     ]

@@ -221,12 +221,6 @@ class _Walk:
         place, writes = self.names[statement.address], int(statement.writes)
         return f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {statement.locality}, i32 1)"
 
-    def load_fence(self, _: ir.LoadFence) -> str:
-        return 'call void asm sideeffect "", ""()'
-
-    def store_fence(self, _: ir.StoreFence) -> str:
-        return "fence seq_cst"
-
     # control
 
     def guard(self, statement: ir.Guard) -> None:
@@ -277,8 +271,8 @@ WRITERS: Mapping[type[ir.Statement], tuple[str, Callable[..., str | None]]] = {
     ir.Store: ("", _Walk.store),
     ir.Scatter: ("", _Walk.scatter),
     ir.Prefetch: ("", _Walk.prefetch),
-    ir.LoadFence: ("", _Walk.load_fence),
-    ir.StoreFence: ("", _Walk.store_fence),
+    ir.LoadFence: ("", lambda *_: 'call void asm sideeffect "", ""()'),
+    ir.StoreFence: ("", lambda *_: "fence seq_cst"),
     ir.Guard: ("", _Walk.guard),
     ir.Loop: ("", _Walk.loop),
 }

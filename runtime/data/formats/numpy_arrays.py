@@ -45,19 +45,24 @@ _DAMAGE = (
 def read_npz(request: SourceRequest) -> Dataset:
     """The arrays that the program names; the others stay unread. All must have as many rows as each other."""
     path = request.path
+    fields, unread = npz_fields(path, request.wanted)
+    _expect_rows(fields, path)
+    return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
+
+
+def npz_fields(path: Path, wanted: frozenset[str]) -> tuple[dict[str, Field], tuple[str, ...]]:
+    """The arrays of those names, of any shape, and the names of the others. Raises DataError."""
     fields: dict[str, Field] = {}
     try:
         with explained(DataError, path), regular_files.opened(path) as file, zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            for name in sorted(members.keys() & request.wanted):
+            for name in sorted(members.keys() & wanted):
                 fields[name] = Field(_member(archive, members[name], path, f"array `{name}`"), path)
     except _DAMAGE as error:
         raise DataError(f"this npz file is damaged ({error})", path, fix=_AGAIN) from error
     if not members:
         raise DataError("this npz file holds no arrays", path, fix="save it with numpy.savez(path, name=array, …)")
-    unread = tuple(sorted(members.keys() - fields.keys()))
-    _expect_rows(fields, path)
-    return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
+    return fields, tuple(sorted(members.keys() - fields.keys()))
 
 
 def read_npy(request: SourceRequest) -> Dataset:

@@ -82,13 +82,12 @@ export class Model {
 
   /* One update of the weights from at most `this.rows` rows; `settings` in place of those of the text, such as the rate. */
   step(inputs, settings = {}) {
-    const described = this.manifest.functions.model_step;
-    if (!described) throw new Error("this model was exported without --training");
-    const unknown = Object.keys(settings).find((name) => !described.settings.some((known) => known.name === name));
-    if (unknown !== undefined) throw new TypeError(`there is no setting ${unknown}`);
-    const [given, rows] = checked(described.inputs, inputs);
-    if (rows > this.rows) throw new RangeError(`a step has at most ${this.rows} rows, not ${rows}`);
-    return this.#call("step", given, 0, rows, settings);
+    return this.#batch("step", inputs, settings);
+  }
+
+  /* The loss and the metrics of at most `this.rows` rows, as at the end of an epoch. */
+  evaluate(inputs, settings = {}) {
+    return this.#batch("evaluate", inputs, settings);
   }
 
   /* A copy of a tensor; undefined where there is none of this name. */
@@ -118,6 +117,16 @@ export class Model {
   /* Go on as after so many updates, with the random numbers of a seed. */
   continue(seed, updates) {
     this.#check(this.#training("model_continue")(this.#memory, BigInt(seed), BigInt(updates)));
+  }
+
+  #batch(name, inputs, settings) {
+    const described = this.manifest.functions[`model_${name}`];
+    if (!described) throw new Error("this model was exported without --training");
+    const unknown = Object.keys(settings).find((given) => !described.settings.some((known) => known.name === given));
+    if (unknown !== undefined) throw new TypeError(`there is no setting ${unknown}`);
+    const [given, rows] = checked(described.inputs, inputs);
+    if (rows > this.rows) throw new RangeError(`a call has at most ${this.rows} rows, not ${rows}`);
+    return this.#call(name, given, 0, rows, settings);
   }
 
   get #buffer() {

@@ -196,6 +196,25 @@ def test_a_saved_training_goes_on_with_the_same_bits(
     assert [answer["loss"] for answer in answers[3:]] == expected[0][3:6]
 
 
+def test_an_evaluation_has_the_bits_of_one_batch(trained: Trained, folder: Path) -> None:
+    executable = driver.compile_program(trained.program, driver.BATCH_EVALUATION, trained.options)
+    settings = runtime_settings(trained.program, length_of(training_of(trained.program), ROWS))
+    found = executable.run(Steps(trained.tensors, fed(), np.arange(ROWS), ROWS, settings=settings)).scalars
+    answer = in_node(folder, ROWS, [("evaluate", fed())])[1]
+    assert answer == {name: found[name].astype(np.float32).tobytes() for name in ("loss", "accuracy")}
+
+
+def test_types_are_those_of_typescript(folder: Path) -> None:
+    text = (folder / "model.d.ts").read_text()
+    assert '"__proto__": Int32Array | ArrayLike<number> | readonly unknown[];' in text
+    for line in (
+        "predict(inputs: Inputs): Outputs;",
+        "step(inputs: StepInputs, settings?: StepSettings): StepOutputs;",
+    ):
+        assert f"  {line}\n" in text
+    assert text.count("{") == text.count("}")
+
+
 def test_wrong_calls_are_refused_in_words(folder: Path) -> None:
     given = inputs_of(fed())
     wrong = [
@@ -216,7 +235,7 @@ def test_wrong_calls_are_refused_in_words(folder: Path) -> None:
         f"RangeError: picture has 36 numbers a row, not {36 * ROWS - 1}",
         "RangeError: __proto__ is in 0..3",
         "TypeError: __proto__ holds integers",
-        f"RangeError: a step has at most {ROWS} rows, not {2 * ROWS}",
+        f"RangeError: a call has at most {ROWS} rows, not {2 * ROWS}",
         "TypeError: there is no setting rate",
         "Error: the file is smaller than MODEL_FILE_BYTES",
     ]

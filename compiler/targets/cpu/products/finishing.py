@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from compiler.loops.ir import Access, IndexTerm, Load, Stage, Store, TileContract
+from compiler.loops.ir import Access, Load, Stage, Store, TileContract
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
+from compiler.targets.cpu.iteration_space import DENSE
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile
 from compiler.targets.cpu.tiles import Tiling
-
-DENSE = (IndexTerm(1, None, 1),)
 
 
 def stage_ahead(
@@ -52,16 +51,10 @@ def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Sto
     """What the elementwise stage reads and writes row by row, and the elements from row to row."""
     for moved in (i for stage in k.stages for i in stage.body if isinstance(i, Load | Store)):
         access = moved.access
-        if (
-            access.buffer == contract.tile
-            or access.columns != DENSE
-            or len(access.rows) != 1
-            or moved.index is not None
-        ):
-            continue
-        (term,) = access.rows
-        if (term.divisor, term.modulus) == (1, None):
-            yield moved, term.stride
+        is_dense = access.buffer != contract.tile and access.columns == DENSE and moved.index is None
+        strides = [term.stride for term in access.rows if (term.divisor, term.modulus) == (1, None)]
+        if is_dense and len(access.rows) == len(strides) == 1:
+            yield moved, strides[0]
 
 
 def _stage_pointer(

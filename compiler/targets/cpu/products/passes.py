@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from compiler.loops.ir import ContractionKernel, Load, Store
-from compiler.support.record import record
+from compiler.targets.cpu.kernel_pass import KernelPass
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_long_sum import block_long_sum
@@ -24,21 +22,8 @@ from compiler.targets.cpu.products.put_vectors_along_rows import (
 from compiler.targets.cpu.products.rewriting import nested
 from compiler.targets.cpu.products.unroll import ask_for_operands, unroll, unroll_stage
 
-
-@record
-class ProductPass:
-    """A rewriting of the loops of a product, with the reason why it makes them faster."""
-
-    run: Callable[[ir.ProductLoops, ir.Circumstances], ir.ProductLoops]
-    reason: str
-
-    @property
-    def name(self) -> str:
-        return self.run.__name__
-
-
 PASSES = tuple(
-    ProductPass(run, reason)
+    KernelPass(run, reason)
     for run, reason in (
         (tile, "an element that is loaded meets several, and their sums stay in registers"),
         (put_vectors_along_rows, "rows are neighbours, and fill vectors where columns would not"),
@@ -87,10 +72,3 @@ def definition(kernel: ContractionKernel, lasts: bool) -> ir.ProductLoops:
     axes = (ir.Axis.OUTER, ir.Axis.TILE, ir.Axis.PANEL)
     loops = nested([ir.Loop(axis, ir.Kind.PLAIN, ()) for axis in axes], (ir.Multiply(), ir.Finish(in_registers=True)))
     return ir.ProductLoops(kernel.contraction, epilogue, lasts, None, (loops,))
-
-
-def optimised(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
-    """The loops of a product behind all passes."""
-    for each in PASSES:
-        product = each.run(product, given)
-    return product

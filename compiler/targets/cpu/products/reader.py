@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import TypeVar
 
-from compiler.errors.diagnostics import DataError
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract, Triangle
 from compiler.support.numerics import LANES
-from compiler.support.record import mutable_record
+from compiler.targets.cpu.line_reader import LineReader, lines_of
 from compiler.targets.cpu.long_sums import Block
 from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.products import ir, printer
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.types import BatchExtent, DType, Extent
-
-_Value = TypeVar("_Value")
+from compiler.types import DType
 
 
 def _one_of(choices: type[Enum]) -> str:
@@ -34,7 +30,6 @@ _STAGE = re.compile(r"stage of (\d+) statements(, overwrites)?(, repeats)?")
 _TILES = re.compile(r"tiles (\d+) x (\d+)(?: in (\d+) lines)?(?:, blocks of (\d+))?(, panels outside)?")
 _ALONG_ROWS = re.compile(r"vectors along the rows, (\d+) columns by (\d+) rows")
 _SCRATCH = re.compile(r"scratch of (.+) bytes")
-_EXTENT = re.compile(r"(?:(\d+)\*)?batch|\d+")
 _SUFFIXES = "|".join(re.escape(words) for words in printer.KINDS.values() if words)
 _LOOP = re.compile(
     rf"(items|for) (\w+)(?: by (\d+))?({_SUFFIXES}|)(?:, (\d+) of the first axis(?: and (\d+) of the second)?)?"
@@ -70,31 +65,25 @@ _AXES = {axis.value: axis for axis in ir.Axis} | {words: axis for axis, words in
 
 def read_product(text: str, name: str = "<product>") -> ir.ProductLoops:
     """The product that the text describes. Raises DataError where it describes none, with `name` and the line."""
-    rows = [(n, row.rstrip()) for n, row in enumerate(text.splitlines(), 1)]
-    return _Reader([(n, row) for n, row in rows if row and not row.lstrip().startswith("#")], name).product()
+    return _Reader(lines_of(text), name).product()
 
 
-@mutable_record
-class _Reader:
-    rows: Sequence[tuple[int, str]]  # with their numbers
-    name: str
-    place: int = 0
-
+class _Reader(LineReader):
     def product(self) -> ir.ProductLoops:
         contract, lasts = self.contract()
         found = self.expect(_STAGE, "the stage")
         epilogue = ir.Epilogue(int(found[1]), found[2] is not None, found[3] is not None)
         product = ir.ProductLoops(contract, epilogue, lasts, None, ())
-        if found := self.take(_TILES):
+        if found := self.take(_TILES, "  "):
             shape = TileShape(int(found[1]), self.whole(found[2], LANES), int(found[3] or 1))
             if shape.lines > 1 and not contract.outer:
                 raise self.fault("tiles over lines need an outer axis")
             panels = -(-contract.n // shape.width)
             cut = Tiling(shape, row_steps(contract, shape), panels, int(found[4] or 0), found[5] is not None)
             product = replace(product, tiling=cut)
-        if found := self.take(_ALONG_ROWS):
+        if found := self.take(_ALONG_ROWS, "  "):
             product = replace(product, along_rows=TileShape(int(found[1]), self.whole(found[2], LANES)))
-        if found := self.take(_SCRATCH):
+        if found := self.take(_SCRATCH, "  "):
             places = _PLACES | {printer.SUMS: contract.tile}
             sizes = [self.expected(r"(\w+) (\d+)", each) for each in found[1].split(", ")]
             product = replace(product, scratch=tuple((self.known(places, m[1]), int(m[2])) for m in sizes))
@@ -202,13 +191,6 @@ class _Reader:
         row = self.rows[self.place][1]
         return len(row) - len(row.lstrip())
 
-    def take(self, pattern: re.Pattern[str], indent: str = "  ") -> re.Match[str] | None:
-        """The next line, where it has that form."""
-        row = self.rows[self.place][1] if self.place < len(self.rows) else ""
-        match = pattern.fullmatch(row.removeprefix(indent)) if row.startswith(indent) else None
-        self.place += match is not None
-        return match
-
     def expect(self, pattern: re.Pattern[str], what: str, indent: str = "  ") -> re.Match[str]:
         match = self.take(pattern, indent)
         if match is None:
@@ -221,15 +203,6 @@ class _Reader:
             raise self.fault(f"{text!r} means nothing", -1)
         return match
 
-    def known(self, choices: Mapping[str, _Value], word: str, at: int = -1) -> _Value:
-        if word not in choices:
-            raise self.fault(f"{word!r} is none of {', '.join(choices)}", at)
-        return choices[word]
-
-    def extent(self, text: str) -> Extent:
-        match = self.expected(_EXTENT.pattern, text)
-        return int(text) if text.isdigit() else BatchExtent(int(match[1] or 1))
-
     def numbers(self, text: str, count: int) -> list[int]:
         found = [int(self.expected(r"-?\d+", each)[0]) for each in text.split(" ")]
         if len(found) != count:
@@ -241,8 +214,3 @@ class _Reader:
         if rest or not quotient:
             raise self.fault(f"{text} is no multiple of {of}", -1)
         return quotient
-
-    def fault(self, message: str, at: int = 0) -> DataError:
-        """At the next line, or so many behind it."""
-        number = self.rows[min(self.place + at, len(self.rows) - 1)][0] if self.rows else 1
-        return DataError(message, f"{self.name}:{number}")

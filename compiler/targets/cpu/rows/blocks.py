@@ -30,13 +30,9 @@ def build_row_blocks(k: KernelNest, kernel: RowKernel, loops: RowLoops) -> Nest:
     group = _Group(k, loops)
     if loops.apart:
         group.find_direction()
-
-    def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(BEGIN, END) as number:
         group.begin(_first_row(nest, block, number))
         group.all_vectors({})
-        return []
-
-    nest.loop(BEGIN, END, 1, [], item)
     if loops.streams:
         nest.store_fence()  # stores past the caches are in no order with others
     return k.close(Items(kernel.rows, block.rows))
@@ -61,35 +57,21 @@ def build_sums_in_row_blocks(k: KernelNest, kernel: ColumnKernel, loops: RowLoop
     for number, reduce in enumerate(reduces):
         k.reserve(-2 - number, count(kernel.columns) * reduce.dtype.size)
     sums = {reduce.result: k.bases[-2 - number] for number, reduce in enumerate(reduces)}
-
-    def start(column: Value, carried: list[Value]) -> Sequence[Operand]:
-        for reduce in reduces:
-            _store(k, reduce, k.identity(reduce, k.lanes), nest.pointer(sums[reduce.result], column, reduce.dtype))
-        return []
-
-    def finish(outer: Index, column: Index) -> Sequence[Operand]:
-        for reduce in reduces:
-            with k.of(reduce):
-                k.put(reduce.result, _loaded(k, reduce, nest.pointer(sums[reduce.result], column, reduce.dtype)))
-        for instruction in stage.after:
-            k.vector(instruction, outer, column, None)
-        return []
-
-    def item(outer: Value, carried: list[Value]) -> Sequence[Operand]:
-        nest.loop(0, columns, k.lanes, [], start)
+    with nest.each(BEGIN, END) as outer:
+        with nest.each(0, columns, k.lanes) as column:
+            for reduce in reduces:
+                _store(k, reduce, k.identity(reduce, k.lanes), nest.pointer(sums[reduce.result], column, reduce.dtype))
         first = nest.mul(outer, count(kernel.rows))
-
-        def several(row: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, count(kernel.rows), loops.block.rows) as row:
             group.begin(nest.add(first, row))
             group.all_vectors(sums)
-            return []
-
-        nest.loop(0, count(kernel.rows), loops.block.rows, [], several)
         k.new_row(outer, stage.after)
-        nest.loop(0, columns, k.lanes, [], lambda column, _: finish(outer, column))
-        return []
-
-    nest.loop(BEGIN, END, 1, [], item)
+        with nest.each(0, columns, k.lanes) as column:
+            for reduce in reduces:
+                with k.of(reduce):
+                    k.put(reduce.result, _loaded(k, reduce, nest.pointer(sums[reduce.result], column, reduce.dtype)))
+            for instruction in stage.after:
+                k.vector(instruction, outer, column, None)
     return k.close(Items(kernel.outer))
 
 
@@ -119,12 +101,8 @@ class _Group:
     def reserve_zeros(self, size: int) -> None:
         nest = self.k.nest
         self.k.reserve(-1, size)
-
-        def fill(place: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, size, 64) as place:
             nest.store(Zeros(vector(DType.U8, 64)), nest.pointer(self.k.bases[-1], place, DType.U8), 64)
-            return []
-
-        nest.loop(0, size, 64, [], fill)
 
     def ways(self, moved: Load | Store) -> list[Way]:
         """How each row of the block finds what is moved."""
@@ -182,15 +160,11 @@ class _Group:
     def all_vectors(self, sums: dict[int, Value]) -> None:
         """All that is done with the rows; `sums` says where the sums of columns lie."""
         nest, columns = self.k.nest, self.columns
-
-        def vectors(column: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, columns, LANES) as column:
             if self.downwards:
                 from_the_end = nest.sub(columns - LANES, column)
                 column = nest.select(self.downwards, from_the_end, column)
             self.vectors(column, sums)
-            return []
-
-        nest.loop(0, columns, LANES, [], vectors)
 
     def vectors(self, column: Index, sums: dict[int, Value]) -> None:
         """All that is done with LANES columns from `column` on. They are stored at last, whole lines at once."""

@@ -47,28 +47,27 @@ def _build_rows(k: KernelNest, kernel: RowKernel | FlatKernel, loops: RowLoops) 
     repeating = repeating_loads(kernel) if loops.order is Order.PERIODS else []
     for load in (load for load in repeating if not load.access.rows):
         k.repeated(load, 0, period(repeating) // LANES)
-
-    def row_body(row: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(BEGIN, END) as row:
         k.new_row(row, [i for s in kernel.stages for i in (*s.body, *s.after) if i not in repeating])
         if repeating:
             _repeating_pass(k, kernel, row, repeating)
-            return []
-        if isinstance(kernel, FlatKernel):
+        elif isinstance(kernel, FlatKernel):
             left = nest.sub(bound, nest.mul(row, kernel.columns))
-            columns = nest.minimum(left, kernel.columns)
+            _passes(k, kernel, loops, row, nest.minimum(left, kernel.columns))
         else:
-            columns = k.argument(ColumnsNumber()) if has_free_columns(kernel, k.tuning) else k.extent(kernel.columns)
-        for stage, chains in zip(kernel.stages, loops.chains, strict=True):
-            if loops.order is Order.REGISTERS:
-                _unrolled_pass(k, stage, row, count(kernel.columns))
-            else:
-                _long_pass(k, kernel, stage, row, columns, chains)
-            for instruction in stage.after:
-                k.scalar(instruction, row)
-        return []
-
-    nest.loop(BEGIN, END, 1, [], row_body)
+            is_free = has_free_columns(kernel, k.tuning)
+            _passes(k, kernel, loops, row, k.argument(ColumnsNumber()) if is_free else k.extent(kernel.columns))
     return k.close(Items(kernel.elements, kernel.columns) if isinstance(kernel, FlatKernel) else Items(kernel.rows))
+
+
+def _passes(k: KernelNest, kernel: RowKernel | FlatKernel, loops: RowLoops, row: Index, columns: Index) -> None:
+    for stage, chains in zip(kernel.stages, loops.chains, strict=True):
+        if loops.order is Order.REGISTERS:
+            _unrolled_pass(k, stage, row, count(kernel.columns))
+        else:
+            _long_pass(k, kernel, stage, row, columns, chains)
+        for instruction in stage.after:
+            k.scalar(instruction, row)
 
 
 def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, repeating: Sequence[Load]) -> None:
@@ -82,19 +81,13 @@ def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, r
         for instruction in body:
             k.vector(instruction, row, column, mask, part)
 
-    def whole(column: Value, carried: list[Value]) -> Sequence[Operand]:
-        for part in range(step // LANES):
-            one(k.nest.add(column, part * LANES), part, None)
-        return []
-
-    if has_free_columns(kernel, k.tuning):
-        k.nest.loop(0, k.argument(ColumnsNumber()), step, [], whole)
-        return
-    end = columns // step * step
-    if end:
-        k.nest.loop(0, end, step, [], whole)
-    for part, column in enumerate(range(end, columns, LANES)):
-        one(column, part, k.mask_below(column, columns) if column + LANES > columns else None)
+    is_free, whole = has_free_columns(kernel, k.tuning), columns // step * step
+    if is_free or whole:
+        with k.nest.each(0, k.argument(ColumnsNumber()) if is_free else whole, step) as column:
+            for part in range(step // LANES):
+                one(k.nest.add(column, part * LANES), part, None)
+    for part, rest in enumerate(range(whole, columns, LANES) if not is_free else ()):
+        one(rest, part, k.mask_below(rest, columns) if rest + LANES > columns else None)
 
 
 def _unrolled_pass(k: KernelNest, stage: Stage, row: Index, columns: int) -> None:

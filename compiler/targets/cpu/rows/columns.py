@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 
 from compiler.loops.ir import ColumnKernel, Load, PrefixSumKernel, Reduce, ScatterKernel
@@ -21,15 +22,12 @@ def build_columns(k: KernelNest, kernel: ColumnKernel, loops: RowLoops) -> Nest:
     k.open()
     rows = k.argument(RowsNumber())
     width = k.argument(ColumnsNumber()) if least > LANES else least
-
-    def block(outer: Index, column: Index, mask: Operand | None) -> None:
+    with over_column_blocks(k, width, least % LANES > 0) as (outer, column, mask):
         for number, stage in enumerate(kernel.stages):
             _rows_pass(k, loops, number, (outer, rows, column, width), mask)
             k.new_row(outer, stage.after)
             for instruction in stage.after:
                 k.vector(instruction, outer, column, mask)
-
-    over_column_blocks(k, width, least % LANES > 0, block)
     return k.close(Items(kernel.outer, 1, -(-least // LANES)))
 
 
@@ -83,19 +81,14 @@ def _rows_pass(
         k.put(reduce.result, k.joined(reduce, values[slot : slot + number]))
 
 
-def over_column_blocks(
-    k: KernelNest, width: Index, has_rest: bool, block: Callable[[Index, Index, Operand | None], None]
-) -> None:
-    """Items that are a vector of columns each. `block` gets its outer index, its first column, and its mask, if any."""
+@contextmanager
+def over_column_blocks(k: KernelNest, width: Index, has_rest: bool) -> Generator[tuple[Index, Index, Operand | None]]:
+    """Items that are a vector of columns each: the outer index of one, its first column, and its mask, if any."""
     blocks = ceiling(k.nest, width, LANES)
-
-    def body(item: Value, carried: list[Value]) -> Sequence[Operand]:
+    with k.nest.each(BEGIN, END) as item:
         outer, number = divided(k.nest, item, blocks)
         column = k.nest.mul(number, LANES)
-        block(outer, column, k.mask_below(column, width) if has_rest else None)
-        return []
-
-    k.nest.loop(BEGIN, END, 1, [], body)
+        yield outer, column, k.mask_below(column, width) if has_rest else None
 
 
 def build_scatter(k: KernelNest, kernel: ScatterKernel) -> Nest:
@@ -105,30 +98,20 @@ def build_scatter(k: KernelNest, kernel: ScatterKernel) -> Nest:
     wide = vector(updates, LANES)
     k.open()
     rows = k.extent(kernel.rows)
-
-    def block(outer: Index, column: Index, mask: Operand | None) -> None:
+    with over_column_blocks(k, width, width % LANES > 0) as (outer, column, mask):
         base = nest.pointer(k.bases[2], nest.add(nest.mul(outer, extent * width), column), updates)
         source = nest.pointer(k.bases[1], nest.add(nest.mul(nest.mul(outer, rows), width), column), updates)
         own = nest.mul(outer, rows) if kernel.has_own_indices else 0
         listed = nest.pointer(k.bases[0], own, indices)
-
-        def clear(row: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, extent) as row:
             k.store_vector(Zeros(wide), nest.pointer(base, nest.mul(row, width), updates), updates, mask)
-            return []
-
-        def add(row: Value, carried: list[Value]) -> Sequence[Operand]:
+        with nest.each(0, rows) as row:
             index = nest.converted(k.load_scalar(nest.pointer(listed, row, indices), indices), DType.I64)
             index = nest.minimum(nest.maximum(index, 0), extent - 1)
             place = nest.pointer(base, nest.mul(index, width), updates)
             old = nest.load(place, wide, updates.size)
             new = nest.load(nest.pointer(source, nest.mul(row, width), updates), wide, updates.size)
             k.store_vector(nest.binary("add", old, new, wide), place, updates, mask)
-            return []
-
-        nest.loop(0, extent, 1, [], clear)
-        nest.loop(0, rows, 1, [], add)
-
-    over_column_blocks(k, width, width % LANES > 0, block)
     return k.close(Items(kernel.outer, 1, -(-width // LANES)))
 
 
@@ -137,8 +120,7 @@ def build_prefix_sum(k: KernelNest, kernel: PrefixSumKernel) -> Nest:
     width, wide = count(kernel.columns), vector(dtype, LANES)
     k.open()
     rows = k.extent(kernel.rows)
-
-    def block(outer: Index, column: Index, mask: Operand | None) -> None:
+    with over_column_blocks(k, width, width % LANES > 0) as (outer, column, mask):
         start = nest.add(nest.mul(nest.mul(outer, rows), width), column)
         source, target = (nest.pointer(k.bases[b], start, dtype) for b in (0, 1))
 
@@ -151,6 +133,4 @@ def build_prefix_sum(k: KernelNest, kernel: PrefixSumKernel) -> Nest:
             return [total]
 
         nest.loop(0, rows, 1, [Zeros(wide)], add)
-
-    over_column_blocks(k, width, width % LANES > 0, block)
     return k.close(Items(kernel.outer, 1, -(-width // LANES)))

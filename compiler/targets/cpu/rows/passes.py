@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from compiler.loops.ir import REGISTER_COLUMNS, ColumnKernel, Load, Reduce, RowKernel, Stage, Store
 from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
-from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import DENSE, repeating_loads, row_block_of, transposed_rows
+from compiler.targets.cpu.kernel_pass import KernelPass
 from compiler.targets.cpu.rows.ir import (
     SECOND_LEVEL,
     Ask,
@@ -29,18 +28,6 @@ COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken 
 FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
 
 
-@record
-class RowPass:
-    """A decision on a kernel over rows or columns, with the reason why it makes it faster."""
-
-    run: Callable[[RowLoops, Machine], RowLoops]
-    reason: str
-
-    @property
-    def name(self) -> str:
-        return self.run.__name__
-
-
 def definition(kernel: OrderedKernel, unread: frozenset[int] = frozenset()) -> RowLoops:
     """Row by row, in vectors of columns. No kernel reads the `unread` buffers, and no cache holds them."""
     return RowLoops(kernel, unread, tuple(chains_of(kernel, stage) for stage in kernel.stages))
@@ -52,13 +39,6 @@ def chains_of(kernel: OrderedKernel, stage: Stage) -> int:
         return CHAINS if stage.body else 1
     is_long = isinstance(kernel.columns, BatchExtent) or kernel.columns >= LONG_SUM_COLUMNS
     return CHAINS if is_long and any(isinstance(i, Reduce) for i in stage.body) else 1
-
-
-def ordered(loops: RowLoops, machine: Machine) -> RowLoops:
-    """The kernel behind all passes."""
-    for each in PASSES:
-        loops = each.run(loops, machine)
-    return loops
 
 
 def unroll_and_jam(loops: RowLoops, machine: Machine) -> RowLoops:
@@ -173,7 +153,7 @@ def ask_for_later_rows(loops: RowLoops, machine: Machine) -> RowLoops:
 
 
 PASSES = tuple(
-    RowPass(run, reason)
+    KernelPass(run, reason)
     for run, reason in (
         (unroll_and_jam, "elements that several rows read, as pixels of a window, are loaded once for all of them"),
         (transpose_squares, "elements that lie apart along the columns are neighbours along the rows"),

@@ -30,18 +30,15 @@ def build_squares(k: KernelNest, kernel: RowKernel) -> Nest:
     whole = rounded_down(nest, columns, LANES)
     groups = ceiling(nest, rows, LANES)
     last = nest.sub(rows, LANES)
-
-    def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    with nest.each(BEGIN, END) as number:
         above, group = divided(nest, number, groups)
         first = nest.add(nest.mul(above, rows), nest.minimum(nest.mul(group, LANES), last))
         k.new_row(first, stage.body)
         block = _Block(k, stage.body, first)
-        nest.loop(0, whole, LANES, [], lambda column, _: block.emit(column))
+        with nest.each(0, whole, LANES) as column:
+            block.emit(column)
         if count(kernel.columns) % LANES:
             block.emit(whole, columns)
-        return []
-
-    nest.loop(BEGIN, END, 1, [], item)
     return k.close(Items(kernel.rows, LANES))
 
 
@@ -53,7 +50,7 @@ class _Block:
     body: Sequence[Instruction]
     first: Index
 
-    def emit(self, column: Index, stop: Index | None = None) -> Sequence[Operand]:
+    def emit(self, column: Index, stop: Index | None = None) -> None:
         """LANES columns, or those before `stop`."""
         k = self.k
         mask = None if stop is None else k.mask_below(column, stop)
@@ -67,7 +64,6 @@ class _Block:
                     case _:
                         for row in range(LANES):
                             k.vector(instruction, self.first, column, mask, row)
-        return []
 
     def load(self, load: Load, column: Index, stop: Index | None) -> None:
         k, nest, access = self.k, self.k.nest, load.access

@@ -10,34 +10,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from compiler.errors.diagnostics import DataError
-from compiler.loops.ir import (
-    Access,
-    BufferArgument,
-    ColumnKernel,
-    Combine,
-    Compute,
-    Edge,
-    FlatKernel,
-    IndexTerm,
-    Instruction,
-    Load,
-    Position,
-    Random,
-    Reduce,
-    RowKernel,
-    Space,
-    Stage,
-    Store,
-)
+from compiler.loops import ir as kernels
 from compiler.ops.elementwise import Add
-from compiler.support.record import mutable_record
 from compiler.targets.cpu.iteration_space import RowBlock
+from compiler.targets.cpu.line_reader import EXTENT, LineReader, lines_of
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import DType
 
 FIRST_WORDS = ("rows", "elements", "columns")
-_OTHERS: Mapping[type[Instruction], str] = {Compute: "compute", Position: "position", Random: "draw"}
+_OTHERS: Mapping[type[kernels.Instruction], str] = {
+    kernels.Compute: "compute",
+    kernels.Position: "position",
+    kernels.Random: "draw",
+}
 _CACHES = {3: "first", 2: "second"}
 _TYPES = {t.value: t for t in DType}
 
@@ -49,11 +34,11 @@ def print_rows(loops: RowLoops) -> str:
 def _lines(loops: RowLoops) -> Iterator[str]:
     kernel = loops.kernel
     match kernel:
-        case RowKernel(rows=rows, columns=columns, shards=shards):
+        case kernels.RowKernel(rows=rows, columns=columns, shards=shards):
             yield f"rows {rows} x {columns}, shards {shards}"
-        case FlatKernel(elements=elements, columns=columns):
+        case kernels.FlatKernel(elements=elements, columns=columns):
             yield f"elements {elements} by {columns}"
-        case ColumnKernel(outer=outer, rows=rows, columns=columns):
+        case kernels.ColumnKernel(outer=outer, rows=rows, columns=columns):
             yield f"columns {columns} of {outer} x {rows}"
     for number, buffer in enumerate(kernel.buffers):
         scratch = f", scratch of {buffer.elements}" if buffer.is_scratch else ""
@@ -65,25 +50,25 @@ def _lines(loops: RowLoops) -> Iterator[str]:
     yield from (f"  {text}" for text in _decisions(loops))
 
 
-def _statement(i: Instruction) -> str:
+def _statement(i: kernels.Instruction) -> str:
     match i:
-        case Load() | Store():
-            reads, writes = isinstance(i, Load), "" if i.index is None else ", indexed"
+        case kernels.Load() | kernels.Store():
+            reads, writes = isinstance(i, kernels.Load), "" if i.index is None else ", indexed"
             edges = "".join(f", inside {e.extent} at {e.offset}{_terms(' by', e.terms)}" for e in _edges_of(i))
             place = f"%{i.access.buffer} {i.dtype.value} at {i.access.offset}"
             terms = _terms(", row", i.access.rows) + _terms(", column", i.access.columns)
             return f"{'read' if reads else 'write'} {place}{terms}{writes}{edges}"
-        case Reduce(dtype=dtype, factor=factor):
+        case kernels.Reduce(dtype=dtype, factor=factor):
             return f"fold {dtype.value}{' of products' if factor is not None else ''}"
         case _:
             return _OTHERS.get(type(i), "")
 
 
-def _edges_of(moved: Load | Store) -> tuple[Edge, ...]:
-    return moved.edges if isinstance(moved, Load) else ()
+def _edges_of(moved: kernels.Load | kernels.Store) -> tuple[kernels.Edge, ...]:
+    return moved.edges if isinstance(moved, kernels.Load) else ()
 
 
-def _terms(word: str, terms: Sequence[IndexTerm]) -> str:
+def _terms(word: str, terms: Sequence[kernels.IndexTerm]) -> str:
     """`row 9%3*64` for `(row // 9 % 3) * 64`."""
     digits = (f"{t.divisor}{'' if t.modulus is None else f'%{t.modulus}'}*{t.stride}" for t in terms)
     return f"{word} {' '.join(digits)}" if terms else ""
@@ -111,11 +96,11 @@ def _decisions(loops: RowLoops) -> Iterator[str]:
 
 # back
 
-_NUMBER, _EXTENT = r"(-?\d+)", r"((?:\d+\*)?batch|\d+)"
+_NUMBER = r"(-?\d+)"
 _DIGITS = r"((?: \d+(?:%\d+)?\*-?\d+)+)"
-_ROWS = re.compile(rf"rows {_EXTENT} x {_EXTENT}, shards {_EXTENT}")
-_ELEMENTS = re.compile(rf"elements {_EXTENT} by (\d+)")
-_COLUMNS = re.compile(rf"columns {_EXTENT} of {_EXTENT} x {_EXTENT}")
+_ROWS = re.compile(rf"rows {EXTENT} x {EXTENT}, shards {EXTENT}")
+_ELEMENTS = re.compile(rf"elements {EXTENT} by (\d+)")
+_COLUMNS = re.compile(rf"columns {EXTENT} of {EXTENT} x {EXTENT}")
 _BUFFER = re.compile(r"buffer %(\d+) (\w+)(?:, scratch of (\d+))?(, unread)?")
 _STAGE = re.compile(r"stage, sums in chains of (\d+)")
 _MOVE = re.compile(
@@ -137,21 +122,15 @@ _ASK = re.compile(
 
 def read_rows(text: str, name: str = "<kernel>") -> RowLoops:
     """The kernel and its order that the text describes. Raises DataError with `name` and the line."""
-    rows = [(n, row.strip()) for n, row in enumerate(text.splitlines(), 1)]
-    return _Reader([(n, row) for n, row in rows if row and not row.startswith("#")], name).loops()
+    return _Reader([(n, row.lstrip()) for n, row in lines_of(text)], name).loops()
 
 
-@mutable_record
-class _Reader:
-    rows: Sequence[tuple[int, str]]  # with their numbers
-    name: str
-    place: int = 0
-
+class _Reader(LineReader):
     def loops(self) -> RowLoops:
         head = self.take(_ROWS) or self.take(_ELEMENTS) or self.take(_COLUMNS)
         if head is None:
             raise self.fault("expected `rows EXTENT x EXTENT, shards EXTENT`, or a kernel over elements or columns")
-        buffers: list[BufferArgument] = []
+        buffers: list[kernels.BufferArgument] = []
         unread: set[int] = set()
         while found := self.take(_BUFFER):
             if int(found[1]) != len(buffers):
@@ -159,12 +138,14 @@ class _Reader:
             if found[4]:
                 unread.add(len(buffers))
             scratch = found[3] is not None
-            buffers.append(BufferArgument(f"%{found[1]}", self.type_of(found[2]), scratch, int(found[3] or 0)))
-        stages: list[Stage] = []
+            buffers.append(
+                kernels.BufferArgument(f"%{found[1]}", self.known(_TYPES, found[2]), scratch, int(found[3] or 0))
+            )
+        stages: list[kernels.Stage] = []
         chains: list[int] = []
         while found := self.take(_STAGE):
             chains.append(int(found[1]))
-            stages.append(Stage(self.statements("", len(buffers)), self.statements("then ", len(buffers))))
+            stages.append(kernels.Stage(self.statements("", len(buffers)), self.statements("then ", len(buffers))))
         if not stages:
             raise self.fault("expected `stage, sums in chains of NUMBER`")
         kernel = self.kernel(head, tuple(buffers), tuple(stages))
@@ -174,19 +155,19 @@ class _Reader:
         return found
 
     def kernel(
-        self, head: re.Match[str], buffers: tuple[BufferArgument, ...], stages: tuple[Stage, ...]
+        self, head: re.Match[str], buffers: tuple[kernels.BufferArgument, ...], stages: tuple[kernels.Stage, ...]
     ) -> OrderedKernel:
         word = head[0].split(" ")[0]
         if word == "elements":
-            return FlatKernel("elements", buffers, (), stages, _extent(head[1]), int(head[2]))
-        of_three = map(_extent, head.groups())
+            return kernels.FlatKernel("elements", buffers, (), stages, self.extent(head[1]), int(head[2]))
+        of_three = map(self.extent, head.groups())
         if word == "rows":
-            return RowKernel("rows", buffers, (), stages, *of_three)
+            return kernels.RowKernel("rows", buffers, (), stages, *of_three)
         columns, outer, rows = of_three
-        return ColumnKernel("columns", buffers, (), stages, outer, rows, columns)
+        return kernels.ColumnKernel("columns", buffers, (), stages, outer, rows, columns)
 
-    def statements(self, word: str, buffers: int) -> tuple[Instruction, ...]:
-        found: list[Instruction] = []
+    def statements(self, word: str, buffers: int) -> tuple[kernels.Instruction, ...]:
+        found: list[kernels.Instruction] = []
         while (
             self.place < len(self.rows) and (i := self.statement(self.rows[self.place][1], word, buffers)) is not None
         ):
@@ -194,25 +175,27 @@ class _Reader:
             self.place += 1
         return tuple(found)
 
-    def statement(self, row: str, word: str, buffers: int) -> Instruction | None:
+    def statement(self, row: str, word: str, buffers: int) -> kernels.Instruction | None:
         row, number = row.removeprefix(word) if row.startswith(word) else "", self.place
-        others: Mapping[str, Instruction] = {
-            "compute": Compute(number, Add(), (), (), DType.F32, Space.FULL),
-            "position": Position(number, 0, (), (), DType.I64, Space.FULL),
-            "draw": Random(number, 0, 0, 0, 0, Space.FULL),
+        others: Mapping[str, kernels.Instruction] = {
+            "compute": kernels.Compute(number, Add(), (), (), DType.F32, kernels.Space.FULL),
+            "position": kernels.Position(number, 0, (), (), DType.I64, kernels.Space.FULL),
+            "draw": kernels.Random(number, 0, 0, 0, 0, kernels.Space.FULL),
         }
         if found := _FOLD.fullmatch(row):
             factor = 0 if found[2] else None
-            return Reduce(number, Combine.SUM, 0, self.type_of(found[1]), Space.ROW, factor)
+            return kernels.Reduce(
+                number, kernels.Combine.SUM, 0, self.known(_TYPES, found[1]), kernels.Space.ROW, factor
+            )
         if found := _MOVE.fullmatch(row):
             if int(found[2]) >= buffers:
                 raise self.fault(f"there is no buffer %{found[2]}")
-            index, dtype = (0 if found[7] else None), self.type_of(found[3])
-            access = Access(int(found[2]), int(found[4]), self.digits(found[5]), self.digits(found[6]))
-            edges = tuple(Edge(int(e[2]), self.digits(e[3]), int(e[1])) for e in _EDGE.finditer(found[8]))
+            index, dtype = (0 if found[7] else None), self.known(_TYPES, found[3])
+            access = kernels.Access(int(found[2]), int(found[4]), self.digits(found[5]), self.digits(found[6]))
+            edges = tuple(kernels.Edge(int(e[2]), self.digits(e[3]), int(e[1])) for e in _EDGE.finditer(found[8]))
             if found[1] == "read":
-                return Load(number, access, dtype, Space.FULL, index, edges=edges)
-            return Store(access, 0, dtype, Space.FULL, index=index)
+                return kernels.Load(number, access, dtype, kernels.Space.FULL, index, edges=edges)
+            return kernels.Store(access, 0, dtype, kernels.Space.FULL, index=index)
         return others.get(row)
 
     def decisions(self, loops: RowLoops) -> RowLoops:
@@ -235,29 +218,8 @@ class _Reader:
             loops = replace(loops, asks=(*loops.asks, ask))
         return loops
 
-    def digits(self, text: str | None) -> tuple[IndexTerm, ...]:
+    def digits(self, text: str | None) -> tuple[kernels.IndexTerm, ...]:
         found = re.findall(r"(\d+)(?:%(\d+))?\*(-?\d+)", text or "")
         if any(not int(divisor) or modulus == "0" for divisor, modulus, _ in found):
             raise self.fault("a digit is divided by 0")
-        return tuple(IndexTerm(int(d), int(m) if m else None, int(s)) for d, m, s in found)
-
-    def type_of(self, word: str) -> DType:
-        if word not in _TYPES:
-            raise self.fault(f"{word!r} is none of {', '.join(_TYPES)}", -1)
-        return _TYPES[word]
-
-    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """The next line, where it has that form."""
-        found = pattern.fullmatch(self.rows[self.place][1]) if self.place < len(self.rows) else None
-        self.place += found is not None
-        return found
-
-    def fault(self, message: str, at: int = 0) -> DataError:
-        """At the next line, or so many behind it."""
-        number = self.rows[min(self.place + at, len(self.rows) - 1)][0] if self.rows else 1
-        return DataError(message, f"{self.name}:{number}")
-
-
-def _extent(text: str) -> Extent:
-    factor = text.removesuffix("batch").removesuffix("*")
-    return BatchExtent(int(factor or 1)) if text.endswith("batch") else int(text)
+        return tuple(kernels.IndexTerm(int(d), int(m) if m else None, int(s)) for d, m, s in found)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import ColumnKernel, Load, RowKernel, Store
 from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
+from compiler.targets.cpu import kernel_pass
 from compiler.targets.cpu.iteration_space import repeating_loads, rows_of_shard, transposed_rows
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops, spans_beyond_edges
 from compiler.targets.cpu.rows.passes import PASSES, chains_of, definition, is_aligned_result, is_short
@@ -17,12 +17,7 @@ from compiler.targets.cpu.rows.text import print_rows
 
 def verified(kernel: OrderedKernel, unread: frozenset[int], machine: Machine) -> str:
     """The kernel behind the last pass as text, checked behind each. Raises CompilerBug."""
-    loops = definition(kernel, unread)
-    for each in PASSES:
-        loops = each.run(loops, machine)
-        for fault in faults_of(loops):
-            raise CompilerBug(f"{each.name}: {fault}", print_rows(loops))
-    return print_rows(loops)
+    return kernel_pass.verified(PASSES, definition(kernel, unread), machine, faults_of, print_rows)
 
 
 def faults_of(loops: RowLoops) -> list[str]:

@@ -1,0 +1,275 @@
+"""Ops that compute each element from the elements at the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from compiler.graph.ir import Node
+from compiler.graph.op import Op
+from compiler.ops.elementwise import (
+    Abs,
+    Add,
+    And,
+    Cast,
+    Divide,
+    Equal,
+    Floor,
+    FloorDivide,
+    FusedMultiplyAdd,
+    Less,
+    LessEqual,
+    Maximum,
+    Minimum,
+    Modulo,
+    Multiply,
+    Negate,
+    Not,
+    NotEqual,
+    Or,
+    Subtract,
+    Where,
+)
+from compiler.ops.mathematics import Cos, Erf, Exp, Expm1, Log, Log1p, Power, Rsqrt, Sigmoid, Sin, Sqrt, Tanh
+from compiler.to_onnx.emitter import Emitter, Held, NotInOnnxError
+from compiler.types import DType, Extent, Shape
+
+Translation: TypeAlias = Callable[[Emitter, Node], None]
+Formula: TypeAlias = Callable[["Numbers", str], str]
+
+_SMALL = 1e-5  # below it, two terms of a series of e^x - 1 or log(1 + x) have all digits of an f32
+
+
+class Numbers:
+    """Arithmetic on names of one element type; Python's numbers become constants."""
+
+    def __init__(self, emitter: Emitter, dtype: DType) -> None:
+        self.emitter, self.dtype = emitter, dtype
+
+    def __call__(self, operator: str, *operands: str | float) -> str:
+        names = [x if isinstance(x, str) else self.emitter.number(x, self.dtype) for x in operands]
+        return self.emitter.emit(operator, *names)
+
+
+def joint_shape(*shapes: Shape) -> Shape:
+    """The shape to which ONNX broadcasts tensors of these shapes."""
+    rank = max(map(len, shapes))
+    found: list[Extent] = [1] * rank
+    for shape in shapes:
+        for axis, extent in enumerate(shape, rank - len(shape)):
+            if extent != 1:
+                found[axis] = extent
+    return tuple(found)
+
+
+def keep_joint(e: Emitter, node: Node, name: str, *operands: Held) -> None:
+    """The result of elementwise operators, as far as it was repeated."""
+    e.keep(node.results[0], name, joint_shape(*(held.shape for held in operands)))
+
+
+def _operator(name: str) -> Translation:
+    """A single operator, which computes the same."""
+
+    def translate(e: Emitter, node: Node) -> None:
+        operands = [e.read(operand) for operand in node.operands]
+        keep_joint(e, node, e.emit(name, *(held.name for held in operands)), *operands)
+
+    return translate
+
+
+def _formula(formula: Callable[..., str]) -> Translation:
+    """Several operators, of `Numbers` and the names of the operands."""
+
+    def translate(e: Emitter, node: Node) -> None:
+        operands = [e.read(operand) for operand in node.operands]
+        numbers = Numbers(e, node.operands[0].type.dtype)
+        keep_joint(e, node, formula(numbers, *(held.name for held in operands)), *operands)
+
+    return translate
+
+
+def _negate(f: Numbers, x: str) -> str:
+    return f("Sub", 0, x) if f.dtype is DType.U8 else f("Neg", x)
+
+
+def _not_equal(f: Numbers, a: str, b: str) -> str:
+    return f("Not", f("Equal", a, b))
+
+
+def _rsqrt(f: Numbers, x: str) -> str:
+    return f("Div", 1.0, f("Sqrt", x))
+
+
+def _fused(f: Numbers, a: str, b: str, c: str) -> str:
+    """In f64, where the product of two f32 is exact."""
+    if f.dtype is DType.F64:
+        return f("Add", f("Mul", a, b), c)
+    wide = [f.emitter.cast(x, DType.F64) for x in (a, b, c)]
+    return f.emitter.cast(f("Add", f("Mul", *wide[:2]), wide[2]), f.dtype)
+
+
+def _in_double(formula: Formula) -> Formula:
+    """A formula that loses half of its digits: in f64, for results in f32."""
+
+    def wide(f: Numbers, x: str) -> str:
+        e = f.emitter
+        return e.cast(formula(Numbers(e, DType.F64), e.cast(x, DType.F64)), DType.F32)
+
+    return wide
+
+
+def _expm1(f: Numbers, x: str) -> str:
+    if f.dtype is DType.F32:
+        return _in_double(_expm1_by_series)(f, x)
+    # Kahan: (u - 1) x / log(u) for u = e^x has all digits where u is neither 1 nor so small that u - 1 is -1.
+    u = f("Exp", x)
+    less = f("Sub", u, 1.0)
+    quotient = f("Div", f("Mul", less, x), f("Log", u))
+    is_far = f("Less", 0.5, f("Abs", x))
+    return f("Where", is_far, less, f("Where", f("Equal", u, 1.0), x, quotient))
+
+
+def _expm1_by_series(f: Numbers, x: str) -> str:
+    near = f("Add", x, f("Mul", f("Mul", x, x), 0.5))
+    return f("Where", f("Less", f("Abs", x), _SMALL), near, f("Sub", f("Exp", x), 1.0))
+
+
+def _log1p(f: Numbers, x: str) -> str:
+    if f.dtype is DType.F32:
+        return _in_double(_log1p_by_series)(f, x)
+    # Kahan: log(u) x / (u - 1) for u = 1 + x, rounded.
+    u = f("Add", x, 1.0)
+    log = f("Log", u)
+    quotient = f("Div", f("Mul", log, x), f("Sub", u, 1.0))
+    is_far = f("Less", 0.5, f("Abs", x))
+    return f("Where", is_far, log, f("Where", f("Equal", u, 1.0), x, quotient))
+
+
+def _log1p_by_series(f: Numbers, x: str) -> str:
+    near = f("Sub", x, f("Mul", f("Mul", x, x), 0.5))
+    return f("Where", f("Less", f("Abs", x), _SMALL), near, f("Log", f("Add", x, 1.0)))
+
+
+def _erf(f: Numbers, x: str) -> str:
+    if f.dtype is DType.F64:
+        raise NotInOnnxError("ONNX Runtime has no operator `Erf` of f64; take f32")
+    return f("Erf", x)
+
+
+def _modulo(f: Numbers, a: str, b: str) -> str:
+    if not f.dtype.is_float:
+        return f("Where", f("Equal", b, 0), 0, f("Mod", a, _divisor(f, b)))
+    rest = f.emitter.emit("Mod", a, b, fmod=1)
+    return f("Where", _has_other_sign(f, rest, b), f("Add", rest, b), rest)
+
+
+def _divisor(f: Numbers, b: str) -> str:
+    return f("Where", f("Equal", b, 0), 1, b)
+
+
+def _has_other_sign(f: Numbers, rest: str, b: str) -> str:
+    signs_differ = f("Xor", f("Less", rest, 0), f("Less", b, 0))
+    return f("And", signs_differ, f("Not", f("Equal", rest, 0)))
+
+
+def _floor_divide(f: Numbers, a: str, b: str) -> str:
+    if f.dtype.is_float:
+        return _float_floor_divide(f, a, b)
+    divisor = _divisor(f, b)
+    if f.dtype is DType.U8:
+        return f("Where", f("Equal", b, 0), 0, f("Div", a, divisor))
+    is_minus_one = f("Equal", divisor, -1)  # by which the least integer overflows in a processor's division
+    divisor = f("Where", is_minus_one, 1, divisor)
+    rest = f.emitter.emit("Mod", a, divisor, fmod=1)
+    quotient = f("Div", f("Sub", a, rest), divisor)  # without a remainder, so that no rounding decides
+    quotient = f("Where", _has_other_sign(f, rest, divisor), f("Sub", quotient, 1), quotient)
+    return f("Where", f("Equal", b, 0), 0, f("Where", is_minus_one, f("Neg", a), quotient))
+
+
+def _float_floor_divide(f: Numbers, a: str, b: str) -> str:
+    """As NumPy has it: the quotient without the remainder, which is nearly whole, and then rounded."""
+    rest = f.emitter.emit("Mod", a, b, fmod=1)
+    near = f("Div", f("Sub", a, rest), b)
+    near = f("Where", _has_other_sign(f, rest, b), f("Sub", near, 1.0), near)
+    down = f("Floor", near)
+    rounded = f("Where", f("Less", 0.5, f("Sub", near, down)), f("Add", down, 1.0), down)
+    return f("Where", f("Equal", b, 0.0), f("Div", a, b), rounded)
+
+
+def _where(e: Emitter, node: Node) -> None:
+    operands = [e.read(operand) for operand in node.operands]
+    condition, a, b = (held.name for held in operands)
+    keep_joint(e, node, chosen(e, condition, a, b, node.results[0].type.dtype), *operands)
+
+
+def chosen(e: Emitter, condition: str, a: str, b: str, dtype: DType) -> str:
+    """a where the condition is true, else b; ONNX Runtime has no such operator for booleans."""
+    if dtype is not DType.BOOL:
+        return e.emit("Where", condition, a, b)
+    return e.emit("Or", e.emit("And", condition, a), e.emit("And", e.emit("Not", condition), b))
+
+
+def _cast(e: Emitter, node: Node) -> None:
+    held, target = e.read(node.operands[0]), node.results[0].type.dtype
+    source = node.operands[0].type.dtype
+    if source is target:
+        name = held.name
+    elif source.is_float and target in (DType.I32, DType.I64, DType.U8):
+        name = _saturated(Numbers(e, DType.F64), held.name, target)
+    else:
+        name = e.cast(held.name, target)
+    keep_joint(e, node, name, held)
+
+
+def _saturated(f: Numbers, x: str, target: DType) -> str:
+    """A float as an integer, computed in f64: the nearest one that there is, and 0 for NaN."""
+    e, limits = f.emitter, np.iinfo(f"{'u' if target is DType.U8 else 'i'}{target.size}")
+    x = e.cast(x, DType.F64)
+    x = f("Where", f("IsNaN", x), 0.0, x)
+    low, high = float(limits.min), float(limits.max)
+    if target is not DType.I64:
+        return e.cast(f("Min", f("Max", x, low), high), target)
+    # The greatest i64 is no f64: `high` is one more.
+    is_above, is_below = f("LessOrEqual", high, x), f("LessOrEqual", x, low)
+    inner = e.cast(f("Where", f("Or", is_above, is_below), 0.0, x), target)
+    whole = Numbers(e, target)
+    return whole("Where", is_above, limits.max, whole("Where", is_below, limits.min, inner))
+
+
+ELEMENTWISE: dict[type[Op], Translation] = {
+    Negate: _formula(_negate),
+    Add: _operator("Add"),
+    Subtract: _operator("Sub"),
+    Multiply: _operator("Mul"),
+    Divide: _operator("Div"),
+    FusedMultiplyAdd: _formula(_fused),
+    Equal: _operator("Equal"),
+    NotEqual: _formula(_not_equal),
+    Less: _operator("Less"),
+    LessEqual: _operator("LessOrEqual"),
+    Maximum: _operator("Max"),
+    Minimum: _operator("Min"),
+    Abs: _operator("Abs"),
+    Floor: _operator("Floor"),
+    FloorDivide: _formula(_floor_divide),
+    Modulo: _formula(_modulo),
+    Not: _operator("Not"),
+    And: _operator("And"),
+    Or: _operator("Or"),
+    Where: _where,
+    Cast: _cast,
+    Exp: _operator("Exp"),
+    Expm1: _formula(_expm1),
+    Log: _operator("Log"),
+    Log1p: _formula(_log1p),
+    Sqrt: _operator("Sqrt"),
+    Rsqrt: _formula(_rsqrt),
+    Tanh: _operator("Tanh"),
+    Sigmoid: _operator("Sigmoid"),
+    Erf: _formula(_erf),
+    Sin: _operator("Sin"),
+    Cos: _operator("Cos"),
+    Power: _operator("Pow"),
+}

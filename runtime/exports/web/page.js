@@ -1,0 +1,452 @@
+
+/* The page: what the model predicts of what is drawn or typed, and its training. All of it happens here; nothing is sent. */
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const { page, manifest } = data;
+const RANDOM_TOKENS = 40; // the most likely ones, of which the next is drawn
+const MARKS = 4; // the first tokens: padding, unknown, start and end
+const MOST_BARS = 24;
+const FRAME = 12; // milliseconds of training between two pictures
+
+/* What was compressed and written as text. */
+async function unpacked(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+const rounded = (x) => (Number.isInteger(Number(x)) ? String(x) : Number(x).toPrecision(4));
+const percent = (x) => `${(100 * x).toFixed(x < 0.1 ? 1 : 0)} %`;
+
+/* An element with attributes, listeners (functions) and children; text is never read as HTML. */
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function svg(name, attributes = {}) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+const button = (text, click, attributes = {}) => element("button", { type: "button", click, ...attributes }, text);
+const field = (label, input) => element("label", {}, label, input);
+
+function section(title, ...children) {
+  const heading = element("h2", {}, title);
+  const made = element("section", {}, heading, ...children);
+  document.getElementById("main").append(made);
+  return made;
+}
+
+const say = (text) => (document.getElementById("state").textContent = text);
+const EXAMPLES = data.row_count;
+const examples = {}; // arrays of the page's rows by the names of inputs
+
+
+async function loaded() {
+  const [module, slow, weights] = await Promise.all([data.module, data.slow, data.weights].map(unpacked));
+  return load({ manifest, module, slow, weights, rows: 32 });
+}
+
+let model;
+let refresh = () => {}; // computes the shown prediction again, after the weights have changed
+
+/* The rows of the page's data with these numbers, for some inputs of a function. */
+function rowsOf(items, numbers) {
+  return Object.fromEntries(items.map((item) => {
+    const all = examples[item.name];
+    const size = item.bytes_per_row / all.BYTES_PER_ELEMENT;
+    return [item.name, joined(all.constructor, numbers.map((n) => all.subarray(n * size, (n + 1) * size)))];
+  }));
+}
+
+/* Scores of classes as shares, with a bar for each. */
+function shownScores(list, values, names) {
+  const top = Math.max(...values);
+  const powers = Array.from(values, (x) => Math.exp(x - top));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  const ranked = powers.map((x, n) => [x / sum, n]);
+  if (ranked.length > MOST_BARS) ranked.sort((a, b) => b[0] - a[0]).splice(MOST_BARS);
+  list.replaceChildren(...ranked.map(([share, n]) => {
+    const bar = element("span", { class: "bar" });
+    bar.style.width = `${100 * share}%`;
+    return element("li", {}, element("span", { title: names[n] }, names[n]), element("span", {}, bar), element("span", {}, percent(share)));
+  }));
+  const best = powers.indexOf(Math.max(...powers));
+  return `${names[best]} (${percent(powers[best] / sum)})`;
+}
+
+/* Every output of one row as a table. */
+function shownOutputs(body, outputs) {
+  body.replaceChildren(...manifest.functions.model_predict.outputs.map((item) => {
+    const values = Array.from(outputs[item.name]);
+    const text = values.slice(0, 64).map(rounded).join("  ") + (values.length > 64 ? "  …" : "");
+    const best = page.classes?.[item.name]?.[values.indexOf(Math.max(...values))];
+    return element("tr", {}, element("th", { scope: "row" }, item.name), element("td", {}, best === undefined ? text : `${best}: ${text}`));
+  }));
+}
+
+/* A picture that is drawn: with a pointer, or with arrow keys and the space bar. */
+function drawing() {
+  const { height, width, input } = page;
+  const canvas = element("canvas", {
+    width: width * 20, height: height * 20, tabindex: "0", role: "application", "aria-describedby": "how",
+    "aria-label": `Drawing of ${height} by ${width} pixels`,
+  });
+  const ink = new Float32Array(height * width);
+  const list = element("ol", { "aria-label": "Shares of the classes" });
+  const best = element("p", { role: "status" });
+  const dtype = manifest.functions.model_predict.inputs[0].dtype;
+  const brightest = element("input", { type: "number", value: String(page.brightest), step: "any", change: () => shown() });
+  let cursor = [height >> 1, width >> 1];
+  let example = -1;
+  let last = null;
+
+  const values = () => {
+    const most = Number(brightest.value) || 0;
+    return Array.from(ink, (x) => (dtype.startsWith("f") ? x * most : Math.round(x * most)));
+  };
+  const shown = () => {
+    const paper = canvas.getContext("2d");
+    const [cell, down] = [canvas.width / width, canvas.height / height];
+    for (let n = 0; n < ink.length; n++) {
+      const grey = Math.round(255 * ink[n]);
+      paper.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+      paper.fillRect((n % width) * cell, Math.floor(n / width) * down, cell, down);
+    }
+    if (document.activeElement === canvas) {
+      paper.strokeStyle = "#8ab4f8";
+      paper.lineWidth = 2;
+      paper.strokeRect(cursor[1] * cell + 1, cursor[0] * down + 1, cell - 2, down - 2);
+    }
+    const scores = model.predict({ [input]: values() })[page.output];
+    best.textContent = `It looks like ${shownScores(list, scores, page.names)}.`;
+  };
+  const dab = (row, column) => {
+    const radius = Math.max(0.75, width / 20);
+    for (let n = 0; n < ink.length; n++) {
+      const far = Math.hypot(Math.floor(n / width) + 0.5 - row, (n % width) + 0.5 - column);
+      ink[n] = Math.min(1, Math.max(ink[n], 1.25 - far / radius / 1.25, 0));
+    }
+  };
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [((event.clientY - box.top) / box.height) * height, ((event.clientX - box.left) / box.width) * width];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    last = at(event);
+    dab(...last);
+    shown();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!last) return;
+    const next = at(event);
+    const steps = Math.ceil(2 * Math.hypot(next[0] - last[0], next[1] - last[1])) || 1;
+    for (let n = 1; n <= steps; n++) dab(last[0] + ((next[0] - last[0]) * n) / steps, last[1] + ((next[1] - last[1]) * n) / steps);
+    last = next;
+    shown();
+  });
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (last = null));
+  for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => shown());
+  canvas.addEventListener("keydown", (event) => {
+    const ways = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const place = cursor[0] * width + cursor[1];
+    if (event.key in ways) {
+      const [down, right] = ways[event.key];
+      cursor = [(cursor[0] + down + height) % height, (cursor[1] + right + width) % width];
+    } else if (event.key === " ") ink[place] = ink[place] < 0.5 ? 1 : 0;
+    else if (event.key === "Delete" || event.key === "Backspace") ink.fill(0);
+    else return;
+    event.preventDefault();
+    shown();
+  });
+  const next = () => {
+    example = (example + 1) % EXAMPLES;
+    const item = manifest.functions.model_predict.inputs[0];
+    ink.set(Array.from(rowsOf([item], [example])[input], (x) => Math.min(1, Number(x) / Number(brightest.value))));
+    shown();
+  };
+  const clear = () => {
+    ink.fill(0);
+    shown();
+  };
+  section("Draw",
+    element("p", { id: "how", class: "soft" }, "With a pointer, or with arrow keys and the space bar; Delete clears."),
+    canvas,
+    element("div", { class: "row" }, button("Clear", clear), ...(EXAMPLES ? [button("Next example", next)] : [])),
+    best, list,
+    element("details", {}, element("summary", {}, "Numbers"), field("The brightest pixel", brightest)));
+  refresh = shown;
+  if (EXAMPLES) next();
+  else shown();
+  return { input, values };
+}
+
+/* Fields for the numbers of a row, in the units of the training's table. */
+function form() {
+  const items = manifest.functions.model_predict.inputs;
+  const body = element("tbody");
+  const readers = items.map((item) => fieldsOf(item));
+  const problem = element("p", { role: "alert" });
+  const shown = () => {
+    problem.textContent = "";
+    try {
+      shownOutputs(body, model.predict(Object.fromEntries(items.map((item, n) => [item.name, readers[n].values()]))));
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  };
+  let example = -1;
+  const next = () => {
+    example = (example + 1) % EXAMPLES;
+    items.forEach((item, n) => readers[n].fill(Array.from(rowsOf([item], [example])[item.name])));
+    shown();
+  };
+  section("Predict", ...readers.map((reader) => reader.node),
+    element("div", { class: "row" }, button("Predict", shown), ...(EXAMPLES ? [button("Next example", next)] : [])),
+    problem, element("table", {}, element("caption", { class: "soft" }, "Outputs"), body));
+  refresh = shown;
+  if (EXAMPLES) next();
+  else shown();
+}
+
+function fieldsOf(item) {
+  const size = (item.rows ? item.bytes_per_row : item.bytes) / ARRAYS[item.dtype].BYTES_PER_ELEMENT;
+  const columns = manifest.preparation?.columns?.[item.name] ?? [];
+  if (size > 64) {
+    const area = element("textarea", { "aria-label": item.name });
+    area.value = Array(size).fill(0).join(" ");
+    const values = () => area.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+    return { node: field(item.name, area), values, fill: (row) => (area.value = row.join(" ")) };
+  }
+  const inputs = Array.from({ length: size }, (_, n) => {
+    const name = columns.length === size ? columns[n] : size === 1 ? item.name : `${item.name} ${n}`;
+    const scale = manifest.preparation?.scales?.[name];
+    const words = manifest.preparation?.vocabularies?.[name];
+    const input = words
+      ? element("select", {}, ...words.map((word, number) => element("option", { value: String(number) }, word)))
+      : element("input", { type: "number", step: "any", value: rounded(scale ? Number(scale.mean) : 0) });
+    const read = () => (scale ? (Number(input.value) - scale.mean) / scale.deviation : Number(input.value));
+    const fill = (x) => (input.value = words ? String(x) : rounded(scale ? Number(x) * scale.deviation + scale.mean : x));
+    return { node: field(name, input), read, fill };
+  });
+  return {
+    node: element("div", { class: "fields" }, ...inputs.map((input) => input.node)),
+    values: () => inputs.map((input) => input.read()),
+    fill: (row) => inputs.forEach((input, n) => input.fill(row[n])),
+  };
+}
+
+/* Text as numbers of tokens and back, as in the training. */
+function tokenizer() {
+  const { tokens, unit, lower } = page;
+  const numbers = new Map(tokens.map((token, number) => [token, number]));
+  const word = /[\p{L}\p{N}_]+(?:[-'’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu;
+  const pieces = (text) => (unit === "char" ? Array.from(text) : unit === "word" ? text.match(word) ?? [] : text.split(/\s+/).filter(Boolean));
+  const isFree = (token, before) => before === undefined || /^[.,;:!?)\]}%…]$/.test(token) || /^[([{]$/.test(before);
+  return {
+    encode: (text) => pieces(lower ? text.toLowerCase() : text).map((piece) => numbers.get(piece) ?? 1),
+    piece: (number, before) => {
+      const token = tokens[number] ?? "";
+      if (unit === "char") return token;
+      return (unit === "space" ? before === undefined : isFree(token, tokens[before])) ? token : ` ${token}`;
+    },
+  };
+}
+
+/* One of the most likely tokens, with the odds of their scores. Marks that are no text are left out, but for what stops. */
+function drawn(scores, temperature, stop) {
+  const usable = Array.from(scores, (x, n) => [x / temperature, n]).filter(([, n]) => n >= MARKS || stop.includes(n));
+  const ranked = usable.sort((a, b) => b[0] - a[0]);
+  const odds = ranked.slice(0, RANDOM_TOKENS).map(([x, n]) => [Math.exp(x - ranked[0][0]), n]);
+  let rest = Math.random() * odds.reduce((sum, [x]) => sum + x, 0);
+  return (odds.find(([x]) => (rest -= x) < 0) ?? odds[0])[1];
+}
+
+function writing() {
+  const { input, output, window: most, start, stop } = page;
+  const { encode, piece } = tokenizer();
+  const prompt = element("textarea", { "aria-label": "The text so far" });
+  const shown = element("pre", { tabindex: "0", "aria-label": "The text with what the model adds" });
+  const length = element("input", { type: "number", min: "1", max: "5000", value: String(page.length) });
+  const temperature = element("input", { type: "number", min: "0.05", max: "5", step: "0.05", value: "0.8" });
+  const speed = element("p", { class: "soft", role: "status" });
+  let isRunning = false;
+  const run = async () => {
+    if (isRunning) return void (isRunning = false);
+    isRunning = true;
+    go.textContent = "Stop";
+    const sequence = prompt.value ? [...page.mark, ...encode(prompt.value)] : [...start];
+    shown.textContent = prompt.value;
+    const begin = performance.now();
+    let count = 0;
+    for (const end = Number(length.value); isRunning && count < end; count++) {
+      const seen = sequence.slice(-most);
+      const padded = new Int32Array(most);
+      padded.set(seen);
+      const scores = model.predict({ [input]: padded })[output];
+      const size = scores.length / most;
+      const token = drawn(scores.subarray((seen.length - 1) * size, seen.length * size), Number(temperature.value) || 1, stop);
+      if (stop.includes(token)) break;
+      shown.textContent += piece(token, shown.textContent ? sequence.at(-1) : undefined);
+      sequence.push(token);
+      await new Promise((done) => setTimeout(done));
+    }
+    speed.textContent = `${count} tokens, ${rounded((count * 1000) / (performance.now() - begin))} a second`;
+    isRunning = false;
+    go.textContent = "Generate";
+  };
+  const go = button("Generate", run);
+  section("Generate", field("The text so far", prompt), element("div", { class: "fields" },
+    field("Tokens", length), field("Temperature", temperature)), element("div", { class: "row" }, go), shown, speed);
+  const target = manifest.functions.model_step?.inputs.find((item) => item.name !== input);
+  const isNext = manifest.functions.model_step?.inputs.length === 2 && target.bytes_per_row === 4 * most;
+  if (!isNext) return;
+  const text = element("textarea", { "aria-label": "A text to train on", placeholder: `At least ${most + 1} tokens` });
+  training("Train on a text", () => {
+    const sequence = encode(text.value);
+    if (sequence.length <= most) throw new Error(`a text of at least ${most + 1} tokens, not ${sequence.length}`);
+    const rows = Array.from({ length: 8 }, () => Math.floor(Math.random() * (sequence.length - most)));
+    return {
+      [input]: rows.flatMap((row) => sequence.slice(row, row + most)),
+      [target.name]: rows.flatMap((row) => sequence.slice(row + 1, row + most + 1)),
+    };
+  }, text);
+}
+
+/* Updates with batches that `batch` gives, until they are stopped: the loss as a curve, settings, and a way back. */
+function training(title, batch, ...above) {
+  const described = manifest.functions.model_step;
+  const losses = [];
+  const line = svg("polyline");
+  const said = element("p", { role: "status", class: "soft" }, "No update was made.");
+  const problem = element("p", { role: "alert" });
+  const settings = described.settings.map((setting) => [
+    setting.name, element("input", { type: "number", step: "any", value: String(setting.usual) }),
+  ]);
+  let updates = 0;
+  let isRunning = false;
+  const step = (given) => {
+    const entries = settings.filter(([, input]) => input.value !== "").map(([name, input]) => [name, Number(input.value)]);
+    const chosen = Object.fromEntries(entries);
+    // a schedule that has come to its end begins again
+    if (updates && chosen.total_steps > 0 && updates % Math.ceil(chosen.total_steps) === 0) model.continue(0, 0);
+    const found = model.step(given, chosen);
+    losses.push(Number(found[described.outputs[0].name][0]));
+    updates += 1;
+    return found;
+  };
+  const show = (found) => {
+    const recent = losses.slice(-400);
+    const top = Math.max(...recent.filter(Number.isFinite), 1e-9);
+    line.setAttribute("points", recent.map((y, x) => `${(100 * x) / Math.max(1, recent.length - 1)},${40 - (38 * y) / top}`).join(" "));
+    const values = described.outputs.map((item) => `${item.name} ${rounded(found[item.name][0])}`);
+    said.textContent = `${updates} updates: ${values.join(", ")}`;
+    refresh();
+  };
+  const guarded = (act) => {
+    problem.textContent = "";
+    try {
+      return act();
+    } catch (error) {
+      problem.textContent = error.message;
+      isRunning = false;
+    }
+  };
+  const frame = () => {
+    if (!isRunning) return void (go.textContent = "Train");
+    const begin = performance.now();
+    guarded(() => {
+      let found;
+      do found = step(batch());
+      while (performance.now() - begin < FRAME);
+      show(found);
+    });
+    setTimeout(frame);
+  };
+  const go = button("Train", () => {
+    isRunning = !isRunning;
+    go.textContent = isRunning ? "Stop" : "Train";
+    if (isRunning) frame();
+  });
+  const back = button("Start anew", async () => {
+    isRunning = false;
+    model = await loaded();
+    updates = losses.length = 0;
+    line.setAttribute("points", "");
+    said.textContent = "The weights are those of the file.";
+    refresh();
+  });
+  const keep = button("Save the weights", () => {
+    const place = URL.createObjectURL(new Blob([model.save()]));
+    element("a", { href: place, download: "weights.safetensors" }).click();
+    setTimeout(() => URL.revokeObjectURL(place), 1000);
+  });
+  const curve = svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", "aria-hidden": "true" });
+  curve.append(line);
+  section(title, ...above, element("div", { class: "row" }, ...(batch ? [go] : []), back, keep), problem, curve, said,
+    ...(settings.length ? [element("details", {}, element("summary", {}, "Settings"),
+      element("div", { class: "fields" }, ...settings.map(([name, input]) => field(name, input))))] : []));
+  return { step: (given, times) => guarded(() => {
+    let found;
+    for (let n = 0; n < times; n++) found = step(given);
+    show(found);
+  }) };
+}
+
+/* Random rows of the page's data. */
+const someRows = () => {
+  const count = Math.min(model.rows, EXAMPLES);
+  const numbers = Array.from({ length: count }, () => Math.floor(Math.random() * EXAMPLES));
+  return rowsOf(manifest.functions.model_step.inputs, numbers);
+};
+
+/* Drawings with their classes, on which the model is trained at once. */
+function teaching({ input, values }) {
+  const pictures = [];
+  const classes = [];
+  const label = element("select", { "aria-label": "What it is" },
+    ...page.names.map((name, n) => element("option", { value: String(n) }, name)));
+  const taught = element("span", { class: "soft" }, "No drawing was taught.");
+  const teach = button("Teach this drawing", () => {
+    pictures.unshift(values());
+    classes.unshift(Number(label.value));
+    pictures.splice(model.rows);
+    classes.splice(model.rows);
+    trainer.step({ [input]: pictures.flat(), [page.target]: classes }, 5);
+    taught.textContent = `${pictures.length} drawing${pictures.length > 1 ? "s" : ""}, five updates at a time.`;
+  });
+  const trainer = training("Train", EXAMPLES ? someRows : null,
+    element("p", {}, EXAMPLES ? `On ${EXAMPLES} rows of the data, or on what you draw.` : "On what you draw."),
+    element("div", { class: "row" }, "It is", label, teach), taught);
+}
+
+async function begin() {
+  try {
+    model = await loaded();
+    for (const [name, [dtype, text]] of Object.entries(data.rows)) {
+      examples[name] = new ARRAYS[dtype]((await unpacked(text)).buffer);
+    }
+  } catch (error) {
+    return say(`This browser cannot run the model: ${error.message}`);
+  }
+  say(`${page.about} ${model.isFast ? "" : "This browser has no fused multiply-adds in WebAssembly, so a slower module computes them: the same bits. "}Everything happens in this page; nothing is sent.`);
+  const trains = manifest.functions.model_step !== undefined;
+  if (page.kind === "image") {
+    const drawn = drawing();
+    if (trains && page.target) return teaching(drawn);
+  } else if (page.kind === "text") return writing();
+  else form();
+  if (trains && EXAMPLES) training("Train", someRows, element("p", {}, `On ${EXAMPLES} rows of the data.`));
+}
+
+begin();

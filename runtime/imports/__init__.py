@@ -1,0 +1,1 @@
+"""Models and weights of other programs to model files and their weights."""

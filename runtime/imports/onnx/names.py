@@ -1,0 +1,63 @@
+"""Names of ONNX to names of `.dl`: identifiers, distinct, and short for values that live briefly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_KEYWORDS = "if else for in scan return emit and or not true false none None training batch inf pi"
+RESERVED = frozenset(_KEYWORDS.split())
+_TAKEN = frozenset(["f32", "f64", "i32", "i64", "u8", "bool", "bf16", "only_row"])
+_SHORT = ("x", "y", "z", "u", "v", "w", "p", "q", "r", "s")
+
+
+def identifier(text: str, usual: str = "value") -> str:
+    """The nearest name of `.dl`."""
+    plain = re.sub(r"[^0-9A-Za-z_]+", "_", text).strip("_")
+    plain = re.sub(r"__+", "_", plain)
+    if not plain:
+        return usual
+    if plain[0].isdigit():
+        plain = f"{usual}_{plain}"
+    return f"{plain}_" if plain in RESERVED else plain
+
+
+class Namer:
+    """Gives distinct names."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken = set(taken)
+
+    def distinct(self, wanted: str) -> str:
+        """`wanted`, or with a number behind it where another has that name."""
+        found, number = wanted, 1
+        while found in self.taken or found in RESERVED or found in _TAKEN:
+            number += 1
+            found = f"{wanted}_{number}"
+        self.taken.add(found)
+        return found
+
+
+def scope_of(origins: Sequence[str]) -> list[str]:
+    """The words of the module to which weights belong: `layer1.0.conv1.weight` is of layer1, 0, conv1."""
+    paths = [[part for part in re.split(r"[./:]", origin) if part] for origin in origins if origin]
+    paths = [path[:-1] if len(path) > 1 else path for path in paths]
+    if not paths:
+        return []
+    common = paths[0]
+    for path in paths[1:]:
+        size = 0
+        while size < min(len(common), len(path)) and common[size] == path[size]:
+            size += 1
+        common = common[:size]
+    return common
+
+
+def word_of(origins: Sequence[str]) -> str | None:
+    """A name for a value that those weights made: the last word of their module that is no number."""
+    words = [word for word in scope_of(origins) if not word.isdigit() and identifier(word) == word and len(word) < 24]
+    return words[-1] if words else None
+
+
+def short_names() -> tuple[str, ...]:
+    return _SHORT

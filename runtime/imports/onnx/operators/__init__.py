@@ -1,0 +1,1 @@
+"""Operators to `.dl` text, by kind; `table` joins them."""

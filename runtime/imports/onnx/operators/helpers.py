@@ -1,0 +1,202 @@
+"""Functions that are written into a model file where an operator needs them, in `.dl`, by their names."""
+
+HELPERS: dict[str, str] = {
+    "quotient": """
+## a / b of integers without the fraction, which `//` rounds down.
+fn quotient(a, b) {
+    q = a // b
+    return where(q < 0 and q * b != a, q + 1, q)
+}
+""",
+    "remainder": """
+## The remainder of a / b with the sign of a.
+fn remainder(a, b) = where(a < 0, -(abs(a) % abs(b)), abs(a) % abs(b))
+""",
+    "power": """
+## a to the power of b, also of a negative number where the exponent is whole.
+fn power(a, b) {
+    size = abs(a) ^ b
+    return where(a < 0, where(b == floor(b), where(b % 2 == 0, size, -size), inf - inf), size)
+}
+""",
+    "sign": """
+## -1, 0 or 1.
+fn sign(x) = where(x > 0, 1, where(x < 0, -1, 0)) + 0 * x
+""",
+    "thresholded_relu": """
+## x where it is above `least`, else 0.
+fn thresholded_relu(least: float)(x) = where(x > least, x, 0)
+""",
+    "shrink": """
+## x nearer to 0 by `bias`, and 0 where it is within `least`.
+fn shrink(bias: float, least: float)(x) = where(x < -least, x + bias, where(x > least, x - bias, 0))
+""",
+    "prelu_by": """
+## x where it is at least 0, else slope * x.
+fn prelu_by(x, slope) = where(x < 0, slope * x, x)
+""",
+    "powers_of_two": """
+## 2^n for whole n, up to 2^30, as i32.
+fn powers_of_two(n) = cast(2.0 ^ min(cast(n, i32), 30), i32)
+""",
+    "bitwise": """
+## The bits of two whole numbers joined by "and", "or" or "xor"; a negative number is its two's complement.
+fn bitwise(kind: string, bits: int)(a, b) {
+    a = cast(a, i64)
+    b = cast(b, i64)
+    total = 0 * (a + b)
+    for i in 0..bits {
+        if i < 62 {
+            p = a // 2 ^ i % 2
+            q = b // 2 ^ i % 2
+            weight = 2 ^ i
+        } else if i == 62 {
+            p = a // 2 ^ 62 % 2
+            q = b // 2 ^ 62 % 2
+            weight = 2 ^ 62
+        } else {
+            p = where(a < 0, 1, 0)
+            q = where(b < 0, 1, 0)
+            weight = -(2 ^ 62)
+        }
+        if kind == "and" { bit = p * q } else if kind == "or" { bit = p + q - p * q } else { bit = p + q - 2 * p * q }
+        total = total + weight * bit
+        if i == 63 { total = total + weight * bit }
+    }
+    return total
+}
+""",
+    "tan": """
+fn tan(x) = sin(x) / cos(x)
+""",
+    "sinh": """
+fn sinh(x) = (expm1(x) - expm1(-x)) / 2
+""",
+    "cosh": """
+fn cosh(x) = (exp(x) + exp(-x)) / 2
+""",
+    "asinh": """
+fn asinh(x) {
+    size = abs(x)
+    y = log1p(size + size * size / (1 + sqrt(size * size + 1)))
+    return where(x < 0, -y, y)
+}
+""",
+    "acosh": """
+fn acosh(x) = log1p(x - 1 + sqrt((x - 1) * (x + 1)))
+""",
+    "atanh": """
+fn atanh(x) = (log1p(x) - log1p(-x)) / 2
+""",
+    "atan": """
+## The angle whose tangent is x: halved twice, then the series of small angles.
+fn atan(x) {
+    size = abs(x)
+    t = where(size > 1, 1 / where(size > 1, size, 1), size)
+    for _ in 0..2 { t = t / (1 + sqrt(1 + t * t)) }
+    s = t * t
+    y = 4 * t * (1 - s * (1 / 3 - s * (1 / 5 - s * (1 / 7 - s * (1 / 9 - s / 11)))))
+    y = where(size > 1, pi / 2 - y, y)
+    return where(x < 0, -y, y)
+}
+""",
+    "asin": """
+## The angle whose sine is x.
+fn asin(x) = 2 * atan(x / (1 + sqrt((1 - x) * (1 + x))))
+""",
+    "acos": """
+## The angle whose cosine is x.
+fn acos(x) = 2 * atan(sqrt((1 - x) / (1 + x)))
+""",
+    "product": """
+## The product along the last axis.
+fn product(x) {
+    y = x[..., 0]
+    for i in 1..extent(x, -1) { y = y * x[..., i] }
+    return y
+}
+""",
+    "running_product": """
+## The products of all elements up to each, along the last axis.
+fn running_product(x) {
+    y = x[..., 0:1]
+    parts = [y]
+    for i in 1..extent(x, -1) {
+        y = y * x[..., i:i + 1]
+        parts = parts + [y]
+    }
+    return concat(parts, axis = -1)
+}
+""",
+    "counted_from_end": """
+## Indices in 0..n, of which negative ones counted from the end.
+fn counted_from_end(n: int)(index) = where(index < 0, index + n, index)
+""",
+    "taken_along": """
+## The elements along the last axis at the places that `index` gives for each.
+fn taken_along(x, index) {
+    n = extent(x, -1)
+    hit = where(index < 0, index + n, index)[..., None] == arange(n)
+    return sum(where(hit, x[..., None, :], 0), axis = -1)
+}
+""",
+    "scattered": """
+## x with elements along the last axis replaced, one after another, at the places `index`: by the updates, or by what
+## `kind` makes of both.
+fn scattered(kind: string)(x, index, updates) {
+    n = extent(x, -1)
+    for k in 0..extent(updates, -1) {
+        at = index[..., k:k + 1]
+        new = updates[..., k:k + 1]
+        if kind == "add" { new = x + new }
+        if kind == "mul" { new = x * new }
+        if kind == "max" { new = max(x, new) }
+        if kind == "min" { new = min(x, new) }
+        x = where(where(at < 0, at + n, at) == arange(n), new, x)
+    }
+    return x
+}
+""",
+    "ranked": """
+## The place of each element in the order of the last axis, from the largest; equal ones in their own order.
+fn ranked(x) {
+    n = extent(x, -1)
+    before = arange(n)[None, :] < arange(n)[:, None]
+    other = x[..., None, :]
+    own = x[..., :, None]
+    return sum(where(other > own or (other == own and before), 1, 0), axis = -1)
+}
+""",
+    "first_ranked": """
+## Elements in the order of their ranks along the last axis, the first k.
+fn first_ranked(k: int)(x, rank) = sum(where(rank[..., None, :] == arange(k)[:, None], x[..., None, :], 0), axis = -1)
+""",
+    "only_row": """
+## The tensor of the only row: in the ONNX model, its first axis does not count rows.
+fn only_row(x) = max(x, axis = 0)
+""",
+    "only_row_of_booleans": """
+## As `only_row`, of booleans.
+fn only_row_of_booleans(x) = any(x, axis = 0)
+""",
+}
+
+# Helpers that others call.
+NEEDS: dict[str, tuple[str, ...]] = {"asin": ("atan",), "acos": ("atan",)}
+
+_COUNTED = "how many elements stay depends on the data: keep a mask, and use `where`"
+_BEHIND = "how many elements stay depends on the data: leave it to the program behind the model"
+_HOW: dict[str, str] = {
+    "NonMaxSuppression": _BEHIND,
+    "Unique": _BEHIND,
+    "NonZero": _COUNTED,
+    "Compress": _COUNTED,
+    "StringNormalizer": "a program of .dl has no texts: prepare them before the model",
+    "TfIdfVectorizer": "a program of .dl has no dictionaries: count the words before the model",
+    "ImageDecoder": "give the decoded image: `dlc predict --input photo.png` reads one",
+}
+
+
+def how_to_write(operator: str) -> str:
+    """What to do about an operator that has no text."""
+    return _HOW.get(operator, "write it with other operators, or as a `fn` in the model file")

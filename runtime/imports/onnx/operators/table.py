@@ -1,0 +1,11 @@
+"""All operators that have `.dl` text, by their ONNX names."""
+
+from __future__ import annotations
+
+from runtime.imports.onnx.operators.elementwise import ELEMENTWISE
+from runtime.imports.onnx.operators.layers import LAYERS
+from runtime.imports.onnx.operators.reductions import REDUCTIONS
+from runtime.imports.onnx.operators.shapes import SHAPES
+from runtime.imports.onnx.site import Translation
+
+TABLE: dict[str, Translation] = {**ELEMENTWISE, **SHAPES, **REDUCTIONS, **LAYERS}

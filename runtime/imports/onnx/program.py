@@ -1,0 +1,209 @@
+"""A graph to the text of a model file, with the weights in the order in which the file makes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+
+from compiler.support.record import mutable_record, record
+from runtime.imports.onnx.code import Code, Weight
+from runtime.imports.onnx.extents import BATCH, expression
+from runtime.imports.onnx.graph import DTYPES, Graph, Unsupported
+from runtime.imports.onnx.names import Namer, identifier, short_names, word_of
+from runtime.imports.onnx.operators.helpers import HELPERS
+from runtime.imports.onnx.writer import TOKEN, Body, Statement, Writer, laid_out
+
+
+@record
+class Feed:
+    """An input of the ONNX model. `rows` is the axis that counts rows, None where the tensor is one row."""
+
+    name: str
+    given: str
+    dtype: str
+    rows: int | None
+    most: int | None = None  # the end of the range of integers that choose a row of a table
+
+
+@record
+class ProgramText:
+    """A model file, its weights in order, and the names of its inputs and outputs in ONNX."""
+
+    text: str
+    weights: tuple[Weight, ...]
+    inputs: tuple[Feed, ...]
+    outputs: Mapping[str, str]
+
+
+@mutable_record
+class _Names:
+    """Names for the tokens of one body, given while the statements are passed in order."""
+
+    last_read: dict[str, int]
+    fixed: set[str]  # names that nothing else may take
+    name_of: dict[str, str] = field(default_factory=dict[str, str])
+    holder: dict[str, str] = field(default_factory=dict[str, str])
+
+    def keep(self, token: str, name: str) -> None:
+        self.name_of[token] = name
+        self.holder[name] = token
+
+    def is_free(self, name: str, at: int) -> bool:
+        holder = self.holder.get(name)
+        return name not in self.fixed and (holder is None or self.last_read.get(holder, -1) <= at)
+
+    def choose(self, token: str, at: int, wanted: Sequence[str]) -> str:
+        number = 1
+        while True:
+            for name in wanted:
+                tried = name if number == 1 else f"{name}_{number}"
+                if self.is_free(tried, at):
+                    self.keep(token, tried)
+                    return tried
+            number += 1
+
+
+def renamed(
+    statements: Sequence[Statement],
+    results: Sequence[Code],
+    owned: Sequence[tuple[str, str, Weight]],
+    given: Mapping[str, str],
+    taken: set[str],
+) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Statements as (targets, text), declarations and results with names for their tokens."""
+    last: dict[str, int] = {}
+    for i, statement in enumerate(statements):
+        for token in TOKEN.findall(statement.text):
+            last[token] = i
+    for code in results:
+        for token in TOKEN.findall(code.text):
+            last[token] = len(statements)
+    names = _Names(last, set(taken))
+    for token, name in given.items():
+        names.keep(token, name)
+    declared: list[str] = []
+    for name, line, weight in owned:
+        token = TOKEN.findall(line)[0]
+        words = [identifier(part) for part in weight.origin[0].split(".")]
+        wanted = "_".join(words[-2:]) if len("_".join(words[-2:])) < 28 else words[-1]
+        chosen = names.choose(token, -1, [wanted])
+        names.fixed.add(chosen)
+        declared.append(line.replace(f"§{token}§", chosen))
+        del name
+    lines: list[tuple[str, str]] = []
+    for i, statement in enumerate(statements):
+        text = _named(statement.text, names.name_of)
+        targets: list[str] = []
+        for target in statement.targets:
+            if target == "_":
+                targets.append("_")
+                continue
+            token = target.strip("§")
+            word = word_of([origin for weight in statement.weights for origin in weight.origin[:1]])
+            targets.append(names.choose(token, i, [word] if word else short_names()))
+        lines.append((", ".join(targets), text))
+    return lines, [_named(code.argument if code.called else code.text, names.name_of) for code in results], declared
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    return TOKEN.sub(lambda match: names[match.group(1)], text)
+
+
+def program_text(graph: Graph, title: str, feeds: Sequence[Feed], note: str) -> ProgramText:
+    """The model file. Raises Unsupported with all that is missing."""
+    numbers: dict[str, int] = {}
+    namer = Namer()
+    writer = Writer(graph, graph.nodes, graph.outputs, numbers)
+    refuse(writer.missing)
+    body = writer.write()
+    declarations: list[str] = []
+    input_names: dict[str, str] = {}
+    top: list[Statement] = []
+    for feed in feeds:
+        name = namer.distinct(identifier(feed.name))
+        input_names[feed.name] = name
+        declarations.append(f"    input {name}: {_declared(graph, feed)}")
+        made = _as_in_onnx(graph, feed, name, body)
+        if made is not None:
+            top.append(Statement((f"§{numbers.setdefault(feed.name, len(numbers))}§",), made))
+    outputs = {output: namer.distinct(identifier(output)) for output in graph.outputs}
+    given = {str(numbers[name]): own for name, own in input_names.items() if name in numbers}
+    made_here = {statement.targets[0].strip("§") for statement in top}
+    given = {token: name for token, name in given.items() if token not in made_here}
+    fixed = set(outputs.values()) | set(HELPERS) | ({*input_names.values()} if top else set())
+    statements = [*top, *body.statements]
+    lines, results, declared = renamed(statements, body.results, body.owned, given, fixed)
+    text = [f"    {line}" for line in declared]
+    for targets, line in lines:
+        text += [f"    {one}" for one in laid_out(f"{targets} = {line}", 4)]
+    for output, result in zip(graph.outputs, results, strict=True):
+        text += [f"    {one}" for one in laid_out(f"output {outputs[output]} = {result}", 4)]
+    helpers = "".join(HELPERS[name] for name in body.helpers)
+    settings = _free_sizes(graph)
+    head = f"{note}\nmodel {title}{settings} {{\n"
+    whole = head + "\n".join(declarations + text) + "\n}\n" + helpers
+    feeds = tuple(Feed(f.name, input_names[f.name], f.dtype, f.rows, f.most) for f in feeds)
+    return ProgramText(whole, tuple(body.weights), feeds, outputs)
+
+
+def _free_sizes(graph: Graph) -> str:
+    """Free sizes beside the batch are dimensions of the data, and no settings."""
+    del graph
+    return ""
+
+
+def _declared(graph: Graph, feed: Feed) -> str:
+    value = graph.values[feed.name]
+    extents = [expression([shape[axis] for shape in value.shapes], graph.sizes) for axis in range(value.rank)]
+    if value.dtype not in DTYPES:
+        raise Unsupported(
+            f"the input `{feed.name}` has the element type {value.dtype}", f"use one of {', '.join(DTYPES)}"
+        )
+    if feed.rows is None:
+        extents = [BATCH, *extents]
+    else:
+        extents = [extents[feed.rows], *(e for i, e in enumerate(extents) if i != feed.rows)]
+    most = "" if feed.most is None else f" in 0..{feed.most}"
+    return f"{DTYPES[value.dtype]}[{', '.join(extents)}]{most}"
+
+
+def _as_in_onnx(graph: Graph, feed: Feed, name: str, body: Body) -> str | None:
+    """The text that makes of an input, whose first axis counts rows, the tensor of the ONNX model."""
+    value = graph.values[feed.name]
+    if feed.rows is None:
+        helper = "only_row_of_booleans" if value.dtype == "bool" else "only_row"
+        if helper not in body.helpers:
+            body.helpers.append(helper)
+        return f"{name} |> {helper}"
+    if feed.rows == 0:
+        return None
+    order = list(range(1, value.rank))
+    order.insert(feed.rows, 0)
+    return f"transpose({name}, {', '.join(map(str, order))})"
+
+
+def refuse(missing: Sequence[tuple[str, str]]) -> None:
+    """Raise Unsupported with every operation that is missing, by its place."""
+    if not missing:
+        return
+    distinct: dict[str, list[str]] = {}
+    for place, what in missing:
+        distinct.setdefault(what, []).append(place)
+    lines = [
+        f"{what} (at {', '.join(places[:4])}{f' and {len(places) - 4} more' if len(places) > 4 else ''})"
+        for what, places in distinct.items()
+    ]
+    if len(lines) == 1:
+        raise Unsupported(f"the model needs {lines[0]}")
+    raise Unsupported(
+        f"the model needs {len(missing)} operations that have no text in .dl:\n"
+        + "\n".join(f"  {line}" for line in lines)
+    )
+
+
+def title_of(name: str) -> str:
+    """The name of the model, with a capital."""
+    words = [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
+    title = "".join(word[0].upper() + word[1:] for word in words)
+    return identifier(title, "Model")[:40] if title else "Model"

@@ -1,0 +1,94 @@
+"""Recorded inputs of an ONNX model and its own outputs, and how far an imported program is from them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
+from runtime.imports.onnx.graph import Tensor
+
+_SEED = 7
+
+
+@record
+class Drawn:
+    """An input to draw: whole numbers below `most` where they choose rows of a table."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    most: int | None
+
+
+def drawn_inputs(wanted: Sequence[Drawn]) -> dict[str, Tensor]:
+    """Numbers for each input, the same in every import. Of a mask, all is seen."""
+    random = np.random.default_rng(_SEED)
+    found: dict[str, Tensor] = {}
+    for one in wanted:
+        if one.dtype == "bool":
+            found[one.name] = np.ones(one.shape, bool)
+        elif one.dtype.startswith("float"):
+            found[one.name] = random.standard_normal(one.shape).astype(one.dtype)
+        elif one.most is None:
+            found[one.name] = np.ones(one.shape, one.dtype)
+        else:
+            found[one.name] = random.integers(0, one.most, one.shape).astype(one.dtype)
+    return found
+
+
+def own_results(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs of the ONNX model, by ONNX Runtime where it is installed, or else by the evaluator of `onnx`."""
+    names = [output.name for output in model.graph.output]
+    run = _by_runtime(model) or _by_evaluator(model)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return dict(zip(names, map(np.asarray, run(inputs)), strict=True))
+    except Exception as error:  # either of them raises errors of its own kinds
+        reason = str(error).strip().splitlines()[0][:200]
+        raise DataError(
+            f"the ONNX model does not run on recorded inputs: {reason}", fix="give real ones by --sample"
+        ) from error
+
+
+def _by_runtime(model: Any) -> Callable[[Mapping[str, Tensor]], Sequence[Any]] | None:
+    try:
+        import onnxruntime  # of the extra `test`
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # an operator or opset that this version does not know
+        return None
+    return lambda inputs: session.run(None, dict(inputs))
+
+
+def _by_evaluator(model: Any) -> Callable[[Mapping[str, Tensor]], Sequence[Any]]:
+    from onnx.reference import ReferenceEvaluator  # slow to import
+
+    return lambda inputs: ReferenceEvaluator(model).run(None, dict(inputs))
+
+
+def distance(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
+    """The largest |a - b| / (1 + |b|) over all outputs; infinite for other shapes and types, or one NaN."""
+    most = 0.0
+    for name, want in wanted.items():
+        got = found.get(name)
+        if got is None or got.shape != want.shape or got.dtype != want.dtype:
+            return float("inf")
+        if want.size == 0:
+            continue
+        with np.errstate(all="ignore"):
+            a, b = got.astype(np.float64), want.astype(np.float64)
+            apart = np.abs(a - b) / (1 + np.abs(b))
+            apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, apart)
+        worst = float(np.max(apart))
+        most = max(most, float("inf") if np.isnan(worst) else worst)
+    return most

@@ -1,0 +1,193 @@
+"""A graph to the statements of a model's body, with the weights in the order in which they come into being."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import field
+
+from compiler.support.record import mutable_record, record
+from runtime.imports.onnx import code
+from runtime.imports.onnx.code import Code, Weight
+from runtime.imports.onnx.graph import DTYPES, Graph, Node, Unsupported, Value
+from runtime.imports.onnx.operators.helpers import NEEDS
+from runtime.imports.onnx.operators.table import TABLE
+from runtime.imports.onnx.site import Site
+
+_MOST_INLINE = 72  # characters of an operand that gets no name of its own
+_MOST_CHAIN = 330  # characters of a chain of layers in one statement
+TOKEN = re.compile(r"§(\d+)§")
+
+
+@record
+class Statement:
+    """`targets = text`. `weights` are those that it makes; names of tensors stand as `§number§`."""
+
+    targets: tuple[str, ...]
+    text: str
+    weights: tuple[Weight, ...] = ()
+
+
+@mutable_record
+class Body:
+    """Statements, the parameters that stand in front of them, and the helpers that they call."""
+
+    statements: list[Statement] = field(default_factory=list[Statement])
+    owned: list[tuple[str, str, Weight]] = field(default_factory=list[tuple[str, str, Weight]])
+    results: list[Code] = field(default_factory=list[Code])
+    helpers: list[str] = field(default_factory=list[str])
+
+    @property
+    def weights(self) -> list[Weight]:
+        made = [w for s in self.statements for w in s.weights] + [w for code in self.results for w in code.weights]
+        return [weight for _, _, weight in self.owned] + made
+
+
+class Writer:
+    """Writes nodes of one body. Values that it does not make are its inputs, `§number§` each."""
+
+    def __init__(self, graph: Graph, nodes: Sequence[Node], results: Sequence[str], numbers: dict[str, int]) -> None:
+        self.graph, self.results, self.numbers = graph, tuple(results), numbers
+        self.missing: list[tuple[str, str]] = []
+        self.nodes = self._live(nodes)
+        self.body = Body()
+        self.codes: dict[str, Code] = {}
+
+    # Which nodes are needed.
+
+    def _live(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes whose results the text reads; what is missing is collected."""
+        reads = {id(node): self._reads(node) for node in nodes}
+        wanted = set(self.results)
+        live: list[Node] = []
+        for node in reversed(nodes):
+            if wanted.intersection(node.outputs):
+                live.append(node)
+                wanted.update(reads[id(node)][0])
+        self.readers: dict[str, int] = {}
+        for node in live:
+            for name in reads[id(node)][1]:
+                self.readers[name] = self.readers.get(name, 0) + 1
+        for name in self.results:
+            self.readers[name] = self.readers.get(name, 0) + 1
+        needed = {id(node) for node in live}
+        self.missing = [reads[id(node)][2] for node in nodes if id(node) in needed and reads[id(node)][2]]
+        return live[::-1]
+
+    def _reads(self, node: Node) -> tuple[set[str], list[str], tuple[str, str] | None]:
+        """The values whose text a node asks for, each as often as it stands there, and what is missing."""
+        asked: list[str] = []
+
+        def text_of(name: str) -> Code:
+            asked.append(name)
+            return Code(self._token(name))
+
+        site = Site(
+            self.graph, node, text_of, lambda name, value: Code("weight"), self.graph.readers_now, lambda name: None
+        )
+        try:
+            found = translate(site)
+        except Unsupported as error:
+            known = {name for name in node.inputs if name}
+            return known, list(known), (node.place, f"{error}{'; ' + error.fix if error.fix else ''}")
+        texts = [found.text] if isinstance(found, Code) else [one.text for one in found]
+        count = {name: sum(text.count(self._token(name)) for text in texts) for name in asked}
+        return set(asked), [name for name, times in count.items() for _ in range(max(times, 1))], None
+
+    def _token(self, name: str) -> str:
+        return f"§{self.numbers.setdefault(name, len(self.numbers))}§"
+
+    # Their text.
+
+    def write(self) -> Body:
+        for node in self.nodes:
+            site = Site(self.graph, node, self._operand, self._own, self.graph.readers_now, self._helper)
+            found = translate(site)
+            codes = [found] if isinstance(found, Code) else found
+            if len(codes) > 1 and not codes[1].text:
+                self._several(node, codes[0])
+            else:
+                for name, one in zip(node.outputs, codes, strict=False):
+                    if self.readers.get(name, 0):
+                        self._define(name, one)
+        self.body.results = [self._operand(name) for name in self.results]
+        return self.body
+
+    def _several(self, node: Node, found: Code) -> None:
+        targets = tuple(self._token(name) if self.readers.get(name, 0) else "_" for name in node.outputs)
+        self.body.statements.append(Statement(targets, found.text, found.weights))
+        for name in node.outputs:
+            self.codes[name] = Code(self._token(name))
+
+    def _define(self, name: str, found: Code) -> None:
+        plain = found.level == code.TIGHT and TOKEN.fullmatch(found.text) is not None
+        once = self.readers[name] == 1
+        fits = len(found.text) <= (_MOST_CHAIN if found.level == code.PIPE else _MOST_INLINE)
+        if plain or (once and fits):
+            self.codes[name] = found
+            return
+        self.body.statements.append(Statement((self._token(name),), found.text, found.weights))
+        self.codes[name] = Code(self._token(name))
+
+    def _operand(self, name: str) -> Code:
+        found = self.codes.get(name)
+        if found is None:
+            return Code(self._token(name))
+        if found.level == code.PIPE and len(found.text) > _MOST_CHAIN:
+            return self.named(name, found)
+        return found
+
+    def named(self, name: str, found: Code) -> Code:
+        self.body.statements.append(Statement((self._token(name),), found.text, found.weights))
+        self.codes[name] = Code(self._token(name))
+        return self.codes[name]
+
+    def _own(self, name: str, value: Value) -> Code:
+        for known, _, _ in self.body.owned:
+            if known == name:
+                return Code(self._token(name))
+        content = value.constant
+        assert content is not None
+        kind = "param" if value.weight else "state"
+        dtype = DTYPES[value.dtype]
+        shape = ", ".join(str(extent) for extent in value.shapes[0])
+        declared = f"{'' if dtype == 'f32' else dtype}[{shape}]"
+        start = "normal(std = 0.02)" if kind == "param" and value.rank > 1 else "zeros"
+        self.body.owned.append(
+            (name, f"{kind} {self._token(name)}: {declared} = {start}", Weight(content, value.weight or (name,)))
+        )
+        return Code(self._token(name))
+
+    def _helper(self, name: str) -> None:
+        for needed in (*NEEDS.get(name, ()), name):
+            if needed not in self.body.helpers:
+                self.body.helpers.append(needed)
+
+
+def translate(site: Site) -> Code | list[Code]:
+    """The text of a node. Raises Unsupported."""
+    for name in site.node.outputs:
+        if name and name in site.graph.values:
+            site.dtype(site.graph.values[name])
+    return TABLE[site.node.op](site)
+
+
+def missing_of(graph: Graph) -> list[tuple[str, str]]:
+    """Every operation of a graph that has no text, with the reason, whether it is needed or not."""
+    graph.count_readers()
+    return Writer(graph, graph.nodes, [name for node in graph.nodes for name in node.outputs], {}).missing
+
+
+def laid_out(text: str, indent: int) -> list[str]:
+    """The lines of a statement: a long chain is broken before some `|>`."""
+    if len(text) + indent <= 116:
+        return [text]
+    pieces = re.split(r" (?=\|> )", text)
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        depth = sum(line.count("(") + line.count("[") - line.count(")") - line.count("]") for line in lines)
+        if len(lines[-1]) + len(piece) + 1 + indent + (4 if len(lines) > 1 else 0) > 116 and depth == 0:
+            lines.append(piece)
+        else:
+            lines[-1] += " " + piece
+    return [lines[0], *("    " + line for line in lines[1:])]

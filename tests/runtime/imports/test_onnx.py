@@ -1,0 +1,171 @@
+"""ONNX models to model files: the same outputs, by ONNX's names, and refusals in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compiler.driver import Options
+from compiler.errors.diagnostics import DlcError
+from runtime.cli.main import main
+from runtime.imports.onnx.recording import own_results
+
+onnx = pytest.importorskip("onnx", reason="reading ONNX needs the extra `onnx`")
+helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+
+RANDOM = np.random.default_rng(1)
+
+
+def weights(**shapes: tuple[int, ...]) -> list[Any]:
+    """Initialisers by name; `__` in a name stands for a dot."""
+    return [
+        onnx.numpy_helper.from_array(RANDOM.standard_normal(shape).astype(np.float32), name.replace("__", "."))
+        for name, shape in shapes.items()
+    ]
+
+
+def model_of(nodes: list[Any], inputs: dict[str, list[Any]], outputs: dict[str, Any], held: list[Any] = []) -> Any:  # noqa: B006
+    """A model of float32 inputs with those shapes."""
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info(name, floats, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, floats, shape) for name, shape in outputs.items()],
+        held,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def perceptron() -> Any:
+    """Two dense layers, the first as a `MatMul` with an `Add`, and names that are no identifiers."""
+    node = helper.make_node
+    nodes = [
+        node("MatMul", ["in.1", "fc1.weight"], ["a"]),
+        node("Add", ["a", "fc1.bias"], ["b"]),
+        node("Relu", ["b"], ["c"]),
+        node("Gemm", ["c", "fc2.weight", "fc2.bias"], ["out-1"], transB=1),
+    ]
+    held = weights(fc1__weight=(4, 8), fc1__bias=(8,), fc2__weight=(3, 8), fc2__bias=(3,))
+    return model_of(nodes, {"in.1": ["N", 4]}, {"out-1": ["N", 3]}, held)
+
+
+def imported(model: Any, folder: Path, **given: Any) -> Any:
+    from runtime.imports.onnx.importing import import_model
+
+    path = folder / "model.onnx"
+    onnx.save(model, str(path))
+    return import_model(path, given.get("sizes", {}), given.get("sample", {}), Options(target="reference"))
+
+
+def refusal(model: Any, folder: Path, **given: Any) -> str:
+    with pytest.raises(DlcError) as error:
+        imported(model, folder, **given)
+    return f"{error.value} {error.value.fix}"
+
+
+def test_layers_are_recognised_and_weights_stand_under_their_paths(tmp_path: Path) -> None:
+    found = imported(perceptron(), tmp_path)
+    assert "input in_1: f32[batch, 4]" in found.text
+    assert "in_1 |> dense(8) |> relu |> dense(3)" in found.text
+    assert [array.shape for array in found.weights.values()] == [(4, 8), (8,), (8, 3), (3,)]
+    assert found.apart < 1e-5
+
+
+def test_predict_takes_and_gives_arrays_by_the_names_of_onnx(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "model.onnx", tmp_path / "imported"
+    onnx.save(perceptron(), str(path))
+    assert main(["import", str(path), "-o", str(out)]) == 0
+    x = RANDOM.standard_normal((70, 4)).astype(np.float32)
+    np.savez(tmp_path / "in.npz", **{"in.1": x})
+    arguments = ["--weights", str(out / "weights.safetensors"), "--input", str(tmp_path / "in.npz")]
+    assert main(["predict", str(out / "model.dl"), *arguments, "--output", str(tmp_path / "out.npz")]) == 0
+    wanted = own_results(onnx.load(str(path)), {"in.1": x})["out-1"]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npz")["out-1"], wanted, rtol=1e-5, atol=1e-5)
+    assert "largest difference" in capsys.readouterr().err
+
+
+def test_a_tensor_without_rows_is_one_row(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["y"])]
+    path, out = tmp_path / "model.onnx", tmp_path / "imported"
+    onnx.save(model_of(nodes, {"a": [2, 3], "b": [3, 5]}, {"y": [2, 5]}), str(path))
+    assert main(["import", str(path), "-o", str(out)]) == 0
+    arrays = {"a": np.ones((2, 3), np.float32), "b": np.arange(15, dtype=np.float32).reshape(3, 5)}
+    np.savez(tmp_path / "in.npz", **arrays)
+    arguments = ["--weights", str(out / "weights.safetensors"), "--input", str(tmp_path / "in.npz")]
+    assert main(["predict", str(out / "model.dl"), *arguments, "--output", str(tmp_path / "out.npz")]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "out.npz")["y"], arrays["a"] @ arrays["b"])
+
+
+def test_a_chain_of_shapes_is_a_reshape(tmp_path: Path) -> None:
+    node = helper.make_node
+    held = [
+        onnx.numpy_helper.from_array(np.array(v, np.int64), k)
+        for k, v in {"zero": 0, "axis": [0], "rest": [-1]}.items()
+    ]
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["rows"]),
+        node("Unsqueeze", ["rows", "axis"], ["first"]),
+        node("Concat", ["first", "rest"], ["target"], axis=0),
+        node("Reshape", ["x", "target"], ["y"]),
+    ]
+    found = imported(model_of(nodes, {"x": ["batch", 3, 2, 2]}, {"y": ["batch", 12]}, held), tmp_path)
+    assert "output y = flatten(x)" in found.text
+
+
+def test_every_missing_operator_is_listed(tmp_path: Path) -> None:
+    node = helper.make_node
+    nodes = [node("Det", ["x"], ["a"], name="first"), node("NonZero", ["x"], ["b"], name="second")]
+    text = refusal(model_of(nodes, {"x": ["batch", 3, 3]}, {"a": ["batch"], "b": [3, None]}), tmp_path)
+    assert "`Det`" in text
+    assert "first" in text
+    assert "NonZero" in text
+    assert "second" in text
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(perceptron().SerializeToString()[:-40])
+    assert main(["import", str(path), "-o", str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_circle_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
+    assert "not valid" in refusal(model_of(nodes, {"x": ["batch", 3]}, {"b": ["batch", 3]}), tmp_path)
+
+
+def test_a_weight_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
+    model = perceptron()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret.bin")
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    from runtime.imports.onnx.importing import import_model
+
+    with pytest.raises(DlcError, match="leads out of the folder"):
+        import_model(path, {}, {})
+
+
+def test_a_huge_declared_tensor_is_refused(tmp_path: Path) -> None:
+    model = perceptron()
+    model.graph.initializer[0].dims[:] = [1 << 40, 1 << 20]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert main(["import", str(path), "-o", str(tmp_path / "out")]) == 1
+
+
+def test_names_that_become_one_identifier_stay_apart(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Sub", ["a.b", "a-b"], ["a b"])]
+    found = imported(model_of(nodes, {"a.b": ["N", 2], "a-b": ["N", 2]}, {"a b": ["N", 2]}), tmp_path)
+    assert list(found.names.inputs) == ["a_b", "a_b_2"]
+    assert found.names.outputs == {"a_b_3": "a b"}
+    assert found.apart == 0
