@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from math import gcd
 from typing import TypeAlias
 
@@ -269,19 +270,13 @@ class Forms:
             if more.numbers and self.is_never_negative(more):
                 most = [as_form(k) for k in self.sizes.get(divisor, ()) if self.is_never_negative(divisor * k - more)]
                 step = self.fresh([as_form(0)], most)
-                bounds = [bound.forms[0] for bound in self._most(rest, divisor) if bound.scale == 1]
-                self.learn([bound - before - step for bound in bounds])
+                self.learn([end - before - step for end in islice(self._whole_ends(rest, divisor), 1)])
                 return before + step
         return self._part(rest, divisor)
 
     def _most(self, form: Form, divisor: Form) -> list[Bound]:
         """What a quotient is at most."""
-        size, found = divisor.constant, list[Form]()
-        self.steps = 0
-        for scale, end in self._ends(form, 1):
-            whole, left = self._divided(end, divisor * scale)
-            if left is None or (whole.terms and self.is_never_negative(left * -1)):
-                found.append(whole)
+        size, found = divisor.constant, [*self._whole_ends(form, divisor)]
         if size is None:
             ends = self._constants(form), self._constants(divisor)
             most = {a // b for a in ends[0] for b in ends[1] if b > 0}
@@ -290,6 +285,14 @@ class Forms:
         if size is None or any(self._is_positive(form - bound.forms[0] * size + 1) for bound in bounds):
             return bounds
         return [Bound((form,), size), *bounds]
+
+    def _whole_ends(self, form: Form, divisor: Form) -> Iterator[Form]:
+        """Forms that a quotient does not exceed."""
+        self.steps = 0
+        for scale, end in self._ends(form, 1):
+            whole, left = self._divided(end, divisor * scale)
+            if left is None or (whole.terms and self.is_never_negative(left * -1)):
+                yield whole
 
     def _least(self, forms: Sequence[Form]) -> list[Form]:
         """Without those that are never below another."""
