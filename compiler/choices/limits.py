@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from compiler.choices.find import IndexChoice, choices_of
 from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
-from compiler.graph.ir import GraphOutput, Role
-from compiler.lints.flow import Flow, inlined
+from compiler.graph.ir import GraphOutput, Role, needed_by
+from compiler.lints.flow import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
 from compiler.support.arrays import Array, np
@@ -80,9 +80,8 @@ def _open_choices(program: Program) -> list[IndexChoice]:
     if not choices:
         return []
     opened = inlined(program.inference_graph)
-    needed = Flow(opened).reaching([choice.indices for choice in choices])
-    nodes = tuple(node for node in opened.nodes if any(result.index in needed for result in node.results))
-    ranges = Ranges(program, replace(opened, nodes=nodes))
+    nodes, _ = needed_by(opened.nodes, (choice.indices.index for choice in choices))
+    ranges = Ranges(program, replace(opened, nodes=tuple(nodes)))
     known = {choice: ranges[choice.indices] for choice in choices}
     return [c for c, found in known.items() if not (found.low >= 0 and found.high <= c.count - 1)]
 

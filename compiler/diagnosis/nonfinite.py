@@ -18,7 +18,7 @@ from compiler.evaluate import evaluate_node, inputs_of
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, GraphInput, Node, Origin, Role, Value
+from compiler.graph.ir import Graph, GraphInput, Node, Origin, Role, Value, needed_by
 from compiler.graph.op import Category
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.rewrite import Rewriting
@@ -85,13 +85,12 @@ def _found(step: Evaluated) -> tuple[Node | GraphInput | None, Node | GraphInput
 
 def _upstream(step: Evaluated, values: Iterable[Value]) -> tuple[list[Node], list[GraphInput]]:
     """The nodes, in their order, and the inputs that `values` got what is not finite from."""
-    wanted = {value.index for value in values}
-    nodes: list[Node] = []
-    for node in reversed(step.graph.nodes):
-        if any(result.index in wanted for result in node.results):
-            nodes.append(node)
-            wanted.update(operand.index for operand in node.operands if not step.is_finite(operand))
-    return nodes[::-1], [entry for entry in step.graph.inputs if entry.value.index in wanted]
+
+    def needs(node: Node) -> Iterator[Value]:
+        return (operand for operand in node.operands if not step.is_finite(operand))
+
+    nodes, wanted = needed_by(step.graph.nodes, (value.index for value in values), needs)
+    return nodes, [entry for entry in step.graph.inputs if entry.value.index in wanted]
 
 
 def _makes_nan(step: Evaluated, node: Node) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from compiler.evaluate import evaluate_node
-from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value, depending
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value, depending, needed_by
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient, StopGradient
@@ -137,18 +137,11 @@ def own_stops(graph: Graph) -> set[int]:
 
 def _between(graph: Graph, given: set[int], results: Sequence[Value]) -> list[Node]:
     """The nodes on the way from the stopped values of `given` to `results`."""
-    needed, found = {value.index for value in results}, list[Node]()
-    for node in reversed(graph.nodes):
-        if any(result.index in needed for result in node.results):
-            found.append(node)
-            if not (isinstance(node.op, StopGradient) and node.operands[0].index in given):
-                needed.update(operand.index for operand in node.operands)
-    found.reverse()
-    reached: set[int] = set()
-    between: list[Node] = []
-    for node in found:
-        starts = isinstance(node.op, StopGradient) and node.operands[0].index in given
-        if starts or any(operand.index in reached for operand in node.operands):
-            between.append(node)
-            reached.update(result.index for result in node.results)
-    return between
+
+    def starts(node: Node) -> bool:
+        return isinstance(node.op, StopGradient) and node.operands[0].index in given
+
+    indices = (value.index for value in results)
+    nodes, _ = needed_by(graph.nodes, indices, lambda node: () if starts(node) else node.operands)
+    reached = depending(nodes, (), starts)
+    return [node for node in nodes if node.results[0].index in reached]

@@ -1,7 +1,7 @@
 """Names of other frameworks, with their counterparts here and the hints that messages give.
 
 `other_names.json` is the one table of what PyTorch, Keras, NumPy and scikit-learn say; from it are made the hints of
-every message, and the table of `docs/coming-from.md`.
+every message, and, by `docs/make_names.py`, the tables of `docs/coming-from.md`.
 """
 
 from __future__ import annotations
@@ -92,26 +92,3 @@ IN_CALLS: Mapping[str, str] = _by_name("in calls")
 """The same of settings of a call."""
 OF_OPTIONS: Mapping[str, str] = _by_name("of options")
 """The same of options of the command line."""
-
-
-def table_of_names() -> str:
-    """The chapters of other frameworks' names as Markdown, with which `docs/coming-from.md` ends."""
-    parts: list[str] = []
-    for chapter in dict.fromkeys(row.chapter for row in OTHER_NAMES):
-        rows = [(row.elsewhere, row.here) for row in OTHER_NAMES if row.chapter == chapter]
-        parts.append(_table(chapter, rows))
-    parts.append(_table("Expressions", [(names, form) for form, names in FORMS.items()]))
-    return "\n".join(parts)
-
-
-def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    lines = [f"| {', '.join(f'`{name}`' for name in names.split())} | `{_escaped(here)}` |" for names, here in rows]
-    return "\n".join([f"### {title}", "", "| there | here |", "|---|---|", *lines, ""])
-
-
-def _escaped(code: str) -> str:
-    return code.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(table_of_names(), end="")

@@ -35,6 +35,11 @@ def quoted(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(listed[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `3 rows`, `no rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
+
+
 def folded(name: str) -> str:
     """One spelling for `BatchNorm2d`, `batch_norm2d`, `--batch-norm-2d`, `xavier_uniform_`."""
     return name.casefold().replace("_", "").replace("-", "")

@@ -161,7 +161,6 @@ class Elaborator(ABC):
         self.builder = builder
         self.frame = frame
         self.training = training
-        self.is_inference = False
         self.draws_by_seed_alone = False
         self.takes_settings = True
         self.keeps_states = False

@@ -32,6 +32,14 @@ class GraphBuilder:
         builder._count = 1 + max(known, default=-1)
         return builder
 
+    @classmethod
+    def extending(cls, graph: Graph) -> GraphBuilder:
+        """A builder that stands at the end of `graph`, its nodes included."""
+        builder = cls.continuing(graph)
+        for node in graph.nodes:
+            builder.append(node)
+        return builder
+
     @contextmanager
     def at(self, origins: tuple[Origin, ...]) -> Generator[None, None, None]:
         """Nodes emitted inside carry `origins`."""

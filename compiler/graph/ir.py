@@ -125,13 +125,15 @@ def depending(nodes: Iterable[Node], values: Iterable[int], starts: Callable[[No
     return found
 
 
-def needed_by(nodes: Sequence[Node], values: Iterable[int]) -> tuple[list[Node], set[int]]:
+def needed_by(
+    nodes: Sequence[Node], values: Iterable[int], needs: Callable[[Node], Iterable[Value]] = lambda node: node.operands
+) -> tuple[list[Node], set[int]]:
     """The nodes that make `values` and what these need, in order; and the indices of `values` and of all they need."""
     found, kept = set(values), list[Node]()
     for node in reversed(nodes):
         if any(result.index in found for result in node.results):
             kept.append(node)
-            found.update([operand.index for operand in node.operands])
+            found.update([value.index for value in needs(node)])
     return kept[::-1], found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
-from typing import overload
+from typing import Concatenate, ParamSpec, overload
 
 from compiler.graph.op import Op
 from compiler.nest import ir
@@ -13,6 +13,7 @@ from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Index, Operand, State
 from compiler.support.record import mutable_record
 from compiler.types import DType
 
+_Fields = ParamSpec("_Fields")
 LINE = 64  # bytes that the largest vectors are aligned to
 
 
@@ -43,12 +44,24 @@ class Builder:
         """Within, statements do the work of that line of the printed kernel."""
         return AtLine(self, line)
 
+    def define(
+        self,
+        kind: Callable[Concatenate[Value, int, _Fields], ir.Definition],
+        type_: Type,
+        *fields: _Fields.args,
+        **named: _Fields.kwargs,
+    ) -> Value:
+        """The value of a statement of that kind."""
+        result = self.fresh(type_)
+        self.body.append(kind(result, self.line, *fields, **named))
+        return result
+
     # arithmetic
 
     def binary(self, op: ir.Arithmetic, left: Operand, right: Operand, type_: Type = INDEX) -> Value:
         result = Value(self.count, type_)
         self.count += 1
-        self.body.append(ir.Binary(result, op, left, right, self.line))
+        self.body.append(ir.Binary(result, self.line, op, left, right))
         return result
 
     def add(self, left: Index, right: Index) -> Index:
@@ -77,14 +90,10 @@ class Builder:
         return self.binary("max", left, right)
 
     def compare(self, relation: ir.Relation, left: Operand, right: Operand) -> Value:
-        result = self.fresh(vector(DType.BOOL, type_of(left).lanes))
-        self.body.append(ir.Compare(result, relation, left, right, self.line))
-        return result
+        return self.define(ir.Compare, vector(DType.BOOL, type_of(left).lanes), relation, left, right)
 
     def select(self, condition: Operand, yes: Operand, no: Operand) -> Value:
-        result = self.fresh(type_of(yes))
-        self.body.append(ir.Select(result, condition, yes, no, self.line))
-        return result
+        return self.define(ir.Select, type_of(yes), condition, yes, no)
 
     def negated(self, condition: Operand) -> Value:
         return self.binary("xor", condition, ir.Constant(TRUTH, True), TRUTH)
@@ -100,25 +109,19 @@ class Builder:
         given = type_of(value)
         if given.dtype is dtype:
             return value
-        result = self.fresh(vector(dtype, given.lanes))
-        self.body.append(ir.Convert(result, value, self.line))
-        return result
+        return self.define(ir.Convert, vector(dtype, given.lanes), value)
 
     def from_bits(self, value: Operand, dtype: DType) -> Value:
-        result = self.fresh(vector(dtype, 1))
-        self.body.append(ir.Bits(result, value, self.line))
-        return result
+        return self.define(ir.Bits, vector(dtype, 1), value)
 
     def fma(self, left: Operand, right: Operand, addend: Operand) -> Value:
         result = Value(self.count, type_of(addend))
         self.count += 1
-        self.body.append(ir.Fma(result, left, right, addend, self.line))
+        self.body.append(ir.Fma(result, self.line, left, right, addend))
         return result
 
     def elementwise(self, op: Op, operands: Sequence[Operand], type_: Type) -> Value:
-        result = self.fresh(type_)
-        self.body.append(ir.Elementwise(result, op, tuple(operands), self.line))
-        return result
+        return self.define(ir.Elementwise, type_, op, tuple(operands))
 
     # vectors
 
@@ -126,14 +129,13 @@ class Builder:
         """A scalar in each lane."""
         result = Value(self.count, vector(ir.dtype_of(scalar), lanes))
         self.count += 1
-        self.body.append(ir.Broadcast(result, scalar, self.line))
+        self.body.append(ir.Broadcast(result, self.line, scalar))
         return result
 
     def shuffle(self, left: Operand, right: Operand | None, picks: Sequence[int]) -> Value:
         dtype = ir.dtype_of(left)
-        result = self.fresh(vector(dtype, len(picks)) if len(picks) > 1 else ir.single(dtype))
-        self.body.append(ir.Shuffle(result, left, right, tuple(picks), self.line))
-        return result
+        type_ = vector(dtype, len(picks)) if len(picks) > 1 else ir.single(dtype)
+        return self.define(ir.Shuffle, type_, left, right, tuple(picks))
 
     def lanes_of(self, value: Operand, first: int, lanes: int) -> Value:
         """So many of the lanes of a vector."""
@@ -149,26 +151,18 @@ class Builder:
 
     def lane(self, value: Operand) -> Value:
         """The only lane of a vector of one."""
-        result = self.fresh(vector(ir.dtype_of(value), 1))
-        self.body.append(ir.Lane(result, value, self.line))
-        return result
+        return self.define(ir.Lane, vector(ir.dtype_of(value), 1), value)
 
     def any(self, mask: Operand) -> Value:
-        result = self.fresh(TRUTH)
-        self.body.append(ir.Any(result, mask, self.line))
-        return result
+        return self.define(ir.Any, TRUTH, mask)
 
     # memory
 
     def given(self, slot: int, type_: Type) -> Value:
-        result = self.fresh(type_)
-        self.body.append(ir.Given(result, slot, self.line))
-        return result
+        return self.define(ir.Given, type_, slot)
 
     def scratch(self, start: int, size: int) -> Value:
-        result = self.fresh(ADDRESS)
-        self.body.append(ir.Scratch(result, start, size, self.line))
-        return result
+        return self.define(ir.Scratch, ADDRESS, start, size)
 
     def pointer(self, base: Value, index: Index, dtype: DType) -> Value:
         """The address of element `index`."""
@@ -176,36 +170,32 @@ class Builder:
             return base
         result = Value(self.count, ADDRESS)
         self.count += 1
-        self.body.append(ir.Address(result, base, index, dtype, self.line))
+        self.body.append(ir.Address(result, self.line, base, index, dtype))
         return result
 
     def number_of(self, address: Value) -> Value:
         """An address as a number of bytes."""
-        result = self.fresh(INDEX)
-        self.body.append(ir.Number(result, address, self.line))
-        return result
+        return self.define(ir.Number, INDEX, address)
 
     def load(self, address: Value, type_: Type, align: int) -> Value:
         result = Value(self.count, type_)
         self.count += 1
-        self.body.append(ir.Load(result, address, align, self.line))
+        self.body.append(ir.Load(result, self.line, address, align))
         return result
 
     def store(
         self, value: Operand, address: Value, align: int, mask: Operand | None = None, streams: bool = False
     ) -> None:
-        self.body.append(ir.Store(value, address, align, mask, streams, self.line))
+        self.body.append(ir.Store(self.line, value, address, align, mask, streams))
 
     def gather(self, address: Value, places: Operand, dtype: DType, mask: Operand) -> Value:
-        result = self.fresh(vector(dtype, type_of(places).lanes))
-        self.body.append(ir.Gather(result, address, places, mask, self.line))
-        return result
+        return self.define(ir.Gather, vector(dtype, type_of(places).lanes), address, places, mask)
 
     def scatter(self, value: Operand, address: Value, places: Operand, mask: Operand) -> None:
-        self.body.append(ir.Scatter(value, address, places, mask, self.line))
+        self.body.append(ir.Scatter(self.line, value, address, places, mask))
 
     def prefetch(self, address: Value, writes: bool = False, locality: int = 3) -> None:
-        self.body.append(ir.Prefetch(address, writes, locality, self.line))
+        self.body.append(ir.Prefetch(self.line, address, writes, locality))
 
     def clear(self, base: Value, elements: Index, type_: Type) -> None:
         """Zeros in so many elements, whole vectors of the type, from an aligned place on."""
@@ -226,13 +216,11 @@ class Builder:
 
     def draw_key(self, seed: Operand, step: Operand, slot: int) -> tuple[Value, Value]:
         first, second = (self.fresh(vector(DType.I32, 1)) for _ in range(2))
-        self.body.append(ir.DrawKey(first, second, seed, step, slot, self.line))
+        self.body.append(ir.DrawKey(self.line, first, second, seed, step, slot))
         return first, second
 
     def draw(self, key: tuple[Value, Value], places: Operand) -> Value:
-        result = self.fresh(vector(DType.F32, type_of(places).lanes))
-        self.body.append(ir.Draw(result, *key, places, self.line))
-        return result
+        return self.define(ir.Draw, vector(DType.F32, type_of(places).lanes), *key, places)
 
     # control
 
@@ -256,7 +244,7 @@ class Builder:
             following = body(index, carried)
         carry = tuple(carried), tuple(carries), tuple(following)
         over_items = start is ir.BEGIN and stop is ir.END
-        self.body.append(ir.Loop(index, start, stop, step, *carry, inside, rounds, over_items, self.line))
+        self.body.append(ir.Loop(self.line, index, start, stop, step, *carry, inside, rounds, over_items))
         return carried
 
     @contextmanager
@@ -266,14 +254,14 @@ class Builder:
         with self._inside() as inside:
             yield index
         over_items = start is ir.BEGIN and stop is ir.END
-        self.body.append(ir.Loop(index, start, stop, step, (), (), (), inside, rounds, over_items, self.line))
+        self.body.append(ir.Loop(self.line, index, start, stop, step, (), (), (), inside, rounds, over_items))
 
     @contextmanager
     def when(self, condition: Value, is_rare: bool = False) -> Generator[None]:
         """Statements that are made within run where the condition holds; rare ones stand out of the way."""
         with self._inside() as inside:
             yield
-        self.body.append(ir.Guard(condition, inside, is_rare, self.line))
+        self.body.append(ir.Guard(self.line, condition, inside, is_rare))
 
     @contextmanager
     def _inside(self) -> Generator[list[Statement]]:

@@ -96,10 +96,13 @@ def dtype_of(operand: Operand) -> DType:
 
 
 @record
-class BufferPointer:
-    """The address of the instance's buffer number `position`."""
-
+class _Numbered:
     position: int
+
+
+@record
+class BufferPointer(_Numbered):
+    """The address of the instance's buffer number `position`."""
 
 
 @record
@@ -108,17 +111,13 @@ class ExtentNumber:
 
 
 @record
-class StreamNumber:
+class StreamNumber(_Numbered):
     """The stream of a random draw; it differs between instances of one kernel."""
-
-    position: int
 
 
 @record
-class FlagPointer:
+class FlagPointer(_Numbered):
     """The byte that reports a NaN or Inf in watched store number `position`."""
-
-    position: int
 
 
 @record
@@ -149,24 +148,18 @@ class ColumnsNumber:
 
 
 @record
-class PlaceNumber:
+class PlaceNumber(_Numbered):
     """An offset or a stride: number `position` of those that the code does not depend on."""
 
-    position: int
-
 
 @record
-class FactorNumber:
+class FactorNumber(_Numbered):
     """A factor that, with a shift by `ShiftNumber` after it, divides by number `position`: see `factor_of`."""
 
-    position: int
-
 
 @record
-class ShiftNumber:
+class ShiftNumber(_Numbered):
     """The bits to shift by in a division by number `position`."""
-
-    position: int
 
 
 Argument: TypeAlias = (
@@ -191,98 +184,91 @@ Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "gt", "ge", "below", "unor
 
 
 @record(eq=False)
-class Given:
+class _Statement:
+    line: int
+
+
+@record(eq=False)
+class _Definition:
+    result: Value
+    line: int
+
+
+@record(eq=False)
+class Given(_Definition):
     """The value of an argument: number `slot` of those of the nest."""
 
-    result: Value
     slot: int
-    line: int
 
 
 @record(eq=False)
-class Scratch:
+class Scratch(_Definition):
     """The address of so many bytes of the thread's own memory, from byte `start` on."""
 
-    result: Value
     start: int
     bytes: int
-    line: int
 
 
 @record(eq=False)
-class Binary:
+class Binary(_Definition):
     """Arithmetic on two scalars or vectors; `div` and `rem` take numbers without a sign, `shift` goes to the right."""
 
-    result: Value
     op: Arithmetic
     left: Operand
     right: Operand
-    line: int
 
 
 @record(eq=False)
-class Compare:
+class Compare(_Definition):
     """`below` compares without a sign; `unordered` holds where either is NaN."""
 
-    result: Value
     relation: Relation
     left: Operand
     right: Operand
-    line: int
 
 
 @record(eq=False)
-class Select:
+class Select(_Definition):
     """`yes` where the condition holds, which is a scalar or has a truth for each lane."""
 
-    result: Value
     condition: Operand
     yes: Operand
     no: Operand
-    line: int
 
 
 @record(eq=False)
-class Convert:
+class Convert(_Definition):
     """A conversion as NumPy's `astype`."""
 
-    result: Value
     value: Operand
-    line: int
 
 
 @record(eq=False)
-class Bits:
+class Bits(_Definition):
     """The bits of an integer, taken as another type of the same size."""
 
-    result: Value
     value: Operand
-    line: int
 
 
 @record(eq=False)
-class Fma:
+class Fma(_Definition):
     """`left * right + addend`, rounded once."""
 
-    result: Value
     left: Operand
     right: Operand
     addend: Operand
-    line: int
 
 
 @record(eq=False)
-class Elementwise:
+class Elementwise(_Definition):
     """An elementwise op of the graph, on scalars or vectors; a target expands it."""
 
-    result: Value
     op: Op
     operands: tuple[Operand, ...]
-    line: int
 
 
 @record(eq=False)
-class DrawKey:
+class DrawKey(_Statement):
     """The two words of the key of a stream of random numbers; the stream is argument number `slot`."""
 
     first: Value
@@ -290,90 +276,73 @@ class DrawKey:
     seed: Operand
     step: Operand
     slot: int
-    line: int
 
 
 @record(eq=False)
-class Draw:
+class Draw(_Definition):
     """Numbers in [0, 1) for the elements `places`, by the key of their stream."""
 
-    result: Value
     first: Value
     second: Value
     places: Operand
-    line: int
 
 
 @record(eq=False)
-class Broadcast:
+class Broadcast(_Definition):
     """A scalar in every lane."""
 
-    result: Value
     scalar: Operand
-    line: int
 
 
 @record(eq=False)
-class Shuffle:
+class Shuffle(_Definition):
     """Lanes of two vectors, those of the right one counted on from the left one's."""
 
-    result: Value
     left: Operand
     right: Operand | None
     picks: tuple[int, ...]
-    line: int
 
 
 @record(eq=False)
-class Lane:
+class Lane(_Definition):
     """The only lane of a vector of one."""
 
-    result: Value
     vector: Operand
-    line: int
 
 
 @record(eq=False)
-class Any:
+class Any(_Definition):
     """Whether any lane of a mask holds."""
 
-    result: Value
     mask: Operand
-    line: int
 
 
 @record(eq=False)
-class Address:
+class Address(_Definition):
     """The address `index` elements behind `base`."""
 
-    result: Value
     base: Value
     index: Index
     dtype: DType
-    line: int
 
 
 @record(eq=False)
-class Number:
+class Number(_Definition):
     """An address as a number of bytes."""
 
-    result: Value
     address: Value
-    line: int
 
 
 @record(eq=False)
-class Load:
+class Load(_Definition):
     """A scalar, or neighbours in memory; the address is a multiple of `align` bytes."""
 
-    result: Value
     address: Value
     align: int
-    line: int
 
 
 @record(eq=False)
-class Store:
+class Store(_Statement):
     """Write a scalar or neighbours in memory, of which a mask may choose. What `streams` goes past the caches."""
 
     value: Operand
@@ -381,57 +350,48 @@ class Store:
     align: int
     mask: Operand | None
     streams: bool
-    line: int
 
 
 @record(eq=False)
-class Gather:
+class Gather(_Definition):
     """Elements at `places` behind an address, 0 in the lanes that the mask leaves out."""
 
-    result: Value
     address: Value
     places: Operand
     mask: Operand
-    line: int
 
 
 @record(eq=False)
-class Scatter:
+class Scatter(_Statement):
     """Write elements to `places` behind an address, in the lanes of the mask."""
 
     value: Operand
     address: Value
     places: Operand
     mask: Operand
-    line: int
 
 
 @record(eq=False)
-class Prefetch:
+class Prefetch(_Statement):
     """Ask for the line that will be read or written; `locality` is 3 for the first cache, 2 for the second."""
 
     address: Value
     writes: bool
     locality: int
-    line: int
 
 
 @record(eq=False)
-class LoadFence:
+class LoadFence(_Statement):
     """No load moves across, where it would take a register that others need."""
 
-    line: int
-
 
 @record(eq=False)
-class StoreFence:
+class StoreFence(_Statement):
     """Stores past the caches are done before what follows."""
 
-    line: int
-
 
 @record(eq=False)
-class Loop:
+class Loop(_Statement):
     """`for index = start; index < stop; index += step`, over items of the kernel or in turn.
 
     A carried value holds its initial value in the first round, then what `following` had at the end of the round
@@ -448,17 +408,15 @@ class Loop:
     body: list[Statement]
     rounds: int | None
     over_items: bool
-    line: int
 
 
 @record(eq=False)
-class Guard:
+class Guard(_Statement):
     """Do the body where the condition holds. A rare one stands out of the way."""
 
     condition: Operand
     body: list[Statement]
     is_rare: bool
-    line: int
 
 
 Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits

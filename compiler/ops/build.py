@@ -28,13 +28,6 @@ def restored(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Sequence
     return builder.emit(Broadcast(shape, rules.other_axes(len(shape), axes)), reduced) if axes else reduced
 
 
-def with_unit_axes(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Sequence[int]) -> Value:
-    """The result of a reduction of `shape` over `axes`, with extent 1 in their places."""
-    target = tuple(1 if i in axes else extent for i, extent in enumerate(shape))
-    assert reduced.type.shape == rules.without_axes(shape, axes)
-    return builder.emit(Reshape(target), reduced) if axes else reduced
-
-
 def constant_of(builder: GraphBuilder, value: Value) -> float | int | bool | None:
     """The number that every element of `value` is known to be, seen through broadcasts and reshapes."""
     node = builder.definition(value)

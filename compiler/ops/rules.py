@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from compiler.errors.suggestions import counted
 from compiler.graph.op import TypeRuleError
 from compiler.support.arrays import Array, np
 from compiler.types import BatchExtent, DType, Shape, TensorType
@@ -25,8 +26,7 @@ def round_to_bf16(values: Array) -> Array:
 
 def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> None:
     if len(operands) != count:
-        tensors = "1 tensor" if count == 1 else f"{count} tensors"
-        raise TypeRuleError(f"{name} takes {tensors}, but got {len(operands)}")
+        raise TypeRuleError(f"{name} takes {counted(count, 'tensor')}, but got {len(operands)}")
 
 
 def expect_dtype(name: str, operand: TensorType, accepted: Sequence[DType]) -> None:

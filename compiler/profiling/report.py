@@ -8,9 +8,7 @@ threads, divided by their number, so that all rows add up to the step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, field
-from pathlib import Path
 from typing import Any
 
 from compiler.support.record import record
@@ -138,21 +136,3 @@ class TimelineSpan:
     lasted: float
     items: int
     lines: tuple[str, ...] = ()
-
-
-def place(file: str, line: int) -> str:
-    """`model.dl:12`; a word in brackets for time of no line."""
-    return f"{Path(file).name}:{line}" if file else NOWHERE
-
-
-NOWHERE = "(no line)"
-
-
-def largest(rows: Sequence[Any], key: str = "ms") -> list[Any]:
-    """Rows by their time, the longest first."""
-    return sorted(rows, key=lambda row: -(getattr(row, key, None) or total(row)))
-
-
-def total(row: LineRow | LayerTime) -> float:
-    """The time of a line or a layer in all directions."""
-    return row.forward_ms + row.backward_ms + row.update_ms

@@ -14,7 +14,7 @@ from compiler import driver
 from compiler.driver import DataQuestion
 from compiler.errors import rendering
 from compiler.errors.diagnostics import DataError, Diagnostic, Edit, Source, SourceError, UsageError
-from compiler.errors.suggestions import did_you_mean
+from compiler.errors.suggestions import counted, did_you_mean
 from runtime.cli.common import folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say, wants_colour, width_of
@@ -27,10 +27,8 @@ _ROUNDS = 10  # one correction may make room for another
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
     parser.add_settings()
-    parser.add_argument(
-        "--select", default="", metavar="CODES", help="report only these warnings, such as W0106,W0108 or W01"
-    )
-    parser.add_argument("--ignore", default="", metavar="CODES", help="report all warnings but these")
+    parser.add_option("--select", "CODES", "report only these warnings, such as W0106,W0108 or W01", default="")
+    parser.add_option("--ignore", "CODES", "report all warnings but these", default="")
     parser.add_flag("--fix", "apply the corrections that keep the meaning")
     parser.add_flag("--no-data", "check the text alone, without loading its data")
     parser.add_json("print the findings as a JSON list")
@@ -111,16 +109,12 @@ def _of_file(
 
 def _summary(files: int, errors: int, findings: Sequence[Diagnostic], corrected: int) -> str:
     warnings = len(findings) - errors
-    found = [_counted(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
-    text = f"{_counted(files, 'file')} checked: {' and '.join(found) or 'no mistakes'}"
+    found = [counted(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
+    text = f"{counted(files, 'file')} checked: {' and '.join(found) or 'no mistakes'}"
     open_ones = sum(bool(finding.edits) for finding in findings)
     if corrected:
         return f"{text}; {corrected} corrected"
     return f"{text}; --fix corrects {open_ones} of them" if open_ones else text
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, before the first character

@@ -37,11 +37,11 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     parser.add_argument("action", choices=["preview"], metavar="ACTION", help="preview")
     parser.add_program()
-    parser.add_argument("--data", type=Path, metavar="PATH", help="read this data instead of the file's own")
+    parser.add_option("--data", "PATH", "read this data instead of the file's own", type=Path)
     parser.add_whole("--epoch", "the epoch (default: 1)", default=1)
     parser.add_whole("--sample", "the number of the sample (default: the first)", least=0)
-    parser.add_argument("--input", metavar="NAME", help="the input to draw, of several images")
-    parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
+    parser.add_option("--input", "NAME", "the input to draw, of several images")
+    parser.add_option("-o, --out", "FILE", "the png file to draw")
     parser.add_compilation()
     parser.add_json("print the values of all inputs and targets as JSON")
 

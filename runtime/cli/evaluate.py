@@ -21,10 +21,8 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_trained()
-    parser.add_argument("--data", type=Path, metavar="PATH", help="measure on this data instead")
-    parser.add_argument(
-        "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
-    )
+    parser.add_option("--data", "PATH", "measure on this data instead", type=Path)
+    parser.add_option("--part", "PART", "train, validation or test (default: the last there is)", choices=PARTS)
     parser.add_json()
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError, Source
+from compiler.errors.suggestions import counted
 from compiler.syntax.format import format_source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
@@ -37,8 +38,8 @@ def run(arguments: Namespace) -> int:
             print(file)
         else:
             rewrite_file(file, after.encode())
-    files_changed = "1 file" if len(changes) == 1 else f"{len(changes)} files"
-    say(f"{files_changed} {'would change' if only_look else 'changed'}, {len(files) - len(changes)} left as they are")
+    changed, same = counted(len(changes), "file"), len(files) - len(changes)
+    say(f"{changed} {'would change' if only_look else 'changed'}, {same} left as they are")
     return 1 if only_look and changes else 0
 
 

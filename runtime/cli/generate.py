@@ -41,22 +41,17 @@ def configure(parser: Parser) -> None:
     parser.add_whole("--n", "the number of sequences (default: 1)", default=1)
     parser.add_whole("--max", "the most tokens to add")
     parser.add_whole("--seed", "the seed of random draws (default: 0)", least=0, default=0, metavar="S")
-    parser.add_argument(
-        "--temperature",
-        type=_AT_LEAST_0,
-        metavar="T",
-        help="divide the scores by T: below 1 likelier tokens, above 1 rarer",
+    parser.add_option(
+        "--temperature", "T", "divide the scores by T: below 1 likelier tokens, above 1 rarer", type=_AT_LEAST_0
     )
     parser.add_whole("--top-k", "draw among the K likeliest tokens", metavar="K")
-    parser.add_argument(
-        "--top-p", type=_SHARE, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
-    )
+    parser.add_option("--top-p", "P", "draw among the likeliest tokens whose probabilities add up to P", type=_SHARE)
     parser.add_whole("--beam", "search for the likeliest sequences with B beams", metavar="B")
-    parser.add_argument(
+    parser.add_option(
         "--length-penalty",
+        "A",
+        "the exponent of the length in beam search; 0.6 favours longer sequences",
         type=_AT_LEAST_0,
-        metavar="A",
-        help="the exponent of the length in beam search; 0.6 favours longer sequences",
     )
     parser.add_repeated(
         "--input",
@@ -65,11 +60,11 @@ def configure(parser: Parser) -> None:
         dest="inputs",
         type=key_value,
     )
-    parser.add_argument(
+    parser.add_option(
         "--input-file",
+        "NAME=FILE",
+        "a file with one text a line for another input: one sequence for each line, in their order",
         type=key_value,
-        metavar="NAME=FILE",
-        help="a file with one text a line for another input: one sequence for each line, in their order",
     )
     parser.add_flag("--whole", "compute all positions for each token: slower, with the same result")
     parser.add_json("one JSON object a line: text, tokens, and score of a beam")

@@ -40,17 +40,17 @@ _LINES, _BAR = 24, 40
 
 def configure(parser: Parser) -> None:
     parser.add_program()
-    parser.add_argument("--data", type=Path, metavar="PATH", help="train on this data instead of the file's own")
+    parser.add_option("--data", "PATH", "train on this data instead of the file's own", type=Path)
     parser.add_flag("--schedule", "show the rates of the training; train nothing")
     parser.add_positive("--from", "RATE", "the first rate (default: 1e-6)", default=1e-6, dest="low")
     parser.add_positive("--to", "RATE", "the last rate (default: 10)", default=10.0, dest="high")
     parser.add_whole("--steps", "steps at most (default: %(default)s)", least=3, default=300)
-    parser.add_argument(
+    parser.add_option(
         "--plot",
+        "OUT",
+        "write a figure, .png, .svg or .pdf (default: FILE-lr.svg or FILE-schedule.svg)",
         nargs="?",
         const="",
-        metavar="OUT",
-        help="write a figure, .png, .svg or .pdf (default: FILE-lr.svg or FILE-schedule.svg)",
     )
     parser.add_compilation()
     parser.add_json()

@@ -51,8 +51,8 @@ TEMPLATES = (Template("mlp", "points.csv", rings), Template("regression", "measu
 def configure(parser: Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="the folder to make")
     names = [template.name for template in TEMPLATES]
-    parser.add_argument(
-        "--template", choices=names, default=names[0], help=f"one of %(choices)s (default: {names[0]})", metavar="NAME"
+    parser.add_option(
+        "--template", "NAME", f"one of %(choices)s (default: {names[0]})", choices=names, default=names[0]
     )
 
 

@@ -37,7 +37,7 @@ def configure(parser: Parser) -> None:
         default=Options().batch,
     )
     parser.add_flag("--json", "print JSON")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+    parser.add_option("-o, --output", "FILE", "write to a file")
 
 
 def run(arguments: Namespace) -> int:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from compiler.errors.diagnostics import UsageError, wrapped
 from compiler.errors.suggestions import did_you_mean
@@ -35,11 +35,15 @@ class Parser(argparse.ArgumentParser):
     def add_flag(self, name: str, help: str) -> None:
         self.add_argument(name, action="store_true", help=help)
 
+    def add_option(self, names: str, metavar: str, help: str, **more: Any) -> None:
+        """An option with a value; `-o, --output` has two names. `more` is as in `add_argument`."""
+        self.add_argument(*names.split(", "), metavar=metavar, help=help, **more)
+
     def add_repeated(
         self, name: str, metavar: str, help: str, dest: str | None = None, type: Callable[[str], object] = str
     ) -> None:
         """An option that may be repeated; its values are a list."""
-        self.add_argument(name, metavar=metavar, help=help, dest=dest, type=type, action="append", default=[])
+        self.add_option(name, metavar, help, dest=dest, type=type, action="append", default=[])
 
     def add_whole(
         self,
@@ -52,14 +56,13 @@ class Parser(argparse.ArgumentParser):
         required: bool = False,
     ) -> None:
         """An option with a whole number."""
-        kind = whole_number(least, most)
-        self.add_argument(name, type=kind, default=default, metavar=metavar, help=help, required=required)
+        self.add_option(name, metavar, help, type=whole_number(least, most), default=default, required=required)
 
     def add_positive(
         self, name: str, metavar: str, help: str, default: float | None = None, dest: str | None = None
     ) -> None:
         """An option with a number above 0."""
-        self.add_argument(name, type=positive_number, default=default, dest=dest, metavar=metavar, help=help)
+        self.add_option(name, metavar, help, type=positive_number, default=default, dest=dest)
 
     def add_program(self) -> None:
         """FILE with the choice of an experiment and settings."""
@@ -67,22 +70,15 @@ class Parser(argparse.ArgumentParser):
         self.add_settings()
 
     def add_settings(self) -> None:
-        self.add_argument(
-            "-e", "--experiment", metavar="NAME", help="the 'train NAME: …' to use, of a file with several"
-        )
-        self.add_repeated(
-            "--set",
-            "KEY=VALUE",
-            "change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
-            dest="settings",
-            type=key_value,
-        )
+        self.add_option("-e, --experiment", "NAME", "the 'train NAME: …' to use, of a file with several")
+        said = "change a setting: hidden=64, optimizer.lr=0.01; may be repeated"
+        self.add_repeated("--set", "KEY=VALUE", said, dest="settings", type=key_value)
         self.add_flag("--allow-imports-outside", "let imports leave the folder of the model file")
 
     def add_trained(self, runs: bool = True) -> None:
         """The arguments that name a trained model: a run, or a model file with weights."""
         self.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
-        self.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
+        self.add_option("--weights", "W", "a safetensors file, for a model file")
         self.add_last()
         self.add_settings()
         self.add_compilation(runs)
@@ -136,7 +132,8 @@ class Parser(argparse.ArgumentParser):
         group.add_argument(
             "--machine",
             metavar="NAME",
-            help="generate code for avx512, avx2, generic, neon, rvv, cortex-m4, wasm or apple-m1 (default: this one); "
+            help="generate code for avx512, avx2, avx2-windows, generic, neon, apple-m1, rvv, cortex-m4 or wasm "
+            "(default: this processor); "
             + ("code with instructions that it lacks cannot run" if runs else "it need not run here"),
         )
         group.add_argument(

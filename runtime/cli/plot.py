@@ -27,17 +27,11 @@ KINDS = ("curves", "confusion", "weights", "activations", "gradients", "filters"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--what",
-        default="curves",
-        metavar="LIST",
-        help=f"kinds of plot, with commas: {', '.join(KINDS)}; or all (default: curves)",
+    parser.add_option(
+        "--what", "LIST", f"kinds of plot, with commas: {', '.join(KINDS)}; or all (default: curves)", default="curves"
     )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="OUT",
-        help="a .png, .svg or .pdf file, or a folder for several (default: plots/ in the run)",
+    parser.add_option(
+        "-o, --out", "OUT", "a .png, .svg or .pdf file, or a folder for several (default: plots/ in the run)"
     )
     parser.add_last()
     parser.add_compilation()

@@ -20,7 +20,7 @@ from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
-from runtime.data.loading import load_rows
+from runtime.data.loading import given_text, load_rows, load_text
 from runtime.data.part import Part
 from runtime.inference.given_names import (
     GivenNames,
@@ -36,26 +36,24 @@ from runtime.runs.trained import Trained
 EXAMPLES = (
     "dlc predict RUN --input new.csv",
     "dlc predict RUN --input images.npy --output predictions.npz",
+    "dlc predict RUN --input photo.png",
+    "dlc predict RUN --input 'What is the capital of France?'",
     "dlc predict RUN --input lines.txt --attention attention.png",
 )
 
 
 def configure(parser: Parser) -> None:
     parser.add_trained()
-    parser.add_argument(
+    parser.add_option(
         "--input",
+        "FILE",
+        "rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, pictures, or one text a line, or the text "
+        "itself; targets are not needed",
         required=True,
-        metavar="FILE",
-        help="rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, images, or one text a line; "
-        "targets are not needed",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"
-    )
-    parser.add_argument(
-        "--attention",
-        metavar="FILE",
-        help="draw the attention weights of one row into a .png, .svg or .pdf file instead",
+    parser.add_option("-o, --output", "FILE", "a .npz or .jsonl file (default: JSON lines on standard output)")
+    parser.add_option(
+        "--attention", "FILE", "draw the attention weights of one row into a .png, .svg or .pdf file instead"
     )
     parser.add_whole("--row", "the row to draw, counted from 0 (default: 0)", least=0)
 
@@ -72,7 +70,11 @@ def run(arguments: Namespace) -> int:
     trained = trained_of(arguments)
     program = trained.program
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
-    loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
+    text = given_text(arguments.input, trained.preparation)
+    if text is not None and trained.preparation is not None:
+        loaded = load_text(text, program.inputs, trained.preparation)
+    else:
+        loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
     say_notes(loaded.notes)
     refuse_outside_inputs(program, loaded.part)
     if arguments.attention is not None:

@@ -47,11 +47,9 @@ def configure(parser: Parser) -> None:
         "--by", choices=profiles.BY, help="divide the time by line, layer, kernel or op (default: line)"
     )
     parser.add_whole("--top", "rows at most (default: 20)", default=20)
-    parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
-    parser.add_argument("--plot", metavar="OUT", help="draw the roofline and the threads: a .png, .svg or .pdf file")
-    parser.add_argument(
-        "--diff", metavar="OTHER", help="compare with another file or run, or with a profile saved by --json"
-    )
+    parser.add_option("--trace", "OUT", "write a step as a .json file for Perfetto or chrome://tracing")
+    parser.add_option("--plot", "OUT", "draw the roofline and the threads: a .png, .svg or .pdf file")
+    parser.add_option("--diff", "OTHER", "compare with another file or run, or with a profile saved by --json")
     parser.add_whole(
         "--simulate-threads",
         "compute the time of T threads from their shares, measured on one thread",

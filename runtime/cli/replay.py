@@ -33,7 +33,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_whole("--step", "replay the step after N updates", least=0, required=True)
     parser.add_repeated("--show", "PATH", "the tensor to compute; may be repeated (default: loss)")
-    parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
+    parser.add_option("--out", "FILE", "write the arrays to this .npz file")
     parser.add_whole("--threads", "the number of threads (default: all)", most=MOST_THREADS)
     parser.add_json()
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)

@@ -21,12 +21,10 @@ EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RU
 
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    parser.add_argument("-o", "--out", metavar="FILE", help="the file to write (default: report.html in the run)")
+    parser.add_option("-o, --out", "FILE", "the file to write (default: report.html in the run)")
     parser.add_last()
-    parser.add_argument("--data", type=Path, metavar="PATH", help="measure on this data instead")
-    parser.add_argument(
-        "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
-    )
+    parser.add_option("--data", "PATH", "measure on this data instead", type=Path)
+    parser.add_option("--part", "PART", "train, validation or test (default: the last there is)", choices=PARTS)
     parser.add_whole("--rows", "measure at most N rows (default: 10,000, fewer of a large model)")
     parser.add_json("print the numbers as JSON; the file is written only where --out names it")
     parser.add_compilation()

@@ -73,7 +73,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UsageError(f"`dlc serve` needs {', '.join(missing)}", 'install the extra: pip install "dlc[serve]"')
+        raise UsageError(f"`dlc serve` needs {', '.join(missing)}", "pip install 'dlc[serve]'")
     with _listening(arguments.host, arguments.port) as listening:
         is_whole = _serve(arguments, listening)
     say("the server has ended; every request was answered" if is_whole else "interrupted")

@@ -34,16 +34,14 @@ DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE[:LINE]", help="the model file, and a line of it")
-    parser.add_argument("--stage", choices=STAGES, help="one of %(choices)s (default: graph)", metavar="STAGE")
+    parser.add_option("--stage", "STAGE", "one of %(choices)s (default: graph)", choices=STAGES)
     parser.add_argument(
         "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
     )
-    parser.add_argument("--node", metavar="PATH", help="show only the code of this layer, such as encoder.0.dense")
-    parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
-    )
+    parser.add_option("--node", "PATH", "show only the code of this layer, such as encoder.0.dense")
+    parser.add_option("--format", "FORMAT", "one of %(choices)s (default: text)", choices=FORMATS, default="text")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+    parser.add_option("-o, --output", "FILE", "write to a file")
     passes = parser.add_argument_group("passes, in place of a stage")
     passes.add_argument(
         "--print-after",

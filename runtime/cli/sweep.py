@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import counted
 from runtime.cli.common import compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser
@@ -36,18 +37,14 @@ _SAMPLERS = ("random", "tpe")
 def configure(parser: Parser) -> None:
     parser.add_program()
     parser.add_whole("--trials", "the number of trials (default: 20)", default=20)
-    parser.add_argument(
-        "--sampler", choices=_SAMPLERS, default="random", metavar="NAME", help="random (the default), or Optuna's tpe"
-    )
-    parser.add_argument(
-        "--metric", metavar="NAME", help="the metric to optimise (default: val_loss, or loss without validation)"
-    )
+    parser.add_option("--sampler", "NAME", "random (the default), or Optuna's tpe", choices=_SAMPLERS, default="random")
+    parser.add_option("--metric", "NAME", "the metric to optimise (default: val_loss, or loss without validation)")
     parser.add_flag("--maximise", "prefer larger values of the metric (default: as the metric says)")
     parser.add_flag("--minimise", "prefer smaller values of the metric (default: as the metric says)")
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
+    parser.add_option("--data", "PATH", "train on this data instead of the file's own")
     parser.add_whole("--epochs", "passes over the data in each trial")
     parser.add_whole("--seed", "the seed of the search (default: 0)", least=0, default=0)
-    parser.add_argument("--out", metavar="DIR", help="the folder of the sweep (default: a new one below runs)")
+    parser.add_option("--out", "DIR", "the folder of the sweep (default: a new one below runs)")
     parser.add_compilation()
     parser.add_json("print one JSON object: every trial, and the best")
 
@@ -205,5 +202,4 @@ def _named(trial: Trial) -> list[str]:
 
 def _remarks(trial: Trial, is_best: bool) -> list[str]:
     best = ["best"] if is_best and trial.value is not None else []
-    programs = "1 program" if trial.compiled == 1 else f"{trial.compiled} programs"
-    return [*best, f"{programs} compiled"] if trial.compiled else best
+    return [*best, f"{counted(trial.compiled, 'program')} compiled"] if trial.compiled else best

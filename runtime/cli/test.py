@@ -16,6 +16,7 @@ from compiler import driver
 from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
 from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.errors.rendering import render, to_json
+from compiler.errors.suggestions import counted
 from compiler.support.record import record
 from runtime.cli.common import compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
@@ -30,12 +31,12 @@ def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
     parser.add_settings()
     parser.add_flag("--full", "compare the derivative in each element of each layer")
-    parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
-    parser.add_argument(
+    parser.add_option("--only", "PATTERN", "run the tests of these names, and check no derivatives")
+    parser.add_option(
         "--data",
+        "PATH",
+        "take the rows of the check from here (default: the data of `train`, or made-up rows)",
         type=Path,
-        metavar="PATH",
-        help="take the rows of the check from here (default: the data of `train`, or made-up rows)",
     )
     parser.add_whole("--batch", "the number of rows (default: 4)", default=4)
     parser.add_whole("--seed", "the seed of parameters and directions (default: 0)", least=0, default=0)
@@ -133,14 +134,9 @@ def _print_tests(file: Path, tests: Sequence[TestResult]) -> None:
         ["FALSE" if test.failures else "ok" for test in tests],
         [test.name for test in tests],
         [f"line {test.span.line}" for test in tests],
-        [_claims(test) for test in tests],
+        [counted(t.claims, "claim") + (f", {len(t.failures)} of them false" if t.failures else "") for t in tests],
     )
     _print_findings([failure for test in tests for failure in test.failures])
-
-
-def _claims(test: TestResult) -> str:
-    failed = f", {len(test.failures)} of them false" if test.failures else ""
-    return ("1 claim" if test.claims == 1 else f"{test.claims} claims") + failed
 
 
 def _print_rows(verdicts: Sequence[str], names: Sequence[str], places: Sequence[str], said: Sequence[str]) -> None:
@@ -166,11 +162,10 @@ def _summary(checked: Sequence[_Checked], tests: Sequence[TestResult]) -> str:
     failed = sum(bool(test.failures) for test in tests)
     parts: list[str] = []
     if checked:
-        models = "1 model" if len(checked) == 1 else f"{len(checked)} models"
-        parts.append(f"derivatives of {models} checked: " + (f"{wrong} with mistakes" if wrong else "no mistakes"))
+        found = f"{wrong} with mistakes" if wrong else "no mistakes"
+        parts.append(f"derivatives of {counted(len(checked), 'model')} checked: {found}")
     if tests:
-        counted = "1 test" if len(tests) == 1 else f"{len(tests)} tests"
-        parts.append(f"{counted}: " + (f"{failed} failed" if failed else "passed"))
+        parts.append(f"{counted(len(tests), 'test')}: " + (f"{failed} failed" if failed else "passed"))
     return "; ".join(parts) or "nothing to test: no model, no experiment, no `test`"
 
 

@@ -38,23 +38,23 @@ PROFILE_SECONDS, PROFILE_ROWS = 2.0, 20
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
+    parser.add_option("--data", "PATH", "train on this data instead of the file's own")
     parser.add_whole("--epochs", "passes over the data")
-    parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows in a step; `all`: every row")
+    parser.add_option("--batch", "N", "rows in a step; `all`: every row", type=rows_of_a_step)
     parser.add_whole("--seed", "the seed of start values, shuffling and dropout", least=0)
-    parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
-    parser.add_argument(
-        "--init-from", metavar="WEIGHTS", help="start from the tensors of a safetensors file or a run, matched by name"
+    parser.add_option("--out", "DIR", "the folder of the run (default: a new one below runs)")
+    parser.add_option("--resume", "RUN", "go on with an interrupted run, or for more epochs")
+    parser.add_option(
+        "--init-from", "WEIGHTS", "start from the tensors of a safetensors file or a run, matched by name"
     )
     parser.add_repeated("--rename", "RULE", "rename tensors of WEIGHTS: 'module.* -> *'; may be repeated")
     parser.add_repeated("--fresh", "PATTERN", "parameters that keep their own start values: 'head.*'; may be repeated")
-    parser.add_argument(
+    parser.add_option(
         "--on-nan",
+        "WHAT",
+        "how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)",
         choices=ON_NAN,
         default="stop",
-        metavar="WHAT",
-        help="how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)",
     )
     parser.add_whole(
         "--overfit", "train on N rows alone, compare the loss with its least possible value, and write nothing"
@@ -64,7 +64,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_flag("--profile", "profile a step on made-up data at the end, as `dlc profile` does")
     parser.add_flag("--dry-run", "check, load and compile; train and write nothing")
-    parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
+    parser.add_option("--log", "KIND", "also log to the run's folder: tensorboard", choices=LOGS)
     parser.add_settings()
     parser.add_compilation()
     parser.add_json("print one JSON object a line: start, each epoch, end")

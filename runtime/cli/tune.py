@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import counted
 from compiler.support.processors import usable_cores
 from runtime.cli.common import print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser
@@ -33,8 +34,8 @@ def configure(parser: Parser) -> None:
     parser.add_whole(
         "--threads", "measure with N threads (default: one for each core that this process may use)", most=MOST_THREADS
     )
-    parser.add_argument("--machine", metavar="NAME", help="tune code for a part of this processor, such as avx2")
-    parser.add_argument("--cache-dir", metavar="DIR", help="keep the result in DIR (default: the user's cache folder)")
+    parser.add_option("--machine", "NAME", "tune code for a part of this processor, such as avx2")
+    parser.add_option("--cache-dir", "DIR", "keep the result in DIR (default: the user's cache folder)")
     parser.add_json()
 
 
@@ -71,7 +72,7 @@ def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
     else:
         gains = {name: f" ({_gain(gain)})" for name, gain in kept.gains.items()}
         numbers = [f"  {name} = {value}{gains.get(name, '')}" for name, value in kept.tuning.changes.items()]
-        with_threads = _threads(kept.threads)
+        with_threads = counted(kept.threads, "thread")
         print_wrapped(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
         print("\n".join(numbers or ["  no number was found to be better than the usual one"]))
 
@@ -92,7 +93,7 @@ def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
 
     expect_keepable(tuning_file(machine, options.cache))
     seconds = arguments.seconds or _SECONDS
-    say(f"{machine.name} ({machine.cpu}), {_threads(options.threads)}, about {seconds:g} s")
+    say(f"{machine.name} ({machine.cpu}), {counted(options.threads, 'thread')}, about {seconds:g} s")
     report = tuned(options, seconds, _say_tried)
     left = sum(not tried.ratios for tried in report.tried)
     if left == len(report.tried):
@@ -116,10 +117,6 @@ def _say_tried(tried: Tried) -> None:
         ratios = ", ".join(f"{value} {_gain(ratio.value)}" for value, ratio in tried.ratios)
         begin = f"{tried.choice.workload}: {tried.choice.number} {tried.usual}"
         say(f"{begin}; {ratios}: {tried.why or f'{tried.value} is better'}")
-
-
-def _threads(number: int) -> str:
-    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _gain(ratio: float) -> str:

@@ -14,10 +14,11 @@ from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
-from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
+from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import LoadedData, LoadedPart, Part, PartRows, RowNames, fraction_of, loaded_data, split_rows
+from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import (
     Preparation,
     fitted,
@@ -34,6 +35,9 @@ from runtime.data.windows import columns_of_series, load_series, series_part, to
 
 _GIVEN = Span(Source("--input", ""), 1, 1, 1, 1)
 # SourceOptions of the training that hold for rows to be predicted, too.
+_TEXT = Path("--input")
+_OF_FILES = (".txt", ".text", ".md", ".csv", ".tsv", ".gz", ".npz", ".npy", ".json", ".jsonl", ".png", ".jpg", ".jpeg")
+_UNITS = {"char": "characters", "word": "words and marks", "space": "words", "bpe": "pieces"}
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
 
 
@@ -61,6 +65,7 @@ def load_training_data(
         loading.notes.append(f"{dataset.path.name}: not used: {quoted(unused)}")
     split = split_rows(dataset.rows, fraction_of(validation), fraction_of(test), seed, dataset.path)
     preparation = _fitted(specs, dataset, preparation, split, known)
+    preparation = replace(preparation, looks=looks_of(specs, dataset, preparation.columns, split.train))
     whole = loading.everything(dataset.fields, preparation)
     train = replace(whole, rows=split.train, lengths=_lengths(dataset, whole.arrays))
     official = None
@@ -108,6 +113,11 @@ def load_rows(
         refuse_numbered(path, specs, options)
     if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
         return _load_texts(path, inputs, preparation, options)
+    if shows_pictures(path):
+        dataset = picture_rows(path, inputs, preparation, options)
+        loading = _Loading(inputs, dataset.notes)
+        part = loading.like_training(dataset, preparation, may_drop=False)
+        return LoadedPart(part, dataset.notes, dataset.fields[inputs[0].name].files)
     form = format_of(path).name
     kept = {name: options[name] for name in _KEPT.get(form, ()) if name in options}
     if form == "csv" and preparation is not None and not preparation.table:
@@ -153,6 +163,45 @@ def _load_texts(
     loading = _Loading(inputs)
     part = loading.everything(dict.fromkeys(names, field), preparation)
     return LoadedPart(part, tuple(loading.notes), field.files)
+
+
+def given_text(argument: str, preparation: Preparation | None) -> str | None:
+    """The text that a command line gives in place of a file, of a model that reads texts. Raises UsageError."""
+    if preparation is None or not preparation.readings:
+        return None
+    if not argument.strip():
+        raise UsageError("--input is empty", "give a file, or the text itself")
+    is_sentence = any(map(str.isspace, argument.strip()))
+    looks_like_path = "/" in argument or "*" in argument or Path(argument).suffix.lower() in _OF_FILES
+    if not is_sentence and looks_like_path:
+        return None
+    try:
+        return None if Path(argument).exists() else argument
+    except OSError:  # too long for a name
+        return argument
+
+
+def load_text(text: str, specs: Sequence[InputSpec], preparation: Preparation) -> LoadedPart:
+    """A text as the one row of a prediction, cut into tokens as in the training. Raises DataError."""
+    inputs = [spec for spec in specs if not spec.is_target]
+    names = list(dict.fromkeys(n for spec in inputs if spec.mask_of is None for n in preparation.columns[spec.name]))
+    texts = text.split("\t") if len(names) > 1 else [text]
+    if len(names) != len(texts):
+        message = f"the model takes {quoted(names)}, and this is one text"
+        raise DataError(message, "--input", fix="put a tab between the texts, or give a file")
+    fields = {name: text_field([part], _TEXT, [1]) for name, part in zip(names, texts, strict=True)}
+    loading = _Loading(inputs, [_read_as(name, part, preparation) for name, part in zip(names, texts, strict=True)])
+    return LoadedPart(loading.everything(fields, preparation), tuple(dict.fromkeys(loading.notes)))
+
+
+def _read_as(name: str, text: str, preparation: Preparation) -> str:
+    """The words for what becomes of a text."""
+    tokenizer = preparation.tokenizers[preparation.readings[name].vocabulary]
+    (numbers,) = tokenizer.encode([text])
+    case = ", in lower case" if tokenizer.rules.lower else ""
+    unknown = tokenizer.unknown(text)
+    strange = f"; not in the vocabulary of the training: {quoted(unknown)}" if unknown else ""
+    return f"--input is no file and is read as text: {len(numbers)} {_UNITS[tokenizer.rules.unit]}{case}{strange}"
 
 
 def _load_pairs(

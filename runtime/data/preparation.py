@@ -28,6 +28,18 @@ class Scale:
 
 
 @record
+class Look:
+    """The numbers of an input that holds pictures, in the training data: its format, the range of the numbers, and how
+    light the edges of the pictures are, from 0 to 1.
+    """
+
+    format: str
+    least: float
+    most: float
+    edge: float
+
+
+@record
 class Preparation:
     """`columns`: input or target -> the fields that it is made of, in order. The other mappings go by field.
 
@@ -36,6 +48,7 @@ class Preparation:
     `fills`: the training mean that stands for a missing number. `table`: every column of the training table.
     `readings`: the fields of text that become tokens, by the `tokenizers`.
     `buckets` are the sizes at which batches of texts are computed, as in `Part`.
+    `looks`, by input, serve pictures that are to be predicted.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -48,6 +61,7 @@ class Preparation:
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict[str, Tokenizer])
     readings: Mapping[str, Reading] = field(default_factory=dict[str, Reading])
     buckets: tuple[Mapping[str, int], ...] = ()
+    looks: Mapping[str, Look] = field(default_factory=dict[str, Look])
 
     @property
     def is_plain(self) -> bool:
@@ -76,7 +90,7 @@ class Preparation:
 
 def preparation_from_json(value: JsonValue) -> Preparation:
     """The inverse of `Preparation.to_json`. Raises CheckpointError where `value` is something else."""
-    later = ("tokenizers", "classes", "readings", "buckets")  # than the first runs
+    later = ("tokenizers", "classes", "readings", "buckets", "looks")  # than the first runs
     try:
         found = restored(Preparation, value, later, {Tokenizer: tokenizer_from_json})
         if any(scale.deviation <= 0 for scale in found.scales.values()):

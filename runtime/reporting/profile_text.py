@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compiler.errors.diagnostics import size, wrapped
+from compiler.errors.suggestions import counted
 from compiler.support.harmless import harmless
 from runtime.analysis.profile import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
@@ -39,8 +40,8 @@ def milliseconds(value: float) -> str:
 def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
     what = "a training step" if report["mode"] == "train" else "an inference"
-    title = f"{report['model']}: {what}, batch {report['batch']}, {threads_text(report)}, {report['dtype']}, "
-    title += report["machine"] + (", tuned" if report.get("tuning") else ", usual tuning")
+    title = f"{report['model']}: {what}, batch {report['batch']}, {counted(report['threads'], 'thread')}, "
+    title += f"{report['dtype']}, {report['machine']}" + (", tuned" if report.get("tuning") else ", usual tuning")
     alone = f"one thread alone for {milliseconds(report['alone_ms'])} of the step" if report["threads"] > 1 else ""
     rows = [
         ("step", step, f"{milliseconds(report['plain_ms'])} without stamps ({report['stamps_cost']:+.1%} with)"),
@@ -59,18 +60,13 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     return [*wrapped(title, width, "  "), *laid_out(columns, width)]
 
 
-def threads_text(report: Mapping[str, Any]) -> str:
-    """`1 thread`, `2 threads`."""
-    return f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
-
-
 def _foot(report: Mapping[str, Any], by: str, width: int) -> list[str]:
     flops = sum(row["flops"] for row in report["lines"])
     rate = flops / report["step_ms"] / 1e6
     lines = [
         f"{amount(flops, 'FLOP')} a step, {rate:.4g} GFLOP/s: {rate / report['peak_gflops']:.0%} of the peak of "
         f"{report['peak_gflops']:.4g}; memory gives {report['bandwidth_gbs']:.3g} GB/s",
-        f"(measured {report['peaks_measured']}, {threads_text(report)})",
+        f"(measured {report['peaks_measured']}, {counted(report['threads'], 'thread')})",
     ]
     return [row for line in lines for row in wrapped(line, width)]
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from compiler.driver import Setting
 from compiler.errors.diagnostics import wrapped
+from compiler.errors.suggestions import counted
 from compiler.support.harmless import harmless_lines
 from compiler.support.record import record
 from runtime.reporting.tables import GAP, Column, print_table, rows_laid_out, wrapped_parts
@@ -146,8 +147,8 @@ class TextReporter:
             self._print_epoch(self._held_back)
         self.close()
         best = f"; best epoch {event.best_epoch}" if event.best_epoch else ""
-        epochs = f"{event.epochs} epoch" if event.epochs == 1 else f"{event.epochs} epochs"
-        self._print(f"{event.reason} after {event.step} steps, {epochs}, {duration(event.seconds)}{best}")
+        epochs, seconds = counted(event.epochs, "epoch"), duration(event.seconds)
+        self._print(f"{event.reason} after {event.step} steps, {epochs}, {seconds}{best}")
         if event.test:
             for line in wrapped_parts(f"test: {scalars_text(event.test)}", self._width(), _HANGING):
                 self._show(Text(line, style="bold"))

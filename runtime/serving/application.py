@@ -6,7 +6,7 @@ Starlette answers everything but inference, whose path is compared first: its re
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
@@ -32,7 +32,6 @@ _EXTENSIONS = ["binary_tensor_data"]
 _BODIES = 16  # times as long as a body may be all of them together that are still arriving
 
 Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[None]]
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Service:
@@ -113,19 +112,23 @@ class Service:
 
 
 def _headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name. Raises Refusal for a body that is encoded, or of another type."""
+    """The headers by name. Raises Refusal for a body that is encoded, or says that it is of another type.
+
+    Forms of web pages, which may send their types to any server, are so refused. Clients of Triton name none.
+    """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity") != b"identity":
         fix = "send the body as it is"
         raise Refusal(415, "bodies with a Content-Encoding are not read", "Content-Encoding", fix)
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind != (_BINARY if _HEADER_LENGTH in headers else JSON):
-        given = f"`{kind.decode('latin-1')[:80]}`" if kind else "missing"
+    wanted = _BINARY if _HEADER_LENGTH in headers else JSON
+    kind = headers.get(b"content-type", wanted).partition(b";")[0].strip().lower()
+    if kind != wanted:
+        message = f"the content type is `{kind.decode('latin-1')[:80]}`"
         fix = (
             "send `Content-Type: application/json`; for JSON with binary data behind it, `application/octet-stream` "
             "and `Inference-Header-Content-Length`"
         )
-        raise Refusal(415, f"the content type is {given}", "Content-Type", fix)
+        raise Refusal(415, message, "Content-Type", fix)
     return headers
 
 

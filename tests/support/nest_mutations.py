@@ -34,7 +34,7 @@ class Mutation:
         if self.shift and isinstance(before, Value):
             content = Value(values, ir.INDEX)
             place = next(k for k, s in enumerate(self.block) if s is self.statement)
-            self.block.insert(place, ir.Binary(content, "add", before, self.shift, self.statement.line))
+            self.block.insert(place, ir.Binary(content, self.statement.line, "add", before, self.shift))
             _set(self.nest, "values", values + 1)
         _set(self.statement, self.field, content)
         try:

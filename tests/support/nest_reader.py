@@ -108,7 +108,7 @@ class _Reader:
         if row.startswith("if "):
             is_rare = row.startswith("if rarely ")
             condition = self.operand(row.removeprefix("if ").removeprefix("rarely ").removesuffix(":"))
-            return ir.Guard(condition, self.body(depth + 1), is_rare, line)
+            return ir.Guard(line, condition, self.body(depth + 1), is_rare)
         if " = " in row and not row.startswith("store "):
             defined, _, value = row.partition(" = ")
             return self.definition(defined, value)
@@ -132,8 +132,8 @@ class _Reader:
         assert isinstance(start, Value | int)
         assert isinstance(stop, Value | int)
         return ir.Loop(
-            *(index, start, stop, int(found[5] or 1), carried, initial, following, body),
-            *(rounds, found[1] is not None, line),
+            *(line, index, start, stop, int(found[5] or 1), carried, initial, following, body),
+            *(rounds, found[1] is not None),
         )
 
     # values
@@ -188,7 +188,7 @@ class _Reader:
         seed, step = self.operand(found[1]), self.operand(found[2])
         first, second = map(self.defined, defined.split(", "))
         self.arguments.append(ir.StreamNumber(int(found[3])))
-        return ir.DrawKey(first, second, seed, step, len(self.arguments) - 1, self.line)
+        return ir.DrawKey(self.line, first, second, seed, step, len(self.arguments) - 1)
 
     def argument(self, text: str) -> Callable[[Value], Statement] | None:
         word, _, rest = text.partition(" ")
@@ -202,23 +202,23 @@ class _Reader:
             return None
         self.arguments.append(argument)
         slot, line = len(self.arguments) - 1, self.line
-        return lambda result: ir.Given(result, slot, line)
+        return lambda result: ir.Given(result, line, slot)
 
     def memory(self, text: str) -> Callable[[Value], Statement] | None:
         line = self.line
         if found := re.fullmatch(r"scratch (\d+) bytes from (\d+)", text):
             size, start = int(found[1]), int(found[2])
-            return lambda result: ir.Scratch(result, start, size, line)
+            return lambda result: ir.Scratch(result, line, start, size)
         if found := re.fullmatch(rf"&(\w+)\[({_OPERAND})\] (\w+)", text):
             base, index, dtype = self.value(found[1]), self.operand(found[2]), DType(found[3])
             assert isinstance(index, Value | int)
-            return lambda result: ir.Address(result, base, index, dtype, line)
+            return lambda result: ir.Address(result, line, base, index, dtype)
         if found := re.fullmatch(r"load (\w+), align (\d+)", text):
             address, align = self.value(found[1]), int(found[2])
-            return lambda result: ir.Load(result, address, align, line)
+            return lambda result: ir.Load(result, line, address, align)
         if found := re.fullmatch(rf"gather (\w+)\[({_OPERAND})\], mask ({_OPERAND})", text):
             address, places, mask = self.value(found[1]), self.operand(found[2]), self.operand(found[3])
-            return lambda result: ir.Gather(result, address, places, mask, line)
+            return lambda result: ir.Gather(result, line, address, places, mask)
         return None
 
     def computed(self, text: str) -> Callable[[Value], Statement] | None:
@@ -226,18 +226,18 @@ class _Reader:
         line = self.line
         if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) \+ ({_OPERAND})", text):
             left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
-            return lambda result: ir.Fma(result, left, right, addend, line)
+            return lambda result: ir.Fma(result, line, left, right, addend)
         if found := re.fullmatch(rf"({_OPERAND}) if ({_OPERAND}) else ({_OPERAND})", text):
             yes, condition, no = (self.operand(found[k]) for k in (1, 2, 3))
-            return lambda result: ir.Select(result, condition, yes, no, line)
+            return lambda result: ir.Select(result, line, condition, yes, no)
         if found := re.fullmatch(rf"({_OPERAND}) (\S+) ({_OPERAND})", text):
             between = found[2]
             if between not in _OPS and between not in _COMPARED:
                 return None
             left, right = self.operand(found[1]), self.operand(found[3])
             if between in _OPS:
-                return lambda result: ir.Binary(result, _OPS[between], left, right, line)
-            return lambda result: ir.Compare(result, _COMPARED[between], left, right, line)
+                return lambda result: ir.Binary(result, line, _OPS[between], left, right)
+            return lambda result: ir.Compare(result, line, _COMPARED[between], left, right)
         return None
 
     def applied(self, text: str) -> Callable[[Value], Statement] | None:
@@ -249,22 +249,22 @@ class _Reader:
         operands = [self.operand(part) for part in _listed(found[2])]
         if name in ("min", "max"):
             op: ir.Arithmetic = "min" if name == "min" else "max"
-            return lambda result: ir.Binary(result, op, operands[0], operands[1], line)
+            return lambda result: ir.Binary(result, line, op, operands[0], operands[1])
         if name == "shuffle":
             first, dots, last = rest.removeprefix(" lanes ").partition("..")
             picks = tuple(range(int(first), int(last) + 1) if dots else map(int, first.split()))
             right = operands[1] if len(operands) > 1 else None
-            return lambda result: ir.Shuffle(result, operands[0], right, picks, line)
+            return lambda result: ir.Shuffle(result, line, operands[0], right, picks)
         if name in _OF_ONE:
-            return lambda result: _OF_ONE[name](result, operands[0], line)
+            return lambda result: _OF_ONE[name](result, line, operands[0])
         if name == "number":
             address = self.value(found[2])
-            return lambda result: ir.Number(result, address, line)
+            return lambda result: ir.Number(result, line, address)
         if name == "draw":
             first, second = (self.value(part) for part in _listed(found[2])[:2])
-            return lambda result: ir.Draw(result, first, second, operands[2], line)
+            return lambda result: ir.Draw(result, line, first, second, operands[2])
         fields = {key: _attribute(value) for key, _, value in (part.partition("=") for part in rest.split())}
-        return lambda result: ir.Elementwise(result, self.ops[name](**fields), tuple(operands), line)
+        return lambda result: ir.Elementwise(result, line, self.ops[name](**fields), tuple(operands))
 
     def effect(self, row: str) -> Statement:
         line = self.line
@@ -273,19 +273,19 @@ class _Reader:
         if row == "finish all stores":
             return ir.StoreFence(line)
         if found := re.fullmatch(r"prefetch (\w+) to (read|write), locality (\d)", row):
-            return ir.Prefetch(self.value(found[1]), found[2] == "write", int(found[3]), line)
+            return ir.Prefetch(line, self.value(found[1]), found[2] == "write", int(found[3]))
         stored = rf"store ({_OPERAND}) to (\w+), align (\d+)(?:, mask ({_OPERAND}))?(, past the caches)?"
         if found := re.fullmatch(stored, row):
             mask = None if found[4] is None else self.operand(found[4])
             value, address = self.operand(found[1]), self.value(found[2])
-            return ir.Store(value, address, int(found[3]), mask, found[5] is not None, line)
+            return ir.Store(line, value, address, int(found[3]), mask, found[5] is not None)
         if found := re.fullmatch(rf"scatter ({_OPERAND}) to (\w+)\[({_OPERAND})\], mask ({_OPERAND})", row):
             value, places, mask = (self.operand(found[k]) for k in (1, 3, 4))
-            return ir.Scatter(value, self.value(found[2]), places, mask, line)
+            return ir.Scatter(line, value, self.value(found[2]), places, mask)
         raise self.wrong(f"{row!r} is no statement")
 
 
-_OF_ONE: dict[str, Callable[[Value, Operand, int], Statement]] = {
+_OF_ONE: dict[str, Callable[[Value, int, Operand], Statement]] = {
     "broadcast": ir.Broadcast,
     "convert": ir.Convert,
     "bits": ir.Bits,

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.suggestions import counted
 from compiler.frontend.bodies.instances import ordinals_in, place_of, settle
 from compiler.frontend.bodies.own_graphs import with_own_gradient
-from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, counted, ready
+from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, ready
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.builtins.table import Builtin, Required

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.frontend.bodies.setting_binding import counted
+from compiler.errors.suggestions import counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, failure

@@ -7,6 +7,7 @@ from typing import NoReturn, TypeAlias
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS
+from compiler.errors.suggestions import counted
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.instances import adopt
 from compiler.frontend.builtins.functions import ELEMENT_TYPES
@@ -53,10 +54,6 @@ def written(call: tree.Call) -> tuple[Sequence[Argument], Keywords]:
     """The arguments of a call, not evaluated yet."""
     positional = [Argument(e.span, expression=e) for e in call.positional]
     return positional, [(k.name, Argument(k.span, expression=k.value)) for k in call.keywords]
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
 
 
 class SettingBinder(Elaborator):

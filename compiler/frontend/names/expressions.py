@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import Enum, auto
-from typing import assert_never
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
@@ -114,27 +113,11 @@ class ExpressionNames:
                 self._call(expression)
             case tree.Attribute():
                 self._attribute(expression)
-            case tree.Scan():
-                for part in parts_of(expression):
-                    self.expression(part)
-                self.scan(expression)
-            case (
-                tree.Number()
-                | tree.Boolean()
-                | tree.Text()
-                | tree.NoneLiteral()
-                | tree.ListLiteral()
-                | tree.TupleLiteral()
-                | tree.Range()
-                | tree.Unary()
-                | tree.Binary()
-                | tree.Pipe()
-                | tree.Index()
-            ):
-                for part in parts_of(expression):
-                    self.expression(part)
             case _:
-                assert_never(expression)
+                for part in parts_of(expression):
+                    self.expression(part)
+                if isinstance(expression, tree.Scan):
+                    self.scan(expression)
 
     def _name(self, name: tree.Name) -> None:
         environment = self.environment

@@ -137,7 +137,7 @@ def accumulation_of(
         advice = hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot")
         raise failure("E0614", message, loss, advice)
     ledger = ledger_of(training, made_of_sums(training, metrics))
-    if slopes_of(_continued(training), ledger.loss, training.output("loss").value, ledger.trained) is None:
+    if slopes_of(GraphBuilder.extending(training), ledger.loss, training.output("loss").value, ledger.trained) is None:
         message = "`accumulate` cannot add up gradients of this loss: it is not linear in its sums over rows"
         advice = hint("a mean of rows is, a root of a mean or a quotient of two sums that depend on parameters is not")
         raise failure("E0614", message, loss, advice)
@@ -146,13 +146,6 @@ def accumulation_of(
     named += [(Accumulation.sum(number), value.type) for number, value in enumerate(ledger.sums)]
     states = tuple(OptimizerState(name, type_, _zeros(type_)) for name, type_ in named)
     return Accumulation(batches, len(ledger.counts), states)
-
-
-def _continued(graph: Graph) -> GraphBuilder:
-    builder = GraphBuilder.continuing(graph)
-    for node in graph.nodes:
-        builder.append(node)
-    return builder
 
 
 def _zeros(type_: TensorType) -> Graph:

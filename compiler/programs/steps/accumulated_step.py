@@ -96,9 +96,7 @@ def _with_share(graph: Graph, ledger: Ledger) -> Graph:
 
     Counts are those of the whole, in a tensor. Terms of the loss without rows are left out.
     """
-    builder = GraphBuilder.continuing(graph)
-    for node in graph.nodes:
-        builder.append(node)
+    builder = GraphBuilder.extending(graph)
     loss = graph.output("loss").value
     slopes = slopes_of(builder, ledger.loss, loss, ledger.trained)
     assert slopes is not None, "the front end has refused such a loss"

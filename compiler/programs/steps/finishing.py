@@ -26,9 +26,7 @@ def with_totals(graph: Graph, names: Sequence[str], by_rows: bool) -> tuple[Grap
         return graph, ()
     plain = resolve_custom_gradients(graph)
     totals = split(plain, _values(plain, names)).totals
-    builder = GraphBuilder.continuing(graph)
-    for node in graph.nodes:
-        builder.append(node)
+    builder = GraphBuilder.extending(graph)
     added = [pair for number, total in enumerate(totals) for pair in gathered(builder, total, number, by_rows)]
     outputs = (GraphOutput(name, Role.OUTPUT, value) for name, value in added)
     graph = replace(graph, nodes=tuple(builder.nodes), outputs=(*graph.outputs, *outputs))

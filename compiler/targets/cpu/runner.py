@@ -91,9 +91,7 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     begins with a dollar sign and a word stands where that word holds: for a processor, a way to wait, a clock, a run.
     `alone`: there is no other thread, nor a system to wait in, and all functions are internal.
     """
-    futex = (
-        {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(machine.architecture) if "linux" in machine.triple else None
-    )
+    futex = _FUTEX_CALLS.get(machine.architecture) if "linux" in machine.triple else None
     quick, x86 = clock or clock_of(machine), machine.architecture == "x86_64"
     has_pace = not (in_turns or alone) and quick in PERIODS
     read = quick if has_pace or clock is not None else None

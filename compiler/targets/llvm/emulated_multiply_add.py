@@ -18,6 +18,9 @@ from compiler.types import DType
 
 _SPLITTER = float((1 << 27) + 1)  # halves the 53 digits of an f64
 _LEAST_NORMAL = 2.0**-1022
+_LEAST_NORMAL_F32 = 2.0**-126
+# of an f64: the bits below the last one of an f32, and the first of them
+_BELOW_F32, _MIDDLE_OF_F32 = (1 << 29) - 1, 1 << 28
 _MANTISSA_BITS, _BIAS = 52, 1023
 _MANTISSA = (1 << _MANTISSA_BITS) - 1
 _FAR = 110  # binary places between the operands of an addition beyond which the smaller one counts only as not 0
@@ -69,6 +72,7 @@ def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value],
     name = NAMES[type_]
     lines = [
         f"define {name} @dlc_fma_{SUFFIXES[type_]}({name} %a, {name} %b, {name} %c) nounwind memory(none) {{",
+        "entry:",
         *text.lines,
         f"  ret {name} {result.name}",
         "}",
@@ -77,8 +81,24 @@ def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value],
 
 
 def _single(a: Value, b: Value, c: Value) -> Value:
-    """In f64 the product is exact, and a sum of 53 digits whose last one is odd has enough for 24."""
-    return _odd_sum(a.widened() * b.widened(), c.widened()).narrowed()
+    """In f64 the product is exact, and a sum of 53 digits whose last one is odd has enough for 24.
+
+    The nearest sum has enough where it is no middle between two f32, and not below their normal numbers, which is rare.
+    """
+    text = a.text
+    product, addend = a.widened() * b.widened(), c.widened()
+    total = product + addend
+    is_middle = (total.bits() & _BELOW_F32).equals(_MIDDLE_OF_F32)
+    is_below = (absolute(total) < _LEAST_NORMAL_F32) & total.differs(0.0)
+    usual, is_rare = total.narrowed(), is_middle | is_below
+    lanes = NAMES[is_rare.type]
+    is_any = text.let(f"call i1 @llvm.vector.reduce.or.{SUFFIXES[is_rare.type]}({lanes} {is_rare.name})")
+    text.line(f"br i1 {is_any}, label %rare, label %done")
+    text.start("rare")
+    rare = _odd_sum(product, addend).narrowed()
+    text.line("br label %done")
+    text.start("done")
+    return usual.written(f"phi {NAMES[usual.type]} [ {usual.name}, %entry ], [ {rare.name}, %rare ]")
 
 
 def _sum(a: Value, b: Value) -> tuple[Value, Value]:

@@ -131,7 +131,6 @@ def _mean(values: Sequence[float] | Array) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
-BINS = 40
 _POINTS = 2000  # that are kept to be drawn
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compiler.errors.diagnostics import DataError, ResourceError, UsageError
+from compiler.errors.suggestions import counted
 from compiler.support.processors import usable_processors
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
@@ -71,6 +72,17 @@ def read_images(request: SourceRequest) -> Dataset:
 def holds_images(folder: Path) -> bool:
     """Whether there is an image in a folder or in a folder in it."""
     return next(_images_below(folder), None) is not None
+
+
+def delivered_pictures(path: Path, form: ImageFormat, on_white: bool) -> tuple[Array, tuple[Path, ...], list[str]]:
+    """The pictures at a path u8[rows, channels, h, w], their files, and of each what was done to it.
+
+    With `on_white`, transparent pixels show white. Raises DataError with every image that is no image.
+    """
+    listed = _parts_of(path, False)[0]
+    decode, describe = decoder(form, on_white), description(form, on_white)
+    images = _decoded_anew(listed, form, decode)
+    return images, listed.files, [describe(file) for file in listed.files]
 
 
 def _form(options: SourceOptions) -> ImageFormat:
@@ -158,7 +170,7 @@ def _decoded(listed: _Listed, form: ImageFormat) -> tuple[Array, str]:
     known = cache.get(name)
     if known is not None:
         return known[0], str(known[1].get("fingerprint"))
-    images = _decoded_anew(listed, form)
+    images = _decoded_anew(listed, form, decoder(form))
     fingerprint = _fingerprint(listed)
     cache.put(name, images, {"fingerprint": fingerprint})
     return images, fingerprint
@@ -170,9 +182,8 @@ def _identity(file: Path) -> list[str | int]:
     return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
-def _decoded_anew(listed: _Listed, form: ImageFormat) -> Array:
+def _decoded_anew(listed: _Listed, form: ImageFormat, decode: Callable[[Path], Array]) -> Array:
     files = listed.files
-    decode = decoder(form)
     wrong: dict[Path, str] = {}
     images: Array | None = None
 
@@ -226,8 +237,8 @@ def _unusable(wrong: Mapping[Path, str], folder: Path, form: ImageFormat) -> Dat
     fixes = ["replace or remove the damaged file"] if any("no whole" in why for why in wrong.values()) else []
     if form.size is None and any("pixels" in why for why in wrong.values()):
         fixes.append("give `size = …` to bring all to one size")
-    count = "1 image" if len(wrong) == 1 else f"{len(wrong)} images"
-    return DataError(f"{count} cannot be used:\n" + "\n".join(lines), folder, fix=", or ".join(fixes))
+    message = f"{counted(len(wrong), 'image')} cannot be used:\n" + "\n".join(lines)
+    return DataError(message, folder, fix=", or ".join(fixes))
 
 
 def _fingerprint(listed: _Listed) -> str:
@@ -260,10 +271,11 @@ class ImageFormat:
     fit: str
 
 
-def decoder(form: ImageFormat) -> Callable[[Path], Array]:
+def decoder(form: ImageFormat, on_white: bool = False) -> Callable[[Path], Array]:
     """From a file to u8[channels, height, width]; the function raises DamagedPicture. Raises UsageError without Pillow.
 
-    A camera's note of how it was held is obeyed. Transparent pixels keep the colour that they hide.
+    A camera's note of how it was held is obeyed. Transparent pixels keep the colour that they hide, or with `on_white`
+    show white.
     """
     try:
         from PIL import Image, ImageOps
@@ -281,6 +293,9 @@ def decoder(form: ImageFormat) -> Callable[[Path], Array]:
         return ImageOps.fit(picture, size, smooth) if form.fit == "crop" else picture.resize(size, smooth)
 
     def in_bytes(picture: Image) -> Image:
+        if on_white and picture.has_transparency_data:
+            layer = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         if picture.mode.startswith(("I", "F")):  # Pillow cuts 16 bits off instead of scaling them
             wide: Array = np.asarray(picture, np.float64)
             picture = Image.fromarray((wide / 257 + 0.5).clip(0, 255).astype(np.uint8))
@@ -298,6 +313,38 @@ def decoder(form: ImageFormat) -> Callable[[Path], Array]:
         return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
 
     return decoded
+
+
+def description(form: ImageFormat, on_white: bool) -> Callable[[Path], str]:
+    """From the file of an image that was decoded to the words for what the decoder does to it."""
+    from PIL import Image, ImageOps
+
+    def described(path: Path) -> str:
+        with regular_files.opened(path) as file, Image.open(file, formats=_KINDS) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            across, down = picture.size
+            done: list[str] = [f"{down} × {across} {'grey' if picture.mode[0] in 'L1IF' else 'colour'}"]
+            if picture.size != opened.size:
+                done.append("turned as the camera was held")
+            if on_white and picture.has_transparency_data:
+                done.append("laid on white")
+            if form.size is not None and (down, across) != form.size:
+                done += _scaling(form, down, across)
+            if form.channels == 1 and picture.mode[0] not in "L1IF":
+                done.append("turned grey")
+            return ", ".join(done)
+
+    return described
+
+
+def _scaling(form: ImageFormat, down: int, across: int) -> list[str]:
+    assert form.size is not None
+    height, width = form.size
+    if form.fit != "crop" or down * width == across * height:
+        return [f"scaled to {height} × {width}"]
+    is_wide = across * height > down * width
+    kept = (down, round(down * width / height)) if is_wide else (round(across * height / width), across)
+    return [f"the middle {kept[0]} × {kept[1]} cut out", f"scaled to {height} × {width}"]
 
 
 IMAGES = Format("images", ENDINGS, read_images, holds_images)

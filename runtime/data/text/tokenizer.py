@@ -63,6 +63,12 @@ class Tokenizer:
             np.array([numbers.get(piece, UNKNOWN) for piece in _pieces(text, self.rules)], np.int32) for text in texts
         ]
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """The pieces of a text that are not in the vocabulary; pairs of bytes make up every text."""
+        known = set(self.tokens[len(SPECIAL) :])
+        pieces = () if self.pairs is not None else _pieces(text, self.rules)
+        return tuple(dict.fromkeys(piece for piece in pieces if piece not in known))
+
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of tokens up to the first `<end>`; the other special tokens but `<unknown>` are left out."""
         kept: list[int] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,6 @@ PIPE, OR, AND, NOT, COMPARE, SUM, PRODUCT, NEGATIVE, POWER, TIGHT = range(10)
 _LEVELS = {"or": OR, "and": AND, "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT, "%": PRODUCT}
 _LEVELS |= {"@": PRODUCT, "^": POWER, "==": COMPARE, "!=": COMPARE, "<": COMPARE, "<=": COMPARE}
 _LEVELS |= {">": COMPARE, ">=": COMPARE}
-_CLOSED = re.compile(r"-?[\d.e+-]+|[\w.]+")
 
 
 @record

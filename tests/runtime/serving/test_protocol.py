@@ -136,6 +136,18 @@ def test_texts_are_written_with_their_lengths() -> None:
     assert bytes_of(np.array(["a", "öß"])) == b"\x01\0\0\0a" + b"\x04\0\0\0" + "öß".encode()
 
 
+def test_a_request_without_a_type_is_read_as_clients_of_triton_mean_it(client: TestClient) -> None:
+    assert client.post(INFER, content=json.dumps(request()).encode()).status_code == 200
+    given = arrays()
+    asked = request(x_parameters={"binary_data_size": given["x"].nbytes}, parameters={"binary_data_output": True})
+    del asked["inputs"][0]["data"]
+    head = json.dumps(asked).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    answer = client.post(INFER, content=head + given["x"].tobytes(), headers=headers)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert client.post(INFER, content=head, headers={"content-type": "application/json", **headers}).status_code == 415
+
+
 def test_outputs_are_chosen_by_name(client: TestClient) -> None:
     answer = client.post("/v2/models/Pair/versions/first/infer", json=request(outputs=[{"name": "label"}]))
     assert [output["name"] for output in answer.json()["outputs"]] == ["label"]

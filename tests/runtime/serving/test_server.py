@@ -261,3 +261,13 @@ def test_what_cannot_be_served_is_told(run: Path, tmp_path: Path, capsys: pytest
     said = capsys.readouterr().err
     for message in ("there is no such run", "give --weights", "from 0 to 65535"):
         assert message in said
+
+
+def test_a_missing_package_names_the_extra(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("runtime.cli.serve._PACKAGES", ("json", "no_such_package"))
+    assert main(["serve", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "needs no_such_package" in said
+    assert "pip install 'dlc[serve]'" in said

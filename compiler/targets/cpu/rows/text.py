@@ -17,7 +17,6 @@ from compiler.targets.cpu.line_reader import EXTENT, LineReader, lines_of
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops
 from compiler.types import DType
 
-FIRST_WORDS = ("rows", "elements", "columns")
 _OTHERS: Mapping[type[kernels.Instruction], str] = {
     kernels.Compute: "compute",
     kernels.Position: "position",

@@ -309,22 +309,8 @@ def _not(site: Site) -> Code:
     return Code(f"not {x.at(code.NOT)}", code.NOT, x.weights)
 
 
-def _soft(site: Site) -> Code:
-    return code.call("sqrt", site.tensor(0))
-
-
 def _builtin(function: str) -> Translation:
     return lambda site: code.call(function, site.tensor(0))
-
-
-def _half(text: str) -> Translation:
-    """A formula of x, which may read it several times."""
-
-    def translate(site: Site) -> Code:
-        site.helper(text)
-        return code.layer(text, site.tensor(0))
-
-    return translate
 
 
 ELEMENTWISE: dict[str, Translation] = {

@@ -9,7 +9,7 @@ import numpy as np
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
 from runtime.imports.onnx.extents import BATCH
-from runtime.imports.onnx.graph import Unsupported, Value
+from runtime.imports.onnx.graph import Value
 from runtime.imports.onnx.operators.elementwise import cast_to
 from runtime.imports.onnx.site import Site, Translation, joined
 
@@ -377,10 +377,6 @@ def _reverse_sequence(site: Site) -> Code:
     )
     found = code.call("taken_along", turned, index)
     return transposed(found, list(np.argsort(order)))
-
-
-def _unsupported_size(site: Site) -> Code:
-    raise Unsupported(f"`{site.node.op}` in the arithmetic of tensors")
 
 
 def _shape(site: Site) -> Code:
