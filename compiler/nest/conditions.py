@@ -21,7 +21,7 @@ TRUE, FALSE = Truth(no=(IMPOSSIBLE,)), Truth(yes=(IMPOSSIBLE,))
 
 
 def joined(op: ir.Arithmetic, left: Truth, right: Truth, other: Operand) -> Truth:
-    """What two conditions, or the opposite of one, say."""
+    """The facts of two conditions, or of the opposite of one."""
     if op == "and":
         return Truth((*left.yes, *right.yes))
     if op == "or":

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from compiler.support.record import record
 
 Monomial: TypeAlias = tuple[int, ...]  # the numbers of a product, the last first
-MOST_STEPS = 4000  # of a proof
+MOST_STEPS = 20000  # of a proof
 STEPS_OF_FACT = 50  # that are taken for a fact that is tried
 MOST_ENDS = 24  # bounds of a form that are looked at
 
@@ -72,7 +72,7 @@ class Form:
         return sorted({number for monomial in self.terms for number in monomial}, reverse=True)
 
     def split(self, number: int) -> tuple[Form, Form]:
-        """What the number is multiplied with, and the rest."""
+        """The factor of a number, and the rest."""
         factor: dict[Monomial, int] = {}
         rest: dict[Monomial, int] = {}
         for monomial, coefficient in self.terms.items():
@@ -107,13 +107,13 @@ class Bound:
         return Bound(tuple(factor * other + rest for factor, rest in parts), self.scale)
 
     def put(self, factor: Form, rest: Form) -> list[Form]:
-        """What is left of `factor * number + rest`, times the scale, for each of the forms."""
+        """`factor * number + rest`, times the scale, with each of the forms for the number."""
         return [factor * form + rest * self.scale for form in self.forms]
 
 
 @dataclass(slots=True)
 class Number:
-    """What a number is at least, and at most."""
+    """A number by its bounds from below and from above."""
 
     lower: list[Bound]
     upper: list[Bound]
@@ -159,7 +159,7 @@ class Forms:
         return self.known[key]
 
     def equate(self, one: Form, other: Form) -> None:
-        """From here on, two numbers are the same: what bounds one by the later of them does so by the other too."""
+        """From here on, two numbers are the same: bounds by the later of them hold by the other too."""
         if one.numbers and other.numbers:
             early, late = sorted((one, other), key=lambda form: form.numbers[0])
             for number in self.numbers:
@@ -227,7 +227,7 @@ class Forms:
         return found | {n for bound in (*known.lower, *known.upper) for form in bound.forms for n in form.numbers}
 
     def _divided(self, form: Form, divisor: Form) -> tuple[Form, Form | None]:
-        """What divides without rest, and what is left to divide: None where the quotient of that is known too."""
+        """The part that divides without rest, and the rest: None where the quotient of that is known too."""
         whole = Form({})
         if len(divisor.terms) == 1:
             ((unit, size),) = divisor.terms.items()
@@ -275,7 +275,7 @@ class Forms:
         return self._part(rest, divisor)
 
     def _most(self, form: Form, divisor: Form) -> list[Bound]:
-        """What a quotient is at most."""
+        """Bounds of a quotient from above."""
         size, found = divisor.constant, [*self._whole_ends(form, divisor)]
         if size is None:
             ends = self._constants(form), self._constants(divisor)
@@ -307,7 +307,7 @@ class Forms:
         return [c // scale for scale, end in self._ends(form, 1) if (c := end.constant) is not None]
 
     def _ends(self, form: Form, scale: int) -> list[tuple[int, Form]]:
-        """What a form, times a scale, is at most: from itself to constants."""
+        """Forms that a form, times a scale, does not exceed: from itself to constants."""
         found, numbers = [(scale, form)], form.numbers
         if numbers:
             factor, rest = form.split(numbers[0])
@@ -393,7 +393,7 @@ class Forms:
 
 
 def _common(form: Form) -> int:
-    """What divides a form but for its constant."""
+    """The greatest divisor of a form but for its constant."""
     return gcd(*(c for monomial, c in form.terms.items() if monomial)) or 1
 
 

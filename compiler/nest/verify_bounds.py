@@ -435,7 +435,7 @@ class _Bounds:
         return True
 
     def room(self, of: ir.Given | ir.Scratch, is_store: bool) -> tuple[Form, Form]:
-        """The first byte of what an address is of, and the one behind the last."""
+        """The first byte of the memory of an address, and the one behind the last."""
         behind = 0 if is_store else BEHIND_SCRATCH
         if isinstance(of, ir.Scratch):
             if of.start < self.nest.scratch_bytes:
