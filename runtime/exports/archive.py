@@ -1,4 +1,4 @@
-"""Static libraries: archives (`ar`) in the two forms that linkers read, GNU's for ELF and COFF, and BSD's for Mach-O."""
+"""Static libraries: archives (`ar`) in the forms that linkers read, GNU's for ELF and COFF, BSD's for Mach-O."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _bsd(members: Sequence[LibraryMember]) -> bytes:
     names += b"\0" * (_filled(len(names), 8) - len(names))
     place = len(_MAGIC) + _HEADER + _BSD_NAME + 4 + 8 * len(symbols) + 4 + len(names)
     places: list[int] = []
-    for number, member in enumerate(members):
+    for member in members:
         places.append(place)
         place += _HEADER + _BSD_NAME + _filled(len(member.content), 8)
     index, offset = (8 * len(symbols)).to_bytes(4, "little"), 0
