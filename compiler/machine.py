@@ -28,7 +28,8 @@ class MultiplyAdd(Enum):
 class Machine:
     """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, wasm, or generic for 128-bit vectors.
 
-    apple-m1 is neon with Apple's caches; cortex-m4 has no vectors, and floats of 32 bits alone.
+    avx2-windows is avx2 with the calls and objects of Windows; apple-m1 is neon with Apple's caches and objects;
+    cortex-m4 has no vectors, and floats of 32 bits alone.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
     A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
     """
@@ -50,6 +51,10 @@ class Machine:
     @property
     def is_web(self) -> bool:
         return self.architecture == "wasm32"
+
+    @property
+    def is_apple(self) -> bool:
+        return "-apple-" in self.triple
 
     @property
     def vector_bytes(self) -> int:
@@ -109,6 +114,7 @@ AVX2 = replace(
     masks=False,
     l2_bytes=256 * KIBIBYTE,
 )
+AVX2_WINDOWS = replace(AVX2, name="avx2-windows", triple="x86_64-pc-windows-gnu")
 NEON = Machine(
     name="neon",
     triple="aarch64-unknown-linux-gnu",
@@ -184,4 +190,4 @@ CORTEX_M4 = Machine(
 MACHINES = (AVX512, AVX2, NEON, APPLE_M1)
 # Without fused multiply-adds in the processor, each is a call of the C library: the same bits, and far slower.
 GENERIC = replace(AVX2, name="generic", cpu="x86-64", vector_bits=128)
-CHOICES = {machine.name: machine for machine in (*MACHINES, RVV, WASM, WASM_SIMD128, CORTEX_M4, GENERIC)}
+CHOICES = {machine.name: machine for machine in (*MACHINES, AVX2_WINDOWS, RVV, WASM, WASM_SIMD128, CORTEX_M4, GENERIC)}

@@ -11,17 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from compiler.diagnosis import parts
 from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
-from compiler.diagnosis.parts import (
-    Subgraph,
-    dependent_values,
-    every_value,
-    layers_of,
-    name_of,
-    operations_of,
-    origin_of,
-    without_stops,
-)
 from compiler.diagnosis.reports import GradientReport, LayerCheck
 from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate, first_value, inputs_at
@@ -72,12 +63,12 @@ class _Check:
         self._batch, self._full = batch, full
         graph = prepare_for_gradients(to_dtype(_forward(program), DType.F64))
         point = self._point(program, graph, data, settings, seed)
-        values = every_value(graph, point, batch)
-        self._graph, stopped = without_stops(graph)
-        self._point_of_whole = {**point, **{name_of(value): values[value.index] for value in stopped}}
+        values = parts.every_value(graph, point, batch)
+        self._graph, stopped = parts.without_stops(graph)
+        self._point_of_whole = {**point, **{parts.name_of(value): values[value.index] for value in stopped}}
         moving = [i for i in graph.inputs if i.value.type.dtype.is_float and i.role in (Role.PARAMETER, Role.DATA)]
         self._moving = [entry.name for entry in moving if np.isfinite(point[entry.name]).all()]
-        self._dependent = dependent_values(self._graph, self._moving)
+        self._dependent = parts.dependent_values(self._graph, self._moving)
         self._values = values
 
     def _point(
@@ -99,7 +90,7 @@ class _Check:
     def report(self) -> GradientReport:
         findings: list[Diagnostic] = []
         checks: list[LayerCheck] = []
-        for path, part in layers_of(self._graph).items():
+        for path, part in parts.layers_of(self._graph).items():
             function = self._function(part)
             if function is not None:
                 checks.append(self._compared(path, function, part.graph))
@@ -118,7 +109,7 @@ class _Check:
         function = function_of(self._graph, self._point_of_whole, self._batch, self._random, self._moving)
         return self._compared(None, function, self._graph)
 
-    def _function(self, part: Subgraph) -> WeightedOutputs | None:
+    def _function(self, part: parts.Subgraph) -> WeightedOutputs | None:
         """The part as a function of what depends on weights and data, where that is finite; None if nothing is."""
         point = part.point(self._values)
         wanted = [name for name in part.moving(self._dependent) if np.isfinite(point[name]).all()]
@@ -144,9 +135,9 @@ class _Check:
         error, is_right = max(c.error for c in found), all(c.is_right for c in found)
         return LayerCheck(path, span, error, is_right if is_right or function.is_finite else None, elements)
 
-    def _wrong_lines(self, layer: Subgraph, check: LayerCheck) -> list[Diagnostic]:
+    def _wrong_lines(self, layer: parts.Subgraph, check: LayerCheck) -> list[Diagnostic]:
         found: list[Diagnostic] = []
-        for part in operations_of(layer):
+        for part in parts.operations_of(layer):
             function = self._function(part)
             if function is not None and function.has_finite:
                 found += [_finding(part, worst) for worst in self._worst(function)]
@@ -184,18 +175,18 @@ def _augmented(
 
 def _first_line(graph: Graph) -> Span | None:
     """The line of the user's text from which a layer comes."""
-    origins = [origin for node in graph.nodes if (origin := origin_of(node)) is not None]
+    origins = [origin for node in graph.nodes if (origin := parts.origin_of(node)) is not None]
     return origins[0].user_span if origins else None
 
 
-def _finding(part: Subgraph, worst: Element) -> Diagnostic:
+def _finding(part: parts.Subgraph, worst: Element) -> Diagnostic:
     ours, measured = worst.comparison.ours, worst.comparison.measured
     numbers = f"{ours:.6g}, and differences give {measured:.6g}"
     at = f"[{', '.join(map(str, worst.place))}]" if worst.place else ""
     rule = part.rule
     if rule is not None and isinstance(rule.op, CustomGradient):
         # which tensor parameter of a function with its own gradient an input of the part is
-        position = [name_of(operand) for operand in rule.operands].index(worst.name)
+        position = [parts.name_of(operand) for operand in rule.operands].index(worst.name)
         parameter = rule.op.rule.inputs[position].name
         clause = rule.origins[0]
         span = _place_in_clause(rule.op.rule, position) or clause.span
@@ -211,12 +202,12 @@ def _place_in_clause(rule: Graph, position: int) -> Span | None:
     """The line of the clause that gives the cotangent of that parameter."""
     result = next((o.value for o in rule.outputs if o.name == f"d{position}"), None)
     node = next((n for n in rule.nodes if result is not None and result in n.results), None)
-    origin = None if node is None else origin_of(node)
+    origin = None if node is None else parts.origin_of(node)
     return None if origin is None else origin.span
 
 
-def _line(part: Subgraph) -> Span:
-    origins = [origin for node in reversed(part.nodes) if (origin := origin_of(node)) is not None]
+def _line(part: parts.Subgraph) -> Span:
+    origins = [origin for node in reversed(part.nodes) if (origin := parts.origin_of(node)) is not None]
     return origins[0].user_span
 
 

@@ -31,6 +31,10 @@ class IndexTerm:
     modulus: int | None
     stride: int
 
+    def at(self, index: int) -> int:
+        digit = index // self.divisor
+        return (digit if self.modulus is None else digit % self.modulus) * self.stride
+
 
 @record
 class Access:

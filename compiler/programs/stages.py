@@ -12,37 +12,27 @@ from compiler.machine import Machine
 from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
+from compiler.programs.steps import training_step
 from compiler.programs.steps.accumulated_step import accumulated_step
 from compiler.programs.steps.attention_weights import attention_graph
 from compiler.programs.steps.decoding.incremental import position_graph, prompt_graph
 from compiler.programs.steps.decoding.window import window_graph
 from compiler.programs.steps.finishing import finishing_graph
-from compiler.programs.steps.training_step import (
-    augmentation_graph,
-    batch_evaluation_graph,
-    evaluation_graph,
-    following_graph,
-    gradient_graph,
-    initial_graph,
-    prediction_graph,
-    schedule_graph,
-    training_step,
-)
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 
 GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
-    Purpose.INITIALISATION: lambda program, kind: initial_graph(program),
-    Purpose.TRAINING: lambda program, kind: training_step(program, kind.phase),
+    Purpose.INITIALISATION: lambda program, kind: training_step.initial_graph(program),
+    Purpose.TRAINING: lambda program, kind: training_step.training_step(program, kind.phase),
     **dict.fromkeys(ACCUMULATION, lambda program, kind: accumulated_step(program, kind)),
-    Purpose.AUGMENTATION: lambda program, kind: augmentation_graph(program),
-    Purpose.EVALUATION: lambda program, kind: evaluation_graph(program),
-    Purpose.BATCH_EVALUATION: lambda program, kind: batch_evaluation_graph(program),
-    Purpose.PREDICTION: lambda program, kind: prediction_graph(program),
+    Purpose.AUGMENTATION: lambda program, kind: training_step.augmentation_graph(program),
+    Purpose.EVALUATION: lambda program, kind: training_step.evaluation_graph(program),
+    Purpose.BATCH_EVALUATION: lambda program, kind: training_step.batch_evaluation_graph(program),
+    Purpose.PREDICTION: lambda program, kind: training_step.prediction_graph(program),
     Purpose.ATTENTION: lambda program, kind: attention_graph(program),
-    Purpose.GRADIENTS: lambda program, kind: gradient_graph(program),
-    Purpose.SCHEDULE: lambda program, kind: schedule_graph(program),
-    Purpose.FOLLOWING: lambda program, kind: following_graph(program),
+    Purpose.GRADIENTS: lambda program, kind: training_step.gradient_graph(program),
+    Purpose.SCHEDULE: lambda program, kind: training_step.schedule_graph(program),
+    Purpose.FOLLOWING: lambda program, kind: training_step.following_graph(program),
     Purpose.FINISHING: lambda program, kind: finishing_graph(program, program.inference_graph),
     Purpose.FINISHING_EPOCH: lambda program, kind: finishing_graph(program, program.training_graph),
     Purpose.WINDOW: lambda program, kind: window_graph(program),

@@ -258,11 +258,7 @@ def linear_strides(shape: Shape, index_map: IndexMap) -> tuple[int, ...] | None:
         return own
 
     def at(index: int) -> int:
-        total = 0
-        for t in index_map.terms:
-            digit = index // t.divisor
-            total += t.stride * (digit if t.modulus is None else digit % t.modulus)
-        return total
+        return sum([term.at(index) for term in index_map.terms])
 
     strides: list[int] = []
     for axis, extent in enumerate(shape):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from compiler.graph.ir import Node
 from compiler.graph.op import Op
 from compiler.ops.sources import RandomUniform, Threefry
 from compiler.support.arrays import Array
-from compiler.to_onnx.elementwise import Translation, keep_joint
+from compiler.to_onnx.elementwise import Numbers, Translation, keep_joint
 from compiler.to_onnx.emitter import Emitter
 from compiler.types import BatchExtent, DType, Shape, batch_axis, elements
 
@@ -18,17 +18,18 @@ DOMAIN_VERSION = 1
 _XOR_OF_INTEGERS = 18  # the first opset that has it
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
+_WORDS = 2**32  # as many words there are, each of which is held as an i64: runtimes compute little on u32
 
 
 class _Function:
-    """A model-local function over u32 under construction; its names are local."""
+    """A model-local function over i64 under construction; its names are local."""
 
     def __init__(self, opset: int) -> None:
         self.opset = opset
         self.nodes: list[NodeProto] = []
         self._constants: dict[int, str] = {}
 
-    def __call__(self, operator: str, *inputs: str | int, domain: str = "", **attributes: str | int) -> str:
+    def __call__(self, operator: str, *inputs: str | int, domain: str = "", **attributes: int) -> str:
         names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
         result = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, names, [result], None, None, domain, None, **attributes))
@@ -36,7 +37,7 @@ class _Function:
 
     def constant(self, number: int) -> str:
         if number not in self._constants:
-            self._constants[number] = self.array(np.array(number, np.uint32))
+            self._constants[number] = self.array(np.array(number))
         return self._constants[number]
 
     def array(self, values: Array) -> str:
@@ -44,14 +45,17 @@ class _Function:
         self.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values)))
         return name
 
+    def sum(self, a: str, b: str | int) -> str:
+        return self("Mod", self("Add", a, b), _WORDS)
+
     def xor(self, a: str, b: str | int) -> str:
         if self.opset >= _XOR_OF_INTEGERS:
             return self("BitwiseXor", a, b)
         return self("Xor32", a, b, domain=DOMAIN)
 
     def rotated(self, x: str, bits: int) -> str:
-        left = self("BitShift", x, bits, direction="LEFT")
-        return self("Add", left, self("BitShift", x, 32 - bits, direction="RIGHT"))
+        left = self("Mod", self("Mul", x, 2**bits), _WORDS)
+        return self("Add", left, self("Div", x, 2 ** (32 - bits)))
 
     def named(self, name: str, inputs: list[str], outputs: list[str], e: Emitter) -> None:
         """Give the model a function of this body."""
@@ -60,7 +64,7 @@ class _Function:
 
 
 def _threefry(e: Emitter, key: tuple[str, str], counter: tuple[str, str]) -> list[str]:
-    """Two words of u32, by the function of the model that computes them."""
+    """Two words, by the function of the model that computes them."""
     if "Threefry2x32" not in e.functions:
         if e.opset < _XOR_OF_INTEGERS:
             _define_xor(e)
@@ -72,40 +76,37 @@ def _define_threefry(e: Emitter) -> None:
     """As `compiler.ops.sources.threefry2x32`."""
     f = _Function(e.opset)
     keys = ("k0", "k1", f.xor(f.xor("k0", "k1"), _PARITY))
-    x0, x1 = f("Add", "c0", "k0"), f("Add", "c1", "k1")
+    x0, x1 = f.sum("c0", "k0"), f.sum("c1", "k1")
     for group in range(5):
         for rotation in _ROTATIONS[4 * (group % 2) :][:4]:
-            x0 = f("Add", x0, x1)
+            x0 = f.sum(x0, x1)
             x1 = f.xor(f.rotated(x1, rotation), x0)
-        x0 = f("Add", x0, keys[(group + 1) % 3])
-        x1 = f("Add", f("Add", x1, keys[(group + 2) % 3]), group + 1)
+        x0 = f.sum(x0, keys[(group + 1) % 3])
+        x1 = f.sum(f("Add", x1, keys[(group + 2) % 3]), group + 1)
     f.named("Threefry2x32", ["k0", "k1", "c0", "c1"], [x0, x1], e)
 
 
 def _define_xor(e: Emitter) -> None:
-    """The exclusive or of two u32, of which the digits to the base 16, along a new axis, are looked up in a table."""
+    """The exclusive or of two words, of which the digits to the base 16, along a new axis, are looked up in a table."""
     f = _Function(e.opset)
-    digits = np.arange(16, dtype=np.int64)
-    table = f.array((digits[:, None] ^ digits[None, :]).reshape(-1))
-    last, places = f.array(np.array([-1])), f.array(4 * np.arange(8, dtype=np.uint32))
-    one, other = (f("Mod", f("BitShift", f("Unsqueeze", x, last), places, direction="RIGHT"), 16) for x in ("a", "b"))
-    found = f("Gather", table, f("Cast", f("Add", f("Mul", one, 16), other), to=TensorProto.INT64), axis=0)
-    total = f("ReduceSum", f("Mul", found, f.array(16 ** np.arange(8))), last, keepdims=0)
-    f.named("Xor32", ["a", "b"], [f("Cast", total, to=TensorProto.UINT32)], e)
+    digits, powers = np.arange(16), 16 ** np.arange(8)
+    table, places = f.array((digits[:, None] ^ digits[None, :]).reshape(-1)), f.array(powers)
+    last = f.array(np.array([-1]))
+    one, other = (f("Mod", f("Div", f("Unsqueeze", x, last), places), 16) for x in ("a", "b"))
+    found = f("Gather", table, f("Add", f("Mul", one, 16), other), axis=0)
+    f.named("Xor32", ["a", "b"], [f("ReduceSum", f("Mul", found, places), last, keepdims=0)], e)
 
 
 def _words(e: Emitter, name: str) -> tuple[str, str]:
-    """The low and the high half of an i64, as u32."""
-    whole = e.emit("Cast", name, to=TensorProto.UINT64)
-    high = e.emit("BitShift", whole, e.constant(np.array(32, np.uint64)), direction="RIGHT")
-    mask = e.constant(np.array(2**32, np.uint64))
-    low = e.emit("Mod", whole, mask)
-    return e.emit("Cast", low, to=TensorProto.UINT32), e.emit("Cast", high, to=TensorProto.UINT32)
+    """The low and the high half of an i64, each from 0 to 2^32."""
+    f = Numbers(e, DType.I64)
+    low = f("Mod", name, _WORDS)
+    return low, f("Mod", f("Div", f("Sub", name, low), _WORDS), _WORDS)
 
 
 def _as_fraction(e: Emitter, word: str, dtype: DType) -> str:
-    """The upper 24 bits of a u32 as a number in [0, 1)."""
-    upper = e.emit("BitShift", word, e.constant(np.array(8, np.uint32)), direction="RIGHT")
+    """The upper 24 bits of a word as a number in [0, 1)."""
+    upper = e.emit("Div", word, e.number(2**8, DType.I64))
     return e.emit("Mul", e.cast(upper, dtype), e.number(2.0**-24, dtype))
 
 
@@ -113,13 +114,13 @@ def _threefry_op(e: Emitter, node: Node) -> None:
     op, operands = node.op, [e.read(operand) for operand in node.operands]
     assert isinstance(op, Threefry)
     key, counter = (_words(e, held.name) for held in operands)
-    first, second = _threefry(e, key, counter)
+    low, high = _threefry(e, key, counter)
     if op.dtype is DType.I64:
-        low, high = (e.emit("Cast", word, to=TensorProto.UINT64) for word in (first, second))
-        high = e.emit("BitShift", high, e.constant(np.array(32, np.uint64)), direction="LEFT")
-        name = e.cast(e.emit("Add", low, high), DType.I64)
+        f = Numbers(e, DType.I64)
+        signed = f("Where", f("Less", high, _WORDS // 2), high, f("Sub", high, _WORDS))
+        name = f("Add", f("Mul", signed, _WORDS), low)
     else:
-        name = _as_fraction(e, first, op.dtype)
+        name = _as_fraction(e, low, op.dtype)
     keep_joint(e, node, name, *operands)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onnx import ModelProto
 
 from compiler.frontend.program import Program
@@ -14,4 +16,5 @@ from compiler.to_onnx.model import Contents, onnx_model
 
 def onnx_of(program: Program, kind: GraphKind, contents: Contents, options: Options, opset: int) -> ModelProto:
     """A graph of a program as a model of an opset. Raises UsageError for operations that ONNX does not have."""
-    return onnx_model(exchanged(graph_of(program, kind, options), options), contents, opset)
+    graph = replace(exchanged(graph_of(program, kind, options), options), name=program.model)
+    return onnx_model(graph, contents, opset)

@@ -20,6 +20,7 @@ from compiler.errors.diagnostics import UsageError
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
+from runtime.data.part import at_epoch, numbered
 from runtime.exports.c_library import Function, c_files, function_of
 from runtime.exports.model_library import model_library
 from runtime.exports.shared_library import shared_library
@@ -70,6 +71,8 @@ def run(arguments: Namespace) -> int:
         if arguments.to != form and getattr(arguments, option) is not None:
             raise UsageError(f"--{option} goes with --to {form}", "leave it out")
     trained = trained_of(arguments)
+    if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
+        say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
     if arguments.to == "onnx":
         return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
@@ -136,7 +139,8 @@ def _rows_of_page(trained: Trained, functions: Mapping[str, Function], count: in
     chosen = evaluation_data(trained, None, None)
     say_notes(chosen.notes)
     numbers = chosen.part.rows[:count]
-    return rows_of_page({name: array[numbers] for name, array in chosen.part.arrays.items()}, [*functions.values()])
+    arrays = at_epoch(numbered(trained.program, chosen.part).arrays, 0)
+    return rows_of_page(arrays, numbers, [*functions.values()])
 
 
 def _described(trained: Trained) -> tuple[Mapping[str, object], JsonValue]:

@@ -159,7 +159,7 @@ COMMANDS = (
     Command(
         "import", "Turn an ONNX model into a model file, or take weights of others into one", "runtime.cli.import_model"
     ),
-    Command("export", "Write a trained model as a library for C, Python or the web", "runtime.cli.export"),
+    Command("export", "Write a trained model as a library for C, Python or the web, or as ONNX", "runtime.cli.export"),
     Command("serve", "Serve a trained model over HTTP", "runtime.cli.serve"),
     Command("generate", "Extend a text with a trained model, token by token", "runtime.cli.generate"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),

@@ -132,7 +132,8 @@ class Parser(argparse.ArgumentParser):
         group.add_argument(
             "--machine",
             metavar="NAME",
-            help="generate code for avx512, avx2, generic, neon, rvv, cortex-m4, wasm or apple-m1 (default: this one); "
+            help="generate code for avx512, avx2, avx2-windows, generic, neon, apple-m1, rvv, cortex-m4 or wasm "
+            "(default: this processor); "
             + ("code with instructions that it lacks cannot run" if runs else "it need not run here"),
         )
         group.add_argument(

@@ -41,8 +41,7 @@ INTERRUPTED = 130
 
 def configure(parser: Parser) -> None:
     parser.add_trained()
-    group = parser.add_argument_group("server")
-    group.add_argument(
+    parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)"
     )
     parser.add_whole("--port", "the port; 0 takes a free one (default: 8000)", least=0, most=65535, default=8000)

@@ -117,7 +117,7 @@ def c_files(
         "CMakeLists.txt": _CMAKE,
         "manifest.json": json.dumps(manifest, indent=2) + "\n",
     }
-    return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
+    return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library)}
 
 
 def function_of(program: Program, signature: LibrarySignature) -> Function:
@@ -354,6 +354,10 @@ _EXAMPLE = """\
 
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#endif
 
 enum {{ ROWS = 32 }};
 
@@ -376,6 +380,10 @@ int main(void) {{
     char *block = (char *)malloc(bytes + MODEL_ALIGNMENT);
     void *memory;
     int error, ended = 0;
+#ifdef _WIN32
+    _setmode(_fileno(stdin), _O_BINARY);
+    _setmode(_fileno(stdout), _O_BINARY);
+#endif
     if (block == NULL) {{
         fprintf(stderr, "there is not enough memory\\n");
         return 1;

@@ -15,13 +15,6 @@ from runtime.runs.trained import Trained
 
 def model_library(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, LibraryTensors]:
     """The prediction of a trained model, its training step where asked, and the tensors. Raises UsageError."""
-    library, tensors = _made(trained, with_training)
-    if "-apple-" in library.machine.triple:
-        raise UsageError("libraries for macOS cannot be written yet", "take another machine: avx2, neon, rvv")
-    return library, tensors
-
-
-def _made(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, LibraryTensors]:
     program, options = trained.program, trained.options
     if not with_training:
         tensors = stored(trained.tensors, weight_names(program))

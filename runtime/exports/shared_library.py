@@ -23,9 +23,11 @@ def shared_library(library: ExportedLibrary) -> bytes:
 
     For this processor `cc` links it; without one, and for others, the linker of ziglang. Raises UsageError.
     """
+    if "-linux-" not in library.machine.triple:
+        raise UsageError(f"a shared library for {library.machine.name} is not made: only those of Linux are", _FIX)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "libmodel.a").write_bytes(archive(library.members))
+        (folder / "libmodel.a").write_bytes(archive(library))
         (folder / "exported").write_text(_EXPORTED, encoding="utf-8")
         options = ["-shared", "-o", "libmodel.so", "-Wl,--version-script=exported", "-Wl,--whole-archive", "libmodel.a"]
         command = [*_linker(library.machine), *options, "-Wl,--no-whole-archive"]

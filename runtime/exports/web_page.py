@@ -44,7 +44,7 @@ def web_page(
         "slow": _packed(files[SLOW_MODULE]),
         "weights": _packed(weights),
         "rows": {name: [_dtype(array), _packed(array.tobytes())] for name, array in rows.items()},
-        "row_count": min((len(array) for array in rows.values()), default=0),
+        "row_count": len(rows[functions["predict"].inputs[0].name]) if rows else 0,
     }
     text = (_FOLDER / "page.html").read_text(encoding="utf-8")
     script = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("model.js", "page.js"))
@@ -145,14 +145,11 @@ def _size(array: Array) -> tuple[int, int] | None:
     return (height, width) if is_picture else None
 
 
-def rows_of_page(arrays: Mapping[str, Numbers], functions: Sequence[Function]) -> dict[str, Numbers]:
-    """The arrays that some functions read a row at a time, in the functions' types."""
-    wanted = {array.name: array for function in functions for array in function.inputs if array.is_of_rows}
-    return {
-        name: np.ascontiguousarray(arrays[name], numpy_dtype(array.dtype))
-        for name, array in wanted.items()
-        if name in arrays
-    }
+def rows_of_page(arrays: Mapping[str, Numbers], rows: Numbers, functions: Sequence[Function]) -> dict[str, Numbers]:
+    """Some rows of the arrays that functions read, in the functions' types, and what they read that has no rows."""
+    wanted = {array.name: array for function in functions for array in function.inputs if array.name in arrays}
+    chosen = {name: arrays[name][rows] if array.is_of_rows else arrays[name] for name, array in wanted.items()}
+    return {name: np.ascontiguousarray(array, numpy_dtype(wanted[name].dtype)) for name, array in chosen.items()}
 
 
 def _dtype(array: Numbers) -> str:

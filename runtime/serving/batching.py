@@ -67,6 +67,7 @@ class Batcher:
         self._is_due = False  # the next batch begins as soon as the loop comes to it
         self._timer: asyncio.TimerHandle | None = None
         self._turns: deque[asyncio.Future[None]] = deque()
+        metrics.pending.set_function(lambda: len(self._pending))
         self._times: deque[tuple[int, float]] = deque(maxlen=_BATCHES)  # rows and seconds of the last batches
 
     async def submit(self, request: InferenceRequest) -> Answer:
@@ -78,7 +79,6 @@ class Batcher:
         job = _Job(request, self._loop.create_future(), self._loop.time())
         self._pending.append(job)
         self._pending_rows += request.rows
-        self._metrics.pending.set(len(self._pending))
         self._schedule()
         return await job.answer
 
@@ -142,7 +142,7 @@ class Batcher:
     def _is_quick(self, rows: int) -> bool:
         """Whether so many rows are computed before a thread would have taken them over, by the last batches."""
         seconds = [seconds * max(1.0, rows / count) for count, seconds in self._times]
-        return bool(seconds) and min(seconds) < _QUICK
+        return bool(seconds) and min(seconds) < _QUICK and not self.model.may_block
 
     def _taken(self) -> list[_Job]:
         """The oldest requests that are a batch together; at least one."""
@@ -152,10 +152,8 @@ class Batcher:
             jobs.append(self._pending.popleft())
             rows += jobs[-1].request.rows
         self._pending_rows -= rows
-        metrics = self._metrics
-        metrics.pending.set(len(self._pending))
-        metrics.batch_rows.observe(rows)
-        metrics.rows.inc(rows)
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.rows.inc(rows)
         return jobs
 
     def _finish(self, jobs: Sequence[_Job], outcomes: Sequence[_Outcome], begin: float) -> None:

@@ -69,7 +69,9 @@ class ServedModel:
         self.inputs = tuple(
             _input_info(spec, self._preparation) for spec in self._specs if not _is_made_from_text(spec, trained)
         )
-        self._is_plain = not trained.program.index_limits and all(map(self._takes_numbers_as_they_are, self._specs))
+        # To find what an integer out of range changes takes long: the graph is evaluated with and without it.
+        self.may_block = bool(trained.program.index_limits)
+        self._is_plain = not self.may_block and all(map(self._takes_numbers_as_they_are, self._specs))
 
     def interface(self, most_rows: int) -> Interface:
         """What requests give and responses hold, found by a prediction of one row of zeros. Raises UsageError."""

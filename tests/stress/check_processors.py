@@ -41,7 +41,7 @@ from compiler.errors.diagnostics import DlcError  # noqa: E402
 from compiler.types import numpy_dtype  # noqa: E402
 from runtime.analysis.made_up_steps import synthetic  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
-from runtime.data.part import Part, at_epoch, numbered  # noqa: E402
+from runtime.data.part import Part, at_epoch, in_precision, numbered  # noqa: E402
 from runtime.exports.c_library import C_TYPES, Function, c_files, function_of  # noqa: E402
 from runtime.exports.c_library import Array as Argument  # noqa: E402
 from runtime.exports.model_library import stored  # noqa: E402
@@ -61,7 +61,7 @@ def differences(source: Source, toolchains: list[Toolchain], steps: int) -> list
     trains = program.plan is not None and program.plan.accumulation is None
     seed = program.plan.seed if program.plan is not None else 0
     settings = runtime_settings(program, Length(rows, rows, 10_000) if trains else None)
-    part = Part(synthetic(program.inputs, rows, seed), np.arange(rows))
+    part = in_precision(Part(synthetic(program.inputs, rows, seed), np.arange(rows)), options.dtype)
     data = at_epoch(numbered(program, part).arrays, 0) if trains else part.arrays
     expected = _results(program, options, data, rows, settings, seed, steps if trains else 0)
     found: list[str] = []
@@ -70,7 +70,8 @@ def differences(source: Source, toolchains: list[Toolchain], steps: int) -> list
         fresh = fresh_tensors(program, options)
         tensors = stored(fresh, fresh.names())
         library = driver.exported_library(program, tensors, settings, chosen, seed if trains else None)
-        functions = {signature.name: function_of(program, signature) for signature in library.functions}
+        called = [signature for signature in library.functions if signature.name in ("predict", "step")]
+        functions = {signature.name: function_of(program, signature) for signature in called}
         try:
             if library.machine.is_web:
                 content = _of_module(library, tensors, functions, data, rows, steps)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Toolchain:
     machine: str | None
     compiler: str
     runner: tuple[str, ...] = ()
+    ending: ClassVar[str] = ""
 
     @property
     def is_there(self) -> bool:
@@ -31,7 +33,7 @@ class Toolchain:
 
     def build(self, folder: Path, source: str, *options: str) -> Path:
         """The program of the file `source` in the folder of an exported library."""
-        program = folder / Path(source).stem
+        program = folder / f"{Path(source).stem}{self.ending}"
         linked = ("-static",) if self.runner else ()
         command = [self.compiler, "-std=c99", *STRICT, *options, *linked, source, "libmodel.a", "-o", program.name]
         built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -39,9 +41,21 @@ class Toolchain:
         return program
 
     def run(self, program: Path, given: bytes = b"", arguments: Sequence[str] = ()) -> bytes:
-        ran = subprocess.run([*self.runner, str(program), *arguments], input=given, capture_output=True)
+        quiet = {**os.environ, "WINEDEBUG": "-all"}
+        ran = subprocess.run([*self.runner, str(program), *arguments], input=given, capture_output=True, env=quiet)
         assert ran.returncode == 0, ran.stderr.decode()
         return ran.stdout
+
+
+@record
+class Windows(Toolchain):
+    """A compiler for Windows, whose programs read and write bytes as they are."""
+
+    ending = ".exe"
+
+    def build(self, folder: Path, source: str, *options: str) -> Path:
+        (folder / "binary.c").write_text(_BINARY)
+        return Toolchain.build(self, folder, source, *options, "binary.c")
 
 
 @record
@@ -68,6 +82,16 @@ class Board(Toolchain):
         return (program.parent / "output").read_bytes()
 
 
+_BINARY = """
+#include <fcntl.h>
+#include <io.h>
+#include <stdio.h>
+
+__attribute__((constructor)) static void make_binary(void) {
+    _setmode(_fileno(stdin), _O_BINARY);
+    _setmode(_fileno(stdout), _O_BINARY);
+}
+"""
 _START = """
 #include <stdio.h>
 extern unsigned stack_top;
@@ -117,6 +141,8 @@ CORTEX_M4 = Board(
     (*_BOARD, "-semihosting-config", "enable=on,target=native", "-kernel"),
     options=("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
 )
+_WINE = shutil.which("wine") or "/usr/lib/wine/wine64"
+WINDOWS = Windows("avx2-windows", "x86_64-w64-mingw32-gcc", (_WINE,))
 HERE = Toolchain(None, "cc")
 TOOLCHAINS = (
     HERE,
@@ -124,6 +150,7 @@ TOOLCHAINS = (
     Toolchain("neon", "aarch64-linux-gnu-gcc", ("qemu-aarch64",)),
     Toolchain("rvv", "riscv64-linux-gnu-gcc", ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0")),
     CORTEX_M4,
+    WINDOWS,
 )
 
 

@@ -64,7 +64,7 @@ def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
     given, expected, library = compiled(toolchain.machine)
-    (tmp_path / "libmodel.a").write_bytes(archive(library.members))
+    (tmp_path / "libmodel.a").write_bytes(archive(library))
     signature = library.functions[0]
     sizes = [given[item.name].nbytes for item in signature.inputs] + [
         expected[o.name].nbytes for o in signature.outputs

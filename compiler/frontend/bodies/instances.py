@@ -7,15 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from compiler.frontend.elaborator import Frame, Session, joined
 from compiler.frontend.scope import Namespace
 from compiler.frontend.values import LayerInstance, TupleValue, Value
-from compiler.syntax import tree
-from compiler.syntax.walk import (
-    expressions_in,
-    parts_of,
-    scans_in,
-    statements_of,
-    statements_within,
-    values_of,
-)
+from compiler.syntax import tree, walk
 
 
 def unsettled(value: Value) -> Iterator[LayerInstance]:
@@ -99,9 +91,9 @@ class _Numbering:
         self.ordinals: dict[int, int] = {}
 
     def count(self, body: tree.Block) -> None:
-        for statement in statements_of(body):
+        for statement in walk.statements_of(body):
             variable = _variable_of(statement)
-            for value in values_of(statement):
+            for value in walk.values_of(statement):
                 self.visit(value, variable)
 
     def visit(self, expression: tree.Expression, variable: str) -> None:
@@ -112,7 +104,7 @@ class _Numbering:
             for argument in (*expression.positional, *(k.value for k in expression.keywords)):
                 self._visit_argument(argument, variable)
         else:
-            for part in parts_of(expression):
+            for part in walk.parts_of(expression):
                 self.visit(part, variable)
             if isinstance(expression, tree.Scan):
                 self.count(expression.body)
@@ -150,7 +142,7 @@ class _Numbering:
             case tree.Call(function, positional):
                 return isinstance(function, tree.Call) or any(self._is_tensor(a) for a in positional)
             case tree.Binary() | tree.Unary() | tree.Index() | tree.Attribute():
-                return any(self._is_tensor(part) for part in parts_of(expression))
+                return any(self._is_tensor(part) for part in walk.parts_of(expression))
             case _:
                 return False
 
@@ -179,8 +171,8 @@ def _tensor_names(declaration: tree.Callable | tree.Model) -> frozenset[str]:
     if isinstance(declaration, tree.Callable) and declaration.groups:
         from_parameters = {p.name for p in declaration.groups[-1]}
     assigned: set[str] = set()
-    for statement in statements_within(declaration.body):
-        for scan in scans_in(statement):
+    for statement in walk.statements_within(declaration.body):
+        for scan in walk.scans_in(statement):
             assigned.update(part.name for part in (*scan.inputs, *scan.carries))
         match statement:
             case tree.Assign(targets):
@@ -195,6 +187,6 @@ def _tensor_names(declaration: tree.Callable | tree.Model) -> frozenset[str]:
 
 
 def names_in(expression: tree.Expression) -> Iterator[tree.Name]:
-    for part in expressions_in(expression):
+    for part in walk.expressions_in(expression):
         if isinstance(part, tree.Name):
             yield part

@@ -11,17 +11,7 @@ from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, SettingValue, StartWeights
 from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.train.forms import (
-    SHARE,
-    Wanted,
-    checked,
-    early_stop_of,
-    evaluate_constant,
-    is_plain_number,
-    plateau_of,
-    start_weights,
-    whole_from,
-)
+from compiler.frontend.train import forms
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import OPTIONS
 from compiler.support.record import record
@@ -99,8 +89,8 @@ class Entries:
         self.seed = self._whole("seed", 0) or 0
         self.keep = self._whole("keep", 1)
         self.init_from = self._start_weights()
-        self.early_stop = self._stopping("early_stop", early_stop_of)
-        self.plateau = self._stopping("plateau", plateau_of)
+        self.early_stop = self._stopping("early_stop", forms.early_stop_of)
+        self.plateau = self._stopping("plateau", forms.plateau_of)
         self.data = self._data()
         self.validation = self._part("validation")
         self.test = self._part("test")
@@ -155,19 +145,19 @@ class Entries:
         entry = self.written.get(key)
         return None if entry is None else _Given(entry.value, entry.value, entry.value.span, "train")
 
-    def _constant(self, key: str, wanted: Wanted) -> Value:
+    def _constant(self, key: str, wanted: forms.Wanted) -> Value:
         """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
         given = self._given(key)
         if given is None:
             return None
         with self.report.recording():
-            value = evaluate_constant(self.session, self.train, given.expression)
+            value = forms.evaluate_constant(self.session, self.train, given.expression)
             self.session.settings.record(key, value, given.origin)
-            return checked(value, key, wanted, given.place)
+            return forms.checked(value, key, wanted, given.place)
         return None
 
     def _whole(self, key: str, least: int) -> int | None:
-        value = self._constant(key, whole_from(least))
+        value = self._constant(key, forms.whole_from(least))
         return value if isinstance(value, int) else None
 
     def _says_all(self, key: str) -> bool:
@@ -184,14 +174,16 @@ class Entries:
             return None
         expression = given.expression if isinstance(given.expression, tree.Call) else given.text
         with self.report.recording():
-            found = start_weights(self.session, self.train, expression)
+            found = forms.start_weights(self.session, self.train, expression)
             self.session.settings.record("init_from", found.path, given.origin)
             return found
         return None
 
     def _average(self) -> float | None:
         """`ema = 0.999`: how much of the averaged weights stays in a step, which is passed at run time."""
-        value = self._constant("ema", Wanted(SHARE.words, lambda value: value is None or SHARE.is_right(value)))
+        value = self._constant(
+            "ema", forms.Wanted(forms.SHARE.words, lambda value: value is None or forms.SHARE.is_right(value))
+        )
         if not isinstance(value, int | float):
             return None
         kept = RunTimeNumber("ema", float(value), frozenset({"ema"}))
@@ -238,9 +230,9 @@ class Entries:
         may_be_path = given.origin == COMMAND_LINE
 
         def is_right(value: Value) -> bool:
-            return (isinstance(value, str) and may_be_path) or (is_plain_number(value) and 0 <= value < 1)
+            return (isinstance(value, str) and may_be_path) or (forms.is_plain_number(value) and 0 <= value < 1)
 
-        value = self._constant(key, Wanted("a fraction from 0 to below 1, or a data source", is_right))
+        value = self._constant(key, forms.Wanted("a fraction from 0 to below 1, or a data source", is_right))
         if isinstance(value, str):
             return source_from_path(value, self.data, given.place)
         return float(value) if isinstance(value, int | float) else None
@@ -301,7 +293,7 @@ def data_source(session: Session, train: tree.Train, key: str, expression: tree.
         elif keyword.name not in OPTIONS[name.id]:
             raise _unknown_option(name.id, keyword)
         else:
-            options[keyword.name] = plain(evaluate_constant(session, train, keyword.value))
+            options[keyword.name] = plain(forms.evaluate_constant(session, train, keyword.value))
     if name.id == "pairs" and len(positional) == 2:
         others["target"] = _path(session, train, name.id, positional.pop())
     if len(positional) != 1:
@@ -318,7 +310,7 @@ def _unknown_option(format_name: str, keyword: tree.Keyword) -> Failure:
 
 
 def _path(session: Session, train: tree.Train, format_name: str, expression: tree.Expression) -> str:
-    path = evaluate_constant(session, train, expression)
+    path = forms.evaluate_constant(session, train, expression)
     if not isinstance(path, str):
         raise failure("E0304", f"the path of `{format_name}` is a string, not {describe(path)}", expression.span)
     return path

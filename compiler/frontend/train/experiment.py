@@ -30,16 +30,11 @@ from compiler.frontend.program import (
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic, cast, scalar
 from compiler.frontend.tensors.shapes import shown
+from compiler.frontend.train import updates
 from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.train.patterns import Freezing, freezing_of, patterns_of, select, without_keywords
-from compiler.frontend.train.updates import (
-    Optimizers,
-    elaborate_clip,
-    elaborate_schedule,
-    schedule_end,
-)
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -392,7 +387,7 @@ class _Experiment:
         expression = self.entries.expression("optimizer")
         if expression is None:
             raise Poisoned
-        optimizers = Optimizers(self.session, self.entries, self.freezing, evaluator, expression)
+        optimizers = updates.Optimizers(self.session, self.entries, self.freezing, evaluator, expression)
         if self.report.has_errors:
             # The parameters are not all known, so that only the forms could be judged.
             raise Poisoned
@@ -402,14 +397,14 @@ class _Experiment:
         found = self._form(evaluator, Namespace.SCHEDULE, "schedule")
         if found is None:
             return None
-        self.schedule_end = schedule_end(found[0])
-        return elaborate_schedule(self.session, *found)
+        self.schedule_end = updates.schedule_end(found[0])
+        return updates.elaborate_schedule(self.session, *found)
 
     def _clip(self, evaluator: Evaluator) -> Clip | None:
         found = self._form(evaluator, Namespace.CLIP, "clip")
         if found is None:
             return None
-        clip = elaborate_clip(self.session, *found)
+        clip = updates.elaborate_clip(self.session, *found)
         clip.graph_of(TensorType(DType.F32, (2, 2)))
         return clip
 

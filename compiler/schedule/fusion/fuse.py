@@ -7,7 +7,7 @@ pays (`cost`), and when the fusion of its name (`naming`) is wanted.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import field
+from dataclasses import field, replace
 from operator import attrgetter
 
 from compiler.graph.builder import GraphBuilder
@@ -18,7 +18,7 @@ from compiler.ops.movement import Reshape, Slice
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion import cost, ir, legality
 from compiler.schedule.fusion.ancestry import Ancestry
-from compiler.schedule.fusion.index import GroupIndex, with_space
+from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.links import Resolver, is_elementwise
 from compiler.schedule.fusion.naming import name_of_merge
 from compiler.schedule.numerics.fix_numerics import fix_numerics
@@ -138,7 +138,7 @@ class _Fuser:
         """The members of a group whose whole domain becomes another space."""
         if whole is Space.FULL:
             return group.members
-        return tuple([with_space(m, whole) if m.space is Space.FULL else m for m in group.members])
+        return tuple([replace(m, space=whole) if m.space is Space.FULL else m for m in group.members])
 
     def no_third(self, producer: ir.Group, consumer: ir.Group) -> bool:
         """No path from one to the other passes through another group, and none leads back."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import field, replace
 
 from compiler.graph.ir import Node, Value
-from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
 from compiler.schedule.addresses import IndexMap, insert_map
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
@@ -141,8 +140,3 @@ class GroupIndex:
             if type(member.node.op) is Insert:
                 found.append(insert_map(member.node))
         return found
-
-
-def with_space(member: Member, space: Space) -> Member:
-    """The member with its index in another space."""
-    return member if member.space is space else replace(member, space=space)

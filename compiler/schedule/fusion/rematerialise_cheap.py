@@ -177,14 +177,15 @@ class _Rematerialising:
         """The value of `member`, made once more in the group of that number, before `reader`."""
         key = (member.key, number)
         if key not in self.copies:
-            links = tuple(
-                link if self.stays(link, member.node, number) else self.link_to_copy(link, number, reader)
-                for link in member.links
-            )
+            links = list(member.links)
+            for k, link in enumerate(links):
+                if not self.stays(link, member.node, number):
+                    again = self.copied(self.index.maker(link.source), number, reader)
+                    links[k] = Link(again, link.address, link.axes)
             value = Value(self.fresh, member.node.results[0].type)
             self.fresh += 1
             node = replace(member.node, results=(value,))
-            self.index.append(number, Member(node, reader.place, Space.FULL, links))
+            self.index.append(number, Member(node, reader.place, Space.FULL, tuple(links)))
             self.copies[key], self.copied_from[value.index] = value, key
         return self.copies[key]
 
@@ -193,9 +194,6 @@ class _Rematerialising:
         if self.is_free(link, node, self.index.groups[number]) or self.is_stored(link):
             return True
         return not self.is_cheap(self.index.maker(link.source).node)
-
-    def link_to_copy(self, link: Link, number: int, reader: Member) -> Link:
-        return Link(self.copied(self.index.maker(link.source), number, reader), link.address, link.axes)
 
 
 def _at_own_element(reader: Member, number: int) -> bool:

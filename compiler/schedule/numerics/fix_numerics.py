@@ -369,7 +369,7 @@ class _Rewriter:
         rows = tuple(label for label in out if label not in only_right)
         placed = (*rows, *(label for label in out if label in only_right))
         right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
-        left = self.addressable(left)
+        left = left if self.strides(left) is not None else self.builder.emit(Copy(), left)
         result = self.product(left, right, lhs, rhs, placed, order)
         if placed == out:
             return result
@@ -440,9 +440,6 @@ class _Rewriter:
             and strides[labels.index(column)] > 1
             and not isinstance(shape[labels.index(summed[0])], BatchExtent)
         )
-
-    def addressable(self, value: Value) -> Value:
-        return value if self.strides(value) is not None else self.builder.emit(Copy(), value)
 
     def strides(self, value: Value) -> tuple[int, ...] | None:
         """The strides of a value in memory; None where none say it, or it is made again wherever it is used."""

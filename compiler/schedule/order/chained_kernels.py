@@ -38,7 +38,10 @@ def chain_kernels(schedule: Schedule) -> Schedule:
                     passed.append(instance)
             waiting = passed + waiting
         if shards is not None and len(members) > 1:
-            members = [_in_shards(member, shards) for member in members]
+            members = [
+                replace(i, kernel=replace(i.kernel, shards=shards)) if isinstance(i.kernel, loops.RowKernel) else i
+                for i in members
+            ]
             passed_on = _passed_on(members, users, buffers)
             chains.append(ChainedKernels(len(found), len(found) + len(members) - 1, shards, passed_on))
         found += members
@@ -130,11 +133,6 @@ def _passed_on(members: Sequence[Instance], users: Counter[int], buffers: Sequen
     inside = _users(members, buffers)
     written = dict.fromkeys(buffer for instance in members for buffer in instance.writes)
     return tuple(b for b in written if buffers[b].role is None and inside[b] == users[b] > 1)
-
-
-def _in_shards(instance: Instance, shards: Extent) -> Instance:
-    kernel = instance.kernel
-    return replace(instance, kernel=replace(kernel, shards=shards)) if isinstance(kernel, loops.RowKernel) else instance
 
 
 def fills_evenly(instance: Instance, storage: Buffer) -> bool:

@@ -217,7 +217,7 @@ class KernelNest(KernelFrame):
         if access.columns == DENSE and not index_wide:
             found = nest.load(nest.pointer(pointer, column, in_memory(dtype)), type_, dtype.size)
         elif not index_wide and isinstance(column, int):
-            listed = [sum(_digit(t, column + lane) * t.stride for t in access.columns) for lane in range(self.lanes)]
+            listed = [sum(t.at(column + lane) for t in access.columns) for lane in range(self.lanes)]
             found = self.load_places(pointer, listed, dtype, mask)
         else:
             places = self.lanes_number(access.columns, column) if access.columns else self.indices(0)
@@ -344,10 +344,6 @@ def _identity(reduce: loops.Reduce) -> float | int | bool:
         return 0 if is_max else 255
     bits = 8 * reduce.dtype.size
     return -(2 ** (bits - 1)) if is_max else 2 ** (bits - 1) - 1
-
-
-def _digit(term: loops.IndexTerm, index: int) -> int:
-    return index // term.divisor if term.modulus is None else index // term.divisor % term.modulus
 
 
 def store_masked(

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.machine import Machine
+from compiler.targets.cpu import runner
 from compiler.targets.cpu.library_layout import (
     Function,
     Layout,
@@ -25,18 +26,6 @@ from compiler.targets.cpu.library_layout import (
     settings_of,
 )
 from compiler.targets.cpu.plan_tables import control_layout, entry_rows, most_moving_arguments, relocation_rows
-from compiler.targets.cpu.runner import (
-    ABI_VERSION,
-    BATCH,
-    FRESH,
-    LOCAL,
-    REMAINING,
-    ROWS,
-    SEED,
-    SETTINGS,
-    STEP,
-    runner_text,
-)
 from compiler.targets.llvm.emulated_multiply_add import PROBES, functions_for, probes
 from compiler.targets.llvm.jit import compile_module
 from compiler.targets.llvm.object_code import ObjectCode
@@ -97,7 +86,7 @@ def library(
     layout = layout_of(made, tensors.values if changes else {})
     interface = [(f.program.name, f.manifest.inputs, f.manifest.results, f.manifest.settings) for f in made]
     abi = int.from_bytes(
-        sha256(repr((ABI_VERSION, layout, tensors.file_header, interface)).encode()).digest()[:7], "big"
+        sha256(repr((runner.ABI_VERSION, layout, tensors.file_header, interface)).encode()).digest()[:7], "big"
     )
     kernels = {
         symbol: content
@@ -181,7 +170,7 @@ def _main_text(
     kernels = sorted({name for f in functions for name in f.manifest.functions} - {*_OF_THE_RUNNER})
     return "\n".join(
         [
-            runner_text(machine, alone=True),
+            runner.runner_text(machine, alone=True),
             *(f"declare void @{kernel}(ptr, i64, i64, ptr)" for kernel in kernels),
             f"@{WEIGHTS} = external hidden constant i8",
             *(_text(f"text.{number}", text) for number, (_, text) in enumerate(ERRORS)),
@@ -260,7 +249,7 @@ def _function_text(function: Function, layout: Layout, weights: Mapping[str, int
         "CONTROL": places.control,
         "STATIC": places.static,
         "SYNC": layout.sync,
-        "ROWS_SLOT": ROWS,
+        "ROWS_SLOT": runner.ROWS,
         "UPDATES": int(manifest.writes_tensors),
         "PARAMETERS": "".join(f", ptr {name}" for name in _parameters(function)),
         "NULLS": _lines(_null_checks(["%memory", *_parameters(function)])),
@@ -335,7 +324,9 @@ def _fixed_places(function: Function, layout: Layout, weights: Mapping[str, int]
             rows.append(f"%result.{number} = getelementptr i8, ptr %memory, i64 {line}")
             line += 64
         rows += _put("outputs", number, f"ptr %result.{number}")
-    for number, (name, dtype) in enumerate(zip(manifest.settings, manifest.setting_dtypes, strict=True), SETTINGS):
+    for number, (name, dtype) in enumerate(
+        zip(manifest.settings, manifest.setting_dtypes, strict=True), runner.SETTINGS
+    ):
         rows += _put("control", number, _number(function.program.settings[name], dtype))
     return rows
 
@@ -368,7 +359,7 @@ def _fed(function: Function) -> list[str]:
         if not is_own(result):
             rows += _put("outputs", number, f"ptr %out.{number}")
     place = 0
-    slots = {name: slot for slot, name in enumerate(manifest.settings, SETTINGS)}
+    slots = {name: slot for slot, name in enumerate(manifest.settings, runner.SETTINGS)}
     for name, dtype, _ in settings_of(function):
         number = slots[name]
         place = -(-place // dtype.size) * dtype.size
@@ -383,12 +374,12 @@ def _fed(function: Function) -> list[str]:
 def _controls() -> list[str]:
     """The slots of the control block that the runner reads or changes in a call."""
     values = {
-        SEED: "i64 %seed",
-        STEP: "i64 %step",
-        LOCAL: "i64 0",
-        BATCH: "i64 %rows",
-        REMAINING: "i64 1",
-        FRESH: "i64 %fresh",
+        runner.SEED: "i64 %seed",
+        runner.STEP: "i64 %step",
+        runner.LOCAL: "i64 0",
+        runner.BATCH: "i64 %rows",
+        runner.REMAINING: "i64 1",
+        runner.FRESH: "i64 %fresh",
     }
     return [line for slot, value in values.items() for line in _put("control", slot, value, f"slot.{slot}")]
 
@@ -404,7 +395,7 @@ def _constants(function: Function) -> list[str]:
         for number, *words in entry_rows(manifest)
     ]
     block = (
-        f"i64 {ABI_VERSION}",
+        f"i64 {runner.ABI_VERSION}",
         f"ptr @{name}_entries",
         f"i64 {len(entries)}",
         f"ptr @{name}_relocations",

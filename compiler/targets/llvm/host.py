@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import CompilerBug, UsageError
 from compiler.errors.suggestions import did_you_mean
-from compiler.machine import APPLE_M1, ARM, AVX2, AVX512, CHOICES, GENERIC, KIBIBYTE, NEON, RVV, Machine
+from compiler.machine import APPLE_M1, ARM, AVX2, AVX2_WINDOWS, AVX512, CHOICES, GENERIC, KIBIBYTE, NEON, RVV, Machine
 from compiler.targets.llvm.llvm import Llvm, LlvmError
 
 _SIBLINGS = "topology/thread_siblings_list"
@@ -45,7 +45,8 @@ def machine_of(name: str | None, runs: bool = True) -> Machine:
         raise UsageError(
             f"this processor cannot run code for `{name}`", f"it can for {can}; `dlc show --machine` prints any"
         )
-    return replace(chosen, triple=host.triple) if chosen.architecture == host.architecture else chosen
+    has_host_system = chosen.architecture == host.architecture and chosen is not AVX2_WINDOWS
+    return replace(chosen, triple=host.triple) if has_host_system else chosen
 
 
 def _held_by(host: Machine) -> tuple[str, ...]:

@@ -229,11 +229,18 @@ function typed(item, value) {
   let array = value;
   if (!(value instanceof type)) {
     const flat = Array.isArray(value) ? value.flat(Infinity) : Array.from(value);
+    if (!flat.every((x) => ["number", "bigint", "boolean"].includes(typeof x))) {
+      throw new TypeError(`${item.name} holds numbers`);
+    }
     if (!item.dtype.startsWith("f") && !flat.every((x) => typeof x === "bigint" || Number.isInteger(Number(x)))) {
       throw new TypeError(`${item.name} holds integers`);
     }
     array = type === BigInt64Array ? BigInt64Array.from(flat, BigInt) : type.from(flat, Number);
+    if (!item.dtype.startsWith("f") && flat.some((x, n) => BigInt(x) !== BigInt(array[n]))) {
+      throw new RangeError(`${item.name} is of ${item.dtype}, which does not hold all of these numbers`);
+    }
   }
+  if (item.dtype === "bool" && array.some((x) => x > 1)) throw new RangeError(`${item.name} is 0 or 1`);
   if (item.low !== null && array.some((x) => x < item.low || x >= item.high)) {
     throw new RangeError(`${item.name} is in ${item.low}..${item.high}`);
   }

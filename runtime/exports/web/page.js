@@ -3,6 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { page, manifest } = data;
+const STEP_INPUTS = manifest.functions.model_step?.inputs ?? [];
 const RANDOM_TOKENS = 40; // the most likely ones, of which the next is drawn
 const MARKS = 4; // the first tokens: padding, unknown, start and end
 const MOST_BARS = 24;
@@ -48,6 +49,7 @@ function section(title, ...children) {
 
 const say = (text) => (document.getElementById("state").textContent = text);
 const EXAMPLES = data.row_count;
+const HAS_ROWS = EXAMPLES > 0 && STEP_INPUTS.length > 0 && STEP_INPUTS.every((item) => Object.hasOwn(data.rows, item.name));
 const examples = {}; // arrays of the page's rows by the names of inputs
 
 
@@ -63,6 +65,7 @@ let refresh = () => {}; // computes the shown prediction again, after the weight
 function rowsOf(items, numbers) {
   return Object.fromEntries(items.map((item) => {
     const all = examples[item.name];
+    if (!item.rows) return [item.name, all];
     const size = item.bytes_per_row / all.BYTES_PER_ELEMENT;
     return [item.name, joined(all.constructor, numbers.map((n) => all.subarray(n * size, (n + 1) * size)))];
   }));
@@ -308,8 +311,8 @@ function writing() {
   const go = button("Generate", run);
   section("Generate", field("The text so far", prompt), element("div", { class: "fields" },
     field("Tokens", length), field("Temperature", temperature)), element("div", { class: "row" }, go), shown, speed);
-  const target = manifest.functions.model_step?.inputs.find((item) => item.name !== input);
-  const isNext = manifest.functions.model_step?.inputs.length === 2 && target.bytes_per_row === 4 * most;
+  const target = STEP_INPUTS.find((item) => item.name !== input);
+  const isNext = STEP_INPUTS.length === 2 && target.bytes_per_row === 4 * most;
   if (!isNext) return;
   const text = element("textarea", { "aria-label": "A text to train on", placeholder: `At least ${most + 1} tokens` });
   training("Train on a text", () => {
@@ -407,7 +410,7 @@ function training(title, batch, ...above) {
 const someRows = () => {
   const count = Math.min(model.rows, EXAMPLES);
   const numbers = Array.from({ length: count }, () => Math.floor(Math.random() * EXAMPLES));
-  return rowsOf(manifest.functions.model_step.inputs, numbers);
+  return rowsOf(STEP_INPUTS, numbers);
 };
 
 /* Drawings with their classes, on which the model is trained at once. */
@@ -425,8 +428,8 @@ function teaching({ input, values }) {
     trainer.step({ [input]: pictures.flat(), [page.target]: classes }, 5);
     taught.textContent = `${pictures.length} drawing${pictures.length > 1 ? "s" : ""}, five updates at a time.`;
   });
-  const trainer = training("Train", EXAMPLES ? someRows : null,
-    element("p", {}, EXAMPLES ? `On ${EXAMPLES} rows of the data, or on what you draw.` : "On what you draw."),
+  const trainer = training("Train", HAS_ROWS ? someRows : null,
+    element("p", {}, HAS_ROWS ? `On ${EXAMPLES} rows of the data, or on what you draw.` : "On what you draw."),
     element("div", { class: "row" }, "It is", label, teach), taught);
 }
 
@@ -440,13 +443,12 @@ async function begin() {
     return say(`This browser cannot run the model: ${error.message}`);
   }
   say(`${page.about} ${model.isFast ? "" : "This browser has no fused multiply-adds in WebAssembly, so a slower module computes them: the same bits. "}Everything happens in this page; nothing is sent.`);
-  const trains = manifest.functions.model_step !== undefined;
   if (page.kind === "image") {
     const drawn = drawing();
-    if (trains && page.target) return teaching(drawn);
+    if (page.target && STEP_INPUTS.length === 2) return teaching(drawn);
   } else if (page.kind === "text") return writing();
   else form();
-  if (trains && EXAMPLES) training("Train", someRows, element("p", {}, `On ${EXAMPLES} rows of the data.`));
+  if (HAS_ROWS) training("Train", someRows, element("p", {}, `On ${EXAMPLES} rows of the data.`));
 }
 
 begin();

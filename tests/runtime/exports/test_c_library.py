@@ -509,3 +509,21 @@ for inputs in wrong:
     raise AssertionError(inputs)
 assert model.predict(x=x[:0], double=double[:0])["scores"].shape == (0, 3)
 """
+
+
+def test_a_library_for_macos_is_linked(trained: Trained, tmp_path: Path) -> None:
+    """Objects of Mach-O in an archive of BSD's form; nothing here runs the program."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("there is no linker for macOS: ziglang is not installed")
+    write(tmp_path, trained, "apple-m1", True)
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-macos", "example.c", "libmodel.a"]
+    linked = subprocess.run([*command, "-o", "example"], cwd=tmp_path, capture_output=True, text=True)
+    assert linked.returncode == 0, linked.stderr
+    assert (tmp_path / "example").read_bytes()[:4] == bytes.fromhex("cffaedfe"), "a program of 64 bits"
+
+
+@pytest.mark.parametrize("machine", ["apple-m1", "avx2-windows", "cortex-m4"])
+def test_shared_libraries_are_those_of_linux(machine: str, trained: Trained) -> None:
+    chosen = replace(trained, options=replace(trained.options, machine=machine))
+    with pytest.raises(UsageError, match=f"a shared library for {machine} is not made"):
+        shared_library(model_library(chosen, False)[0])

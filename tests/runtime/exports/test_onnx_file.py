@@ -237,19 +237,71 @@ def test_misuse(more: list[str], message: str, tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_refused_stands_in_a_list_and_nothing_is_written(tmp_path: Path) -> None:
+def test_other_element_types(tmp_path: Path) -> None:
     text = """
-model Curved() {
+model Mixed() {
     input x: f64[batch, 3]
-    a = erf(x)
-    output y = a + erf(2.0 * x)
+    input n: i64[batch, 3]
+    input flag: bool[batch, 3]
+    output smooth = erf(x) * cast(n, f64)
+    output whole = (n // 4) * 2 + n % 3
+    output either = (flag and n > 2) or x < 0.0
+    output picked = where(flag, n, 0 - n)
+    output small = cast(x * 100.0, u8)
 }
 """
     trained = trained_model(tmp_path, text)
-    with pytest.raises(UsageError) as caught:
-        onnx_file(trained, False, 17)
-    assert "model.dl:4, `erf`" in str(caught.value)
-    assert "model.dl:5, `erf`" in str(caught.value)
+    random = np.random.default_rng(1)
+    whole = np.array([[-(2**62), 2**62, -1], [0, 3, -7]])
+    data = {"x": random.standard_normal((2, 3)), "n": whole, "flag": random.random((2, 3)) < 0.5}
+    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
+    expected = executable.run(Steps(trained.tensors, data, np.arange(2), 2)).arrays
+    found = outputs_of(onnx_file(trained, False, 17)[0], data)
+    assert {*found} == {*expected}
+    assert all(difference(found[name], array) <= 1e-12 for name, array in expected.items())
+
+
+def test_an_input_that_is_called_as_a_number_of_the_step(tmp_path: Path) -> None:
+    text = """
+model Named() {
+    input step: f32[batch, 3]
+    input seed: f32[batch, 3]
+    output y = step - 2.0 * seed
+}
+"""
+    data = {"step": np.ones((2, 3), np.float32), "seed": np.full((2, 3), 3, np.float32)}
+    found = outputs_of(onnx_file(trained_model(tmp_path, text), False, 17)[0], data)
+    assert np.array_equal(found["y"], np.full((2, 3), -5, np.float32))
+
+
+def test_twice_as_many_rows_and_rows_behind_another_axis(tmp_path: Path) -> None:
+    text = """
+model Turned() {
+    input x: f32[batch, 2, 3]
+    output twice = reshape(x, [2 * batch, 3]) |> dense(2)
+    output behind = transpose(x, [1, 0, 2]) * 2.0
+    output mean_of_all = mean(x)
+}
+"""
+    trained = trained_model(tmp_path, text)
+    data = {"x": np.random.default_rng(1).standard_normal((5, 2, 3)).astype(np.float32)}
+    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
+    results = executable.run(Steps(trained.tensors, data, np.arange(5), 5))
+    expected = {**results.arrays, "mean_of_all": np.float32(results.scalars["mean_of_all"][-1])}
+    content = onnx_file(trained, False, 19)[0]
+    found = outputs_of(content, data)
+    assert all(difference(found[name], np.asarray(array)) <= CLOSE for name, array in expected.items())
+    made = {entry.name: entry.type.tensor_type.shape.dim for entry in onnx.load_from_string(content).graph.output}
+    assert made["twice"][0].dim_param == "2*batch"
+    assert made["behind"][1].dim_param == "batch"
+
+
+@pytest.mark.parametrize("name", ["images", "words"])
+def test_an_exported_model_can_be_imported(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, _ = onnx_file(trained_model(tmp_path, TEXTS[name]), False, 17)
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert main(["import", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "imported")]) == 0
+    assert "the largest difference" in capsys.readouterr().err
 
 
 def test_a_step_that_accumulates_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from runtime.data.part import Part
 from runtime.data.specs import dtype_of, row_shape
 from runtime.inference.prediction import Predictor, classes
 from runtime.runs.trained import Trained
+from runtime.serving import batching
 from runtime.serving.batching import Answer, Batcher, Limits
 from runtime.serving.metrics import Metrics
 from runtime.serving.model import ServedModel
@@ -48,6 +52,13 @@ CENTRED = """
 model Centred {
     input x: f32[batch, 3]
     output y = x - mean(x, axis = 0)
+}
+"""
+OPEN = """
+model Open {
+    input x: f32[batch, 4]
+    input kind: i32[batch]
+    output scores = (x |> dense(3)) + (kind |> embedding(5, 3))
 }
 """
 MODELS = {"pair": PAIR, "images": IMAGES, "sequence": SEQUENCE}
@@ -120,6 +131,59 @@ def test_rows_that_depend_on_their_batch_are_computed_with_their_request(text: s
     for request, answer in zip(requests, found, strict=True):
         assert isinstance(answer, Answer)
         assert answer.columns["y"].tobytes() == alone(trained, predictor, request)["y"].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "threads"),
+    [(PAIR, 60.0, {"dlc-compute_0", "MainThread"}), (PAIR, 0.0, {"dlc-compute_0"}), (OPEN, 60.0, {"dlc-compute_0"})],
+    ids=["quick", "slow", "quick, with integers of any range"],
+)
+def test_only_what_is_quick_is_computed_in_the_loop(
+    text: str, seconds: float, threads: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[str] = set()
+    predict = ServedModel.predict
+
+    def recorded(model: ServedModel, parts: Sequence[Part]) -> Mapping[str, Array]:
+        used.add(threading.current_thread().name)
+        return predict(model, parts)
+
+    monkeypatch.setattr(ServedModel, "predict", recorded)
+    monkeypatch.setattr(batching, "_QUICK", seconds)
+    trained = trained_with_seed(text)
+    found = answered(trained, requests_of(trained), Limits(0.001, 8, REQUESTS), Metrics())
+    assert used == threads
+    predictor = Predictor(trained.program, trained.options)
+    for request, answer in zip(requests_of(trained), found, strict=True):
+        assert isinstance(answer, Answer)
+        wanted = alone(trained, predictor, request)
+        assert all(answer.columns[name].tobytes() == values.tobytes() for name, values in wanted.items())
+
+
+def test_what_runs_between_batches_has_its_turn() -> None:
+    trained = trained_with_seed(PAIR)
+    requests = requests_of(trained)
+
+    async def run() -> list[int]:
+        batcher = Batcher(ServedModel(trained, "one"), Limits(0.0, 1, REQUESTS), Metrics())
+        running, most = 0, [0]
+
+        def work() -> None:
+            nonlocal running
+            running += 1
+            most.append(running)
+            time.sleep(0.02)
+            running -= 1
+
+        asked = [asyncio.create_task(batcher.submit(request)) for request in requests]
+        await asyncio.sleep(0.005)
+        turns = [asyncio.create_task(batcher.between_batches(work)) for _ in range(3)]
+        turns[1].cancel()
+        await asyncio.gather(*asked, *turns, return_exceptions=True)
+        await batcher.close()
+        return most
+
+    assert asyncio.run(run()) == [0, 1, 1]
 
 
 def test_examples_are_computed_row_by_row() -> None:

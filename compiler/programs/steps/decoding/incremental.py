@@ -27,16 +27,7 @@ from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.rules import other_axes
 from compiler.ops.scan import Scan, scan_body
 from compiler.ops.sources import Constant, Iota
-from compiler.programs.steps.decoding.window import (
-    STEP,
-    TIME,
-    add_sampler,
-    at_position,
-    flattened,
-    generation_of,
-    inputs_of,
-    scoring_graph,
-)
+from compiler.programs.steps.decoding import window
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType
 
@@ -73,19 +64,19 @@ class _Derivation:
     """The step under construction, from the graph of a window."""
 
     def __init__(self, program: Program, rows: int) -> None:
-        self.program, self.generation = program, generation_of(program)
-        symbolic = scoring_graph(program)
+        self.program, self.generation = program, window.generation_of(program)
+        symbolic = window.scoring_graph(program)
         self.graph = with_rows(symbolic, rows)
         self.rows = rows
         self.batch_axes = _batch_axes(symbolic)
-        self.reaches = reaches_of(symbolic, self.generation.feed, TIME)
+        self.reaches = reaches_of(symbolic, self.generation.feed, window.TIME)
         self.producers = {r.index: n for n in self.graph.nodes for r in n.results}
         self.inputs = {i.value.index: i for i in self.graph.inputs}
         self.fed = next(i.value for i in self.graph.inputs if i.name == self.generation.feed)
         self.of_data = self._of_data()
         self.builder = builder = GraphBuilder(f"{program.name} step")
         self.token = builder.input(self.generation.feed, Role.DATA, TensorType(self.fed.type.dtype, (rows, 1)))
-        self.position = builder.input(STEP, Role.STEP, TensorType(DType.I64))
+        self.position = builder.input(window.STEP, Role.STEP, TensorType(DType.I64))
         self.place = builder.emit(Reshape((1,)), self.position)
         order = TensorType(DType.I32, (rows,))
         self.parents = None if self.generation.beam is None else builder.input(PARENTS, Role.DATA, order)
@@ -97,26 +88,26 @@ class _Derivation:
 
     def run(self) -> Graph:
         builder, source = self.builder, self.graph.output(self.generation.source).value
-        logits = flattened(builder, self.part(source, TIME))
+        logits = window.flattened(builder, self.part(source, window.TIME))
         sampler = replace(self.generation, sampler=with_rows(self.generation.sampler, self.rows))
-        add_sampler(builder, sampler, {STEP: self.position}, logits)
+        window.add_sampler(builder, sampler, {window.STEP: self.position}, logits)
         return eliminate_dead(builder.build())
 
     def prompt(self) -> Graph:
         """All positions at once, as the window computes them; the contents of the states are its outputs."""
         builder = GraphBuilder(f"{self.program.name} prompt")
-        values = inputs_of(builder, self.graph)
+        values = window.inputs_of(builder, self.graph)
         stacked, known = self._with_stacks()
         found = builder.inline(stacked, [values[i.name] for i in stacked.inputs])
         for state in self.states:
             value = found[known[state.value.index]]
             if value.type != state.type:
-                value = builder.emit(Gather(0), value, values[STEP])
+                value = builder.emit(Gather(0), value, values[window.STEP])
             builder.input(state.name, Role.STATE, state.type)
             builder.output(state.name, Role.STATE, value, updates=state.name)
         sampler = replace(self.generation, sampler=with_rows(self.generation.sampler, self.rows))
-        logits = at_position(builder, values, found[self.generation.source])
-        add_sampler(builder, sampler, values, logits)
+        logits = window.at_position(builder, values, found[self.generation.source])
+        window.add_sampler(builder, sampler, values, logits)
         return eliminate_dead(builder.build())
 
     def _with_stacks(self) -> tuple[Graph, Mapping[int, str]]:
@@ -154,7 +145,7 @@ class _Derivation:
             return self._kept(value) if value.index in self.of_data else self.made_again(value)
         axis = next(iter(reach.offsets), None)
         # An axis shorter than the window, such as that of all tokens but the last, has no place for some position.
-        is_long = axis is not None and value.type.shape[axis] == self.fed.type.shape[TIME]
+        is_long = axis is not None and value.type.shape[axis] == self.fed.type.shape[window.TIME]
         if len(reach.offsets) == 1 and axis is not None and is_long and self._is_part_known(value, axis):
             return self._extended(value, axis)
         return self.made_again(value)
@@ -211,14 +202,14 @@ class _Derivation:
     def _is_part_known(self, value: Value, axis: int) -> bool:
         """Whether the part can be computed without the rest."""
         if value.index in self.inputs:
-            return value == self.fed and axis == TIME
+            return value == self.fed and axis == window.TIME
         node = self.producers[value.index]
         if isinstance(node.op, Scan):
             return axis == 0 and axis in self.reach(value).offsets
         return is_sliceable(node, axis)
 
     def _part(self, value: Value, axis: int) -> Value:
-        if value == self.fed and axis == TIME:
+        if value == self.fed and axis == window.TIME:
             return self.token
         if not self._is_part_known(value, axis):
             all_ = self.made_again(value) if self.reach(value).depends else self.whole(value)

@@ -10,11 +10,7 @@ from compiler.loops.ir import ColumnKernel, FlatKernel, Load, Reduce, RowKernel,
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, ElementsNumber, Index, Items, Nest, Operand, Value
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
-from compiler.targets.cpu.iteration_space import (
-    has_free_columns,
-    period,
-    repeating_loads,
-)
+from compiler.targets.cpu.iteration_space import has_free_columns, period, repeating_loads
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.rows.blocks import build_row_blocks, build_sums_in_row_blocks
 from compiler.targets.cpu.rows.columns import build_columns

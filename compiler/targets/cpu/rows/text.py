@@ -53,7 +53,8 @@ def _statement(i: kernels.Instruction) -> str:
     match i:
         case kernels.Load() | kernels.Store():
             reads, writes = isinstance(i, kernels.Load), "" if i.index is None else ", indexed"
-            edges = "".join(f", inside {e.extent} at {e.offset}{_terms(' by', e.terms)}" for e in _edges_of(i))
+            bounds = i.edges if isinstance(i, kernels.Load) else ()
+            edges = "".join(f", inside {e.extent} at {e.offset}{_terms(' by', e.terms)}" for e in bounds)
             place = f"%{i.access.buffer} {i.dtype.value} at {i.access.offset}"
             terms = _terms(", row", i.access.rows) + _terms(", column", i.access.columns)
             return f"{'read' if reads else 'write'} {place}{terms}{writes}{edges}"
@@ -61,10 +62,6 @@ def _statement(i: kernels.Instruction) -> str:
             return f"fold {dtype.value}{' of products' if factor is not None else ''}"
         case _:
             return _OTHERS.get(type(i), "")
-
-
-def _edges_of(moved: kernels.Load | kernels.Store) -> tuple[kernels.Edge, ...]:
-    return moved.edges if isinstance(moved, kernels.Load) else ()
 
 
 def _terms(word: str, terms: Sequence[kernels.IndexTerm]) -> str:
