@@ -38,6 +38,7 @@ TRANSLATIONS: Mapping[type[Op], Translation] = {
     Contraction: contraction,
     Scan: scan,
 }
+_NUMBERS = (Role.SETTING, Role.SEED, Role.STEP)
 _MOST_BYTES = 2**31 - 2**24  # of the weights in a protocol buffer, which has less than 2 GiB
 
 
@@ -105,7 +106,7 @@ def _expect_distinct(graph: Graph) -> None:
     names = [_name(entry) for entry in (*graph.inputs, *graph.outputs)]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
-        message = f"`{double}` names an input or a weight of {graph.name} and an output, which ONNX does not allow"
+        message = f"`{double}` names two inputs, weights or outputs of {graph.name}, which ONNX does not allow"
         raise UsageError(message, "give one of them another name")
 
 
@@ -116,7 +117,7 @@ def _input(e: Emitter, entry: GraphInput, contents: Contents) -> bool:
         e.knows_batch_by(entry.name, entry.value.type)
     if entry.role in PERSISTENT:
         return entry.name not in contents.tensors
-    if entry.name not in contents.numbers:
+    if entry.role not in _NUMBERS or entry.name not in contents.numbers:
         return True
     number = np.array(contents.numbers[entry.name], numpy_dtype(entry.value.type.dtype))
     e.initializers[entry.name] = numpy_helper.from_array(number, entry.name)

@@ -274,5 +274,5 @@ def test_an_output_that_is_called_as_a_weight_is_refused() -> None:
     builder = GraphBuilder("Double")
     x = builder.input("x", Role.DATA, TensorType(DType.F32, (B, 3)))
     builder.output("x", Role.OUTPUT, x)
-    with pytest.raises(UsageError, match="`x` names an input"):
+    with pytest.raises(UsageError, match="`x` names two"):
         onnx_model(builder.build(), Contents(), 17)

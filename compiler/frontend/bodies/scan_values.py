@@ -10,15 +10,7 @@ from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.tensors.operators import choose, scalar, spread, with_unit_axes
 from compiler.frontend.tensors.shapes import broadcast, origin_notes, shown
-from compiler.frontend.values import (
-    BatchValue,
-    Poison,
-    RunTimeNumber,
-    TensorValue,
-    TupleValue,
-    Value,
-    describe,
-)
+from compiler.frontend.values import BatchValue, Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.ops.control import StopGradient
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_of

@@ -21,15 +21,7 @@ from compiler.frontend.bodies.scan_values import emit
 from compiler.frontend.builtins.functions import judge
 from compiler.frontend.elaborator import MAXIMUM_ROUNDS, Elaborator
 from compiler.frontend.failures import Failure, Poisoned, failure
-from compiler.frontend.values import (
-    POISON,
-    BatchValue,
-    RunTimeNumber,
-    TensorValue,
-    TupleValue,
-    Value,
-    describe,
-)
+from compiler.frontend.values import POISON, BatchValue, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.syntax import tree
 from compiler.syntax.walk import is_requirement, statements_of
 

@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.loops.ir import (
-    CollectKernel,
-    ColumnKernel,
-    ContractionKernel,
-    CopyKernel,
-    FetchKernel,
-    FlatKernel,
-    PrefixSumKernel,
-    RowKernel,
-    ScatterKernel,
-)
+from compiler.loops import ir as kernels
 from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
 from compiler.nest.ir import Nest
@@ -39,19 +29,19 @@ def emit(
     The right operand of a product that `lasts` is the same from call to call. No kernel reads the buffers `unread`.
     """
     kernel = what.kernel
-    if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):
+    if isinstance(kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel):
         loops = after_all(row_passes.PASSES, row_passes.definition(kernel, unread), machine)
         return rows.build(_begun(what, machine, loops.lanes), loops)
     k = _begun(what, machine, LANES)
     match kernel:
-        case ContractionKernel():
+        case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts), Circumstances(machine, batch)
             return products.build(k, after_all(product_passes.PASSES, product, given))
-        case ScatterKernel():
+        case kernels.ScatterKernel():
             return build_scatter(k, kernel)
-        case PrefixSumKernel():
+        case kernels.PrefixSumKernel():
             return build_prefix_sum(k, kernel)
-        case FetchKernel() | CollectKernel() | CopyKernel():
+        case kernels.FetchKernel() | kernels.CollectKernel() | kernels.CopyKernel():
             raise CompilerBug("emit", "transfers are part of the runner")
         case _:
             assert_never(kernel)

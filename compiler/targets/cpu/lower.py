@@ -8,27 +8,9 @@ from hashlib import sha256
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Role
-from compiler.loops.ir import (
-    CollectKernel,
-    ColumnKernel,
-    CopyKernel,
-    FetchKernel,
-    FlatKernel,
-    Kernel,
-    Random,
-    RowKernel,
-    contraction_of,
-    instructions_of,
-)
+from compiler.loops import ir as kernels
 from compiler.machine import Machine
-from compiler.nest.ir import (
-    BufferPointer,
-    FlagPointer,
-    Items,
-    Nest,
-    SharedPointer,
-    StreamNumber,
-)
+from compiler.nest.ir import BufferPointer, FlagPointer, Items, Nest, SharedPointer, StreamNumber
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Loop, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
@@ -195,7 +177,7 @@ class _Lowering:
 
     def left_results(self) -> set[int]:
         """The results that no kernel reads, and that no cache of a core holds when the caller comes to them."""
-        read = {b for i in self.plan.instances for b in i.reads if not isinstance(i.kernel, CollectKernel)}
+        read = {b for i in self.plan.instances for b in i.reads if not isinstance(i.kernel, kernels.CollectKernel)}
         least = self.machine.tuning.streamed_caches * self.machine.l2_bytes
         unread = [self.plan.buffers[r.buffer] for r in self.plan.results if r.buffer not in read]
         return {b.index for b in unread if size_at(b.elements, self.batch) * b.dtype.size >= least}
@@ -213,7 +195,7 @@ class _Lowering:
 
     def panel_reach(self, instance: Instance, buffer: int) -> int:
         """How many elements behind a right operand the last panel of a product would reach."""
-        contract = contraction_of(instance.kernel)
+        contract = kernels.contraction_of(instance.kernel)
         if contract is None or instance.arguments[contract.rhs] != buffer:
             return 0
         return -contract.n % (tile_shape(contract, self.machine, self.batch).vectors * LANES)
@@ -225,7 +207,7 @@ class _Lowering:
 
     def calls(self, instance: Instance) -> list[tuple[Call, bool]]:
         """The calls of an instance; for each, whether it needs a barrier of its own."""
-        if isinstance(instance.kernel, FetchKernel | CollectKernel | CopyKernel):
+        if isinstance(instance.kernel, kernels.FetchKernel | kernels.CollectKernel | kernels.CopyKernel):
             return [(self.transfer(instance, instance.kernel), False)]
         level = self.level_of_panels(instance)
         code = self.code(instance, keeps=level < len(instance.loops))
@@ -243,7 +225,7 @@ class _Lowering:
 
     def level_of_panels(self, instance: Instance) -> int:
         """In how many of its loops the right operand of a product changes; -1 where it is the same for all steps."""
-        contract = contraction_of(instance.kernel)
+        contract = kernels.contraction_of(instance.kernel)
         if contract is None:
             return len(instance.loops)
         buffer, strides = instance.arguments[contract.rhs], ()
@@ -254,16 +236,18 @@ class _Lowering:
             return changing[-1] + 1
         return -1 if buffer in self.lasting else 0
 
-    def transfer(self, instance: Instance, kernel: FetchKernel | CollectKernel | CopyKernel) -> Call:
+    def transfer(
+        self, instance: Instance, kernel: kernels.FetchKernel | kernels.CollectKernel | kernels.CopyKernel
+    ) -> Call:
         """The runner's function that moves an instance's rows, its items, and its first argument."""
         first, size = len(self.relocations), kernel.buffers[0].dtype.size
-        if isinstance(kernel, CopyKernel):
+        if isinstance(kernel, kernels.CopyKernel):
             target, source = instance.arguments
             self.relocations += [self.pointer(target), self.pointer(source), bytes_of(kernel.elements, size)]
             self.move(instance, {first: 0, first + 1: 1}, ())
             return Call("dlc_copy", Items(1), first, 3, instance.loops)
         buffer, bytes_ = self.pointer(instance.arguments[0]), bytes_of(kernel.columns, size)
-        if isinstance(kernel, FetchKernel):
+        if isinstance(kernel, kernels.FetchKernel):
             given = (INPUT, instance.data, 0)
             stride = (INPUT, len(self.plan.inputs) + instance.data, 0)
             self.relocations += [buffer, given, bytes_, stride, CONTROL]
@@ -276,7 +260,7 @@ class _Lowering:
     def call(self, instance: Instance, code: _Function, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
         first, kernel = len(self.relocations), instance.kernel
-        streams = [i.stream for i in instructions_of(kernel) if isinstance(i, Random)]
+        streams = [i.stream for i in kernels.instructions_of(kernel) if isinstance(i, kernels.Random)]
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
         for place, argument in enumerate(code.nest.arguments, first):
@@ -295,7 +279,9 @@ class _Lowering:
                 case _:
                     found = number(number_of(argument, self.specialised(kernel)))
             self.relocations.append(found)
-        is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
+        is_shared = isinstance(
+            kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel
+        )  # code, by kernels of other extents
         items = items_of(kernel, self.machine) if is_shared else code.nest.items
         self.move(instance, moved, drawn)
         return Call(code.symbol, items, first, len(self.relocations) - first, instance.loops)
@@ -365,7 +351,7 @@ class _Lowering:
             self.begin(self.texts[symbol])
         return _Function(symbol, replace(nest, body=[], before=None), before)
 
-    def specialised(self, kernel: Kernel) -> Specialisation:
+    def specialised(self, kernel: kernels.Kernel) -> Specialisation:
         """The specialisation of a kernel of the plan, worked out once."""
         if id(kernel) not in self.specialisations:
             self.specialisations[id(kernel)] = specialisation(kernel, self.machine)

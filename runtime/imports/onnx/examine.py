@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,11 +42,16 @@ class Examiner:
         self.nodes: list[Node] = []
         self.missing: list[tuple[str, str]] = []
         self.rows = rows
+        self.reads: dict[str, int] = {}
+        for name in (name for proto in model.graph.node for name in proto.input):
+            self.reads[name] = self.reads.get(name, 0) + 1
         self.count = 0
         self.visited = 0
+        self.wanted: set[str] = set()  # values that would have to be known
+        self.parents: dict[str, tuple[str, ...]] = {}
 
     def constant(self, name: str, tensor: Tensor, is_weight: bool) -> None:
-        is_weight = is_weight and tensor.dtype.kind == "f" and not (tensor.size == 1 and _LITERAL.match(name))
+        is_weight = is_weight and tensor.dtype.kind == "f" and not _is_literal(name, tensor)
         weight = (name,) if is_weight and bool(np.isfinite(tensor).all()) else ()
         contents = (tensor,) * len(self.points)
         self.values[name] = Value(name, tensor.dtype.name, (tensor.shape,) * len(self.points), contents, weight)
@@ -68,6 +73,7 @@ class Examiner:
     def visit(self, protos: Sequence[Any], opsets: Mapping[str, int]) -> None:
         for proto in protos:
             self.visited += 1
+            self.parents.update(dict.fromkeys(proto.output, tuple(proto.input)))
             if self.visited > _MOST_NODES:
                 raise Unsupported(f"more than {_MOST_NODES:,} operations, with loops written out")
             if any(name and name not in self.values for name in proto.input):
@@ -76,6 +82,7 @@ class Examiner:
             try:
                 self._node(proto, opsets)
             except Unsupported as error:
+                self.wanted.update([error.unknown] if error.unknown else [])
                 self.missing.append((_place(proto), f"{error}{'; ' + error.fix if error.fix else ''}"))
                 self._poison(proto)
 
@@ -181,6 +188,16 @@ class Examiner:
             raise Unsupported("a constant that is no tensor")
         return found
 
+    def inputs_behind(self, names: Iterable[str]) -> frozenset[str]:
+        """The values without a maker on which others depend."""
+        pending, seen = list(names), set[str]()
+        while pending:
+            name = pending.pop()
+            if name not in seen:
+                seen.add(name)
+                pending += self.parents.get(name, ())
+        return frozenset(name for name in seen if name and name not in self.parents)
+
     # Contents.
 
     def _evaluated(self, proto: Any, version: int) -> list[tuple[Tensor, ...]] | None:
@@ -196,6 +213,15 @@ class Examiner:
         operands = [self.values[name] if name else None for name in proto.input]
         if op in _DRAWS or any(value is not None and value.contents is None for value in operands):
             return None
+        if op == "Gather" and operands[0] is not None and operands[0].weight:
+            return None  # rows of a table are chosen in the text, so that the whole table is its parameter
+        if (
+            op == "Transpose"
+            and self.reads.get(proto.input[0], 0) > 1
+            and operands[0] is not None
+            and operands[0].weight
+        ):
+            return None  # one weight in two places, such as a table that is the head as well
         found: list[tuple[Tensor, ...]] = []
         before: list[Tensor | None] = []
         for point in range(len(self.points)):
@@ -213,6 +239,9 @@ class Examiner:
     def _run(self, proto: Any, version: int, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...] | None:
         from onnx.reference import ReferenceEvaluator  # slow to import
 
+        if proto.op_type in _OWN:
+            attributes = self._attributes_of(proto)
+            return None if attributes.get("batch_dims", 0) else (_OWN[proto.op_type](inputs, attributes),)
         feeds = {name: array for name, array in zip(proto.input, inputs, strict=True) if name}
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -247,7 +276,7 @@ class Examiner:
                 raise Unsupported(
                     f"the types of `{proto.op_type}` do not agree: {reason[-1] if reason else error}"
                 ) from error
-            found.append({name: self._shaped(proto, name, inferred.get(name)) for name in proto.output if name})
+            found.append({name: self._shaped(proto, name, inferred.get(name), point) for name in proto.output if name})
         return found
 
     def _same_as_before(self, proto: Any, point: int) -> bool:
@@ -269,18 +298,23 @@ class Examiner:
             return None
         return self.onnx.numpy_helper.from_array(contents[point], name)
 
-    def _shaped(self, proto: Any, name: str, inferred: Any) -> tuple[str, tuple[int, ...]]:
+    def _shaped(self, proto: Any, name: str, inferred: Any, point: int) -> tuple[str, tuple[int, ...]]:
         tensor = inferred.tensor_type if inferred is not None and inferred.HasField("tensor_type") else None
         whole = tensor is not None and tensor.HasField("shape")
+        if proto.op_type == "Compress" and (kept := self.values[proto.input[1]].constant) is not None:
+            return _compressed(self.values[proto.input[0]], self._attributes_of(proto).get("axis"), kept, point)
+        if not whole and proto.op_type == "GroupNormalization":
+            value = self.values[proto.input[0]]
+            return value.dtype, value.shapes[point]
         if not whole or not all(d.HasField("dim_value") for d in tensor.shape.dim):
-            unknown = [i for i in proto.input[1:] if i and self.values[i].contents is None]
-            raise Unsupported(
-                f"the shape that `{proto.op_type}` gives depends on "
-                + (f"the numbers in `{unknown[0]}`" if unknown else "its data"),
-                f"make `{unknown[0]}` a constant: give it in --sample, or export it so"
-                if unknown
-                else "a tensor of .dl has a fixed shape: leave this operation to the program around the model",
-            )
+            places = proto.input if proto.op_type in ("Range", "ConstantOfShape") else proto.input[1:]
+            unknown = [i for i in places if i and self.values[i].contents is None]
+            of = f"the numbers in `{unknown[0]}`" if unknown else "its data"
+            how = "a tensor of .dl has a fixed shape: leave this operation to the program around the model"
+            if unknown:
+                how = f"make `{unknown[0]}` a constant: give it in --sample, or export it so"
+            message = f"the shape that `{proto.op_type}` gives depends on {of}"
+            raise Unsupported(message, how, unknown[0] if unknown else "")
         dtype = self.onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         return dtype, tuple(d.dim_value for d in tensor.shape.dim)
 
@@ -371,9 +405,8 @@ class Examiner:
         """The content of a value on which the flow of the model depends. Raises Unsupported."""
         constant = self.values[name].constant
         if constant is None:
-            raise Unsupported(
-                f"{of} depends on the data", "a program of .dl has one flow: export the branch that is used"
-            )
+            how = "a program of .dl has one flow: export the branch that is used"
+            raise Unsupported(f"{of} depends on the data", how, name)
         return constant
 
 
@@ -389,6 +422,20 @@ def _rename_outer(graph: Any, names: Mapping[str, str]) -> None:
     for output in graph.output:
         if output.name not in own and output.name in names:
             output.name = names[output.name]
+
+
+def _is_literal(name: str, tensor: Tensor) -> bool:
+    """Whether one number among the initialisers is no weight: by its name, or a zero that belongs to no module."""
+    return tensor.size == 1 and (_LITERAL.match(name) is not None or ("." not in name and not tensor.any()))
+
+
+def _compressed(value: Value, axis: int | None, kept: Tensor, point: int) -> tuple[str, tuple[int, ...]]:
+    """The type of a `Compress` whose condition is known."""
+    shape, count = list(value.shapes[point]), int(kept.sum())
+    if axis is None:
+        return value.dtype, (count,)
+    shape[axis] = count
+    return value.dtype, tuple(shape)
 
 
 def _place(proto: Any) -> str:
@@ -504,4 +551,28 @@ def _stacked(
     examiner.visit([make("Concat", wide, [name], name=place, axis=axis)], opsets)
 
 
+def _taken_along(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
+    """`GatherElements`, whose indices need not reach as far as the tensor."""
+    data, index = inputs
+    assert data is not None
+    assert index is not None
+    axis = attributes.get("axis", 0) % data.ndim
+    part = tuple(slice(None) if i == axis else slice(0, index.shape[i]) for i in range(data.ndim))
+    return np.take_along_axis(data[part], index, axis)
+
+
+def _taken_at(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
+    """`GatherND` without axes in common."""
+    del attributes
+    data, index = inputs
+    assert data is not None
+    assert index is not None
+    return data[tuple(np.moveaxis(index, -1, 0))]
+
+
+# Operators that the evaluator of `onnx` does not know in every form.
+_OWN: dict[str, Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]] = {
+    "GatherElements": _taken_along,
+    "GatherND": _taken_at,
+}
 _FLOW: dict[str, Callable[[Examiner, Any, Mapping[str, int]], None]] = {"If": _if, "Loop": _loop, "Scan": _scan}

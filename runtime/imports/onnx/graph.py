@@ -26,10 +26,22 @@ DTYPES = {
 
 
 class Unsupported(DataError):
-    """An operator, or a form of it, that has no `.dl` text: what it is, and how one may write it."""
+    """An operator, or a form of it, that has no `.dl` text: what it is, and how one may write it.
 
-    def __init__(self, message: str, how: str = "") -> None:
+    `unknown` is a value that would have to be known.
+    """
+
+    def __init__(self, message: str, how: str = "", unknown: str = "") -> None:
         super().__init__(message, fix=how)
+        self.unknown = unknown
+
+
+class Undecided(Unsupported):
+    """As `Unsupported`, where it would help to know the inputs on which `names` depend."""
+
+    def __init__(self, message: str, names: frozenset[str]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @record

@@ -14,9 +14,10 @@ from compiler.driver import PREDICTION, Options, Steps
 from compiler.errors.diagnostics import DataError, Source, SourceError
 from compiler.support.record import record
 from compiler.syntax.format import format_source
+from compiler.types import numpy_dtype
 from runtime.imports.onnx.examine import Examiner
 from runtime.imports.onnx.extents import BATCH, points_of
-from runtime.imports.onnx.graph import Graph, Tensor, Unsupported
+from runtime.imports.onnx.graph import Graph, Tensor, Undecided, Unsupported
 from runtime.imports.onnx.model_file import onnx_module, read_model
 from runtime.imports.onnx.names import identifier
 from runtime.imports.onnx.operators.table import TABLE
@@ -175,7 +176,7 @@ def _import(
     options: Options,
 ) -> Imported:
     points = points_of(list(free.values())) if free else [{}]
-    graph, feeds = examined(model, given, free, rows, sample, points)
+    graph, feeds = _decided(model, given, free, rows, sample, points)
     named = model.graph.name
     usual = not named or named in ("main_graph", "torch_jit", "torch-jit-export") or "_jit" in named
     made = program_text(graph, title_of(path.stem if usual else named), feeds, f"## Imported from {path.name}.")
@@ -184,6 +185,23 @@ def _import(
     if compared.apart > MOST_APART and "" in free:
         raise Unsupported("the rows of the model are no batch")
     return compared
+
+
+def _decided(
+    model: Any,
+    given: Sequence[_Given],
+    free: Mapping[str, str],
+    rows: Mapping[str, int | None],
+    sample: Mapping[str, Tensor],
+    points: Sequence[Mapping[str, int]],
+) -> tuple[Graph, list[Feed]]:
+    """As `examined`, with inputs of the sample fixed as far as they decide shapes."""
+    fixed: frozenset[str] = frozenset()
+    while True:
+        try:
+            return examined(model, given, free, rows, sample, points, fixed)
+        except Undecided as error:
+            fixed |= error.names
 
 
 def _recorded(
@@ -266,9 +284,10 @@ def examined(
     rows: Mapping[str, int | None],
     sample: Mapping[str, Tensor],
     points: Sequence[Mapping[str, int]],
+    fixed: frozenset[str],
 ) -> tuple[Graph, list[Feed]]:
     """The graph with the inputs that stay inputs. Raises Unsupported."""
-    deciding = _deciding(model, given)
+    deciding = _deciding(model, given) | fixed
     static = (
         next((one.shape[0] for one in given if one.shape and isinstance(one.shape[0], int)), None)
         if "" in free
@@ -294,12 +313,19 @@ def examined(
         examiner.free(one.name, one.dtype, shapes)
         feeds.append(Feed(one.name, one.name, one.dtype, axis))
     graph = examiner.graph([feed.name for feed in feeds])
+    missing, wanted = missing_of(graph)
+    behind = examiner.inputs_behind(examiner.wanted | wanted) & set(sample) - fixed
+    if behind:
+        raise Undecided("numbers of inputs decide a shape", behind)
     if examiner.missing:
-        refuse([*examiner.missing, *missing_of(graph)])
+        refuse([*examiner.missing, *missing])
     negative = frozenset(name for name, array in sample.items() if array.dtype.kind == "i" and (array < 0).any())
     graph = replace(graph, may_be_negative=negative)
+    if not feeds and not given:
+        raise Unsupported("the model has no input", "its outputs are constants")
     if not feeds:
-        raise Unsupported("nothing depends on an input: the model is a constant")
+        some = next((one for one in given if 0 not in one.shape), given[0])
+        feeds.append(Feed(some.name, some.name, some.dtype, None))
     return recognised(graph), feeds
 
 
@@ -316,7 +342,7 @@ _DECIDING: Mapping[str, tuple[int, ...]] = {
     "Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "Slice": (1, 2, 3, 4),
     "Pad": (1, 2, 3), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,), "OneHot": (1,), "TopK": (1,), "CumSum": (1,),
     "CumProd": (1,), "Resize": (1, 2, 3), "Upsample": (1,), "Trilu": (1,), "CenterCropPad": (1,), "Dropout": (1, 2),
-    "Loop": (0, 1), "If": (0,), "Col2Im": (1, 2), "DFT": (1, 2), "STFT": (1, 3), "HannWindow": (0,),
+    "Loop": (0, 1), "If": (0,), "Compress": (1,), "Col2Im": (1, 2), "DFT": (1, 2), "STFT": (1, 3), "HannWindow": (0,),
     "HammingWindow": (0,),
     "BlackmanWindow": (0,), "AffineGrid": (1,), "MelWeightMatrix": (0, 1, 2, 3, 4), "MaxUnpool": (2,), "Clip": (),
     "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,),
@@ -373,7 +399,9 @@ def predicted(imported: Imported, inputs: Mapping[str, Tensor], options: Options
     count = len(next(iter(arrays.values())))
     executable = driver.compile_program(program, PREDICTION, options)
     results = executable.run(Steps(tensors, arrays, np.arange(count), max(count, 1), 0))
-    found = {**results.arrays, **{name: values[-1] for name, values in results.scalars.items()}}
+    kinds = {output.name: numpy_dtype(output.value.type.dtype) for output in program.inference_graph.outputs}
+    lasting = {name: values[-1].astype(kinds[name]) for name, values in results.scalars.items()}
+    found = {**results.arrays, **lasting}
     return {name: found[own] for own, name in imported.output_names.items()}
 
 

@@ -8,6 +8,12 @@ from collections.abc import Iterable, Sequence
 _KEYWORDS = "if else for in scan return emit and or not true false none None training batch inf pi"
 RESERVED = frozenset(_KEYWORDS.split())
 _TAKEN = frozenset(["f32", "f64", "i32", "i64", "u8", "bool", "bf16", "only_row"])
+# Functions that imported text calls; a value with such a name would read as one.
+_CALLED = """
+    zeros ones full arange sum mean variance max min where concat split reshape transpose reverse pad cast sqrt exp log
+    relu gelu swish softmax dense embedding conv1d conv2d conv3d layer_norm batch_norm lstm gru attention
+"""
+FUNCTIONS = frozenset(_CALLED.split())
 _SHORT = ("x", "y", "z", "u", "v", "w", "p", "q", "r", "s")
 
 

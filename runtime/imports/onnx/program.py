@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
 from compiler.support.record import mutable_record, record
+from runtime.imports.onnx.blocks import Folder, Layer
 from runtime.imports.onnx.code import Code, Weight
 from runtime.imports.onnx.extents import BATCH, expression
 from runtime.imports.onnx.graph import DTYPES, Graph, Unsupported
-from runtime.imports.onnx.names import Namer, identifier, short_names, word_of
+from runtime.imports.onnx.names import FUNCTIONS, Namer, identifier, short_names, word_of
 from runtime.imports.onnx.operators.helpers import HELPERS
-from runtime.imports.onnx.writer import TOKEN, Body, Statement, Writer, laid_out
+from runtime.imports.onnx.writer import TOKEN, Body, Owned, Statement, Writer, laid_out
 
 
 @record
@@ -51,7 +52,11 @@ class _Names:
 
     def is_free(self, name: str, at: int) -> bool:
         holder = self.holder.get(name)
-        return name not in self.fixed and (holder is None or self.last_read.get(holder, -1) <= at)
+        return (
+            name not in self.fixed
+            and name not in FUNCTIONS
+            and (holder is None or self.last_read.get(holder, -1) <= at)
+        )
 
     def choose(self, token: str, at: int, wanted: Sequence[str]) -> str:
         number = 1
@@ -64,14 +69,23 @@ class _Names:
             number += 1
 
 
+@record
+class _Written:
+    """A body in names: declarations, lines, and the texts of its results."""
+
+    declared: list[str]
+    lines: list[str]
+    results: list[str]
+
+
 def renamed(
     statements: Sequence[Statement],
     results: Sequence[Code],
-    owned: Sequence[tuple[str, str, Weight]],
+    owned: Sequence[Owned],
     given: Mapping[str, str],
     taken: set[str],
-) -> tuple[list[tuple[str, str]], list[str], list[str]]:
-    """Statements as (targets, text), declarations and results with names for their tokens."""
+) -> _Written:
+    """The text of a body, with names for its tokens; `given` are those of its inputs, `taken` belong to others."""
     last: dict[str, int] = {}
     for i, statement in enumerate(statements):
         for token in TOKEN.findall(statement.text):
@@ -83,27 +97,64 @@ def renamed(
     for token, name in given.items():
         names.keep(token, name)
     declared: list[str] = []
-    for name, line, weight in owned:
-        token = TOKEN.findall(line)[0]
-        words = [identifier(part) for part in weight.origin[0].split(".")]
+    for one in owned:
+        words = [identifier(part) for part in one.weight.origin[0].split(".")]
         wanted = "_".join(words[-2:]) if len("_".join(words[-2:])) < 28 else words[-1]
-        chosen = names.choose(token, -1, [wanted])
+        chosen = names.choose(one.token, -1, [wanted])
         names.fixed.add(chosen)
-        declared.append(line.replace(f"§{token}§", chosen))
-        del name
-    lines: list[tuple[str, str]] = []
+        declared.append(one.line.replace(f"§{one.token}§", chosen))
+    lines: list[str] = []
     for i, statement in enumerate(statements):
-        text = _named(statement.text, names.name_of)
-        targets: list[str] = []
-        for target in statement.targets:
-            if target == "_":
-                targets.append("_")
-                continue
-            token = target.strip("§")
-            word = word_of([origin for weight in statement.weights for origin in weight.origin[:1]])
-            targets.append(names.choose(token, i, [word] if word else short_names()))
-        lines.append((", ".join(targets), text))
-    return lines, [_named(code.argument if code.called else code.text, names.name_of) for code in results], declared
+        lines += _statement_lines(statement, i, names)
+    return _Written(declared, lines, [_named(c.argument if c.called else c.text, names.name_of) for c in results])
+
+
+def _statement_lines(statement: Statement, at: int, names: _Names) -> list[str]:
+    if statement.rounds > 1:
+        return _loop_lines(statement, at, names)
+    text = _named(statement.text, names.name_of)
+    targets: list[str] = []
+    for target in statement.targets:
+        token = target.strip("§")
+        if target == "_" or token not in names.last_read:
+            targets.append("_")
+            continue
+        word = word_of([origin for weight in statement.weights for origin in weight.origin[:1]])
+        targets.append(names.choose(token, at, [word] if word else short_names()))
+    return laid_out(f"{', '.join(targets)} = {text}", 4)
+
+
+def _loop_lines(statement: Statement, at: int, names: _Names) -> list[str]:
+    """A chain of equal steps as a `for`, in which the value has one name."""
+    target, source = statement.targets[0].strip("§"), statement.source
+    before: list[str] = []
+    if names.last_read.get(source, -1) <= at:
+        name = names.name_of[source]
+        names.keep(target, name)
+    else:
+        name = names.choose(target, at - 1, short_names())
+        before = [f"{name} = {names.name_of[source]}"]
+    text = _named(statement.text.replace(f"§{source}§", f"§{target}§"), names.name_of)
+    return [*before, f"for _ in 0..{statement.rounds} {{ {name} = {text} }}"]
+
+
+def layer_text(layer: Layer, taken: set[str]) -> str:
+    """A layer of the model file."""
+    arguments = ["x", "y", "z", "u", "v", "w"][: len(layer.arguments)]
+    arguments += [f"x{i}" for i in range(6, len(layer.arguments))]
+    given = dict(zip(layer.arguments, arguments, strict=True))
+    result = layer.results[0]
+    *inner, final = layer.statements
+    ends = final.targets == (f"§{result}§",) and not any(f"§{result}§" in s.text for s in layer.statements)
+    statements = inner if ends else layer.statements
+    results = [Code(final.text if ends else f"§{result}§")]
+    written = renamed(statements, results, layer.owned, given, taken | set(layer.settings))
+    settings = f"({', '.join(f'{name}: {kind}' for name, kind in layer.settings.items())})" if layer.settings else ""
+    typed = [f"{name}: [batch, ...]" if i == layer.batched else name for i, name in enumerate(arguments)]
+    body = [*written.declared, *written.lines, *laid_out(f"return {written.results[0]}", 4)]
+    return (
+        f"\nlayer {layer.name}{settings}({', '.join(typed)}) {{\n" + "".join(f"    {line}\n" for line in body) + "}\n"
+    )
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:
@@ -117,6 +168,8 @@ def program_text(graph: Graph, title: str, feeds: Sequence[Feed], note: str) -> 
     writer = Writer(graph, graph.nodes, graph.outputs, numbers)
     refuse(writer.missing)
     body = writer.write()
+    folder = Folder(body, _batch_first(graph, numbers), Namer(set(HELPERS)))
+    folder.fold()
     declarations: list[str] = []
     input_names: dict[str, str] = {}
     top: list[Statement] = []
@@ -133,24 +186,29 @@ def program_text(graph: Graph, title: str, feeds: Sequence[Feed], note: str) -> 
     given = {token: name for token, name in given.items() if token not in made_here}
     fixed = set(outputs.values()) | set(HELPERS) | ({*input_names.values()} if top else set())
     statements = [*top, *body.statements]
-    lines, results, declared = renamed(statements, body.results, body.owned, given, fixed)
-    text = [f"    {line}" for line in declared]
-    for targets, line in lines:
-        text += [f"    {one}" for one in laid_out(f"{targets} = {line}", 4)]
-    for output, result in zip(graph.outputs, results, strict=True):
+    written = renamed(statements, body.results, body.owned, given, fixed)
+    text = [f"    {line}" for line in (*written.declared, *written.lines)]
+    for output, result in zip(graph.outputs, written.results, strict=True):
         text += [f"    {one}" for one in laid_out(f"output {outputs[output]} = {result}", 4)]
     helpers = "".join(HELPERS[name] for name in body.helpers)
-    settings = _free_sizes(graph)
-    head = f"{note}\nmodel {title}{settings} {{\n"
-    whole = head + "\n".join(declarations + text) + "\n}\n" + helpers
+    layers = "".join(layer_text(layer, set(HELPERS)) for layer in folder.layers)
+    head = f"{note}\nmodel {title} {{\n"
+    whole = head + "\n".join(declarations + text) + "\n}\n" + layers + helpers
     feeds = tuple(Feed(f.name, input_names[f.name], f.dtype, f.rows, f.most) for f in feeds)
     return ProgramText(whole, tuple(body.weights), feeds, outputs)
 
 
-def _free_sizes(graph: Graph) -> str:
-    """Free sizes beside the batch are dimensions of the data, and no settings."""
-    del graph
-    return ""
+def _batch_first(graph: Graph, numbers: Mapping[str, int]) -> Callable[[str], bool]:
+    """Whether the value of a token is of floats, and its first axis is the batch."""
+    values = {str(number): graph.values.get(name) for name, number in numbers.items()}
+
+    def answer(token: str) -> bool:
+        value = values.get(token)
+        if value is None or not value.dtype.startswith("float") or not value.rank or BATCH not in graph.sizes[0]:
+            return False
+        return all(shape[0] == point[BATCH] for shape, point in zip(value.shapes, graph.sizes, strict=True))
+
+    return answer
 
 
 def _declared(graph: Graph, feed: Feed) -> str:

@@ -19,7 +19,10 @@ _MOVES = frozenset({"Cast", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Tran
 
 
 class Site:
-    """`text_of` gives an operand that the model computes, `param` and `state` the name of a tensor that it owns."""
+    """`text_of` gives an operand that the model computes, `own` the name of a tensor that it owns.
+
+    `helper` asks for a function of `operators/helpers`, `bind` gives the results of an expression names of their own.
+    """
 
     def __init__(
         self,
@@ -29,9 +32,10 @@ class Site:
         own: Callable[[str, Value], Code],
         uses: Mapping[str, int],
         helper: Callable[[str], None],
+        bind: Callable[[Code, int], list[Code]],
     ) -> None:
         self.graph, self.node, self.text_of, self.own, self.uses = graph, node, text_of, own, uses
-        self.helper = helper
+        self.helper, self.bind = helper, bind
 
     def has(self, place: int) -> bool:
         return place < len(self.node.inputs) and bool(self.node.inputs[place])
@@ -83,6 +87,7 @@ class Site:
             raise Unsupported(
                 f"`{self.node.op}` by the numbers in `{self.node.inputs[place]}`, which are not known",
                 "give it as a constant: `--sample` fixes inputs that decide a shape",
+                self.node.inputs[place],
             )
         return [int(n) for n in content.reshape(-1)]
 
@@ -136,8 +141,36 @@ class Site:
                 shown = expression([int(one.reshape(-1)[0]) for one in value.contents], self.graph.sizes)
                 if value.dtype.startswith("int") and BATCH not in shown:
                     return self._full(Code(shown, code.SUM), value)
-            return self.text_of(value.name)
+            row = self.row_of(value)
+            if row is None:
+                return self.text_of(value.name)
+            flat = row.contents[0].reshape(-1) if row.contents is not None else np.zeros(0)
+            if flat.size and (flat == flat[0]).all():
+                return self._full(code.number(flat[0]), value)
+            return self.copies(self.of_constant(row), row, value)
         return self.of_constant(value)
+
+    def row_of(self, value: Value) -> Value | None:
+        """The first row of a known tensor that has one for each row of the batch, all alike, as a constant."""
+        if value.contents is None or value.is_constant or not value.rank or not self.is_batch(value, 0):
+            return None
+        row = value.contents[0][:1]
+        if any(one.shape[1:] != row.shape[1:] or not (one == row).all() for one in value.contents):
+            return None
+        name = f"{value.name}[0]"
+        found = Value(name, value.dtype, (row.shape,) * len(value.shapes), (row,) * len(value.shapes), value.weight)
+        self.graph.values[name] = found
+        return found
+
+    def copies(self, x: Code, value: Value, result: Value) -> Code:
+        """A tensor repeated along axes of 1, as a product with ones of its own type."""
+        extents = ", ".join(self.extents(result))
+        if value.dtype == "bool":
+            return code.binary("and", x, Code(f"zeros({extents}) == 0", code.COMPARE))
+        ones = Code(f"ones({extents})")
+        return code.binary(
+            "*", x, ones if value.dtype == "float32" else code.call("cast", ones, Code(self.dtype(value)))
+        )
 
     def of_constant(self, value: Value) -> Code:
         content = value.constant
@@ -162,14 +195,22 @@ class Site:
             else:
                 text = code.call("reshape", text, *(code.number(e) for e in content.shape))
             return self.cast(text, "int32", value.dtype)
-        square = content.ndim >= 2 and content.shape[-2:] == (flat.size // content.shape[-1], content.shape[-1])
-        if (
-            content.dtype == bool
-            and square
-            and np.array_equal(content.reshape(content.shape[-2:]), np.tri(*content.shape[-2:], dtype=bool))
-        ):
-            mask = Code(f"causal_mask({content.shape[-2]}, {content.shape[-1]})")
-            return code.index(mask, ", ".join(["None"] * (content.ndim - 2) + [":", ":"])) if content.ndim > 2 else mask
+        return self._triangular(content)
+
+    def _triangular(self, content: Tensor) -> Code | None:
+        """A causal mask, of booleans or of two numbers."""
+        if content.ndim < 2 or content.size != content.shape[-2] * content.shape[-1] or content.shape[-2] < 2:
+            return None
+        seen = np.tri(*content.shape[-2:], dtype=bool)
+        matrix = content.reshape(content.shape[-2:])
+        mask = Code(f"causal_mask({content.shape[-2]}, {content.shape[-1]})")
+        lead = ", ".join(["None"] * (content.ndim - 2) + [":", ":"])
+        if content.dtype == bool and np.array_equal(matrix, seen):
+            return code.index(mask, lead) if content.ndim > 2 else mask
+        inside, outside = matrix[0, 0], matrix[0, -1]
+        if content.dtype.kind == "f" and np.array_equal(matrix, np.where(seen, inside, outside)):
+            chosen = code.call("where", mask, code.number(inside), code.number(outside))
+            return code.index(chosen, lead) if content.ndim > 2 else chosen
         return None
 
     def _full(self, fill: Code, value: Value) -> Code:

@@ -261,6 +261,19 @@ model Mixed() {
     assert all(difference(found[name], array) <= 1e-12 for name, array in expected.items())
 
 
+def test_an_input_that_is_called_as_a_number_of_the_step(tmp_path: Path) -> None:
+    text = """
+model Named() {
+    input step: f32[batch, 3]
+    input seed: f32[batch, 3]
+    output y = step - 2.0 * seed
+}
+"""
+    data = {"step": np.ones((2, 3), np.float32), "seed": np.full((2, 3), 3, np.float32)}
+    found = outputs_of(onnx_file(trained_model(tmp_path, text), False, 17)[0], data)
+    assert np.array_equal(found["y"], np.full((2, 3), -5, np.float32))
+
+
 def test_twice_as_many_rows_and_rows_behind_another_axis(tmp_path: Path) -> None:
     text = """
 model Turned() {

@@ -120,9 +120,11 @@ def test_a_chain_of_shapes_is_a_reshape(tmp_path: Path) -> None:
 
 def test_every_missing_operator_is_listed(tmp_path: Path) -> None:
     node = helper.make_node
-    nodes = [node("Det", ["x"], ["a"], name="first"), node("NonZero", ["x"], ["b"], name="second")]
-    text = refusal(model_of(nodes, {"x": ["batch", 3, 3]}, {"a": ["batch"], "b": [3, None]}), tmp_path)
-    assert "`Det`" in text
+    nodes = [node("MaxRoiPool", ["x", "r"], ["a"], name="first", pooled_shape=[2, 2])]
+    nodes += [node("NonZero", ["x"], ["b"], name="second")]
+    inputs = {"x": ["batch", 3, 8, 8], "r": ["batch", 5]}
+    text = refusal(model_of(nodes, inputs, {"a": ["batch", 3, 2, 2], "b": [4, None]}), tmp_path)
+    assert "`MaxRoiPool`" in text
     assert "first" in text
     assert "NonZero" in text
     assert "second" in text
@@ -169,3 +171,79 @@ def test_names_that_become_one_identifier_stay_apart(tmp_path: Path) -> None:
     assert list(found.names.inputs) == ["a_b", "a_b_2"]
     assert found.names.outputs == {"a_b_3": "a b"}
     assert found.apart == 0
+
+
+def tower(blocks: int) -> Any:
+    """Residual blocks of two dense layers, each of its own width, and a head."""
+    node = helper.make_node
+    nodes: list[Any] = []
+    held: list[Any] = []
+    x = "x"
+    for i in range(blocks):
+        held += weights(**{f"blocks__{i}__up__weight": (6, 12), f"blocks__{i}__down__weight": (12, 6)})
+        nodes += [
+            node("MatMul", [x, f"blocks.{i}.up.weight"], [f"a{i}"]),
+            node("Sigmoid", [f"a{i}"], [f"g{i}"]),
+            node("Mul", [f"a{i}", f"g{i}"], [f"s{i}"]),
+            node("MatMul", [f"s{i}", f"blocks.{i}.down.weight"], [f"d{i}"]),
+            node("Add", [x, f"d{i}"], [f"x{i}"]),
+        ]
+        x = f"x{i}"
+    nodes.append(node("Tanh", [x], ["y"]))
+    return model_of(nodes, {"x": ["batch", 6]}, {"y": ["batch", 6]}, held)
+
+
+def test_repeated_blocks_are_a_layer_and_a_loop(tmp_path: Path) -> None:
+    found = imported(tower(5), tmp_path)
+    assert found.apart < 1e-5
+    assert "for _ in 0..5 {" in found.text
+    assert found.text.count("|> swish") == 1
+    assert len(found.weights) == 10
+
+
+def test_an_imported_model_trains(tmp_path: Path) -> None:
+    path, out = tmp_path / "model.onnx", tmp_path / "imported"
+    onnx.save(perceptron(), str(path))
+    assert main(["import", str(path), "-o", str(out)]) == 0
+    train = """
+train Net {
+    target label: i64[batch] in 0..3
+    data = npz("rows.npz")
+    init_from = "weights.safetensors"
+    loss = cross_entropy(out_1, label)
+    optimizer = adam(lr = 0.01)
+    epochs = 2
+    batch = 16
+}
+"""
+    with (out / "model.dl").open("a") as file:
+        file.write(train)
+    x = RANDOM.standard_normal((64, 4)).astype(np.float32)
+    np.savez(out / "rows.npz", in_1=x, label=(x[:, 0] > 0).astype(np.int64))
+    assert main(["train", str(out / "model.dl"), "--out", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_recurrent_layers_own_their_weights(kind: str, tmp_path: Path) -> None:
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    held = weights(W=(2, gates * 5, 3), R=(2, gates * 5, 5), B=(2, 2 * gates * 5))
+    more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    layer = helper.make_node(kind, ["x", "W", "R", "B"], ["y"], hidden_size=5, direction="bidirectional", **more)
+    found = imported(model_of([layer], {"x": [4, "batch", 3]}, {"y": [4, 2, "batch", 5]}, held), tmp_path)
+    assert {"LSTM": "lstm(5", "GRU": "gru(5", "RNN": "simple_rnn(5"}[kind] in found.text
+    assert found.names.inputs["x"].rows == 1
+    assert found.apart < 1e-5
+
+
+def test_inputs_that_decide_a_shape_are_fixed_by_the_sample(tmp_path: Path) -> None:
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "net",
+        [info("x", floats, [2, 6]), info("shape", onnx.TensorProto.INT64, [2])],
+        [info("y", floats, ["a", "b"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    assert "--sample" in refusal(model, tmp_path)
+    sample = {"x": np.arange(12, dtype=np.float32).reshape(2, 6), "shape": np.array([3, 4])}
+    assert imported(model, tmp_path, sample=sample).apart == 0

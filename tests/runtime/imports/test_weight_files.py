@@ -329,3 +329,21 @@ model Two() {
     table.write_text(line)
     assert run(model, source, "--table", str(table)) == 0
     assert np.array_equal(imported(model)["y.dense.W"], kernel.reshape(4, 5, 2).transpose(1, 0, 2).reshape(20, 2))
+
+
+def test_a_matrix_of_the_models_own_that_is_square_is_asked_about(model: Path) -> None:
+    model.write_text(
+        """
+model Own() {
+    input x: f32[batch, 3]
+    param W: [3, 3] = zeros
+    output y = x @ W
+}
+"""
+    )
+    source, table = model.parent / "weights.pt", model.parent / "names.table"
+    source.write_bytes(torch_file({"fc.weight": TORCH["0.weight"]}))
+    assert run(model, source, "--table", str(table)) == 1
+    draft = table.read_text()
+    assert "W = fc.weight\n" in draft
+    assert "W = fc.weight transpose(1, 0)\n" in draft

@@ -10,11 +10,7 @@ from compiler.loops.ir import ColumnKernel, FlatKernel, Load, Reduce, RowKernel,
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, ElementsNumber, Index, Items, Nest, Operand, Value
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
-from compiler.targets.cpu.iteration_space import (
-    has_free_columns,
-    period,
-    repeating_loads,
-)
+from compiler.targets.cpu.iteration_space import has_free_columns, period, repeating_loads
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.rows.blocks import build_row_blocks, build_sums_in_row_blocks
 from compiler.targets.cpu.rows.columns import build_columns
@@ -71,7 +67,7 @@ def _passes(k: KernelNest, kernel: RowKernel | FlatKernel, loops: RowLoops, row:
 
 
 def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, repeating: Sequence[Load]) -> None:
-    """A row in steps of a whole period, in which what repeats stays in registers."""
+    """A row in steps of a whole period, in which repeated values stay in registers."""
     columns, step = count(kernel.columns), period(repeating)
     for load in (load for load in repeating if load.access.rows):
         k.repeated(load, row, ceil(min(step, columns) / LANES))

@@ -37,6 +37,9 @@ def helped(function: str) -> Translation:
 def operand(site: Site, place: int) -> Code:
     """An operand of an elementwise operation, a number where broadcasting does not need its shape."""
     value = site.value(place)
+    row = site.row_of(value)
+    if row is not None and not _shapes_the_result(site, place):
+        value = row
     constant = value.constant
     if constant is None or value.weight:
         if constant is not None and constant.size == 1 and not _shapes_the_result(site, place):

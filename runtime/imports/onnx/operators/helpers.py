@@ -171,6 +171,69 @@ fn ranked(x) {
 ## Elements in the order of their ranks along the last axis, the first k.
 fn first_ranked(k: int)(x, rank) = sum(where(rank[..., None, :] == arange(k)[:, None], x[..., None, :], 0), axis = -1)
 """,
+    "determinant1": """
+fn determinant1(a) = a[..., 0, 0]
+""",
+    "determinant2": """
+## The determinant of 2 × 2 matrices.
+fn determinant2(a) = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
+""",
+    "determinant3": """
+## The determinant of 3 × 3 matrices.
+fn determinant3(a) {
+    p = a[..., 0, 0] * (a[..., 1, 1] * a[..., 2, 2] - a[..., 1, 2] * a[..., 2, 1])
+    q = a[..., 0, 1] * (a[..., 1, 0] * a[..., 2, 2] - a[..., 1, 2] * a[..., 2, 0])
+    return p - q + a[..., 0, 2] * (a[..., 1, 0] * a[..., 2, 1] - a[..., 1, 1] * a[..., 2, 0])
+}
+""",
+    "rnn_by": """
+## An RNN with weights as ONNX has them: x [time, batch, n], W [units, n], U [units, units], both biases in b.
+fn rnn_by(x: [time, rows, n], W, U, b, h) {
+    units = extent(U, -1)
+    hs, h = scan xt in x over time carry h = h {
+        h = tanh(xt @ W.T + h @ U.T + b[0:units] + b[units:])
+        emit h
+    }
+    return hs, h
+}
+""",
+    "gru_by": """
+## A GRU with weights as ONNX has them: rows of W and U, and both biases in b, are those of the gates z, r and the new
+## part. With `after`, the gate r acts on the product with U.
+fn gru_by(after: bool)(x: [time, rows, n], W, U, b, h) {
+    units = extent(U, -1)
+    c = b[0:3 * units]
+    d = b[3 * units:]
+    hs, h = scan xt in x over time carry h = h {
+        a = xt @ W.T + c
+        gates = sigmoid(a[:, 0:2 * units] + h @ U[0:2 * units].T + d[0:2 * units])
+        z, r = split(gates, 2)
+        if after {
+            new = tanh(a[:, 2 * units:] + r * (h @ U[2 * units:].T + d[2 * units:]))
+        } else {
+            new = tanh(a[:, 2 * units:] + (r * h) @ U[2 * units:].T + d[2 * units:])
+        }
+        h = (1 - z) * new + z * h
+        emit h
+    }
+    return hs, h
+}
+""",
+    "lstm_by": """
+## An LSTM with weights as ONNX has them: rows of W and U, and both biases in b, are those of the gates i, o, f and the
+## new part; p has the weights of the memory in i, o and f.
+fn lstm_by(x: [time, rows, n], W, U, b, h, c, p) {
+    units = extent(U, -1)
+    hs, h, c = scan xt in x over time carry h = h, c = c {
+        i, o, f, g = split(xt @ W.T + h @ U.T + b[0:4 * units] + b[4 * units:], 4)
+        old = c
+        c = sigmoid(f + p[2 * units:] * old) * old + sigmoid(i + p[0:units] * old) * tanh(g)
+        h = sigmoid(o + p[units:2 * units] * c) * tanh(c)
+        emit h
+    }
+    return hs, h, c
+}
+""",
     "only_row": """
 ## The tensor of the only row: in the ONNX model, its first axis does not count rows.
 fn only_row(x) = max(x, axis = 0)

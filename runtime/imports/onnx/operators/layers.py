@@ -117,6 +117,15 @@ def _listed(settings: dict[str, object]) -> str:
     return "".join(f", {key} = {code.said(value)}" for key, value in settings.items())
 
 
+def convolution_settings(site: Site) -> str:
+    """The settings of `convolve2d` and its like, by the attributes of a convolution."""
+    kernel = [site.fixed(site.value(1), i + 2) for i in range(spatial(site))]
+    settings = _settings(site, kernel)
+    if site.attribute("group", 1) != 1:
+        settings["groups"] = site.attribute("group")
+    return _listed(settings).removeprefix(", ")
+
+
 def _conv(site: Site) -> Code:
     n = spatial(site)
     if n not in (1, 2, 3):

@@ -238,7 +238,7 @@ def _matmul_integer(site: Site) -> Code:
         a = code.binary("-", a, zero)
     if site.has(3):
         b = code.binary("-", b, code.call("cast", site.tensor(3), Code("i32")))
-    return code.binary("@", a, b)
+    return code.call("cast", code.binary("@", a, b), Code("i32"))
 
 
 REDUCTIONS: dict[str, Translation] = {

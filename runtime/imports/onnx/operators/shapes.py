@@ -174,6 +174,8 @@ def _constant_item(content: np.ndarray, extent: int) -> str | None:
         return str(int(flat[0]))
     if content.ndim == 1 and content.size > 1 and (np.diff(flat) == 1).all():
         return f"{flat[0]}:{flat[-1] + 1}"
+    if content.ndim > 1 and content.size == content.shape[-1] > 1 and (np.diff(flat) == 1).all():
+        return f"{', '.join(['None'] * (content.ndim - 1))}, {flat[0]}:{flat[-1] + 1}"
     if content.ndim == 1 and content.size == 1:
         return f"{flat[0]}:{flat[0] + 1}"
     return None
@@ -191,18 +193,9 @@ def _index_code(site: Site, place: int, extent: int) -> Code:
     return code.layer(f"counted_from_end({extent})", found)
 
 
-def _copies(site: Site, x: Code, value: Value, result: Value) -> Code:
-    """A tensor repeated along axes of 1, as a product with ones of its own type."""
-    extents = ", ".join(site.extents(result))
-    if value.dtype == "bool":
-        return code.binary("and", x, Code(f"zeros({extents}) == 0", code.COMPARE))
-    ones = Code(f"ones({extents})")
-    return code.binary("*", x, ones if value.dtype == "float32" else code.call("cast", ones, Code(site.dtype(value))))
-
-
 def _expand(site: Site) -> Code:
     value, result = site.value(0), site.result()
-    return site.tensor(0) if value.shapes == result.shapes else _copies(site, site.tensor(0), value, result)
+    return site.tensor(0) if value.shapes == result.shapes else site.copies(site.tensor(0), value, result)
 
 
 def _tile(site: Site) -> Code:
@@ -232,8 +225,6 @@ def _pad(site: Site) -> Code:
     mode = site.attribute("mode", "constant")
     axes = [site.axis(a, rank) for a in site.numbers(3)] if site.has(3) else list(range(rank))
     fill = site.scalar(2) if site.has(2) else site.attribute("value", 0.0)
-    if fill is None:
-        raise site.refuse("by a number that the model computes", "give it as a constant")
     x = site.tensor(0)
     for i, axis in enumerate(axes):
         low, high = pads[i], pads[i + len(axes)]
@@ -244,8 +235,28 @@ def _pad(site: Site) -> Code:
             x = code.index(x, ", ".join([*[":"] * axis, f"{-low if low < 0 else ''}:{stop}"]))
             low, high = max(low, 0), max(high, 0)
         if low or high:
-            x = _widened(site, x, value, (axis, low, high), mode, fill)
+            if fill is None:
+                x = _filled_beside(site, x, axis, low, high)
+            else:
+                x = _widened(site, x, value, (axis, low, high), mode, fill)
     return x
+
+
+def _filled_beside(site: Site, x: Code, axis: int, low: int, high: int) -> Code:
+    """x between copies of a number that the model computes."""
+    value = site.value(0)
+    if value.dtype == "bool":
+        raise site.refuse("of booleans", "pad before the comparison")
+    fill = site.tensor(2)
+    fill = code.index(fill, "0") if site.value(2).rank else fill
+    first = code.call("zeros_like", code.call("sum", x, axis=axis, keepdims=Code("true")))
+
+    def beside(count: int) -> list[Code]:
+        ones = ", ".join("1" if i != axis else str(count) for i in range(value.rank))
+        return [code.binary("+", code.binary("*", first, Code(f"ones({ones})")), fill)] if count else []
+
+    parts = [*beside(low), x, *beside(high)]
+    return code.call("concat", *parts, axis=axis)
 
 
 def _widened(site: Site, x: Code, value: Value, place: tuple[int, int, int], mode: str, fill: float) -> Code:
@@ -322,7 +333,8 @@ def _depth_to_space(site: Site) -> Code:
 
 def _space_to_depth(site: Site) -> Code:
     size = site.attribute("blocksize")
-    return code.apply("rearrange", site.tensor(0), code.string("b c (h p) (w q) -> b (p q c) h w"), p=size, q=size)
+    made = "(c p q)" if site.attribute("mode") == "CRD" else "(p q c)"
+    return code.apply("rearrange", site.tensor(0), code.string(f"b c (h p) (w q) -> b {made} h w"), p=size, q=size)
 
 
 def _one_hot(site: Site) -> Code:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runtime.imports.onnx.graph import Graph, Node
+from runtime.imports.onnx.graph import Graph, Node, Value
 from runtime.imports.onnx.passes.matching import View, each
 
 
@@ -60,3 +60,38 @@ def _is_copy(graph: Graph, node: Node) -> bool:
     if node.op == "Dropout":
         return len(node.inputs) < 3 or not node.inputs[2]
     return before.dtype == after.dtype and before.shapes == after.shapes
+
+
+def lift_reshapes(graph: Graph) -> Graph:
+    """A product by constant weights acts on the last axis, whatever shape the other axes are brought into for it."""
+    return each(graph, ("Reshape",), _lifted)
+
+
+def _lifted(view: View, node: Node) -> bool:
+    product = view.inner(node.inputs[0], "MatMul", "Gemm")
+    if product is None or product.attributes.get("transA", 0):
+        return False
+    before = view.inner(product.inputs[0], "Reshape") or _shared(view, product.inputs[0])
+    values = view.graph.values
+    if before is None or not values[product.inputs[1]].is_constant or values[product.inputs[1]].rank != 2:
+        return False
+    y, z, w = values[product.outputs[0]], values[node.outputs[0]], values[product.inputs[0]]
+    pairs = zip(y.shapes, z.shapes, strict=True)
+    if w.rank != 2 or not z.rank or any(b[-1] != c[-1] for b, c in pairs):
+        return False
+    shapes = tuple((*c[:-1], a[-1]) for a, c in zip(w.shapes, z.shapes, strict=True))
+    source = before.inputs[0]
+    taken = [product, before] if len(view.readers.get(product.inputs[0], ())) == 1 else [product]
+    if values[source].shapes != shapes:
+        if before not in taken:
+            return False
+        name = f"{before.outputs[0]} of {node.outputs[0]}"
+        values[name] = Value(name, w.dtype, shapes)
+        view.replace(before, Node("Reshape", (source,), (name,), {}, before.place, before.version))
+        source, taken = name, [product]
+    view.replace(node, replace(product, inputs=(source, *product.inputs[1:]), outputs=node.outputs), taken)
+    return True
+
+
+def _shared(view: View, name: str) -> Node | None:
+    return view.made_by(name, "Reshape")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from runtime.imports.onnx.graph import Graph
 from runtime.imports.onnx.passes.activations import recognise_activations
-from runtime.imports.onnx.passes.linear import drop_identities, join_biases
+from runtime.imports.onnx.passes.linear import drop_identities, join_biases, lift_reshapes
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (drop_identities, join_biases, recognise_activations)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (drop_identities, lift_reshapes, join_biases, recognise_activations)
 
 
 def recognised(graph: Graph) -> Graph:
