@@ -227,6 +227,8 @@ HOSTILE = {
     "huge": zipped(HUGE, {"0": b"\0" * 16}),
     "negative": zipped(NEGATIVE, {"0": b"\0" * 16}),
     "memory of a pickle": zipped(b"\x80\x02Nr\xff\xff\xff\x7f.", {}),
+    "a lie of a length": zipped(b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f" + b".", {}),
+    "a lie of a length, old": b"\x80\x04\x8d\0\0\0\0\0\0\x01\0" + b".",
     "a registry": zipped(b"\x80\x02\x82\x01.", {}),
     "itself": zipped(b"\x80\x02}q\x00" + text("a") + b"h\x00s.", {}),
     "nested": zipped(b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".", {}),
