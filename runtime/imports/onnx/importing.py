@@ -175,7 +175,7 @@ def _import(
     sample: Mapping[str, Tensor],
     options: Options,
 ) -> Imported:
-    points = points_of(list(free.values())) if free else [{}]
+    points: list[dict[str, int]] = points_of(list(free.values())) if free else [{}]
     graph, feeds = _decided(model, given, free, rows, sample, points)
     named = model.graph.name
     usual = not named or named in ("main_graph", "torch_jit", "torch-jit-export") or "_jit" in named
