@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.nest import ir
-from compiler.nest.forms import Form
+from compiler.nest.forms import Form, Forms, as_form
 from compiler.nest.ir import Constant, Operand
 from compiler.support.record import record
 
@@ -16,16 +16,21 @@ class Truth:
     no: tuple[Form, ...] = ()
 
 
+IMPOSSIBLE = as_form(-1)
+TRUE, FALSE = Truth(no=(IMPOSSIBLE,)), Truth(yes=(IMPOSSIBLE,))
+
+
 def joined(op: ir.Arithmetic, left: Truth, right: Truth, other: Operand) -> Truth:
-    """What two conditions, or the opposite of one, say."""
+    """The facts of two conditions, or of the opposite of one."""
     if op == "and":
         return Truth((*left.yes, *right.yes))
     if op == "or":
-        return Truth((), (*left.no, *right.no))
+        yes = right.yes if IMPOSSIBLE in left.yes else left.yes if IMPOSSIBLE in right.yes else ()
+        return Truth(yes, (*left.no, *right.no))
     return Truth(left.no, left.yes) if isinstance(other, Constant) and other.value is True else Truth()
 
 
-def compared(relation: ir.Relation, left: Form, right: Form) -> Truth:
+def compared(relation: ir.Relation, left: Form, right: Form, forms: Forms) -> Truth:
     match relation:
         case "lt" | "ge":
             found = Truth((right - left - 1,), (left - right,))
@@ -34,7 +39,8 @@ def compared(relation: ir.Relation, left: Form, right: Form) -> Truth:
             found = Truth((right - left,), (left - right - 1,))
             return found if relation == "le" else Truth(found.no, found.yes)
         case "eq":
-            return Truth((left - right, right - left))
+            no = (right - left - 1,) if forms.is_never_negative(right - left) else ()
+            return Truth((left - right, right - left), no)
         case "ne":
             return Truth((), (left - right, right - left))
         case "below":

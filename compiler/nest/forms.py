@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from math import gcd
 from typing import TypeAlias
 
 from compiler.support.record import record
 
 Monomial: TypeAlias = tuple[int, ...]  # the numbers of a product, the last first
-MOST_STEPS = 4000  # of a proof
+MOST_STEPS = 20000  # of a proof
 STEPS_OF_FACT = 50  # that are taken for a fact that is tried
 MOST_ENDS = 24  # bounds of a form that are looked at
 
@@ -71,7 +72,7 @@ class Form:
         return sorted({number for monomial in self.terms for number in monomial}, reverse=True)
 
     def split(self, number: int) -> tuple[Form, Form]:
-        """What the number is multiplied with, and the rest."""
+        """The factor of a number, and the rest."""
         factor: dict[Monomial, int] = {}
         rest: dict[Monomial, int] = {}
         for monomial, coefficient in self.terms.items():
@@ -97,14 +98,22 @@ class Bound:
     forms: tuple[Form, ...]
     scale: int = 1
 
+    def mentions(self, form: Form) -> bool:
+        return any(form.numbers[0] in each.numbers for each in self.forms)
+
+    def replaced(self, form: Form, other: Form) -> Bound:
+        """With another form for one that is a number."""
+        parts = [each.split(form.numbers[0]) for each in self.forms]
+        return Bound(tuple(factor * other + rest for factor, rest in parts), self.scale)
+
     def put(self, factor: Form, rest: Form) -> list[Form]:
-        """What is left of `factor * number + rest`, times the scale, for each of the forms."""
+        """`factor * number + rest`, times the scale, with each of the forms for the number."""
         return [factor * form + rest * self.scale for form in self.forms]
 
 
 @dataclass(slots=True)
 class Number:
-    """What a number is at least, and at most."""
+    """A number by its bounds from below and from above."""
 
     lower: list[Bound]
     upper: list[Bound]
@@ -122,12 +131,19 @@ class Forms:
     known: dict[tuple[object, ...], Form] = field(default_factory=dict[tuple[object, ...], Form])
     proofs: dict[Form, bool] = field(default_factory=dict[Form, bool])
     divided: dict[int, Form] = field(default_factory=dict[int, Form])  # numbers as quotient times divisor, and the rest
+    sizes: dict[Form, list[int]] = field(default_factory=dict[Form, list[int]])  # by which quotients were divided
+    unknown: dict[int, set[int]] = field(default_factory=dict[int, set[int]])  # the numbers behind one without bounds
     facts: list[Form] = field(default_factory=list[Form])  # that are not negative where the nest is read
     steps: int = 0
 
     def fresh(self, lower: Sequence[Form] = (), upper: Sequence[Form] = ()) -> Form:
         """A number within bounds."""
         return self.bounded([Bound((form,)) for form in lower], [Bound((form,)) for form in upper])
+
+    def of_unknown(self, *forms: Form) -> Form:
+        """A number that depends on forms in a way of which nothing is known."""
+        self.unknown[len(self.numbers)] = {number for form in forms for number in form.numbers}
+        return self.fresh()
 
     def bounded(self, lower: list[Bound], upper: list[Bound]) -> Form:
         self.numbers.append(Number(lower, upper))
@@ -141,6 +157,14 @@ class Forms:
         if key not in self.known:
             self.known[key] = make()
         return self.known[key]
+
+    def equate(self, one: Form, other: Form) -> None:
+        """From here on, two numbers are the same: bounds by the later of them hold by the other too."""
+        if one.numbers and other.numbers:
+            early, late = sorted((one, other), key=lambda form: form.numbers[0])
+            for number in self.numbers:
+                for bounds in (number.lower, number.upper):
+                    bounds += [bound.replaced(late, early) for bound in bounds if bound.mentions(late)]
 
     # arithmetic
 
@@ -156,7 +180,27 @@ class Forms:
     def quotient(self, form: Form, divisor: Form) -> Form:
         """`form // divisor`, rounded down, of a divisor above 0."""
         whole, rest = self._divided(form, divisor)
-        return whole if rest is None else whole + self._part(rest, divisor)
+        if rest is None:
+            return whole
+        return whole + (self._part(rest, divisor) if divisor.constant else self._next_part(rest, divisor))
+
+    def named(self, form: Form) -> Form:
+        """A number that is a form: products with it grow where it is known to be never negative."""
+        if len(form.terms) < 2:
+            return form
+
+        def make() -> Form:
+            most = [*self._with_facts(form), *map(as_form, sorted(self._constants(form))[:1])]
+            least = [as_form(k) for k in (1, 0) if self.is_never_negative(form - k)][:1]
+            return self.fresh([form, *least], [form, *most])
+
+        return self.once(("is", form), make)
+
+    def _with_facts(self, form: Form) -> list[Form]:
+        """Forms of fewer numbers that a form does not exceed, by a fact."""
+        shares = ((fact, c, fact.terms.get(m, 0)) for fact in self.facts for m, c in form.terms.items() if m)
+        more = [form + fact * (-c // by) for fact, c, by in shares if c * by < 0 and c % by == 0]
+        return [end for end in more if len(end.numbers) < len(form.numbers)]
 
     def remainder(self, form: Form, divisor: Form) -> Form:
         whole, rest = self._divided(form, divisor)
@@ -179,10 +223,11 @@ class Forms:
     def behind(self, number: int) -> set[int]:
         """The numbers by which one is bounded."""
         known = self.numbers[number]
-        return {n for bound in (*known.lower, *known.upper) for form in bound.forms for n in form.numbers}
+        found = self.unknown.get(number, set[int]())
+        return found | {n for bound in (*known.lower, *known.upper) for form in bound.forms for n in form.numbers}
 
     def _divided(self, form: Form, divisor: Form) -> tuple[Form, Form | None]:
-        """What divides without rest, and what is left to divide: None where the quotient of that is known too."""
+        """The part that divides without rest, and the rest: None where the quotient of that is known too."""
         whole = Form({})
         if len(divisor.terms) == 1:
             ((unit, size),) = divisor.terms.items()
@@ -205,20 +250,33 @@ class Forms:
             if (size := divisor.constant) is not None:
                 lower.append(Bound((rest - (size - 1),), size))
             quotient = self.bounded(lower, self._most(rest, divisor))
+            if size is not None:
+                self.sizes.setdefault(quotient, []).append(size)
             if size is not None and len(rest.terms) == 1 and rest == Form({(number := rest.numbers[0],): 1}):
                 self.divided[number] = quotient * size + self.between(0, size - 1)
             return quotient
 
         return self.once(("div", rest, divisor), make)
 
+    def _next_part(self, rest: Form, divisor: Form) -> Form:
+        """The quotient by a divisor g that only the run knows: that of a number less by d, and a step.
+
+        The step is at most m where d <= m * g. With g = (d + m - 1) // m, these are shares of equal size.
+        """
+        for key, before in [*self.known.items()]:
+            if key[0] != "div" or key[2] != divisor or not isinstance(key[1], Form):
+                continue
+            more = rest - key[1]
+            if more.numbers and self.is_never_negative(more):
+                most = [as_form(k) for k in self.sizes.get(divisor, ()) if self.is_never_negative(divisor * k - more)]
+                step = self.fresh([as_form(0)], most)
+                self.learn([end - before - step for end in islice(self._whole_ends(rest, divisor), 1)])
+                return before + step
+        return self._part(rest, divisor)
+
     def _most(self, form: Form, divisor: Form) -> list[Bound]:
-        """What a quotient is at most."""
-        size, found = divisor.constant, list[Form]()
-        self.steps = 0
-        for scale, end in self._ends(form, 1):
-            whole, left = self._divided(end, divisor * scale)
-            if left is None or (whole.terms and self.is_never_negative(left * -1)):
-                found.append(whole)
+        """Bounds of a quotient from above."""
+        size, found = divisor.constant, [*self._whole_ends(form, divisor)]
         if size is None:
             ends = self._constants(form), self._constants(divisor)
             most = {a // b for a in ends[0] for b in ends[1] if b > 0}
@@ -227,6 +285,14 @@ class Forms:
         if size is None or any(self._is_positive(form - bound.forms[0] * size + 1) for bound in bounds):
             return bounds
         return [Bound((form,), size), *bounds]
+
+    def _whole_ends(self, form: Form, divisor: Form) -> Iterator[Form]:
+        """Forms that a quotient does not exceed."""
+        self.steps = 0
+        for scale, end in self._ends(form, 1):
+            whole, left = self._divided(end, divisor * scale)
+            if left is None or (whole.terms and self.is_never_negative(left * -1)):
+                yield whole
 
     def _least(self, forms: Sequence[Form]) -> list[Form]:
         """Without those that are never below another."""
@@ -241,7 +307,7 @@ class Forms:
         return [c // scale for scale, end in self._ends(form, 1) if (c := end.constant) is not None]
 
     def _ends(self, form: Form, scale: int) -> list[tuple[int, Form]]:
-        """What a form, times a scale, is at most: from itself to constants."""
+        """Forms that a form, times a scale, does not exceed: from itself to constants."""
         found, numbers = [(scale, form)], form.numbers
         if numbers:
             factor, rest = form.split(numbers[0])
@@ -327,7 +393,7 @@ class Forms:
 
 
 def _common(form: Form) -> int:
-    """What divides a form but for its constant."""
+    """The greatest divisor of a form but for its constant."""
     return gcd(*(c for monomial, c in form.terms.items() if monomial)) or 1
 
 

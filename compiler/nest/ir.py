@@ -50,7 +50,7 @@ def single(dtype: DType) -> Type:
 
 @record(eq=False)
 class Value:
-    """What a statement defines. Two values are the same when their number is."""
+    """The result of a statement. Two values are the same when their number is."""
 
     number: int
     type: Type
@@ -343,7 +343,7 @@ class Load(_Definition):
 
 @record(eq=False)
 class Store(_Statement):
-    """Write a scalar or neighbours in memory, of which a mask may choose. What `streams` goes past the caches."""
+    """Write a scalar or neighbours in memory, of which a mask may choose. One that `streams` goes past the caches."""
 
     value: Operand
     address: Value

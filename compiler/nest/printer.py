@@ -1,4 +1,4 @@
-"""A nest as text, one statement a line: what a reader sees of the loops and vectors that run.
+"""A nest as text, one statement a line: the loops and vectors that run.
 
 Indices are i1, addresses p1, other values v1, with their type; an address `&p1[i2] f32` lies i2 elements behind p1.
 `@3` says that from there on statements do the work of line 3 of the printed kernel.

@@ -61,7 +61,7 @@ class _Check:
                     self.definition(statement)
 
     def inside(self, body: Sequence[Statement]) -> None:
-        """What a block defines is seen in it only."""
+        """The values of a block are seen in it only."""
         before = dict(self.visible)
         self.statements(body)
         self.visible = before

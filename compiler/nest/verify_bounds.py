@@ -1,52 +1,35 @@
 """Checks, for every batch and every share of the items, that no access of a nest leaves its memory.
 
 Indices of loops, sums, products, quotients and minima are forms (`nest/forms`), guards and masks facts about them. An
-index that is data is bounded by its clamp. Of nests that cut their range of items into rectangles (`cuts_items`), some
-accesses are left to tests: sizes of rectangles are quotients of products of what only the run knows.
+index that is data is bounded by its clamp. Of nests that cut their range of items into rectangles (`cuts_items`), each
+rectangle is walked by itself, in each case of the conditions that say where it lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
-from compiler.nest.conditions import Truth, compared, joined
+from compiler.nest.call import Access, Call, Memory, cuts_items, form_of
+from compiler.nest.conditions import FALSE, TRUE, Truth, compared, joined
 from compiler.nest.forms import BATCH, Form, Forms, as_form
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
 from compiler.support.record import record
 from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType
 
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
+MOST_RECTANGLES = 3  # into which a range of items is cut
 MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 OF_GRAPH: Mapping[str, ir.Arithmetic] = {  # of integers that are not negative
     **{"add": "add", "sub": "sub", "mul": "mul", "floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"},
 }
 INTEGERS = (DType.I64, DType.I32, DType.U8)
-
-
-@record
-class Memory:
-    """So many bytes; loops around the nest move an address by at most so many to either side."""
-
-    bytes: Extent
-    before: int = 0
-    behind: int = 0
-    is_written: bool = True
-
-
-@record
-class Call:
-    """What a nest is given: memory and numbers; it has `ceil(extent / chunk) * factor` items."""
-
-    arguments: tuple[Memory | Extent, ...]
-    extent: Extent
-    chunk: int
-    factor: int
 
 
 @record
@@ -64,30 +47,23 @@ _Content: TypeAlias = Form | Truth | tuple[_Place, ...]
 def verify_bounds(nest: Nest, call: Call) -> None:
     """Raise `CompilerBug` unless each access is proved to lie in its room."""
     found = unproved(nest, call)
-    if found and not cuts_items(nest.body):
+    if found:
         ways = {ir.Load: "read", ir.Gather: "read", ir.Store: "written", ir.Scatter: "written"}
         what = "; ".join(f"{name_of(s.address)} is {ways[type(s)]}" for s in found[:3])
         raise CompilerBug("verify_bounds", f"{what}, which is not proved to stay inside", print_nest(nest))
 
 
 def unproved(nest: Nest, call: Call) -> list[Access]:
-    """The accesses for which no proof was found."""
-    most = 0 if cuts_items(nest.body) else MOST_CHOICES
-    return [*_Bounds(nest, call).failures(most).values()]
+    """The accesses for which no proof was found.
 
-
-def accesses(body: Sequence[Statement]) -> int:
-    """How many loads and stores there are."""
-    inside = (accesses(s.body) for s in body if isinstance(s, ir.Loop | ir.Guard))
-    return sum(isinstance(s, Access) for s in body) + sum(inside)
-
-
-def cuts_items(body: Sequence[Statement]) -> bool:
-    """Whether a nest divides its range of items, instead of going through it."""
-    return any(isinstance(s, ir.Binary) and s.op == "div" and s.left is BEGIN for s in body)
-
-
-Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
+    Of a range of items that is cut into rectangles, the conditions that say which of these there are have two cases.
+    """
+    cuts = [s.result.number for s in nest.body if isinstance(s, ir.Compare)] if cuts_items(nest.body) else []
+    found: dict[int, Access] = {}
+    no_piece = [(False, *sides) for sides in product((True, False), repeat=len(cuts) - 1)] if cuts else []
+    for sides in [(True,) * min(len(cuts), 1), *no_piece]:
+        found |= _Bounds(nest, call, dict(zip(cuts, sides, strict=False)), is_cut=bool(cuts)).failures(MOST_CHOICES)
+    return [*found.values()]
 
 
 @dataclass(slots=True)
@@ -98,6 +74,7 @@ class _Bounds:
     call: Call
     choices: Mapping[int, bool] = field(default_factory=dict[int, bool])
     only: Mapping[int, Access] | None = None
+    is_cut: bool = False
     forms: Forms = field(default_factory=Forms)
     content: dict[int, _Content] = field(default_factory=dict[int, _Content])
     made: dict[int, Statement] = field(default_factory=dict[int, Statement])
@@ -120,7 +97,7 @@ class _Bounds:
         found = by_choice.pop(None, {})
         for undecided, some in by_choice.items():
             for choice in (True, False):
-                part = _Bounds(self.nest, self.call, {**self.choices, undecided: choice}, some)  # type: ignore[dict-item]
+                part = _Bounds(self.nest, self.call, {**self.choices, undecided: choice}, some, self.is_cut)  # type: ignore[dict-item]
                 found |= part.failures(most - 1)
         return found
 
@@ -165,6 +142,11 @@ class _Bounds:
                 self.statements(body)
 
     def loop(self, loop: ir.Loop) -> None:
+        if self.is_cut and loop in self.nest.body and (rounds := _few_rounds(loop)):
+            for number in rounds:  # one for each rectangle
+                self.define(loop.index, as_form(number))
+                self.within((), loop.body)
+            return
         start, stop = self.form(loop.start), self.form(loop.stop)
         if loop.over_items:
             rounds = index = self.forms.between(start, stop - 1)
@@ -304,7 +286,7 @@ class _Bounds:
                 return self.get(value)
             case ir.Convert(value=value):
                 found = self.get(value)
-                return self.forms.between(0, 1) if isinstance(found, Truth) else found
+                return self.number_of(found) if isinstance(found, Truth) else found
             case ir.Binary(op=op, left=left, right=right) if statement.result.type.dtype is DType.BOOL:
                 return joined(op, self.truth(left), self.truth(right), right)
             case ir.Binary(op="shift", left=left, right=right):
@@ -314,11 +296,38 @@ class _Bounds:
             case ir.Elementwise(op=op, operands=(left, right)) if statement.result.type.dtype in INTEGERS:
                 return self.arithmetic(OF_GRAPH.get(op.name), statement.result, self.form(left), self.form(right))
             case ir.Compare(relation=relation, left=left, right=right) if ir.type_of(left).dtype in INTEGERS:
-                return compared(relation, self.form(left), self.form(right))
+                truth = compared(relation, one := self.form(left), other := self.form(right), self.forms)
+                if (side := self.choices.get(statement.result.number)) is None:
+                    return truth
+                if side and relation == "eq":
+                    self.forms.equate(one, other)
+                return self.decided(truth, side)
             case ir.Select():
                 return self.select(statement)
             case _:
                 return None
+
+    def decided(self, truth: Truth, side: bool) -> Truth:
+        """A condition, of which one case is looked at."""
+        for fact in truth.yes if side else truth.no:
+            self.forms.learn((fact, *self.rounded(fact)))
+        return TRUE if side else FALSE
+
+    def rounded(self, fact: Form) -> Iterator[Form]:
+        """Facts of whole numbers: where `end <= 24 * n`, `end % 24 > 0` says that `end // 24 < n`."""
+        if not fact.numbers or (fact.split(fact.numbers[0])[0].constant or 0) < 0:
+            return
+        for bound in self.forms.numbers[fact.numbers[0]].upper:
+            more = bound.put(*fact.split(fact.numbers[0]))
+            factor, rest = more[0].split(self.form(END).numbers[0])
+            if len(more) == 1 and (factor.constant or 0) > 0:
+                yield factor * self.items() + rest
+
+    def number_of(self, truth: Truth) -> Form:
+        """1 where it holds, and 0 where it does not."""
+        if self.is_excluded(truth.yes):
+            return as_form(0)
+        return as_form(1) if self.is_excluded(truth.no) else self.forms.between(0, 1)
 
     def arithmetic(self, op: ir.Arithmetic | None, result: Value, left: Form, right: Form) -> Form | None:
         forms, size = self.forms, right.constant
@@ -326,7 +335,7 @@ class _Bounds:
             case "add":
                 return left + right
             case "sub":
-                return left - right
+                return forms.named(left - right) if self.is_cut else left - right
             case "mul":
                 return left * right
             case "min":
@@ -340,7 +349,7 @@ class _Bounds:
             case "div" | "rem" if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
                 return forms.quotient(left, right) if op == "div" else forms.remainder(left, right)
             case _:
-                found = forms.fresh()
+                found = forms.of_unknown(left, right)
                 if not self.loaded.isdisjoint((*left.numbers, *right.numbers)):
                     self.loaded.update(found.numbers)
                 return found
@@ -367,7 +376,7 @@ class _Bounds:
 
     def chosen(self, value: Value, truth: Truth, yes: Form, no: Form, either: Form) -> Form:
         """One of two, each where its facts hold."""
-        if truth.yes and all(map(self.forms.is_never_negative, truth.yes)):
+        if (truth.yes and all(map(self.forms.is_never_negative, truth.yes))) or self.is_excluded(truth.no):
             return yes
         if self.is_excluded(truth.yes):
             return no
@@ -426,7 +435,7 @@ class _Bounds:
         return True
 
     def room(self, of: ir.Given | ir.Scratch, is_store: bool) -> tuple[Form, Form]:
-        """The first byte of what an address is of, and the one behind the last."""
+        """The first byte of the memory of an address, and the one behind the last."""
         behind = 0 if is_store else BEHIND_SCRATCH
         if isinstance(of, ir.Scratch):
             if of.start < self.nest.scratch_bytes:
@@ -446,12 +455,13 @@ class _Bounds:
         left, seen = form.numbers[::-1], set[int]()
         while left:
             number = left.pop()
-            if number in self.open:
+            if number in self.open and not self.is_cut:
                 return self.open[number]
             if number not in seen:
                 seen.add(number)
                 left += sorted(self.forms.behind(number))
-        return None
+        first = min(seen & self.open.keys(), default=None)  # of rectangles, what all within depends on
+        return None if first is None else self.open[first]
 
 
 def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
@@ -466,9 +476,13 @@ def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
             return None
 
 
+def _few_rounds(loop: ir.Loop) -> range | None:
+    """The indices of a loop over the rectangles into which items are cut."""
+    if not isinstance(loop.start, int) or not isinstance(loop.stop, int) or loop.carried:
+        return None
+    found = range(loop.start, loop.stop, loop.step)
+    return found if len(found) <= MOST_RECTANGLES else None
+
+
 def _truths(mask: Constant) -> tuple[int | bool, ...]:
     return mask.value if isinstance(mask.value, tuple) else (bool(mask.value),) * mask.type.lanes
-
-
-def form_of(extent: Extent) -> Form:
-    return BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)

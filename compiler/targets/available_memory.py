@@ -39,7 +39,7 @@ def _of_the_machine() -> int | None:
 
 
 def _of_the_process() -> int | None:
-    """What `ulimit -v` leaves."""
+    """The bytes that `ulimit -v` leaves."""
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most == resource.RLIM_INFINITY:
         return None

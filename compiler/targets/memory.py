@@ -49,7 +49,7 @@ class Workspace:
         self.user: object = None
 
     def reserve(self, size: int) -> bool:
-        """Room for so many bytes; whether what was there is lost."""
+        """Room for so many bytes; whether the content was lost."""
         if size <= len(self.block):
             return False
         self.block = reserve(size)

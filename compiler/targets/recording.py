@@ -1,4 +1,4 @@
-"""What a target recorded of the steps that its threads ran: calls of kernels and waits at barriers, in nanoseconds."""
+"""The recording of a target's threads in some steps: calls of kernels and waits at barriers, in nanoseconds."""
 
 from __future__ import annotations
 

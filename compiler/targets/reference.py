@@ -16,7 +16,7 @@ from compiler.types import at_batch, batch_axis, numpy_dtype
 
 
 class ReferenceExecutable:
-    """Runs `graph` as the protocol `Executable` says. What it gives defines what any other target must give."""
+    """Runs `graph` as the protocol `Executable` says. Its results define those of any other target."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

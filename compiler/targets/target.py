@@ -85,7 +85,7 @@ class SimulatedProgram:
 
 @record
 class Peaks:
-    """What `threads` threads reach: `gflops` of multiply-adds, and for working sets of each thread, in bytes, GB/s.
+    """The speed of `threads` threads: `gflops` of multiply-adds, and for working sets of each thread, in bytes, GB/s.
 
     `bandwidths` falls as the sets grow; the last is that of memory. `measured` is a date.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from compiler.nest.call import Call, Memory
 from compiler.nest.ir import BufferPointer, FlagPointer, SharedPointer
 from compiler.nest.verify import verify_nest
-from compiler.nest.verify_bounds import Call, Memory, verify_bounds
+from compiler.nest.verify_bounds import verify_bounds
 from compiler.schedule.ir import Instance
 from compiler.targets.lowered import Lowered
 from compiler.types import BatchExtent, Extent

@@ -89,7 +89,7 @@ def notes_of(path: Path) -> dict[str, str]:
             header = json.loads(file.read(min(length, _LONGEST_HEADER)))
     except (OSError, ValueError, struct.error):
         return {}
-    notes = header.get("__metadata__") if isinstance(header, dict) else None
+    notes = cast("dict[str, object]", header).get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(notes, dict):
         return {}
     return {key: text for key, text in cast("dict[str, object]", notes).items() if isinstance(text, str)}

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
 from nest_cases import MACHINES, graph_cases
 from nest_reader import read_nest
+from nests import call_of
 
 from compiler.errors.diagnostics import CompilerBug
+from compiler.loops.ir import (
+    Access,
+    BufferArgument,
+    ContractedAxis,
+    ContractionKernel,
+    IndexTerm,
+    Load,
+    Space,
+    Stage,
+    Store,
+    TileContract,
+)
+from compiler.machine import AVX2
+from compiler.nest.call import Call, Memory, cuts_items
 from compiler.nest.forms import BATCH, Forms, as_form
-from compiler.nest.verify_bounds import Call, Memory, unproved, verify_bounds
+from compiler.nest.printer import print_nest
+from compiler.nest.verify_bounds import unproved, verify_bounds
 from compiler.ops import OPS
-from compiler.types import BatchExtent
+from compiler.targets.cpu.emit import emit
+from compiler.targets.cpu.specialisation import specialisation
+from compiler.types import BatchExtent, DType
 
 HEAD = "nest: items batch by 1 times 1; scratch 64 and 0*batch bytes; lines 1\n"
 TILES = """  p3 = buffer 0  @1
@@ -172,3 +192,43 @@ def test_faults_that_leave_memory_are_refused() -> None:
         found.update(cases.mutations(Random(1), 8))
     refused = {kind for kind, who in found if who == "proof"}
     assert {"address shifted", "loop longer", "mask dropped"} <= refused
+
+
+def rectangles(is_blocked_along_sum: bool) -> tuple[str, Call]:
+    """A product whose items a thread takes as rectangles, in blocks of rows or with copies of both operands."""
+    axis, apart = (ContractedAxis(512, 512, 512), 1) if is_blocked_along_sum else (ContractedAxis(512, 1, 512), 512)
+    contract = TileContract(0, 1, 3, 512, 512, (axis,), (), 0, 0, apart, 1, 1, DType.F32)
+    machine = replace(AVX2, l1_bytes=8 << 10, l2_bytes=1 << 15)
+    rows = (IndexTerm(1, None, 512),)
+    body = (
+        Load(0, Access(3, 0, rows, (IndexTerm(1, None, 1),)), DType.F32, Space.FULL),
+        Store(Access(2, 0, rows, (IndexTerm(1, None, 1),)), 0, DType.F32, Space.FULL),
+    )
+    buffers = tuple(BufferArgument(name, DType.F32, name == "tile") for name in ("left", "right", "result", "tile"))
+    what = specialisation(ContractionKernel("product", buffers, (), (Stage(body),), contract), machine)
+    nest = emit(what, machine, 32)
+    assert cuts_items(nest.body)
+    return print_nest(replace(nest, before=None)), call_of(what, nest, machine, [1 << 20] * 3, nest.shared_bytes)
+
+
+@pytest.mark.parametrize("is_blocked_along_sum", [False, True])
+def test_rectangles_of_items_stay_inside(is_blocked_along_sum: bool) -> None:
+    text, call = rectangles(is_blocked_along_sum)
+    assert not unproved(read_nest(text, OPS), call)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (r"else (\d+)\n", r"else 1\g<1>\n"),  # a rectangle of more panels than there are
+        (r"= begin % (\d+)", r"= begin % 1\g<1>"),
+        (r"= end // (\d+)", r"= begin // \g<1>"),
+        (r"= (i\d+) // 4\n", r"= \g<1> // 9\n"),  # fewer groups of tiles, each larger than its room
+        (r"= (i\d+) // 4\n", r"= begin // 40\n"),  # a number of groups that has nothing to do with the tiles
+    ],
+)
+def test_rectangles_that_leave_their_memory_are_refused(right: str, wrong: str) -> None:
+    text, call = rectangles(is_blocked_along_sum=True)
+    changed, times = re.subn(right, wrong, text, count=1)
+    assert times == 1, text
+    assert unproved(read_nest(changed, OPS), call)

@@ -10,9 +10,9 @@ from nest_interpreter import Memory, Place, Uniform, run_nest
 from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Random, RowKernel, instructions_of
 from compiler.machine import Machine
 from compiler.nest import ir
+from compiler.nest.call import Call
+from compiler.nest.call import Memory as Room
 from compiler.nest.ir import Nest
-from compiler.nest.verify_bounds import Call
-from compiler.nest.verify_bounds import Memory as Room
 from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.iteration_space import items_of
 from compiler.targets.cpu.specialisation import Specialisation, number_of, specialisation

@@ -44,7 +44,7 @@ class RowBlock:
         return below, beside
 
     def growth(self, term: loops.IndexTerm) -> tuple[int, int] | None:
-        """What a step to the row below, and one to the next in the line, add to a digit; None where that varies."""
+        """How much a step to the row below, and one to the next in the line, add to a digit; None where that varies."""
         below = _growth(term, self.width, self.lines) if self.lines > 1 else 0
         beside = _growth(term, 1, self.pixels)
         return None if below is None or beside is None else (below, beside)
@@ -55,7 +55,7 @@ class RowBlock:
 
 
 def _growth(term: loops.IndexTerm, rows: int, times: int) -> int | None:
-    """What each of `times` steps of so many rows, from a multiple of all, adds to its digit; None where it varies."""
+    """How much each of `times` steps of so many rows, from a multiple of all, adds to a digit; None where it varies."""
     if term.divisor % (rows * times) == 0:
         return 0
     growth, rest = divmod(rows, term.divisor)
@@ -67,7 +67,7 @@ def _growth(term: loops.IndexTerm, rows: int, times: int) -> int | None:
 
 
 def repeating_loads(kernel: loops.RowKernel | loops.FlatKernel) -> list[loops.Load]:
-    """What repeats along the rows of a kernel without reductions, such as numbers for each channel of an image."""
+    """The loads that repeat along the rows of a kernel without reductions, as numbers for each channel of an image."""
     if (
         len(kernel.stages) != 1
         or kernel.stages[0].after
@@ -88,7 +88,7 @@ def period(loads: Sequence[loops.Load]) -> int:
 def has_free_columns(kernel: loops.Kernel, tuning: Tuning) -> bool:
     """Whether the number of columns of a kernel over rows is an argument: rows that no registers or scratch hold.
 
-    What repeats along such rows fits into them without a rest.
+    Patterns that repeat along such rows fit into them without a rest.
     """
     if not isinstance(kernel, loops.RowKernel) or isinstance(kernel.columns, BatchExtent):
         return False
@@ -120,8 +120,8 @@ def is_row_blocked(kernel: loops.Kernel, tuning: Tuning) -> bool:
 def row_block_of(kernel: loops.Kernel, tuning: Tuning, registers: int) -> RowBlock:
     """The rows that are computed side by side because they read the same: pixels that slide over an image.
 
-    A single one where that does not pay, or where what the rows read does not lie equally far apart. In a kernel over
-    columns, all that is summed must be products, whose sums take row after row.
+    A single one where that does not pay, or where the elements that rows read do not lie equally far apart. In a kernel
+    over columns, all that is summed must be products, whose sums take row after row.
     """
     single = RowBlock(1, 1, 1)
     if not isinstance(kernel, loops.RowKernel | loops.ColumnKernel):
@@ -149,7 +149,7 @@ def row_block_of(kernel: loops.Kernel, tuning: Tuning, registers: int) -> RowBlo
 
 
 def _blocks(kernel: loops.RowKernel | loops.ColumnKernel, width: int, tuning: Tuning, registers: int) -> list[RowBlock]:
-    """What may be computed side by side, the best first, in lines of so many rows."""
+    """The blocks of rows that may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, loops.Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
     skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)

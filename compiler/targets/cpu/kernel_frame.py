@@ -1,4 +1,4 @@
-"""What the instructions of a kernel stand on: arguments, values, and the addresses of rows, as statements of a nest."""
+"""The frame of a kernel's instructions: arguments, values, and the addresses of rows, as statements of a nest."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class KernelFrame:
         return total
 
     def digit(self, term: loops.IndexTerm, index: Index) -> Index:
-        """What a term takes of an index, without its stride."""
+        """The digit that a term takes of an index, without its stride."""
         if index in self.digits and is_outer(term, self.kernel):
             return self.digits[index][0]
         if index in self.digits and is_within_block(term, self.kernel):

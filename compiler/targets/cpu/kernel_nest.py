@@ -1,4 +1,4 @@
-"""What all generators share: single instructions, loads, stores, draws and folds of lanes, as statements of a nest."""
+"""Single instructions of kernels as statements of a nest: loads, stores, draws and folds of lanes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 def _located(
     method: Callable[Concatenate[KernelNest, _Statement, _Arguments], _Result],
 ) -> Callable[Concatenate[KernelNest, _Statement, _Arguments], _Result]:
-    """What the method builds does the work of the statement that it is given."""
+    """The statements that the method builds do the work of the instruction that it is given."""
 
     @wraps(method)
     def within(self: KernelNest, of: _Statement, *rest: _Arguments.args, **named: _Arguments.kwargs) -> _Result:

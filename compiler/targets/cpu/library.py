@@ -286,7 +286,7 @@ def _put(table: str, slot: int, value: str, name: str = "") -> list[str]:
 
 
 def _fixed_places(function: Function, layout: Layout, weights: Mapping[str, int]) -> list[str]:
-    """What stays in the tables of addresses, and the settings, of which the caller gives some in each call."""
+    """The addresses that stay in their tables, and the settings, of which the caller gives some in each call."""
     manifest, places = function.manifest, layout.functions[function.number]
     rows = _put("arenas", CONTROL_ARENA, "ptr %control")
     rows += _put("arenas", STATIC_ARENA, "ptr %static")

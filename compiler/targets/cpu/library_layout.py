@@ -32,7 +32,7 @@ class Places:
 
 @record
 class Layout:
-    """Where things lie in the caller's memory, in bytes; what grows with the rows stands behind them.
+    """Where things lie in the caller's memory, in bytes; those that grow with the rows stand behind the others.
 
     `tensors` are the places of the persistent tensors by name, where some function changes them.
     """

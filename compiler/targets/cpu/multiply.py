@@ -28,7 +28,7 @@ class SummedAxis:
 
 @record
 class Ahead:
-    """What a tile asks for while it is multiplied: `places` of rows, each `step` behind the one before it.
+    """Prefetches of a tile while it is multiplied: `places` of rows, each `step` behind the one before it.
 
     A row is asked for in each unrolled step; or `rows` of them, evenly while `depth` is summed, because a burst would
     hold up the operands. Where there is a condition, only if it holds.
@@ -45,7 +45,7 @@ class Ahead:
 
 @record
 class RegisterTile:
-    """What the inner loops need to know: `places` are those of the rows in the left operand, from the first.
+    """A register tile for its inner loops: `places` are those of the rows in the left operand, from the first.
 
     `lanes` of the right operand are taken at once, for all rows. See `products.ir.Multiply` for the others.
     """
@@ -84,7 +84,7 @@ def multiplied(
 ) -> Sequence[Operand]:
     """The accumulators, row by row, after summing over `axes`, outermost first.
 
-    What is read of the right operand is written to `copy` as well, where one is given. Only a single axis asks `ahead`.
+    Elements of the right operand are written to `copy` as well, where one is given. Only a single axis asks `ahead`.
     """
     type_ = tile.dtype
     carries = list(accumulators)

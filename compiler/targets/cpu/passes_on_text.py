@@ -24,7 +24,7 @@ _Loops = TypeVar("_Loops", RowLoops, ProductLoops)
 
 
 def verified_tiles(kernel: Kernel, machine: Machine, batch: int, lasts: bool, unread: frozenset[int]) -> str:
-    """What passes make of a kernel, as text, checked behind each. Raises CompilerBug."""
+    """A kernel behind its last pass, as text, checked behind each. Raises CompilerBug."""
     match kernel:
         case ContractionKernel():
             return of_product.verified(kernel, lasts, Circumstances(machine, batch))

@@ -185,7 +185,7 @@ def _multiply_adds(nest: Builder, machine: Machine, dtype: DType) -> None:
 
 
 def _reads(nest: Builder, machine: Machine, _: DType) -> None:
-    """Reads both blocks; what it found is stored, so that it is needed."""
+    """Reads both blocks and stores the result, so that it is needed."""
     type_ = vector(DType.I32, machine.vector_bytes // DType.I32.size)
 
     def join(x: Operand, y: Operand) -> Value:

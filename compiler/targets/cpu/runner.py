@@ -56,7 +56,7 @@ def sync_bytes(threads: int) -> int:
 
 
 class Clock(Enum):
-    """What stamps are read from."""
+    """The clock that stamps are read from."""
 
     TIME_STAMP_COUNTER = "time stamp counter"
     GENERIC_TIMER = "generic timer"

@@ -38,7 +38,7 @@ Key: TypeAlias = tuple[object, ...]
 
 @record
 class Specialisation:
-    """A kernel with what of it is an argument of its code.
+    """A kernel with those of its numbers that are arguments of its code.
 
     `literals` are the results of those literals that are. `numbers` are the offsets and the strides of rows that are,
     each once, in the order of the arguments; where `has_free_columns` holds, the divisors of rows too, and where it
@@ -191,7 +191,7 @@ class _Numbering:
 
 
 def _extents(kernel: loops.StagedKernel, machine: Machine) -> Key:
-    """What of its extents, and of the blocks of rows that they allow, the code of a kernel depends on."""
+    """The properties of its extents, and of the blocks of rows that they allow, that the code of a kernel has."""
     match kernel:
         case loops.ContractionKernel(contraction=contraction):
             return (contraction,)

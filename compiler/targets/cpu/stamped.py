@@ -62,7 +62,7 @@ class StampedExecutable(NativeExecutable):
         return results
 
     def recordings(self) -> list[Recording]:
-        """What was recorded since the last time, a recording for each call."""
+        """The recordings since the last time, one for each call."""
         recorded, self._recorded = self._recorded, []
         if not recorded:
             return []

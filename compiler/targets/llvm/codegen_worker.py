@@ -139,7 +139,7 @@ class _Task:
 
 
 class _Tasks:
-    """What waits for a worker: the longest first, since it must not come last, and behind all tasks the ends."""
+    """Tasks that wait for a worker: the longest first, since it must not come last, and behind all tasks the ends."""
 
     def __init__(self) -> None:
         self._queue: PriorityQueue[tuple[int, int, _Task | None]] = PriorityQueue()
@@ -208,7 +208,7 @@ class _Worker:
         return answer if is_object else CompilerBug("llvm", answer.decode(), dump=task.ir)
 
     def _crash(self, task: _Task) -> CompilerBug:
-        """What to say of a worker that ended with a module in its hands."""
+        """The message about a worker that ended with a module in its hands."""
         _, errors = self._process.communicate()
         last_words = errors.decode("utf-8", "replace").strip().splitlines()[:3]
         path = self._cache.keep_crash(task.key, task.ir)

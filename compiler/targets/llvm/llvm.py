@@ -74,7 +74,7 @@ class _SymbolAddress(ctypes.Structure):
 
 
 class LlvmError(Exception):
-    """What LLVM says is wrong with what we gave it."""
+    """A fault that LLVM finds in text of ours."""
 
 
 # What ctypes makes of a library refers to itself: opened anew for each program, it would wait for the garbage

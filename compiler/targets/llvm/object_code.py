@@ -27,7 +27,7 @@ Lowering: TypeAlias = "Callable[[Callable[[str], None]], Lowered]"
 
 @record
 class _Stored:
-    """What the front door keeps: the manifest, the kernels' symbols, and the keys of all objects."""
+    """An entry of the front door: the manifest, the kernels' symbols, and the keys of all objects."""
 
     manifest: Manifest
     symbols: tuple[str, ...]
@@ -70,7 +70,7 @@ class FrontDoor:
         return ObjectCode(program.manifest, tuple(program.texts), tuple(objects))
 
     def manifest(self, name: str) -> Manifest | None:
-        """What is known of a program that was compiled before."""
+        """The entry of a program that was compiled before."""
         stored = self._known(name)
         return None if stored is None else stored.manifest
 

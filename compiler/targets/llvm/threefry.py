@@ -32,7 +32,7 @@ def threefry(key: Words, counter: Words) -> Words:
 
 
 def drawn(key: Value, counter: Value, dtype: DType) -> Value:
-    """What the op `threefry` gives for an i64 key and counter: both words, or a number in [0, 1)."""
+    """The result of the op `threefry` for an i64 key and counter: both words, or a number in [0, 1)."""
     first, second = threefry(halves(key), halves(counter))
     if dtype is not DType.I64:
         return unit(first, dtype)

@@ -286,7 +286,7 @@ FUNCTION = "!dbg !0"
 
 
 def location(line: int) -> str:
-    """What an instruction of that line carries."""
+    """The location that instructions of that line carry."""
     return f", !dbg !{line}"
 
 

@@ -3,10 +3,12 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { page, manifest } = data;
-const STEP_INPUTS = manifest.functions.model_step?.inputs ?? [];
+const { model_predict: PREDICT, model_step: STEP } = manifest.functions;
+const STEP_INPUTS = STEP?.inputs ?? [];
 const RANDOM_TOKENS = 40; // the most likely ones, of which the next is drawn
 const MARKS = 4; // the first tokens: padding, unknown, start and end
 const MOST_BARS = 24;
+const SHOWN_LOSSES = 400;
 const FRAME = 12; // milliseconds of training between two pictures
 
 /* What was compressed and written as text. */
@@ -89,7 +91,7 @@ function shownScores(list, values, names) {
 
 /* Every output of one row as a table. */
 function shownOutputs(body, outputs) {
-  body.replaceChildren(...manifest.functions.model_predict.outputs.map((item) => {
+  body.replaceChildren(...PREDICT.outputs.map((item) => {
     const values = Array.from(outputs[item.name]);
     const text = values.slice(0, 64).map(rounded).join("  ") + (values.length > 64 ? "  …" : "");
     const best = page.classes?.[item.name]?.[values.indexOf(Math.max(...values))];
@@ -98,105 +100,121 @@ function shownOutputs(body, outputs) {
 }
 
 /* A picture that is drawn: with a pointer, or with arrow keys and the space bar. */
-function drawing() {
-  const { height, width, input } = page;
-  const canvas = element("canvas", {
-    width: width * 20, height: height * 20, tabindex: "0", role: "application", "aria-describedby": "how",
-    "aria-label": `Drawing of ${height} by ${width} pixels`,
-  });
-  const ink = new Float32Array(height * width);
-  const list = element("ol", { "aria-label": "Shares of the classes" });
-  const best = element("p", { role: "status" });
-  const dtype = manifest.functions.model_predict.inputs[0].dtype;
-  const brightest = element("input", { type: "number", value: String(page.brightest), step: "any", change: () => shown() });
-  let cursor = [height >> 1, width >> 1];
-  let example = -1;
-  let last = null;
+class Drawing {
+  constructor() {
+    const { height, width } = page;
+    this.ink = new Float32Array(height * width);
+    this.cursor = [height >> 1, width >> 1];
+    this.example = -1;
+    this.last = null; // where the pointer was, while it draws
+    this.list = element("ol", { "aria-label": "Shares of the classes" });
+    this.best = element("p", { role: "status" });
+    this.brightest = element("input", { type: "number", value: String(page.brightest), step: "any", change: () => this.show() });
+    this.canvas = element("canvas", {
+      width: width * 20, height: height * 20, tabindex: "0", role: "application", "aria-describedby": "how",
+      "aria-label": `Drawing of ${height} by ${width} pixels`,
+      pointerdown: (event) => this.begin(event), pointermove: (event) => this.move(event),
+      pointerup: () => (this.last = null), pointercancel: () => (this.last = null),
+      focus: () => this.show(), blur: () => this.show(), keydown: (event) => this.key(event),
+    });
+    this.canvas.style.aspectRatio = `${width} / ${height}`;
+    const next = EXAMPLES ? [button("Next example", () => this.next())] : [];
+    section("Draw",
+      element("p", { id: "how", class: "soft" }, "With a pointer, or with arrow keys and the space bar; Delete clears."),
+      this.canvas, element("div", { class: "row" }, button("Clear", () => this.clear()), ...next), this.best, this.list,
+      element("details", {}, element("summary", {}, "Numbers"), field("The brightest pixel", this.brightest)));
+    refresh = () => this.show();
+    if (EXAMPLES) this.next();
+    else this.show();
+  }
 
-  const values = () => {
-    const most = Number(brightest.value) || 0;
-    return Array.from(ink, (x) => (dtype.startsWith("f") ? x * most : Math.round(x * most)));
-  };
-  const shown = () => {
+  /* The numbers that the model reads. */
+  values() {
+    const most = Number(this.brightest.value) || 0;
+    const isFloat = PREDICT.inputs[0].dtype.startsWith("f");
+    return Array.from(this.ink, (x) => (isFloat ? x * most : Math.round(x * most)));
+  }
+
+  show() {
+    const { canvas, ink } = this;
     const paper = canvas.getContext("2d");
-    const [cell, down] = [canvas.width / width, canvas.height / height];
+    const [cell, down] = [canvas.width / page.width, canvas.height / page.height];
     for (let n = 0; n < ink.length; n++) {
       const grey = Math.round(255 * ink[n]);
       paper.fillStyle = `rgb(${grey} ${grey} ${grey})`;
-      paper.fillRect((n % width) * cell, Math.floor(n / width) * down, cell, down);
+      paper.fillRect((n % page.width) * cell, Math.floor(n / page.width) * down, cell, down);
     }
     if (document.activeElement === canvas) {
       paper.strokeStyle = "#8ab4f8";
       paper.lineWidth = 2;
-      paper.strokeRect(cursor[1] * cell + 1, cursor[0] * down + 1, cell - 2, down - 2);
+      paper.strokeRect(this.cursor[1] * cell + 1, this.cursor[0] * down + 1, cell - 2, down - 2);
     }
-    const scores = model.predict({ [input]: values() })[page.output];
-    best.textContent = `It looks like ${shownScores(list, scores, page.names)}.`;
-  };
-  const dab = (row, column) => {
-    const radius = Math.max(0.75, width / 20);
+    const scores = model.predict({ [page.input]: this.values() })[page.output];
+    this.best.textContent = `It looks like ${shownScores(this.list, scores, page.names)}.`;
+  }
+
+  dab(row, column) {
+    const { ink } = this;
+    const radius = Math.max(0.75, page.width / 20);
     for (let n = 0; n < ink.length; n++) {
-      const far = Math.hypot(Math.floor(n / width) + 0.5 - row, (n % width) + 0.5 - column);
+      const far = Math.hypot(Math.floor(n / page.width) + 0.5 - row, (n % page.width) + 0.5 - column);
       ink[n] = Math.min(1, Math.max(ink[n], 1.25 - far / radius / 1.25, 0));
     }
-  };
-  const at = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [((event.clientY - box.top) / box.height) * height, ((event.clientX - box.left) / box.width) * width];
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    last = at(event);
-    dab(...last);
-    shown();
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!last) return;
-    const next = at(event);
-    const steps = Math.ceil(2 * Math.hypot(next[0] - last[0], next[1] - last[1])) || 1;
-    for (let n = 1; n <= steps; n++) dab(last[0] + ((next[0] - last[0]) * n) / steps, last[1] + ((next[1] - last[1]) * n) / steps);
-    last = next;
-    shown();
-  });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (last = null));
-  for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => shown());
-  canvas.addEventListener("keydown", (event) => {
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [((event.clientY - box.top) / box.height) * page.height, ((event.clientX - box.left) / box.width) * page.width];
+  }
+
+  begin(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    this.last = this.at(event);
+    this.dab(...this.last);
+    this.show();
+  }
+
+  move(event) {
+    if (!this.last) return;
+    const [row, column] = this.last;
+    const next = this.at(event);
+    const steps = Math.ceil(2 * Math.hypot(next[0] - row, next[1] - column)) || 1;
+    for (let n = 1; n <= steps; n++) this.dab(row + ((next[0] - row) * n) / steps, column + ((next[1] - column) * n) / steps);
+    this.last = next;
+    this.show();
+  }
+
+  key(event) {
     const ways = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const place = cursor[0] * width + cursor[1];
+    const [row, column] = this.cursor;
+    const place = row * page.width + column;
     if (event.key in ways) {
       const [down, right] = ways[event.key];
-      cursor = [(cursor[0] + down + height) % height, (cursor[1] + right + width) % width];
-    } else if (event.key === " ") ink[place] = ink[place] < 0.5 ? 1 : 0;
-    else if (event.key === "Delete" || event.key === "Backspace") ink.fill(0);
+      this.cursor = [(row + down + page.height) % page.height, (column + right + page.width) % page.width];
+    } else if (event.key === " ") this.ink[place] = this.ink[place] < 0.5 ? 1 : 0;
+    else if (event.key === "Delete" || event.key === "Backspace") this.ink.fill(0);
     else return;
     event.preventDefault();
-    shown();
-  });
-  const next = () => {
-    example = (example + 1) % EXAMPLES;
-    const item = manifest.functions.model_predict.inputs[0];
-    ink.set(Array.from(rowsOf([item], [example])[input], (x) => Math.min(1, Number(x) / Number(brightest.value))));
-    shown();
-  };
-  const clear = () => {
-    ink.fill(0);
-    shown();
-  };
-  section("Draw",
-    element("p", { id: "how", class: "soft" }, "With a pointer, or with arrow keys and the space bar; Delete clears."),
-    canvas,
-    element("div", { class: "row" }, button("Clear", clear), ...(EXAMPLES ? [button("Next example", next)] : [])),
-    best, list,
-    element("details", {}, element("summary", {}, "Numbers"), field("The brightest pixel", brightest)));
-  refresh = shown;
-  if (EXAMPLES) next();
-  else shown();
-  return { input, values };
+    this.show();
+  }
+
+  next() {
+    this.example = (this.example + 1) % EXAMPLES;
+    const most = Number(this.brightest.value) || 1;
+    const row = rowsOf([PREDICT.inputs[0]], [this.example])[page.input];
+    this.ink.set(Array.from(row, (x) => Math.max(0, Math.min(1, Number(x) / most))));
+    this.show();
+  }
+
+  clear() {
+    this.ink.fill(0);
+    this.show();
+  }
 }
 
 /* Fields for the numbers of a row, in the units of the training's table. */
 function form() {
-  const items = manifest.functions.model_predict.inputs;
+  const items = PREDICT.inputs;
   const body = element("tbody");
   const readers = items.map((item) => fieldsOf(item));
   const problem = element("p", { role: "alert" });
@@ -312,10 +330,14 @@ function writing() {
   section("Generate", field("The text so far", prompt), element("div", { class: "fields" },
     field("Tokens", length), field("Temperature", temperature)), element("div", { class: "row" }, go), shown, speed);
   const target = STEP_INPUTS.find((item) => item.name !== input);
-  const isNext = STEP_INPUTS.length === 2 && target.bytes_per_row === 4 * most;
-  if (!isNext) return;
+  if (STEP_INPUTS.length === 2 && target.bytes_per_row === 4 * most) trainingOnText(encode, target);
+}
+
+/* Training on windows of a text, each token of which is to be told from those before. */
+function trainingOnText(encode, target) {
+  const { input, window: most } = page;
   const text = element("textarea", { "aria-label": "A text to train on", placeholder: `At least ${most + 1} tokens` });
-  training("Train on a text", () => {
+  new Training("Train on a text", () => {
     const sequence = encode(text.value);
     if (sequence.length <= most) throw new Error(`a text of at least ${most + 1} tokens, not ${sequence.length}`);
     const rows = Array.from({ length: 8 }, () => Math.floor(Math.random() * (sequence.length - most)));
@@ -327,83 +349,99 @@ function writing() {
 }
 
 /* Updates with batches that `batch` gives, until they are stopped: the loss as a curve, settings, and a way back. */
-function training(title, batch, ...above) {
-  const described = manifest.functions.model_step;
-  const losses = [];
-  const line = svg("polyline");
-  const said = element("p", { role: "status", class: "soft" }, "No update was made.");
-  const problem = element("p", { role: "alert" });
-  const settings = described.settings.map((setting) => [
-    setting.name, element("input", { type: "number", step: "any", value: String(setting.usual) }),
-  ]);
-  let updates = 0;
-  let isRunning = false;
-  const step = (given) => {
-    const entries = settings.filter(([, input]) => input.value !== "").map(([name, input]) => [name, Number(input.value)]);
-    const chosen = Object.fromEntries(entries);
-    // a schedule that has come to its end begins again
-    if (updates && chosen.total_steps > 0 && updates % Math.ceil(chosen.total_steps) === 0) model.continue(0, 0);
-    const found = model.step(given, chosen);
-    losses.push(Number(found[described.outputs[0].name][0]));
-    updates += 1;
-    return found;
-  };
-  const show = (found) => {
-    const recent = losses.slice(-400);
-    const top = Math.max(...recent.filter(Number.isFinite), 1e-9);
-    line.setAttribute("points", recent.map((y, x) => `${(100 * x) / Math.max(1, recent.length - 1)},${40 - (38 * y) / top}`).join(" "));
-    const values = described.outputs.map((item) => `${item.name} ${rounded(found[item.name][0])}`);
-    said.textContent = `${updates} updates: ${values.join(", ")}`;
-    refresh();
-  };
-  const guarded = (act) => {
-    problem.textContent = "";
-    try {
-      return act();
-    } catch (error) {
-      problem.textContent = error.message;
-      isRunning = false;
-    }
-  };
-  const frame = () => {
-    if (!isRunning) return void (go.textContent = "Train");
-    const begin = performance.now();
-    guarded(() => {
+class Training {
+  constructor(title, batch, ...above) {
+    this.batch = batch;
+    this.losses = [];
+    this.updates = 0;
+    this.isRunning = false;
+    this.line = svg("polyline");
+    this.said = element("p", { role: "status", class: "soft" }, "No update was made.");
+    this.problem = element("p", { role: "alert" });
+    this.go = button("Train", () => this.turn());
+    this.settings = STEP.settings.map(({ name, usual }) => [name, element("input", { type: "number", step: "any", value: String(usual) })]);
+    const curve = svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", "aria-hidden": "true" });
+    curve.append(this.line);
+    const buttons = [...(batch ? [this.go] : []), button("Start anew", () => this.reset()), button("Save the weights", keep)];
+    const fields = element("div", { class: "fields" }, ...this.settings.map(([name, input]) => field(name, input)));
+    section(title, ...above, element("div", { class: "row" }, ...buttons), this.problem, curve, this.said,
+      ...(this.settings.length ? [element("details", {}, element("summary", {}, "Settings"), fields)] : []));
+  }
+
+  /* So many updates from the same rows. */
+  several(given, times) {
+    this.guarded(() => {
       let found;
-      do found = step(batch());
-      while (performance.now() - begin < FRAME);
-      show(found);
+      for (let n = 0; n < times; n++) found = this.step(given);
+      this.show(found);
     });
-    setTimeout(frame);
-  };
-  const go = button("Train", () => {
-    isRunning = !isRunning;
-    go.textContent = isRunning ? "Stop" : "Train";
-    if (isRunning) frame();
-  });
-  const back = button("Start anew", async () => {
-    isRunning = false;
-    model = await loaded();
-    updates = losses.length = 0;
-    line.setAttribute("points", "");
-    said.textContent = "The weights are those of the file.";
+  }
+
+  step(given) {
+    const filled = this.settings.filter(([, input]) => input.value !== "");
+    const chosen = Object.fromEntries(filled.map(([name, input]) => [name, Number(input.value)]));
+    // a schedule that has come to its end begins again
+    if (this.updates && chosen.total_steps > 0 && this.updates % Math.ceil(chosen.total_steps) === 0) model.continue(0, 0);
+    const found = model.step(given, chosen);
+    this.losses = [...this.losses.slice(1 - SHOWN_LOSSES), Number(found[STEP.outputs[0].name][0])];
+    this.updates += 1;
+    return found;
+  }
+
+  show(found) {
+    const { losses } = this;
+    const top = Math.max(...losses.filter(Number.isFinite), 1e-9);
+    const points = losses.map((y, x) => `${(100 * x) / Math.max(1, losses.length - 1)},${40 - (38 * y) / top}`);
+    this.line.setAttribute("points", points.join(" "));
+    const values = STEP.outputs.map((item) => `${item.name} ${rounded(found[item.name][0])}`);
+    this.said.textContent = `${this.updates} updates: ${values.join(", ")}`;
     refresh();
-  });
-  const keep = button("Save the weights", () => {
-    const place = URL.createObjectURL(new Blob([model.save()]));
-    element("a", { href: place, download: "weights.safetensors" }).click();
-    setTimeout(() => URL.revokeObjectURL(place), 1000);
-  });
-  const curve = svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", "aria-hidden": "true" });
-  curve.append(line);
-  section(title, ...above, element("div", { class: "row" }, ...(batch ? [go] : []), back, keep), problem, curve, said,
-    ...(settings.length ? [element("details", {}, element("summary", {}, "Settings"),
-      element("div", { class: "fields" }, ...settings.map(([name, input]) => field(name, input))))] : []));
-  return { step: (given, times) => guarded(() => {
-    let found;
-    for (let n = 0; n < times; n++) found = step(given);
-    show(found);
-  }) };
+  }
+
+  guarded(act) {
+    this.problem.textContent = "";
+    try {
+      act();
+    } catch (error) {
+      this.problem.textContent = error.message;
+      this.isRunning = false;
+    }
+  }
+
+  frame() {
+    if (!this.isRunning) return void (this.go.textContent = "Train");
+    const begin = performance.now();
+    this.guarded(() => {
+      let found;
+      do found = this.step(this.batch());
+      while (performance.now() - begin < FRAME);
+      this.show(found);
+    });
+    setTimeout(() => this.frame());
+  }
+
+  turn() {
+    this.isRunning = !this.isRunning;
+    this.go.textContent = this.isRunning ? "Stop" : "Train";
+    if (this.isRunning) this.frame();
+  }
+
+  async reset() {
+    this.isRunning = false;
+    model = await loaded();
+    this.updates = 0;
+    this.losses = [];
+    this.line.setAttribute("points", "");
+    this.said.textContent = "The weights are those of the file.";
+    refresh();
+  }
+}
+
+/* The weights as a file of the user's. */
+function keep() {
+  const place = URL.createObjectURL(new Blob([model.save()]));
+  element("a", { href: place, download: "weights.safetensors" }).click();
+  setTimeout(() => URL.revokeObjectURL(place), 1000);
 }
 
 /* Random rows of the page's data. */
@@ -414,21 +452,21 @@ const someRows = () => {
 };
 
 /* Drawings with their classes, on which the model is trained at once. */
-function teaching({ input, values }) {
+function teaching(drawing) {
   const pictures = [];
   const classes = [];
   const label = element("select", { "aria-label": "What it is" },
     ...page.names.map((name, n) => element("option", { value: String(n) }, name)));
   const taught = element("span", { class: "soft" }, "No drawing was taught.");
   const teach = button("Teach this drawing", () => {
-    pictures.unshift(values());
+    pictures.unshift(drawing.values());
     classes.unshift(Number(label.value));
     pictures.splice(model.rows);
     classes.splice(model.rows);
-    trainer.step({ [input]: pictures.flat(), [page.target]: classes }, 5);
+    trainer.several({ [page.input]: pictures.flat(), [page.target]: classes }, 5);
     taught.textContent = `${pictures.length} drawing${pictures.length > 1 ? "s" : ""}, five updates at a time.`;
   });
-  const trainer = training("Train", HAS_ROWS ? someRows : null,
+  const trainer = new Training("Train", HAS_ROWS ? someRows : null,
     element("p", {}, HAS_ROWS ? `On ${EXAMPLES} rows of the data, or on what you draw.` : "On what you draw."),
     element("div", { class: "row" }, "It is", label, teach), taught);
 }
@@ -444,11 +482,11 @@ async function begin() {
   }
   say(`${page.about} ${model.isFast ? "" : "This browser has no fused multiply-adds in WebAssembly, so a slower module computes them: the same bits. "}Everything happens in this page; nothing is sent.`);
   if (page.kind === "image") {
-    const drawn = drawing();
-    if (page.target && STEP_INPUTS.length === 2) return teaching(drawn);
+    const drawing = new Drawing();
+    if (page.target && STEP_INPUTS.length === 2) return teaching(drawing);
   } else if (page.kind === "text") return writing();
   else form();
-  if (HAS_ROWS) training("Train", someRows, element("p", {}, `On ${EXAMPLES} rows of the data.`));
+  if (HAS_ROWS) new Training("Train", someRows, element("p", {}, `On ${EXAMPLES} rows of the data.`));
 }
 
 begin();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -11,9 +12,14 @@ from compiler.support.record import record
 from runtime.imports.onnx.graph import Tensor
 
 PIPE, OR, AND, NOT, COMPARE, SUM, PRODUCT, NEGATIVE, POWER, TIGHT = range(10)
-_LEVELS = {"or": OR, "and": AND, "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT, "%": PRODUCT}
-_LEVELS |= {"@": PRODUCT, "^": POWER, "==": COMPARE, "!=": COMPARE, "<": COMPARE, "<=": COMPARE}
-_LEVELS |= {">": COMPARE, ">=": COMPARE}
+_LEVELS = {
+    **{"or": OR, "and": AND, "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT, "%": PRODUCT},
+    **{"@": PRODUCT, "^": POWER, "==": COMPARE, "!=": COMPARE, "<": COMPARE, "<=": COMPARE},
+    **{">": COMPARE, ">=": COMPARE},
+}
+
+
+Number: TypeAlias = float | int | bool | np.number[Any] | np.bool
 
 
 @record
@@ -52,13 +58,13 @@ def name(text: str) -> Code:
     return Code(text)
 
 
-def number(value: float | int | bool) -> Code:
+def number(value: Number) -> Code:
     """A literal; a negative one binds like a minus."""
     text = literal(value)
     return Code(text, NEGATIVE if text.startswith("-") else TIGHT)
 
 
-def literal(value: float | int | bool) -> str:
+def literal(value: Number) -> str:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, int | np.integer):
@@ -96,13 +102,13 @@ def call(function: str, *operands: Code, **settings: object) -> Code:
     return Code(f"{function}({', '.join(parts)})", TIGHT, _weights(operands))
 
 
-def apply(stage: str, operand: Code, *arguments: object, weights: Sequence[Weight] = (), **settings: object) -> Code:
+def apply(stage: str, operand: Code, *arguments: object, **settings: object) -> Code:
     """`operand |> stage(arguments)`, for a built-in function whose first parameter is the operand."""
     parts = [said(a) for a in arguments] + [f"{key} = {said(v)}" for key, v in settings.items()]
     inner = ", ".join(parts)
     called = f"{stage}({operand.argument}{', ' if inner else ''}{inner})"
     text = f"{operand.text} |> {stage}({inner})" if inner else f"{operand.text} |> {stage}"
-    return Code(text, PIPE, operand.weights + tuple(weights), "" if operand.level == PIPE else called)
+    return Code(text, PIPE, operand.weights, "" if operand.level == PIPE else called)
 
 
 def layer(stage: str, operand: Code, weights: Sequence[Weight] = ()) -> Code:
@@ -124,9 +130,8 @@ def said(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(said(v) for v in value) + "]"
-    assert isinstance(value, int | float | np.number)
-    return literal(value)
+        return "[" + ", ".join(said(v) for v in cast("Sequence[object]", value)) + "]"
+    return literal(cast("Number", value))
 
 
 def string(text: str) -> str:

@@ -10,20 +10,20 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from runtime.imports.onnx.extents import BATCH
+from runtime.imports.onnx.flow import FLOW
 from runtime.imports.onnx.graph import Graph, Node, Tensor, Unsupported, Value
-from runtime.imports.onnx.model_file import onnx_module
+from runtime.imports.onnx.model_file import evaluated, onnx_module, place_of
 from runtime.imports.onnx.operators.helpers import how_to_write
 
 _DRAWS = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
 _LITERAL = re.compile(r"val_\d+$|.*Constant")  # names that exporters give to numbers of the text
-_MOST_ROUNDS = 256
 _MOST_NODES = 200_000
 _LARGEST_CONTENT = 4096  # elements of a tensor that type inference is shown
 
@@ -83,7 +83,7 @@ class Examiner:
                 self._node(proto, opsets)
             except Unsupported as error:
                 self.wanted.update([error.unknown] if error.unknown else [])
-                self.missing.append((_place(proto), f"{error}{'; ' + error.fix if error.fix else ''}"))
+                self.missing.append((place_of(proto), f"{error}{'; ' + error.fix if error.fix else ''}"))
                 self._poison(proto)
 
     def _poison(self, proto: Any) -> None:
@@ -93,7 +93,7 @@ class Examiner:
         if proto.domain not in ("", "ai.onnx"):
             raise Unsupported(f"the operator `{proto.op_type}` of `{proto.domain}`", "export with standard operators")
         version = opsets.get("", opsets.get("ai.onnx", 0))
-        flow = _FLOW.get(proto.op_type)
+        flow = FLOW.get(proto.op_type)
         if flow is not None:
             flow(self, proto, opsets)
             return
@@ -134,7 +134,7 @@ class Examiner:
                 return proto
             wanted[place] = wanted[place] // rows * point[BATCH]
             found.append(wanted)
-        name = f"{proto.input[1]} of {_place(proto)}"
+        name = f"{proto.input[1]} of {place_of(proto)}"
         shapes = tuple(one.shape for one in found)
         self.values[name] = Value(name, "int64", shapes, tuple(found))
         copy = self.onnx.NodeProto()
@@ -163,21 +163,22 @@ class Examiner:
         outputs = [self.values[name] for name in proto.output if name]
         if not all(value.is_constant for value in outputs):
             attributes = self._attributes_of(proto)
-            node = Node(proto.op_type, tuple(proto.input), tuple(proto.output), attributes, _place(proto), version)
+            node = Node(proto.op_type, tuple(proto.input), tuple(proto.output), attributes, place_of(proto), version)
             self.nodes.append(node)
 
     def _attributes_of(self, proto: Any) -> dict[str, Any]:
         onnx = self.onnx
         found: dict[str, Any] = {}
         for attribute in proto.attribute:
-            value = onnx.helper.get_attribute_value(attribute)
+            value: Any = onnx.helper.get_attribute_value(attribute)
             name = attribute.name
             if isinstance(value, onnx.TensorProto):
                 value = onnx.numpy_helper.to_array(value)
             elif isinstance(value, bytes):
                 value = value.decode("utf-8", "replace")
             elif isinstance(value, list | tuple):
-                value = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value]
+                several = cast("list[Any]", value)
+                value = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in several]
             if proto.op_type == "Constant" and name.startswith("value_"):
                 if name.startswith("value_string"):
                     raise Unsupported("a constant text")
@@ -224,8 +225,9 @@ class Examiner:
             return None  # one weight in two places, such as a table that is the head as well
         found: list[tuple[Tensor, ...]] = []
         before: list[Tensor | None] = []
+        known = [None if value is None else value.contents for value in operands]
         for point in range(len(self.points)):
-            inputs = [None if value is None else value.contents[point] for value in operands if True]  # type: ignore[index]
+            inputs = [None if contents is None else contents[point] for contents in known]
             if point and all(a is b for a, b in zip(inputs, before, strict=True)):
                 found.append(found[-1])
                 continue
@@ -237,8 +239,6 @@ class Examiner:
         return found
 
     def _run(self, proto: Any, version: int, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...] | None:
-        from onnx.reference import ReferenceEvaluator  # slow to import
-
         if proto.op_type in _OWN:
             attributes = self._attributes_of(proto)
             return None if attributes.get("batch_dims", 0) else (_OWN[proto.op_type](inputs, attributes),)
@@ -246,7 +246,7 @@ class Examiner:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                results = ReferenceEvaluator(proto, opsets={"": version}).run(None, feeds)
+                results = evaluated(proto, {"": version}, feeds)
         except Exception:  # the evaluator does not know every form; then the operation stays, and is judged as text
             return None
         arrays = tuple(np.asarray(result) for result in results if result is not None)
@@ -276,7 +276,13 @@ class Examiner:
                 raise Unsupported(
                     f"the types of `{proto.op_type}` do not agree: {reason[-1] if reason else error}"
                 ) from error
-            found.append({name: self._shaped(proto, name, inferred.get(name), point) for name in proto.output if name})
+            found.append(
+                {
+                    name: self._shaped(proto, inferred.get(name) or self.onnx.TypeProto(), point)
+                    for name in proto.output
+                    if name
+                }
+            )
         return found
 
     def _same_as_before(self, proto: Any, point: int) -> bool:
@@ -298,15 +304,14 @@ class Examiner:
             return None
         return self.onnx.numpy_helper.from_array(contents[point], name)
 
-    def _shaped(self, proto: Any, name: str, inferred: Any, point: int) -> tuple[str, tuple[int, ...]]:
-        tensor = inferred.tensor_type if inferred is not None and inferred.HasField("tensor_type") else None
-        whole = tensor is not None and tensor.HasField("shape")
+    def _shaped(self, proto: Any, inferred: Any, point: int) -> tuple[str, tuple[int, ...]]:
+        whole = inferred.HasField("tensor_type") and inferred.tensor_type.HasField("shape")
         if proto.op_type == "Compress" and (kept := self.values[proto.input[1]].constant) is not None:
             return _compressed(self.values[proto.input[0]], self._attributes_of(proto).get("axis"), kept, point)
         if not whole and proto.op_type == "GroupNormalization":
             value = self.values[proto.input[0]]
             return value.dtype, value.shapes[point]
-        if not whole or not all(d.HasField("dim_value") for d in tensor.shape.dim):
+        if not whole or not all(d.HasField("dim_value") for d in inferred.tensor_type.shape.dim):
             places = proto.input if proto.op_type in ("Range", "ConstantOfShape") else proto.input[1:]
             unknown = [i for i in places if i and self.values[i].contents is None]
             of = f"the numbers in `{unknown[0]}`" if unknown else "its data"
@@ -315,8 +320,8 @@ class Examiner:
                 how = f"make `{unknown[0]}` a constant: give it in --sample, or export it so"
             message = f"the shape that `{proto.op_type}` gives depends on {of}"
             raise Unsupported(message, how, unknown[0] if unknown else "")
-        dtype = self.onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-        return dtype, tuple(d.dim_value for d in tensor.shape.dim)
+        dtype = self.onnx.helper.tensor_dtype_to_np_dtype(inferred.tensor_type.elem_type).name
+        return dtype, tuple(d.dim_value for d in inferred.tensor_type.shape.dim)
 
     # Operators by others.
 
@@ -339,7 +344,7 @@ class Examiner:
         names = dict(zip(function.input, [*proto.input, *[""] * len(function.input)], strict=False))
         names |= dict(zip(function.output, proto.output, strict=False))
         opsets = {one.domain: one.version for one in function.opset_import} or {"": version}
-        self._inlined(function.node, names, given, opsets, _place(proto))
+        self._inlined(function.node, names, given, opsets, place_of(proto))
         return True
 
     def _inlined(
@@ -388,7 +393,7 @@ class Examiner:
         for output in (name for proto in graph.node for name in proto.output):
             names[output] = prefix + output if output else ""
         self._inlined(graph.node, names, {}, opsets, place)
-        return [names.get(output.name, output.name) for output in graph.output]
+        return [str(names.get(output.name, output.name)) for output in graph.output]
 
     def alias(self, name: str, source: str) -> None:
         """`name` is `source`."""
@@ -438,119 +443,6 @@ def _compressed(value: Value, axis: int | None, kept: Tensor, point: int) -> tup
     return value.dtype, tuple(shape)
 
 
-def _place(proto: Any) -> str:
-    return proto.name or f"{proto.op_type} that makes `{next((o for o in proto.output if o), '')}`"
-
-
-def _graphs(proto: Any) -> dict[str, Any]:
-    return {attribute.name: attribute.g for attribute in proto.attribute if attribute.HasField("g")}
-
-
-def _if(examiner: Examiner, proto: Any, opsets: Mapping[str, int]) -> None:
-    graphs = _graphs(proto)
-    chosen = examiner.decided(proto.input[0], "the branch of an `If`")
-    taken = graphs["then_branch" if bool(chosen.reshape(-1)[0]) else "else_branch"]
-    for name, result in zip(proto.output, examiner.body(taken, {}, opsets, _place(proto)), strict=False):
-        if name:
-            examiner.alias(name, result)
-
-
-def _loop(examiner: Examiner, proto: Any, opsets: Mapping[str, int]) -> None:
-    graph = _graphs(proto)["body"]
-    has_count, has_condition = bool(proto.input[0]), len(proto.input) > 1 and bool(proto.input[1])
-    rounds = (
-        int(examiner.decided(proto.input[0], "the number of rounds of a `Loop`").reshape(-1)[0]) if has_count else None
-    )
-    alive = not has_condition or bool(examiner.decided(proto.input[1], "the end of a `Loop`").reshape(-1)[0])
-    carried = list(proto.input[2:])
-    stacks: list[list[str]] = [[] for _ in range(len(graph.output) - 1 - len(carried))]
-    number = 0
-    while alive and (rounds is None or number < rounds):
-        if number >= _MOST_ROUNDS:
-            raise Unsupported(f"a `Loop` of more than {_MOST_ROUNDS} rounds", "write it as a `scan`")
-        examiner.count += 1
-        index, condition = f"{_place(proto)}/{examiner.count}/i", f"{_place(proto)}/{examiner.count}/go"
-        examiner.constant(index, np.array(number, np.int64), is_weight=False)
-        examiner.constant(condition, np.array(True), is_weight=False)
-        names = dict(zip((value.name for value in graph.input), (index, condition, *carried), strict=True))
-        results = examiner.body(graph, names, opsets, _place(proto))
-        if results[0] not in examiner.values:
-            return
-        alive = bool(examiner.decided(results[0], "the end of a `Loop`").reshape(-1)[0])
-        carried = results[1 : 1 + len(carried)]
-        for stack, result in zip(stacks, results[1 + len(carried) :], strict=True):
-            stack.append(result)
-        number += 1
-    for name, result in zip(proto.output, carried, strict=False):
-        if name:
-            examiner.alias(name, result)
-    for name, stack in zip(proto.output[len(carried) :], stacks, strict=False):
-        if name:
-            _stacked(examiner, name, stack, 0, opsets, _place(proto))
-
-
-def _scan(examiner: Examiner, proto: Any, opsets: Mapping[str, int]) -> None:
-    graph = _graphs(proto)["body"]
-    attributes = {a.name: examiner.onnx.helper.get_attribute_value(a) for a in proto.attribute if not a.HasField("g")}
-    count = attributes["num_scan_inputs"]
-    operands = list(proto.input)
-    if opsets.get("", 9) < 9:
-        raise Unsupported("`Scan` of opset 8", "export with a newer opset")
-    carried, scanned = operands[: len(operands) - count], operands[len(operands) - count :]
-    axes = attributes.get("scan_input_axes", [0] * count)
-    backward = attributes.get("scan_input_directions", [0] * count)
-    rounds = examiner.values[scanned[0]].shapes[0][axes[0]]
-    if len({shape[axes[0]] for shape in examiner.values[scanned[0]].shapes}) > 1 or rounds > _MOST_ROUNDS:
-        raise Unsupported(
-            f"a `Scan` over {rounds} steps", f"at most {_MOST_ROUNDS} are written out: write it as a `scan`"
-        )
-    stacks: list[list[str]] = [[] for _ in range(len(graph.output) - len(carried))]
-    for number in range(rounds):
-        parts: list[str] = []
-        for name, axis, back in zip(scanned, axes, backward, strict=True):
-            parts.append(_part(examiner, name, rounds - 1 - number if back else number, axis, opsets, _place(proto)))
-        names = dict(zip((value.name for value in graph.input), (*carried, *parts), strict=True))
-        results = examiner.body(graph, names, opsets, _place(proto))
-        carried = results[: len(carried)]
-        for stack, result in zip(stacks, results[len(carried) :], strict=True):
-            stack.append(result)
-    for name, result in zip(proto.output, carried, strict=False):
-        if name:
-            examiner.alias(name, result)
-    turned = attributes.get("scan_output_directions", [0] * len(stacks))
-    places = attributes.get("scan_output_axes", [0] * len(stacks))
-    for name, stack, back, axis in zip(proto.output[len(carried) :], stacks, turned, places, strict=False):
-        if name:
-            _stacked(examiner, name, stack[::-1] if back else stack, axis, opsets, _place(proto))
-
-
-def _part(examiner: Examiner, name: str, index: int, axis: int, opsets: Mapping[str, int], place: str) -> str:
-    """The element of a tensor at a step of a scan."""
-    examiner.count += 1
-    prefix = f"{place}/{examiner.count}/"
-    examiner.constant(prefix + "at", np.array(index, np.int64), is_weight=False)
-    proto = examiner.onnx.helper.make_node("Gather", [name, prefix + "at"], [prefix + "part"], name=place, axis=axis)
-    examiner.visit([proto], opsets)
-    return prefix + "part"
-
-
-def _stacked(
-    examiner: Examiner, name: str, parts: Sequence[str], axis: int, opsets: Mapping[str, int], place: str
-) -> None:
-    """The results of all steps side by side along a new axis."""
-    if not parts:
-        raise Unsupported("a loop of no rounds that stacks its results")
-    make = examiner.onnx.helper.make_node
-    examiner.count += 1
-    prefix = f"{place}/{examiner.count}/"
-    examiner.constant(prefix + "axes", np.array([axis], np.int64), is_weight=False)
-    wide = [f"{prefix}{i}" for i in range(len(parts))]
-    opsets = {**opsets, "": max(13, opsets.get("", 13))}
-    for part, one in zip(parts, wide, strict=True):
-        examiner.visit([make("Unsqueeze", [part, prefix + "axes"], [one], name=place)], opsets)
-    examiner.visit([make("Concat", wide, [name], name=place, axis=axis)], opsets)
-
-
 def _taken_along(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
     """`GatherElements`, whose indices need not reach as far as the tensor."""
     data, index = inputs
@@ -575,4 +467,3 @@ _OWN: dict[str, Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]] 
     "GatherElements": _taken_along,
     "GatherND": _taken_at,
 }
-_FLOW: dict[str, Callable[[Examiner, Any, Mapping[str, int]], None]] = {"If": _if, "Loop": _loop, "Scan": _scan}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,8 +12,33 @@ from compiler.errors.diagnostics import DataError, UsageError
 _MOST_ELEMENTS = 2**31
 _MOST_BYTES = 2**31
 # Bits of an element by ONNX's number of its type; 0 for texts and unknown ones.
-_BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
-_BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}
+_BITS = {
+    1: 32,
+    2: 8,
+    3: 8,
+    4: 16,
+    5: 16,
+    6: 32,
+    7: 64,
+    9: 8,
+    10: 16,
+    11: 64,
+    12: 32,
+    13: 64,
+    14: 64,
+    15: 128,
+    16: 16,
+    17: 8,
+    18: 8,
+    19: 8,
+    20: 8,
+    21: 4,
+    22: 4,
+    23: 4,
+    24: 8,
+    25: 2,
+    26: 2,
+}
 
 
 def onnx_module() -> Any:
@@ -22,6 +48,15 @@ def onnx_module() -> Any:
     except ImportError as error:
         raise UsageError("reading ONNX needs the package `onnx`", "pip install 'dlc[onnx]'") from error
     return onnx
+
+
+def evaluated(proto: Any, opsets: Mapping[str, int] | None, inputs: Mapping[str, Any]) -> list[Any]:
+    """The results of a node or a model by the evaluator of `onnx`, which raises errors of many kinds."""
+    from onnx.reference import ReferenceEvaluator  # slow to import
+
+    evaluator: Any = ReferenceEvaluator
+    made = evaluator(proto) if opsets is None else evaluator(proto, opsets=dict(opsets))
+    return list(made.run(None, dict(inputs)))
 
 
 def read_model(path: Path) -> Any:
@@ -120,3 +155,8 @@ def _expect_inside(tensor: Any, needed: int, path: Path) -> None:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
+
+
+def place_of(proto: Any) -> str:
+    """The name of a node, or of the first value that it makes."""
+    return proto.name or f"{proto.op_type} that makes `{next((o for o in proto.output if o), '')}`"

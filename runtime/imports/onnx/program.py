@@ -184,7 +184,7 @@ def program_text(graph: Graph, title: str, feeds: Sequence[Feed], note: str) -> 
     given = {str(numbers[name]): own for name, own in input_names.items() if name in numbers}
     made_here = {statement.targets[0].strip("§") for statement in top}
     given = {token: name for token, name in given.items() if token not in made_here}
-    fixed = set(outputs.values()) | set(HELPERS) | ({*input_names.values()} if top else set())
+    fixed: set[str] = set(outputs.values()) | set(HELPERS) | ({*input_names.values()} if top else set())
     statements = [*top, *body.statements]
     written = renamed(statements, body.results, body.owned, given, fixed)
     text = [f"    {line}" for line in (*written.declared, *written.lines)]

@@ -199,7 +199,7 @@ class Site:
 
     def _triangular(self, content: Tensor) -> Code | None:
         """A causal mask, of booleans or of two numbers."""
-        if content.ndim < 2 or content.size != content.shape[-2] * content.shape[-1] or content.shape[-2] < 2:
+        if content.ndim < 2 or content.size != content.shape[-2] * content.shape[-1] or min(content.shape[-2:]) < 2:
             return None
         seen = np.tri(*content.shape[-2:], dtype=bool)
         matrix = content.reshape(content.shape[-2:])
@@ -207,9 +207,10 @@ class Site:
         lead = ", ".join(["None"] * (content.ndim - 2) + [":", ":"])
         if content.dtype == bool and np.array_equal(matrix, seen):
             return code.index(mask, lead) if content.ndim > 2 else mask
-        inside, outside = matrix[0, 0], matrix[0, -1]
-        if content.dtype.kind == "f" and np.array_equal(matrix, np.where(seen, inside, outside)):
-            chosen = code.call("where", mask, code.number(inside), code.number(outside))
+        inside, outside = float(matrix[0, 0]), float(matrix[0, -1])
+        masked: Tensor = np.where(seen, inside, outside).astype(content.dtype)
+        if content.dtype.kind == "f" and np.array_equal(matrix, masked):
+            chosen = code.call("where", mask, code.number(matrix[0, 0]), code.number(matrix[0, -1]))
             return code.index(chosen, lead) if content.ndim > 2 else chosen
         return None
 
@@ -235,6 +236,12 @@ class Site:
                 f"export the model with one of {', '.join(DTYPES)}",
             )
         return DTYPES[value.dtype]
+
+    def held(self, place: int) -> Tensor:
+        """The content of a constant operand."""
+        content = self.value(place).constant
+        assert content is not None
+        return content
 
     def weight(self, place: int, content: Tensor | None = None) -> Weight:
         value = self.value(place)

@@ -89,7 +89,8 @@ class Writer:
         for name in self.results:
             self.readers[name] = self.readers.get(name, 0) + 1
         needed = {id(node) for node in live}
-        self.missing = [reads[id(node)][2] for node in nodes if id(node) in needed and reads[id(node)][2]]
+        found = [reads[id(node)][2] for node in nodes if id(node) in needed]
+        self.missing = [one for one in found if one is not None]
         return live[::-1]
 
     def _reads(self, node: Node) -> tuple[set[str], list[str], tuple[str, str] | None]:

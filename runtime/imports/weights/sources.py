@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -66,7 +67,7 @@ def read_foreign(path: Path) -> ForeignWeights:
         if name.endswith(TORCH_ENDINGS):
             return _torch(path, file)
         if name.endswith(KERAS_ENDINGS):
-            return _keras(path, file)
+            return _keras(path)
     if name.endswith(".safetensors"):
         tensors, kinds = read_tensors(path), element_types(path)
         return _weights(path, _convention_of(tensors), tensors, False, Counter(kinds.values()))
@@ -80,15 +81,13 @@ def _torch(path: Path, file: BinaryIO) -> ForeignWeights:
     return _weights(path, "torch", stored.tensors, True, stored.converted, stored.notes)
 
 
-def _keras(path: Path, file: BinaryIO) -> ForeignWeights:
-    from runtime.imports.weights.keras_archive import read_keras  # of the readers, a command needs one
+def _keras(path: Path) -> ForeignWeights:
+    from runtime.imports.weights.keras_process import read_keras_apart  # of the readers, a command needs one
 
-    stored = read_keras(path, file)
+    stored = read_keras_apart(path)
     kinds = Counter("f16" for values in stored.tensors.values() if values.dtype == np.float16)
-    found = _weights(path, "keras", stored.tensors, True, kinds, stored.notes)
-    return ForeignWeights(
-        path, "keras", found.tensors, bool(stored.classes), found.notes, stored.classes, stored.epsilons
-    )
+    found = _weights(path, "keras", stored.tensors, bool(stored.classes), kinds, stored.notes)
+    return replace(found, classes=stored.classes, epsilons=stored.epsilons)
 
 
 def _in_folder(folder: Path) -> Path:

@@ -204,15 +204,23 @@ class _TensorUnpickler(pickle.Unpickler):
 def _unpickled(file: BinaryIO) -> object:
     """The value of the pickle at the place of the file, behind which the file then stands."""
     begin = file.tell()
+    try:
+        _expect_known_opcodes(file)
+        content = file.tell() - begin
+        file.seek(begin)
+        return _TensorUnpickler(io.BytesIO(file.read(content)), encoding="utf-8").load()
+    except MemoryError:  # the pickle itself is small: a length in it is a lie
+        raise pickle.UnpicklingError("a part of the pickle declares more bytes than there are") from None
+
+
+def _expect_known_opcodes(file: BinaryIO) -> None:
+    """Go through the pickle, and stop behind it. Raises UnpicklingError."""
     known = frozenset(_OPCODES.split())
     for count, (opcode, argument, _place) in enumerate(pickletools.genops(file), 1):
         if opcode.name not in known:
             raise pickle.UnpicklingError(f"the pickle has a `{opcode.name}`, which no tensor needs")
         if "PUT" in opcode.name and opcode.name != "MEMOIZE" and not 0 <= int(str(argument)) <= count:
             raise pickle.UnpicklingError("a memory of the pickle is larger than the pickle")
-    end = file.tell()
-    file.seek(begin)
-    return _TensorUnpickler(io.BytesIO(file.read(end - begin)), encoding="utf-8").load()
 
 
 def _rebuilt(storage: object, offset: object, size: object, strides: object, *_: object) -> _View:

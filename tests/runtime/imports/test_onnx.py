@@ -81,7 +81,7 @@ def test_predict_takes_and_gives_arrays_by_the_names_of_onnx(
     onnx.save(perceptron(), str(path))
     assert main(["import", str(path), "-o", str(out)]) == 0
     x = RANDOM.standard_normal((70, 4)).astype(np.float32)
-    np.savez(tmp_path / "in.npz", **{"in.1": x})
+    np.savez(tmp_path / "in.npz", allow_pickle=False, **{"in.1": x})
     arguments = ["--weights", str(out / "weights.safetensors"), "--input", str(tmp_path / "in.npz")]
     assert main(["predict", str(out / "model.dl"), *arguments, "--output", str(tmp_path / "out.npz")]) == 0
     wanted = own_results(onnx.load(str(path)), {"in.1": x})["out-1"]
@@ -95,7 +95,7 @@ def test_a_tensor_without_rows_is_one_row(tmp_path: Path) -> None:
     onnx.save(model_of(nodes, {"a": [2, 3], "b": [3, 5]}, {"y": [2, 5]}), str(path))
     assert main(["import", str(path), "-o", str(out)]) == 0
     arrays = {"a": np.ones((2, 3), np.float32), "b": np.arange(15, dtype=np.float32).reshape(3, 5)}
-    np.savez(tmp_path / "in.npz", **arrays)
+    np.savez(tmp_path / "in.npz", allow_pickle=False, **arrays)
     arguments = ["--weights", str(out / "weights.safetensors"), "--input", str(tmp_path / "in.npz")]
     assert main(["predict", str(out / "model.dl"), *arguments, "--output", str(tmp_path / "out.npz")]) == 0
     np.testing.assert_allclose(np.load(tmp_path / "out.npz")["y"], arrays["a"] @ arrays["b"])

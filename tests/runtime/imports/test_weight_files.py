@@ -227,6 +227,8 @@ HOSTILE = {
     "huge": zipped(HUGE, {"0": b"\0" * 16}),
     "negative": zipped(NEGATIVE, {"0": b"\0" * 16}),
     "memory of a pickle": zipped(b"\x80\x02Nr\xff\xff\xff\x7f.", {}),
+    "a lie of a length": zipped(b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f" + b".", {}),
+    "a lie of a length, old": b"\x80\x04\x8d\0\0\0\0\0\0\x01\0" + b".",
     "a registry": zipped(b"\x80\x02\x82\x01.", {}),
     "itself": zipped(b"\x80\x02}q\x00" + text("a") + b"h\x00s.", {}),
     "nested": zipped(b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".", {}),
@@ -329,3 +331,21 @@ model Two() {
     table.write_text(line)
     assert run(model, source, "--table", str(table)) == 0
     assert np.array_equal(imported(model)["y.dense.W"], kernel.reshape(4, 5, 2).transpose(1, 0, 2).reshape(20, 2))
+
+
+def test_a_matrix_of_the_models_own_that_is_square_is_asked_about(model: Path) -> None:
+    model.write_text(
+        """
+model Own() {
+    input x: f32[batch, 3]
+    param W: [3, 3] = zeros
+    output y = x @ W
+}
+"""
+    )
+    source, table = model.parent / "weights.pt", model.parent / "names.table"
+    source.write_bytes(torch_file({"fc.weight": TORCH["0.weight"]}))
+    assert run(model, source, "--table", str(table)) == 1
+    draft = table.read_text()
+    assert "W = fc.weight\n" in draft
+    assert "W = fc.weight transpose(1, 0)\n" in draft

@@ -1,4 +1,4 @@
-"""Asks for what comes from far away, so that it arrives while a tile is multiplied."""
+"""Asks for operands and results that come from far away, so that they arrive while a tile is multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tile asks for while it is multiplied, as addresses."""
+"""The prefetches of a tile while it is multiplied, as addresses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def asked(frame: Frame, ask: ir.Ask) -> list[Ahead]:
 
 
 def _sums_or_results(frame: Frame, depth: int) -> list[Ahead]:
-    """The sums of the next tile, and in the last block what its elementwise stage will write."""
+    """The sums of the next tile, and in the last block the results of its elementwise stage."""
     nest, contract, cut, is_last = frame.k.nest, frame.contract, frame.product.cut, frame.known.is_last
     assert is_last is not None
     results = stage_ahead(frame.k, contract, cut, frame.tile.unit, frame.tile.column, frame.tile.base, depth)
@@ -67,7 +67,7 @@ def _panel(frame: Frame, ask: ir.Ask) -> Ahead:
 
 
 def _next_block(frame: Frame, ask: ir.Ask, side: int, axis: ir.Axis, line: int) -> Ahead:
-    """A share of what lies one behind the other, or a stretch of a row that the next block copies."""
+    """A share of elements that lie one behind the other, or a stretch of a row that the next block copies."""
     if frame.known.long is not None:
         following, share = frame.known.long.following, frame.k.nest.mul(frame.known.number_in_item, ask.number * line)
         start = following.left if side == ir.LEFT else following.right

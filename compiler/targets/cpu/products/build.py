@@ -187,7 +187,7 @@ class _Walk(Frame):
         nest.loop(BEGIN, END, 1, [] if self.packed is None else [self.packed], item)
 
     def decoded(self, loops: Sequence[ir.Loop], item: Index) -> dict[ir.Axis, Span]:
-        """What an item is: the digits of its number, of which the last one is that of the tile."""
+        """An item as the digits of its number, of which the last one is that of the tile."""
         nest, tiles, start = self.k.nest, self.tiles, 0
         spans: dict[ir.Axis, Span] = {}
         for place, loop in enumerate(loops[:-1], 1):

@@ -50,7 +50,7 @@ def copy_both_operands(product: ir.ProductLoops, given: ir.Circumstances) -> ir.
 
 
 def _tile(left: ir.Strips, right: ir.Strips, line: int, tuning: Tuning) -> tuple[ir.Let | ir.KeepSums | ir.When, ...]:
-    """What is done with a tile in each block of the sum."""
+    """The statements for a tile in each block of the sum."""
     deep, stretches = left.deep, max(1, left.most * right.most // left.deep)  # of a row
     multiply = ir.Multiply(ir.Place.STRIPS, ir.Place.STRIPS, ir.Sums.KEPT, streams=True)
     asks = (

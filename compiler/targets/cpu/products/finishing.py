@@ -17,7 +17,7 @@ from compiler.targets.cpu.tiles import Tiling
 def stage_ahead(
     k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index, depth: int
 ) -> list[Ahead]:
-    """What the elementwise stage of the next tile of rows will read and write, while `depth` is summed for this one."""
+    """Operands and results of the elementwise stage of the next tile of rows, while `depth` is summed for this one."""
     found: dict[Access, Ahead] = {}
     for moved, stride in _in_rows(k, contract):
         places = tuple(range(0, cut.shape.width, k.machine.line(moved.dtype)))
@@ -35,7 +35,7 @@ def put_away(k: KernelNest, tile: RegisterTile, base: Value, accumulators: Seque
 
 
 def ask_for_results(k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index) -> None:
-    """Ask for what the elementwise stage will read and write, so that it arrives while the tile is multiplied."""
+    """Ask for operands and results of the elementwise stage, so that they arrive while the tile is multiplied."""
     nest, shape = k.nest, cut.shape
     for moved, stride in _in_rows(k, contract):
         type_, writes = in_memory(moved.dtype), isinstance(moved, Store)
@@ -48,7 +48,7 @@ def ask_for_results(k: KernelNest, contract: TileContract, cut: Tiling, row: Ind
 
 
 def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
-    """What the elementwise stage reads and writes row by row, and the elements from row to row."""
+    """The loads and stores of the elementwise stage row by row, and the elements from row to row."""
     for moved in (i for stage in k.stages for i in stage.body if isinstance(i, Load | Store)):
         access = moved.access
         is_dense = access.buffer != contract.tile and access.columns == DENSE and moved.index is None
@@ -101,7 +101,7 @@ def finish_in_registers(
 
 
 def repeating(stages: Sequence[Stage], cut: Tiling) -> list[Load]:
-    """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
+    """The loads of the stage that are alike for all rows, and repeat along a row: they stay in registers."""
     return repeating_loads(stages) if cut.panels == 1 else []
 
 

@@ -1,4 +1,4 @@
-"""What the statements of a product stand on: what loops have taken, and where a tile finds its operands and sums."""
+"""The frame of a product's statements: indices that loops have taken, and the operands and sums of a tile."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LongBlock:
 
 @mutable_record
 class Known:
-    """What statements before have computed, as long as the loop around goes on."""
+    """The values of statements before, as long as the loop around goes on."""
 
     spans: dict[ir.Axis, Span]
     tile: Tile | None = None
@@ -145,7 +145,7 @@ class Frame:
         return nest.pointer(self.panels, offset, self.contract.dtype)
 
     def index(self, axis: ir.Axis) -> Index:
-        """What a loop has taken."""
+        """The stretch of an axis that a loop has taken."""
         span = self.known.spans[axis]
         return span.first if span.within is None else self.k.nest.add(span.origin, span.within)
 
@@ -196,7 +196,7 @@ class Frame:
         return self.strip(ir.RIGHT, ir.Axis.PANEL) if place is ir.Place.STRIPS else self.panel_pointer()
 
     def summed(self, left: ir.Place, right: ir.Place) -> list[SummedAxis]:
-        """The summed axes with their strides in what a tile reads."""
+        """The summed axes with their strides in the operands as a tile reads them."""
         if self.known.long is not None:
             return self.known.long.steps[left]
         if left is ir.Place.STRIPS and right is ir.Place.STRIPS:

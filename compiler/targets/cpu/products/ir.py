@@ -23,7 +23,7 @@ ALIGNMENT = 64  # bytes of which such stretches begin at a multiple
 
 
 class Axis(Enum):
-    """What a loop goes over: before tiling, tiles and panels are single rows and columns."""
+    """The axis of a loop: before tiling, tiles and panels are single rows and columns."""
 
     SPLIT = "split"
     OUTER = "outer"
@@ -78,7 +78,7 @@ class When:
 
 
 class Entry(Enum):
-    """What a call does once, before its items."""
+    """Preparations of a call, once before its items."""
 
     EXTENTS = "load extents"
     ZEROS = "clear a tile of zeros"
@@ -117,7 +117,7 @@ class Strips:
 
 @record
 class CopyStrips:
-    """Copy what a block of the sum takes of an operand to a stretch of scratch, some strips `together` in a step."""
+    """Copy the part of an operand that a block of the sum takes to scratch, some strips `together` in a step."""
 
     to: int
     strips: Strips
@@ -172,7 +172,7 @@ class LetShare:
 
 
 class Let(Enum):
-    """What is computed where it stands, and not where it is used first."""
+    """Values that are computed where they stand, and not where they are used first."""
 
     TILE = "row and column of the tile"
     HANGING_TILE = "row of the tile, which may reach beyond the last one"
@@ -241,7 +241,7 @@ class Sums(Enum):
 
 
 class Asked(Enum):
-    """What a tile may ask for while it is multiplied."""
+    """The memory that a tile may ask for while it is multiplied."""
 
     RESULTS = "what the next tile's stage reads and writes"
     ROWS = "the next tile's rows"
@@ -297,7 +297,7 @@ class Multiply:
 
 @record
 class AskForResults:
-    """Ask for what the elementwise stage will read and write, all at once."""
+    """Ask for operands and results of the elementwise stage, all at once."""
 
 
 @record
@@ -373,7 +373,7 @@ def places_of_rows(product: ProductLoops, left: Place, pitch: int) -> tuple[int,
 
 @record
 class Circumstances:
-    """What decides beside the product itself: the machine, and the nominal batch."""
+    """The circumstances that decide beside the product itself: the machine, and the nominal batch."""
 
     machine: Machine
     batch: int

@@ -61,7 +61,7 @@ PASSES = tuple(
 
 
 def definition(kernel: ContractionKernel, lasts: bool) -> ir.ProductLoops:
-    """What a product is: row by row and column by column, a sum and the elementwise stage on it.
+    """The definition of a product: row by row and column by column, a sum and the elementwise stage on it.
 
     The right operand that `lasts` is the same from call to call.
     """

@@ -1,4 +1,4 @@
-"""Decides where the elementwise stage finds the sums of a tile, and what it keeps in registers for all of them."""
+"""Decides where the elementwise stage finds the sums of a tile, and which operands stay in registers for all."""
 
 from __future__ import annotations
 

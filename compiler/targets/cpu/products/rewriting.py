@@ -1,4 +1,4 @@
-"""What passes over products share: a walk over all statements, and the nest of loops that leads to a tile."""
+"""Walks that passes over products share: over all statements, and along the loops that lead to a tile."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def packs_all_panels(product: ir.ProductLoops) -> bool:
 
 
 def item_loops(loop: ir.Loop) -> tuple[list[ir.Loop], tuple[ir.Statement, ...]]:
-    """The loops of items, each in the one before it, and what an item does."""
+    """The loops of items, each in the one before it, and the statements of an item."""
     loops, body = [loop], loop.body
     while len(body) == 1 and isinstance(inner := body[0], ir.Loop) and inner.kind is ir.Kind.ITEMS:
         loops.append(inner)

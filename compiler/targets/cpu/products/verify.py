@@ -19,7 +19,7 @@ def verified(kernel: ContractionKernel, lasts: bool, given: ir.Circumstances) ->
 
 
 def faults_of(product: ir.ProductLoops) -> list[str]:
-    """What is wrong with the loops; nothing where they are right."""
+    """The faults of the loops; none where they are right."""
     return _Check(product).faults()
 
 
@@ -43,7 +43,7 @@ class _Check:
     def body(
         self, body: Sequence[ir.Statement], around: tuple[ir.Compound, ...], filled: frozenset[ir.Place | int]
     ) -> None:
-        """What is filled stays so for the statements behind and within."""
+        """A stretch of scratch that is filled stays so for the statements behind and within."""
         finishes = any(isinstance(s, ir.Finish) and not s.in_registers for s in body)
         if finishes and not any(isinstance(s, ir.Put | ir.FindSums | ir.TransposeSums) for s in body):
             self.found.append("sums are finished that were not kept")

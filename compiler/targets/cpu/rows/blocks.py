@@ -105,7 +105,7 @@ class _Group:
             nest.store(Zeros(vector(DType.U8, 64)), nest.pointer(self.k.bases[-1], place, DType.U8), 64)
 
     def ways(self, moved: Load | Store) -> list[Way]:
-        """How each row of the block finds what is moved."""
+        """How each row of the block finds the element that is moved."""
         return [way_of(self.block, moved, row) for row in range(self.block.rows)]
 
     def begin(self, first: Index) -> None:
@@ -194,7 +194,7 @@ class _Group:
 
 @mutable_record
 class _Vectors:
-    """A vector of columns of all rows of a group. What is loaded is so where it is used first."""
+    """A vector of columns of all rows of a group. Elements are loaded where they are used first."""
 
     group: _Group
     column: Index
@@ -202,7 +202,7 @@ class _Vectors:
     loaded: dict[tuple[Way, int], Value] = field(default_factory=dict[tuple[Way, int], Value])
 
     def ask(self, ask: Ask) -> None:
-        """Ask for what a later group reads or writes."""
+        """Ask for memory that a later group reads or writes."""
         group, moved = self.group, self.group.body[ask.statement]
         assert isinstance(moved, Load | Store)
         with group.k.of(moved):
@@ -241,7 +241,7 @@ class _Vectors:
                 k.vector(instruction, self.group.first, self.column, None, row)
 
     def stored(self, store: Store) -> Sequence[Operand]:
-        """What is stored for each row."""
+        """The values that are stored, one for each row."""
         for row in range(self.group.block.rows):
             self.load(store.value, row)
         return [self.group.k.wide(store.value, row) for row in range(self.group.block.rows)]

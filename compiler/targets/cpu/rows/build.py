@@ -67,7 +67,7 @@ def _passes(k: KernelNest, kernel: RowKernel | FlatKernel, loops: RowLoops, row:
 
 
 def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, repeating: Sequence[Load]) -> None:
-    """A row in steps of a whole period, in which what repeats stays in registers."""
+    """A row in steps of a whole period, in which repeated values stay in registers."""
     columns, step = count(kernel.columns), period(repeating)
     for load in (load for load in repeating if load.access.rows):
         k.repeated(load, row, ceil(min(step, columns) / LANES))

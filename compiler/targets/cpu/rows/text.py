@@ -1,4 +1,4 @@
-"""Text of a kernel over rows or columns with what passes decided about it, and back.
+"""Text of a kernel over rows or columns with the decisions of passes about it, and back.
 
 Behind the extents and buffers stand the statements of its stages, as far as passes look at them, then one decision a
 line. A kernel that was read computes nothing sensible between its reads and writes.

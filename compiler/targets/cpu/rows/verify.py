@@ -21,7 +21,7 @@ def verified(kernel: OrderedKernel, unread: frozenset[int], machine: Machine) ->
 
 
 def faults_of(loops: RowLoops) -> list[str]:
-    """What is wrong with the decisions; nothing where they are right."""
+    """The faults of the decisions; none where they are right."""
     kernel = loops.kernel
     if len(kernel.stages) > 1 and (loops.order is Order.BLOCKS or loops.streams):
         return ["blocks of rows have one stage"]

@@ -55,7 +55,6 @@ def operand(site: Site, place: int) -> Code:
 def _shapes_the_result(site: Site, place: int) -> bool:
     """Whether the result would have another shape, or type, without an operand."""
     others = [site.value(i).shapes for i in range(len(site.node.inputs)) if i != place and site.has(i)]
-    others = [o for i, o in enumerate(others)]
     variable = any(
         site.value(i).constant is None or site.value(i).weight for i in range(len(site.node.inputs)) if i != place
     )
@@ -152,10 +151,14 @@ def _clip(site: Site) -> Code:
             return code.layer("relu", x)
         bounds = [f"{key} = {code.literal(b)}" for key, b in (("low", low), ("high", high)) if b is not None]
         return code.layer(f"clamp({', '.join(bounds)})", x)
-    if low is not None or site.has(1):
-        x = code.call("max", x, site.tensor(1) if site.has(1) else code.number(low))
-    if high is not None or site.has(2):
-        x = code.call("min", x, site.tensor(2) if site.has(2) else code.number(high))
+    if site.has(1):
+        x = code.call("max", x, site.tensor(1))
+    elif low is not None:
+        x = code.call("max", x, code.number(low))
+    if site.has(2):
+        x = code.call("min", x, site.tensor(2))
+    elif high is not None:
+        x = code.call("min", x, code.number(high))
     return x
 
 

@@ -16,14 +16,14 @@ def _dense(site: Site, x: Code, weights: np.ndarray, place: int, bias: int | Non
     owned = [site.weight(place, np.ascontiguousarray(weights))]
     if bias is None:
         return code.layer(f"dense({weights.shape[1]}, bias = false)", x, owned)
-    owned.append(site.weight(bias, np.broadcast_to(site.value(bias).constant.reshape(-1), (weights.shape[1],)).copy()))
+    owned.append(site.weight(bias, np.broadcast_to(site.held(bias).reshape(-1), (weights.shape[1],)).copy()))
     return code.layer(f"dense({weights.shape[1]})", x, owned)
 
 
 def _matmul(site: Site) -> Code:
     if site.is_own(1, 2) and site.rank(0) > 1:
         bias = 2 if site.has(2) else None  # joined by a pass
-        return _dense(site, site.tensor(0), site.value(1).constant, 1, bias)
+        return _dense(site, site.tensor(0), site.held(1), 1, bias)
     found = code.binary("@", site.tensor(0), site.tensor(1))
     if not site.result().dtype.startswith("float"):
         return found
@@ -37,10 +37,10 @@ def _gemm(site: Site) -> Code:
         site.is_own(2)
         and site.value(2).rank <= 2
         and site.value(2).shapes[0][-1:] == site.result().shapes[0][-1:]
-        and site.value(2).constant.size == site.result().shapes[0][-1]
+        and site.held(2).size == site.result().shapes[0][-1]
     )
     if plain and not turned and site.is_own(1, 2) and bias_fits:
-        weights = site.value(1).constant
+        weights = site.held(1)
         return _dense(
             site, site.tensor(0), weights.T if site.attribute("transB", 0) else weights, 1, 2 if site.has(2) else None
         )
@@ -138,7 +138,7 @@ def _conv(site: Site) -> Code:
         settings["groups"] = groups
     order = [*range(2, n + 2), 1, 0]
     if site.is_own(1) and (not site.has(2) or site.is_own(2)):
-        content = site.value(1).constant
+        content = site.held(1)
         owned = [site.weight(1, np.ascontiguousarray(content.transpose(order)))]
         channels, size = content.shape[0], kernel[0] if n == 1 else _same(kernel)
         tail = _listed(settings)
@@ -200,7 +200,7 @@ def _transposed_pads(
 
 
 def _owned_transposed(site: Site, n: int, kernel: list[int], groups: int, settings: dict[str, object]) -> Code:
-    content = site.value(1).constant
+    content = site.held(1)
     c, o = content.shape[:2]
     split = content.reshape(groups, c // groups, o, *kernel)
     order = [*range(3, n + 3), 1, 0, 2]
@@ -324,9 +324,8 @@ def _batch_norm_of_training(site: Site, eps: float) -> list[Code]:
     axes = [a for a in range(rank) if a != 1]
     mean, variance = code.apply("mean", x, axis=axes), code.apply("variance", x, axis=axes)
     spreaded = [spread(site, Code(c.argument), site.value(1), rank) for c in (mean, variance)]
-    y = _normalised(
-        x, spreaded[0], spreaded[1], *(spread(site, site.tensor(i), site.value(i), rank) for i in (1, 2)), eps
-    )
+    scale, bias = (spread(site, site.tensor(i), site.value(i), rank) for i in (1, 2))
+    y = _normalised(x, spreaded[0], spreaded[1], scale, bias, eps)
 
     def moved(old: Code, new: Code) -> Code:
         rest = code.binary("*", Code(f"(1 - {momentum.text})"), new)

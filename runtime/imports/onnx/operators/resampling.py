@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
 from runtime.imports.onnx.graph import Tensor, Value
-from runtime.imports.onnx.model_file import onnx_module
+from runtime.imports.onnx.model_file import evaluated, onnx_module
 from runtime.imports.onnx.site import Site, Translation
 
 
@@ -65,13 +66,13 @@ def _plain_factor(site: Site, value: Value, result: Value, mode: str) -> int | N
 def _along(site: Site, axis: int, before: int, after: int) -> tuple[Tensor, Tensor]:
     """The matrix [before, after] of the map along an axis, and what it gives for zeros."""
     onnx = onnx_module()
-    from onnx.reference import ReferenceEvaluator  # slow to import
-
     attributes = {
         k: v for k, v in site.node.attributes.items() if k not in ("axes", "keep_aspect_ratio_policy", "scales")
     }
     scale, roi = _scale_of(site, axis, before, after)
-    inputs = {"x": np.concatenate([np.eye(before, dtype=np.float32), np.zeros((1, before), np.float32)])}
+    inputs: dict[str, Tensor] = {
+        "x": np.concatenate([np.eye(before, dtype=np.float32), np.zeros((1, before), np.float32)])
+    }
     names = ["x", "roi", "scales", "sizes" if scale is None else ""]
     if scale is None:
         names[2] = ""
@@ -89,7 +90,7 @@ def _along(site: Site, axis: int, before: int, after: int) -> tuple[Tensor, Tens
     node = onnx.helper.make_node("Resize", names, ["y"], **attributes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (found,) = ReferenceEvaluator(node, opsets={"": 19}).run(None, inputs)
+        (found,) = evaluated(node, {"": 19}, inputs)
     if found.shape != (before + 1, after):
         raise site.refuse("of this form", "leave it to the program before the model")
     return np.ascontiguousarray(found[:-1] - found[-1:]).astype(np.float32), found[-1]
@@ -98,12 +99,12 @@ def _along(site: Site, axis: int, before: int, after: int) -> tuple[Tensor, Tens
 def _scale_of(site: Site, axis: int, before: int, after: int) -> tuple[float | None, tuple[float, float] | None]:
     """The scale of an axis, where scales are given and not sizes, and the part that is cropped."""
     if site.node.op == "Upsample":
-        given = site.attribute("scales") or list(site.value(1).constant.reshape(-1))
+        given = site.attribute("scales") or list(site.held(1).reshape(-1))
         return float(given[axis]), None
     place = 2 if site.node.version >= 11 else 1
-    scales = site.value(place).constant if site.has(place) else None
+    scales = site.held(place) if site.has(place) else None
     axes = [site.axis(a, site.rank()) for a in site.attribute("axes") or range(site.rank())]
-    roi = site.value(1).constant if place == 2 and site.has(1) and _crops(site) else None
+    roi = site.held(1) if place == 2 and site.has(1) and _crops(site) else None
     part = None
     if roi is not None and roi.size and axis in axes:
         i = axes.index(axis)
@@ -204,29 +205,26 @@ def _linear(site: Site, x: Code, axes: tuple[int, int], matrix: Tensor) -> Code:
 def _fourier(site: Site) -> Code:
     """The discrete Fourier transform along an axis; the last axis has the real and the imaginary part."""
     value, result, rank = site.value(0), site.result(), site.rank()
-    axis = int(site.scalar(2)) if site.has(2) else site.attribute("axis", 1 if site.node.version < 20 else -2)
+    axis = site.numbers(2)[0] if site.has(2) else site.attribute("axis", 1 if site.node.version < 20 else -2)
     axis = site.axis(axis, rank)
     n, parts = site.fixed(value, axis), site.fixed(value, rank - 1)
     m, made = site.fixed(result, axis), site.fixed(result, rank - 1)
-    length = (
-        int(site.scalar(1))
-        if site.has(1) and site.scalar(1) is not None
-        else (m if site.attribute("inverse", 0) and site.attribute("onesided", 0) else n)
-    )
+    real_result = bool(site.attribute("inverse", 0) and site.attribute("onesided", 0))
+    length = site.numbers(1)[0] if site.has(1) else m if real_result else n
     matrix = np.zeros((n, parts, m, made))
     for i in range(n):
         for part in range(parts):
             unit = np.zeros(n, complex)
             unit[i] = 1 if part == 0 else 1j
-            if site.attribute("inverse", 0) and site.attribute("onesided", 0):
-                found = np.fft.irfft(unit, length).astype(complex)
+            if real_result:
+                found: Any = np.fft.irfft(unit, length)
             elif site.attribute("inverse", 0):
                 found = np.fft.ifft(unit, length)
             else:
-                found = np.fft.fft(unit, length)[:m]
-            matrix[i, part, :, 0] = found.real[:m]
+                found = np.fft.fft(unit, length)
+            matrix[i, part, :, 0] = np.real(found)[:m]
             if made > 1:
-                matrix[i, part, :, 1] = found.imag[:m]
+                matrix[i, part, :, 1] = np.imag(found)[:m]
     return _linear(site, site.tensor(0), (axis, rank - 1), matrix)
 
 

@@ -341,16 +341,12 @@ def _one_hot(site: Site) -> Code:
     result = site.result()
     axis = site.axis(site.attribute("axis", -1), result.rank)
     depth = site.fixed(result, axis)
-    off_value, on_value = (
-        site.graph.values[site.node.inputs[2]].constant.reshape(-1)
-        if site.value(2).constant is not None
-        else (None, None)
-    )
+    on_value = None if site.value(2).constant is None else site.held(2).reshape(-1)[1]
     if on_value is None:
         pair = site.tensor(2)
         on, off = code.index(pair, "1"), code.index(pair, "0")
     else:
-        on, off = code.number(on_value), code.number(off_value)
+        on, off = code.number(on_value), code.number(site.held(2).reshape(-1)[0])
     site.helper("counted_from_end")
     index = code.layer(f"counted_from_end({depth})", site.tensor(0))
     items = [":"] * axis + ["None"] + [":"] * (result.rank - 1 - axis)
