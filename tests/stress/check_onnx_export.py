@@ -4,8 +4,8 @@
 
 Predictions of 1 and 3 rows differ by at most 1e-5 of the largest magnitude of an output (or of 1, where that is
 smaller), for each opset. Weights and losses of `--steps` training steps differ by at most 1e-9 in f64, in which a wrong
-step stands out from rounding; in f32, losses by at most 1e-4. Rows are those of the data where it is there. With
-`--networks N`, random networks are compared too. A difference ends in exit status 1.
+step stands out from rounding; in f32, losses by at most 1e-3, as steps magnify rounding. Rows are those of the data
+where it is there. With `--networks N`, random networks are compared too. A difference ends in exit status 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from runtime.train.jobs import fresh_tensors  # noqa: E402
 from starts import Source, sources  # noqa: E402
 
 Array: TypeAlias = np.ndarray[Any, Any]
-MOST_OF_A_STEP = {"f64": 1e-9, "f32": 1e-4}
+MOST_OF_A_STEP = {"f64": 1e-9, "f32": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)

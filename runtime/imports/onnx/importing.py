@@ -294,24 +294,7 @@ def examined(
         else None
     )
     examiner = Examiner(model, points, frozenset(TABLE), static)
-    feeds: list[Feed] = []
-    for one in given:
-        if one.name in deciding and one.name in sample:
-            examiner.constant(one.name, sample[one.name], is_weight=False)
-            continue
-        if 0 in one.shape:
-            examiner.constant(
-                one.name, np.zeros([e if isinstance(e, int) else 1 for e in one.shape], one.dtype), is_weight=False
-            )
-            continue
-        axis = rows.get(one.name)
-        if axis is None and BATCH in free.values():
-            raise Unsupported(
-                f"the input `{one.name}` has no axis that counts rows", "make it a constant, or give it the batch axis"
-            )
-        shapes = tuple(_shape_at(one, free, axis if "" in free else None, point) for point in points)
-        examiner.free(one.name, one.dtype, shapes)
-        feeds.append(Feed(one.name, one.name, one.dtype, axis))
+    feeds = _declare(examiner, [one for one in given if not _fixed(examiner, one, deciding, sample)], free, rows)
     graph = examiner.graph([feed.name for feed in feeds])
     missing, wanted = missing_of(graph)
     behind = examiner.inputs_behind(examiner.wanted | wanted) & set(sample) - fixed
@@ -327,6 +310,34 @@ def examined(
         some = next((one for one in given if 0 not in one.shape), given[0])
         feeds.append(Feed(some.name, some.name, some.dtype, None))
     return recognised(graph), feeds
+
+
+def _fixed(examiner: Examiner, one: _Given, deciding: set[str], sample: Mapping[str, Tensor]) -> bool:
+    """Whether an input is a constant: it decides a shape and is in the sample, or has no elements."""
+    if one.name in deciding and one.name in sample:
+        examiner.constant(one.name, sample[one.name], is_weight=False)
+        return True
+    if 0 in one.shape:
+        empty = np.zeros([e if isinstance(e, int) else 1 for e in one.shape], one.dtype)
+        examiner.constant(one.name, empty, is_weight=False)
+        return True
+    return False
+
+
+def _declare(
+    examiner: Examiner, given: Sequence[_Given], free: Mapping[str, str], rows: Mapping[str, int | None]
+) -> list[Feed]:
+    """The inputs that stay inputs, with their shapes at every point. Raises Unsupported."""
+    feeds: list[Feed] = []
+    for one in given:
+        axis = rows.get(one.name)
+        if axis is None and BATCH in free.values():
+            message = f"the input `{one.name}` has no axis that counts rows"
+            raise Unsupported(message, "make it a constant, or give it the batch axis")
+        shapes = tuple(_shape_at(one, free, axis if "" in free else None, point) for point in examiner.points)
+        examiner.free(one.name, one.dtype, shapes)
+        feeds.append(Feed(one.name, one.name, one.dtype, axis))
+    return feeds
 
 
 def _shape_at(one: _Given, free: Mapping[str, str], static: int | None, point: Mapping[str, int]) -> tuple[int, ...]:

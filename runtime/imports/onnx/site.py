@@ -199,7 +199,7 @@ class Site:
 
     def _triangular(self, content: Tensor) -> Code | None:
         """A causal mask, of booleans or of two numbers."""
-        if content.ndim < 2 or content.size != content.shape[-2] * content.shape[-1] or content.shape[-2] < 2:
+        if content.ndim < 2 or content.size != content.shape[-2] * content.shape[-1] or min(content.shape[-2:]) < 2:
             return None
         seen = np.tri(*content.shape[-2:], dtype=bool)
         matrix = content.reshape(content.shape[-2:])
