@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +52,7 @@ train Dead {
 
 
 @contextmanager
-def mode(bits: int) -> Iterator[ctypes.c_uint32]:
+def mode(bits: int) -> Generator[ctypes.c_uint32]:
     """Sets bits of this thread's MXCSR; the register as it is found behind the calls inside."""
     library = Library([compile_module(MODE, host(), verify=True)], ["set", "get"], host())
     set_, get = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.address(name)) for name in ("set", "get"))
