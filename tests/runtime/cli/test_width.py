@@ -58,7 +58,7 @@ WRONG = """model Wrong(classes = 2) {
     output logits = weights_of_the_first + weights_of_the_second + softmaks(weights_of_the_first, axis = 7)
 }
 """
-# Each command with arguments; what `predict` and `generate` print is data, as wide as it is, as is the table of `import`.
+# Each command with arguments; `predict`, `generate` and `import --into` print data, which is as wide as it is.
 CASES: tuple[tuple[str, ...], ...] = (
     ("new", "another"),
     ("check", "model.dl", "wrong.dl"),
