@@ -48,7 +48,7 @@ fn shifted_left(bits: int)(a, n) {
 }
 """,
     "shifted_right": """
-## The bits of a moved right by n, with its sign before; only the sign stays where n is negative or at least their number.
+## The bits of a moved right by n, its sign before; only the sign stays where n is negative or at least their number.
 fn shifted_right(bits: int)(a, n) {
     for i in 0..bits { a = where(n < 0 or n > i, a // 2, a) }
     return a
