@@ -29,7 +29,8 @@ from runtime.inference.given_names import GivenInput, GivenNames
 from runtime.inference.model import batch_axes
 
 _LONGEST_NAME = 1000  # bytes of UTF-8; the fields of an npz file take up to 65,535
-MOST_APART = 1e-3  # of a program that is the model; rounding alone gives 1e-5 or less
+MOST_APART = 1e-3  # of a program that is the model
+BY_ROUNDING = 1e-5  # a difference that rounding alone explains
 
 
 @record
