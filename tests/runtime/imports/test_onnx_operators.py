@@ -112,3 +112,25 @@ def test_blocks_add_up_to_an_image(tmp_path: Path) -> None:
     found = imported(tmp_path, "Col2Im", inputs, 4, pads=[1, 0, 1, 0], strides=[2, 1], dilations=[2, 1])
     assert found.outputs["y"].shape == (2, 3, 7, 6)
     assert found.apart < 1e-5
+
+
+@pytest.mark.parametrize("circular", [True, False])
+def test_a_cache_takes_entries_from_each_rows_own_place_on(circular: bool, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", minversion="1.19", reason="TensorScatter came with opset 24")
+    random = np.random.default_rng(5)
+    cache, new = (random.standard_normal((2, n, 3)).astype(np.float32) for n in (5, 2))
+    at = np.array([4 if circular else 3, 1])
+    found = imported(
+        tmp_path,
+        "TensorScatter",
+        {"cache": cache, "new": new, "at": at},
+        3,
+        24,
+        mode="circular" if circular else "linear",
+    )
+    wanted = cache.copy()
+    for row in range(2):
+        for i in range(2):
+            wanted[row, (at[row] + i) % 5] = new[row, i]
+    got = predicted(found, {"cache": cache, "new": new, "at": at}, Options(target="reference"))["y"]
+    np.testing.assert_array_equal(got, wanted)

@@ -147,6 +147,22 @@ def _scatter_nd(site: Site) -> Code:
     return reshaped(Code(f"{found.text}.T"), [str(extent) for extent in value.shapes[0]])
 
 
+def _tensor_scatter(site: Site) -> Code:
+    """New entries in a cache, from a place on that each row of the batch has for itself."""
+    value, rank = site.value(0), site.rank()
+    axis = site.axis(site.attribute("axis", -2), rank)
+    size, count = site.fixed(value, axis), site.fixed(site.value(1), axis)
+    places = Code(f"arange({count})")
+    if site.has(2):
+        first = code.call("cast", site.tensor(2), Code("i32"))
+        places = code.binary("+", code.index(first, ", ".join([":", *["None"] * (rank - 1)])), places)
+    if site.attribute("mode", "linear") == "circular":
+        places = code.binary("%", Code(f"({places.text})", weights=places.weights), code.number(size))
+    site.helper("scattered")
+    x, new = (_last(site, site.tensor(i), axis, rank) for i in range(2))
+    return _placed(code.call('scattered("none")', x, places, new), axis, rank)
+
+
 def _compress(site: Site) -> Code:
     condition = site.value(1).constant
     axis = site.attribute("axis")
@@ -170,4 +186,5 @@ INDEXING: dict[str, Translation] = {
     "GatherND": _gather_nd,
     "ScatterND": _scatter_nd,
     "Compress": _compress,
+    "TensorScatter": _tensor_scatter,
 }
