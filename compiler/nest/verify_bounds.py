@@ -221,12 +221,9 @@ class _Bounds:
                 return as_form(operand)
             case Zeros(type=type_):
                 return as_form(0) if type_.dtype in INTEGERS else None
-            case Constant(type=type_, value=tuple(values)) if type_.dtype in INTEGERS:
-                return self.listed(values)
-            case Constant(type=type_, value=int(value)) if type_.dtype in INTEGERS:
-                return as_form(value)
-            case _:
-                return None
+            case Constant():
+                values = self.vector(operand)
+                return None if values is None else self.listed(values)
 
     def listed(self, values: tuple[int, ...]) -> Form:
         """An element of a constant vector."""
@@ -338,12 +335,10 @@ class _Bounds:
                 return forms.named(left - right) if self.is_cut else left - right
             case "mul":
                 return left * right
-            case "min":
-                truth = Truth((right - left,), (left - right - 1,))
-                return self.chosen(result, truth, left, right, forms.least(left, right))
-            case "max":
-                truth = Truth((left - right,), (right - left - 1,))
-                return self.chosen(result, truth, left, right, forms.least(left * -1, right * -1) * -1)
+            case "min" | "max":
+                sign = 1 if op == "min" else -1
+                truth = compared("le" if op == "min" else "ge", left, right, forms)
+                return self.chosen(result, truth, left, right, forms.least(left * sign, right * sign) * sign)
             case "and" if size is not None and size < 0 and -size & (-size - 1) == 0:  # down to a multiple
                 return forms.quotient(left, as_form(-size)) * -size
             case "div" | "rem" if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
