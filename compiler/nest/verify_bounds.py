@@ -7,7 +7,7 @@ rectangle is walked by itself, in each case of the conditions that say where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TypeAlias
@@ -28,6 +28,9 @@ MOST_RECTANGLES = 3  # into which a range of items is cut
 MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 OF_GRAPH: Mapping[str, ir.Arithmetic] = {  # of integers that are not negative
     **{"add": "add", "sub": "sub", "mul": "mul", "floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"},
+}
+FOLDED: Mapping[str, Callable[[int, int], int]] = {
+    **{"add": int.__add__, "mul": int.__mul__, "div": int.__floordiv__, "rem": int.__mod__},
 }
 INTEGERS = (DType.I64, DType.I32, DType.U8)
 
@@ -248,10 +251,9 @@ class _Bounds:
         """Note a vector that is made of constant ones."""
         if isinstance(statement, ir.Binary):
             left, right = self.vector(statement.left), self.vector(statement.right)
-            if left is not None and right is not None:
-                found = [_folded(statement.op, one, other) for one, other in zip(left, right, strict=True)]
-                if None not in found:
-                    self.vectors[statement.result.number] = tuple(number for number in found if number is not None)
+            compute = FOLDED.get(statement.op)
+            if left and right and compute and (min(right) > 0 or statement.op in ("add", "mul")):
+                self.vectors[statement.result.number] = tuple(map(compute, left, right))
 
     def lane(self, lanes: int) -> Form:
         return self.forms.once(("lane", lanes), lambda: self.forms.between(0, lanes - 1))
@@ -457,18 +459,6 @@ class _Bounds:
                 left += sorted(self.forms.behind(number))
         first = min(seen & self.open.keys(), default=None)  # of rectangles, what all within depends on
         return None if first is None else self.open[first]
-
-
-def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
-    match op:
-        case "add":
-            return left + right
-        case "mul":
-            return left * right
-        case "div" | "rem" if right > 0:
-            return left // right if op == "div" else left % right
-        case _:
-            return None
 
 
 def _few_rounds(loop: ir.Loop) -> range | None:
