@@ -9,7 +9,7 @@ from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.failure import FAILURE
 from runtime.cli.parser import Namespace
-from runtime.imports.onnx.importing import MOST_APART, import_model
+from runtime.imports.onnx.importing import BY_ROUNDING, MOST_APART, import_model
 from runtime.inference.prediction import npz_bytes
 from runtime.reporting.terminal import say, say_labelled
 from runtime.runs.tensor_files import replace_tensors
@@ -36,6 +36,9 @@ def import_onnx(arguments: Namespace) -> int:
         say_labelled("error", f"the program differs from the ONNX model by {imported.apart:.1e}")
         say_labelled("hint", "its files are written for a look at it: do not rely on them")
         return FAILURE
+    if imported.apart > BY_ROUNDING:
+        say_labelled("warning", f"{imported.apart:.1e} is more than the {BY_ROUNDING:.0e} that rounding usually gives")
+        say_labelled("hint", "compare its results with the ONNX model's on data of yours before you rely on them")
     return 0
 
 

@@ -28,7 +28,8 @@ from runtime.imports.onnx.writer import missing_of
 from runtime.inference.given_names import GivenInput, GivenNames
 from runtime.inference.model import batch_axes
 
-MOST_APART = 1e-3  # of a program that is the model; rounding alone gives 1e-5 or less
+MOST_APART = 1e-3  # of a program that is the model
+BY_ROUNDING = 1e-5  # a difference that rounding alone explains
 
 
 @record

@@ -58,7 +58,7 @@ WRONG = """model Wrong(classes = 2) {
     output logits = weights_of_the_first + weights_of_the_second + softmaks(weights_of_the_first, axis = 7)
 }
 """
-# Each command with arguments; what `predict` and `generate` print is data, as wide as it is.
+# Each command with arguments; `predict`, `generate` and `import --into` print data, which is as wide as it is.
 CASES: tuple[tuple[str, ...], ...] = (
     ("new", "another"),
     ("check", "model.dl", "wrong.dl"),
@@ -76,6 +76,8 @@ CASES: tuple[tuple[str, ...], ...] = (
     ("sweep", "model.dl", *MANY, "--trials", "2", *QUICK, "--out", "again"),
     ("eval", "run", *QUICK),
     ("export", "run", "--to", "c", "--output", "library"),
+    ("import", "model.dl", "--output", "imported"),
+    ("serve", "nowhere"),
     ("runs", "."),
     ("runs", "--diff", "run", "other"),
     ("runs", ".", "--prune", "--dry-run"),

@@ -93,10 +93,20 @@ def _mean(site: Site) -> Code:
     return code.binary("/", total, code.number(len(site.node.inputs)))
 
 
+def rounded_once(site: Site, a: Code, b: Code) -> Code:
+    """The quotient by the node's second operand, which is about to be rounded to whole numbers."""
+    divisor = site.value(1)
+    if divisor.constant is not None and not divisor.weight:
+        return code.binary("/", a, b)
+    site.helper("divided")
+    return code.call("divided", a, b)
+
+
 def _divide(site: Site) -> Code:
     a, b = operand(site, 0), operand(site, 1)
     if site.value(0).dtype.startswith("float"):
-        return code.binary("/", a, b)
+        users = [node.op for node in site.graph.nodes if site.result().name in node.inputs]
+        return rounded_once(site, a, b) if users == ["Round"] else code.binary("/", a, b)
     if site.value(0).dtype == "uint8":
         return code.binary("//", a, b)
     site.helper("quotient")
@@ -270,13 +280,11 @@ def _where(site: Site) -> Code:
 
 
 def _shift(site: Site) -> Code:
-    site.helper("powers_of_two")
-    factor = code.call("powers_of_two", site.tensor(1))
-    dtype = site.value(0).dtype
-    if site.attribute("direction") == "LEFT":
-        return code.binary("*", site.tensor(0), code.call("cast", factor, Code(DTYPES[dtype])))
-    shifted = code.binary("//", code.call("cast", site.tensor(0), Code("i32")), factor)
-    return code.call("cast", shifted, Code(site.dtype(site.result())))
+    function = "shifted_left" if site.attribute("direction") == "LEFT" else "shifted_right"
+    site.helper(function)
+    dtype = site.dtype(site.result())
+    found = code.call(f"{function}({_BITS[site.value(0).dtype]})", site.tensor(0), site.tensor(1))
+    return code.call("cast", found, Code(dtype))
 
 
 def _bitwise(kind: str) -> Translation:

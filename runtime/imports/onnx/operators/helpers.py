@@ -8,6 +8,11 @@ fn quotient(a, b) {
     return where(q < 0 and q * b != a, q + 1, q)
 }
 """,
+    "divided": """
+## a / b rounded once, for a result that is rounded to whole numbers: a divisor that many elements share would be
+## inverted first.
+fn divided(a, b) = a / where(abs(a) >= 0, b, a)
+""",
     "remainder": """
 ## The remainder of a / b with the sign of a.
 fn remainder(a, b) = where(a < 0, -(abs(a) % abs(b)), abs(a) % abs(b))
@@ -35,9 +40,19 @@ fn shrink(bias: float, least: float)(x) = where(x < -least, x + bias, where(x > 
 ## x where it is at least 0, else slope * x.
 fn prelu_by(x, slope) = where(x < 0, slope * x, x)
 """,
-    "powers_of_two": """
-## 2^n for whole n, up to 2^30, as i32.
-fn powers_of_two(n) = cast(2.0 ^ min(cast(n, i32), 30), i32)
+    "shifted_left": """
+## The bits of a moved left by n, with zeros behind; nothing stays where n is negative or at least their number.
+fn shifted_left(bits: int)(a, n) {
+    for i in 0..bits { a = where(n < 0, 0, where(n > i, a + a, a)) }
+    return a
+}
+""",
+    "shifted_right": """
+## The bits of a moved right by n, its sign before; only the sign stays where n is negative or at least their number.
+fn shifted_right(bits: int)(a, n) {
+    for i in 0..bits { a = where(n < 0 or n > i, a // 2, a) }
+    return a
+}
 """,
     "bitwise": """
 ## The bits of two whole numbers joined by "and", "or" or "xor"; a negative number is its two's complement.

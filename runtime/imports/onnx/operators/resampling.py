@@ -11,6 +11,7 @@ from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
 from runtime.imports.onnx.graph import Tensor, Value
 from runtime.imports.onnx.model_file import evaluated, onnx_module
+from runtime.imports.onnx.operators.elementwise import rounded_once
 from runtime.imports.onnx.site import Site, Translation
 
 
@@ -56,7 +57,8 @@ def _plain_factor(site: Site, value: Value, result: Value, mode: str) -> int | N
     how = site.attribute("coordinate_transformation_mode", "half_pixel" if site.node.op == "Resize" else "asymmetric")
     near = site.attribute("nearest_mode", "round_prefer_floor")
     if mode == "nearest" and (
-        (how == "asymmetric" and (near == "floor" or site.node.op == "Upsample")) or how == "half_pixel"
+        (how == "asymmetric" and (near == "floor" or site.node.op == "Upsample"))
+        or (how == "half_pixel" and near.startswith("round"))
     ):
         return int(factor)
     linear = mode == "linear" and how == "half_pixel" and not site.attribute("exclude_outside", 0)
@@ -164,7 +166,7 @@ def quantized(site: Site, ratio: Code, zero: Code | None) -> Code:
 def _quantize(site: Site) -> Code:
     rank = site.rank()
     zero = _spreaded(site, 2, rank) if site.has(2) else None
-    return quantized(site, code.binary("/", site.tensor(0), _spreaded(site, 1, rank)), zero)
+    return quantized(site, rounded_once(site, site.tensor(0), _spreaded(site, 1, rank)), zero)
 
 
 def _conv_integer(site: Site) -> Code:
