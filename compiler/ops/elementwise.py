@@ -401,7 +401,10 @@ class Floor(Unary):
 @final
 @record
 class FloorDivide(Binary):
-    """floor(a / b) of the exact quotient, as Python and NumPy have it; on integers, division by 0 gives 0."""
+    """floor(a / b) as NumPy has it; on integers, division by 0 gives 0.
+
+    Of floats, it is that of the exact quotient where this is below 2^21 (2^50 in f64), and else differs by rounding.
+    """
 
     name = "floordiv"
     numpy = "floor_divide"

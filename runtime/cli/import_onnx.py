@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.failure import FAILURE
@@ -21,6 +23,7 @@ def import_onnx(arguments: Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
     imported = import_model(Path(arguments.source), sizes_of(arguments), sample_of(arguments))
+    _keep_text_of_others(folder / "model.dl", imported.text)
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "model.dl", imported.text.encode())
     replace_tensors(folder / "weights.safetensors", imported.weights, imported.names.to_note())
@@ -30,6 +33,9 @@ def import_onnx(arguments: Namespace) -> int:
     count = sum(array.size for array in imported.weights.values())
     say(f"{folder / 'model.dl'} has {lines} lines, {folder / 'weights.safetensors'} {count:,} numbers")
     say(f"the largest difference from the ONNX model, on {folder / 'inputs.npz'}, is {imported.apart:.1e}")
+    broken = sum(not np.isfinite(array).all() for array in imported.weights.values() if array.dtype.kind == "f")
+    if broken:
+        say_labelled("warning", f"{broken} of {len(imported.weights)} tensors hold numbers that are not finite")
     if imported.together:
         say("its results depend on all rows of a batch: dlc predict computes them in one")
     if imported.apart > MOST_APART:
@@ -40,6 +46,12 @@ def import_onnx(arguments: Namespace) -> int:
         say_labelled("warning", f"{imported.apart:.1e} is more than the {BY_ROUNDING:.0e} that rounding usually gives")
         say_labelled("hint", "compare its results with the ONNX model's on data of yours before you rely on them")
     return 0
+
+
+def _keep_text_of_others(file: Path, text: str) -> None:
+    """Raise UsageError where `file` holds another text than `text`: somebody may have written it by hand."""
+    if file.exists() and (not file.is_file() or file.read_bytes() != text.encode()):
+        raise UsageError(f"{file} is there, with another text", "name another folder, or move the file away")
 
 
 def sizes_of(arguments: Namespace) -> dict[str, int]:

@@ -35,6 +35,7 @@ EXAMPLES = (
 
 _PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")
 _AT_LEAST_0 = number("a number of at least 0", lambda value: value >= 0)
+_WINDOW = number("a number of milliseconds from 0 to 10000", lambda value: 0 <= value <= 10000)
 _MOST_BYTES = 1 << 34
 INTERRUPTED = 130
 
@@ -47,10 +48,10 @@ def configure(parser: Parser) -> None:
     parser.add_whole("--port", "the port; 0 takes a free one (default: 8000)", least=0, most=65535, default=8000)
     parser.add_argument(
         "--batch-window",
-        type=_AT_LEAST_0,
+        type=_WINDOW,
         default=1.0,
         metavar="MS",
-        help="wait so long for requests to compute together; 0 takes those that are there (default: 1)",
+        help="wait so long for requests to compute together, at most 10000; 0 takes those that are there (default: 1)",
     )
     parser.add_whole("--max-batch", "the most rows of a batch, and of a request (default: 64)", default=64)
     parser.add_whole(

@@ -59,7 +59,6 @@ class Service:
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one inference request."""
-        begin = time.perf_counter()
         try:
             headers = _headers_of(scope)
             if not self.is_ready:
@@ -68,13 +67,14 @@ class Service:
             body = await self._body(headers, receive)
             if body is None:
                 return
+            begin = time.perf_counter()
             status, content, extra = await self._answer(body, header_length)
+            self.metrics.seconds.observe(time.perf_counter() - begin)
         except Refusal as refusal:
             status, content, extra = refusal.status, refusal.body(), [(b"content-type", JSON), *refusal.headers]
         except Exception as error:
             status, content, extra = _failed(error)
         self.metrics.answered(status)
-        self.metrics.seconds.observe(time.perf_counter() - begin)
         extra.append((b"content-length", b"%d" % len(content)))
         await send({"type": "http.response.start", "status": status, "headers": extra})
         await send({"type": "http.response.body", "body": content})

@@ -44,7 +44,8 @@ class _WholeResponses:
         self.close, self.is_closing = transport.close, transport.is_closing
 
     def write(self, data: bytes) -> None:
-        if self._cycle.response_started and self._cycle.expected_content_length and not self._head:
+        awaits_body = self._cycle.expected_content_length and self._cycle.scope["method"] != "HEAD"
+        if self._cycle.response_started and awaits_body and not self._head:
             self._head = data
         else:
             self._transport.write(self._head + data)

@@ -20,7 +20,10 @@ class Metrics:
         self.answers = Counter("dlc_responses", "responses by status", ["status"], registry=registry)
         self.rows = Counter("dlc_rows", "rows that were predicted", registry=registry)
         self.seconds = Histogram(
-            "dlc_inference_seconds", "from the body of a request to its outputs", buckets=_SECONDS, registry=registry
+            "dlc_inference_seconds",
+            "from the body of a request to its outputs, of those answered by 200",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.computing = Histogram(
             "dlc_computing_seconds", "the computation of a batch", buckets=_SECONDS, registry=registry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -61,6 +63,19 @@ def test_every_machine_divides_as_numpy(name: str, dtype: Dtype, machine: str) -
     wrong = ~((found == expected) | (np.isnan(found) & np.isnan(expected)))
     assert not wrong.any(), (x[wrong][:5], y[wrong][:5], found[wrong][:5], expected[wrong][:5])
     assert same_bits(found, expected)
+
+
+@pytest.mark.parametrize(("dtype", "digits", "size"), [("f32", 21, 1.0), ("f32", 21, 1e-40), ("f64", 50, 1.0)])
+def test_floors_are_exact_up_to_a_size(dtype: Dtype, digits: int, size: float) -> None:
+    """By fractions, also of divisors that are subnormal."""
+    random, kind = np.random.default_rng(1), KINDS[dtype][0]
+    y = (random.uniform(1, 9, 4000) * size).astype(kind)
+    x = (y * random.uniform(0.5, 1, 4000) * 2.0 ** random.integers(0, digits, 4000)).astype(kind)
+    exact = [math.floor(Fraction(float(a)) / Fraction(float(b))) for a, b in zip(x, y, strict=True)]
+    found = compiled_function(Source("f.dl", TEXTS["floordiv"]), "f", {}, Options(dtype=dtype))(x, y)
+    assert isinstance(found, np.ndarray)
+    assert found.astype(object).tolist() == exact
+    assert max(exact) > 2 ** (digits - 2)
 
 
 @pytest.mark.parametrize("target", ["native", "reference"])

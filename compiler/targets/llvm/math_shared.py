@@ -117,20 +117,17 @@ def reduced_change(x: Value, form: Format) -> tuple[Value, Value]:
 
 def split(x: Value, form: Format) -> tuple[Value, Value]:
     """The integer exponent, and the mantissa in [sqrt(1/2), sqrt(2)], of a positive normal number; else any number."""
-    return _split_bits(x.bits(), form)
-
-
-def _split_bits(bits: Value, form: Format) -> tuple[Value, Value]:
-    exponent = (bits - form.half_root_bits) >> form.mantissa_bits
-    return exponent, (bits - (exponent << form.mantissa_bits)).as_float()
+    exponent = (x.bits() - form.half_root_bits) >> form.mantissa_bits
+    return exponent, (x.bits() - (exponent << form.mantissa_bits)).as_float()
 
 
 def split_positive(x: Value, form: Format) -> tuple[Value, Value]:
     """The exponent as a float, and the mantissa in [sqrt(1/2), sqrt(2)] minus 1, of a positive number."""
     places = form.mantissa_bits + 2
-    is_small = x.bits() < form.lowest_exponent_bit  # integers are compared sooner than floats where they are scalars
-    exponent, mantissa = _split_bits(select(is_small, (x * 2.0**places).bits(), x.bits()), form)
-    return select(is_small, exponent - places, exponent).to_float(), mantissa - 1.0
+    is_small = x < form.smallest_normal
+    exponent, mantissa = split(select(is_small, x * 2.0**places, x), form)
+    scale = exponent.to_float()
+    return select(is_small, scale - float(places), scale), mantissa - 1.0
 
 
 def finished_log(x: Value, result: Value) -> Value:

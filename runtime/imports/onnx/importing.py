@@ -28,6 +28,7 @@ from runtime.imports.onnx.writer import missing_of
 from runtime.inference.given_names import GivenInput, GivenNames
 from runtime.inference.model import batch_axes
 
+_LONGEST_NAME = 1000  # bytes of UTF-8; the fields of an npz file take up to 65,535
 MOST_APART = 1e-3  # of a program that is the model
 BY_ROUNDING = 1e-5  # a difference that rounding alone explains
 
@@ -75,6 +76,7 @@ def import_model(
     Raises DataError, and Unsupported with all that is missing.
     """
     model = read_model(path)
+    _check_names(model)
     given = _declared_inputs(model, sizes, sample)
     attempts = _attempts(given, sample)
     error: Unsupported | None = None
@@ -85,6 +87,14 @@ def import_model(
             error = error or found
     assert error is not None
     raise error
+
+
+def _check_names(model: Any) -> None:
+    """Raise DataError where the name of an input or output is too long for the recorded arrays."""
+    for value in (*model.graph.input, *model.graph.output):
+        if len(value.name.encode()) > _LONGEST_NAME:
+            where = f"the name that begins with `{value.name[:40]}`"
+            raise DataError(f"{where} is longer than {_LONGEST_NAME} bytes", fix="export the model with shorter names")
 
 
 def _declared_inputs(model: Any, sizes: Mapping[str, int], sample: Mapping[str, Tensor]) -> list[_Given]:
@@ -114,7 +124,10 @@ def _declared_inputs(model: Any, sizes: Mapping[str, int], sample: Mapping[str, 
                 size = BATCH if axis == 0 else f"{identifier(value.name)}_{axis}"
             shape.append(sizes.get(size, size) if isinstance(size, str) else size)
         if any(isinstance(extent, int) and not 0 <= extent <= 2**31 for extent in shape):
-            raise DataError(f"the input `{value.name}` is declared with the shape {shape}")
+            raise DataError(
+                f"the input `{value.name}` is declared with the shape {shape}",
+                fix="an extent is a whole number from 0 to 2147483648: export the model with another shape",
+            )
         found.append(_Given(value.name, dtype, tuple(shape)))
     unknown = [name for name in sizes if not any(name in _names(g) for g in _undecided(model))]
     if unknown:

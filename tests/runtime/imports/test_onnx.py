@@ -74,6 +74,36 @@ def test_layers_are_recognised_and_weights_stand_under_their_paths(tmp_path: Pat
     assert found.apart < 1e-5
 
 
+def test_a_text_that_somebody_wrote_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, own = tmp_path / "net.onnx", tmp_path / "own" / "model.dl"
+    onnx.save(perceptron(), str(path))
+    command = ["import", str(path), "-o", str(own.parent)]
+    assert [main(command), main(command)] == [0, 0]  # its own text may be written again
+    own.write_text(own.read_text() + "## mine\n")
+    before = {file.name: file.read_bytes() for file in own.parent.iterdir()}
+    assert main(command) == 2
+    assert "is there, with another text" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in own.parent.iterdir()} == before
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = perceptron()
+    broken = onnx.numpy_helper.from_array(np.full(8, np.nan, np.float32), "fc1.bias")
+    model.graph.initializer[1].CopyFrom(broken)
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    assert main(["import", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "out")]) == 0
+    assert "1 of 4 tensors hold numbers that are not finite" in capsys.readouterr().err
+
+
+def test_a_name_of_any_length_is_refused_or_taken(tmp_path: Path) -> None:
+    for length in (1000, 1001, 100_000):
+        model = model_of([helper.make_node("Relu", ["x" * length], ["y"])], {"x" * length: ["N", 2]}, {"y": ["N", 2]})
+        if length > 1000:
+            assert "longer than 1000 bytes export the model with shorter names" in refusal(model, tmp_path)
+        else:
+            assert imported(model, tmp_path).apart == 0
+
+
 def test_predict_takes_and_gives_arrays_by_the_names_of_onnx(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,6 +125,20 @@ def test_what_is_no_request_is_answered_or_closed(case: str, place: tuple[str, i
     assert asked(place)["model_name"] == "Pair"
 
 
+def test_head_is_answered_without_a_body(place: tuple[str, int]) -> None:
+    answer = raw(place, b"HEAD /v2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert b"content-length: " in head
+    assert body == b""
+
+
+def test_a_window_is_bounded(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for window in ("1e300", "inf", "nan", "-1", "10001"):
+        assert main(["serve", str(run), "--batch-window", window]) == 2
+        assert "a number of milliseconds from 0 to 10000" in capsys.readouterr().err
+
+
 def test_requests_in_one_piece_are_answered_in_their_order(place: tuple[str, int]) -> None:
     def request(number: int) -> bytes:
         body = json.dumps({**ROW, "id": str(number)}).encode()
