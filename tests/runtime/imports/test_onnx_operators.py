@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from compiler.driver import Options
+from compiler.errors.diagnostics import DlcError
 from runtime.cli import import_onnx
 from runtime.cli.main import main
 from runtime.imports.onnx.importing import Imported, import_model, predicted
@@ -80,3 +81,34 @@ def test_a_difference_above_rounding_is_told(
     monkeypatch.setattr(import_onnx, "BY_ROUNDING", -1.0)
     assert main(arguments) == 0
     assert "warning: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "padding", "corners"),
+    [("linear", "reflection", 1), ("linear", "border", 0), ("nearest", "reflection", 0), ("cubic", "zeros", 0)],
+)
+def test_a_grid_of_places_samples_an_image(mode: str, padding: str, corners: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    x = random.standard_normal((2, 3, 5, 4)).astype(np.float32)
+    grid = random.uniform(-2, 2, (2, 6, 7, 2)).astype(np.float32)
+    found = imported(
+        tmp_path, "GridSample", {"x": x, "grid": grid}, 4, mode=mode, padding_mode=padding, align_corners=corners
+    )
+    assert found.apart < 1e-5
+    given = {"x": x, "grid": grid}
+    native = predicted(found, given, Options(target="native", threads=1))["y"]
+    np.testing.assert_allclose(native, found.outputs["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_grid_by_cubics_that_mirror_is_refused(tmp_path: Path) -> None:
+    grid = {"x": np.ones((1, 1, 4, 4), np.float32), "grid": np.zeros((1, 2, 2, 2), np.float32)}
+    with pytest.raises(DlcError, match="by cubics with the padding"):
+        imported(tmp_path, "GridSample", grid, 4, mode="cubic", padding_mode="reflection")
+
+
+def test_blocks_add_up_to_an_image(tmp_path: Path) -> None:
+    x = np.random.default_rng(4).standard_normal((2, 3 * 6, 16)).astype(np.float32)
+    inputs = {"x": x, "held_shape": np.array([7, 6]), "held_block": np.array([2, 3])}
+    found = imported(tmp_path, "Col2Im", inputs, 4, pads=[1, 0, 1, 0], strides=[2, 1], dilations=[2, 1])
+    assert found.outputs["y"].shape == (2, 3, 7, 6)
+    assert found.apart < 1e-5

@@ -249,6 +249,65 @@ fn lstm_by(x: [time, rows, n], W, U, b, h, c, p) {
     return hs, h, c
 }
 """,
+    "grid_place": """
+## Places in pixels along an axis of `size` for places from -1 to 1: the ends are centres of pixels with `corners`, else
+## their borders. Beyond them, "border" takes the last pixel, and "reflection" mirrors.
+fn grid_place(size: int, corners: bool, padding: string, nearest: bool)(g) {
+    if corners { p = (g + 1) / 2 * (size - 1) } else { p = ((g + 1) * size - 1) / 2 }
+    if nearest { p = round(p) }
+    if padding == "border" { p = min(max(p, 0), size - 1) }
+    if padding == "reflection" {
+        if corners { low = 0.0 } else { low = -0.5 }
+        length = size - 1 - 2 * low
+        if length > 0 {
+            t = abs(p - low) % (2 * length)
+            p = low + where(t > length, 2 * length - t, t)
+        } else {
+            p = 0 * p
+        }
+    }
+    return p
+}
+""",
+    "grid_weight": """
+## The weight of a pixel at a distance d from the sample, of 1, 2 or 4 along an axis; the outer two of 4 are beyond 1.
+fn grid_weight(taps: int, outer: bool)(d) {
+    if taps == 1 {
+        w = 1 + 0 * d
+    } else if taps == 2 {
+        w = 1 - d
+    } else if outer {
+        w = ((-0.75 * d + 3.75) * d - 6) * d + 3
+    } else {
+        w = (1.25 * d - 2.25) * d * d + 1
+    }
+    return w
+}
+""",
+    "grid_sampled": """
+## x [rows, channels, pixels] with axes of `sizes` at places from -1 to 1 in grid [rows, points, axes], the last axis
+## first: sums of 1, 2 or 4 pixels along each axis.
+fn grid_sampled(sizes, taps: int, padding: string, corners: bool)(x, grid) {
+    n = len(sizes)
+    total = 0
+    for k in 0..taps ^ n {
+        at = 0
+        weight = 1
+        for d in 0..n {
+            size = sizes[d]
+            p = grid_place(size, corners, padding, taps == 1)(grid[..., n - 1 - d])
+            j = k // taps ^ d % taps
+            q = floor(p) + j - where(taps == 4, 1, 0)
+            w = grid_weight(taps, j == 0 or j == 3)(abs(p - q))
+            if padding == "zeros" { w = where(q >= 0 and q <= size - 1, w, 0) }
+            at = at * size + cast(min(max(q, 0), size - 1), i32)
+            weight = weight * w
+        }
+        total = total + gather(x, at, axis = 2) * weight[:, None, :]
+    }
+    return total
+}
+""",
     "only_row": """
 ## The tensor of the only row: in the ONNX model, its first axis does not count rows.
 fn only_row(x) = max(x, axis = 0)
@@ -260,7 +319,11 @@ fn only_row_of_booleans(x) = any(x, axis = 0)
 }
 
 # Helpers that others call.
-NEEDS: dict[str, tuple[str, ...]] = {"asin": ("atan",), "acos": ("atan",)}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "asin": ("atan",),
+    "acos": ("atan",),
+    "grid_sampled": ("grid_place", "grid_weight"),
+}
 
 _COUNTED = "how many elements stay depends on the data: keep a mask, and use `where`"
 _BEHIND = "how many elements stay depends on the data: leave it to the program behind the model"

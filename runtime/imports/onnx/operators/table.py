@@ -8,7 +8,17 @@ from runtime.imports.onnx.operators.layers import LAYERS
 from runtime.imports.onnx.operators.recurrent import RECURRENT
 from runtime.imports.onnx.operators.reductions import REDUCTIONS
 from runtime.imports.onnx.operators.resampling import RESAMPLING
+from runtime.imports.onnx.operators.sampling import SAMPLING
 from runtime.imports.onnx.operators.shapes import SHAPES
 from runtime.imports.onnx.site import Translation
 
-TABLE: dict[str, Translation] = {**ELEMENTWISE, **SHAPES, **REDUCTIONS, **LAYERS, **RECURRENT, **INDEXING, **RESAMPLING}
+TABLE: dict[str, Translation] = {
+    **ELEMENTWISE,
+    **SHAPES,
+    **REDUCTIONS,
+    **LAYERS,
+    **RECURRENT,
+    **INDEXING,
+    **RESAMPLING,
+    **SAMPLING,
+}
