@@ -32,12 +32,10 @@ def joined(op: ir.Arithmetic, left: Truth, right: Truth, other: Operand) -> Trut
 
 def compared(relation: ir.Relation, left: Form, right: Form, forms: Forms) -> Truth:
     match relation:
-        case "lt" | "ge":
-            found = Truth((right - left - 1,), (left - right,))
-            return found if relation == "lt" else Truth(found.no, found.yes)
-        case "le" | "gt":
-            found = Truth((right - left,), (left - right - 1,))
-            return found if relation == "le" else Truth(found.no, found.yes)
+        case "lt" | "ge" | "le" | "gt":
+            less = right - left - (1 if relation in ("lt", "ge") else 0)
+            more = less * -1 - 1
+            return Truth((less,), (more,)) if relation in ("lt", "le") else Truth((more,), (less,))
         case "eq":
             no = (right - left - 1,) if forms.is_never_negative(right - left) else ()
             return Truth((left - right, right - left), no)

@@ -118,10 +118,6 @@ class Number:
     lower: list[Bound]
     upper: list[Bound]
 
-    def ends(self, sign: int) -> tuple[list[Bound], list[Bound]]:
-        """Those that make a multiple of it smaller, and the others."""
-        return (self.lower, self.upper) if sign > 0 else (self.upper, self.lower)
-
 
 @dataclass(slots=True)
 class Forms:
@@ -311,11 +307,9 @@ class Forms:
         found, numbers = [(scale, form)], form.numbers
         if numbers:
             factor, rest = form.split(numbers[0])
-            sign = -1 if self._is_positive(factor + 1) else 1
-            if sign < 0 or self._is_positive(factor * -1 + 1):
-                for bound in self.numbers[numbers[0]].ends(sign)[0]:
-                    if len(bound.forms) == 1 and len(found) < MOST_ENDS:
-                        found += self._ends(bound.put(factor, rest)[0], scale * bound.scale)
+            for bound in self._bounds(numbers[0], factor)[1]:
+                if len(bound.forms) == 1 and len(found) < MOST_ENDS:
+                    found += self._ends(bound.put(factor, rest)[0], scale * bound.scale)
         return found
 
     # proofs
@@ -383,13 +377,14 @@ class Forms:
             first, *others = _from_one(form)
             return first > 0 and all(coefficient >= 0 for coefficient in others)
         factor, rest = form.split(number)
+        return any(all(map(self._is_positive, bound.put(factor, rest))) for bound in self._bounds(number, factor)[0])
+
+    def _bounds(self, number: int, factor: Form) -> tuple[list[Bound], list[Bound]]:
+        """The bounds of a number times a factor from below and from above; none where the factor's sign is unknown."""
         if self._is_positive(factor + 1):
-            bounds = self.numbers[number].lower
-        elif self._is_positive(factor * -1 + 1):
-            bounds = self.numbers[number].upper
-        else:
-            return False
-        return any(all(map(self._is_positive, bound.put(factor, rest))) for bound in bounds)
+            return self.numbers[number].lower, self.numbers[number].upper
+        is_negative = self._is_positive(factor * -1 + 1)
+        return (self.numbers[number].upper, self.numbers[number].lower) if is_negative else ([], [])
 
 
 def _common(form: Form) -> int:

@@ -7,7 +7,7 @@ rectangle is walked by itself, in each case of the conditions that say where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TypeAlias
@@ -28,6 +28,9 @@ MOST_RECTANGLES = 3  # into which a range of items is cut
 MOST_CHOICES = 3  # minima and conditions that are taken one way, then the other
 OF_GRAPH: Mapping[str, ir.Arithmetic] = {  # of integers that are not negative
     **{"add": "add", "sub": "sub", "mul": "mul", "floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"},
+}
+FOLDED: Mapping[str, Callable[[int, int], int]] = {
+    **{"add": int.__add__, "mul": int.__mul__, "div": int.__floordiv__, "rem": int.__mod__},
 }
 INTEGERS = (DType.I64, DType.I32, DType.U8)
 
@@ -221,12 +224,9 @@ class _Bounds:
                 return as_form(operand)
             case Zeros(type=type_):
                 return as_form(0) if type_.dtype in INTEGERS else None
-            case Constant(type=type_, value=tuple(values)) if type_.dtype in INTEGERS:
-                return self.listed(values)
-            case Constant(type=type_, value=int(value)) if type_.dtype in INTEGERS:
-                return as_form(value)
-            case _:
-                return None
+            case Constant():
+                values = self.vector(operand)
+                return None if values is None else self.listed(values)
 
     def listed(self, values: tuple[int, ...]) -> Form:
         """An element of a constant vector."""
@@ -251,10 +251,9 @@ class _Bounds:
         """Note a vector that is made of constant ones."""
         if isinstance(statement, ir.Binary):
             left, right = self.vector(statement.left), self.vector(statement.right)
-            if left is not None and right is not None:
-                found = [_folded(statement.op, one, other) for one, other in zip(left, right, strict=True)]
-                if None not in found:
-                    self.vectors[statement.result.number] = tuple(number for number in found if number is not None)
+            compute = FOLDED.get(statement.op)
+            if left and right and compute and (min(right) > 0 or statement.op in ("add", "mul")):
+                self.vectors[statement.result.number] = tuple(map(compute, left, right))
 
     def lane(self, lanes: int) -> Form:
         return self.forms.once(("lane", lanes), lambda: self.forms.between(0, lanes - 1))
@@ -338,12 +337,10 @@ class _Bounds:
                 return forms.named(left - right) if self.is_cut else left - right
             case "mul":
                 return left * right
-            case "min":
-                truth = Truth((right - left,), (left - right - 1,))
-                return self.chosen(result, truth, left, right, forms.least(left, right))
-            case "max":
-                truth = Truth((left - right,), (right - left - 1,))
-                return self.chosen(result, truth, left, right, forms.least(left * -1, right * -1) * -1)
+            case "min" | "max":
+                sign = 1 if op == "min" else -1
+                truth = compared("le" if op == "min" else "ge", left, right, forms)
+                return self.chosen(result, truth, left, right, forms.least(left * sign, right * sign) * sign)
             case "and" if size is not None and size < 0 and -size & (-size - 1) == 0:  # down to a multiple
                 return forms.quotient(left, as_form(-size)) * -size
             case "div" | "rem" if forms.is_never_negative(left) and forms.is_never_negative(right - 1):
@@ -462,18 +459,6 @@ class _Bounds:
                 left += sorted(self.forms.behind(number))
         first = min(seen & self.open.keys(), default=None)  # of rectangles, what all within depends on
         return None if first is None else self.open[first]
-
-
-def _folded(op: ir.Arithmetic, left: int, right: int) -> int | None:
-    match op:
-        case "add":
-            return left + right
-        case "mul":
-            return left * right
-        case "div" | "rem" if right > 0:
-            return left // right if op == "div" else left % right
-        case _:
-            return None
 
 
 def _few_rounds(loop: ir.Loop) -> range | None:

@@ -47,8 +47,7 @@ class Symbolic:
     def __mul__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Multiply(), other)
 
-    def __rmul__(self, other: float) -> Symbolic:
-        return self.apply(Multiply(), other)
+    __rmul__ = __mul__
 
     def __truediv__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Divide(), other)

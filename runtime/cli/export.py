@@ -67,6 +67,8 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder")
+    writes_weights = arguments.training if arguments.to == "onnx" else arguments.to != "python"
+    _keep_sources(folder, arguments.weights if writes_weights else None)
     for option, form in (("rows", "web"), ("opset", "onnx")):
         if arguments.to != form and getattr(arguments, option) is not None:
             raise UsageError(f"--{option} goes with --to {form}", "leave it out")
@@ -87,6 +89,14 @@ def run(arguments: Namespace) -> int:
     share = "" if arguments.to == "python" else share  # those in a wheel are compressed
     say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
     return 0
+
+
+def _keep_sources(folder: Path, weights: str | None) -> None:
+    """Raise UsageError where the files of a library would lie among those of a run, or replace the given weights."""
+    if (folder / "run.json").exists():
+        raise UsageError(f"{folder} is the folder of a run", "name another folder")
+    if weights is not None and (folder / "weights.safetensors").resolve() == Path(weights).resolve():
+        raise UsageError(f"the weights of the library would replace {weights}", "name another folder")
 
 
 def _onnx(trained: Trained, arguments: Namespace, folder: Path) -> int:

@@ -16,7 +16,7 @@ from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import say, say_labelled
-from runtime.reporting.units import measure
+from runtime.reporting.units import measure, value_text
 from runtime.runs.listing import RunDifferences, RunSummary, compared, prunable, remove_run, runs_below
 from runtime.runs.numerics import compared_by_others, versions_as_cell
 from runtime.support.files import JsonValue
@@ -141,10 +141,8 @@ def print_comparison(first: Path, second: Path, found: RunDifferences) -> None:
 
 def _value(value: JsonValue) -> str:
     match value:
-        case None:
-            return "none"
-        case bool():
-            return "true" if value else "false"
+        case None | bool():
+            return value_text(value)
         case float():
             return measure(value)
         case list() | tuple():

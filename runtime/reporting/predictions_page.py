@@ -18,7 +18,7 @@ from runtime.analysis.examined.examination import Examination
 from runtime.analysis.examined.measures import ClassScores, Confusion, NumberFit
 from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, JudgedText, JudgedToken, ShownRow, ShownValue
 from runtime.reporting.charts import histogram, scatter
-from runtime.reporting.units import amount, heading, measure, share
+from runtime.reporting.units import amount, heading, measure, share, value_text
 from runtime.support.files import JsonObject, JsonValue
 from runtime.support.pictures import png_bytes
 
@@ -248,10 +248,8 @@ def picture(image: Array, label: str, css: str = "picture") -> str:
 def text_of(name: str, value: JsonValue) -> str:
     """A value as people read it, in the unit that its name implies."""
     match value:
-        case None:
-            return "none"
-        case bool():
-            return "true" if value else "false"
+        case None | bool():
+            return value_text(value)
         case int() | float() if "flops" in name:
             return amount(value)
         case int() if "bytes" in name:

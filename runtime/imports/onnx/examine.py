@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -42,9 +43,7 @@ class Examiner:
         self.nodes: list[Node] = []
         self.missing: list[tuple[str, str]] = []
         self.rows = rows
-        self.reads: dict[str, int] = {}
-        for name in (name for proto in model.graph.node for name in proto.input):
-            self.reads[name] = self.reads.get(name, 0) + 1
+        self.reads = Counter[str](name for proto in model.graph.node for name in proto.input)
         self.count = 0
         self.visited = 0
         self.wanted: set[str] = set()  # values that would have to be known
@@ -77,17 +76,12 @@ class Examiner:
             if self.visited > _MOST_NODES:
                 raise Unsupported(f"more than {_MOST_NODES:,} operations, with loops written out")
             if any(name and name not in self.values for name in proto.input):
-                self._poison(proto)
-                continue
+                continue  # the results are not known either, and nothing that reads them is judged
             try:
                 self._node(proto, opsets)
             except Unsupported as error:
                 self.wanted.update([error.unknown] if error.unknown else [])
                 self.missing.append((place_of(proto), f"{error}{'; ' + error.fix if error.fix else ''}"))
-                self._poison(proto)
-
-    def _poison(self, proto: Any) -> None:
-        """The results are not known, and nothing that reads them is judged."""
 
     def _node(self, proto: Any, opsets: Mapping[str, int]) -> None:
         if proto.domain not in ("", "ai.onnx"):
@@ -216,12 +210,7 @@ class Examiner:
             return None
         if op == "Gather" and operands[0] is not None and operands[0].weight:
             return None  # rows of a table are chosen in the text, so that the whole table is its parameter
-        if (
-            op == "Transpose"
-            and self.reads.get(proto.input[0], 0) > 1
-            and operands[0] is not None
-            and operands[0].weight
-        ):
+        if op == "Transpose" and self.reads[proto.input[0]] > 1 and operands[0] is not None and operands[0].weight:
             return None  # one weight in two places, such as a table that is the head as well
         found: list[tuple[Tensor, ...]] = []
         before: list[Tensor | None] = []
@@ -400,11 +389,9 @@ class Examiner:
         value = self.values.get(source)
         if value is None:
             return
-        if value.contents is not None and value.is_constant:
-            self.values[name] = Value(name, value.dtype, value.shapes, value.contents, value.weight)
-            return
         self.values[name] = Value(name, value.dtype, value.shapes, value.contents, value.weight)
-        self.nodes.append(Node("Identity", (source,), (name,)))
+        if not value.is_constant:
+            self.nodes.append(Node("Identity", (source,), (name,)))
 
     def decided(self, name: str, of: str) -> Tensor:
         """The content of a value on which the flow of the model depends. Raises Unsupported."""

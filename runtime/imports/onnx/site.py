@@ -96,9 +96,7 @@ class Site:
         value = self.value(place)
         if value.contents is None:
             self.numbers(place)
-        assert value.contents is not None
-        flat = [content.reshape(-1) for content in value.contents]
-        return [expression([int(one[i]) for one in flat], self.graph.sizes) for i in range(len(flat[0]))]
+        return self.known_numbers_of(value)
 
     def known_numbers_of(self, value: Value) -> list[str]:
         assert value.contents is not None
@@ -111,9 +109,6 @@ class Site:
         while name in makers and makers[name].op in _MOVES:
             name = makers[name].inputs[0]
         return name
-
-    def filled(self, fill: Code, value: Value) -> Code:
-        return self._full(fill, value)
 
     def scalar(self, place: int) -> float | int | bool | None:
         """The one number of a constant of one element."""
@@ -140,13 +135,13 @@ class Site:
             if value.contents[0].size == 1:
                 shown = expression([int(one.reshape(-1)[0]) for one in value.contents], self.graph.sizes)
                 if value.dtype.startswith("int") and BATCH not in shown:
-                    return self._full(Code(shown, code.SUM), value)
+                    return self.filled(Code(shown, code.SUM), value)
             row = self.row_of(value)
             if row is None:
                 return self.text_of(value.name)
             flat = row.contents[0].reshape(-1) if row.contents is not None else np.zeros(0)
             if flat.size and (flat == flat[0]).all():
-                return self._full(code.number(flat[0]), value)
+                return self.filled(code.number(flat[0]), value)
             return self.copies(self.of_constant(row), row, value)
         return self.of_constant(value)
 
@@ -185,7 +180,7 @@ class Site:
         """A constant that has a formula: one number everywhere, or the numbers from 0 on."""
         flat = content.reshape(-1)
         if flat.size and (flat == flat[0]).all():
-            return self._full(code.number(flat[0]), value)
+            return self.filled(code.number(flat[0]), value)
         if content.dtype.kind == "i" and flat.size > 1 and np.array_equal(flat, np.arange(flat.size)):
             along = [axis for axis, extent in enumerate(content.shape) if extent != 1]
             text = Code(f"arange({flat.size})")
@@ -214,16 +209,14 @@ class Site:
             return code.index(chosen, lead) if content.ndim > 2 else chosen
         return None
 
-    def _full(self, fill: Code, value: Value) -> Code:
+    def filled(self, fill: Code, value: Value) -> Code:
         extents = self.extents(value)
         dtype = self.dtype(value)
-        whole = code.Code(f"full({', '.join([fill.argument, *extents])})")
         if dtype == "bool":
             return Code(f"zeros({', '.join(extents)}) {'==' if fill.text == 'true' else '!='} 0", code.COMPARE)
-        if dtype in ("f32",):
-            is_float = any(mark in fill.text for mark in (".", "e", "inf"))
-            return whole if is_float else Code(f"full({', '.join([fill.argument + '.0', *extents])})")
-        return code.call("cast", whole, Code(dtype))
+        is_whole = dtype == "f32" and not any(mark in fill.text for mark in (".", "e", "inf"))
+        found = Code(f"full({', '.join([fill.argument + '.0' * is_whole, *extents])})")
+        return found if dtype == "f32" else code.call("cast", found, Code(dtype))
 
     def cast(self, operand: Code, dtype: str, to: str) -> Code:
         return operand if dtype == to else code.call("cast", operand, Code(DTYPES[to]))

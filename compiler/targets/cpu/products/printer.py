@@ -40,6 +40,13 @@ WORDS: Mapping[ir.Statement, str] = {
     ir.Finish(): "finish kept sums, row by row",
     ir.Finish(is_unrolled=True): "finish kept sums, row by row, all columns at once",
 }
+NUMBERED: Mapping[type[ir.Statement], str] = {  # statements that have a number, and are not among the words
+    ir.KeepSums: "sums have a place in scratch, {} tiles from panel to panel",
+    ir.FindSums: "let where the sums of the tile are kept, {} tiles from panel to panel",
+    ir.LetShare: "let the tile's share of the next block, of {} stretches a row",
+    ir.Clear: "sums of the item = 0, {} elements",
+    ir.CopyRows: "copy the tile's rows, {} apart, at a thread's first panel",
+}
 JOINED, IN_LAST, IN_OTHERS = (
     "the thread's items together",
     "in the last block of the sum",
@@ -116,25 +123,17 @@ def _opening(product: ir.ProductLoops, statement: ir.Compound) -> str:
 
 def _line(statement: ir.Statement) -> str:
     match statement:
-        case ir.KeepSums(pitch=pitch):
-            return f"sums have a place in scratch, {pitch} tiles from panel to panel"
-        case ir.FindSums(pitch=pitch):
-            return f"let where the sums of the tile are kept, {pitch} tiles from panel to panel"
-        case ir.LetShare(stretches=stretches):
-            return f"let the tile's share of the next block, of {stretches} stretches a row"
+        case ir.KeepSums(number) | ir.FindSums(number) | ir.LetShare(number) | ir.Clear(number) | ir.CopyRows(number):
+            return NUMBERED[type(statement)].format(number)
         case ir.LetSteps(left=left, broadcast=broadcast, vectors=vectors, copied=copied):
             apart = f"{broadcast} broadcast, {vectors} in vectors, {copied} copied"
             return f"let steps of the sum for left {left.value}: {apart}"
-        case ir.Clear(elements=elements):
-            return f"sums of the item = 0, {elements} elements"
         case ir.CopyColumns(pitch=pitch, width=width, align=align, is_unrolled=is_unrolled):
             loop = ", unrolled" if is_unrolled else ""
             return f"copy the columns of the block, panels of {width} {pitch} apart, aligned to {align} bytes{loop}"
         case ir.CopyStrips(to=to, strips=of, together=together):
             strips = f"strips of {of.width} by {of.deep}, {of.most} at most, {together} together"
             return f"copy {STRETCHES[to]} operand in {strips}"
-        case ir.CopyRows(pitch=pitch):
-            return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
         case ir.Loop() | ir.Join() | ir.When() | ir.Multiply():
             raise AssertionError(statement)
         case ir.PackAllPanels(packing=packing):

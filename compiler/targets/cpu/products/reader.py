@@ -41,11 +41,7 @@ _MULTIPLY = re.compile(
 )
 _ASK = re.compile(rf"ask for ({_one_of(ir.Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
 _NUMBERED: Mapping[re.Pattern[str], Callable[..., ir.Statement]] = {
-    re.compile(r"sums have a place in scratch, (\d+) tiles from panel to panel"): ir.KeepSums,
-    re.compile(r"let where the sums of the tile are kept, (\d+) tiles from panel to panel"): ir.FindSums,
-    re.compile(r"let the tile's share of the next block, of (\d+) stretches a row"): ir.LetShare,
-    re.compile(r"sums of the item = 0, (\d+) elements"): ir.Clear,
-    re.compile(r"copy the tile's rows, (\d+) apart, at a thread's first panel"): ir.CopyRows,
+    re.compile(words.format(r"(\d+)")): make for make, words in printer.NUMBERED.items()
 }
 _PACKING = re.compile(
     r"(all panels, packed by a function of its own|pack the panel, where it is another one than that of the item before"

@@ -51,27 +51,34 @@ def unroll_and_jam(loops: RowLoops, machine: Machine) -> RowLoops:
 
 
 def transpose_squares(loops: RowLoops, machine: Machine) -> RowLoops:
-    if loops.order is not Order.VECTORS or not transposed_rows(loops.kernel):
-        return loops
-    return replace(loops, order=Order.SQUARES)
+    return _in_order(loops, Order.SQUARES)
 
 
 def keep_periods(loops: RowLoops, machine: Machine) -> RowLoops:
-    if loops.order is not Order.VECTORS or isinstance(loops.kernel, ColumnKernel) or not repeating_loads(loops.kernel):
-        return loops
-    return replace(loops, order=Order.PERIODS)
+    return _in_order(loops, Order.PERIODS)
 
 
 def keep_rows(loops: RowLoops, machine: Machine) -> RowLoops:
-    if loops.order is not Order.VECTORS or not is_short(loops.kernel):
-        return loops
-    return replace(loops, order=Order.REGISTERS)
+    return _in_order(loops, Order.REGISTERS)
 
 
-def is_short(kernel: OrderedKernel) -> bool:
-    """Whether all rows are short, and equally so: the last one of a flat kernel may have fewer elements."""
-    is_row = isinstance(kernel, RowKernel) and isinstance(kernel.columns, int)
-    return is_row and count(kernel.columns) <= REGISTER_COLUMNS
+def _in_order(loops: RowLoops, order: Order) -> RowLoops:
+    is_free = loops.order is Order.VECTORS and fits(loops.kernel, order)
+    return replace(loops, order=order) if is_free else loops
+
+
+def fits(kernel: OrderedKernel, order: Order) -> bool:
+    """Whether the rows of a kernel may follow each other in that order, as far as it is not one of blocks."""
+    match order:
+        case Order.SQUARES:
+            return transposed_rows(kernel) > 0
+        case Order.PERIODS:
+            return not isinstance(kernel, ColumnKernel) and len(repeating_loads(kernel)) > 0
+        case Order.REGISTERS:  # all rows are equally short: the last one of a flat kernel may have fewer elements
+            is_row = isinstance(kernel, RowKernel) and isinstance(kernel.columns, int)
+            return is_row and count(kernel.columns) <= REGISTER_COLUMNS
+        case Order.VECTORS | Order.BLOCKS:
+            return True
 
 
 def narrow_vectors(loops: RowLoops, machine: Machine) -> RowLoops:

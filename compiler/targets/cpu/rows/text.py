@@ -23,6 +23,14 @@ _OTHERS: Mapping[type[kernels.Instruction], str] = {
     kernels.Random: "draw",
 }
 _CACHES = {3: "first", 2: "second"}
+_LOCALITIES = {words: locality for locality, words in _CACHES.items()}
+_NUMBERS: Mapping[str, str] = {  # decisions that are a number, or several ones, with how each number is written
+    "lanes": "vectors of {} lanes",
+    "zeros": "zeros of {} bytes beyond edges",
+    "streams": "past the caches: statement {}",
+    "apart": "from the last column on where loads would wait for stores, up to whole {} bytes",
+    "rows_ahead": "look {} rows ahead",
+}
 _TYPES = {t.value: t for t in DType}
 
 
@@ -74,16 +82,10 @@ def _decisions(loops: RowLoops) -> Iterator[str]:
     block = loops.block
     rows = f" {block.lines} x {block.pixels} in lines of {block.width}" if block.rows > 1 else ""
     yield f"order {loops.order.value}{rows}"
-    if loops.order is Order.BLOCKS:
-        yield f"vectors of {loops.lanes} lanes"
-    if loops.zeros:
-        yield f"zeros of {loops.zeros} bytes beyond edges"
-    for number in loops.streams:
-        yield f"past the caches: statement {number}"
-    if loops.apart:
-        yield f"from the last column on where loads would wait for stores, up to whole {loops.apart} bytes"
-    if loops.rows_ahead:
-        yield f"look {loops.rows_ahead} rows ahead"
+    for name, text in _NUMBERS.items():
+        decided: int | tuple[int, ...] = getattr(loops, name)
+        if decided and (name != "lanes" or loops.order is Order.BLOCKS):
+            yield from map(text.format, decided if isinstance(decided, tuple) else (decided,))
     for ask in loops.asks:
         ahead = f"{ask.elements} elements later" if ask.elements else "there"
         of = f" of stage {ask.stage}" if ask.stage else ""
@@ -106,11 +108,6 @@ _MOVE = re.compile(
 _EDGE = re.compile(rf", inside (\d+) at {_NUMBER}(?: by{_DIGITS})?")
 _FOLD = re.compile(r"fold (\w+)( of products)?")
 _ORDER = re.compile(rf"order ({'|'.join(order.value for order in Order)})(?: (\d+) x (\d+) in lines of (\d+))?")
-_LANES = re.compile(r"vectors of (\d+) lanes")
-_ZEROS = re.compile(r"zeros of (\d+) bytes beyond edges")
-_STREAM = re.compile(r"past the caches: statement (\d+)")
-_APART = re.compile(r"from the last column on where loads would wait for stores, up to whole (\d+) bytes")
-_AHEAD = re.compile(r"look (\d+) rows ahead")
 _ASK = re.compile(
     r"ask for statement (\d+)(?: of stage (\d+))?, (?:(\d+) elements later|there), into the (first|second) cache"
 )
@@ -198,19 +195,14 @@ class _Reader(LineReader):
         if found := self.take(_ORDER):
             block = loops.block if found[2] is None else RowBlock(int(found[2]), int(found[3]), int(found[4]))
             loops = replace(loops, order=Order(found[1]), block=block)
-        if found := self.take(_LANES):
-            loops = replace(loops, lanes=int(found[1]))
-        if found := self.take(_ZEROS):
-            loops = replace(loops, zeros=int(found[1]))
-        while found := self.take(_STREAM):
-            loops = replace(loops, streams=(*loops.streams, int(found[1])))
-        if found := self.take(_APART):
-            loops = replace(loops, apart=int(found[1]))
-        if found := self.take(_AHEAD):
-            loops = replace(loops, rows_ahead=int(found[1]))
+        for name, text in _NUMBERS.items():
+            numbers: tuple[int, ...] = ()
+            while (name == "streams" or not numbers) and (found := self.take(re.compile(text.format(r"(\d+)")))):
+                numbers += (int(found[1]),)
+            if numbers:
+                loops = replace(loops, **{name: numbers if name == "streams" else numbers[0]})
         while found := self.take(_ASK):
-            cache = next(number for number, words in _CACHES.items() if words == found[4])
-            ask = Ask(int(found[1]), int(found[3] or 0), cache, int(found[2] or 0))
+            ask = Ask(int(found[1]), int(found[3] or 0), _LOCALITIES[found[4]], int(found[2] or 0))
             loops = replace(loops, asks=(*loops.asks, ask))
         return loops
 

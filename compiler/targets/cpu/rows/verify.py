@@ -9,10 +9,16 @@ from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu import kernel_pass
-from compiler.targets.cpu.iteration_space import repeating_loads, rows_of_shard, transposed_rows
+from compiler.targets.cpu.iteration_space import rows_of_shard
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops, spans_beyond_edges
-from compiler.targets.cpu.rows.passes import PASSES, chains_of, definition, is_aligned_result, is_short
+from compiler.targets.cpu.rows.passes import PASSES, chains_of, definition, fits, is_aligned_result
 from compiler.targets.cpu.rows.text import print_rows
+
+_UNFIT = {
+    Order.SQUARES: "rows are no neighbours in what is read at a distance along the columns",
+    Order.PERIODS: "nothing repeats along the rows",
+    Order.REGISTERS: "rows are too long for registers",
+}
 
 
 def verified(kernel: OrderedKernel, unread: frozenset[int], machine: Machine) -> str:
@@ -46,16 +52,8 @@ def _asks(loops: RowLoops, ask: Ask) -> bool:
 
 
 def _faults_of_order(loops: RowLoops) -> Iterator[str]:
-    kernel = loops.kernel
-    match loops.order:
-        case Order.SQUARES if not transposed_rows(kernel):
-            yield "rows are no neighbours in what is read at a distance along the columns"
-        case Order.PERIODS if isinstance(kernel, ColumnKernel) or not repeating_loads(kernel):
-            yield "nothing repeats along the rows"
-        case Order.REGISTERS if not is_short(kernel):
-            yield "rows are too long for registers"
-        case _:
-            pass
+    if not fits(loops.kernel, loops.order):
+        yield _UNFIT[loops.order]
     if (loops.order is Order.BLOCKS) != (loops.block.rows > 1):
         yield "a block of rows has several, and other orders have none"
 
