@@ -85,7 +85,8 @@ def run(arguments: Namespace) -> int:
         replace_tensors(folder / "weights.safetensors", tensors.values)
     code = next(name for name in files if name.endswith((".a", ".so", ".whl", ".wasm")))
     weights = _kib(sum(array.nbytes for array in tensors.values.values()))
-    share = f", beside {weights} of weights" if arguments.to in WEB else f", of which {weights} are weights"
+    content = "weights and states" if arguments.training else "weights"
+    share = f", beside {weights} of {content}" if arguments.to in WEB else f", of which {weights} are {content}"
     share = "" if arguments.to == "python" else share  # those in a wheel are compressed
     say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
     return 0

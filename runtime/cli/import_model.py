@@ -113,11 +113,11 @@ def import_weights(arguments: Namespace) -> int:
         return _ask(found.questions, lines, given)
     print("\n".join(lines))
     text = "\n".join([f"# {source.path.name} into {path.name}, by dlc import", *lines, ""]).encode()
+    if given is not None and not given.exists():
+        write_output(given, text)
     folder.mkdir(parents=True, exist_ok=True)
     replace_tensors(folder / "weights.safetensors", found.tensors(source))
     replace_file(folder / "weights.table", text)
-    if given is not None and not given.exists():
-        write_output(given, text)
     say(f"{len(found.table.entries)} tensors of {program.model} in {folder / 'weights.safetensors'}")
     return 0
 

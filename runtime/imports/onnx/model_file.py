@@ -63,6 +63,11 @@ def read_model(path: Path) -> Any:
     """The model of a file, its functions inlined. Raises DataError for a file that is no whole, valid model."""
     onnx = onnx_module()
     model = _parsed(onnx, path)
+    newest = onnx.defs.onnx_opset_version()
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version > newest:
+            message = f"the model has operators of opset {opset.version}, and the package `onnx` knows up to {newest}"
+            raise DataError(message, path, fix="pip install --upgrade onnx, or export with an older opset")
     for tensor in _tensors(onnx, model.graph):
         _expect_plausible(onnx, tensor, path)
     folder = path.parent

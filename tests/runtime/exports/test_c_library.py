@@ -2,61 +2,35 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from c_programs import HERE, TOOLCHAINS, Toolchain
+from exported_models import ROWS, SMALL, fed, predicted, trained_model
 
 from compiler import driver
-from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
+from compiler.driver import TRAINING, Array, Steps
 from compiler.errors.diagnostics import UsageError
-from compiler.machine import AVX2
 from runtime.cli.main import main
 from runtime.data.part import Part
 from runtime.exports.c_library import c_files
 from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
-from runtime.exports.shared_library import shared_library
-from runtime.exports.wheel import wheel
 from runtime.inference.evaluation import evaluator_of
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.tensor_files import replace_tensors, tensors_in
 from runtime.runs.trained import Trained
 from runtime.train.jobs import fresh_tensors
 
-MODEL = """
-model Small(width = 24) {
-    input x: f32[batch, 10]
-    input double: i32[batch] in 0..3
-    hidden = x |> dense(width) |> batch_norm |> relu |> dropout(0.3)
-    output scores = (hidden |> dense(3)) + (double |> embedding(3, 3)) + 0.1 * random(3)
-    output size = sqrt(sum(x * x, axis = 1))
-}
-
-train Small {
-    target label: i32[batch] in 0..3
-    target amount: f32[batch]
-    loss = cross_entropy(scores, label)
-    metrics = [accuracy(scores, label), r2(size, amount)]
-    optimizer = adam(lr = 0.01)
-    schedule = cosine(T = total_steps)
-    epochs = 3
-    batch = 16
-    seed = 5
-}
-"""
-ROWS, STEPS = 37, 50
+STEPS = 50
 TRAIN = """
 #include "model.h"
 #include <stdio.h>
@@ -94,19 +68,8 @@ int main(void) {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    file = tmp_path_factory.mktemp("exported") / "model.dl"
-    file.write_text(MODEL)
-    program = driver.load(file)
-    options = driver.options_of(program, Options())
-    return Trained(program, fresh_tensors(program, options), options, None, None, (), training_rows=ROWS)
-
-
-def fed() -> tuple[Array, Array, Array]:
-    """Rows of both inputs, and their labels."""
-    random = np.random.default_rng(3)
-    x, double = random.standard_normal((ROWS, 10)).astype(np.float32), random.integers(0, 3, ROWS).astype(np.int32)
-    return x, double, (7 * np.arange(ROWS) % 3).astype(np.int32)
+def trained() -> Trained:
+    return trained_model(SMALL, ROWS)
 
 
 def rows_of(*arrays: Array) -> bytes:
@@ -117,12 +80,6 @@ def write(folder: Path, trained: Trained, machine: str | None, with_training: bo
     chosen = replace(trained, options=replace(trained.options, machine=machine))
     for name, content in c_files(trained.program, *model_library(chosen, with_training), {}).items():
         (folder / name).write_bytes(content)
-
-
-def predicted(trained: Trained, tensors: Tensors) -> Mapping[str, Array]:
-    x, double, _ = fed()
-    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
-    return executable.run(Steps(tensors, {"x": x, "double": double}, np.arange(ROWS), ROWS)).arrays
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=lambda one: one.machine or "here")
@@ -348,7 +305,7 @@ def test_names_are_identifiers_of_c() -> None:
 
 
 def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "model.dl").write_text(MODEL)
+    (tmp_path / "model.dl").write_text(SMALL)
     replace_tensors(tmp_path / "w.safetensors", {name: trained.tensors[name] for name in weight_names(trained.program)})
     command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "c"]
     assert main([*command, "-o", str(tmp_path / "library")]) == 0
@@ -365,10 +322,19 @@ def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, caps
     assert "is a file" in capsys.readouterr().err
 
 
+def test_a_library_that_trains_holds_states_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.dl").write_text(SMALL.replace("schedule = cosine(T = total_steps)", ""))
+    weights = trained_model(SMALL, ROWS)
+    replace_tensors(tmp_path / "w.safetensors", {name: weights.tensors[name] for name in weight_names(weights.program)})
+    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "c"]
+    assert main([*command, "--training", "-o", str(tmp_path / "library")]) == 0
+    assert "are weights and states" in capsys.readouterr().err
+
+
 def test_a_file_with_the_states_of_an_optimizer_has_the_weights(trained: Trained, tmp_path: Path) -> None:
     _, tensors = model_library(trained, True)
     assert {*tensors.values} > {*weight_names(trained.program)}
-    (tmp_path / "model.dl").write_text(MODEL)
+    (tmp_path / "model.dl").write_text(SMALL)
     replace_tensors(tmp_path / "saved.safetensors", tensors.values)
     command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "saved.safetensors"), "--to", "c"]
     assert main([*command, "-o", str(tmp_path / "library")]) == 0
@@ -379,91 +345,6 @@ def test_a_file_with_the_states_of_an_optimizer_has_the_weights(trained: Trained
 def test_a_training_of_unknown_length_is_refused(trained: Trained) -> None:
     with pytest.raises(UsageError, match="depends on `total_steps`, and nothing says how long"):
         model_library(replace(trained, training_rows=None), True)
-
-
-def test_a_shared_library_predicts(trained: Trained, tmp_path: Path) -> None:
-    if not HERE.is_there:
-        pytest.skip("there is no compiler of C")
-    library, tensors = model_library(trained, False)
-    (tmp_path / "libmodel.so").write_bytes(shared_library(library))
-    loaded = ctypes.CDLL(str(tmp_path / "libmodel.so"))
-    bytes_ = library.memory.size(ROWS)
-    block = np.zeros(bytes_ + 64, np.uint8)
-    memory = ctypes.c_void_p(block.ctypes.data + -block.ctypes.data % 64)
-    numbers = (ctypes.c_int64(library.abi), memory, ctypes.c_int64(bytes_), ctypes.c_int64(ROWS))
-    assert loaded.model_init_abi(*numbers) == 0
-    x, double, _ = fed()
-    outputs = [np.zeros((ROWS, 3), np.float32), np.zeros(ROWS, np.float32)]
-    places = [ctypes.c_void_p(array.ctypes.data) for array in (x, double, *outputs)]
-    assert loaded.model_predict(memory, ctypes.c_int64(ROWS), *places) == 0
-    expected = predicted(trained, trained.tensors)
-    assert (outputs[0].tobytes(), outputs[1].tobytes()) == (expected["scores"].tobytes(), expected["size"].tobytes())
-    assert set(tensors.values) == {*weight_names(trained.program)}
-
-
-def test_a_linker_that_is_missing_is_said(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda command: None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    library, _ = model_library(trained, False)
-    with pytest.raises(UsageError, match="there is no `cc`, and ziglang is not installed"):
-        shared_library(library)
-
-
-def test_a_wheel_predicts_with_numpy_alone(trained: Trained, tmp_path: Path) -> None:
-    if not HERE.is_there:
-        pytest.skip("there is no compiler of C")
-    (tmp_path / "model.dl").write_text(MODEL)
-    replace_tensors(tmp_path / "w.safetensors", {name: trained.tensors[name] for name in weight_names(trained.program)})
-    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "python"]
-    assert main([*command, "-o", str(tmp_path / "dist")]) == 0
-    (wheel,) = (tmp_path / "dist").iterdir()
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(tmp_path / "site")
-        record = [line.split(",") for line in packed.read("small-1.0.0.dist-info/RECORD").decode().splitlines()]
-        assert {name for name, *_ in record} == {*packed.namelist()}
-    x, double, _ = fed()
-    np.savez(tmp_path / "rows.npz", x=x, double=double)
-    subprocess.run([sys.executable, "-c", SERVED], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}, check=True)
-    expected = predicted(trained, trained.tensors)
-    with np.load(tmp_path / "outputs.npz") as found:
-        for name in ("scores", "size"):
-            assert found[name].tobytes() == expected[name].tobytes()
-
-
-DOUBLED = """
-model Doubled {
-    input x: f32[batch, 2, 4]
-    output y = reshape(x, 2 * batch, 4) + 1.0
-    output last = mean(x, axis = 0)
-}
-"""
-SERVED_DOUBLED = """
-import numpy as np, doubled
-x = np.arange(70 * 8, dtype=np.float32).reshape(70, 2, 4)
-outputs = doubled.Model(rows=16).predict(x=x)
-assert np.array_equal(outputs["y"], x.reshape(140, 4) + 1)
-assert np.array_equal(outputs["last"], x[64:].mean(axis=0))
-"""
-
-
-def test_a_wheel_has_room_for_outputs_with_several_rows_for_each(tmp_path: Path) -> None:
-    if not HERE.is_there:
-        pytest.skip("there is no compiler of C")
-    (tmp_path / "model.dl").write_text(DOUBLED)
-    replace_tensors(tmp_path / "w.safetensors", {})
-    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "python"]
-    assert main([*command, "-o", str(tmp_path)]) == 0
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as packed:
-        packed.extractall(tmp_path / "site")
-    path = {"PYTHONPATH": str(tmp_path / "site")}
-    subprocess.run([sys.executable, "-c", SERVED_DOUBLED], cwd=tmp_path, env=path, check=True)
-
-
-@pytest.mark.parametrize(
-    ("model", "package"), [("BigNet", "big_net"), ("Class", "class_model"), ("Json", "json_model")]
-)
-def test_a_package_hides_no_module(model: str, package: str) -> None:
-    assert wheel(model, AVX2, {})[0].startswith(f"{package}-1.0.0-py3-none-linux_")
 
 
 def test_the_preparation_of_the_data_is_exported(tmp_path: Path) -> None:
@@ -492,23 +373,6 @@ train Prepared {
     batch = 9
 }
 """
-SERVED = """
-import numpy as np, small, sys
-assert not {"compiler", "runtime", "llvmlite", "lark"} & {*sys.modules}
-rows = np.load("rows.npz")
-model = small.Model(rows=8)
-x, double = rows["x"], rows["double"]
-np.savez("outputs.npz", **model.predict(x=x.astype(np.float64), double=double.astype(np.uint8)))
-wrong = [(x[:3], double), (x[:, :3], double), (x, double + 3), (x, double + 0.5), (x + 1j, double), ("text", double)]
-wrong = [{}, {"x": x}, *({"x": one, "double": other} for one, other in wrong)]
-for inputs in wrong:
-    try:
-        model.predict(**inputs)
-    except ValueError:
-        continue
-    raise AssertionError(inputs)
-assert model.predict(x=x[:0], double=double[:0])["scores"].shape == (0, 3)
-"""
 
 
 def test_a_library_for_macos_is_linked(trained: Trained, tmp_path: Path) -> None:
@@ -520,10 +384,3 @@ def test_a_library_for_macos_is_linked(trained: Trained, tmp_path: Path) -> None
     linked = subprocess.run([*command, "-o", "example"], cwd=tmp_path, capture_output=True, text=True)
     assert linked.returncode == 0, linked.stderr
     assert (tmp_path / "example").read_bytes()[:4] == bytes.fromhex("cffaedfe"), "a program of 64 bits"
-
-
-@pytest.mark.parametrize("machine", ["apple-m1", "avx2-windows", "cortex-m4"])
-def test_shared_libraries_are_those_of_linux(machine: str, trained: Trained) -> None:
-    chosen = replace(trained, options=replace(trained.options, machine=machine))
-    with pytest.raises(UsageError, match=f"a shared library for {machine} is not made"):
-        shared_library(model_library(chosen, False)[0])

@@ -15,11 +15,12 @@ pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 import onnx
+from exported_models import trained_model
 from onnx_models import CLOSE, difference, outputs_of, run, session_of
 from safetensors.numpy import load_file
 
 from compiler import driver
-from compiler.driver import PREDICTION, TRAINING, Options, Steps
+from compiler.driver import PREDICTION, TRAINING, Steps
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.main import main
 from runtime.data.part import Part, at_epoch, in_precision, numbered
@@ -89,14 +90,6 @@ train Words {
 TEXTS = {"small": MODEL, "images": IMAGES, "words": WORDS}
 
 
-def trained_model(folder: Path, text: str, dtype: str = "f32") -> Trained:
-    file = folder / "model.dl"
-    file.write_text(text)
-    program = driver.load(file)
-    options = driver.options_of(program, Options(dtype=dtype))
-    return Trained(program, fresh_tensors(program, options), options, None, None, (), training_rows=ROWS)
-
-
 def rows_for(trained: Trained, rows: int = ROWS) -> dict[str, Array]:
     random, given = np.random.default_rng(3), dict[str, Array]()
     for spec in trained.program.inputs:
@@ -111,7 +104,7 @@ def rows_for(trained: Trained, rows: int = ROWS) -> dict[str, Array]:
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("name", TEXTS)
 def test_predictions(name: str, rows: int, opset: int, tmp_path: Path) -> None:
-    trained = trained_model(tmp_path, TEXTS[name])
+    trained = trained_model(TEXTS[name], ROWS)
     data = rows_for(trained, rows)
     executable = driver.compile_program(trained.program, PREDICTION, trained.options)
     settings = runtime_settings(trained.program)
@@ -136,7 +129,7 @@ def stepped(content: bytes, tensors: Mapping[str, Array], data: Mapping[str, Arr
 @pytest.mark.parametrize("name", TEXTS)
 def test_training_steps(name: str, dtype: str, opset: int, most: float, tmp_path: Path) -> None:
     """In f64, differences of rounding are far below those of a wrong step."""
-    trained = trained_model(tmp_path, TEXTS[name], dtype)
+    trained = trained_model(TEXTS[name], ROWS, dtype)
     program, data = trained.program, rows_for(trained)
     content, tensors = onnx_file(trained, True, opset)
     found = stepped(content, tensors.values, data)
@@ -156,7 +149,7 @@ def test_training_steps(name: str, dtype: str, opset: int, most: float, tmp_path
 
 
 def test_names_dimensions_and_origin(tmp_path: Path) -> None:
-    trained = trained_model(tmp_path, MODEL)
+    trained = trained_model(MODEL, ROWS)
     model = onnx.load_from_string(onnx_file(trained, False, 19)[0])
     shapes = {
         entry.name: [dimension.dim_param or dimension.dim_value for dimension in entry.type.tensor_type.shape.dim]
@@ -183,7 +176,7 @@ def test_names_dimensions_and_origin(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_step_have_usual_values_and_can_be_changed(tmp_path: Path) -> None:
-    trained = trained_model(tmp_path, MODEL)
+    trained = trained_model(MODEL, ROWS)
     content, tensors = onnx_file(trained, True, 18)
     session = session_of(content)
     changeable = {entry.name for entry in session.get_overridable_initializers()}
@@ -199,7 +192,8 @@ def test_settings_of_a_step_have_usual_values_and_can_be_changed(tmp_path: Path)
 
 
 def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trained = trained_model(tmp_path, IMAGES)
+    (tmp_path / "model.dl").write_text(IMAGES)
+    trained = trained_model(IMAGES, ROWS)
     weights = tmp_path / "weights.safetensors"
     replace_tensors(weights, {spec.path: trained.tensors[spec.path] for spec in trained.program.parameters})
     command = ["export", str(tmp_path / "model.dl"), "--weights", str(weights), "--to", "onnx"]
@@ -228,7 +222,8 @@ def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_misuse(more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trained = trained_model(tmp_path, IMAGES)
+    (tmp_path / "model.dl").write_text(IMAGES)
+    trained = trained_model(IMAGES, ROWS)
     weights = tmp_path / "weights.safetensors"
     replace_tensors(weights, {spec.path: trained.tensors[spec.path] for spec in trained.program.parameters})
     command = ["export", str(tmp_path / "model.dl"), "--weights", str(weights), "-o", str(tmp_path / "out"), *more]
@@ -250,7 +245,7 @@ model Mixed() {
     output small = cast(x * 100.0, u8)
 }
 """
-    trained = trained_model(tmp_path, text)
+    trained = trained_model(text, ROWS)
     random = np.random.default_rng(1)
     whole = np.array([[-(2**62), 2**62, -1], [0, 3, -7]])
     data = {"x": random.standard_normal((2, 3)), "n": whole, "flag": random.random((2, 3)) < 0.5}
@@ -270,7 +265,7 @@ model Named() {
 }
 """
     data = {"step": np.ones((2, 3), np.float32), "seed": np.full((2, 3), 3, np.float32)}
-    found = outputs_of(onnx_file(trained_model(tmp_path, text), False, 17)[0], data)
+    found = outputs_of(onnx_file(trained_model(text, ROWS), False, 17)[0], data)
     assert np.array_equal(found["y"], np.full((2, 3), -5, np.float32))
 
 
@@ -283,7 +278,7 @@ model Turned() {
     output mean_of_all = mean(x)
 }
 """
-    trained = trained_model(tmp_path, text)
+    trained = trained_model(text, ROWS)
     data = {"x": np.random.default_rng(1).standard_normal((5, 2, 3)).astype(np.float32)}
     executable = driver.compile_program(trained.program, PREDICTION, trained.options)
     results = executable.run(Steps(trained.tensors, data, np.arange(5), 5))
@@ -298,19 +293,19 @@ model Turned() {
 
 @pytest.mark.parametrize("name", ["images", "words"])
 def test_an_exported_model_can_be_imported(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content, _ = onnx_file(trained_model(tmp_path, TEXTS[name]), False, 17)
+    content, _ = onnx_file(trained_model(TEXTS[name], ROWS), False, 17)
     (tmp_path / "model.onnx").write_bytes(content)
     assert main(["import", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "imported")]) == 0
     assert "the largest difference" in capsys.readouterr().err
 
 
 def test_a_step_that_accumulates_is_refused(tmp_path: Path) -> None:
-    trained = trained_model(tmp_path, MODEL.replace("batch = 16", "batch = 16\n    accumulate = 2"))
+    trained = trained_model(MODEL.replace("batch = 16", "batch = 16\n    accumulate = 2"), ROWS)
     with pytest.raises(UsageError, match="accumulates gradients"):
         onnx_file(trained, True, 17)
 
 
 def test_a_step_of_unknown_length_is_refused(tmp_path: Path) -> None:
-    trained = replace(trained_model(tmp_path, MODEL), training_rows=None)
+    trained = replace(trained_model(MODEL, ROWS), training_rows=None)
     with pytest.raises(UsageError, match="nothing says how long the training is"):
         onnx_file(trained, True, 17)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exported_models import trained_model
 from web_programs import in_node, in_wasmtime
 
 from compiler import driver
-from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
+from compiler.driver import PREDICTION, TRAINING, Array, Steps, Tensors
 from compiler.machine import WASM
 from compiler.targets.llvm.jit import compile_module
 from runtime.cli.main import main
@@ -49,12 +50,8 @@ ROWS, STEPS = 21, 50
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    file = tmp_path_factory.mktemp("exported") / "model.dl"
-    file.write_text(MODEL)
-    program = driver.load(file)
-    options = driver.options_of(program, Options())
-    return Trained(program, fresh_tensors(program, options), options, None, None, (), training_rows=ROWS)
+def trained() -> Trained:
+    return trained_model(MODEL, ROWS)
 
 
 @pytest.fixture(scope="module")

@@ -160,6 +160,12 @@ def test_every_missing_operator_is_listed(tmp_path: Path) -> None:
     assert "second" in text
 
 
+def test_operators_newer_than_the_package_are_refused(tmp_path: Path) -> None:
+    model = perceptron()
+    model.opset_import[0].version = 99
+    assert "operators of opset 99, and the package `onnx` knows up to" in refusal(model, tmp_path)
+
+
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(perceptron().SerializeToString()[:-40])

@@ -178,6 +178,15 @@ def test_a_wrong_line_of_the_table_is_told(
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_table_that_cannot_be_written_leaves_nothing(model: Path) -> None:
+    source = model.parent / "model.safetensors"
+    save_file({"W": np.zeros((3, 2), np.float32)}, source)
+    text = "model M {\n    input x: f32[batch, 3]\n    param W: [3, 2] = zeros\n    output y = x @ W\n}\n"
+    model.write_text(text)
+    assert run(model, source, "--table", str(model.parent / "nowhere" / "t")) == 2
+    assert not (model.parent / "out").exists()
+
+
 def test_a_name_of_control_characters_is_quoted_in_the_table(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = model.parent / "model.safetensors"
     save_file({**{n: v for n, v in TORCH.items() if n != "2.bias"}, "\x1b[31m = \n2": TORCH["2.bias"]}, source)
