@@ -6,8 +6,6 @@ Whoever trains or runs a model takes everything from here, so that another compi
 # ruff: noqa: F401
 # pyright: reportUnusedImport=false
 
-from __future__ import annotations
-
 from compiler.frontend.program import (
     AVERAGE,
     COMMAND_LINE,
@@ -40,17 +38,18 @@ from compiler.programs.executables import (
     compile_ahead,
     compile_decoding,
     compile_program,
-    exported_library,
     finishing_kind,
-    independent_settings,
     initialise,
+    initialise_states,
     memory_needed,
     predicts_row_by_row,
 )
+from compiler.programs.exported import exported_library, generates_alone, independent_settings
 from compiler.programs.kinds import (
     BATCH_EVALUATION,
     EVALUATION,
     INITIALISATION,
+    POSITIONS_OF_A_WINDOW,
     PREDICTION,
     STEP_OF_MODE,
     TRAINING,
@@ -59,4 +58,11 @@ from compiler.programs.kinds import (
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
 from compiler.targets.manifest import InputSlot
-from compiler.targets.target import ExportedLibrary, LibraryMember, LibraryMemory, LibrarySignature, LibraryTensors
+from compiler.targets.target import (
+    ExportedLibrary,
+    LibraryMember,
+    LibraryMemory,
+    LibrarySignature,
+    LibraryTensors,
+    Pieces,
+)

@@ -52,7 +52,7 @@ class Options:
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
-    machine: str | None = None  # whose code to make, by its name in `compiler/machine`; None: the one that runs
+    machine: str | None = None  # whose code to make: a name of `compiler/machine`, or a triple; None: the one that runs
     tuning: Tuning = Tuning()
     verify: bool = False  # check the graph after each pass, and the schedule
 

@@ -31,7 +31,8 @@ class Machine:
     avx2-windows is avx2 with the calls and objects of Windows; apple-m1 is neon with Apple's caches and objects;
     cortex-m4 has no vectors, and floats of 32 bits alone.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
-    A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
+    A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one. One that
+    `keeps_copies` of weights, packed for products, has memory for them.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Machine:
     l2_bytes: int
     line_bytes: int  # moved by the caches at once
     multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
+    keeps_copies: bool = True
     tuning: Tuning = Tuning()
 
     @property
@@ -53,8 +55,17 @@ class Machine:
         return self.architecture == "wasm32"
 
     @property
+    def is_microcontroller(self) -> bool:
+        """Whether memory counts more than time."""
+        return self.triple.startswith("thumb")
+
+    @property
     def is_apple(self) -> bool:
         return "-apple-" in self.triple
+
+    @property
+    def is_windows(self) -> bool:
+        return "-windows-" in self.triple
 
     @property
     def vector_bytes(self) -> int:
@@ -105,15 +116,7 @@ AVX512 = Machine(
     l2_bytes=1024 * KIBIBYTE,
     line_bytes=64,
 )
-AVX2 = replace(
-    AVX512,
-    name="avx2",
-    cpu="haswell",
-    vector_bits=256,
-    registers=16,
-    masks=False,
-    l2_bytes=256 * KIBIBYTE,
-)
+AVX2 = replace(AVX512, name="avx2", cpu="haswell", vector_bits=256, registers=16, masks=False, l2_bytes=256 * KIBIBYTE)
 AVX2_WINDOWS = replace(AVX2, name="avx2-windows", triple="x86_64-pc-windows-gnu")
 NEON = Machine(
     name="neon",
@@ -167,10 +170,7 @@ WASM = Machine(
 )
 # For engines whose relaxed multiply-adds are rounded twice, or that have none: the same bits, and slower.
 WASM_SIMD128 = replace(
-    WASM,
-    name="wasm-simd128",
-    features=WASM.features.replace(",+relaxed-simd", ""),
-    multiply_add=MultiplyAdd.FUNCTIONS,
+    WASM, name="wasm-simd128", features=WASM.features.replace(",+relaxed-simd", ""), multiply_add=MultiplyAdd.FUNCTIONS
 )
 # Its 32 registers of one number each count as 8 of four.
 CORTEX_M4 = Machine(
@@ -186,6 +186,7 @@ CORTEX_M4 = Machine(
     l2_bytes=64 * KIBIBYTE,
     line_bytes=64,
     multiply_add=MultiplyAdd.SINGLE,
+    keeps_copies=False,
 )
 MACHINES = (AVX512, AVX2, NEON, APPLE_M1)
 # Without fused multiply-adds in the processor, each is a call of the C library: the same bits, and far slower.

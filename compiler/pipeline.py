@@ -135,10 +135,14 @@ def exchanged(graph: Graph, options: Options) -> Graph:
     return graph
 
 
-def optimise_graph(graph: Graph, verify: bool = False) -> Graph:
-    """All passes over the graph; with `verify`, the invariants are checked after each, otherwise at the end."""
+def optimise_graph(graph: Graph, verify: bool = False, before_each: Callable[[], None] = lambda: None) -> Graph:
+    """All passes over the graph; with `verify`, the invariants are checked after each, otherwise at the end.
+
+    `before_each` may raise an error to end the work.
+    """
     has_scans = any(isinstance(node.op, Scan) for node in graph.nodes)  # no pass makes one where none was
     for graph_pass in GRAPH_PASSES:
+        before_each()
         graph = everywhere(graph_pass, graph) if has_scans else graph_pass(graph)
         if verify:
             verify_graph(graph, graph_pass.__name__)

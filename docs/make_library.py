@@ -28,6 +28,8 @@ SECTIONS = (
     ("Activations", "activations.dl"),
     ("Losses", "losses.dl"),
     ("Metrics", "metrics.dl"),
+    ("Functions of tensors", "tensors.dl"),
+    ("Derivatives", "derivatives.dl"),
     ("Images", "images.dl"),
     ("Augmentations", "augmentations.dl"),
     ("Augmentations of texts", "token_augmentations.dl"),

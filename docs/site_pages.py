@@ -7,15 +7,24 @@ README.
 from __future__ import annotations
 
 import re
+import sys
 from os.path import normpath
 from pathlib import Path
 
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # a hook sees the packages of mkdocs only
+
+from compiler.support.palette import style  # noqa: E402
+
 FOLDERS = ("docs", "compiler", "examples", "benchmarks")
+SITE_STYLE = ROOT / "docs" / "site.css"
+COURSE = ROOT / "docs" / "course"
+EQUATION = re.compile(r"\$\$(?P<block>[^$]+)\$\$|\$(?P<inline>[^$\n]+)\$")
 LINK = re.compile(r"(?<=\]\()([^):#\s]+)(?=[#)])")
 
 
@@ -29,20 +38,31 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     linked = {
         path for page in pages for link in LINK.findall(page.read_text()) if (path := _target(page, link)).is_file()
     }
+    look = style('[data-md-color-scheme="default"]', '[data-md-color-scheme="slate"]')
+    files.append(File.generated(config, "assets/dlc.css", content=look + SITE_STYLE.read_text()))
     for path in sorted({*pages, *linked}):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with links to folders changed into links to their README."""
+    """The page with links to folders changed into links to their README, and a course's equations into MathML."""
     source = ROOT / page.file.src_uri
+    if source.is_relative_to(COURSE):
+        markdown = EQUATION.sub(_mathml, markdown)
 
     def readme(link: re.Match[str]) -> str:
         target = _target(source, link[0])
         return f"{link[0].rstrip('/')}/README.md" if (target / "README.md").is_file() else link[0]
 
     return LINK.sub(readme, markdown)
+
+
+def _mathml(equation: re.Match[str]) -> str:
+    """LaTeX between dollars as MathML, which a browser shows without scripts."""
+    is_block = equation["block"] is not None
+    shown = convert(equation["block"] or equation["inline"], display="block" if is_block else "inline")
+    return f"\n{shown}\n" if is_block else shown
 
 
 def _target(page: Path, link: str) -> Path:

@@ -20,11 +20,7 @@ def infer(entry: Entry, batch: int, threads: int, seconds: float, path: Path) ->
 
     Left alone, OpenVINO computes in bf16 on processors that have it.
     """
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-    }
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
     feed = exported.feed(entry, batch)  # kept here: the request does not keep the arrays bound to it
     for name, array in feed.items():

@@ -66,13 +66,10 @@ class _Walk:
         return self.reaches
 
     def _results(self, node: Node) -> Sequence[Reach | Breach]:
-        match node.op:
-            case StopGradient():
-                return [self.reaches[node.operands[0].index]]
-            case CustomGradient(inputs=inputs):
-                return [self.reaches[operand.index] for operand in node.operands[inputs:]]
-            case _:
-                pass
+        if isinstance(node.op, StopGradient):
+            return [self.reaches[node.operands[0].index]]
+        if isinstance(node.op, CustomGradient):
+            return [self.reaches[operand.index] for operand in node.operands[node.op.inputs :]]
         given: list[Reach] = []
         for operand in node.operands:
             reach = self.reaches[operand.index]

@@ -76,13 +76,9 @@ def _places(flow: Flow, value: Value) -> object:
     maker = flow.maker(flow.source(value))
     if maker is None:
         return None
-    match maker.op:
-        case Iota(shape=shape, axis=axis):
-            return shape[axis]
-        case ArgMax(axis=axis):
-            return maker.operands[0].type.shape[axis]
-        case _:
-            return None
+    if isinstance(maker.op, Iota):
+        return maker.op.shape[maker.op.axis]
+    return maker.operands[0].type.shape[maker.op.axis] if isinstance(maker.op, ArgMax) else None
 
 
 def _of_data(graph: Graph) -> dict[int, frozenset[str]]:

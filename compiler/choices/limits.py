@@ -53,11 +53,7 @@ def mistakes(program: Program) -> Iterator[Diagnostic]:
 
 
 def outside(
-    program: Program,
-    limits: Sequence[IndexLimit],
-    data: Mapping[str, Array],
-    rows: Array,
-    outputs: Sequence[str],
+    program: Program, limits: Sequence[IndexLimit], data: Mapping[str, Array], rows: Array, outputs: Sequence[str]
 ) -> Outside | None:
     """The first row of these of the data in which an integer chooses nothing at one of the `limits` of the program.
 

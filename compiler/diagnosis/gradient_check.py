@@ -46,46 +46,33 @@ def check_gradients(
 
     data: inputs and targets as they come from a loader, `batch` rows of each.
     """
-    return _Check(complete(program), data, settings, batch, seed, full).report()
+    program, random = complete(program), np.random.default_rng(seed)
+    graph = prepare_for_gradients(to_dtype(_forward(program), DType.F64))
+    known = {**augmented(program, data, settings, batch, seed), **_weights(program, random, seed)}
+    return _Check(graph, inputs_at(graph, known, seed, settings), batch, random, full).report()
+
+
+def _weights(program: Program, random: np.random.Generator, seed: int) -> dict[str, Array]:
+    """Where the derivatives are taken: at the first weights, with those moved that are all the same."""
+    found: dict[str, Array] = {}
+    for spec in program.parameters:
+        value = first_value(to_dtype(spec.initializer, DType.F64), seed)
+        is_flat = spec.role is Role.PARAMETER and bool((value == value.ravel()[:1]).all())
+        found[spec.path] = value + _NOISE * random.normal(size=value.shape) if is_flat else value
+    return found
 
 
 class _Check:
     def __init__(
-        self,
-        program: Program,
-        data: Mapping[str, Array],
-        settings: Mapping[str, float],
-        batch: int,
-        seed: int,
-        full: bool,
+        self, graph: Graph, point: Mapping[str, Array], batch: int, random: np.random.Generator, full: bool
     ) -> None:
-        self._random = np.random.default_rng(seed)
-        self._batch, self._full = batch, full
-        graph = prepare_for_gradients(to_dtype(_forward(program), DType.F64))
-        point = self._point(program, graph, data, settings, seed)
-        values = parts.every_value(graph, point, batch)
+        self._batch, self._random, self._full = batch, random, full
+        self._values = parts.every_value(graph, point, batch)
         self._graph, stopped = parts.without_stops(graph)
-        self._point_of_whole = {**point, **{parts.name_of(value): values[value.index] for value in stopped}}
+        self._point_of_whole = {**point, **{parts.name_of(value): self._values[value.index] for value in stopped}}
         moving = [i for i in graph.inputs if i.value.type.dtype.is_float and i.role in (Role.PARAMETER, Role.DATA)]
         self._moving = [entry.name for entry in moving if np.isfinite(point[entry.name]).all()]
         self._dependent = parts.dependent_values(self._graph, self._moving)
-        self._values = values
-
-    def _point(
-        self,
-        program: Program,
-        graph: Graph,
-        data: Mapping[str, Array],
-        settings: Mapping[str, float],
-        seed: int,
-    ) -> dict[str, Array]:
-        """Where the derivatives are taken: at the first weights, with those moved that are all the same."""
-        known = {**_augmented(program, data, settings, self._batch, seed)}
-        for spec in program.parameters:
-            value = first_value(to_dtype(spec.initializer, DType.F64), seed)
-            is_flat = spec.role is Role.PARAMETER and bool((value == value.ravel()[:1]).all())
-            known[spec.path] = value + _NOISE * self._random.normal(size=value.shape) if is_flat else value
-        return inputs_at(graph, known, seed, settings)
 
     def report(self) -> GradientReport:
         findings: list[Diagnostic] = []
@@ -161,7 +148,7 @@ def _forward(program: Program) -> Graph:
     return eliminate_dead(replace(graph, outputs=tuple(o for o in graph.outputs if o.name in names)))
 
 
-def _augmented(
+def augmented(
     program: Program, data: Mapping[str, Array], settings: Mapping[str, float], batch: int, seed: int
 ) -> Mapping[str, Array]:
     """The inputs and targets as training sees them."""

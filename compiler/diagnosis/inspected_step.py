@@ -16,7 +16,7 @@ from compiler.errors.diagnostics import CompilerBug, UsageError
 from compiler.errors.suggestions import nearest
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role, Value
+from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
@@ -116,12 +116,8 @@ def _is_of(node: Node, path: str, line: re.Match[str] | None) -> bool:
     forward = [origin for origin in node.origins if origin.direction is Direction.FORWARD]
     if line is None:
         return any(origin.path == path or origin.path.startswith(f"{path}.") for origin in forward)
-    return any(_stands_in(origin, line["file"], int(line["line"])) for origin in forward)
-
-
-def _stands_in(origin: Origin, file: str, line: int) -> bool:
-    span = origin.user_span
-    return span.line == line and span.source.name.split("/")[-1] == file.split("/")[-1]
+    place = line["file"].split("/")[-1], int(line["line"])
+    return any((span.source.name.split("/")[-1], span.line) == place for span in (o.user_span for o in forward))
 
 
 def _unknown(name: str, what: str, known: Sequence[str], more: str) -> UsageError:

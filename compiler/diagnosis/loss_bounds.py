@@ -56,12 +56,7 @@ class _Free:
 
 
 def loss_bounds(
-    program: Program,
-    data: Mapping[str, Array],
-    tensors: Tensors,
-    settings: Mapping[str, float],
-    batch: int,
-    seed: int,
+    program: Program, data: Mapping[str, Array], tensors: Tensors, settings: Mapping[str, float], batch: int, seed: int
 ) -> LossBounds | None:
     """The loss of guessing, and its floor, over `batch` rows of each input and target; without penalties.
 

@@ -34,6 +34,18 @@ class GradientReport:
 
 
 @record
+class GradientTextCheck:
+    """The gradients of a program that were compared with those of its printed derivative, and those that differ.
+
+    Where there is no text, `refusal` says why.
+    """
+
+    gradients: int
+    differing: tuple[str, ...]
+    refusal: str = ""
+
+
+@record
 class TestResult:
     """One `test`: how many of its lines claim something, and an error for each claim that does not hold."""
 

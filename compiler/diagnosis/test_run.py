@@ -12,11 +12,10 @@ import numpy as np
 from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
 from compiler.diagnosis.reports import TestResult
-from compiler.errors.diagnostics import Diagnostic, Note, Span
+from compiler.errors.diagnostics import Diagnostic, Note, Source, Span
 from compiler.evaluate import evaluate, first_value, inputs_at
 from compiler.frontend import test_blocks
 from compiler.frontend.elaborate import elaborate_tests
-from compiler.frontend.library import library_scope
 from compiler.frontend.trace import GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -80,7 +79,9 @@ class _Run:
         place = tuple(int(axis[0]) for axis in np.nonzero(is_false)) if is_false.ndim else ()
         message = "this does not hold"
         if is_false.ndim:
-            message += f" at {_shown_place(place)}, one of {int(is_false.sum())} such elements of {is_false.size}"
+            count, size = int(is_false.sum()), is_false.size
+            share = f"the only such element of {size}" if count == 1 else f"one of {count} such elements of {size}"
+            message += f" at {_shown_place(place)}, {share}"
         return _failure(message, claim.span, *(self._operand(side, place) for side in claim.sides))
 
     def _operand(self, side: Side, place: tuple[int, ...]) -> Note:
@@ -96,7 +97,7 @@ class _Run:
 
     def _in_f64(self) -> tuple[Graph, dict[int, Array]]:
         if self._exact is None:
-            graph = prepare_for_gradients(to_dtype(self._test.graph, DType.F64))
+            graph = to_dtype(self._test.graph, DType.F64)
             self._exact = graph, every_value(graph, self._inputs(graph), 1)
         return self._exact
 
@@ -111,7 +112,9 @@ class _Run:
         if end.value.index not in dependent_values(cut, [name_of(start)]):
             return None
         whole, _ = without_stops(cut)
-        return whole, start, {entry.name: values[entry.value.index] for entry in whole.inputs}
+        point = {entry.name: values[entry.value.index] for entry in whole.inputs}
+        # Only then: where the first value is a constant, what is made of it would be one, too.
+        return prepare_for_gradients(whole), start, point
 
     def _disagreement(self, claim: GradientsAgree) -> Diagnostic | None:
         found = self._between(claim.by, claim.of)
@@ -198,8 +201,8 @@ def _failure(message: str, span: Span, *notes: Note) -> Diagnostic:
     return Diagnostic(FAILED, message, span, notes)
 
 
-def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
-    """The experiments of a file, and its models that no experiment trains, by the names that choose them."""
+def subjects(path: Path | Source, within: Path | None = None) -> tuple[str, ...]:
+    """The experiments of a file or text, and its models that no experiment trains, by the names that choose them."""
     declarations = load_modules(path, default_folder(), within)[-1].declarations
     trains = [d for d in declarations if isinstance(d, tree.Train)]
     trained = {train.model.id for train in trains}
@@ -211,7 +214,7 @@ def run_tests(
     path: Path, chosen: Callable[[str], bool], seed: int, options: Options, within: Path | None = None
 ) -> tuple[TestResult, ...]:
     """The tests of a file whose names are `chosen`, with values by the target of the options. Raises SourceError."""
-    tests = elaborate_tests(load_modules(path, default_folder(), within), library_scope())
+    tests = elaborate_tests(load_modules(path, default_folder(), within))
     evaluation = None if options.target == "reference" else _by_native_code(options, seed)
     return tuple(
         TestResult(test.name, test.span, len(test.claims), failures_of(test, seed, evaluation))

@@ -111,11 +111,6 @@ class SourceError(DlcError):
         self.diagnostics = diagnostics
 
 
-def source_error(code: str, message: str, span: Span, *notes: Note) -> SourceError:
-    """A `SourceError` of a single mistake."""
-    return SourceError((Diagnostic(code, message, span, notes),))
-
-
 class DataError(DlcError):
     """A fault in the user's data, with the file and, where there is one, the row (counted from 1).
 

@@ -44,11 +44,6 @@ def in_place_of_a_member(name: str, known: Iterable[str]) -> str:
     return advice(name, names) or IN_EXPRESSIONS["nn"]
 
 
-def is_framework(name: str) -> bool:
-    """Whether a name is what programs call a framework or a part of it: `nn` of `nn.Linear`."""
-    return name in _FRAMEWORKS
-
-
 @record
 class OtherNames:
     """The names `elsewhere` for the name `here`, by the chapter of the page in which they stand."""
@@ -76,7 +71,8 @@ def _by_name(table: str) -> dict[str, str]:
     return {folded(name): said for names, said in _TABLES[table].items() for name in names.split()}
 
 
-_FRAMEWORKS = frozenset(("nn", "torch", "F", "keras", "tf", "np", "numpy", "jnp", "jax", "tensorflow", "layers"))
+# Names of a framework or a part of it in programs: `nn` of `nn.Linear`.
+FRAMEWORKS = frozenset(("nn", "torch", "F", "keras", "tf", "np", "numpy", "jnp", "jax", "tensorflow", "layers"))
 NAMES: dict[str, tuple[str, ...]] = {}
 for _row in OTHER_NAMES:
     for _name in _row.names:

@@ -52,10 +52,6 @@ def _power(a: Number, b: Number) -> Number:
     return result
 
 
-def _round(x: Number) -> int:
-    return round(x)
-
-
 ARITHMETIC: Mapping[str, Callable[[Number, Number], Number]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -71,7 +67,7 @@ _FUNCTIONS: Mapping[str, Callable[[Number], Number]] = {
     "negate": operator.neg,
     "rsqrt": lambda x: 1 / math.sqrt(x),
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
-    "round": _round,
+    "round": lambda x: round(x),
     "int": int,
     "abs": abs,
 }

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
 from compiler.errors.other_names import advice
@@ -21,10 +22,12 @@ from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
+from compiler.frontend.library import library_scope
 from compiler.frontend.names.declarations import check_names
 from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
+from compiler.frontend.tensors.operators import as_tensor
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject, TestProgram
 from compiler.frontend.train.experiment import elaborate_train
@@ -40,7 +43,6 @@ _RECURSION = 20_000
 
 def elaborate(
     modules: tuple[tree.Module, ...],
-    library: ModuleScope,
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
     dimensions_of: DimensionsOf | None = None,
@@ -56,11 +58,11 @@ def elaborate(
         chosen = _chosen(modules[-1], experiment)
 
         def begun(dimensions: Mapping[str, int]) -> Session:
-            session = new_session(modules, library, overrides, dimensions)
-            check_names(session, modules)
+            session = _new_session(modules, overrides, dimensions)
+            check_names(session)
             return session
 
-        session, program = _asking_the_data(begun, modules, chosen, dimensions_of)
+        session, program = _asking_the_data(begun, chosen, dimensions_of)
         session.report.raise_errors()
         assert program is not None
         if lint is None:
@@ -71,39 +73,57 @@ def elaborate(
         return replace(program, warnings=without_suppressed(session.report.warnings))
 
 
+class Watch(Protocol):
+    """Watches the experiments and models of `check`, and may know some of them from an earlier time."""
+
+    def known(self, subject: tree.Train | tree.Model) -> tuple[Diagnostic, ...] | None:
+        """The findings of one that needs no elaboration."""
+        ...
+
+    def elaborated(self, session: Session, subject: tree.Train | tree.Model, findings: tuple[Diagnostic, ...]) -> None:
+        """One was elaborated: the trace of its session has what was seen."""
+        ...
+
+
 def check(
     modules: tuple[tree.Module, ...],
-    library: ModuleScope,
     missing: tuple[Diagnostic, ...] = (),
     incomplete: frozenset[str] = frozenset(),
     dimensions_of: DimensionsOf | None = None,
     lint: Callable[[Subject], Iterable[Diagnostic]] | None = None,
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
+    watch: Watch | None = None,
 ) -> tuple[Diagnostic, ...]:
     """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated.
 
     `missing` says which imports cannot be read; the files `incomplete` are checked without them. `lint` looks at what
     has no mistakes. Only the one of the name `experiment` is elaborated where that is given, and all with the
-    `overrides`. Raises `UsageError` where what can be read has no such name.
+    `overrides`. `watch` is given what each was elaborated to, with mistakes and without.
+    Raises `UsageError` where what can be read has no such name.
     """
     with _deep_recursion():
 
         def begun(dimensions: Mapping[str, int]) -> Session:
-            return new_session(modules, library, overrides, dimensions, incomplete)
+            session = _new_session(modules, overrides, dimensions, incomplete)
+            session.trace.seen = None if watch is None else []
+            return session
 
         session = begun({})
         found = session.report
         for mistake in missing:
             found.add(mistake)
-        check_names(session, modules)
+        check_names(session)
         for declaration in _checked(modules[-1], experiment, found):
-            session, program = _asking_the_data(begun, modules, declaration, dimensions_of)
-            for finding in _without_open_dimensions(session, declaration):
+            known = None if watch is None else watch.known(declaration)
+            if known is None:
+                session, program = _asking_the_data(begun, declaration, dimensions_of)
+                linted = () if program is None or lint is None else lint(_subject(session, program, declaration))
+                known = (*_without_open_dimensions(session, declaration), *linted)
+                if watch is not None:
+                    watch.elaborated(session, declaration, known)
+            for finding in known:
                 found.add(finding)
-            if program is not None and lint is not None:
-                for finding in lint(_subject(session, program, declaration)):
-                    found.add(finding)
         return found.diagnostics
 
 
@@ -124,15 +144,15 @@ def _checked(module: tree.Module, experiment: str | None, found: Report) -> Sequ
     ]
 
 
-def elaborate_tests(modules: tuple[tree.Module, ...], library: ModuleScope) -> tuple[TestProgram, ...]:
+def elaborate_tests(modules: tuple[tree.Module, ...]) -> tuple[TestProgram, ...]:
     """The tests of the last module, in their order. Raises `SourceError`."""
     tests: list[TestProgram] = []
     with _deep_recursion():
         for declaration in modules[-1].declarations:
             if isinstance(declaration, tree.Test):
-                session = new_session(modules, library, (), {})
-                check_names(session, modules)
-                found = elaborate_test(session, declaration, session.scopes[modules[-1].source.name])
+                session = _new_session(modules)
+                check_names(session)
+                found = elaborate_test(session, declaration, session.root)
                 session.report.raise_errors()
                 assert found is not None
                 tests.append(found)
@@ -141,7 +161,6 @@ def elaborate_tests(modules: tuple[tree.Module, ...], library: ModuleScope) -> t
 
 def elaborate_function(
     modules: tuple[tree.Module, ...],
-    library: ModuleScope,
     name: str,
     config: Mapping[str, SettingValue],
     operand_types: Sequence[TensorType],
@@ -153,47 +172,45 @@ def elaborate_function(
     `result`, `result1`, …. Raises `SourceError`, and `UsageError` where there is no such function.
     """
     with _deep_recursion():
-        session = new_session(modules, library, (), {})
-        check_names(session, modules)
-        graph = session.report.attempt(lambda: _function(session, modules, name, config, operand_types, training))
+        session = _new_session(modules)
+        check_names(session)
+        graph = session.report.attempt(lambda: _function(session, name, config, operand_types, training))
         session.report.raise_errors()
         assert graph is not None
         return with_constants(session, graph), tuple(session.parameters.values())
 
 
-def expect_function(
-    modules: tuple[tree.Module, ...], library: ModuleScope, name: str, config: Mapping[str, SettingValue]
-) -> None:
+def expect_function(modules: tuple[tree.Module, ...], name: str, config: Mapping[str, SettingValue]) -> None:
     """Raise what `elaborate_function` raises whatever the tensors are: mistakes in names, an unknown setting."""
     with _deep_recursion():
-        session = new_session(modules, library, (), {})
-        check_names(session, modules)
+        session = _new_session(modules)
+        check_names(session)
         session.report.raise_errors()
-        _callable(session, modules, name, config)
+        _callable(session, name, config)
 
 
-def new_session(
+def _new_session(
     modules: tuple[tree.Module, ...],
-    library: ModuleScope,
-    overrides: tuple[tuple[str, str], ...],
-    dimensions: Mapping[str, int],
+    overrides: tuple[tuple[str, str], ...] = (),
+    dimensions: Mapping[str, int] | None = None,
     incomplete: frozenset[str] = frozenset(),
 ) -> Session:
+    library = library_scope()
     scopes, mistakes = module_scopes(modules, library)
     settings = SettingsRecord(read_overrides(overrides))
     readers = [d.span for m in modules for d in m.declarations if isinstance(d, tree.Model | tree.Train)]
     report = Report({key: override.span for key, override in settings.overrides.items()}, readers, incomplete)
     for mistake in mistakes:
         report.add(mistake)
-    session = Session(report, scopes, library, BUILTINS.__contains__, settings, dimensions)
-    session.generates = _generates(session, modules)
+    session = Session(report, modules, scopes, library, BUILTINS.__contains__, settings, dimensions or {})
+    session.generates = _generates(session)
     return session
 
 
-def _generates(session: Session, modules: tuple[tree.Module, ...]) -> dict[str, tuple[tree.Generate, ModuleScope]]:
+def _generates(session: Session) -> dict[str, tuple[tree.Generate, ModuleScope]]:
     """How each model is decoded: one `generate` for each, the last file's own before those that it imports."""
     found: dict[str, tuple[tree.Generate, ModuleScope]] = {}
-    for module in modules:
+    for module in session.modules:
         own: dict[str, tree.Generate] = {}
         for declaration in module.declarations:
             if not isinstance(declaration, tree.Generate):
@@ -217,10 +234,7 @@ def _subject(session: Session, program: Program, chosen: tree.Train | tree.Model
 
 
 def _asking_the_data(
-    begun: Callable[[Mapping[str, int]], Session],
-    modules: tuple[tree.Module, ...],
-    chosen: tree.Train | tree.Model,
-    dimensions_of: DimensionsOf | None,
+    begun: Callable[[Mapping[str, int]], Session], chosen: tree.Train | tree.Model, dimensions_of: DimensionsOf | None
 ) -> tuple[Session, Program | None]:
     """Elaborated; where dimensions were left open and the data knows them, once more with those.
 
@@ -228,7 +242,7 @@ def _asking_the_data(
     """
     known: dict[str, int] = {}
     session = begun(known)
-    program = _elaborated(session, modules, chosen)
+    program = _elaborated(session, chosen)
     targets = tuple(target.name for target in chosen.targets) if isinstance(chosen, tree.Train) else ()
     while session.open_dimensions and dimensions_of is not None:
         inputs = tuple(session.inputs.values())
@@ -238,7 +252,7 @@ def _asking_the_data(
             break
         known = {**known, **found}
         session = begun(known)
-        program = _elaborated(session, modules, chosen)
+        program = _elaborated(session, chosen)
     return session, program
 
 
@@ -298,10 +312,10 @@ def _chosen(module: tree.Module, experiment: str | None) -> tree.Train | tree.Mo
     raise SourceError((mistake.diagnostic,))
 
 
-def _elaborated(session: Session, modules: tuple[tree.Module, ...], chosen: tree.Train | tree.Model) -> Program | None:
+def _elaborated(session: Session, chosen: tree.Train | tree.Model) -> Program | None:
     """The program, or None with the mistakes recorded."""
-    scope = session.scopes[modules[-1].source.name]
-    sources = tuple(module.source for module in modules)
+    scope = session.root
+    sources = tuple(module.source for module in session.modules)
     name = chosen.model.id if isinstance(chosen, tree.Train) else chosen.name
     found = scope.lookup(Namespace.MODEL, name)
     model = None if found is None else found.declaration
@@ -339,15 +353,9 @@ def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source,
 
 
 def _function(
-    session: Session,
-    modules: tuple[tree.Module, ...],
-    name: str,
-    config: Mapping[str, SettingValue],
-    operand_types: Sequence[TensorType],
-    training: bool,
+    session: Session, name: str, config: Mapping[str, SettingValue], operand_types: Sequence[TensorType], training: bool
 ) -> Graph:
-    declaration, within = _callable(session, modules, name, config)
-    scope = session.scopes[modules[-1].source.name]
+    declaration, within = _callable(session, name, config)
     signature = session.signature(declaration, within)
     if len(operand_types) > len(signature.tensors):
         takes = ", ".join(f"`{parameter.name}`" for parameter in signature.tensors) or "none"
@@ -360,7 +368,7 @@ def _function(
     if declaration.keyword == "layer":
         frame.ordinals = ordinals_in(session, frame, declaration)
     keywords = [
-        (key, ready(_configured(evaluator, scope, signature.types[key], value), head)) for key, value in config.items()
+        (key, ready(_configured(evaluator, signature.types[key], value), head)) for key, value in config.items()
     ]
     bound: FormValue | LayerInstance
     if declaration.keyword == "layer":
@@ -376,19 +384,17 @@ def _function(
     ]
     evaluator.span = head
     result = evaluator.apply(bound, arguments, ())
-    _add_results(evaluator, result)
+    for number, item in enumerate(result.items if isinstance(result, TupleValue) else (result,)):
+        evaluator.builder.output(f"result{number or ''}", Role.OUTPUT, as_tensor(evaluator, item).value)
     add_states(evaluator)
     return evaluator.builder.build()
 
 
-def _callable(
-    session: Session, modules: tuple[tree.Module, ...], name: str, config: Mapping[str, SettingValue]
-) -> tuple[tree.Callable, ModuleScope]:
+def _callable(session: Session, name: str, config: Mapping[str, SettingValue]) -> tuple[tree.Callable, ModuleScope]:
     """The function or layer of a name, and the scope of its file; its settings have the names of `config`."""
-    scope = session.scopes[modules[-1].source.name]
-    found = scope.lookup(Namespace.VALUE, name)
+    found = session.root.lookup(Namespace.VALUE, name)
     if found is None or not isinstance(found.declaration, tree.Callable):
-        fix = did_you_mean(name, scope.names(Namespace.VALUE)) or "declare it in the text with `fn`"
+        fix = did_you_mean(name, session.root.names(Namespace.VALUE)) or "declare it in the text with `fn`"
         raise UsageError(f"there is no function or layer `{name}`", fix)
     names = session.signature(found.declaration, found.scope).setting_names
     unknown = next((key for key in config if key not in names), None)
@@ -403,7 +409,7 @@ def _operand(evaluator: Evaluator, name: str, type_: TensorType) -> TensorValue:
     return TensorValue(evaluator.input(name, Role.DATA, type_), axes)
 
 
-def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingValue) -> Value:
+def _configured(evaluator: Evaluator, kind: str, value: SettingValue) -> Value:
     """A Python value as a setting; functions and initialisers are given by name."""
     if kind in ("fn", "layer", "init", "schedule") and isinstance(value, str):
         name = tree.Name(value, evaluator.here)
@@ -413,10 +419,3 @@ def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingVa
             return evaluator.evaluate_form(Namespace.SCHEDULE, name, "")
         return evaluator.evaluate(name)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _add_results(evaluator: Evaluator, result: Value) -> None:
-    items = result.items if isinstance(result, TupleValue) else (result,)
-    for number, item in enumerate(items):
-        tensor = item if isinstance(item, TensorValue) else evaluator.as_scalar(item)
-        evaluator.builder.output(f"result{number or ''}", Role.OUTPUT, tensor.value)

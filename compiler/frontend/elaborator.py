@@ -9,12 +9,13 @@ from dataclasses import field
 from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
+from compiler.frontend.applications import Application
 from compiler.frontend.axes import Axis
 from compiler.frontend.failures import Report, failure
-from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
+from compiler.frontend.program import Cuts, DataSource, InputSpec, Limit, ParameterSpec
 from compiler.frontend.scope import ModuleScope, Signature, signature_of
 from compiler.frontend.settings import SettingsRecord
-from compiler.frontend.trace import Claim, Trace
+from compiler.frontend.trace import Claim, Seen, Trace
 from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
@@ -80,6 +81,7 @@ class Session:
     """The state that all graphs of one program share."""
 
     report: Report
+    modules: tuple[tree.Module, ...]  # the last one imports the others
     scopes: Mapping[str, ModuleScope]
     library: ModuleScope
     is_builtin: Callable[[str], bool]
@@ -94,6 +96,7 @@ class Session:
     open_dimensions: dict[str, Span] = field(default_factory=dict[str, Span])
     decided: set[str] = field(default_factory=set[str])
     run_time: dict[str, RunTimeNumber] = field(default_factory=dict[str, RunTimeNumber])
+    limits: dict[str, list[Limit]] = field(default_factory=dict[str, "list[Limit]"])  # of settings of run time
     parameters: dict[str, ParameterSpec] = field(default_factory=dict[str, ParameterSpec])
     claims: dict[str, tuple[object, ...]] = field(default_factory=dict[str, tuple[object, ...]])
     constants: dict[int, Value] = field(default_factory=dict[int, Value])
@@ -106,6 +109,10 @@ class Session:
     work: int = 0
     sound_loops: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])  # by id and number of rounds
     frames: int = 0
+
+    @property
+    def root(self) -> ModuleScope:
+        return self.scopes[self.modules[-1].source.name]
 
     def signature(self, declaration: tree.Callable | tree.Model, scope: ModuleScope) -> Signature:
         key = id(declaration)
@@ -129,6 +136,12 @@ class Session:
     def new_scope(self) -> int:
         self.frames += 1
         return self.frames
+
+    def limit(self, value: Value, limit: Limit) -> None:
+        """Record what a number of run time has to be, where it is a setting and not made of others."""
+        if isinstance(value, RunTimeNumber) and not value.is_derived:
+            known = self.limits.setdefault(value.name, [])
+            known += [] if limit in known else [limit]
 
     def decide(self, number: RunTimeNumber) -> None:
         """Record that a setting decides the program's form, so that it is elaborated and not passed at run time."""
@@ -176,6 +189,7 @@ class Elaborator(ABC):
         self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
         self.directions: dict[int, bool] = {}  # of values by index: whether the larger is the better
+        self.applied: list[Application] = []  # in the graph of `builder`, in the order in which they ended
         self.claims: list[Claim] | None = None  # of the lines of a test
         self._origin: tuple[Span | None, Frame | None, tuple[Origin, ...]] = (None, None, ())
 
@@ -210,6 +224,11 @@ class Elaborator(ABC):
 
     def fail(self, code: str, message: str, *notes: Note, span: Span | None = None) -> NoReturn:
         raise failure(code, message, span or self.here, *notes)
+
+    def see(self, place: Span, value: Value) -> None:
+        """Record the value of a name or expression of the user's text, where somebody asks for it."""
+        if self.session.trace.seen is not None and not place.source.is_library:
+            self.session.trace.seen.append(Seen(place, value, self.user_scopes))
 
     def origins(self) -> tuple[Origin, ...]:
         span, frame, origins = self._origin

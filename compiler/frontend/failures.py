@@ -100,7 +100,7 @@ class Report:
     def _with_command_line(self, diagnostic: Diagnostic) -> Diagnostic:
         """A mistake in a setting of the command line is shown there; one that may come from it names it."""
         span = diagnostic.span
-        reads = any(r.source == span.source and r.line <= span.line <= r.end_line for r in self._readers)
+        reads = any(r.source.name == span.source.name and r.line <= span.line <= r.end_line for r in self._readers)
         if not self._given or not reads or span.line != span.end_line:
             return diagnostic
         text = span.source.line(span.line)[span.column - 1 : span.end_column - 1]

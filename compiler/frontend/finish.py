@@ -76,7 +76,7 @@ def finished(
         name,
         model,
         sources,
-        session.settings.resolved(session.run_time, session.decided),
+        session.settings.resolved(session.run_time, session.decided, session.limits),
         tuple(record.inputs),
         tuple(record.outputs),
         tuple(session.parameters.values()),
@@ -87,6 +87,7 @@ def finished(
         None if augmentation is None else with_constants(session, augmentation),
         generation,
         axes=NamedAxes(training.axes, training.user_scopes),
+        applications=tuple(training.applied),
     )
 
 

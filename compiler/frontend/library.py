@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from compiler.errors.diagnostics import Source
@@ -25,6 +26,7 @@ def library_modules() -> tuple[tree.Module, ...]:
     return tuple(map(parser.parse, _sources()))
 
 
+@cache
 def library_scope() -> ModuleScope:
     """One scope for all files. Clips, penalties and ways of sampling have namespaces of their own, as their files say.
 
@@ -65,7 +67,7 @@ class _Declarations(Mapping[str, Located]):
             stretch = self._stretches[name]
             (declaration,) = self._parser.parse(stretch.source, stretch.begin, stretch.end).declarations
             assert isinstance(declaration, tree.Const | tree.Callable)
-            self._parsed[name] = Located(declaration, self._scope)
+            self._parsed.setdefault(name, Located(declaration, self._scope))  # threads share the library
         return self._parsed[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.errors.diagnostics import Diagnostic, Source, Span
 from compiler.frontend.arithmetic import Formula, value_of
@@ -12,6 +12,9 @@ from compiler.frontend.axes import NamedAxes
 from compiler.graph.ir import Graph, Role
 from compiler.support.record import record
 from compiler.types import TensorType
+
+if TYPE_CHECKING:
+    from compiler.frontend.applications import Application  # of which a cached program has none
 
 SAMPLE_NUMBERS = "augment.sample"
 EPOCH_NUMBER = "augment.epoch"
@@ -73,12 +76,16 @@ class ParameterSpec:
     frozen: bool = False
 
 
+Limit: TypeAlias = "tuple[str, int | float]"  # a comparison and the number on its right
+
+
 @record
 class Setting:
     """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, `data`, or `command line`.
 
     A run-time setting is the graph input `name` of role SETTING; its value may change without a new compilation, as may
-    that of one that graphs see only within other numbers of run time.
+    that of one that graphs see only within other numbers of run time. `limits` are what it is compared with by lines
+    `require(…)`: `(">=", 0)`.
     Where only the run knows the value, it is None, and `formula` says how it follows from `total_steps` and the like.
     """
 
@@ -88,6 +95,7 @@ class Setting:
     is_runtime: bool = False
     formula: Formula | str | None = None
     is_within: bool = False
+    limits: tuple[Limit, ...] = ()
 
     def in_run(self, sizes: Mapping[str, int]) -> Setting:
         """The setting in a run of which `total_steps` and the like are known."""
@@ -112,6 +120,13 @@ class Cuts:
     validation: float | DataSource | None = None
     test: float | DataSource | None = None
     seed: int = 0
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """The fractions of the data that both are; 0 for one that has a source of its own."""
+        parts = (self.validation, self.test)
+        validation, test = (0.0 if part is None or isinstance(part, DataSource) else part for part in parts)
+        return validation, test
 
 
 @record
@@ -318,6 +333,10 @@ class TrainingPlan:
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
 
     @property
+    def cuts(self) -> Cuts:
+        return Cuts(self.validation, self.test, self.seed)
+
+    @property
     def is_double(self) -> bool:
         return self.precision == "f64"
 
@@ -414,3 +433,4 @@ class Program:
     axes: NamedAxes | None = field(
         default=None, compare=False
     )  # of the values of `training_graph`; no outline has them
+    applications: tuple[Application, ...] = field(default=(), compare=False)  # in `training_graph`, as `axes`

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from enum import Enum
 
-from compiler.errors.diagnostics import Diagnostic, Note, Source
+from compiler.errors.diagnostics import Diagnostic, Note
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_within
@@ -94,7 +94,8 @@ def module_scopes(
         declared: dict[Namespace, dict[str, Located]] = {}
         for declaration in module.declarations:
             if isinstance(declaration, tree.Import):
-                imported = by_path.get(_path_of(module.source, declaration))
+                folder = os.path.dirname(module.source.name)
+                imported = by_path.get(os.path.normpath(os.path.join(folder, declaration.path)))
                 if imported is not None:
                     scope.beyond.append(imported)
             elif isinstance(declaration, tree.Const | tree.Callable | tree.Model):
@@ -112,10 +113,6 @@ def namespace_of(declaration: Named) -> Namespace:
             return Namespace.VALUE
         case tree.Callable():
             return BY_KEYWORD[declaration.keyword]
-
-
-def _path_of(source: Source, declaration: tree.Import) -> str:
-    return os.path.normpath(os.path.join(os.path.dirname(source.name), declaration.path))
 
 
 def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Located]], declaration: Named) -> list[Diagnostic]:
@@ -205,7 +202,9 @@ def signature_of(
         settings, tensors = declaration.settings, ()
     else:
         settings, tensors = groups_of(declaration)
-    used_as_initializers = frozenset(_initializer_names(declaration.body))
+    owners = (tree.ParamDeclaration, tree.StateDeclaration)
+    starts = [s.initializer for s in statements_within(declaration.body) if isinstance(s, owners)]
+    used_as_initializers = {start.id for start in starts if isinstance(start, tree.Name)}
 
     def type_of(parameter: tree.Parameter) -> str:
         if isinstance(parameter.annotation, tree.SettingType):
@@ -221,14 +220,6 @@ def _is_setting(parameter: tree.Parameter) -> bool:
     if isinstance(parameter.annotation, tree.TensorAnnotation):
         return False
     return isinstance(parameter.annotation, tree.SettingType) or parameter.default is not None
-
-
-def _initializer_names(body: tree.Block) -> Iterator[str]:
-    for statement in statements_within(body):
-        if isinstance(statement, (tree.ParamDeclaration, tree.StateDeclaration)) and isinstance(
-            statement.initializer, tree.Name
-        ):
-            yield statement.initializer.id
 
 
 def _names_an_initializer(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, cast
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
-from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
+from compiler.frontend.program import COMMAND_LINE, SET, Limit, Setting, SettingValue
 from compiler.frontend.values import FormValue, LayerInstance, RunTimeNumber, Value
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
@@ -69,8 +70,10 @@ class SettingsRecord:
             if key not in self.used
         ]
 
-    def resolved(self, run_time: dict[str, RunTimeNumber], decided: set[str]) -> tuple[Setting, ...]:
-        """All settings, then the derived numbers that graphs take at run time."""
+    def resolved(
+        self, run_time: dict[str, RunTimeNumber], decided: set[str], limits: Mapping[str, Sequence[Limit]]
+    ) -> tuple[Setting, ...]:
+        """All settings, then the derived numbers that graphs take at run time; those have `limits` by their names."""
         taken = {name: number for name, number in run_time.items() if not number.sources <= decided}
         within = {source for number in taken.values() for source in number.sources} - decided
         found = [
@@ -81,7 +84,7 @@ class SettingsRecord:
             if name not in self.entries:
                 origin = "derived" if number.is_derived else "run"
                 found.append(Setting(name, number.value, origin, True, _formula(number)))
-        return tuple(found)
+        return tuple(replace(s, limits=tuple(limits.get(s.name, ()))) if s.is_runtime else s for s in found)
 
 
 def _formula(value: Value) -> Formula | str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import field
 from typing import TypeAlias
 
 from compiler.errors.diagnostics import Span
+from compiler.frontend.applications import Application
 from compiler.frontend.program import ParameterSpec, Program
 from compiler.frontend.values import FormValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
@@ -68,35 +69,42 @@ class TestProgram:
 
 
 @record
-class Application:
-    """`declaration` applied at `call` to tensors, by the names of its parameters; all are values of one graph.
+class Binding:
+    """A name that the user's text gives to a tensor, at `span`. `shown` is its type as messages print it.
 
-    `path` is that of a layer.
+    `dimensions` has each axis as messages print it, and the place in the text that gave it its extent. `path` is that
+    of the layers and parameters which the statement makes.
     """
 
-    declaration: tree.Callable
-    operands: Mapping[str, ir.Value]
-    results: tuple[ir.Value, ...]
-    call: Span
-    calls: tuple[Span, ...]
+    name: str
+    span: Span
+    value: ir.Value
+    shown: str
+    dimensions: tuple[tuple[str, Span | None], ...]
     path: str
 
-    @property
-    def is_library(self) -> bool:
-        return self.declaration.span.source.is_library
 
-    @property
-    def user_call(self) -> Span:
-        """The innermost place in the user's text that led here."""
-        return next((p for p in reversed((*self.calls, self.call)) if not p.source.is_library), self.call)
+@record
+class Seen:
+    """The value of a name or expression at a `place` of the user's text; names of the applications `scopes` are the
+    user's."""
+
+    place: Span
+    value: Value
+    scopes: Container[int]
 
 
 @mutable_record
 class Trace:
-    """Filled while a program is elaborated: applications by the name of their graph, initialisers by path."""
+    """Filled while a program is elaborated: applications and bindings by their graph, initialisers by path.
 
+    `seen` has the value of each name and each tensor in the user's text, where somebody asks for them.
+    """
+
+    bindings: dict[str, list[Binding]] = field(default_factory=dict[str, "list[Binding]"])
     applications: dict[str, list[Application]] = field(default_factory=dict[str, list[Application]])
     initializers: dict[str, FormValue] = field(default_factory=dict[str, FormValue])
+    seen: list[Seen] | None = None
 
     def applied(
         self,
@@ -107,11 +115,15 @@ class Trace:
         call: Span,
         calls: tuple[Span, ...],
         path: str,
-    ) -> None:
+        values: range,
+    ) -> Application:
+        """Record an application, during which the values of the graph with these indices were made."""
         tensors = {parameter.name: v.value for parameter, v in operands if isinstance(v, TensorValue)}
         items = result.items if isinstance(result, TupleValue) else (result,)
         results = tuple(item.value for item in items if isinstance(item, TensorValue))
-        self.applications.setdefault(graph, []).append(Application(declaration, tensors, results, call, calls, path))
+        application = Application(declaration, tensors, results, call, calls, path, values)
+        self.applications.setdefault(graph, []).append(application)
+        return application
 
 
 @record

@@ -165,15 +165,8 @@ def is_callable(value: Value) -> bool:
 
 def holds_tensor(value: Value) -> bool:
     """Whether a value is or contains a tensor."""
-    match value:
-        case TensorValue():
-            return True
-        case TupleValue(items):
-            return any(holds_tensor(item) for item in items)
-        case tuple():
-            return any(holds_tensor(item) for item in value)
-        case _:
-            return False
+    items = value.items if isinstance(value, TupleValue) else value
+    return isinstance(value, TensorValue) or (isinstance(items, tuple) and any(map(holds_tensor, items)))
 
 
 def describe(value: Value) -> str:

@@ -7,12 +7,16 @@ from compiler.support.record import record
 
 @record
 class Box:
-    """One thing in a picture: its text by lines, the kind that decides its colour, and the text under a pointer."""
+    """One thing in a picture: its text by lines, the kind that decides its colour, and the text under a pointer.
+
+    With `content`, it is drawn around that.
+    """
 
     key: str
     lines: tuple[str, ...]
     kind: str
     remark: str = ""
+    content: Drawing | None = None
 
 
 @record

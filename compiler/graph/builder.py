@@ -49,6 +49,11 @@ class GraphBuilder:
         finally:
             self.origins = before
 
+    @property
+    def next_index(self) -> int:
+        """The index that the next new value gets."""
+        return self._count
+
     def value(self, type_: TensorType) -> Value:
         """A new value that nothing defines yet."""
         self._count += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.graph.boxes import Arrow, Box, Drawing
 from compiler.graph.ir import Direction, Graph, Node, Origin, Value
 from compiler.graph.op import Category
@@ -38,7 +40,7 @@ def _origin_to_json(origin: Origin) -> Json:
 
 def drawing_of(graph: Graph) -> Drawing:
     """Inputs, nodes and outputs as boxes. A constant has no box of its own: its users show its number."""
-    numbers = _numbers(graph)
+    numbers = numbers_of(graph)
     boxes: list[Box] = []
     arrows: list[Arrow] = []
     source: dict[int, str] = {}
@@ -49,7 +51,7 @@ def drawing_of(graph: Graph) -> Drawing:
         if node.results[0].index in numbers:
             continue
         key = f"node {position}"
-        boxes.append(Box(key, _lines_of(node, numbers), _kind_of(node), "\n".join(map(print_origin, node.origins))))
+        boxes.append(Box(key, lines_of(node, numbers), kind_of(node), remark_of(node)))
         arrows.extend(_arrows_to(key, node.operands, source))
         source.update((result.index, key) for result in node.results)
     for output in graph.outputs:
@@ -62,7 +64,12 @@ def drawing_of(graph: Graph) -> Drawing:
     return Drawing(graph.name, tuple(b for b in boxes if not b.key.startswith("input") or b.key in used), tuple(arrows))
 
 
-def _numbers(graph: Graph) -> dict[int, str]:
+def remark_of(node: Node) -> str:
+    """Where a node comes from."""
+    return "\n".join(map(print_origin, node.origins))
+
+
+def numbers_of(graph: Graph) -> dict[int, str]:
     """The text of each value that is a constant, or a constant repeated."""
     numbers: dict[int, str] = {}
     for node in graph.nodes:
@@ -78,7 +85,8 @@ def _arrows_to(key: str, operands: tuple[Value, ...], source: dict[int, str]) ->
     return list(found.values())
 
 
-def _lines_of(node: Node, numbers: dict[int, str]) -> tuple[str, ...]:
+def lines_of(node: Node, numbers: Mapping[int, str]) -> tuple[str, ...]:
+    """The text of the box of a node, whose constants are `numbers`."""
     results = ", ".join(f"%{result.index}" for result in node.results)
     constants = [numbers[operand.index] for operand in node.operands if operand.index in numbers]
     shown = [
@@ -89,7 +97,8 @@ def _lines_of(node: Node, numbers: dict[int, str]) -> tuple[str, ...]:
     return first, str(node.results[0].type)
 
 
-def _kind_of(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """What decides the colour of a node."""
     directions = {origin.direction for origin in node.origins}
     if node.op.category is Category.CONTRACTION:
         return "contraction"

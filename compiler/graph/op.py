@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from compiler.support.arrays import Array
+from compiler.support.record import record
 from compiler.types import TensorType
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class TypeRuleError(Exception):
     """Operand types that an op does not accept. The elaborator turns it into a `SourceError` at the user's line."""
 
 
+@record
 class Op(ABC):
-    """One primitive. Subclasses are frozen dataclasses: their fields are the op's static attributes."""
+    """One primitive. Subclasses with static attributes are records, whose fields these are; others equal by class."""
 
     name: ClassVar[str]
     category: ClassVar[Category]

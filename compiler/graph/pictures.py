@@ -6,14 +6,16 @@ import json
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html import escape
-from itertools import pairwise
+from itertools import count, pairwise
 
 from compiler.graph.boxes import Box, Drawing
 from compiler.graph.layers import Placement, placed
 from compiler.support.harmless import harmless
+from compiler.support.palette import colour, tint
+from compiler.support.record import record
 
 # Beyond so many boxes graphviz takes longer than anybody waits.
 _MOST_BOXES, _SECONDS = 1000, 20.0
@@ -36,7 +38,13 @@ def drawn(drawing: Drawing, format: str) -> str:
 def _harmless(drawing: Drawing) -> Drawing:
     """XML has no control characters, not even escaped."""
     boxes = tuple(
-        replace(box, lines=tuple(map(harmless, box.lines)), remark=harmless(box.remark)) for box in drawing.boxes
+        replace(
+            box,
+            lines=tuple(map(harmless, box.lines)),
+            remark=harmless(box.remark),
+            content=None if box.content is None else _harmless(box.content),
+        )
+        for box in drawing.boxes
     )
     return replace(drawing, name=harmless(drawing.name), boxes=boxes)
 
@@ -44,7 +52,7 @@ def _harmless(drawing: Drawing) -> Drawing:
 def _by_graphviz(drawing: Drawing) -> str:
     """The picture, or nothing where graphviz is not installed or does not manage."""
     program = shutil.which("dot")
-    if program is None or len(drawing.boxes) > _MOST_BOXES:
+    if program is None or _count(drawing) > _MOST_BOXES:
         return ""
     try:
         done = subprocess.run(
@@ -55,18 +63,44 @@ def _by_graphviz(drawing: Drawing) -> str:
     return "" if done.returncode else done.stdout.decode(errors="replace")
 
 
+def _count(drawing: Drawing) -> int:
+    return sum(1 + (0 if box.content is None else _count(box.content)) for box in drawing.boxes)
+
+
 _CHARACTER, _LINE, _PADDING, _BETWEEN, _MARGIN = 6.6, 14.0, 8.0, 34.0, 16.0
+
+
+@record
+class _Picture:
+    """A drawing laid out: its extent, and its elements as lines."""
+
+    width: float
+    height: float
+    lines: tuple[str, ...]
 
 
 def print_svg(drawing: Drawing) -> str:
     """The picture as text. An arrow across very many layers is not drawn; its target names its source."""
-    widths = {box.key: max(map(len, box.lines)) * _CHARACTER + 2 * _PADDING for box in drawing.boxes}
+    laid = _laid(drawing)
+    size = (laid.width + 2 * _MARGIN, laid.height + 2 * _MARGIN)
+    return "\n".join((*_head(drawing.name, *size), *laid.lines, "</g>", "</svg>")) + "\n"
+
+
+def _laid(drawing: Drawing) -> _Picture:
+    inner = {box.key: _laid(box.content) for box in drawing.boxes if box.content is not None}
+    widths = {box.key: _width(box, inner) for box in drawing.boxes}
     places = placed(drawing, widths)
     boxes = _with_references(drawing, places)
-    bands = _bands(boxes, places)
-    size = (places.width + 2 * _MARGIN, (bands[-1][1] if bands else 0.0) + 2 * _MARGIN)
-    body = [*_arrows(boxes, places, bands), *(_box(box, widths[box.key], places, bands) for box in boxes.values())]
-    return "\n".join((*_head(drawing.name, *size), *body, "</g>", "</svg>")) + "\n"
+    heights = {key: _height(box, inner) for key, box in boxes.items()}
+    bands = _bands(heights, places)
+    shown = (_box(box, (widths[key], heights[key]), places, bands, inner.get(key)) for key, box in boxes.items())
+    lines = (*_arrows(heights, places, bands), *shown)
+    return _Picture(places.width, bands[-1][1] if bands else 0.0, lines)
+
+
+def _width(box: Box, inner: Mapping[str, _Picture]) -> float:
+    text = max(map(len, box.lines)) * _CHARACTER
+    return max(text, inner[box.key].width if box.key in inner else 0.0) + 2 * _PADDING
 
 
 def _head(name: str, width: float, height: float) -> list[str]:
@@ -75,8 +109,8 @@ def _head(name: str, width: float, height: float) -> list[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="Menlo, Consolas, monospace" font-size="11">',
         f"<title>{escape(name)}</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0 L8 4 L0 8 z" fill="#777"/></marker></defs>',
-        f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
+        f'<path d="M0 0 L8 4 L0 8 z" fill="{_EDGE}"/></marker></defs>',
+        f'<rect width="{width:.0f}" height="{height:.0f}" fill="{_PAPER}"/>',
         f'<g transform="translate({_MARGIN:.0f} {_MARGIN:.0f})">',
     ]
 
@@ -94,15 +128,16 @@ def _with_references(drawing: Drawing, places: Placement) -> dict[str, Box]:
     }
 
 
-def _height(box: Box) -> float:
-    return len(box.lines) * _LINE + _PADDING
+def _height(box: Box, inner: Mapping[str, _Picture]) -> float:
+    content = inner[box.key].height + _PADDING if box.key in inner else 0.0
+    return len(box.lines) * _LINE + _PADDING + content
 
 
-def _bands(boxes: Mapping[str, Box], places: Placement) -> list[tuple[float, float]]:
+def _bands(boxes: Mapping[str, float], places: Placement) -> list[tuple[float, float]]:
     """The top and the bottom of each layer."""
     heights = [_LINE] * (max(places.layers.values(), default=-1) + 1)
-    for key, box in boxes.items():
-        heights[places.layers[key]] = max(heights[places.layers[key]], _height(box))
+    for key, height in boxes.items():
+        heights[places.layers[key]] = max(heights[places.layers[key]], height)
     bands: list[tuple[float, float]] = []
     top = 0.0
     for height in heights:
@@ -111,68 +146,92 @@ def _bands(boxes: Mapping[str, Box], places: Placement) -> list[tuple[float, flo
     return bands
 
 
-def _box(box: Box, width: float, places: Placement, bands: list[tuple[float, float]]) -> str:
-    left, top = places.centres[box.key] - width / 2, bands[places.layers[box.key]][0]
-    shape = f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{_height(box):.1f}" rx="5"'
-    parts = [f'{shape} fill="{colour_of(box.kind)}" stroke="#00000040"/>']
+def _box(
+    box: Box, size: tuple[float, float], places: Placement, bands: list[tuple[float, float]], inner: _Picture | None
+) -> str:
+    (width, height), centre = size, places.centres[box.key]
+    left, top = centre - width / 2, bands[places.layers[box.key]][0]
+    shape = f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="5"'
+    faint = "" if inner is None else ' fill-opacity="0.35"'
+    parts = [f'{shape} fill="{colour_of(box.kind)}"{faint} stroke="{_INK}40"/>']
     for number, line in enumerate(box.lines):
-        weight = ' font-weight="600"' if number == 0 else ' fill="#555"'
+        weight = ' font-weight="600"' if number == 0 else f' fill="{_QUIET}"'
         y = top + _PADDING / 2 + (number + 0.78) * _LINE
-        parts.append(
-            f'<text x="{places.centres[box.key]:.1f}" y="{y:.1f}" text-anchor="middle"{weight}>{escape(line)}</text>'
-        )
+        parts.append(f'<text x="{centre:.1f}" y="{y:.1f}" text-anchor="middle"{weight}>{escape(line)}</text>')
+    if inner is not None:
+        start = top + len(box.lines) * _LINE + _PADDING
+        parts += [f'<g transform="translate({centre - inner.width / 2:.1f} {start:.1f})">', *inner.lines, "</g>"]
     remark = f"<title>{escape(box.remark)}</title>" if box.remark else ""
     return f"<g>{remark}{''.join(parts)}</g>"
 
 
-def _arrows(boxes: Mapping[str, Box], places: Placement, bands: list[tuple[float, float]]) -> list[str]:
+def _arrows(heights: Mapping[str, float], places: Placement, bands: list[tuple[float, float]]) -> list[str]:
     """Curves between the layers; straight down past a layer, so that no box is crossed."""
     lines: list[str] = []
     for arrow, route in places.routes:
-        bottom = bands[places.layers[arrow.source]][0] + _height(boxes[arrow.source])
+        bottom = bands[places.layers[arrow.source]][0] + heights[arrow.source]
         path = f"M{route[0][0]:.1f} {bottom:.1f}"
         for (x0, layer), (x1, _) in pairwise(route):
             below, top = bands[layer][1], bands[layer + 1][0]
             middle = (below + top) / 2
             path += f" V{below:.1f} C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {top:.1f}"
-        lines.append(f'<path d="{path}" fill="none" stroke="#999" marker-end="url(#tip)"/>')
+        lines.append(f'<path d="{path}" fill="none" stroke="{_EDGE}" marker-end="url(#tip)"/>')
     return lines
 
 
 _COLOURS = {
-    "data": "#fdf3c8",
-    "parameter": "#cfe8cf",
-    "new parameter": "#cfe8cf",
-    "state": "#dcebd0",
-    "new state": "#dcebd0",
-    "optimizer_state": "#e3ecd8",
-    "new optimizer_state": "#e3ecd8",
-    "setting": "#eeeeee",
-    "seed": "#eeeeee",
-    "step": "#eeeeee",
-    "output": "#fbd9c0",
-    "contraction": "#b9cdf0",
-    "forward": "#e4ecfa",
-    "backward": "#f8dfe6",
-    "update": "#e9e0f5",
+    "data": colour("own"),
+    "parameter": tint("fourth", 0.14),
+    "new parameter": tint("fourth", 0.14),
+    "state": tint("fourth", 0.08),
+    "new state": tint("fourth", 0.08),
+    "optimizer_state": tint("fourth", 0.08),
+    "new optimizer_state": tint("fourth", 0.08),
+    "setting": colour("panel"),
+    "seed": colour("panel"),
+    "step": colour("panel"),
+    "output": tint("own-edge", 0.35),
+    "contraction": tint("forward", 0.3),
+    "forward": tint("forward", 0.12),
+    "backward": tint("backward", 0.16),
+    "update": tint("update", 0.16),
 }
+_PAPER, _INK, _QUIET, _EDGE = (colour(name) for name in ("raised", "ink", "quiet", "faint"))
 
 
 def colour_of(kind: str) -> str:
     """The fill of a box; white for a kind without a colour."""
-    return _COLOURS.get(kind, "#ffffff")
+    return _COLOURS.get(kind, _PAPER)
 
 
 def print_dot(drawing: Drawing) -> str:
     """`dot -Tsvg` and other programs of graphviz draw it."""
-    numbers = {box.key: number for number, box in enumerate(drawing.boxes)}
     lines = [
         f"digraph {json.dumps(drawing.name, ensure_ascii=False)} {{",
-        '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=10 color="#00000040"]',
-        '  edge [color="#00000080" arrowsize=0.6]',
+        "  compound=true",
+        f'  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=10 color="{_INK}40"]',
+        f'  edge [color="{_EDGE}" arrowsize=0.6]',
     ]
+    return "\n".join((*lines, *_dot_lines(drawing, count(), "  "), "}")) + "\n"
+
+
+def _dot_lines(drawing: Drawing, numbers: Iterator[int], indent: str) -> Iterator[str]:
+    """Boxes, then arrows; a box with content is a cluster, whose arrows begin and end at a box in it."""
+    ends: dict[str, tuple[str, str]] = {}  # a node, and the cluster that hides it
     for box in drawing.boxes:
+        name = f"n{next(numbers)}"
         label, remark = (json.dumps("\n".join(part), ensure_ascii=False) for part in (box.lines, [box.remark]))
-        lines.append(f'  n{numbers[box.key]} [label={label} fillcolor="{colour_of(box.kind)}" tooltip={remark}]')
-    lines.extend(f"  n{numbers[arrow.source]} -> n{numbers[arrow.target]}" for arrow in drawing.arrows)
-    return "\n".join((*lines, "}")) + "\n"
+        if box.content is None or not box.content.boxes:
+            ends[box.key] = (name, "")
+            yield f'{indent}{name} [label={label} fillcolor="{colour_of(box.kind)}" tooltip={remark}]'
+            continue
+        ends[box.key] = (name, f"cluster_{name}")
+        yield f"{indent}subgraph cluster_{name} {{"
+        yield f'{indent}  label={label} style="rounded,filled" fillcolor="{colour_of(box.kind)}60" tooltip={remark}'
+        yield f'{indent}  {name} [style=invis shape=point label=""]'
+        yield from _dot_lines(box.content, numbers, indent + "  ")
+        yield f"{indent}}}"
+    for arrow in drawing.arrows:
+        (source, tail), (target, head) = ends[arrow.source], ends[arrow.target]
+        options = [f"{name}={cluster}" for name, cluster in (("ltail", tail), ("lhead", head)) if cluster]
+        yield f"{indent}{source} -> {target}" + (f" [{' '.join(options)}]" if options else "")

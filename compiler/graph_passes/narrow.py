@@ -163,13 +163,9 @@ def operands_read(node: Node, reach: ReadRanges) -> tuple[ReadRanges, ...] | Non
 
 def narrowed(op: Op, shape: Shape) -> Op:
     """The op that gives a result of `shape`, from narrower operands."""
-    match op:
-        case Broadcast():
-            return Broadcast(shape, op.axes)
-        case Reshape():
-            return Reshape(shape)
-        case _:
-            return op
+    if isinstance(op, Broadcast):
+        return Broadcast(shape, op.axes)
+    return Reshape(shape) if isinstance(op, Reshape) else op
 
 
 def _in_slice(start: int, size: object, step: int, extent: object, part: range | None) -> range | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler.graph.ir import Direction, Origin
-from compiler.inspection.parts import Chooser
+from compiler.inspection.parts import Chooser, own_origins
 from compiler.loops.ir import statements_of
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import Machine
@@ -124,9 +124,8 @@ def places_of(origins: Sequence[Origin]) -> list[str]:
 
 def margin_of(origins: Sequence[Origin]) -> str:
     """`model.dl:4`, `model.dl:4,5 backward`: lines of the user, or of the library where there are no others."""
-    own = [o for o in origins if not o.user_span.source.is_library] or origins
     directions: dict[tuple[str, int], set[Direction]] = {}
-    for origin in own:
+    for origin in own_origins(origins):
         place = (Path(origin.user_span.source.name).name, origin.user_span.line)
         directions.setdefault(place, set()).add(origin.direction)
     alike: dict[tuple[str, str], list[int]] = {}

@@ -11,6 +11,11 @@ from compiler.schedule.fusion.ir import Alias, FusedGraph
 Chooser = Callable[[Sequence[Origin]], bool]
 
 
+def own_origins(origins: Sequence[Origin]) -> Sequence[Origin]:
+    """Those in the user's own text, or all where there are none."""
+    return [o for o in origins if not o.user_span.source.is_library] or origins
+
+
 def part_of_graph(graph: Graph, chosen: Chooser) -> Graph:
     """The graph with the chosen nodes alone, and with the constants and others without an origin that these read."""
     read = {operand for node in graph.nodes if chosen(node.origins) for operand in node.operands}

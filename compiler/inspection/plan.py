@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
 from itertools import zip_longest
 from typing import Any
@@ -22,6 +22,7 @@ from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.training_step import prediction_graph, training_step
 from compiler.schedule.ir import Schedule
 from compiler.support.record import record
+from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import capacity_for
 from compiler.targets.registry import kernel_target_of
 from compiler.types import at_batch, static_elements
@@ -68,36 +69,81 @@ class PlanReport:
         return asdict(self)
 
 
-def plan(program: Program, options: Options) -> PlanReport:
-    """The plan of a program for the batch of the options. A bare model has no step: its step is its forward pass."""
+@record(eq=False)
+class Forms:
+    """The forms of a program that its work is counted in: the graphs of a prediction and of a step, simplified.
+
+    A bare model has no step: its step is its forward pass.
+    """
+
+    program: Program
+    options: Options
+    training: Graph  # the step as it is before any pass
+    forward: Graph
+    step: Graph
+
+
+@record(eq=False)
+class Compiled:
+    """The forms of a program behind which its code lies: the prepared graph of a step, its schedule and its kernels."""
+
+    forms: Forms
+    code: Graph
+    machine: Machine
+    schedule: Schedule
+    lowered: Lowered
+
+
+def forms_of(program: Program, options: Options) -> Forms:
     program = in_precision(complete(program), options)
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
-    forward, step, code = simplified(predicting), simplified(training), prepared(training, options)
-    machine = kernel_target_of(options).machine(options, runs=False)
-    ready = scheduled(code, options, machine)
+    return Forms(program, options, training, simplified(predicting), simplified(training))
+
+
+def compiled(forms: Forms, keeps_nests: bool = False, go_on: Callable[[], None] = lambda: None) -> Compiled:
+    """Every kernel of a step as text, for the batch of the options; nothing is made to run.
+
+    `go_on` is called from pass to pass and from kernel to kernel, and raises an error to end the work.
+    """
+    options = forms.options
+    target = kernel_target_of(options)
+    code, machine = prepared(forms.training, options, go_on), target.machine(options, runs=False)
+    ready = scheduled(code, options, machine, go_on)
+    lowered = target.lower(code, ready, machine, options.batch, lambda _: go_on(), keeps_nests)
+    return Compiled(forms, code, machine, ready, lowered)
+
+
+def plan(program: Program, options: Options) -> PlanReport:
+    """The plan of a program for the batch of the options."""
+    return plan_of(compiled(forms_of(program, options)))
+
+
+def plan_of(found: Compiled) -> PlanReport:
+    """The plan of what was compiled."""
+    forms, batch = found.forms, found.forms.options.batch
     return PlanReport(
-        program.name,
-        options.batch,
-        _layers(program, forward, step, options.batch),
-        _kernels(code, ready, options, machine),
-        _memory(code, ready, options.batch),
-        sum(static_elements(p.type.shape) for p in program.parameters if p.role is Role.PARAMETER),
-        flops_of(forward.nodes, options.batch),
-        flops_of(step.nodes, options.batch),
+        forms.program.name,
+        batch,
+        _layers(forms.program, forms.forward, forms.step, batch),
+        _kernels(found.lowered),
+        _memory(found.code, found.schedule, batch),
+        sum(static_elements(p.type.shape) for p in forms.program.parameters if p.role is Role.PARAMETER),
+        flops_of(forms.forward.nodes, batch),
+        flops_of(forms.step.nodes, batch),
     )
 
 
 def flops_of(nodes: Sequence[Node], batch: int) -> int:
     """Two for each multiply-add of a contraction, one for each element of other arithmetic."""
-    return sum(flops for _, flops in _work(nodes, batch))
+    return sum(flops for _, flops in work_of_nodes(nodes, batch))
 
 
-def _work(nodes: Sequence[Node], batch: int, times: int = 1) -> Iterator[tuple[Node, int]]:
+def work_of_nodes(nodes: Sequence[Node], batch: int, times: int = 1) -> Iterator[tuple[Node, int]]:
     """Each node with its operations; those of a scan's body count for every step."""
     for node in nodes:
         if isinstance(node.op, Scan):
-            yield from _work(node.op.body.nodes, batch, times * node.op.length)
+            yield from work_of_nodes(node.op.body.nodes, batch, times * node.op.length)
         yield node, times * _node_flops(node, batch)
 
 
@@ -126,13 +172,13 @@ def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[
             layer = spec.path.rpartition(".")[0]
             parameters[layer] = parameters.get(layer, 0) + static_elements(spec.type.shape)
     rows: dict[str, LayerRow] = {path: LayerRow(path, "", count, 0, 0) for path, count in parameters.items()}
-    for node, flops in _work(forward.nodes, batch):
+    for node, flops in work_of_nodes(forward.nodes, batch):
         path = layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
         # The stack that a scan emits, rather than its last carry; nodes of no layer have no single output.
         shape = "" if path == REST else str(node.results[-1].type)
         rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
-    for node, flops in _work(step.nodes, batch):
+    for node, flops in work_of_nodes(step.nodes, batch):
         path = layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
         rows[path] = LayerRow(path, old.output, old.parameters, old.flops_forward, old.flops_step + flops)
@@ -146,8 +192,7 @@ def layer_of(path: str, rows: Mapping[str, object]) -> str:
     return path or REST
 
 
-def _kernels(graph: Graph, ready: Schedule, options: Options, machine: Machine) -> tuple[KernelRow, ...]:
-    found = kernel_target_of(options).lower(graph, ready, machine, options.batch)
+def _kernels(found: Lowered) -> tuple[KernelRow, ...]:
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
     behind = [instance for _, instance in found.instances[1:]]

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.errors.diagnostics import Source, UsageError
+from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import nearest
 from compiler.frontend import elaborate
-from compiler.frontend.library import library_scope
 from compiler.frontend.program import DimensionsOf, Program
 from compiler.graph import drawing as graph_drawing
 from compiler.graph.ir import Graph, Origin
 from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json
+from compiler.inspection.gradient.proof import proved_text
+from compiler.inspection.level_drawing import drawing_of_levels
+from compiler.inspection.levels import levels_of
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
 from compiler.inspection.passes import PassForm, watched_passes
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
-from compiler.programs.load import in_precision, options_of
+from compiler.programs.load import complete, in_precision, options_of
 from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.training_step import prediction_graph, training_step
 from compiler.schedule import drawing as schedule_drawing
@@ -44,20 +46,22 @@ _CODE = ("fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     if options.machine is not None and view.stage not in _CODE:
-        message = f"stage {view.stage} is the same for every machine"
-        raise UsageError(message, f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}")
+        message = f"stage {view.stage} is the same for every target"
+        raise UsageError(message, f"--target goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}")
     if view.stage == "ast":
         return _syntax(_modules(view), view)
     opened = _opened(view, options, dimensions_of)
     chosen, options = _chooser(view), opened.options
+    if view.stage == "gradient":
+        return _gradient(opened, view)
     if view.stage in ("graph", "step"):
-        return _graph(_only(opened.text if view.stage == "graph" else opened.step(), chosen, view), view.format)
+        return _graph(_only(opened.text if view.stage == "graph" else opened.step(), chosen, view), view, opened)
     ready = prepared(opened.step(), options)
     if view.stage == "grad":
-        return _graph(_only(ready, chosen, view), view.format)
+        return _graph(_only(ready, chosen, view), view, opened)
     machine = kernel_target_of(options).machine(options, runs=False)
     if view.stage == "fixed":
-        return _graph(_only(fixed(ready, options.without, options.batch, machine), chosen, view), view.format)
+        return _graph(_only(fixed(ready, options.without, options.batch, machine), chosen, view), view, opened)
     if view.stage == "fused":
         fused = fused_graph(ready, options.without, options.batch, options.verify, machine)
         _expect_some(part_of_fused(fused, chosen).groups, "kernel", view)
@@ -68,13 +72,33 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     return _code(ready, plan, options, view, chosen, machine)
 
 
+def _gradient(opened: _Opened, view: View) -> str:
+    """The derivative as text. Raises UsageError for a prediction, which has none, and for a part."""
+    if view.mode != "train":
+        raise UsageError("a prediction has no gradient", "leave out --mode infer")
+    if view.format != "text":
+        raise UsageError("the gradient is text of the language", "leave out --format")
+    printed, _ = proved_text(in_precision(opened.program, opened.options), opened.options)
+    if not _is_part(view):
+        return printed.text
+    path = Path(view.path)
+    found = [
+        function.text
+        for function in printed.functions
+        if (view.node is None or view.node in function.paths)
+        and (view.line is None or any(Path(name) == path and line == view.line for name, line in function.lines))
+    ]
+    _expect_some(found, "function of the gradient", view)
+    return "\n\n".join(found) + "\n"
+
+
 def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
     """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
     opened, chosen = _opened(view, options, dimensions_of), _chooser(view)
 
     def text_of(form: PassForm) -> str:
         if isinstance(form, Graph):
-            return _graph(_part(form, chosen, view), view.format)
+            return _graph(_part(form, chosen, view), view, opened)
         return _fused(form, chosen, view)
 
     step = opened.step()
@@ -100,7 +124,7 @@ class _Opened:
 
 
 def _opened(view: View, options: Options, dimensions_of: DimensionsOf | None) -> _Opened:
-    program = elaborate.elaborate(_modules(view), library_scope(), view.experiment, view.overrides, dimensions_of)
+    program = elaborate.elaborate(_modules(view), view.experiment, view.overrides, dimensions_of)
     _expect_node(program, view.node)
     trains = view.mode == "train" and program.plan is not None
     rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
@@ -109,7 +133,10 @@ def _opened(view: View, options: Options, dimensions_of: DimensionsOf | None) ->
 
 def _modules(view: View) -> tuple[Module, ...]:
     modules = load_modules(Path(view.path), default_folder(), view.within)
-    _expect_line(modules[-1].source, view.line)
+    source = modules[-1].source
+    lines = len(source.text.splitlines())
+    if view.line is not None and view.line > lines:
+        raise UsageError(f"{source.name} has no line {view.line}", f"it ends with line {lines}")
     return modules
 
 
@@ -119,12 +146,6 @@ def _syntax(modules: tuple[Module, ...], view: View) -> str:
         shown = [d for d in root.declarations if d.span.line <= view.line <= d.span.end_line]
         root = replace(root, declarations=tuple(shown))
     return json.dumps(ast_to_json(root)) if view.format == "json" else print_ast(root)
-
-
-def _expect_line(source: Source, line: int | None) -> None:
-    lines = len(source.text.splitlines())
-    if line is not None and line > lines:
-        raise UsageError(f"{source.name} has no line {line}", f"it ends with line {lines}")
 
 
 def _expect_node(program: Program, node: str | None) -> None:
@@ -179,14 +200,25 @@ def _part(graph: Graph, chosen: Chooser, view: View) -> Graph:
     return part_of_graph(graph, chosen) if _is_part(view) else graph
 
 
-def _graph(graph: Graph, format: str) -> str:
-    match format:
+def graph_of_program(program: Program, mode: str, format: str, depth: int = 1) -> str:
+    """The graph as the text has it, of the loss (`train`) or of a prediction, as `text`, `svg` or `dot`."""
+    opened = _Opened(complete(program), mode == "train" and program.plan is not None, Options())
+    return _graph(opened.text, View("", stage="graph", format=format, depth=depth), opened)
+
+
+def _graph(graph: Graph, view: View, opened: _Opened) -> str:
+    match view.format:
         case "json":
             return json.dumps(graph_drawing.graph_to_json(graph))
         case "text":
             return print_graph(graph, origins=True)
+        case "svg" | "dot" if view.depth is not None or not _is_part(view):
+            is_own = view.stage == "graph" and opened.trains and not view.stop_after
+            levels = levels_of(opened.program)
+            depth = 1 if view.depth is None else view.depth
+            return drawn(drawing_of_levels(graph, levels, depth, is_own), view.format)
         case _:
-            return drawn(graph_drawing.drawing_of(graph), format)
+            return drawn(graph_drawing.drawing_of(graph), view.format)
 
 
 def _fused(fused: FusedGraph, chosen: Chooser, view: View) -> str:
@@ -201,17 +233,11 @@ def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
     kept = [k for k, i in enumerate(plan.instances) if chosen(i.origins)]
     _expect_some(kept, "kernel", view)
     plan = replace(
-        plan,
-        instances=tuple(plan.instances[k] for k in kept),
-        barriers=tuple(plan.barriers[k] for k in kept),
+        plan, instances=tuple(plan.instances[k] for k in kept), barriers=tuple(plan.barriers[k] for k in kept)
     )
-    match view.format:
-        case "json":
-            return json.dumps(schedule_to_json(plan))
-        case "text":
-            return print_schedule(plan)
-        case _:
-            return drawn(schedule_drawing.drawing_of(plan), view.format)
+    if view.format == "json":
+        return json.dumps(schedule_to_json(plan))
+    return print_schedule(plan) if view.format == "text" else drawn(schedule_drawing.drawing_of(plan), view.format)
 
 
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:

@@ -9,8 +9,9 @@ from compiler.support.record import record
 
 @record
 class View:
-    """A request: a stage of `ast graph step grad fixed fused schedule kernels loops llvm asm`, whole or in part.
+    """A request: a stage, whole or in part.
 
+    `stage` is one of `ast graph step gradient grad fixed fused schedule kernels tiles loops llvm asm`.
     `format` is `text`, `json`, `dot`, `graphml` or `svg`, and `mode` is `train` or `infer`. `line` and `node` keep only
     what came from a line of the file, or from a path such as `encoder.0`. `print_after` names passes, or is `all`;
     `stop_after` is one pass.
@@ -27,6 +28,7 @@ class View:
     within: Path | None = None  # where imported files lie; None for the folder of `path`
     print_after: tuple[str, ...] = ()
     stop_after: str | None = None
+    depth: int | None = None  # how many levels a picture shows; by default 1, and of a part no levels
 
 
 @record

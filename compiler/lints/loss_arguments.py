@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
+from compiler.frontend.applications import Application
 from compiler.frontend.tensors.binding import are_exchanged, learned_values, places_of
-from compiler.frontend.trace import Application, Subject
+from compiler.frontend.trace import Subject
 from compiler.graph.ir import Value
 from compiler.lints.flow import Flow, inlined, place_of
 from compiler.ops.mathematics import Sigmoid

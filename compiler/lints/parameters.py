@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
+from compiler.frontend.applications import Application
 from compiler.frontend.program import ParameterSpec
-from compiler.frontend.trace import Application, Subject
+from compiler.frontend.trace import Subject
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.graph.ir import Graph, Role, Value
 from compiler.lints.flow import Flow, inlined, owner_place, place_of, unchanged
 from compiler.ops.autodiff import gradients_of
 from compiler.ops.contraction import Contraction
@@ -116,7 +117,7 @@ def _setting_of(declared: list[tuple[Span, set[str]]], application: Application)
         return None
     name = call.text.partition("(")[0].strip()
     for span, settings in declared:
-        if span.source == call.source and span.line <= call.line <= span.end_line:
+        if span.source.name == call.source.name and span.line <= call.line <= span.end_line:
             return name if name in settings else None
     return None
 
@@ -177,12 +178,10 @@ class _Search:
         for node in self._flow.takers(product):
             if isinstance(node.op, Sigmoid | Tanh) and not node.origins[0].span.source.is_library:
                 return node.op.name, place_of(node)
-            if unchanged(node, node.results[0]) is not None or self._adds_bias(node):
+            adds_bias = isinstance(node.op, Add | Subtract) and any(o.index not in self._of_data for o in node.operands)
+            if adds_bias or unchanged(node, node.results[0]) is not None:
                 return self._after_product(node.results[0])
         return None
-
-    def _adds_bias(self, node: Node) -> bool:
-        return isinstance(node.op, Add | Subtract) and any(o.index not in self._of_data for o in node.operands)
 
 
 def _other_scale(

@@ -7,8 +7,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from compiler.errors.diagnostics import Diagnostic, Edit, Note, Span, hint
+from compiler.frontend.applications import Application
 from compiler.frontend.program import Program
-from compiler.frontend.trace import Application, Subject
+from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Op
 from compiler.lints.flow import inlined, owner_place, place_of, unchanged

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from compiler.frontend.applications import Application
 from compiler.frontend.program import Program
-from compiler.frontend.trace import Application
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Op
 from compiler.lints.flow import Flow, unchanged
@@ -34,7 +34,7 @@ _OF_ONE: Mapping[type[Op], Callable[[Range], Range]] = {
 }
 _OF_TWO: Mapping[type[Op], Callable[[Range, Range], Range]] = {
     elementwise.Add: intervals.added,
-    elementwise.Subtract: intervals.subtracted,
+    elementwise.Subtract: lambda a, b: intervals.added(a, intervals.negated(b)),
     elementwise.Multiply: intervals.multiplied,
     elementwise.Divide: intervals.divided,
     Power: intervals.raised,

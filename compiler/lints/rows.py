@@ -64,7 +64,8 @@ def _unmasked(graph: Graph, padded: InputSpec, mask: InputSpec) -> Iterator[Node
             if axis is None:
                 continue
             is_needed = any(result.index in needed for result in node.results)
-            if _reduces(node, axis) and operand.index not in masked and is_needed:
+            reduces = isinstance(node.op, Sum | Max | Min | Moments) and axis in node.op.axes
+            if reduces and operand.index not in masked and is_needed:
                 yield node
             for number, result in enumerate(node.results):
                 after = _axis_after(node, place, axis, number, result)
@@ -84,10 +85,6 @@ def _makes_mask(node: Node, flow: Flow, source: Value, varying: set[int]) -> boo
         sides = [flow.source(operand) for operand in node.operands]
         return any(side.index == source.index for side in sides) and any(side.type.rank == 0 for side in sides)
     return isinstance(node.op, Where) and node.operands[0].index not in varying
-
-
-def _reduces(node: Node, axis: int) -> bool:
-    return isinstance(node.op, Sum | Max | Min | Moments) and axis in node.op.axes
 
 
 def _axis_after(node: Node, place: int, axis: int, number: int, result: Value) -> int | None:
@@ -128,7 +125,8 @@ def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
     """W0112: outputs of a model in which the rows of a batch meet, so that a prediction depends on its neighbours."""
     graph = inlined(subject.program.inference_graph)
     mixing = mixed_values(graph.nodes)
-    places = dict(_output_places(subject.model))
+    declared = [s for s in statements_of(subject.model.body) if isinstance(s, tree.OutputDeclaration)]
+    places = {name.id: name.span for statement in declared for name in statement.names}
     for output in graph.outputs:
         node = mixing.get(output.value.index)
         if output.role is Role.OUTPUT and output.name in subject.program.outputs and node is not None:
@@ -137,10 +135,3 @@ def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
             where = place_of(node)
             notes = () if where is None else (Note("rows meet here", where),)
             yield Diagnostic("W0112", message, places[output.name], (advice, *notes), "warning")
-
-
-def _output_places(model: tree.Model) -> Iterator[tuple[str, Span]]:
-    for statement in statements_of(model.body):
-        if isinstance(statement, tree.OutputDeclaration):
-            for name in statement.names:
-                yield name.id, name.span

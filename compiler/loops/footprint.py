@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import lcm
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from compiler.loops import ir
 from compiler.support.arrays import Array, np
@@ -63,18 +63,27 @@ def along(terms: Sequence[ir.IndexTerm], extent: Extent, edges: Sequence[ir.Edge
 
 def indices_of(moved: ir.Load | ir.Store, kernel: ir.StagedKernel) -> tuple[Along, Along]:
     """The rows and the columns that an instruction counts with; of a flat kernel, its elements and one column."""
+    rows, columns = _terms_of(moved, kernel)
+    edges = moved.edges if isinstance(moved, ir.Load) and not isinstance(kernel, ir.FlatKernel) else ()
+    return along(*rows, edges), along(*columns)
+
+
+_Index: TypeAlias = tuple[Sequence[ir.IndexTerm], Extent]
+
+
+def _terms_of(moved: ir.Load | ir.Store, kernel: ir.StagedKernel) -> tuple[_Index, _Index]:
+    """The terms of the row and of the column, and the extents of both."""
     access, space = moved.access, moved.space
-    edges = moved.edges if isinstance(moved, ir.Load) else ()
     if isinstance(kernel, ir.FlatKernel):
         terms = _joined(access.rows, access.columns, kernel.columns)
-        return along(terms, kernel.elements if space is ir.Space.FULL else 1), along((), 1)
+        return (terms, kernel.elements if space is ir.Space.FULL else 1), ((), 1)
     rows: Extent = 1
     if isinstance(kernel, ir.ColumnKernel):
         rows = elements((kernel.outer, kernel.rows)) if space is ir.Space.FULL else kernel.outer
     elif space in (ir.Space.FULL, ir.Space.ROW):
         rows = kernel.rows
     columns = kernel.columns if space in (ir.Space.FULL, ir.Space.COLUMN) else 1
-    return along(access.rows, rows, edges), along(access.columns, columns)
+    return (access.rows, rows), (access.columns, columns)
 
 
 def _joined(rows: Sequence[ir.IndexTerm], columns: Sequence[ir.IndexTerm], width: int) -> tuple[ir.IndexTerm, ...]:
@@ -120,6 +129,31 @@ class ElementBlock:
             places = np.unique(np.add.outer(places, np.arange(count(extent)) * stride))
             step += count(extent) * stride if isinstance(extent, BatchExtent) else 0
         return Footprint(places, step)
+
+
+def stored_by(store: ir.Store, kernel: ir.StagedKernel) -> ElementBlock | None:
+    """The elements that all runs of a store without an index write; None where they are no such block."""
+    rows, columns = (_axes_of(*index) for index in _terms_of(store, kernel))
+    return None if rows is None or columns is None else ElementBlock(store.access.offset, (*rows, *columns))
+
+
+def _axes_of(terms: Sequence[ir.IndexTerm], extent: Extent) -> list[tuple[Extent, int]] | None:
+    """The digits of an index that its terms take, where one does not depend on another."""
+    axes, below, whole = list[tuple[Extent, int]](), 1, count(extent)
+    grows = isinstance(extent, BatchExtent)
+    for term in sorted(terms, key=lambda term: term.divisor):
+        if below == 0 or term.divisor % below:
+            return None
+        size = whole if term.modulus is None else term.divisor * term.modulus
+        if term.modulus is None or (size >= whole and not grows):
+            if grows and whole % term.divisor:
+                return None
+            axes.append((BatchExtent(whole // term.divisor) if grows else -(-whole // term.divisor), term.stride))
+            below = 0
+        else:
+            axes.append((term.modulus, term.stride))
+            below = size
+    return axes
 
 
 def operand_of(contract: ir.TileContract, is_left: bool) -> ElementBlock:

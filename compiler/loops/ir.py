@@ -394,13 +394,10 @@ Statement: TypeAlias = Instruction | TileContract
 
 def extents_of(kernel: Kernel) -> tuple[Extent, ...]:
     """The extents of a kernel's iteration space, outermost first."""
-    match kernel:
-        case FlatKernel() | CopyKernel():
-            return (kernel.elements,)
-        case ColumnKernel() | ScatterKernel() | PrefixSumKernel():
-            return kernel.outer, kernel.rows, kernel.columns
-        case _:
-            return kernel.rows, kernel.columns
+    if isinstance(kernel, (FlatKernel, CopyKernel)):
+        return (kernel.elements,)
+    is_outer = isinstance(kernel, (ColumnKernel, ScatterKernel, PrefixSumKernel))
+    return (kernel.outer, kernel.rows, kernel.columns) if is_outer else (kernel.rows, kernel.columns)
 
 
 def iteration_space(kernel: StagedKernel, batch: int) -> tuple[int, int, int]:

@@ -178,13 +178,10 @@ class _Printer:
             name = "k" if len(contract.k) == 1 else f"k{number}"
             shared = contract.splits > 1 and number == 0
             bounds = f"{axis.extent}*split/{contract.splits}.." if shared else f"0..{axis.extent}"
-            match contract.triangle:
-                case ir.Triangle.SUM_TO_ROW:
-                    bounds = f"0..{m} + 1"
-                case ir.Triangle.SUM_FROM_ROW:
-                    bounds = f"{m}..{axis.extent}"
-                case _:
-                    pass
+            if contract.triangle is ir.Triangle.SUM_TO_ROW:
+                bounds = f"0..{m} + 1"
+            elif contract.triangle is ir.Triangle.SUM_FROM_ROW:
+                bounds = f"{m}..{axis.extent}"
             self.loop(name, bounds)
             left.append(_times(name, axis.lhs_stride))
             right.append(_times(name, axis.rhs_stride))

@@ -27,7 +27,7 @@ def verify_kernel(kernel: ir.Kernel) -> None:
     try:
         if isinstance(kernel, ir.StagedKernel):
             _Check(kernel).run()
-    except _Broken as broken:
+    except Broken as broken:
         raise CompilerBug("to_loops", f"kernel {kernel.name}: {broken}", _dump(kernel)) from None
 
 
@@ -39,7 +39,7 @@ def _dump(kernel: ir.Kernel) -> str:
         return repr(kernel)
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """An invariant that does not hold."""
 
 
@@ -77,19 +77,19 @@ class _Check:
         for number in (contract.lhs, contract.rhs, contract.tile):
             self.buffer(number, contract.dtype)
         if not self.kernel.buffers[contract.tile].is_scratch or any(stage.after for stage in self.kernel.stages):
-            raise _Broken("a contraction writes a scratch tile, and its stage has nothing after the pass")
+            raise Broken("a contraction writes a scratch tile, and its stage has nothing after the pass")
         if not contract.k:
-            raise _Broken("a contraction sums at least one axis")
+            raise Broken("a contraction sums at least one axis")
         if contract.triangle is not None:
             sums = contract.triangle in (ir.Triangle.SUM_TO_ROW, ir.Triangle.SUM_FROM_ROW)
             if len(contract.k) != 1 or contract.m != (contract.k[0].extent if sums else contract.n):
-                raise _Broken("a triangle has one summed axis, and as many rows as it has columns or summed indices")
+                raise Broken("a triangle has one summed axis, and as many rows as it has columns or summed indices")
 
     def buffer(self, number: int, dtype: DType) -> None:
         if not 0 <= number < len(self.kernel.buffers):
-            raise _Broken(f"there is no buffer {number}")
+            raise Broken(f"there is no buffer {number}")
         if self.kernel.buffers[number].dtype is not dtype:
-            raise _Broken(f"{self.kernel.buffers[number].name} does not hold {dtype.value}")
+            raise Broken(f"{self.kernel.buffers[number].name} does not hold {dtype.value}")
 
     def check_all(self, instructions: Sequence[ir.Instruction], home: ir.Space, is_body: bool) -> None:
         """`home` is the space that instructions standing here may have, besides SCALAR in the prologue."""
@@ -98,9 +98,9 @@ class _Check:
             space = ir.Space.SCALAR if is_scalar else instruction.space
             if isinstance(instruction, ir.Reduce):
                 if not is_body:
-                    raise _Broken("a reduction stands outside a pass")
+                    raise Broken("a reduction stands outside a pass")
             elif space is not home:
-                raise _Broken(f"an instruction of space {space.value} stands among those of {home.value}")
+                raise Broken(f"an instruction of space {space.value} stands among those of {home.value}")
             self.check(instruction)
 
     def check(self, instruction: ir.Instruction) -> None:
@@ -126,16 +126,16 @@ class _Check:
                 if instruction.factor is not None:
                     self.use(instruction.factor, dtype, ir.Space.FULL)
                     if not isinstance(self.kernel, ir.ColumnKernel) or instruction.combine is not ir.Combine.SUM:
-                        raise _Broken(f"v{result} is no sum over rows, but has a factor")
+                        raise Broken(f"v{result} is no sum over rows, but has a factor")
                 if space is not self.folded:
-                    raise _Broken(f"v{result} folds the wrong way for a kernel over {self.kernel.kind}")
+                    raise Broken(f"v{result} folds the wrong way for a kernel over {self.kernel.kind}")
                 self.define(result, dtype, space)
             case ir.Store(access=access, value=value, dtype=dtype, space=space):
                 self.use(value, dtype, space)
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
                 if space is ir.Space.SCALAR:
-                    raise _Broken("each call stores an element of no item")
+                    raise Broken("each call stores an element of no item")
                 if instruction.index is not None:
                     self.use(instruction.index, None, ir.Space.SCALAR)
             case _:
@@ -146,52 +146,52 @@ class _Check:
         self.check_terms(load.access.rows, load.access.columns, load.space)
         self.check_terms([term for edge in load.edges for term in edge.terms], (), load.space)
         if load.access.offset < 0 and not load.edges:
-            raise _Broken(f"an address of {self.kernel.buffers[load.access.buffer].name} starts before the buffer")
+            raise Broken(f"an address of {self.kernel.buffers[load.access.buffer].name} starts before the buffer")
         if load.index is not None:
             known = self.use(load.index, None, load.space)
             if known.dtype.is_float or known.dtype is DType.BOOL:
-                raise _Broken(f"v{load.result} is indexed by the {known.dtype.value} v{load.index}")
+                raise Broken(f"v{load.result} is indexed by the {known.dtype.value} v{load.index}")
         self.define(load.result, load.dtype, load.space)
 
     def check_compute(self, compute: ir.Compute) -> None:
         if compute.op.category is not Category.ELEMENTWISE:
-            raise _Broken(f"v{compute.result} is computed by {compute.op.name}, which is not elementwise")
+            raise Broken(f"v{compute.result} is computed by {compute.op.name}, which is not elementwise")
         if len(compute.operands) != len(compute.operand_dtypes):
-            raise _Broken(f"v{compute.result} has operands without a type")
+            raise Broken(f"v{compute.result} has operands without a type")
         for operand, dtype in zip(compute.operands, compute.operand_dtypes, strict=True):
             self.use(operand, dtype, compute.space)
         types = compute.op.result_types([TensorType(dtype) for dtype in compute.operand_dtypes])
         if types != (TensorType(compute.dtype),):
-            raise _Broken(f"v{compute.result} is no {compute.dtype.value} by the rule of {compute.op.name}")
+            raise Broken(f"v{compute.result} is no {compute.dtype.value} by the rule of {compute.op.name}")
         self.define(compute.result, compute.dtype, compute.space)
 
     def check_access(self, access: ir.Access, space: ir.Space) -> None:
         self.check_terms(access.rows, access.columns, space)
         if access.offset < 0:
-            raise _Broken(f"an address of {self.kernel.buffers[access.buffer].name} starts before the buffer")
+            raise Broken(f"an address of {self.kernel.buffers[access.buffer].name} starts before the buffer")
 
     def check_terms(self, rows: Sequence[ir.IndexTerm], columns: Sequence[ir.IndexTerm], space: ir.Space) -> None:
         if (columns and space in (ir.Space.ROW, ir.Space.SCALAR)) or (rows and space is ir.Space.SCALAR):
-            raise _Broken(f"an address of space {space.value} depends on an index that this space has not")
+            raise Broken(f"an address of space {space.value} depends on an index that this space has not")
         for term in (*rows, *columns):
             if term.divisor < 1 or (term.modulus is not None and term.modulus < 1):
-                raise _Broken(f"an address has the term {term}")
+                raise Broken(f"an address has the term {term}")
 
     def use(self, value: int, dtype: DType | None, space: ir.Space) -> _Known:
         known = self.values.get(value)
         if known is None:
-            raise _Broken(f"v{value} is used before its definition")
+            raise Broken(f"v{value} is used before its definition")
         if known.space not in VISIBLE[space]:
-            raise _Broken(f"v{value} of space {known.space.value} is used in space {space.value}")
+            raise Broken(f"v{value} of space {known.space.value} is used in space {space.value}")
         if known.space is ir.Space.FULL and known.stage != self.stage and not self.keeps_rows():
-            raise _Broken(f"v{value} does not outlive its pass over rows this long")
+            raise Broken(f"v{value} does not outlive its pass over rows this long")
         if dtype is not None and known.dtype is not dtype:
-            raise _Broken(f"v{value} is taken for {dtype.value}, but it is {known.dtype.value}")
+            raise Broken(f"v{value} is taken for {dtype.value}, but it is {known.dtype.value}")
         return known
 
     def define(self, value: int, dtype: DType, space: ir.Space) -> None:
         if value in self.values:
-            raise _Broken(f"v{value} is defined a second time")
+            raise Broken(f"v{value} is defined a second time")
         self.values[value] = _Known(dtype, space, self.stage)
 
     def keeps_rows(self) -> bool:

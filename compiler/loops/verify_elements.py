@@ -15,6 +15,7 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir
 from compiler.loops.footprint import Along, blocks_of, count, indices_of
 from compiler.loops.printer import print_kernel, statement_lines
+from compiler.loops.verify import Broken
 from compiler.support.arrays import np
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -22,10 +23,6 @@ from compiler.types import BatchExtent, Extent, elements
 ENDLESS = 1 << 62  # elements, beyond all buffers
 
 Limit: TypeAlias = tuple[int, Fraction | int]  # for a batch of one row, and by how much each further row moves it
-
-
-class _Broken(Exception):
-    """An element that is touched and may not be."""
 
 
 @record
@@ -53,7 +50,7 @@ def verify_elements(kernel: ir.Kernel, rooms: Sequence[Room | None]) -> None:
             low, high = ((sum(pick(e, 0) for e, _ in ends), sum(pick(s, 0) for _, s in ends)) for pick in (min, max))
             place = (block.offset + low[0], low[1]), (block.offset + high[0], high[1])
             _check_room(kernel, argument, *place, rooms)
-    except _Broken as broken:
+    except Broken as broken:
         raise CompilerBug("to_loops", f"kernel {kernel.name}: {broken}", print_kernel(kernel)) from None
 
 
@@ -64,7 +61,7 @@ def _check_rows(contract: ir.TileContract) -> None:
     expected: Extent = 1
     for step, extent in sorted((a for a in axes if a[1] != 1), key=lambda axis: axis[0]):
         if step != expected:
-            raise _Broken(f"rows of the product that are {step} apart leave rows out, or are computed twice")
+            raise Broken(f"rows of the product that are {step} apart leave rows out, or are computed twice")
         expected = elements((expected, extent))
 
 
@@ -95,8 +92,8 @@ def _check_staged(kernel: ir.StagedKernel, rooms: Sequence[Room | None]) -> None
                 _check_moved(kernel, instruction, rooms, known, filled)
             if _is_known(instruction, rooms, known):
                 known.add(instruction.result)
-        except (_Broken, ValueError) as broken:
-            raise _Broken(f"line {lines[id(instruction)]}: {broken}") from None
+        except (Broken, ValueError) as broken:
+            raise Broken(f"line {lines[id(instruction)]}: {broken}") from None
 
 
 def _is_known(
@@ -129,13 +126,11 @@ def _check_moved(
         _check_scratch(kernel, moved, columns, filled)
         return
     if moved.index is not None and not moved.index_extent and moved.index not in known:
-        raise _Broken(
-            f"v{moved.index} is data that chooses an element of {kernel.buffers[buffer].name} without a clamp"
-        )
+        raise Broken(f"v{moved.index} is data that chooses an element of {kernel.buffers[buffer].name} without a clamp")
     if rows.first.size and columns.first.size:
         _check_room(kernel, buffer, *_limits(moved, rows, columns), rooms)
     if isinstance(moved, ir.Store) and not is_once(rows, columns):
-        raise _Broken(f"elements of {kernel.buffers[buffer].name} are stored more than once")
+        raise Broken(f"elements of {kernel.buffers[buffer].name} are stored more than once")
 
 
 def _tile_of(kernel: ir.StagedKernel) -> int | None:
@@ -157,20 +152,20 @@ def _check_room(kernel: ir.Kernel, argument: int, low: Limit, high: Limit, rooms
     room, name = rooms[argument], kernel.buffers[argument].name
     assert room is not None
     if low[0] + room.before < 0 or low[1] < 0:
-        raise _Broken(f"element {_said(low[0] + room.before, low[1])} of {name} lies before it")
+        raise Broken(f"element {_said(low[0] + room.before, low[1])} of {name} lies before it")
     if high[0] + room.behind >= count(room.extent) or high[1] > _slope(room.extent):
-        raise _Broken(f"element {_said(high[0] + room.behind, high[1])} of {name} lies behind its {room.extent}")
+        raise Broken(f"element {_said(high[0] + room.behind, high[1])} of {name} lies behind its {room.extent}")
 
 
 def _check_scratch(kernel: ir.Kernel, moved: ir.Load | ir.Store, columns: Along, filled: dict[int, set[int]]) -> None:
     buffer = kernel.buffers[moved.access.buffer]
     places = set((columns.at_one() + moved.access.offset).tolist())
     if moved.access.rows or columns.batch_step or not places <= set(range(buffer.elements)):
-        raise _Broken(f"scratch of {buffer.elements} elements is left")
+        raise Broken(f"scratch of {buffer.elements} elements is left")
     if isinstance(moved, ir.Store):
         filled.setdefault(moved.access.buffer, set()).update(places)
     elif not places <= filled.get(moved.access.buffer, set()):
-        raise _Broken(f"element {min(places - filled.get(moved.access.buffer, set()))} of scratch was not stored")
+        raise Broken(f"element {min(places - filled.get(moved.access.buffer, set()))} of scratch was not stored")
 
 
 def is_once(rows: Along, columns: Along) -> bool:

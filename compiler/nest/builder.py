@@ -19,15 +19,11 @@ LINE = 64  # bytes that the largest vectors are aligned to
 
 @mutable_record
 class Builder:
-    """The body of a nest in the making. `line` is that of the statement whose work is written, `lines` are all of them.
-
-    It `is_fenced` where an operand in memory takes a register before its use: see `fence`.
-    """
+    """The body of a nest in the making. `line` is that of the statement whose work is written, `lines` are all."""
 
     body: list[Statement] = field(default_factory=list[Statement])
     count: int = len(GIVEN)
     line: int = 0
-    is_fenced: bool = False
     lines: set[int] = field(default_factory=set[int])
 
     def fresh(self, type_: Type) -> Value:
@@ -206,8 +202,7 @@ class Builder:
 
     def fence(self) -> None:
         """No load moves across, where it would take a register that others need."""
-        if self.is_fenced:
-            self.body.append(ir.LoadFence(self.line))
+        self.body.append(ir.LoadFence(self.line))
 
     def store_fence(self) -> None:
         self.body.append(ir.StoreFence(self.line))

@@ -6,38 +6,58 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from compiler.nest import ir
-from compiler.nest.forms import BATCH, Form, as_form
 from compiler.nest.ir import BEGIN, Statement
 from compiler.support.record import record
-from compiler.types import BatchExtent, Extent
+from compiler.types import Extent
 
 Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
 
 
 @record
 class Memory:
-    """So many bytes; loops around the nest move an address by at most so many to either side."""
+    """So many bytes; loops around the nest move an address by at most so many to either side.
+
+    Arguments with the same number are the same memory, but for those without one (-1).
+    """
 
     bytes: Extent
     before: int = 0
     behind: int = 0
     is_written: bool = True
+    number: int = -1
+
+
+@record
+class Result:
+    """The elements of argument number `slot` that a call stores, `size` bytes each.
+
+    They lie `offset + sum(index * stride)` bytes behind it, for the indices of `axes`, each an extent and a stride;
+    there are no axes where elements are not known in this form.
+    """
+
+    slot: int
+    size: int
+    offset: int = 0
+    axes: tuple[tuple[Extent, int], ...] | None = None
 
 
 @record
 class Call:
-    """The memory and numbers that a nest is given; it has `ceil(extent / chunk) * factor` items."""
+    """The memory and numbers that a nest is given; it has `ceil(extent / chunk) * factor` items.
+
+    `before` is the call of the nest that runs before it, where there is one. All of the `results` are stored.
+    Of the arguments `indexed`, elements are read or written at an index that the program made, which nothing clamps.
+    """
 
     arguments: tuple[Memory | Extent, ...]
     extent: Extent
     chunk: int
     factor: int
+    before: Call | None = None
+    results: tuple[Result, ...] = ()
+    indexed: frozenset[int] = frozenset()
 
 
 def cuts_items(body: Sequence[Statement]) -> bool:
     """Whether a nest divides its range of items, instead of going through it."""
     return any(isinstance(s, ir.Binary) and s.op == "div" and s.left is BEGIN for s in body)
-
-
-def form_of(extent: Extent) -> Form:
-    return BATCH * extent.multiple if isinstance(extent, BatchExtent) else as_form(extent)

@@ -23,6 +23,12 @@ RELATIONS: dict[ir.Relation, str] = {
     **{"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="},
     **{"below": "below", "unordered": "unordered"},
 }
+_ARGUMENTS: dict[type[ir.Argument], str] = {
+    **{ir.BufferPointer: "buffer", ir.SharedPointer: "shared panels", ir.FlagPointer: "flag"},
+    **{ir.ExtentNumber: "extent", ir.RowsNumber: "rows", ir.ColumnsNumber: "columns", ir.ElementsNumber: "total"},
+    **{ir.PlaceNumber: "place", ir.FactorNumber: "factor", ir.ShiftNumber: "shift"},
+    **{ir.LiteralNumber: "literal", ir.StreamNumber: "stream"},
+}
 NAMES_OF_GIVEN = {value.number: name for value, name in zip(GIVEN, ("begin", "end", "scratch"), strict=True)}
 
 
@@ -93,30 +99,12 @@ def _number(constant: Constant) -> str:
 
 def print_argument(argument: ir.Argument) -> str:
     match argument:
-        case ir.BufferPointer(position=position):
-            return f"buffer {position}"
-        case ir.SharedPointer():
-            return "shared panels"
-        case ir.FlagPointer(position=position):
-            return f"flag {position}"
-        case ir.ExtentNumber(extent=extent):
-            return f"extent {extent}"
-        case ir.RowsNumber():
-            return "rows"
-        case ir.ColumnsNumber():
-            return "columns"
-        case ir.ElementsNumber():
-            return "total"
-        case ir.PlaceNumber(position=position):
-            return f"place {position}"
-        case ir.FactorNumber(position=position):
-            return f"factor {position}"
-        case ir.ShiftNumber(position=position):
-            return f"shift {position}"
-        case ir.LiteralNumber(result=result):
-            return f"literal {result}"
-        case ir.StreamNumber(position=position):
-            return f"stream {position}"
+        case ir.SharedPointer() | ir.RowsNumber() | ir.ColumnsNumber() | ir.ElementsNumber():
+            return _ARGUMENTS[type(argument)]
+        case ir.ExtentNumber(extent=number) | ir.LiteralNumber(result=number):
+            return f"{_ARGUMENTS[type(argument)]} {number}"
+        case _:
+            return f"{_ARGUMENTS[type(argument)]} {argument.position}"
 
 
 @mutable_record
@@ -243,18 +231,10 @@ def _computed(statement: ir.Computation) -> str:
         case ir.Shuffle():
             operands = [statement.left] if statement.right is None else [statement.left, statement.right]
             return f"shuffle({', '.join(map(print_operand, operands))}) lanes {_picks(statement.picks)}"
-        case ir.Broadcast():
-            return f"broadcast({print_operand(statement.scalar)})"
-        case ir.Convert():
-            return f"convert({print_operand(statement.value)})"
-        case ir.Bits():
-            return f"bits({print_operand(statement.value)})"
-        case ir.Lane():
-            return f"lane({print_operand(statement.vector)})"
-        case ir.Any():
-            return f"any({print_operand(statement.mask)})"
-        case ir.Number():
-            return f"number({print_operand(statement.address)})"
+        case ir.Broadcast(scalar=operand) | ir.Convert(value=operand) | ir.Bits(value=operand):
+            return f"{type(statement).__name__.lower()}({print_operand(operand)})"
+        case ir.Lane(vector=operand) | ir.Any(mask=operand) | ir.Number(address=operand):
+            return f"{type(statement).__name__.lower()}({print_operand(operand)})"
         case ir.Draw():
             key = f"{name_of(statement.first)}, {name_of(statement.second)}"
             return f"draw({key}, {print_operand(statement.places)})"

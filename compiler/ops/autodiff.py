@@ -21,6 +21,14 @@ def apply_chain_rule(
 
     `nodes` in order; `known`: cotangents by the index of the value. Only nodes that depend on `wanted` are visited.
     """
+    cotangents = cotangents_of(builder, nodes, known, wanted)
+    return [cotangents.get(value.index) for value in wanted]
+
+
+def cotangents_of(
+    builder: GraphBuilder, nodes: Sequence[Node], known: Mapping[int, Value], wanted: Sequence[Value]
+) -> dict[int, Value]:
+    """As `apply_chain_rule`: the cotangents of all values on the way, by the index of the value."""
     path = nodes_on_the_way(nodes, wanted)
     reached = {value.index for value in wanted} | {r.index for node in path for r in node.results}
     cotangents = {index: value for index, value in known.items() if index in reached}
@@ -30,7 +38,7 @@ def apply_chain_rule(
             with builder.at(backward_origins(node)):
                 outgoing = node.op.gradient(builder, node, incoming)
                 _accumulate(builder, cotangents, reached, node, outgoing)
-    return [cotangents.get(value.index) for value in wanted]
+    return cotangents
 
 
 def backward_origins(node: Node | None) -> tuple[Origin, ...]:
@@ -50,11 +58,7 @@ def nodes_on_the_way(nodes: Sequence[Node], wanted: Sequence[Value]) -> list[Nod
 
 
 def _accumulate(
-    builder: GraphBuilder,
-    cotangents: dict[int, Value],
-    reached: set[int],
-    node: Node,
-    outgoing: Sequence[Value | None],
+    builder: GraphBuilder, cotangents: dict[int, Value], reached: set[int], node: Node, outgoing: Sequence[Value | None]
 ) -> None:
     """Add the cotangents of a node's operands to those that other uses gave them."""
     for operand, cotangent in zip(node.operands, outgoing, strict=True):

@@ -29,8 +29,7 @@ class Contraction(DifferentiableOp):
     category = Category.CONTRACTION
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 2)
-        left, right = operands
+        left, right = rules.expect_operands(self.name, operands, 2)
         rules.expect_dtype(self.name, left, rules.FLOATS)
         if left.dtype is not right.dtype:
             raise TypeRuleError(f"contraction needs tensors of one element type, but got {left} and {right}")

@@ -18,7 +18,6 @@ from compiler.types import TensorType
 
 
 @final
-@record
 class StopGradient(FlatOp):
     """Its operand, to which no cotangent flows."""
 
@@ -72,7 +71,6 @@ class CustomGradient(Op):
 
 
 @final
-@record
 class Objective(Op):
     """Of a point [n]: the loss there and its gradient [n]; with a direction [n], also the Hessian's product with it.
 

@@ -127,7 +127,6 @@ class Binary(Elementwise):
 
 
 @final
-@record
 class Negate(Unary):
     name = "neg"
     numpy = "negative"
@@ -138,7 +137,6 @@ class Negate(Unary):
 
 
 @final
-@record
 class Add(Binary):
     name = "add"
 
@@ -147,7 +145,6 @@ class Add(Binary):
 
 
 @final
-@record
 class Subtract(Binary):
     name = "sub"
     numpy = "subtract"
@@ -157,7 +154,6 @@ class Subtract(Binary):
 
 
 @final
-@record
 class Multiply(Binary):
     name = "mul"
     numpy = "multiply"
@@ -167,7 +163,6 @@ class Multiply(Binary):
 
 
 @final
-@record
 class Divide(Binary):
     name = "div"
     numpy = "divide"
@@ -179,7 +174,6 @@ class Divide(Binary):
 
 
 @final
-@record
 class FusedMultiplyAdd(Elementwise):
     """a * b + c, rounded once."""
 
@@ -210,7 +204,6 @@ class Comparison(Binary):
 
 
 @final
-@record
 class Equal(Comparison):
     name = "eq"
     numpy = "equal"
@@ -218,14 +211,12 @@ class Equal(Comparison):
 
 
 @final
-@record
 class Less(Comparison):
     name = "lt"
     numpy = "less"
 
 
 @final
-@record
 class Where(DifferentiableOp):
     """The second operand where the first, a boolean, is true; the third elsewhere."""
 
@@ -233,8 +224,7 @@ class Where(DifferentiableOp):
     category = Category.ELEMENTWISE
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 3)
-        condition, a, b = operands
+        condition, a, b = rules.expect_operands(self.name, operands, 3)
         rules.expect_dtype(self.name, condition, rules.BOOLEANS)
         rules.expect_same_type(self.name, a, b)
         rules.expect_same_shape(self.name, condition, a)
@@ -298,7 +288,6 @@ class _Logical(Binary):
 
 
 @final
-@record
 class Not(Unary):
     name = "not"
     numpy = "logical_not"
@@ -309,21 +298,18 @@ class Not(Unary):
 
 
 @final
-@record
 class And(_Logical):
     name = "and"
     numpy = "logical_and"
 
 
 @final
-@record
 class Or(_Logical):
     name = "or"
     numpy = "logical_or"
 
 
 @final
-@record
 class NotEqual(Comparison):
     name = "ne"
     numpy = "not_equal"
@@ -331,7 +317,6 @@ class NotEqual(Comparison):
 
 
 @final
-@record
 class LessEqual(Comparison):
     name = "le"
     numpy = "less_equal"
@@ -343,7 +328,6 @@ def _tied(first: Symbolic, second: Symbolic, dy: Symbolic) -> Symbolic:
 
 
 @final
-@record
 class Maximum(Binary):
     """The larger of two; NaN if either is. Ties share the cotangent equally."""
 
@@ -354,7 +338,6 @@ class Maximum(Binary):
 
 
 @final
-@record
 class Minimum(Binary):
     """The smaller of two; NaN if either is. Ties share the cotangent equally."""
 
@@ -365,7 +348,6 @@ class Minimum(Binary):
 
 
 @final
-@record
 class Abs(Unary):
     name = "abs"
     accepted = rules.NUMBERS
@@ -376,7 +358,6 @@ class Abs(Unary):
 
 
 @final
-@record
 class Flush(Unary):
     """0 in place of a subnormal number; only the compiler makes it."""
 
@@ -390,7 +371,6 @@ class Flush(Unary):
 
 
 @final
-@record
 class Floor(Unary):
     name = "floor"
 
@@ -399,7 +379,6 @@ class Floor(Unary):
 
 
 @final
-@record
 class FloorDivide(Binary):
     """floor(a / b) as NumPy has it; on integers, division by 0 gives 0.
 
@@ -414,7 +393,6 @@ class FloorDivide(Binary):
 
 
 @final
-@record
 class Modulo(Binary):
     """a - b * floor(a / b), the exact remainder, with the sign of b; on integers, modulo 0 gives 0."""
 

@@ -30,8 +30,7 @@ class Gather(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 2)
-        x, indices = operands
+        x, indices = rules.expect_operands(self.name, operands, 2)
         rules.expect_dtype("the second operand of gather", indices, rules.INTEGERS)
         rules.expect_axis(self.name, self.axis, x)
         extent = x.shape[self.axis]
@@ -76,8 +75,7 @@ class ScatterAdd(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 2)
-        indices, updates = operands
+        indices, updates = rules.expect_operands(self.name, operands, 2)
         rules.expect_dtype("the first operand of scatter_add", indices, rules.INTEGERS)
         rules.expect_dtype("the second operand of scatter_add", updates, (*rules.FLOATS, DType.I32, DType.I64))
         _expect_rows(self.name, self.axis, self.by_row, updates, indices)
@@ -119,8 +117,7 @@ class Put(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 3)
-        x, part, index = operands
+        x, part, index = rules.expect_operands(self.name, operands, 3)
         rules.expect_axis(self.name, self.axis, x)
         rules.expect_dtype("the third operand of put", index, rules.INTEGERS)
         shape = (*x.shape[: self.axis], 1, *x.shape[self.axis + 1 :])

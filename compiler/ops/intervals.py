@@ -55,10 +55,6 @@ def added(a: Range, b: Range) -> Range:
     return Range(_sum(a.low, b.low, -math.inf), _sum(a.high, b.high, math.inf))
 
 
-def subtracted(a: Range, b: Range) -> Range:
-    return added(a, negated(b))
-
-
 def multiplied(a: Range, b: Range) -> Range:
     corners = [_product(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
     low = LEAST if a.is_positive and b.is_positive else min(corners)
@@ -146,11 +142,8 @@ def guarded(function: Callable[[float], float], x: float) -> float:
 
 def between(function: Callable[[float], float], a: Range, limits: Range) -> Range:
     """A rising function that comes to its limits, in floats, where its operand is large."""
-    return Range(*(limit if math.isinf(x) else function(x) for x, limit in _ends(a, limits)))
-
-
-def _ends(a: Range, limits: Range) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (a.low, limits.low), (a.high, limits.high)
+    ends = (a.low, limits.low), (a.high, limits.high)
+    return Range(*(limit if math.isinf(x) else function(x) for x, limit in ends))
 
 
 def _sum(x: float, y: float, otherwise: float) -> float:

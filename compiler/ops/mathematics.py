@@ -12,7 +12,6 @@ from compiler.ops.build import constant_of
 from compiler.ops.elementwise import And, Binary, Not, Symbolic, Unary
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.support.arrays import Array, np
-from compiler.support.record import record
 
 
 class Function(Unary):
@@ -26,7 +25,6 @@ class Function(Unary):
 
 
 @final
-@record
 class Exp(Function):
     name = "exp"
     document = "e to the power of x."
@@ -39,7 +37,6 @@ class Exp(Function):
 
 
 @final
-@record
 class Expm1(Function):
     name = "expm1"
     document = "exp(x) - 1, exact for small x."
@@ -52,7 +49,6 @@ class Expm1(Function):
 
 
 @final
-@record
 class Log(Function):
     name = "log"
     document = "The natural logarithm."
@@ -66,7 +62,6 @@ class Log(Function):
 
 
 @final
-@record
 class Log1p(Function):
     name = "log1p"
     document = "log(1 + x), exact for small x."
@@ -80,7 +75,6 @@ class Log1p(Function):
 
 
 @final
-@record
 class Sqrt(Function):
     name = "sqrt"
     document = "The square root."
@@ -93,7 +87,6 @@ class Sqrt(Function):
 
 
 @final
-@record
 class Rsqrt(Function):
     name = "rsqrt"
     document = "1 / sqrt(x)."
@@ -109,7 +102,6 @@ class Rsqrt(Function):
 
 
 @final
-@record
 class Tanh(Function):
     name = "tanh"
     document = "The hyperbolic tangent."
@@ -122,7 +114,6 @@ class Tanh(Function):
 
 
 @final
-@record
 class Sigmoid(Function):
     name = "sigmoid"
     document = "1 / (1 + exp(-x)), for x of any size."
@@ -139,7 +130,6 @@ class Sigmoid(Function):
 
 
 @final
-@record
 class Erf(Function):
     name = "erf"
     document = "The error function."
@@ -155,7 +145,6 @@ class Erf(Function):
 
 
 @final
-@record
 class Sin(Function):
     name = "sin"
     document = "The sine."
@@ -168,7 +157,6 @@ class Sin(Function):
 
 
 @final
-@record
 class Cos(Function):
     name = "cos"
     document = "The cosine."
@@ -181,7 +169,6 @@ class Cos(Function):
 
 
 @final
-@record
 class Power(Binary):
     name = "pow"
     numpy = "power"

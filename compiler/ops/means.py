@@ -43,7 +43,8 @@ def is_mean(graph: Graph, scalar: Value) -> bool:
     ones: set[int] = set()
     for step in found.steps:
         if isinstance(step, Total):
-            degrees.update(_of_total(step))
+            is_sum = step.kind in (TotalKind.SUM, TotalKind.ROWS) or not isinstance(step.node.op, (Max, Min, Moments))
+            degrees.update((result.index, _ONE if is_sum else Fraction(0)) for result in step.node.results)
             continue
         if _is_one(step, ones):
             ones.update(result.index for result in step.results)
@@ -64,11 +65,6 @@ def _is_one(node: Node, ones: set[int]) -> bool:
             return node.operands[0].index in ones
         case _:
             return False
-
-
-def _of_total(total: Total) -> dict[int, _Degree]:
-    is_sum = total.kind in (TotalKind.SUM, TotalKind.ROWS) or not isinstance(total.node.op, (Max, Min, Moments))
-    return {result.index: _ONE if is_sum else Fraction(0) for result in total.node.results}
 
 
 def _of_node(node: Node, operands: list[_Degree]) -> _Degree:

@@ -27,8 +27,7 @@ class Transpose(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 1)
-        (operand,) = operands
+        (operand,) = rules.expect_operands(self.name, operands, 1)
         if sorted(self.permutation) != list(range(operand.rank)):
             raise TypeRuleError(f"transpose: {list(self.permutation)} does not order the axes of {operand}")
         return (TensorType(operand.dtype, tuple(operand.shape[a] for a in self.permutation)),)
@@ -58,8 +57,7 @@ class Slice(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 1)
-        (operand,) = operands
+        (operand,) = rules.expect_operands(self.name, operands, 1)
         if not len(self.starts) == len(self.sizes) == len(self.steps) == operand.rank:
             raise TypeRuleError(f"slice needs a start, a size and a step for each axis of {operand}")
         for axis, extent in enumerate(operand.shape):
@@ -126,8 +124,7 @@ class Pad(DifferentiableOp):
         return self.low, self.high, repr(float(self.value))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 1)
-        (operand,) = operands
+        (operand,) = rules.expect_operands(self.name, operands, 1)
         if not len(self.low) == len(self.high) == operand.rank:
             raise TypeRuleError(f"pad needs a low and a high width for each axis of {operand}")
         if min((*self.low, *self.high), default=0) < 0:

@@ -31,8 +31,7 @@ def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtyp
 
 def _reduced(name: str, operands: Types, axes: Sequence[int], accepted: Sequence[DType]) -> TensorType:
     """The type of what is left of the single operand, which has elements over `axes`."""
-    rules.expect_operands(name, operands, 1)
-    (operand,) = operands
+    (operand,) = rules.expect_operands(name, operands, 1)
     rules.expect_dtype(name, operand, accepted)
     rules.expect_axes(name, axes, operand)
     if 0 in (operand.shape[a] for a in axes):

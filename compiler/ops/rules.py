@@ -24,9 +24,10 @@ def round_to_bf16(values: Array) -> Array:
     return np.where(np.isnan(values), values, rounded.view(np.float32)).reshape(values.shape)
 
 
-def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> None:
+def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> Sequence[TensorType]:
     if len(operands) != count:
         raise TypeRuleError(f"{name} takes {counted(count, 'tensor')}, but got {len(operands)}")
+    return operands
 
 
 def expect_dtype(name: str, operand: TensorType, accepted: Sequence[DType]) -> None:

@@ -126,13 +126,9 @@ def draws(node: Node) -> bool:
 
 def _shifted(body: Graph, shift: int) -> Graph:
     def moved(op: Op) -> Op:
-        match op:
-            case RandomUniform(stream=stream):
-                return replace(op, stream=(stream + shift) % 2**32)
-            case Scan():
-                return replace(op, body=_shifted(op.body, shift))
-            case _:
-                return op
+        if isinstance(op, RandomUniform):
+            return replace(op, stream=(op.stream + shift) % 2**32)
+        return replace(op, body=_shifted(op.body, shift)) if isinstance(op, Scan) else op
 
     return replace(body, nodes=tuple(Node(moved(n.op), n.operands, n.results, n.origins) for n in body.nodes))
 

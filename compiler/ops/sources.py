@@ -78,7 +78,6 @@ class Iota(FlatOp):
 
 
 @final
-@record
 class BatchSize(FlatOp):
     """The run-time batch size, an i64 scalar."""
 

@@ -62,8 +62,7 @@ class Sum(DifferentiableOp):
     category = Category.REDUCTION
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 1)
-        (operand,) = operands
+        (operand,) = rules.expect_operands(self.name, operands, 1)
         rules.expect_dtype(self.name, operand, (*rules.FLOATS, DType.I32, DType.I64))
         rules.expect_axes(self.name, self.axes, operand)
         return (TensorType(operand.dtype, rules.without_axes(operand.shape, self.axes)),)

@@ -36,8 +36,7 @@ class Window(DifferentiableOp):
     category = Category.MOVEMENT
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 1)
-        (operand,) = operands
+        (operand,) = rules.expect_operands(self.name, operands, 1)
         rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)
         shape = list(operand.shape)
@@ -73,8 +72,7 @@ class Fold(DifferentiableOp):
     category = Category.INDEXING
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 1)
-        (operand,) = operands
+        (operand,) = rules.expect_operands(self.name, operands, 1)
         rules.expect_dtype(self.name, operand, (*rules.FLOATS, DType.I32, DType.I64))
         rules.expect_axes(self.name, self.axes, operand)
         _expect_numbers(self)

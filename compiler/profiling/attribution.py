@@ -7,6 +7,7 @@ from dataclasses import field
 
 from compiler.graph.ir import Direction, Origin
 from compiler.inspection.code_view import margin_of
+from compiler.inspection.parts import own_origins
 from compiler.inspection.plan import layer_of
 from compiler.profiling.kernel_entries import KernelEntry
 from compiler.profiling.report import KernelTime, LayerTime, LineRow, OpRow
@@ -92,8 +93,7 @@ class Attribution:
 
     def _divide(self, share: Share, ms: float, times: int) -> None:
         moved, flops = times * share.bytes, times * share.flops
-        # those in the user's own text, or all where there are none
-        origins = [o for o in share.origins if not o.user_span.source.is_library] or share.origins
+        origins = own_origins(share.origins)
         places = dict.fromkeys((_place(o), o.direction) for o in origins) or {(_NOWHERE, Direction.FORWARD): None}
         for origin in origins:
             span = origin.user_span

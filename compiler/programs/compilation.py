@@ -40,10 +40,13 @@ def _scheduled(options: Options, ready: Graph, machine: Machine) -> Schedule:
     return scheduled(ready, options, machine)
 
 
-def compile_graphs(graphs: Graphs, workers: int | None = None) -> None:
-    """Compile graphs for the cache, with so many processes that generate code, by default one for each processor."""
+def compile_graphs(graphs: Graphs, workers: int | None = None, elsewhere: bool = False) -> None:
+    """Compile graphs for the cache, with so many processes that generate code, by default one for each processor.
+
+    elsewhere: for the machine of a library.
+    """
     compilations = [compilation(partial(_given, graph), options, name) for name, (graph, options) in graphs.items()]
-    target_of(compilations[0].options).compile_ahead(compilations, workers)
+    target_of(compilations[0].options).compile_ahead(compilations, workers, elsewhere)
 
 
 def _given(graph: Graph) -> Graph:

@@ -10,38 +10,21 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
-from compiler.programs.kinds import (
-    ACCUMULATION,
-    BATCH_EVALUATION,
-    DECODING,
-    INITIALISATION,
-    PREDICTION,
-    TRAINING,
-    GraphKind,
-    Purpose,
-)
+from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
 from compiler.support.arrays import np
 from compiler.support.cache import compiler_version
 from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import kernel_target_of, target_of
-from compiler.targets.target import (
-    Compilation,
-    ExportedLibrary,
-    LibraryFunction,
-    LibraryTensors,
-    LoadedProgram,
-    ProfiledProgram,
-    SimulatedProgram,
-)
+from compiler.targets.target import Compilation, LoadedProgram, ProfiledProgram, SimulatedProgram
 from compiler.types import DType, Shape, TensorType
 
 # settings of the data and the length of a run, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "best", "init_from")
 _OF_ONE_ROW = (
-    *(Purpose.INITIALISATION, Purpose.UPDATING, Purpose.FOLLOWING, Purpose.FINISHING, Purpose.FINISHING_EPOCH),
-    *(Purpose.PROMPT, Purpose.POSITION),
+    *(Purpose.INITIALISATION, Purpose.STATES, Purpose.UPDATING, Purpose.FOLLOWING),
+    *(Purpose.FINISHING, Purpose.FINISHING_EPOCH, Purpose.PROMPT, Purpose.POSITION),
 )
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 # Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
@@ -60,30 +43,7 @@ def compile_program(program: Program, kind: GraphKind, options: Options) -> Exec
 
 def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedProgram:
     """Compile a single graph of a program."""
-    return target_of(options).load(_compilation(program, kind, options))
-
-
-def exported_library(
-    program: Program, tensors: LibraryTensors, settings: Mapping[str, float], options: Options, seed: int | None = None
-) -> ExportedLibrary:
-    """The function `predict` of a program, `evaluate` where its loss is known, and `step` where there is a `seed`.
-
-    A caller of `step` gives the settings of run time that no other number is made of.
-    """
-    functions = [LibraryFunction("predict", _compilation(program, PREDICTION, options), settings)]
-    needed = {i.name for i in program.inference_graph.inputs if i.role is Role.SETTING}
-    if program.plan is not None and needed <= {*settings}:
-        functions.append(LibraryFunction("evaluate", _compilation(program, BATCH_EVALUATION, options), settings))
-    if seed is not None:
-        step = _compilation(program, TRAINING, options)
-        functions.append(LibraryFunction("step", step, settings, independent_settings(settings)))
-    return kernel_target_of(options).library(functions, tensors, seed or 0)
-
-
-def independent_settings(settings: Mapping[str, float]) -> tuple[str, ...]:
-    """Of the settings of run time, those that no other one is made of, which a caller may change."""
-    derived = " ".join(name for name in settings if "(" in name)
-    return tuple(name for name in settings if "(" not in name and name not in derived)
+    return target_of(options).load(compilation_of(program, kind, options))
 
 
 def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:
@@ -119,7 +79,7 @@ def executable(graph: Graph, options: Options) -> LoadedProgram:
 def profiled_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, ProfiledProgram]:
     """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
     target = kernel_target_of(options)
-    return {part: target.profiled(_compilation(program, part, options)) for part in graphs_of_step(program, kind)}
+    return {part: target.profiled(compilation_of(program, part, options)) for part in graphs_of_step(program, kind)}
 
 
 def simulated_programs(
@@ -128,14 +88,15 @@ def simulated_programs(
     """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
     target = kernel_target_of(options)
     return {
-        part: target.simulated(_compilation(program, part, options), threads, real)
+        part: target.simulated(compilation_of(program, part, options), threads, real)
         for part in graphs_of_step(program, kind)
     }
 
 
-def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options) -> int:
+def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options, elsewhere: bool = False) -> int:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
+    elsewhere: for the functions of a library, which may be for a machine that this process does not run on.
     kinds: of `initialisation training augmentation evaluation prediction schedule following finishing finishing_epoch`;
     `training N` of a later phase. The result is how many were not in the cache.
     """
@@ -143,26 +104,27 @@ def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options
     for part in (part for kind in kinds for part in graphs_of_step(program, kind)):
         chosen = fitting(program, part, options)
         named[_entry_name(_identity(program, part), chosen)] = part, chosen
-    missing = target_of(options).missing(list(named), options)
+    missing = target_of(options).missing(list(named), options, elsewhere)
     if missing:
-        _compile_in_two({name: (_graph(program, named[name][0], options)(), named[name][1]) for name in missing})
+        graphs = {name: (_graph(program, named[name][0], options)(), named[name][1]) for name in missing}
+        _compile_in_two(graphs, elsewhere)
     return len(missing)
 
 
-def _compile_in_two(graphs: Graphs) -> None:
+def _compile_in_two(graphs: Graphs, elsewhere: bool) -> None:
     """The largest here, which is the training step as a rule, and all others beside it, where that is worth it."""
     largest = max(graphs, key=lambda name: len(graphs[name][0].nodes))
     others = {name: graphs[name] for name in graphs if name != largest}
     if usable_processors() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
-        compile_graphs(graphs)
+        compile_graphs(graphs, elsewhere=elsewhere)
         return
     from compiler.programs.second_process import compiled_beside  # small models need none
 
-    with compiled_beside(others):
-        compile_graphs({largest: graphs[largest]})
+    with compiled_beside(others, elsewhere):
+        compile_graphs({largest: graphs[largest]}, elsewhere=elsewhere)
 
 
-def _compilation(program: Program, kind: GraphKind, options: Options) -> Compilation:
+def compilation_of(program: Program, kind: GraphKind, options: Options) -> Compilation:
     chosen = fitting(program, kind, options)
     return compilation(_graph(program, kind, options), chosen, _entry_name(_identity(program, kind), chosen))
 
@@ -216,9 +178,12 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
     return specs
 
 
-def memory_needed(program: Program, kinds: Sequence[GraphKind], options: Options) -> dict[str, int]:
+def memory_needed(
+    program: Program, kinds: Sequence[GraphKind], options: Options, rows: int | None = None
+) -> dict[str, int]:
     """Bytes by purpose: those of `allocate`, and VALUES for the values that programs of `kinds` keep during a step.
 
+    A step has the rows of the options' batch, or as many `rows`.
     Of these, it knows those that the cache has. Those of the reference target are unknown.
     """
     names = {Role.PARAMETER: "parameters", Role.STATE: "states", Role.OPTIMIZER_STATE: OPTIMIZER_STATES}
@@ -228,7 +193,8 @@ def memory_needed(program: Program, kinds: Sequence[GraphKind], options: Options
     target = target_of(options)
     for part in (part for kind in kinds for part in graphs_of_step(program, kind)):
         chosen = fitting(program, part, options)
-        found = target.bytes_of_step(_entry_name(_identity(program, part), chosen), chosen)
+        of_rows = chosen if rows is None else replace(chosen, batch=rows)
+        found = target.bytes_of_step(_entry_name(_identity(program, part), chosen), of_rows)
         needed[VALUES] = max(needed[VALUES], found or 0)
     return needed
 
@@ -253,6 +219,12 @@ def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Opt
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
     """Fill the tensors of a program by its compiled initialisers."""
     compile_program(program, INITIALISATION, options).run(Steps(tensors, {}, np.zeros(1, np.int64), 1, seed=seed))
+
+
+def initialise_states(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
+    """Fill the states of a program's optimizer, as `initialise` does."""
+    if program.plan is not None and program.plan.optimizer_states:
+        compile_program(program, STATES, options).run(Steps(tensors, {}, np.zeros(1, np.int64), 1, seed=seed))
 
 
 def attention_shapes(program: Program) -> Mapping[str, Shape]:

@@ -10,9 +10,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import Source, UsageError
 from compiler.frontend.elaborate import elaborate_function, expect_function
-from compiler.frontend.library import library_scope
 from compiler.frontend.program import SettingValue
-from compiler.frontend.scope import ModuleScope
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -39,9 +37,9 @@ def compiled_function(
 
     Raises UsageError where the text and the library have no such name, or the function no such setting.
     """
-    modules, library = load_modules(source, default_folder()), library_scope()
-    expect_function(modules, library, name, config)
-    return CompiledFunction(modules, library, name, config, options)
+    modules = load_modules(source, default_folder())
+    expect_function(modules, name, config)
+    return CompiledFunction(modules, name, config, options)
 
 
 Kinds: TypeAlias = "tuple[tuple[np.dtype[Any], tuple[int, ...]] | None, ...]"  # of operands; None: not an array yet
@@ -51,15 +49,9 @@ class CompiledFunction:
     """Compiles once for each set of operand types that it meets."""
 
     def __init__(
-        self,
-        modules: tuple[Module, ...],
-        library: ModuleScope,
-        name: str,
-        config: Mapping[str, SettingValue],
-        options: Options,
+        self, modules: tuple[Module, ...], name: str, config: Mapping[str, SettingValue], options: Options
     ) -> None:
-        self._modules, self._library, self._name = modules, library, name
-        self._config, self._options = config, options
+        self._modules, self._name, self._config, self._options = modules, name, config, options
         self._forward: dict[Kinds, tuple[tuple[str, ...], tuple[str, ...], LoadedProgram]] = {}
         self._backward: dict[tuple[TensorType, ...], LoadedProgram] = {}
 
@@ -113,7 +105,7 @@ class CompiledFunction:
         is_double = self._options.dtype == "f64"
         # The text is one of f32, in which f64 then takes its place, as it does in a program.
         written = tuple(replace(t, dtype=DType.F32) if is_double and t.dtype is DType.F64 else t for t in types)
-        graph, _ = elaborate_function(self._modules, self._library, self._name, self._config, written)
+        graph, _ = elaborate_function(self._modules, self._name, self._config, written)
         owned = [i.name for i in graph.inputs if i.role in (Role.PARAMETER, Role.STATE)]
         if owned:
             message = f"`{self._name}` owns {', '.join(f'`{name}`' for name in owned)}, for which a call has no values"

@@ -12,6 +12,7 @@ class Purpose(Enum):
     """The purpose of a graph; the value is the word for it in messages and in the names of cached programs."""
 
     INITIALISATION = "initialisation"  # the first content of each tensor
+    STATES = "states"  # the first content of the optimizer's states alone
     TRAINING = "training"  # forward, loss, gradients, update, metrics
     COUNTING = "counting"  # of one batch of an update that takes several: the counts that the loss is divided by
     ACCUMULATING = "accumulating"  # of one such batch: its gradients and sums, added up
@@ -47,10 +48,12 @@ class GraphKind:
 
 
 INITIALISATION = GraphKind(Purpose.INITIALISATION)
+STATES = GraphKind(Purpose.STATES)
 TRAINING = GraphKind(Purpose.TRAINING)
 EVALUATION = GraphKind(Purpose.EVALUATION)
 BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
+POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)

@@ -24,7 +24,9 @@ from compiler.support.record import record
 from compiler.types import TensorType
 
 if TYPE_CHECKING:
+    from compiler.frontend.elaborate import Watch
     from compiler.frontend.trace import Subject
+    from compiler.syntax.modules import Loaded
 
 Overrides = tuple[tuple[str, str], ...]
 
@@ -58,11 +60,18 @@ def load(
     """
     root = Path(root) if isinstance(root, str) else root
     cache = ObjectCache(None)
-    name = _entry_name("program", root, experiment, overrides, *_given(within))
+    name = _entry_name("program", root, experiment, overrides, within and str(within.resolve()))
     known = _restored(cache.get(name))
     if isinstance(known, Program) and _is_current(known.sources, root) and _fits_data(known, dimensions_of):
         return _outline(known)
-    program = replace(_elaborated(root, experiment, overrides, dimensions_of, within), overrides=overrides)
+    # the front end is loaded only for what the cache does not know
+    from compiler.choices.limits import with_limits
+    from compiler.frontend.elaborate import elaborate
+    from compiler.syntax.modules import load_modules
+
+    modules = load_modules(root, default_folder(), within)
+    program = with_limits(elaborate(modules, experiment, overrides, dimensions_of, _looked_at))
+    program = replace(program, overrides=overrides)
     cache.put(name, _stored(program))
     return program
 
@@ -109,7 +118,7 @@ def check(
 ) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file; the arguments as in `load`, and without `experiment` all are checked."""
     cache = ObjectCache(None)
-    name = _entry_name("check", path, experiment, overrides, *_given(within))
+    name = _entry_name("check", path, experiment, overrides, within and str(within.resolve()))
     known = _restored(cache.get(name))
     if isinstance(known, _Checked) and _is_current(known.sources, path):
         return known.warnings
@@ -133,49 +142,46 @@ def findings(
     within: Path | None = None,
     experiment: str | None = None,
     overrides: Overrides = (),
+    keep: Callable[[Subject], None] | None = None,
 ) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
-    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache."""
+    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache.
+
+    `keep` is given each program without a mistake, with what was recorded beside it.
+    """
     # the front end is loaded only for what the cache does not know
-    from compiler.frontend import elaborate
-    from compiler.frontend.library import library_scope
     from compiler.syntax.modules import read_modules
-    from compiler.syntax.suppressions import idle_suppressions, without_suppressed
 
     loaded = read_modules(root, folder, within)
-    sources = tuple(module.source for module in loaded.modules)
+    return findings_in(loaded, dimensions_of, experiment, overrides, keep), loaded.sources
+
+
+def findings_in(
+    loaded: Loaded,
+    dimensions_of: DimensionsOf | None = None,
+    experiment: str | None = None,
+    overrides: Overrides = (),
+    keep: Callable[[Subject], None] | None = None,
+    watch: Watch | None = None,
+) -> tuple[Diagnostic, ...]:
+    """The errors and warnings of files that were read; `keep` as in `findings`, `watch` in `elaborate.check`."""
+    from compiler.frontend import elaborate  # the front end is loaded only for what the cache does not know
+    from compiler.syntax.suppressions import idle_suppressions, without_suppressed
+
     if not loaded.has_root:
-        return loaded.mistakes, sources
+        return loaded.mistakes
+
+    def looked_at(subject: Subject) -> Iterator[Diagnostic]:
+        if keep is not None:
+            keep(subject)
+        return _looked_at(subject)
+
     found = elaborate.check(
-        loaded.modules,
-        library_scope(),
-        loaded.mistakes,
-        loaded.incomplete,
-        dimensions_of,
-        _looked_at,
-        experiment,
-        overrides,
+        loaded.modules, loaded.mistakes, loaded.incomplete, dimensions_of, looked_at, experiment, overrides, watch
     )
     has_errors = any(finding.severity == "error" for finding in found)
     # beside a mistake, a suppression without effect may be of use
-    idle = () if has_errors else idle_suppressions(sources, found)
-    return (*without_suppressed(found), *idle), sources
-
-
-def _elaborated(
-    root: Path | Source,
-    experiment: str | None,
-    overrides: Overrides,
-    dimensions_of: DimensionsOf | None,
-    within: Path | None,
-) -> Program:
-    # the front end is loaded only for what the cache does not know
-    from compiler.choices.limits import with_limits
-    from compiler.frontend.elaborate import elaborate
-    from compiler.frontend.library import library_scope
-    from compiler.syntax.modules import load_modules
-
-    modules = load_modules(root, default_folder(), within)
-    return with_limits(elaborate(modules, library_scope(), experiment, overrides, dimensions_of, _looked_at))
+    idle = () if has_errors else idle_suppressions(loaded.sources, found)
+    return (*without_suppressed(found), *idle)
 
 
 def _looked_at(subject: Subject) -> Iterator[Diagnostic]:
@@ -198,12 +204,11 @@ def _outline(known: Program) -> Outline:
 def _elaborated_again(known: Program, dimensions: Mapping[str, int]) -> Program:
     """From the texts that a program was checked with: the files may have changed since."""
     from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
-    from compiler.frontend.library import library_scope
     from compiler.syntax.parser import ParseCache
 
     parsed = ParseCache(default_folder())
     modules = tuple(map(parsed.parse, known.sources))
-    program = elaborate(modules, library_scope(), known.name, known.overrides, lambda _: dimensions)
+    program = elaborate(modules, known.name, known.overrides, lambda _: dimensions)
     return replace(program, overrides=known.overrides)
 
 
@@ -218,13 +223,9 @@ def _fits_data(program: Program, dimensions_of: DimensionsOf | None) -> bool:
     if not dimensions or dimensions_of is None:
         return not dimensions
     plan = program.plan
-    source, cuts = (None, Cuts()) if plan is None else (plan.data, Cuts(plan.validation, plan.test, plan.seed))
+    source, cuts = (None, Cuts()) if plan is None else (plan.data, plan.cuts)
     targets = tuple(spec.name for spec in program.inputs if spec.is_target)
     return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source, cuts, targets)) == dimensions
-
-
-def _given(within: Path | None) -> tuple[str, ...]:
-    return () if within is None else (str(within.resolve()),)
 
 
 def _entry_name(kind: str, root: Path | Source, *choices: object) -> str:
@@ -247,7 +248,7 @@ def _holds(source: Source) -> bool:
 
 def _stored(value: Program | _Checked) -> bytes:
     if isinstance(value, Program):
-        value = replace(value, axes=None)
+        value = replace(value, axes=None, applications=())
     stream = io.BytesIO()
     _OutlinePickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return stream.getvalue()
@@ -266,13 +267,9 @@ class _OutlinePickler(pickle.Pickler):
     """Leaves out the nodes of graphs, and the function that makes the graphs of a clip."""
 
     def reducer_override(self, obj: Any) -> Any:
-        match obj:
-            case Graph():
-                return Graph, (obj.name, obj.inputs, (), obj.outputs)
-            case Clip():
-                return Clip, (obj.form, obj.is_global, _left_out)
-            case _:
-                return NotImplemented
+        if isinstance(obj, Graph):
+            return Graph, (obj.name, obj.inputs, (), obj.outputs)
+        return (Clip, (obj.form, obj.is_global, _left_out)) if isinstance(obj, Clip) else NotImplemented
 
 
 def _left_out(type_: TensorType) -> Graph:

@@ -19,9 +19,9 @@ from compiler.programs.compilation import Graphs, compile_graphs
 
 
 @contextlib.contextmanager
-def compiled_beside(graphs: Graphs) -> Generator[None]:
+def compiled_beside(graphs: Graphs, elsewhere: bool = False) -> Generator[None]:
     """Compiles the graphs while the body of the `with` statement runs, and waits for them at its end."""
-    process = _started(graphs) if graphs else None
+    process = _started(graphs, elsewhere) if graphs else None
     try:
         yield
         if process is not None:
@@ -32,12 +32,12 @@ def compiled_beside(graphs: Graphs) -> Generator[None]:
             process.wait()
 
 
-def _started(graphs: Graphs) -> subprocess.Popen[bytes] | None:
+def _started(graphs: Graphs, elsewhere: bool) -> subprocess.Popen[bytes] | None:
     """None where no process can be started. A file, unlike a pipe, does not wait for the process to read."""
     root = Path(__file__).parents[2]
     start = f"import sys; sys.path.insert(0, {str(root)!r}); from compiler.programs.second_process import main; main()"
     with contextlib.suppress(OSError), TemporaryFile() as request:
-        pickle.dump(dict(graphs), request, pickle.HIGHEST_PROTOCOL)
+        pickle.dump((dict(graphs), elsewhere), request, pickle.HIGHEST_PROTOCOL)
         request.seek(0)
         # in a group of its own, so that Ctrl-C in the terminal reaches only its parent
         return subprocess.Popen(
@@ -53,5 +53,6 @@ def _started(graphs: Graphs) -> subprocess.Popen[bytes] | None:
 def main() -> None:
     """Compile the graphs on standard input."""
     gc.disable()  # it ends soon
-    graphs: Graphs = pickle.load(sys.stdin.buffer)  # from the process that started this one
-    compile_graphs(graphs, workers=1)
+    given: tuple[Graphs, bool] = pickle.load(sys.stdin.buffer)  # from the process that started this one
+    graphs, elsewhere = given
+    compile_graphs(graphs, workers=1, elsewhere=elsewhere)

@@ -23,6 +23,7 @@ from compiler.schedule.ir import Schedule
 
 GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     Purpose.INITIALISATION: lambda program, kind: training_step.initial_graph(program),
+    Purpose.STATES: lambda program, kind: training_step.initial_states_graph(program),
     Purpose.TRAINING: lambda program, kind: training_step.training_step(program, kind.phase),
     **dict.fromkeys(ACCUMULATION, lambda program, kind: accumulated_step(program, kind)),
     Purpose.AUGMENTATION: lambda program, kind: training_step.augmentation_graph(program),
@@ -52,15 +53,20 @@ def graph_of(program: Program, kind: GraphKind, options: Options | None = None) 
     return GRAPHS[kind.purpose](program, kind)
 
 
-def prepared(graph: Graph, options: Options) -> Graph:
-    """The optimised graph in the element type that the options ask for."""
+def prepared(graph: Graph, options: Options, before_each: Callable[[], None] = lambda: None) -> Graph:
+    """The optimised graph in the element type that the options ask for. `before_each` pass may raise an error."""
     graph = to_f64(graph) if options.dtype == "f64" else widen_numbers(graph)
-    return optimise_graph(graph, options.verify)
+    return optimise_graph(graph, options.verify, before_each)
 
 
-def scheduled(ready: Graph, options: Options, machine: Machine) -> Schedule:
-    """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
-    plan = schedule(ready, options.without, options.batch, options.verify, machine)
+def scheduled(
+    ready: Graph, options: Options, machine: Machine, before_each: Callable[[], None] = lambda: None
+) -> Schedule:
+    """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked.
+
+    `before_each` stage may raise an error.
+    """
+    plan = schedule(ready, options.without, options.batch, options.verify, machine, before_each)
     if options.verify:
         from compiler.schedule.verify import verify_schedule  # few programs are verified
 

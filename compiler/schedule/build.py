@@ -19,22 +19,40 @@ from compiler.schedule.passes import optimise_schedule
 
 
 def schedule(
-    graph: Graph, without: Collection[str] = (), batch: int = 32, verify: bool = False, machine: Machine = GENERIC
+    graph: Graph,
+    without: Collection[str] = (),
+    batch: int = 32,
+    verify: bool = False,
+    machine: Machine = GENERIC,
+    before_each: Callable[[], None] = lambda: None,
 ) -> Schedule:
     """The schedule of an optimised graph, `without` some of the fusions, as `machine` prefers.
 
     `batch` is the nominal size, for deciding what is worth two threads. With `verify`, the fused graph is checked after
-    each pass.
+    each pass. `before_each` stage may raise an error to end the work.
     """
-    kernels = kernels_of(fused_graph(graph, without, batch, verify, machine))
+    fused = fused_graph(graph, without, batch, verify, machine, before_each)
+    before_each()
+    kernels = kernels_of(fused)
+    before_each()
     return optimise_schedule(instances_of(kernels), without)
 
 
 def fused_graph(
-    graph: Graph, without: Collection[str], batch: int, verify: bool = False, machine: Machine = GENERIC
+    graph: Graph,
+    without: Collection[str],
+    batch: int,
+    verify: bool = False,
+    machine: Machine = GENERIC,
+    before_each: Callable[[], None] = lambda: None,
 ) -> FusedGraph:
-    """The fused graph of an optimised graph after all passes."""
-    return optimise_fused(fuse(fixed(graph, without, batch, machine), without, batch, machine), without, verify)
+    """The fused graph of an optimised graph after all passes; `before_each` as in `schedule`."""
+    before_each()
+    ready = fixed(graph, without, batch, machine)
+    before_each()
+    fused = fuse(ready, without, batch, machine)
+    before_each()
+    return optimise_fused(fused, without, verify)
 
 
 def fixed(graph: Graph, without: Collection[str], batch: int, machine: Machine = GENERIC) -> Graph:

@@ -34,17 +34,9 @@ from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
-COSTLY = {op.name for op in MATHEMATICS} | {
-    "div",
-    "mod",
-    "floordiv",
-    "random_uniform",
-    "threefry",
-    "gather",
-    "pick",
-    "contraction",
-    "split_contraction",
-    "ordered_contraction",
+_PRODUCTS = {"contraction", "split_contraction", "ordered_contraction"}
+COSTLY = {"div", "mod", "floordiv", "random_uniform", "threefry", "gather", "pick", *_PRODUCTS} | {
+    op.name for op in MATHEMATICS
 }
 COMBINES = {Sum: loops.Combine.SUM, ProductSum: loops.Combine.SUM, Max: loops.Combine.MAX, Min: loops.Combine.MIN}
 

@@ -10,7 +10,7 @@ from typing import assert_never
 from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.loops.footprint import Footprint, blocks_of, count, indices_of, meet, operand_of, touched_by
-from compiler.loops.verify import verify_kernel
+from compiler.loops.verify import Broken, verify_kernel
 from compiler.loops.verify_elements import Room, verify_elements
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, size_in_arena
@@ -34,7 +34,7 @@ def verify_schedule(schedule: Schedule, batch: int) -> None:
         verify_kernel(kernel)
     try:
         _Check(schedule, batch).run()
-    except _Broken as broken:
+    except Broken as broken:
         raise CompilerBug("schedule", str(broken), _dump(schedule)) from None
 
 
@@ -46,10 +46,6 @@ def _dump(schedule: Schedule) -> str:
         return repr(schedule)
 
 
-class _Broken(Exception):
-    """An invariant that does not hold."""
-
-
 @mutable_record
 class _Check:
     schedule: Schedule
@@ -59,9 +55,9 @@ class _Check:
     def run(self) -> None:
         plan = self.schedule
         if [b.index for b in plan.buffers] != list(range(len(plan.places))):
-            raise _Broken("buffers are not numbered in order, or some have no place")
+            raise Broken("buffers are not numbered in order, or some have no place")
         if len(plan.barriers) != len(plan.instances):
-            raise _Broken("there is not one mark of a barrier for each instance")
+            raise Broken("there is not one mark of a barrier for each instance")
         for barrier in plan.barriers:
             self.epochs.append((self.epochs[-1] if self.epochs else 0) + barrier)
         for instance in plan.instances:
@@ -80,15 +76,15 @@ class _Check:
         """The declared reads and writes are those of the kernel, on buffers of its types."""
         kernel = instance.kernel
         if len(instance.arguments) != len(kernel.buffers):
-            raise _Broken(f"{kernel.name} is given {len(instance.arguments)} of {len(kernel.buffers)} buffers")
+            raise Broken(f"{kernel.name} is given {len(instance.arguments)} of {len(kernel.buffers)} buffers")
         for number, argument in zip(instance.arguments, kernel.buffers, strict=True):
             if (number < 0) != argument.is_scratch:
-                raise _Broken(f"{kernel.name}: only scratch has no buffer behind it, but {argument.name} has {number}")
+                raise Broken(f"{kernel.name}: only scratch has no buffer behind it, but {argument.name} has {number}")
             if number >= 0 and self.schedule.buffers[number].dtype is not argument.dtype:
-                raise _Broken(f"{kernel.name}: buffer {number} is no {argument.dtype.value}")
+                raise Broken(f"{kernel.name}: buffer {number} is no {argument.dtype.value}")
         read, written = touched(instance)
         if not read <= set(instance.reads) or written != set(instance.writes):
-            raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, unlike its declaration")
+            raise Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, unlike its declaration")
 
     def check_in_place(self, instance: Instance) -> None:
         """An element that is read of a written buffer is written nowhere, or in its place after it was read."""
@@ -98,14 +94,14 @@ class _Check:
             stores = [(number, i) for number, i in enumerate(touching) if isinstance(i, loops.Store)]
             operands = _operands(instance, buffer)
             if not stores or any(meet(part, _elements(store, instance)) for part in operands for _, store in stores):
-                raise _Broken(f"{kernel.name} overwrites buffer {buffer} while it needs the old content")
+                raise Broken(f"{kernel.name} overwrites buffer {buffer} while it needs the old content")
             loads = [(number, i) for number, i in enumerate(touching) if isinstance(i, loops.Load)]
             for (first, load), (second, store) in product(loads, stores):
                 if _is_same_element(load, store, instance):
                     if first > second:
-                        raise _Broken(f"{kernel.name} reads buffer {buffer} again after it has overwritten it")
+                        raise Broken(f"{kernel.name} reads buffer {buffer} again after it has overwritten it")
                 elif _may_meet(load, store, instance):
-                    raise _Broken(f"{kernel.name} reads other elements of buffer {buffer} than it overwrites")
+                    raise Broken(f"{kernel.name} reads other elements of buffer {buffer} than it overwrites")
 
     def check_stores(self, instance: Instance) -> None:
         """No element is stored by two instructions of a kernel, unless the same row and column stores it twice."""
@@ -113,7 +109,7 @@ class _Check:
             stores = [i for i in _touching(instance, buffer) if isinstance(i, loops.Store)]
             for one, other in combinations(stores, 2):
                 if not _is_same_element(one, other, instance) and _may_meet(one, other, instance):
-                    raise _Broken(f"{instance.kernel.name} stores elements of buffer {buffer} twice")
+                    raise Broken(f"{instance.kernel.name} stores elements of buffer {buffer} twice")
 
     # all instances
 
@@ -131,7 +127,7 @@ class _Check:
                 for read in self.footprints(instance, buffer, loops.Load):
                     if (missing := _missing(read, parts.get(buffer, ()))) is not None:
                         element = f"element {missing} of buffer {buffer}"
-                        raise _Broken(f"{instance.kernel.name} reads {element} before anything has written it")
+                        raise Broken(f"{instance.kernel.name} reads {element} before anything has written it")
             for buffer in {*instance.writes} - whole:
                 extent = plan.buffers[buffer].elements
                 if not (is_whole := not instance.moves and _stores_all(instance, buffer, extent)):
@@ -173,9 +169,9 @@ class _Check:
         later = {b for i in plan.instances[len(once) :] for b in i.writes}
         for number, instance in enumerate(plan.instances):
             if instance.once != (number < len(once)):
-                raise _Broken(f"{instance.kernel.name} runs once but does not stand before all that runs each time")
+                raise Broken(f"{instance.kernel.name} runs once but does not stand before all that runs each time")
             if instance.once and instance.reads and later & {*instance.reads, *instance.writes}:
-                raise _Broken(f"{instance.kernel.name} runs once, but its buffers are written at each step")
+                raise Broken(f"{instance.kernel.name} runs once, but its buffers are written at each step")
 
     def static_inputs(self) -> set[int]:
         """Buffers that the caller fills before the first step."""
@@ -199,10 +195,10 @@ class _Check:
             own = self.own(number)
             for buffer in {*instance.reads, *instance.writes} - own:
                 if _others(writers.get(buffer, set()), queue):
-                    raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} was written just before")
+                    raise Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} was written just before")
             for buffer in {*instance.writes} - own:
                 if _others(readers.get(buffer, set()), queue):
-                    raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} may still be read")
+                    raise Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} may still be read")
             for marks, buffers in ((readers, instance.reads), (writers, instance.writes)):
                 for buffer in buffers:
                     marks.setdefault(buffer, set()).add(queue)
@@ -213,13 +209,13 @@ class _Check:
         for chain in plan.chains:
             members = plan.instances[chain.first : chain.last + 1]
             if any(plan.barriers[chain.first + 1 : chain.last + 1]):
-                raise _Broken("a barrier stands inside a chain")
+                raise Broken("a barrier stands inside a chain")
             if not keep_to_shards(members, chain.shards, plan.buffers):
-                raise _Broken(f"the shards of a chain at {members[0].kernel.name} are not independent")
+                raise Broken(f"the shards of a chain at {members[0].kernel.name} are not independent")
             others = [*plan.instances[: chain.first], *plan.instances[chain.last + 1 :]]
             used = {b for i in others for b in (*i.reads, *i.writes) if not fills_evenly(i, plan.buffers[b])}
             if {*chain.passed_on} & used:
-                raise _Broken(f"a buffer inside a chain at {members[0].kernel.name} is used outside of it")
+                raise Broken(f"a buffer inside a chain at {members[0].kernel.name} is used outside of it")
 
     def own(self, number: int) -> set[int]:
         """The buffers that the instances before it in the same chain touch, of which threads keep to their shards."""
@@ -265,11 +261,11 @@ class _Check:
                 if place.arena is arena:
                     end = place.offset + size_in_arena(plan.buffers[index])
                     if place.offset % unit or place.offset < 0 or end > size:
-                        raise _Broken(f"buffer {index} lies at {place.offset}..{end} of {size} bytes")
+                        raise Broken(f"buffer {index} lies at {place.offset}..{end} of {size} bytes")
                     spans.append((place.offset, end, index))
             for first, second in _overlapping(sorted(spans)):
                 if lives[first].first <= lives[second].last and lives[second].first <= lives[first].last:
-                    raise _Broken(f"buffers {first} and {second} are in use at once and share memory")
+                    raise Broken(f"buffers {first} and {second} are in use at once and share memory")
 
 
 def touched(instance: Instance) -> tuple[set[int], set[int]]:

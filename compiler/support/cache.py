@@ -38,10 +38,10 @@ class CacheInfo:
 
 
 def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """`DLC_CACHE_DIR`, or `dlc` in the user's cache folder."""
+    """`DLC_CACHE_DIR`, or `dlc` in the user's cache folder, which Windows calls `LOCALAPPDATA`."""
     if chosen := environment.get("DLC_CACHE_DIR"):
         return Path(chosen).expanduser()
-    home = environment.get("XDG_CACHE_HOME")
+    home = environment.get("XDG_CACHE_HOME") or environment.get("LOCALAPPDATA")
     return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "dlc"
 
 

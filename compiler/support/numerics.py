@@ -3,8 +3,6 @@
 A program, its settings, its data and its seed decide its bits, whatever the machine: so none of these is tuned.
 """
 
-from __future__ import annotations
-
 NUMERICS = 3
 """Raised by each change after which some program may give other bits; docs/numerics.md lists the changes.
 

@@ -106,12 +106,7 @@ class SyntaxBuilder:
         return tree.Model(name.id, group.parameters if group else (), body, self._doc(span), span, head)
 
     def train(
-        self,
-        keyword: Token,
-        name: tree.Name | None,
-        model: tree.Name,
-        settings: _Settings | None,
-        entries: _Entries,
+        self, keyword: Token, name: tree.Name | None, model: tree.Name, settings: _Settings | None, entries: _Entries
     ) -> tree.Train:
         for feed in entries.feeds:
             self._report("E0101", "a `feed` line belongs to a `generate`", feed.span)
@@ -334,10 +329,7 @@ class SyntaxBuilder:
         return tree.Unary(operator.text, operand, self._span(operator, operand))
 
     def call(
-        self,
-        function: tree.Expression,
-        arguments: tuple[tree.Expression | tree.Keyword, ...] | None,
-        closing: Token,
+        self, function: tree.Expression, arguments: tuple[tree.Expression | tree.Keyword, ...] | None, closing: Token
     ) -> tree.Call:
         positional: list[tree.Expression] = []
         keywords: list[tree.Keyword] = []

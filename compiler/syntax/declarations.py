@@ -107,16 +107,13 @@ class _Reader:
             self._report_unclosed()
 
     def _starts_declaration(self, token: Token) -> bool:
+        following = self.tokens[self.position + 1 : self.position + 2]
         if token.column == 1 and not self.open and not self.mistakes:
-            return token.kind not in _CONTINUES and not self._is_gradient_clause(token)
+            is_clause = token.kind == "GRADIENT" and any(later.kind == "LPAR" for later in following)
+            return token.kind not in _CONTINUES and not is_clause
         if token.kind not in _DECLARATIONS or (self.open and token.column > 1):
             return False
-        following = self.tokens[self.position + 1 : self.position + 2]
         return any(later.line == token.line and later.kind in _NAMES for later in following)
-
-    def _is_gradient_clause(self, token: Token) -> bool:
-        following = self.tokens[self.position + 1 : self.position + 2]
-        return token.kind == "GRADIENT" and any(later.kind == "LPAR" for later in following)
 
     def _separate(self, token: Token) -> None:
         """Put a newline before `token`, which starts a line, where one ends a statement."""
@@ -130,15 +127,14 @@ class _Reader:
             self.open.append(token)
             if len(self.open) > DEEPEST:
                 self._report("E0117", "brackets are nested too deeply here", token, hint("give the inner parts names"))
-        elif token.kind in _CLOSES:
-            if not self.open:
-                self._report(
-                    "E0102", f"`{token.text}` closes nothing", token, hint("remove it, or open its bracket before")
-                )
-            elif self.open[-1].kind != _CLOSES[token.kind]:
-                self._report_mismatch(self.open[-1], token)
-            else:
-                self._suspect(self.open.pop(), token)
+        elif not self.open:
+            self._report(
+                "E0102", f"`{token.text}` closes nothing", token, hint("remove it, or open its bracket before")
+            )
+        elif self.open[-1].kind != _CLOSES[token.kind]:
+            self._report_mismatch(self.open[-1], token)
+        else:
+            self._suspect(self.open.pop(), token)
 
     def _suspect(self, opening: Token, closing: Token) -> None:
         """Remember the first `}` that stands further left than the line of its `{`: there a `}` may be missing."""

@@ -14,7 +14,6 @@ from compiler.support.record import mutable_record
 from compiler.syntax.lexer import KEYWORDS, OPERATORS, RESERVED, Comment, Lexed, Token, lex
 from compiler.syntax.parser import Parser
 from compiler.syntax.printer import ast_to_json
-from compiler.syntax.tree import Module
 
 WIDTH = 120
 _INDENT = 4
@@ -35,13 +34,10 @@ def format_source(source: Source, parser: Parser | None = None) -> str:
     parser = parser or Parser()
     module = parser.parse(source)
     text = _Formatter(lex(source)).text()
-    if not _is_same(module, parser.parse(Source(source.name, text))):
+    formatted = parser.parse(Source(source.name, text))
+    if ast_to_json(module, spans=False) != ast_to_json(formatted, spans=False):
         raise CompilerBug("format", "formatting changed the meaning of the program", text)
     return text
-
-
-def _is_same(before: Module, after: Module) -> bool:
-    return ast_to_json(before, spans=False) == ast_to_json(after, spans=False)
 
 
 @mutable_record

@@ -15,23 +15,9 @@ RESERVED = frozenset(
 DECLARATIONS = frozenset(
     ("const", "fn", "layer", "init", "model", "optimizer", "schedule", "train", "generate", "test", "import")
 )
-CONTEXTUAL = DECLARATIONS | frozenset(
-    (
-        "param",
-        "state",
-        "input",
-        "output",
-        "target",
-        "augment",
-        "feed",
-        "from",
-        "gradient",
-        "padded",
-        "by",
-        "over",
-        "carry",
-    )
-)
+_BODIES = frozenset(("param", "state", "input", "output", "target", "augment", "feed", "from", "gradient"))
+_CLAUSES = frozenset(("padded", "by", "over", "carry"))
+CONTEXTUAL = DECLARATIONS | _BODIES | _CLAUSES
 
 NEWLINE = "_NEWLINE"
 END = "$END"

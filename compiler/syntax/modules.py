@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
+from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from compiler.syntax.declarations import begins_with_declaration
@@ -40,10 +40,21 @@ class Loaded:
     incomplete: frozenset[str]
     has_root: bool
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(module.source for module in self.modules)
+
 
 def read_modules(root: Path | Source, cache_folder: Path | None, within: Path | None = None) -> Loaded:
     """As `load_modules`, with the mistakes of files beside those that are sound. Raises `UsageError`."""
-    return _Loader(ParseCache(cache_folder), within).load(root)
+    return read_opened(root, ParseCache(cache_folder).parse, {}, within)
+
+
+def read_opened(
+    root: Path | Source, parse: Callable[[Source], Module], opened: Mapping[Path, str], within: Path | None = None
+) -> Loaded:
+    """As `read_modules`, by another parser, and with the texts `opened` in place of files, by their resolved paths."""
+    return _Loader(parse, opened, within).load(root)
 
 
 def read_source(path: Path) -> Source:
@@ -67,7 +78,8 @@ def _decoded(name: str, content: bytes) -> Source:
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         message = f"this file is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
         span = Span(Source(name, text), line, column, line, column + 1)
-        raise source_error("E0124", message, span, hint("save it in the encoding UTF-8")) from None
+        notes = (hint("save it in the encoding UTF-8"),)
+        raise SourceError((Diagnostic("E0124", message, span, notes),)) from None
 
 
 def _neighbours(path: Path) -> list[str]:
@@ -80,8 +92,8 @@ def _neighbours(path: Path) -> list[str]:
 class _Loader:
     """Loads one root. `chain` is the way of imports to the file that is being read."""
 
-    def __init__(self, cache: ParseCache, within: Path | None) -> None:
-        self.cache = cache
+    def __init__(self, parse: Callable[[Source], Module], opened: Mapping[Path, str], within: Path | None) -> None:
+        self.parse, self.opened = parse, opened
         self.modules: dict[Path, Module | None] = {}
         self.mistakes: list[Diagnostic] = []
         self.incomplete: set[str] = set()
@@ -102,7 +114,7 @@ class _Loader:
     def _load(self, path: Path, source: Source, chain: tuple[tuple[Path, Span], ...]) -> None:
         """Parse a file and load its imports first, so that they come first."""
         try:
-            module = self.cache.parse(source)
+            module = self.parse(source)
         except SourceError as error:
             self.mistakes += error.diagnostics
             self.modules[path] = None
@@ -139,7 +151,8 @@ class _Loader:
         try:
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise OSError(errno.EINVAL, "this is no file with text")  # a pipe, say, would be waited for
-            source = _decoded(shown, path.read_bytes())
+            text = self.opened.get(path)
+            source = _decoded(shown, path.read_bytes()) if text is None else Source(shown, text)
             if path.suffix != ".dl" and not begins_with_declaration(source.text):
                 raise OSError(errno.EINVAL, "this is no model file")
         except SourceError as error:

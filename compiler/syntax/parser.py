@@ -24,7 +24,7 @@ from compiler.syntax import tree
 from compiler.syntax.build_syntax import SyntaxBuilder
 from compiler.syntax.declarations import DEEPEST, split_declarations
 from compiler.syntax.grammar_tables import CALL, GRAMMAR, Actions, Automaton, UnexpectedToken, load_tables
-from compiler.syntax.lexer import Comment, Lexed, lex
+from compiler.syntax.lexer import Comment, Lexed, Token, lex
 from compiler.syntax.syntax_errors import Explainer, end_declaration
 
 MOST_MISTAKES = 100
@@ -42,9 +42,26 @@ class Parser:
 
         Raises `SourceError` with every independent mistake, in the order of the text.
         """
+        return self.parse_tokens(source, lex(source, begin, end))
+
+    def parse_tokens(self, source: Source, lexed: Lexed) -> tree.Module:
+        """As `parse`, of these tokens of a source."""
         automaton = self._automaton = self._automaton or Automaton(load_tables())
         explainer = self._explainer = self._explainer or Explainer(automaton)
-        return _parse(source, lex(source, begin, end), automaton, explainer)
+        return _parse(source, lexed, automaton, explainer)
+
+    def unexpected(self, source: Source, lexed: Lexed) -> tuple[Token, Token] | None:
+        """The first token that the grammar does not allow, and the one before it; None where brackets are at fault."""
+        automaton = self._automaton = self._automaton or Automaton(load_tables())
+        for declared in split_declarations(source, lexed):
+            tokens = end_declaration(declared.tokens)
+            if not declared.is_sound:
+                return None
+            try:
+                automaton.check(tokens)
+            except UnexpectedToken as found:
+                return tokens[max(found.position - 1, 0)], tokens[found.position]
+        return None
 
 
 def parse(source: Source) -> tree.Module:

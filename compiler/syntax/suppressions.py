@@ -26,15 +26,15 @@ class Suppression:
 
 def without_suppressed(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The findings without the warnings that are suppressed."""
-    known: dict[str, dict[int, set[str]]] = {}
+    known: dict[Source, dict[int, set[str]]] = {}
 
     def is_suppressed(finding: Diagnostic) -> bool:
         source = finding.span.source
-        if source.name not in known:
-            lines = known[source.name] = {}
+        if source not in known:
+            lines = known[source] = {}
             for suppression in suppressions_in(source):
                 lines.setdefault(suppression.line, set()).update(suppression.codes)
-        return finding.severity == "warning" and finding.code in known[source.name].get(finding.span.line, ())
+        return finding.severity == "warning" and finding.code in known[source].get(finding.span.line, ())
 
     return tuple(finding for finding in found if not is_suppressed(finding))
 

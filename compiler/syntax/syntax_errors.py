@@ -35,6 +35,8 @@ _BINARY = frozenset(
 )
 _RESERVED = frozenset(KEYWORDS[word] for word in RESERVED)
 _CONTEXTUAL = frozenset(KEYWORDS[word] for word in CONTEXTUAL)
+_LITERALS = ("NUMBER", "STRING", "TRUE", "FALSE", "NONE")
+_BEGIN_EXPRESSIONS = ("LSQB", "LPAR", "MINUS", "NOT", "SCAN", "NEW_AXIS", "ELLIPSIS")
 _TEXTS = {kind: text for text, kind in (KEYWORDS | OPERATORS).items()}
 
 
@@ -197,21 +199,7 @@ def _wanted(expected: frozenset[str]) -> list[str]:
     kinds = set(expected)
     if "NUMBER" in kinds:
         words.append("an expression")
-        kinds -= {
-            "NUMBER",
-            "STRING",
-            "TRUE",
-            "FALSE",
-            "NONE",
-            "LSQB",
-            "LPAR",
-            "MINUS",
-            "NOT",
-            "SCAN",
-            "NEW_AXIS",
-            "ELLIPSIS",
-        }
-        kinds -= {"NAME", *_CONTEXTUAL}
+        kinds -= {"NAME", *_CONTEXTUAL, *_LITERALS, *_BEGIN_EXPRESSIONS}
     elif "NAME" in kinds:
         words.append("a name")
         kinds -= {"NAME", *_CONTEXTUAL}

@@ -77,15 +77,12 @@ def statements_of(block: tree.Block) -> Iterator[tree.Statement]:
     """All statements of a block and of the blocks in it, in the order of the text."""
     for statement in block.statements:
         yield statement
-        match statement:
-            case tree.If():
-                yield from statements_of(statement.then)
-                if statement.otherwise is not None:
-                    yield from statements_of(statement.otherwise)
-            case tree.For():
-                yield from statements_of(statement.body)
-            case _:
-                pass
+        if isinstance(statement, tree.If):
+            yield from statements_of(statement.then)
+            if statement.otherwise is not None:
+                yield from statements_of(statement.otherwise)
+        elif isinstance(statement, tree.For):
+            yield from statements_of(statement.body)
 
 
 def statements_within(block: tree.Block) -> Iterator[tree.Statement]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +39,10 @@ def _of_the_machine() -> int | None:
 
 def _of_the_process() -> int | None:
     """The bytes that `ulimit -v` leaves."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most == resource.RLIM_INFINITY:
         return None

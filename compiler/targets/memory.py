@@ -14,6 +14,8 @@ from compiler.targets.manifest import TensorSpec
 from compiler.types import numpy_dtype
 
 LARGE_PAGE = 2 << 20
+# On Windows all memory that no file lies behind is private, and there are no flags.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 SLACK = 1024  # bytes behind the last buffer of an arena, more than `READABLE_BEHIND`
 
 
@@ -25,7 +27,7 @@ def reserve(size: int) -> Array:
         start = -block.ctypes.data % 64
         return block[start : start + size]
     try:
-        mapped = mmap.mmap(-1, (-(-size // LARGE_PAGE) + 1) * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        mapped = mmap.mmap(-1, (-(-size // LARGE_PAGE) + 1) * LARGE_PAGE, **_PRIVATE)
     except (OSError, OverflowError) as error:  # the system knows at once that it has not so much
         raise MemoryError from error
     if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -79,10 +79,12 @@ class ReferenceTarget:
     def load(self, compilation: Compilation) -> ReferenceExecutable:
         return ReferenceExecutable(compilation.prepared())
 
-    def missing(self, names: Sequence[str], options: Options) -> list[str]:
+    def missing(self, names: Sequence[str], options: Options, elsewhere: bool = False) -> list[str]:
         return []
 
-    def compile_ahead(self, compilations: Sequence[Compilation], workers: int | None = None) -> None:
+    def compile_ahead(
+        self, compilations: Sequence[Compilation], workers: int | None = None, elsewhere: bool = False
+    ) -> None:
         pass
 
     def bytes_of_step(self, name: str, options: Options) -> int | None:

@@ -8,6 +8,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.interface import Options
 from compiler.targets.target import KernelTarget, Target
+from compiler.triples import machine_called
 
 
 def _native() -> KernelTarget:
@@ -32,6 +33,17 @@ def expect_target(name: str) -> None:
         raise UsageError(
             f"there is no target `{name}`", did_you_mean(name, TARGETS) or f"targets are {', '.join(TARGETS)}"
         )
+
+
+def named_target(name: str) -> tuple[str, str | None]:
+    """The target and the machine of the options, by one word: `native`, `reference`, a machine, or a triple of LLVM.
+
+    Raises UsageError where there is neither.
+    """
+    if name in TARGETS:
+        return name, None
+    machine_called(name, TARGETS)
+    return next(iter(KERNEL_TARGETS)), name
 
 
 def target_of(options: Options) -> Target:

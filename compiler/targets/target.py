@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import field
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from compiler.interface import Executable, Options, Tensors
 from compiler.support.arrays import Array
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # a cached program is loaded without any stage of the compile
     from compiler.targets.lowered import Lowered
     from compiler.targets.recording import Recording
 
+Pieces: TypeAlias = "tuple[bytes | memoryview, ...]"  # of a file, one behind the other
+Limits: TypeAlias = "Mapping[str, tuple[tuple[str, float], ...]]"  # `(">=", 0)` by the names of settings
 Begin = Callable[[str], None]  # is given the text of each kernel as soon as it is there
 
 
@@ -120,54 +123,90 @@ class MachineInstruction:
 
 @record
 class LibraryMember:
-    """An object of a library, and the symbols that it defines for others."""
+    """An object of a library in pieces, and the symbols that it defines for others."""
 
     name: str
-    content: bytes
+    content: Pieces
     symbols: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(len(piece) for piece in self.content)
 
 
 @record
 class ValuesOfRows:
-    """Bytes that the values of a function take for each row, and behind all of them; some round their rows up."""
+    """Bytes that the values of a function take for each row, and behind all of them.
+
+    Rows are rounded up to a multiple of `rounding`.
+    """
 
     of_row: int
     overshoot: int
-    is_rounded: bool
+    rounding: int
+
+    def size(self, rows: int) -> int:
+        """Bytes for so many rows."""
+        return self.of_row * (-(-rows // self.rounding) * self.rounding) + self.overshoot
 
 
 @record
 class LibraryMemory:
-    """The bytes that a library needs of its caller for so many rows in a call.
+    """The bytes that a library needs of its caller for so many rows in a call, and for each worker behind the first.
 
-    Rows are rounded up to a multiple of `rounding`, and so many more, for scratch and for the values of some functions.
-    All functions use the same room. Behind it stand eight bytes for each row.
+    Rows are rounded up to a multiple of `rounding` for scratch, and so many more.
+    All functions use the same room. Behind it stand eight bytes for each row. A further worker has `fixed_of_worker`
+    and scratch.
     """
 
     fixed: int
+    fixed_of_worker: int
     scratch_of_row: int
     values: tuple[ValuesOfRows, ...]
     rounding: int
 
     def size(self, rows: int) -> int:
         """Bytes for so many rows in a call."""
+        most = max(values.size(rows) for values in self.values)
+        return self.fixed + self._scratch(rows) + -(-most // 64) * 64 + -(-rows // 8) * 64
+
+    def _scratch(self, rows: int) -> int:
         rounded = -(-rows // self.rounding) * self.rounding + self.rounding
-        scratch = -(-self.scratch_of_row * rounded // 64) * 64
-        most = max(v.of_row * (rounded if v.is_rounded else rows) + v.overshoot for v in self.values)
-        return self.fixed + scratch + -(-most // 64) * 64 + 8 * rows
+        return -(-self.scratch_of_row * rounded // 64) * 64
 
 
 @record(eq=False)
 class LibraryFunction:
-    """A program as the function model_NAME of a library; its run-time settings are constants but for `given` ones.
+    """A program of a library; its run-time settings are constants but for `given` ones, which keep to `limits`.
 
-    Results with a colon in their names are the compiler's own, and are not given to the caller.
+    It is the function PREFIX_NAME, but for those that are parts of another one: see `LibraryForm`. Results with a colon
+    in their names are the compiler's own, and are not given to the caller; nor are others of a part that `tells` none.
     """
 
     name: str
     compilation: Compilation
     settings: Mapping[str, float]
     given: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=dict[str, "tuple[tuple[str, float], ...]"])
+    trains: bool = False
+    tells: bool = True
+
+
+@record
+class LibraryForm:
+    """All names of a library begin with `prefix`; `seed` is that of random numbers.
+
+    With `batches` for each update, programs `counting` (where the loss is divided by counts), `accumulating` and
+    `updating` make `step`; `batch` is the most rows of each. With a `window` of positions, programs `window`, `prompt`
+    and `position` make `generate_next`; positions are taken one by one where a window has `positions` times as many.
+    """
+
+    prefix: str
+    seed: int = 0
+    batch: int = 0
+    batches: int = 0
+    window: int = 0
+    positions: int = 0
 
 
 @record(eq=False)
@@ -184,25 +223,28 @@ class LibraryTensors:
 
 @record
 class LibrarySignature:
-    """The arguments of a function of a library: settings with their usual values, inputs, outputs."""
+    """The arguments of a function of a library: settings with their usual values and their limits, inputs, outputs."""
 
     name: str
     inputs: tuple[InputSlot, ...]
     outputs: tuple[ResultSlot, ...]
     settings: tuple[tuple[str, DType, float], ...]
+    limits: Limits
 
 
 @record
 class ExportedLibrary:
     """Programs as objects for a linker.
 
-    They define model_memory, model_init_abi, model_error_text, model_tensor and model_NAME for each function; where
-    these change the tensors, model_save, model_load and model_continue.
+    They define PREFIX_memory, PREFIX_worker_memory, PREFIX_init_abi, PREFIX_error_text, PREFIX_tensor and PREFIX_NAME
+    for each function; where these change the tensors, PREFIX_save, PREFIX_load and PREFIX_continue; PREFIX_set_parallel
+    but for the web.
     `abi` is a number that other programs, or the same laid out otherwise, do not have; `errors` are names and texts of
     the codes that the functions give, from 0. `places` say where each tensor lies in the constant weights. These are
     one of the members; for the web, the caller fills them in, and `reserved` has their symbol and their bytes.
     """
 
+    prefix: str
     members: tuple[LibraryMember, ...]
     machine: Machine
     abi: int
@@ -221,12 +263,14 @@ class Target(Protocol):
         """The program, compiled where it was not compiled before."""
         ...
 
-    def missing(self, names: Sequence[str], options: Options) -> list[str]:
-        """The programs among these that would have to be compiled."""
+    def missing(self, names: Sequence[str], options: Options, elsewhere: bool = False) -> list[str]:
+        """The programs among these that would have to be compiled; `elsewhere`, for the machine of a library."""
         ...
 
-    def compile_ahead(self, compilations: Sequence[Compilation], workers: int | None = None) -> None:
-        """Compile programs for `load` to find, with so many processes, by default one for each processor.
+    def compile_ahead(
+        self, compilations: Sequence[Compilation], workers: int | None = None, elsewhere: bool = False
+    ) -> None:
+        """Compile programs for `load` to find, or `elsewhere` for `library`, by default by a process a processor.
 
         There is at least one; all have the machine and the cache of the first.
         """
@@ -270,8 +314,10 @@ class KernelTarget(Target, Protocol):
         """
         ...
 
-    def library(self, functions: Sequence[LibraryFunction], tensors: LibraryTensors, seed: int) -> ExportedLibrary:
-        """Programs on the same tensors, whose values are constants of the code; `seed` is that of random numbers."""
+    def library(
+        self, functions: Sequence[LibraryFunction], tensors: LibraryTensors, form: LibraryForm
+    ) -> ExportedLibrary:
+        """Programs on the same tensors, whose values are constants of the code. Those of other names begin as zeros."""
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

@@ -98,14 +98,24 @@ class Emitter:
         return outputs
 
     def constant(self, array: Array) -> str:
-        """The name of a constant, which all of its uses share."""
+        """The name of a constant, which all of its uses share: the result of a node, since initializers are weights."""
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             name = self.unique("constant")
             self._constants[key] = name
-            self.initializers[name] = numpy_helper.from_array(array, name)
+            self.set_constant(name, array)
         return self._constants[key]
+
+    def set_constant(self, name: str, array: Array) -> None:
+        """Make a constant of this name."""
+        tensor = numpy_helper.from_array(array, name)
+        self.first.nodes.append(helper.make_node("Constant", [], [name], name, value=tensor))
+
+    @property
+    def given(self) -> set[str]:
+        """The names of initializers and shared constants, which no output takes from them."""
+        return {*self.initializers, *self._constants.values()}
 
     def number(self, value: float, dtype: DType) -> str:
         with np.errstate(over="ignore"):

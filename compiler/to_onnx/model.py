@@ -75,7 +75,7 @@ def onnx_model(graph: Graph, contents: Contents, opset: int) -> ModelProto:
     if refused:
         listed = "".join(f"\n  {place}: {reason}" for place, reason in refused.items())
         raise UsageError(f"{graph.name} cannot be written as ONNX of opset {opset}:{listed}", "rewrite these lines")
-    nodes = _named([*e.first.nodes, *e.scope.nodes], names, {entry.name for entry in graph.inputs} | {*e.initializers})
+    nodes = _named([*e.first.nodes, *e.scope.nodes], names, {entry.name for entry in graph.inputs} | e.given)
     nodes = needed(nodes, names)
     read = {*read_by(nodes), *inputs}
     weights = [entry for entry in graph.inputs if entry.name in contents.tensors and entry.name in read]
@@ -120,8 +120,11 @@ def _input(e: Emitter, entry: GraphInput, contents: Contents) -> bool:
     if entry.role not in _NUMBERS or entry.name not in contents.numbers:
         return True
     number = np.array(contents.numbers[entry.name], numpy_dtype(entry.value.type.dtype))
+    if entry.name not in contents.adjustable:
+        e.set_constant(entry.name, number)
+        return False
     e.initializers[entry.name] = numpy_helper.from_array(number, entry.name)
-    return entry.name in contents.adjustable
+    return True
 
 
 def _translate(e: Emitter, nodes: Sequence[Node], refused: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnosis.test_run import subjects
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
-from compiler.errors.diagnostics import DataError, Diagnostic, SourceError, Span, hint
+from compiler.errors.diagnostics import DataError, Diagnostic, Source, SourceError, Span, hint
 from compiler.lints.poles_of_data import poles_of_data
 from compiler.syntax.suppressions import without_suppressed
 from runtime.data.dimensions import dimensions_if_there
@@ -32,9 +32,9 @@ def dimensions_or_mistakes(question: DataQuestion) -> tuple[Mapping[str, int], l
 
 
 def data_findings(
-    file: Path, experiment: str | None, overrides: tuple[tuple[str, str], ...], within: Path | None
+    file: Path | Source, experiment: str | None, overrides: tuple[tuple[str, str], ...], within: Path | None
 ) -> Iterator[Diagnostic]:
-    """For each experiment of a file without mistakes; all its data is loaded as for a training, but for images.
+    """For each experiment of a file or text without mistakes; all its data is loaded as for a training, but for images.
 
     Files of more than a gigabyte are left to the training, too.
     """

@@ -10,6 +10,7 @@ from runtime.data.choices import refuse_outside
 from runtime.data.loading import load_evaluation_data, load_training_data, refuse_unprepared, unprepared
 from runtime.data.part import Part
 from runtime.data.reading import source_at
+from runtime.data.specs import Cuts
 from runtime.inference.model import training_of
 from runtime.runs.trained import Trained
 from runtime.support.files import JsonValue
@@ -46,7 +47,7 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
         return EvaluationData(str(path), loaded.part, notes, trained.training_rows)
     if plan.data is not None:
         refuse_unprepared(path, dict(plan.data.options))
-    data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
+    data = load_training_data(trained.program.inputs, source, Cuts(seed=plan.seed))
     if not data.preparation.is_plain:
         raise unprepared(path)
     rows = data.test or data.train

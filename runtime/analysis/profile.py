@@ -58,10 +58,7 @@ def profile(
     step = profiled_step(program, kind, replace(options, batch=batch))
     expect_room(step.program, [kind], step.options)
     measured, taken = _measure(step, MadeUpSteps(step.program, mode, batch, step.options, weights), seconds)
-    return Profile(
-        report_of(step, taken, measured, mode),
-        timeline_of(step, taken),
-    )
+    return Profile(report_of(step, taken, measured, mode), timeline_of(step, taken))
 
 
 def _measure(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> tuple[Measured, list[list[Recording]]]:

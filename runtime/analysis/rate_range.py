@@ -66,7 +66,7 @@ def rate_range(program: Program, job: Job, low: float, high: float, steps: int) 
         for step, rate in enumerate(rates):
             epoch, in_epoch = divmod(step, job.length.steps_per_epoch)
             if in_epoch == 0:
-                order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+                order = rows_of_epoch(job.train, job.plan.seed, epoch, job.length.batch)
             one = steps_at(job, Position(step), order=order)
             settings = {**job.settings, **{name: rate * scale for name, scale in scales.items()}}
             losses.append(float(job.step.run(replace(one, settings=settings)).scalars[LOSS][0]))

@@ -1,7 +1,5 @@
 """`python -m runtime.cli` is `dlc`."""
 
-from __future__ import annotations
-
 import sys
 
 from runtime.cli.main import main

@@ -28,7 +28,7 @@ EXAMPLES = (
     "dlc bench model.dl --mode train --threads 2",
     "dlc bench model.dl --mode infer --batch 32 --json",
     "dlc bench model.dl --mode train --set optimizer.lr=1e-6",
-    "dlc bench model.dl --machine avx2",
+    "dlc bench model.dl --target avx2",
 )
 
 
@@ -75,7 +75,7 @@ def _as_text(report: BenchReport) -> str:
         ("samples", f"{amount(report.batch / report.median_ms * 1e3)}/s over {report.steps} steps"),
         ("work", f"{amount(report.flops, 'FLOP')} a step, {report.gflops:.4g} GFLOP/s"),
         ("compiled in", f"{report.compile_s:.3g} s; first step done {report.first_s:.3g} s after the start"),
-        ("peak memory", f"{report.peak_rss_mb:.4g} MB"),
+        ("peak memory", "unknown" if report.peak_rss_mb is None else f"{report.peak_rss_mb:.4g} MB"),
     )
     names = Column("", [name for name, _ in rows], is_text=True)
     values = Column("", [value for _, value in rows], is_text=True, least=20, wraps=True)
@@ -109,7 +109,7 @@ class BenchReport:
     steps: int
     compile_s: float
     first_s: float
-    peak_rss_mb: float
+    peak_rss_mb: float | None
     flops: int
     gflops: float
 
@@ -151,7 +151,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         steps=steps,
         compile_s=compile_seconds,
         first_s=first_seconds,
-        peak_rss_mb=peak / 2**20,
+        peak_rss_mb=None if peak is None else peak / 2**20,
         flops=flops,
         gflops=flops / median / 1e9,
     )

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +15,7 @@ from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
 from runtime.cli.parser import Namespace
 from runtime.reporting.terminal import say_labelled, say_notes
+from runtime.support.files import missing
 
 if TYPE_CHECKING:
     from compiler.driver import DataQuestion, DimensionsOf, Options, Program
@@ -26,20 +28,21 @@ Overrides: TypeAlias = tuple[tuple[str, str], ...]
 def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     """The compiler's options; `batch` is the hint for tile sizes. Raises UsageError for a machine that is none."""
     from compiler import driver  # heavy; `--help` must not pay for it
-    from compiler.targets.registry import KERNEL_TARGETS, expect_target
+    from compiler.targets.registry import KERNEL_TARGETS, named_target
 
-    expect_target(arguments.target)
-    if arguments.machine is not None and arguments.target not in KERNEL_TARGETS:
-        message = f"--target {arguments.target} makes no code of its own, and is the same on every machine"
-        raise UsageError(message, "leave out --machine")
+    target, machine = named_target(arguments.target)
+    if target not in KERNEL_TARGETS and not arguments.runs_code:
+        raise UsageError(f"target {target} makes no code", "leave out --target, or name a processor")
+    if arguments.verify and find_spec("islpy") is None:
+        raise missing("islpy", "verify", "`--verify`")
     options = driver.Options(
-        target=arguments.target,
+        target=target,
         threads=arguments.threads or usable_cores(),
         without=tuple(driver.FUSIONS) if arguments.no_fuse else tuple(arguments.without),
         dtype=arguments.dtype,
         batch=batch or driver.Options().batch,
         cache=Path(arguments.cache_dir) if arguments.cache_dir else None,
-        machine=arguments.machine,
+        machine=machine,
         verify=arguments.verify,
     )
     if options.machine is not None:

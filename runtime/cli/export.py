@@ -10,19 +10,22 @@ that reads rows and writes outputs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.driver import Array, ExportedLibrary, LibraryTensors
+from compiler.driver import Array, ExportedLibrary, LibraryTensors, Pieces, Program, generates_alone
 from compiler.errors.diagnostics import UsageError
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.part import at_epoch, numbered
 from runtime.exports.c_library import Function, c_files, function_of
-from runtime.exports.model_library import model_library
+from runtime.exports.c_names import is_prefix
+from runtime.exports.folder import MANIFEST, expect_own, with_files, written_before
+from runtime.exports.model_library import PREFIX, model_library
 from runtime.exports.shared_library import shared_library
 from runtime.exports.web_library import MACHINES, web_files
 from runtime.exports.web_page import rows_of_page, web_page
@@ -32,18 +35,24 @@ from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained
 from runtime.support.files import JsonValue, replace_file
 
-Exported: TypeAlias = tuple[dict[str, bytes], ExportedLibrary, LibraryTensors]
+Exported: TypeAlias = tuple[Mapping[str, Pieces], ExportedLibrary, LibraryTensors]
 WEB = ("wasm", "web")
+WEIGHTS, ONNX = "weights.safetensors", "model.onnx"
 OPSET = 17  # that most tools have
 EXAMPLES = (
     "dlc export RUN --to c -o library",
-    "dlc export RUN --to c --training --machine neon -o library",
+    "dlc export RUN --to c --training --target aarch64-linux-gnu -o library",
+    "dlc export RUN --to c --prefix digits -o library",
     "dlc export RUN --to shared -o library",
     "dlc export RUN --to python -o dist",
     "dlc export RUN --to wasm --training -o module",
     "dlc export RUN --to web --training --rows 200 -o page",
     "dlc export RUN --to onnx --opset 21 -o model",
     "dlc export model.dl --weights weights.safetensors --to c -o library",
+)
+_HEADERS_OF_C = re.compile(
+    "assert|complex|ctype|errno|fcntl|fenv|float|inttypes|io|limits|locale|math|setjmp|signal|stdarg|stdbool|stddef|"
+    "stdint|stdio|stdlib|string|tgmath|time|wchar|wctype"
 )
 
 
@@ -60,7 +69,9 @@ def configure(parser: Parser) -> None:
     parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, that step alone")
     parser.add_whole("--rows", "with `--to web`: put N rows of the data into the page (default: none)", 1)
     parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write, which is made")
+    parser.add_option("--prefix", "NAME", f"with `--to c` and `shared`: what all names begin with (default: {PREFIX})")
+    parser.add_flag("--force", "replace files of these names in DIR that no earlier export wrote")
+    parser.add_option("-o, --output", "DIR", "the folder to write, which is made", required=True)
 
 
 def run(arguments: Namespace) -> int:
@@ -72,75 +83,123 @@ def run(arguments: Namespace) -> int:
     for option, form in (("rows", "web"), ("opset", "onnx")):
         if arguments.to != form and getattr(arguments, option) is not None:
             raise UsageError(f"--{option} goes with --to {form}", "leave it out")
+    if arguments.prefix is not None:
+        _expect_prefix(arguments.prefix, arguments.to)
     trained = trained_of(arguments)
     if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
         say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
+    if arguments.to in ("c", "shared", *WEB):
+        say_notes(_of_sequences(trained.program))
     if arguments.to == "onnx":
         return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        replace_file(folder / name, content)
+    _write(folder, files, arguments)
     if arguments.to != "python":
-        replace_tensors(folder / "weights.safetensors", tensors.values)
+        replace_tensors(folder / WEIGHTS, tensors.values)
     code = next(name for name in files if name.endswith((".a", ".so", ".whl", ".wasm")))
     weights = _kib(sum(array.nbytes for array in tensors.values.values()))
     content = "weights and states" if arguments.training else "weights"
     share = f", beside {weights} of {content}" if arguments.to in WEB else f", of which {weights} are {content}"
     share = "" if arguments.to == "python" else share  # those in a wheel are compressed
-    say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {_kib(len(files[code]))}{share}")
+    size = _kib(sum(len(piece) for piece in files[code]))
+    say(f"{trained.program.model} for {library.machine.name}: {folder / code} has {size}{share}")
     return 0
+
+
+def _write(folder: Path, files: Mapping[str, Pieces], arguments: Namespace) -> None:
+    """Put files into the folder, with a manifest that lists them. Raises UsageError for files of others there.
+
+    The name of a wheel says of what it is, as those of all packages do, and a newer one takes its place.
+    """
+    if arguments.to != "python":
+        before = written_before(folder)
+        names = [*files, WEIGHTS]
+        expect_own(folder, names, before, arguments.force)
+        manifest = with_files(b"".join(files[MANIFEST]), [*before, *names])
+        files = {**files, MANIFEST: (manifest,)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        replace_file(folder / name, *content)
+
+
+def _of_sequences(program: Program) -> list[str]:
+    """Why the library of a model that extends sequences has no function for it."""
+    generation = program.generation
+    if generation is None or generates_alone(program):
+        return []
+    if generation.beam is not None:
+        return ["no `generate_next`: `generate` searches by beams"]
+    others = [f"`{spec.name}`" for spec in program.inputs if not spec.is_target and spec.name != generation.feed]
+    return [f"no `generate_next`: the model reads {' and '.join(others)} beside `{generation.feed}`"]
+
+
+def _expect_prefix(prefix: str, form: str) -> None:
+    """Raises UsageError for a prefix that no library has, and where there is no library for C."""
+    if form not in ("c", "shared"):
+        raise UsageError("--prefix goes with --to c and --to shared", "leave it out")
+    if not is_prefix(prefix):
+        hint = "take up to 32 small letters, digits and single underscores, a letter first"
+        if is_prefix(prefix.lower()):
+            hint = f"macros have it in capitals: take `--prefix {prefix.lower()}`"
+        raise UsageError(f"no names of C can begin with `{prefix}_`", hint)
+    if _HEADERS_OF_C.fullmatch(prefix):
+        raise UsageError(f"`{prefix}.h` is a header of C's own, which programs would miss", "name another --prefix")
 
 
 def _keep_sources(folder: Path, weights: str | None) -> None:
     """Raise UsageError where the files of a library would lie among those of a run, or replace the given weights."""
     if (folder / "run.json").exists():
         raise UsageError(f"{folder} is the folder of a run", "name another folder")
-    if weights is not None and (folder / "weights.safetensors").resolve() == Path(weights).resolve():
+    if weights is not None and (folder / WEIGHTS).resolve() == Path(weights).resolve():
         raise UsageError(f"the weights of the library would replace {weights}", "name another folder")
 
 
 def _onnx(trained: Trained, arguments: Namespace, folder: Path) -> int:
-    from runtime.exports.onnx_file import onnx_file  # a heavy library, and an extra
+    from runtime.exports.onnx_file import is_own_onnx, onnx_file  # a heavy library, and an extra
 
     opset = arguments.opset or OPSET
     content, tensors = onnx_file(trained, arguments.training, opset)
+    names = [ONNX, *([WEIGHTS] if arguments.training else [])]
+    expect_own(folder, names, names if is_own_onnx(folder / ONNX) else (), arguments.force)
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "model.onnx"
+    file = folder / ONNX
     replace_file(file, content)
     if arguments.training:  # the step takes them as inputs
-        replace_tensors(folder / "weights.safetensors", tensors.values)
+        replace_tensors(folder / WEIGHTS, tensors.values)
     kind = "a training step" if arguments.training else "predictions"
     say(f"{trained.program.model} for {kind}, in ONNX of opset {opset}: {file} has {_kib(len(content))}")
     return 0
 
 
 def _for_a_machine(trained: Trained, arguments: Namespace) -> Exported:
-    library, tensors = model_library(trained, arguments.training)
+    prefix = arguments.prefix or PREFIX
+    library, tensors = model_library(trained, arguments.training, prefix, arguments.to != "python")
     if library.machine.is_web:
         raise UsageError(f"a library for {library.machine.name} is no library of C", "take `--to wasm`")
     files = c_files(trained.program, library, tensors, *_described(trained))
     if arguments.to != "c":
-        del files["libmodel.a"], files["example.c"], files["CMakeLists.txt"]
-        files["libmodel.so"] = shared_library(library)
+        del files[f"lib{prefix}.a"], files["example.c"], files["CMakeLists.txt"]
+        files[f"lib{prefix}.so"] = (shared_library(library),)
     if arguments.to == "python":
-        del files["model.h"]
-        files = dict([wheel(trained.program.model, library.machine, files)])
+        del files[f"{prefix}.h"]
+        packed = {name: b"".join(content) for name, content in files.items()}
+        name, content = wheel(trained.program.model, library.machine, packed)
+        files = {name: (content,)}
     return files, library, tensors
 
 
 def _for_the_web(trained: Trained, arguments: Namespace) -> Exported:
-    if arguments.machine is not None:
-        raise UsageError("--machine goes with libraries of C", f"`--to {arguments.to}` is for every browser")
+    if trained.options.machine is not None:
+        raise UsageError("--target goes with libraries of C", f"`--to {arguments.to}` is for every browser")
     machines = [replace(trained, options=replace(trained.options, machine=name)) for name in MACHINES]
-    made = [model_library(one, arguments.training) for one in machines]
+    made = [model_library(one, arguments.training, generates=True) for one in machines]
     library, tensors = made[0]
     files = web_files(trained.program, [library for library, _ in made], tensors, *_described(trained))
     if arguments.to == "web":
-        functions = {signature.name: function_of(trained.program, signature) for signature in library.functions}
+        functions = {s.name: function_of(trained.program, s, library.prefix) for s in library.functions}
         rows = _rows_of_page(trained, functions, arguments.rows or 0)
         files["index.html"] = web_page(trained, functions, files, tensors, rows)
-    return files, library, tensors
+    return {name: (content,) for name, content in files.items()}, library, tensors
 
 
 def _rows_of_page(trained: Trained, functions: Mapping[str, Function], count: int) -> dict[str, Array]:
@@ -150,6 +209,8 @@ def _rows_of_page(trained: Trained, functions: Mapping[str, Function], count: in
     chosen = evaluation_data(trained, None, None)
     say_notes(chosen.notes)
     numbers = chosen.part.rows[:count]
+    if len(numbers) < count:
+        say_notes([f"the page has {len(numbers)} rows: {chosen.name} has no more"])
     arrays = at_epoch(numbered(trained.program, chosen.part).arrays, 0)
     return rows_of_page(arrays, numbers, [*functions.values()])
 

@@ -47,25 +47,12 @@ def configure(parser: Parser) -> None:
     parser.add_whole("--top-k", "draw among the K likeliest tokens", metavar="K")
     parser.add_option("--top-p", "P", "draw among the likeliest tokens whose probabilities add up to P", type=_SHARE)
     parser.add_whole("--beam", "search for the likeliest sequences with B beams", metavar="B")
-    parser.add_option(
-        "--length-penalty",
-        "A",
-        "the exponent of the length in beam search; 0.6 favours longer sequences",
-        type=_AT_LEAST_0,
-    )
-    parser.add_repeated(
-        "--input",
-        "NAME=TEXT",
-        "another input of the model, such as the text to translate; may be repeated",
-        dest="inputs",
-        type=key_value,
-    )
-    parser.add_option(
-        "--input-file",
-        "NAME=FILE",
-        "a file with one text a line for another input: one sequence for each line, in their order",
-        type=key_value,
-    )
+    said = "the exponent of the length in beam search; 0.6 favours longer sequences"
+    parser.add_option("--length-penalty", "A", said, type=_AT_LEAST_0)
+    said = "another input of the model, such as the text to translate; may be repeated"
+    parser.add_repeated("--input", "NAME=TEXT", said, dest="inputs", type=key_value)
+    said = "a file with one text a line for another input: one sequence for each line, in their order"
+    parser.add_option("--input-file", "NAME=FILE", said, type=key_value)
     parser.add_flag("--whole", "compute all positions for each token: slower, with the same result")
     parser.add_json("one JSON object a line: text, tokens, and score of a beam")
 

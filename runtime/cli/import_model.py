@@ -41,9 +41,8 @@ def configure(parser: Parser) -> None:
         "folder of Hugging Face",
     )
     parser.add_argument("--into", metavar="MODEL", help="the model file (.dl) that takes weights")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="the folder for weights.safetensors and weights.table"
-    )
+    parser.add_option("-o, --output", "DIR", "the folder for weights.safetensors and weights.table", required=True)
+    parser.add_flag("--force", "with --into: replace files of these names in DIR that no earlier import wrote")
     parser.add_argument(
         "--table",
         metavar="TABLE",
@@ -72,6 +71,8 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     if Path(arguments.source).suffix == ".onnx" and arguments.into is None:
+        if arguments.force:
+            raise UsageError("--force goes with --into", "leave it out, or name another folder")
         from runtime.cli.import_onnx import import_onnx  # loads NumPy and the compiler, which --help does without
 
         return import_onnx(arguments)
@@ -84,6 +85,7 @@ def run(arguments: Namespace) -> int:
 
 def import_weights(arguments: Namespace) -> int:
     from compiler import driver  # heavy; `--help` must not pay for it
+    from runtime.exports.folder import expect_own
     from runtime.imports.weights.find_table import Rules, find_table, shapes_of
     from runtime.imports.weights.sources import read_foreign
     from runtime.imports.weights.table import Table, lines_of, read_table
@@ -112,14 +114,28 @@ def import_weights(arguments: Namespace) -> int:
     if found.questions:
         return _ask(found.questions, lines, given)
     print("\n".join(lines))
-    text = "\n".join([f"# {source.path.name} into {path.name}, by dlc import", *lines, ""]).encode()
+    text = "\n".join([f"# {source.path.name} into {path.name}{_MARK}", *lines, ""]).encode()
     if given is not None and not given.exists():
         write_output(given, text)
+    expect_own(folder, _FILES, _FILES if _is_own(folder / _FILES[1]) else (), arguments.force)
     folder.mkdir(parents=True, exist_ok=True)
     replace_tensors(folder / "weights.safetensors", found.tensors(source))
     replace_file(folder / "weights.table", text)
     say(f"{len(found.table.entries)} tensors of {program.model} in {folder / 'weights.safetensors'}")
     return 0
+
+
+_FILES = ("weights.safetensors", "weights.table")
+_MARK = ", by dlc import"
+
+
+def _is_own(table: Path) -> bool:
+    """Whether a table is one that an earlier import wrote beside its weights."""
+    try:
+        with table.open("rb") as file:
+            return file.readline(4096).rstrip().endswith(_MARK.encode())
+    except OSError:
+        return False
 
 
 def _text_of(table: Path) -> str:

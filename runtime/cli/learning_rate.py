@@ -45,13 +45,8 @@ def configure(parser: Parser) -> None:
     parser.add_positive("--from", "RATE", "the first rate (default: 1e-6)", default=1e-6, dest="low")
     parser.add_positive("--to", "RATE", "the last rate (default: 10)", default=10.0, dest="high")
     parser.add_whole("--steps", "steps at most (default: %(default)s)", least=3, default=300)
-    parser.add_option(
-        "--plot",
-        "OUT",
-        "write a figure, .png, .svg or .pdf (default: FILE-lr.svg or FILE-schedule.svg)",
-        nargs="?",
-        const="",
-    )
+    said = "write a figure, .png, .svg or .pdf (default: FILE-lr.svg or FILE-schedule.svg)"
+    parser.add_option("--plot", "OUT", said, nargs="?", const="")
     parser.add_compilation()
     parser.add_json()
 

@@ -49,11 +49,25 @@ def _exit_code_of(words: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except Exception as error:
+        if _is_interrupt(error):
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
         if "--traceback" in words:
             raise
         from runtime.cli.failure import report_failure
 
         return report_failure(error)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is what became an error: a library of C that is being imported makes it an ImportError."""
+    seen = set[int]()  # a cause may have been raised while its effect was handled
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def collect_seldom() -> None:
@@ -68,7 +82,7 @@ def _dispatch(words: list[str]) -> int:
         print(_overview())
         return 0 if words else 2
     if words[0] in ("-V", "--version"):
-        print(f"dlc {_version()}")
+        print(f"dlc {version()}")
         return 0
     if words[0] == "help":
         return _dispatch([*words[1:2], "--help"])
@@ -123,7 +137,8 @@ def _overview() -> str:
     )
 
 
-def _version() -> str:
+def version() -> str:
+    """The version of this installation, and that of its numerics."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and seldom needed
 
     from compiler.support.numerics import NUMERICS
@@ -133,10 +148,6 @@ def _version() -> str:
     except PackageNotFoundError:
         found = "(not installed)"
     return f"{found}, numerics {NUMERICS}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
 
 
 class Command(NamedTuple):
@@ -167,6 +178,7 @@ COMMANDS = (
     Command("data", "Show a sample as training sees it", "runtime.cli.data"),
     Command("plot", "Plot curves, confusion, weights, gradients or filters of a run", "runtime.cli.plot"),
     Command("report", "Write one HTML file about a run", "runtime.cli.report"),
+    Command("view", "Show what each line of a model costs and became, on one page", "runtime.cli.view"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
     Command("pass", "Run one pass of the compiler on the text of a graph", "runtime.cli.one_pass"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
@@ -175,5 +187,6 @@ COMMANDS = (
     Command("tune", "Measure the sizes and thresholds that suit this processor, and keep them", "runtime.cli.tune"),
     Command("explain", "Explain an error code at length", "runtime.cli.explain"),
     Command("fmt", "Format model files", "runtime.cli.format"),
+    Command("lsp", "Answer an editor's questions by the Language Server Protocol", "runtime.cli.lsp"),
     Command("cache", "Show or clear the cache of compiled code", "runtime.cli.cache"),
 )

@@ -31,11 +31,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("name", metavar="PASS", nargs="?", help="the name of the pass")
     parser.add_argument("file", metavar="FILE", nargs="?", help="the text of a graph (default or `-`: standard input)")
     parser.add_flag("--list", "list the names of the passes in their order")
-    parser.add_whole(
-        "--batch",
-        "rows for which a pass weighs memory (default: %(default)s); a fused graph says its own",
-        default=Options().batch,
-    )
+    said = "rows for which a pass weighs memory (default: %(default)s); a fused graph says its own"
+    parser.add_whole("--batch", said, default=Options().batch)
     parser.add_flag("--json", "print JSON")
     parser.add_option("-o, --output", "FILE", "write to a file")
 

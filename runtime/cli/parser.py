@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from compiler.errors.diagnostics import UsageError, wrapped
@@ -15,6 +16,14 @@ from runtime.reporting.terminal import width_of
 
 Namespace = argparse.Namespace
 _WIDEST_HELP = 100
+_PATHS = ("FILE", "DIR", "PATH")  # in place of values of options
+
+
+def _path(names: str, text: str) -> str:
+    """The text of a path. Raises UsageError for an empty one."""
+    if not text:
+        raise UsageError(f"{names.rpartition(', ')[2]} takes a path, and the text is empty", "name a file or a folder")
+    return text
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +45,12 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, action="store_true", help=help)
 
     def add_option(self, names: str, metavar: str, help: str, **more: Any) -> None:
-        """An option with a value; `-o, --output` has two names. `more` is as in `add_argument`."""
+        """An option with a value; `-o, --output` has two names. `more` is as in `add_argument`.
+
+        An empty text is no path: Python would take it for the folder that the process is in.
+        """
+        if metavar in _PATHS:
+            more = {"type": partial(_path, names)} | more
         self.add_argument(*names.split(", "), metavar=metavar, help=help, **more)
 
     def add_repeated(
@@ -88,12 +102,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_measurement(self) -> None:
         """Which step is measured on made-up data, and for how long."""
-        self.add_argument(
-            "--mode",
-            choices=["train", "infer"],
-            default="train",
-            help="run a training step, or the model alone (default: train)",
-        )
+        said = "run a training step, or the model alone (default: train)"
+        self.add_argument("--mode", choices=["train", "infer"], default="train", help=said)
         self.add_whole("--batch", "rows of a step (default: that of `train`; 1 for infer)")
         self.add_positive("--seconds", "S", "the duration of the measurement (default: 3)", default=3.0)
 
@@ -101,53 +111,31 @@ class Parser(argparse.ArgumentParser):
         """How to compile: the fields of the compiler's `Options`; a command that runs nothing takes fewer."""
         group = self.add_argument_group("compilation")
         if runs:
-            group.add_argument(
-                "--threads",
-                type=whole_number(1, MOST_THREADS),
-                metavar="N",
-                help="the number of threads (default: one for each core that this process may use)",
-            )
-            group.add_argument(
-                "--target",
-                default="native",
-                metavar="NAME",
-                help="native machine code, or the NumPy reference (default: native)",
-            )
+            said = "the number of threads (default: one for each core that this process may use)"
+            group.add_argument("--threads", type=whole_number(1, MOST_THREADS), metavar="N", help=said)
         group.add_argument(
             "--dtype", choices=["f32", "f64"], default="f32", help="compute with this type wherever the text says f32"
         )
-        group.add_argument(
-            "--no-fuse",
-            action="store_true",
-            help="compile each operation to a kernel of its own; results keep their bits",
+        said = "compile each operation to a kernel of its own; results keep their bits"
+        group.add_argument("--no-fuse", action="store_true", help=said)
+        said = "switch one fusion off, such as residual; may be repeated; results keep their bits"
+        group.add_argument("--no-fusion", dest="without", action="append", default=[], metavar="NAME", help=said)
+        lacking = "code with instructions that it lacks cannot run. `reference` computes with NumPy"
+        said = (
+            "generate code for avx512, avx2, avx2-windows, generic, neon, apple-m1, rvv, cortex-m4 or wasm, or for a "
+            "triple of LLVM such as aarch64-linux-gnu (default: this processor); "
+            + (lacking if runs else "it need not run here")
         )
-        group.add_argument(
-            "--no-fusion",
-            dest="without",
-            action="append",
-            default=[],
-            metavar="NAME",
-            help="switch one fusion off, such as residual; may be repeated; results keep their bits",
-        )
-        group.add_argument(
-            "--machine",
-            metavar="NAME",
-            help="generate code for avx512, avx2, avx2-windows, generic, neon, apple-m1, rvv, cortex-m4 or wasm "
-            "(default: this processor); "
-            + ("code with instructions that it lacks cannot run" if runs else "it need not run here"),
-        )
-        group.add_argument(
-            "--no-tuning",
-            action="store_true",
-            help="compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits",
-        )
+        group.add_argument("--target", default="native", metavar="NAME", help=said)
+        said = "compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits"
+        group.add_argument("--no-tuning", action="store_true", help=said)
         group.add_argument("--verify", action="store_true", help="verify the graph after each pass, schedule and code")
         if runs:
             group.add_argument(
                 "--cache-dir", metavar="DIR", help="keep compiled code in DIR (default: the user's cache folder)"
             )
         else:
-            self.set_defaults(threads=1, target="native", cache_dir=None)
+            self.set_defaults(threads=1, cache_dir=None)
         self.set_defaults(runs_code=runs)
 
     def add_json(self, help: str = "print JSON") -> None:

@@ -17,11 +17,7 @@ from runtime.reporting.terminal import say, say_labelled
 if TYPE_CHECKING:
     from runtime.plots.figure import Figure
 
-EXAMPLES = (
-    "dlc plot RUN",
-    "dlc plot RUN --what confusion --out confusion.png",
-    "dlc plot RUN --what all --out plots",
-)
+EXAMPLES = ("dlc plot RUN", "dlc plot RUN --what confusion --out confusion.png", "dlc plot RUN --what all --out plots")
 KINDS = ("curves", "confusion", "weights", "activations", "gradients", "filters")
 
 

@@ -22,13 +22,7 @@ from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import given_text, load_rows, load_text
 from runtime.data.part import Part
-from runtime.inference.given_names import (
-    GivenNames,
-    dimensions_of_arrays,
-    given_names,
-    part_of,
-    read_arrays,
-)
+from runtime.inference import given_names
 from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_notes
 from runtime.runs.trained import Trained
@@ -44,13 +38,11 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_trained()
-    parser.add_option(
-        "--input",
-        "FILE",
+    said = (
         "rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, pictures, or one text a line, or the text "
-        "itself; targets are not needed",
-        required=True,
+        "itself; targets are not needed"
     )
+    parser.add_option("--input", "FILE", said, required=True)
     parser.add_option("-o, --output", "FILE", "a .npz or .jsonl file (default: JSON lines on standard output)")
     parser.add_option(
         "--attention", "FILE", "draw the attention weights of one row into a .png, .svg or .pdf file instead"
@@ -64,7 +56,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"the format of {output} is not known", f"give a name that ends in {' or '.join(FORMATS)}")
     if arguments.row is not None and arguments.attention is None:
         raise UsageError("--row goes with --attention", "leave it out: every row is predicted")
-    names = None if arguments.weights is None else given_names(Path(arguments.weights))
+    names = None if arguments.weights is None else given_names.given_names(Path(arguments.weights))
     if names is not None and arguments.input.endswith(".npz") and arguments.attention is None:
         return predict_by(names, arguments, output)
     trained = trained_of(arguments)
@@ -94,12 +86,12 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def predict_by(names: GivenNames, arguments: Namespace, output: Path | None) -> int:
+def predict_by(names: given_names.GivenNames, arguments: Namespace, output: Path | None) -> int:
     """Predict arrays that have the names and axes of the model that was imported."""
     path = Path(arguments.input)
-    arrays = read_arrays(path, names)
-    trained = trained_of(arguments, dimensions=dimensions_of_arrays(arrays))
-    part = part_of(trained.program, arrays, names, path)
+    arrays = given_names.read_arrays(path, names)
+    trained = trained_of(arguments, dimensions=given_names.dimensions_of_arrays(arrays))
+    part = given_names.part_of(trained.program, arrays, names, path)
     refuse_outside_inputs(trained.program, part)
     whole = all(given.rows is None for given in names.inputs.values())
     options = replace(trained.options, batch=1) if whole else trained.options

@@ -50,22 +50,12 @@ def configure(parser: Parser) -> None:
     parser.add_option("--trace", "OUT", "write a step as a .json file for Perfetto or chrome://tracing")
     parser.add_option("--plot", "OUT", "draw the roofline and the threads: a .png, .svg or .pdf file")
     parser.add_option("--diff", "OTHER", "compare with another file or run, or with a profile saved by --json")
-    parser.add_whole(
-        "--simulate-threads",
-        "compute the time of T threads from their shares, measured on one thread",
-        most=MOST_THREADS,
-        metavar="T",
-    )
-    parser.add_positive(
-        "--barrier-us",
-        "US",
-        "the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)",
-    )
-    parser.add_positive(
-        "--bandwidth",
-        "GB/S",
-        "the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
-    )
+    said = "compute the time of T threads from their shares, measured on one thread"
+    parser.add_whole("--simulate-threads", said, most=MOST_THREADS, metavar="T")
+    said = "the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)"
+    parser.add_positive("--barrier-us", "US", said)
+    said = "the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)"
+    parser.add_positive("--bandwidth", "GB/S", said)
     parser.add_compilation()
     parser.add_json()
 

@@ -76,7 +76,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"`dlc serve` needs {', '.join(missing)}", "pip install 'dlc[serve]'")
     with _listening(arguments.host, arguments.port) as listening:
         is_whole = _serve(arguments, listening)
-    say("the server has ended; every request was answered" if is_whole else "interrupted")
+    say("the server has ended; no request was cut off" if is_whole else "interrupted")
     return 0 if is_whole else INTERRUPTED
 
 
@@ -86,6 +86,7 @@ def _serve(arguments: Namespace, listening: socket.socket) -> bool:
     from runtime.serving.model import ServedModel
     from runtime.serving.reloading import Reloader, newest, version_of
     from runtime.serving.server import application_of, run_server
+    from runtime.support.memory import expect_room_for_rows
 
     source = Path(arguments.model), None if arguments.weights is None else Path(arguments.weights)
 
@@ -96,6 +97,7 @@ def _serve(arguments: Namespace, listening: socket.socket) -> bool:
     trained = opened(seen.place)
     model = ServedModel(trained, version_of(trained))
     interface, limits, metrics = model.interface(arguments.max_batch), _limits(arguments), Metrics()
+    expect_room_for_rows(trained.program, trained.options, arguments.max_batch, "take a smaller --max-batch")
     every = arguments.reload_every
     reloader = Reloader(source, opened, seen, every, metrics) if every else None
     application = application_of(model, interface, limits, metrics, reloader)

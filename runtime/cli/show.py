@@ -26,7 +26,8 @@ EXAMPLES = (
     "dlc show model.dl --print-after simplify",
     "dlc show model.dl --time-passes",
 )
-STAGES = ("ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm")
+_OF_GRAPHS = ("ast", "graph", "step", "gradient", "grad", "fixed", "fused")
+STAGES = (*_OF_GRAPHS, "schedule", "kernels", "tiles", "loops", "llvm", "asm")
 FORMATS = ("text", "json", "dot", "graphml", "svg")
 PICTURES = FORMATS[2:]
 DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")
@@ -41,15 +42,11 @@ def configure(parser: Parser) -> None:
     parser.add_option("--node", "PATH", "show only the code of this layer, such as encoder.0.dense")
     parser.add_option("--format", "FORMAT", "one of %(choices)s (default: text)", choices=FORMATS, default="text")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    parser.add_whole("--depth", "how many levels a picture of a graph shows (default: 1)")
     parser.add_option("-o, --output", "FILE", "write to a file")
     passes = parser.add_argument_group("passes, in place of a stage")
-    passes.add_argument(
-        "--print-after",
-        metavar="PASS",
-        action="append",
-        default=[],
-        help="print the graph after each run of this pass, or of `all`; may be repeated",
-    )
+    said = "print the graph after each run of this pass, or of `all`; may be repeated"
+    passes.add_argument("--print-after", metavar="PASS", action="append", default=[], help=said)
     passes.add_argument("--stop-after", metavar="PASS", help="run no pass after this one, and print its graph")
     passes.add_argument("--time-passes", action="store_true", help="tabulate how long each pass takes, and the nodes")
     parser.add_settings()
@@ -75,6 +72,7 @@ def run(arguments: Namespace) -> int:
         folder_of_imports(arguments),
         tuple(arguments.print_after),
         arguments.stop_after,
+        arguments.depth,
     )
     from compiler.inspection import show as stages  # every stage; `--help` must not pay for it
 
@@ -96,6 +94,9 @@ def _expect_format(arguments: Namespace, of_passes: bool, stage: str) -> None:
     """Raises UsageError for a format that the stage or the passes do not have."""
     if of_passes and arguments.stage is not None:
         raise UsageError("passes are shown in place of a stage", "leave out --stage")
+    is_of_levels = arguments.format in ("svg", "dot") and stage != "schedule"
+    if arguments.depth is not None and not is_of_levels:
+        raise UsageError("--depth is for pictures of graphs", "add --format svg or --format dot")
     if arguments.format not in PICTURES:
         return
     if of_passes and (arguments.print_after or arguments.time_passes):

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
+from compiler.diagnosis.reports import GradientReport, GradientTextCheck, LayerCheck, TestResult
 from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.errors.rendering import render, to_json
 from compiler.errors.suggestions import counted
@@ -32,18 +32,15 @@ def configure(parser: Parser) -> None:
     parser.add_settings()
     parser.add_flag("--full", "compare the derivative in each element of each layer")
     parser.add_option("--only", "PATTERN", "run the tests of these names, and check no derivatives")
-    parser.add_option(
-        "--data",
-        "PATH",
-        "take the rows of the check from here (default: the data of `train`, or made-up rows)",
-        type=Path,
-    )
+    said = "take the rows of the check from here (default: the data of `train`, or made-up rows)"
+    parser.add_option("--data", "PATH", said, type=Path)
     parser.add_whole("--batch", "the number of rows (default: 4)", default=4)
     parser.add_whole("--seed", "the seed of parameters and directions (default: 0)", least=0, default=0)
+    parser.add_flag("--gradient", "run the derivative that `dlc show --stage gradient` prints, and compare bits")
     parser.add_flag("--native", "compute the values of tests with compiled code")
     parser.add_json("print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
-    parser.set_defaults(target="reference", machine=None, no_tuning=True)
+    parser.set_defaults(target="reference", runs_code=True, no_tuning=True)
 
 
 @record
@@ -53,11 +50,22 @@ class _Checked:
     name: str
     report: GradientReport
     is_real: bool  # the rows are those of the data
+    text: GradientTextCheck | None = None  # where it was asked for, and there is a loss
+
+    @property
+    def is_right(self) -> bool:
+        return self.report.is_right and (self.text is None or not self.text.differing)
 
     def to_json(self) -> dict[str, object]:
         checks = [_check_as_json(check) for check in self.report.checks]
         findings = [to_json(finding) for finding in self.report.findings]
-        return {"name": self.name, "made_up_data": not self.is_real, "checks": checks, "findings": findings}
+        found: dict[str, object] = {
+            "name": self.name,
+            "made_up_data": not self.is_real,
+            "checks": checks,
+            "findings": findings,
+        }
+        return found if self.text is None else {**found, "gradient_text": _text_as_json(self.text)}
 
 
 def run(arguments: Namespace) -> int:
@@ -68,7 +76,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json([_file_as_json(*parts) for parts in zip(files, results, strict=True)])
     say(_summary(checked, tests))
-    return int(any(not one.report.is_right for one in checked) or any(test.failures for test in tests))
+    return int(any(not one.is_right for one in checked) or any(test.failures for test in tests))
 
 
 def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequence[TestResult]]:
@@ -105,6 +113,12 @@ def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
     program = driver.load(file, name, tuple(arguments.settings), known, folder_of_imports(arguments))
     rows, is_real = rows_for_check(program, data, arguments.batch, arguments.seed)
     settings = runtime_settings(program, Length(arguments.batch, arguments.batch, 1))
+    if arguments.gradient and program.plan is not None:
+        from compiler.diagnosis.gradient_text import check_gradient_text
+
+        options = compile_options(arguments)
+        text = check_gradient_text(program, rows, settings, arguments.batch, arguments.seed, options)
+        return _Checked(name, GradientReport((), ()), is_real, text)
     report = check_gradients(program, rows, settings, arguments.batch, arguments.seed, arguments.full)
     return _Checked(name, report, is_real)
 
@@ -114,7 +128,8 @@ def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
 
 def _print_checked(file: Path, checked: _Checked, batch: int) -> None:
     rows = f"{batch} rows of {'the' if checked.is_real else 'made-up'} data"
-    print(styled(f"{file}: {checked.name}", "bold", sys.stdout) + f", derivatives in f64, {rows}")
+    what = "derivatives in f64" if checked.text is None else "the printed derivative"
+    print(styled(f"{file}: {checked.name}", "bold", sys.stdout) + f", {what}, {rows}")
     checks = checked.report.checks
     _print_rows(
         [{True: "ok", False: "WRONG", None: "?"}[check.is_right] for check in checks],
@@ -124,7 +139,18 @@ def _print_checked(file: Path, checked: _Checked, batch: int) -> None:
     )
     if any(check.is_right is None for check in checks):
         print_wrapped("  Where values are not finite, there is no derivative: give rows by --data PATH.")
+    if checked.text is not None:
+        _print_text(checked.text)
     _print_findings(checked.report.findings)
+
+
+def _print_text(text: GradientTextCheck) -> None:
+    if text.refusal:
+        print_wrapped(f"  The derivative is not printed: {text.refusal}")
+        return
+    said = f"other bits in {', '.join(text.differing)}" if text.differing else "the same bits"
+    verdict = "WRONG" if text.differing else "ok"
+    _print_rows([verdict], ["printed gradients"], [""], [f"{text.gradients} compared: {said}"])
 
 
 def _print_tests(file: Path, tests: Sequence[TestResult]) -> None:
@@ -158,7 +184,7 @@ def _print_findings(findings: Sequence[Diagnostic]) -> None:
 
 
 def _summary(checked: Sequence[_Checked], tests: Sequence[TestResult]) -> str:
-    wrong = sum(not one.report.is_right for one in checked)
+    wrong = sum(not one.is_right for one in checked)
     failed = sum(bool(test.failures) for test in tests)
     parts: list[str] = []
     if checked:
@@ -180,6 +206,10 @@ def _check_as_json(check: LayerCheck) -> dict[str, object]:
         "right": check.is_right,
         "elements": check.elements,
     }
+
+
+def _text_as_json(text: GradientTextCheck) -> dict[str, object]:
+    return {"gradients": text.gradients, "differing": list(text.differing), "refusal": text.refusal or None}
 
 
 def _file_as_json(file: Path, result: tuple[list[_Checked], Sequence[TestResult]]) -> dict[str, object]:

@@ -19,18 +19,23 @@ from runtime.cli.parser import Namespace, Parser, rows_of_a_step
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
-from runtime.train.events import Observer, TrainingEnded, event_as_json, print_event, told
+from runtime.train.events import Observer, event_as_json, print_event, told
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, TrainingSession, begun, prepared, resumed
+from runtime.train.steering import RunSteering
 from runtime.train.training import ON_NAN, run_training
 
 if TYPE_CHECKING:
+    import socket
+
     from runtime.train.watching import Watcher
+    from runtime.view.beside import PageBeside
 
 EXAMPLES = (
     "dlc train model.dl",
     "dlc train model.dl --data data/mnist --epochs 20 --set hidden=256",
     "dlc train --resume runs/Digits-20260101-120000",
+    "dlc train model.dl --view",
 )
 LOGS = ("tensorboard",)
 PROFILE_SECONDS, PROFILE_ROWS = 2.0, 20
@@ -49,13 +54,8 @@ def configure(parser: Parser) -> None:
     )
     parser.add_repeated("--rename", "RULE", "rename tensors of WEIGHTS: 'module.* -> *'; may be repeated")
     parser.add_repeated("--fresh", "PATTERN", "parameters that keep their own start values: 'head.*'; may be repeated")
-    parser.add_option(
-        "--on-nan",
-        "WHAT",
-        "how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)",
-        choices=ON_NAN,
-        default="stop",
-    )
+    said = "how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)"
+    parser.add_option("--on-nan", "WHAT", said, choices=ON_NAN, default="stop")
     parser.add_whole(
         "--overfit", "train on N rows alone, compare the loss with its least possible value, and write nothing"
     )
@@ -64,6 +64,8 @@ def configure(parser: Parser) -> None:
     )
     parser.add_flag("--profile", "profile a step on made-up data at the end, as `dlc profile` does")
     parser.add_flag("--dry-run", "check, load and compile; train and write nothing")
+    parser.add_flag("--view", "serve a page that follows the training: curves, figures by line, pause and stop")
+    parser.add_whole("--port", "the port of that page (default: a free one)", least=0, most=65535)
     parser.add_option("--log", "KIND", "also log to the run's folder: tensorboard", choices=LOGS)
     parser.add_settings()
     parser.add_compilation()
@@ -71,13 +73,14 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    listening = _listening_for_page(arguments)
     session = _session(arguments)
     watcher = _watcher(session, arguments) if arguments.watch else None
     session = replace(session, job=replace(session.job, on_nan=arguments.on_nan, watch=watcher))
     try:
         if arguments.overfit is not None:
             return _overfit(session, arguments)
-        return _run(session, arguments)
+        return _run(session, arguments, listening)
     finally:
         if watcher is not None and watcher.looks:
             _print_sights(watcher, arguments.json)
@@ -87,7 +90,19 @@ def run(arguments: Namespace) -> int:
             session.directory.close()
 
 
-def _run(session: TrainingSession, arguments: Namespace) -> int:
+def _listening_for_page(arguments: Namespace) -> socket.socket | None:
+    """A socket for the page, if there shall be one. Raises UsageError."""
+    if not arguments.view:
+        if arguments.port is not None:
+            raise UsageError("--port goes with --view", "add --view, or leave --port out")
+        return None
+    _refuse(arguments, ("overfit", "dry_run"), "--view", "there is no run to follow")
+    from runtime.cli.listening import listening_on_loopback  # sockets, which a training without a page does without
+
+    return listening_on_loopback(arguments.port or 0, "--view")
+
+
+def _run(session: TrainingSession, arguments: Namespace, listening: socket.socket | None) -> int:
     if session.program.warnings:
         from compiler.errors.rendering import render  # only a mistake in a model needs it
 
@@ -104,7 +119,35 @@ def _run(session: TrainingSession, arguments: Namespace) -> int:
             from runtime.reporting.tensorboard import TensorBoardLog  # slow to import, and need not be there
 
             observers.append(opened.enter_context(closing(TensorBoardLog(session.directory.path / "tensorboard"))))
-        return _train(session, told(observers), arguments.dry_run)
+        page = _page(session, arguments, listening, opened)
+        code = _train(session, told(observers), arguments.dry_run)
+        if page is not None and _stays(session, code, arguments):
+            say(f"the page stays until Ctrl-C: {page.url}")
+            page.stay()
+        return code
+
+
+def _page(
+    session: TrainingSession, arguments: Namespace, listening: socket.socket | None, opened: ExitStack
+) -> PageBeside | None:
+    """Begin to serve the page, and tell its address."""
+    if listening is None or session.directory is None:
+        return None
+    from runtime.view.beside import PageBeside  # a training without a page does without
+
+    page = opened.enter_context(PageBeside(session.directory.path, listening))
+    if arguments.json:
+        print(json.dumps({"event": "page", "url": page.url}), flush=True)
+    else:
+        say(f"page: {page.url}")
+    return page
+
+
+def _stays(session: TrainingSession, code: int, arguments: Namespace) -> bool:
+    """Whether the page outlives the training: where somebody sits at a terminal and has not ended it by Ctrl-C."""
+    steering = session.job.steering
+    by_page = isinstance(steering, RunSteering) and steering.has_stopped
+    return (code == 0 or by_page) and not arguments.json and sys.stderr.isatty()
 
 
 def _watcher(session: TrainingSession, arguments: Namespace) -> Watcher:
@@ -209,16 +252,13 @@ def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
     if session.directory is not None:
         session.directory.write_json(RESULT, event_as_json(end))
         session.directory.log(f"training {end.reason} at step {end.step}")
-    _say_how_to_go_on(end, session.program.generation is not None)
-    return INTERRUPTED if end.reason == "interrupted" else 0
-
-
-def _say_how_to_go_on(end: TrainingEnded, generates: bool) -> None:
     if end.reason == "interrupted":
         say(f"resume: dlc train --resume {end.run}")
-    else:
-        use = f"dlc generate {end.run}" if generates else f"dlc predict {end.run} --input FILE"
-        say(f"next: dlc eval {end.run}\n  or: {use}")
+        return INTERRUPTED
+    generates = session.program.generation is not None
+    use = f"dlc generate {end.run}" if generates else f"dlc predict {end.run} --input FILE"
+    say(f"next: dlc eval {end.run}\n  or: {use}")
+    return 0
 
 
 def _overrides(arguments: Namespace) -> Overrides:

@@ -34,7 +34,7 @@ def configure(parser: Parser) -> None:
     parser.add_whole(
         "--threads", "measure with N threads (default: one for each core that this process may use)", most=MOST_THREADS
     )
-    parser.add_option("--machine", "NAME", "tune code for a part of this processor, such as avx2")
+    parser.add_option("--target", "NAME", "tune code for a part of this processor, such as avx2")
     parser.add_option("--cache-dir", "DIR", "keep the result in DIR (default: the user's cache folder)")
     parser.add_json()
 
@@ -46,11 +46,14 @@ def run(arguments: Namespace) -> int:
         chosen, other = "--show" if arguments.show else "--forget", "--seconds" if arguments.seconds else "--threads"
         raise UsageError(f"{chosen} measures nothing", f"leave out {other}")
     from compiler import driver  # heavy; `--help` must not pay for it
-    from compiler.targets.registry import kernel_target_of
+    from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of, named_target
 
+    target, name = named_target(arguments.target or "native")
+    if target not in KERNEL_TARGETS:
+        raise UsageError(f"target {target} makes no code", "leave out --target, or name a processor")
     folder = Path(arguments.cache_dir) if arguments.cache_dir else None
     threads = arguments.threads or usable_cores()
-    options = driver.Options(threads=threads, cache=folder, machine=arguments.machine)
+    options = driver.Options(target=target, threads=threads, cache=folder, machine=name)
     machine = kernel_target_of(options).machine(options)
     if arguments.show:
         _show(machine, folder, arguments.json)

@@ -125,7 +125,7 @@ def mapped(file: BinaryIO, path: Path, offset: int, shape: tuple[int, ...]) -> A
     Raises OSError, ValueError.
     """
     array: Array = np.memmap(file, np.uint8, "r", offset, shape)
-    if not _mapped:
+    if not _mapped and hasattr(signal, "SIGBUS"):  # Windows raises an error of its own
         _signal = ctypes.CDLL(None).signal
         _signal.argtypes, _signal.restype = [ctypes.c_int, _HANDLER], ctypes.c_void_p
         # Not the `signal` of Python: its handlers run between instructions of Python, and this one never ends.

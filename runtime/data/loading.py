@@ -17,7 +17,7 @@ from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import LoadedData, LoadedPart, Part, PartRows, RowNames, fraction_of, loaded_data, split_rows
+from runtime.data.part import LoadedData, LoadedPart, Part, PartRows, RowNames, loaded_data, split_rows
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import (
     Preparation,
@@ -42,34 +42,29 @@ _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
 
 
 def load_training_data(
-    specs: Sequence[InputSpec],
-    data: DataSource,
-    validation: float | DataSource | None,
-    test: float | DataSource | None,
-    seed: int,
-    known: Preparation | None = None,
+    specs: Sequence[InputSpec], data: DataSource, cuts: Cuts, known: Preparation | None = None
 ) -> LoadedData:
-    """Read `data`, cut off fractions, fit the preparation on what remains, and read the other sources.
+    """Read `data`, cut off fractions, fit the preparation on what remains, and read the other sources of the `cuts`.
 
-    Without `test`, the test part is the one that the format sets aside, if any. The tokenizers are those of `known`,
-    where a training goes on. Raises DataError.
+    Without a test among these, the test part is the one that the format sets aside, if any. The tokenizers are those of
+    `known`, where a training goes on. Raises DataError.
     """
     dataset = read_dataset(data, specs)
     if dataset.windows is not None:
-        return load_series(specs, data, dataset, Cuts(validation, test, seed), known)
+        return load_series(specs, data, dataset, cuts, known)
     preparation = _matched(specs, dataset)
     loading = _Loading(specs, dataset.notes)
     dataset = loading.without_gaps(dataset, preparation)
     used = {name for names in preparation.columns.values() for name in names}
     if unused := sorted((set(dataset.fields) - used) | set(dataset.unread)):
         loading.notes.append(f"{dataset.path.name}: not used: {quoted(unused)}")
-    split = split_rows(dataset.rows, fraction_of(validation), fraction_of(test), seed, dataset.path)
+    split = split_rows(dataset.rows, cuts, dataset.path)
     preparation = _fitted(specs, dataset, preparation, split, known)
     preparation = replace(preparation, looks=looks_of(specs, dataset, preparation.columns, split.train))
     whole = loading.everything(dataset.fields, preparation)
     train = replace(whole, rows=split.train, lengths=_lengths(dataset, whole.arrays))
     official = None
-    if dataset.test is not None and test is None:
+    if dataset.test is not None and cuts.test is None:
         official = loading.everything(dataset.test, preparation)
     elif dataset.test is not None:
         loading.notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
@@ -79,8 +74,8 @@ def load_training_data(
             return loading.further(source, preparation)
         return replace(whole, rows=rows) if len(rows) else None
 
-    parts = train, other_part(validation, split.validation), official or other_part(test, split.test)
-    return loaded_data(dataset, data, parts, preparation, seed, loading.notes)
+    parts = train, other_part(cuts.validation, split.validation), official or other_part(cuts.test, split.test)
+    return loaded_data(dataset, data, parts, preparation, cuts.seed, loading.notes)
 
 
 def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
@@ -88,8 +83,7 @@ def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
     assert dataset.text is not None
     if dataset.windows is not None:
         return tokenizers_of_series(dataset, cuts)
-    shares = fraction_of(cuts.validation), fraction_of(cuts.test)
-    split = split_rows(dataset.rows, *shares, cuts.seed, dataset.path)
+    split = split_rows(dataset.rows, cuts, dataset.path)
     return tokenizers_of(dataset.text, dataset.fields, split.train)
 
 
@@ -477,6 +471,8 @@ def _array_of(name: str, values: object) -> Array:
         array: Array = np.asarray(values)
     except ValueError as error:  # lists of different lengths
         raise DataError(f"`{name}` is no array: {error}", _PLACE, fix="give rows of one shape") from error
+    except (RuntimeError, TypeError) as error:  # a tensor of PyTorch that has a gradient, or lies on a GPU
+        raise DataError(f"NumPy cannot read `{name}`: {error}", _PLACE, fix="give an array on the CPU") from error
     if array.dtype.kind not in "biufUO":
         message = f"`{name}` has the dtype {array.dtype}, which is no number or text"
         raise DataError(message, _PLACE, fix="convert it to numbers")

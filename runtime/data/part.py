@@ -18,7 +18,7 @@ from compiler.errors.diagnostics import DataError
 from compiler.support.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.preparation import Preparation
-from runtime.data.specs import DataSource
+from runtime.data.specs import Cuts, DataSource
 from runtime.support.files import JsonObject, JsonValue
 
 
@@ -103,11 +103,6 @@ def loaded_data(
         "notes": list(notes),
     }
     return LoadedData(*parts, preparation, summary, notes, 0 if dataset.text is None else dataset.text.buckets)
-
-
-def fraction_of(part: float | DataSource | None) -> float:
-    """The share of the data that a part is; 0 where it has a source of its own."""
-    return 0.0 if part is None or isinstance(part, DataSource) else part
 
 
 def in_precision(part: Part, dtype: str) -> Part:
@@ -195,25 +190,26 @@ class PartRows:
     test: Array
 
 
-def split_rows(rows: int, validation: float, test: float, seed: int, file: Path) -> PartRows:
-    """Cut `rows` rows by fractions of the whole, at random by `seed`, without regard to classes. Raises DataError."""
-    count_validation, count_test = _counts(rows, validation, test, "row", file)
-    order = split_order(rows, seed)
+def split_rows(rows: int, cuts: Cuts, file: Path) -> PartRows:
+    """Cut `rows` rows by fractions of the whole, at random by the seed, without regard to classes. Raises DataError."""
+    count_validation, count_test = _counts(rows, cuts, "row", file)
+    order = split_order(rows, cuts.seed)
     taken = count_test + count_validation
     return PartRows(np.sort(order[taken:]), np.sort(order[count_test:taken]), np.sort(order[:count_test]))
 
 
-def split_steps(steps: int, validation: float, test: float, file: Path) -> tuple[int, int]:
+def split_steps(steps: int, cuts: Cuts, file: Path) -> tuple[int, int]:
     """Where in a series of so many steps the validation part begins, and where the test part. Raises DataError.
 
     The training part comes first, as the past of what it shall tell.
     """
-    count_validation, count_test = _counts(steps, validation, test, "step", file)
+    count_validation, count_test = _counts(steps, cuts, "step", file)
     return steps - count_test - count_validation, steps - count_test
 
 
-def _counts(whole: int, validation: float, test: float, noun: str, file: Path) -> tuple[int, int]:
-    """How many rows or steps two fractions are."""
+def _counts(whole: int, cuts: Cuts, noun: str, file: Path) -> tuple[int, int]:
+    """How many rows or steps both fractions are."""
+    validation, test = cuts.shares
     for name, fraction in (("validation", validation), ("test", test)):
         if not 0 <= fraction < 1:
             message = f"`{name} = {fraction}` is no fraction of the {noun}s"

@@ -18,7 +18,7 @@ from compiler.support.record import record
 from runtime.data.arrays import columns_for
 from runtime.data.dataset import Dataset, Field, columns_at
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import LoadedData, Part, fraction_of, loaded_data, split_steps
+from runtime.data.part import LoadedData, Part, loaded_data, split_steps
 from runtime.data.preparation import Preparation, fitted, refuse_missing, tokenizers_of
 from runtime.data.reading import read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape
@@ -208,7 +208,7 @@ def _table(specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts) -> tuple[Se
         raise DataError("a series without the rows that miss a value has gaps", dataset.path, fix=fix)
     columns = columns_of_series(dataset, specs)
     preparation = Preparation(columns, table=tuple(dataset.fields), missing=table.missing)
-    borders = (*split_steps(dataset.rows, *_shares(cuts), dataset.path), dataset.rows)
+    borders = (*split_steps(dataset.rows, cuts, dataset.path), dataset.rows)
     if table.normalise or table.missing == "mean":
         preparation = fitted(preparation, dataset.fields, specs, np.arange(borders[0]), table.normalise)
     return _table_series(specs, dataset, preparation), preparation, borders
@@ -217,14 +217,10 @@ def _table(specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts) -> tuple[Se
 def _texts(dataset: Dataset, cuts: Cuts) -> list[str]:
     """A running text in its three parts, cut behind a blank where tokens are longer than a character."""
     text = text_of(dataset.fields)
-    borders = list(split_steps(len(text), *_shares(cuts), dataset.path))
+    borders = list(split_steps(len(text), cuts, dataset.path))
     if dataset.text is not None and dataset.text.rules.unit != "char":
         borders = [_behind_blank(text, border) for border in borders]
     return [text[: borders[0]], text[borders[0] : borders[1]], text[borders[1] :]]
-
-
-def _shares(cuts: Cuts) -> tuple[float, float]:
-    return fraction_of(cuts.validation), fraction_of(cuts.test)
 
 
 def _behind_blank(text: str, place: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.driver import ExportedLibrary, LibraryMember
+from compiler.driver import ExportedLibrary, LibraryMember, Pieces
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60  # bytes in front of each member
@@ -12,12 +12,12 @@ _BSD_NAME = 20  # bytes that hold a name behind the header, so that what follows
 _BSD_INDEX = "__.SYMDEF"
 
 
-def archive(library: ExportedLibrary) -> bytes:
-    """The archive of a library's objects, with no time or owner in it."""
+def archive(library: ExportedLibrary) -> Pieces:
+    """The archive of a library's objects in pieces, with no time or owner in it."""
     return _bsd(library.members) if library.machine.is_apple else _gnu(library.members)
 
 
-def _gnu(members: Sequence[LibraryMember]) -> bytes:
+def _gnu(members: Sequence[LibraryMember]) -> Pieces:
     names = b"".join(f"{member.name}/\n".encode() for member in members)
     symbols = [(symbol, number) for number, member in enumerate(members) for symbol in member.symbols]
     index_size = 4 + 4 * len(symbols) + sum(len(symbol) + 1 for symbol, _ in symbols)
@@ -25,18 +25,18 @@ def _gnu(members: Sequence[LibraryMember]) -> bytes:
     places: list[int] = []
     for member in members:
         places.append(place)
-        place += _HEADER + _filled(len(member.content), 2)
+        place += _HEADER + _filled(member.size, 2)
     index = len(symbols).to_bytes(4, "big") + b"".join(places[number].to_bytes(4, "big") for _, number in symbols)
     index += b"".join(symbol.encode() + b"\0" for symbol, _ in symbols)
-    pieces = [_MAGIC, _member("/", index), _member("//", names)]
+    pieces: list[bytes | memoryview] = [_MAGIC, *_member("/", (index,)), *_member("//", (names,))]
     offset = 0
     for member in members:
-        pieces.append(_member(f"/{offset}", member.content))
+        pieces += _member(f"/{offset}", member.content)
         offset += len(member.name) + 2
-    return b"".join(pieces)
+    return tuple(pieces)
 
 
-def _bsd(members: Sequence[LibraryMember]) -> bytes:
+def _bsd(members: Sequence[LibraryMember]) -> Pieces:
     """Symbols of Mach-O begin with an underscore; 64-bit objects begin at multiples of 8."""
     symbols = sorted((f"_{symbol}", number) for number, member in enumerate(members) for symbol in member.symbols)
     names = b"".join(symbol.encode() + b"\0" for symbol, _ in symbols)
@@ -45,28 +45,29 @@ def _bsd(members: Sequence[LibraryMember]) -> bytes:
     places: list[int] = []
     for member in members:
         places.append(place)
-        place += _HEADER + _BSD_NAME + _filled(len(member.content), 8)
+        place += _HEADER + _BSD_NAME + _filled(member.size, 8)
     index, offset = (8 * len(symbols)).to_bytes(4, "little"), 0
     for symbol, number in symbols:
         index += offset.to_bytes(4, "little") + places[number].to_bytes(4, "little")
         offset += len(symbol) + 1
     index += len(names).to_bytes(4, "little") + names
-    pieces = [_MAGIC, _bsd_member(_BSD_INDEX, index)]
+    pieces: list[bytes | memoryview] = [_MAGIC, *_bsd_member(_BSD_INDEX, (index,))]
     for number, member in enumerate(members):
-        content = member.content + b"\n" * (_filled(len(member.content), 8) - len(member.content))
-        pieces.append(_bsd_member(f"member{number}.o", content))
-    return b"".join(pieces)
+        filling = b"\n" * (_filled(member.size, 8) - member.size)
+        pieces += _bsd_member(f"member{number}.o", (*member.content, filling))
+    return tuple(pieces)
 
 
 def _filled(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-def _member(name: str, content: bytes) -> bytes:
+def _member(name: str, content: Pieces) -> Pieces:
     """A member behind its header: name, time, owner, group, mode (octal), size; filled up to an even size."""
-    header = f"{name:<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(content):<10}`\n".encode()
-    return header + content + b"\n" * (len(content) % 2)
+    size = sum(len(piece) for piece in content)
+    header = f"{name:<16}{0:<12}{0:<6}{0:<6}{644:<8}{size:<10}`\n".encode()
+    return (header, *content, b"\n" * (size % 2))
 
 
-def _bsd_member(name: str, content: bytes) -> bytes:
-    return _member(f"#1/{_BSD_NAME}", name.encode().ljust(_BSD_NAME, b"\0") + content)
+def _bsd_member(name: str, content: Pieces) -> Pieces:
+    return _member(f"#1/{_BSD_NAME}", (name.encode().ljust(_BSD_NAME, b"\0"), *content))

@@ -22,13 +22,21 @@ _MACROS = re.compile(r"[A-Z0-9_]+_(MAX|MIN|WIDTH)|(SEEK|EXIT)_[A-Z]+|L_[a-z]+|P_
 _TAKEN = frozenset([*_WORDS.split(), *_NAMES.split()])
 
 
-def c_names(names: Iterable[str]) -> dict[str, str]:
+def is_prefix(text: str) -> bool:
+    """Whether names of C and C++ may begin with a text and an underscore: short, and none of the compiler's own.
+
+    Macros have it in capitals, so there are none in it: two libraries in one program would share them.
+    """
+    return re.fullmatch(r"[a-z][a-z0-9_]{0,31}", text) is not None and "__" not in f"{text}_"
+
+
+def c_names(names: Iterable[str], prefix: str) -> dict[str, str]:
     """An identifier for each name, none of them taken by C, C++ or the library's files, and none twice."""
     used = {*_TAKEN}
     found: dict[str, str] = {}
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "value"
-        plain = f"n{plain}" if plain[0].isdigit() or plain.lower().startswith("model_") else plain
+        plain = f"n{plain}" if plain[0].isdigit() or plain.lower().startswith(f"{prefix.lower()}_") else plain
         chosen, number = plain, 2
         while chosen in used or _MACROS.fullmatch(chosen):
             chosen, number = f"{plain}_{number}", number + 1

@@ -12,28 +12,37 @@ from runtime.inference.model import length_of, runtime_settings, training_of, we
 from runtime.runs.tensor_files import file_header
 from runtime.runs.trained import Trained
 
+PREFIX = "model"
 
-def model_library(trained: Trained, with_training: bool) -> tuple[ExportedLibrary, LibraryTensors]:
-    """The prediction of a trained model, its training step where asked, and the tensors. Raises UsageError."""
+
+def model_library(
+    trained: Trained, with_training: bool, prefix: str = PREFIX, generates: bool = False
+) -> tuple[ExportedLibrary, LibraryTensors]:
+    """The prediction of a trained model, its training step where asked, and the tensors. Raises UsageError.
+
+    Where it may be a function that `generates` the next token, a model has it that reads nothing but its sequence.
+    """
     program, options = trained.program, trained.options
+    generates = generates and driver.generates_alone(program)
     if not with_training:
         tensors = stored(trained.tensors, weight_names(program))
-        return driver.exported_library(program, tensors, settings_of(trained), options), tensors
+        settings = settings_of(trained)
+        return driver.exported_library(program, tensors, settings, options, prefix, None, generates), tensors
     start, settings = training_start(trained)
     tensors = stored(start, start.names())
-    library = driver.exported_library(program, tensors, settings, options, training_of(program).seed)
+    seed = training_of(program).seed
+    library = driver.exported_library(program, tensors, settings, options, prefix, seed, generates)
     expect_known(trained, (name for function in library.functions for name, _, _ in function.settings))
     return library, tensors
 
 
 def training_start(trained: Trained) -> tuple[Tensors, Mapping[str, float]]:
-    """The tensors from which a step goes on, and its settings of run time. Raises UsageError."""
+    """The weights with the states from which an optimizer starts, and settings of run time. Raises UsageError."""
     plan = training_of(trained.program)
-    if plan.accumulation is not None:
-        message = f"a step of {trained.program.model} accumulates gradients"
-        raise UsageError(message, "leave out --training, or `accumulate`")
     settings = runtime_settings(trained.program, length_of(plan, trained.training_rows or 1))
-    return _with_fresh_states(trained), settings
+    # those of this machine, whatever the library is for
+    driver.initialise_states(trained.program, trained.tensors, plan.seed, replace(trained.options, machine=None))
+    return trained.tensors, settings
 
 
 def expect_known(trained: Trained, settings: Iterable[str]) -> None:
@@ -58,13 +67,3 @@ def stored(tensors: Tensors, names: tuple[str, ...]) -> LibraryTensors:
     """Tensors as a safetensors file has them."""
     values = {name: tensors[name] for name in names}
     return LibraryTensors(values, file_header(values))
-
-
-def _with_fresh_states(trained: Trained) -> Tensors:
-    """The weights with the states from which an optimizer starts, which are computed on this machine."""
-    program, options = trained.program, replace(trained.options, machine=None)
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, training_of(program).seed, options)
-    for name in weight_names(program):
-        tensors.write(name, trained.tensors[name])
-    return tensors

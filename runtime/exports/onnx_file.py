@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 from compiler.driver import PREDICTION, TRAINING, LibraryTensors, independent_settings
 from compiler.errors.diagnostics import UsageError
@@ -11,6 +12,7 @@ from runtime.exports.model_library import expect_known, settings_of, stored, tra
 from runtime.inference.model import training_of
 from runtime.runs.directory import version_of
 from runtime.runs.trained import Trained
+from runtime.support import regular_files
 from runtime.support.files import missing
 
 try:
@@ -22,11 +24,14 @@ except ImportError as error:
     raise missing("onnx", "onnx", "an ONNX file") from error
 
 
+_MARK = "dlc.version"
+
+
 def onnx_file(trained: Trained, with_training: bool, opset: int) -> tuple[bytes, LibraryTensors]:
     """The content of the file, and the tensors that it has, or that a training step starts from. Raises UsageError."""
     program, options = trained.program, trained.options
     if options.machine is not None:
-        raise UsageError("an ONNX file is the same for every processor", "leave out --machine")
+        raise UsageError("an ONNX file is the same for every processor", "leave out --target")
     notes = _notes(trained)
     if not with_training:
         tensors = stored(trained.tensors, tuple(spec.path for spec in program.parameters))
@@ -34,6 +39,9 @@ def onnx_file(trained: Trained, with_training: bool, opset: int) -> tuple[bytes,
         numbers = {**settings_of(trained), "seed": 0, "step": 0}
         contents = Contents(tensors.values, numbers, ("seed", "step"), notes)
         return onnx_of(program, PREDICTION, contents, options, opset).SerializeToString(), tensors
+    if training_of(program).accumulation is not None:
+        message = f"a step of {program.model} accumulates gradients, which one ONNX model does not"
+        raise UsageError(message, "leave out --training, or `accumulate`")
     start, settings = training_start(trained)
     tensors = stored(start, start.names())
     numbers = {**settings, "seed": training_of(program).seed}
@@ -42,6 +50,14 @@ def onnx_file(trained: Trained, with_training: bool, opset: int) -> tuple[bytes,
     names = _names(model)
     expect_known(trained, (name for name in settings if name in names))
     return model.SerializeToString(), tensors
+
+
+def is_own_onnx(file: Path) -> bool:
+    """Whether a file is such a model: its metadata names what made it."""
+    try:
+        return _MARK.encode() in regular_files.content(file)
+    except OSError:
+        return False
 
 
 def _names(model: ModelProto) -> set[str]:
@@ -56,7 +72,7 @@ def _notes(trained: Trained) -> dict[str, str]:
     settings = {setting.name: setting.value for setting in program.settings}
     notes: dict[str, object] = {"dlc.settings": settings, "dlc.preparation": preparation}
     return {
-        "dlc.version": version_of("dlc") or "",
+        _MARK: version_of("dlc") or "",
         "dlc.model": program.model,
         "dlc.program": hashlib.sha256(texts.encode()).hexdigest(),
         **{name: json.dumps(value) for name, value in notes.items() if value is not None},

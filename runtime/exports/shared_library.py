@@ -14,8 +14,9 @@ from compiler.driver import ExportedLibrary
 from compiler.errors.diagnostics import UsageError
 from compiler.machine import Machine
 from runtime.exports.archive import archive
+from runtime.support.files import write_bytes
 
-_EXPORTED = "{ global: model_*; local: *; };\n"
+_EXPORTED = "{{ global: {}_*; local: *; }};\n"
 
 
 def shared_library(library: ExportedLibrary) -> bytes:
@@ -25,19 +26,20 @@ def shared_library(library: ExportedLibrary) -> bytes:
     """
     if "-linux-" not in library.machine.triple:
         raise UsageError(f"a shared library for {library.machine.name} is not made: only those of Linux are", _FIX)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "libmodel.a").write_bytes(archive(library))
-        (folder / "exported").write_text(_EXPORTED, encoding="utf-8")
-        options = ["-shared", "-o", "libmodel.so", "-Wl,--version-script=exported", "-Wl,--whole-archive", "libmodel.a"]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        name = f"lib{library.prefix}"
+        write_bytes(folder / f"{name}.a", *archive(library))
+        (folder / "exported").write_text(_EXPORTED.format(library.prefix), encoding="utf-8")
+        options = ["-shared", "-o", f"{name}.so", "-Wl,--version-script=exported", "-Wl,--whole-archive", f"{name}.a"]
         command = [*_linker(library.machine), *options, "-Wl,--no-whole-archive"]
         linked = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if linked.returncode:
             raise UsageError(f"{command[0]} cannot link the library:\n{linked.stderr.strip()}", _FIX)
-        return (folder / "libmodel.so").read_bytes()
+        return (folder / f"{name}.so").read_bytes()
 
 
-_FIX = "export with `--to c`, and link libmodel.a where the program is built"
+_FIX = "export with `--to c`, and link the static library where the program is built"
 
 
 def _linker(machine: Machine) -> list[str]:

@@ -151,11 +151,7 @@ def _module(
 ) -> bytes:
     types = [linked.types[one.types[type_]] for one in linked.objects for type_ in one.functions]
     globals_ = [_I32 + b"\x01" + _place(_STACK_BYTES), *(_I32 + b"\x00" + _place(a) for a in addresses.values())]
-    listed = {
-        **exports,
-        "memory": (2, 0),
-        **{name: (3, number) for number, name in enumerate(addresses, 1)},
-    }
+    listed = {**exports, "memory": (2, 0), **{name: (3, number) for number, name in enumerate(addresses, 1)}}
     table = [_number(function) for function in linked.table]
     pieces = _pieces(data)
     sections = (

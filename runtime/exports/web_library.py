@@ -11,7 +11,7 @@ from typing import cast
 from compiler.driver import ExportedLibrary, LibraryTensors, Program
 from compiler.errors.diagnostics import CompilerBug, UsageError
 from compiler.types import DType
-from runtime.exports.c_library import Array, Function, function_of, manifest_of
+from runtime.exports.c_library import SEQUENCE, Array, Function, function_of, manifest_of
 from runtime.exports.wasm_module import PAGE_BYTES, wasm_module
 from runtime.support.files import JsonObject, JsonValue
 
@@ -44,7 +44,7 @@ def web_files(
     if needed > _MOST_BYTES:
         message = f"{program.model} needs {needed / 2**30:.1f} GiB, and WebAssembly addresses 4"
         raise UsageError(message, "export with `--to c`")
-    functions = [function_of(program, signature) for signature in fast.functions]
+    functions = [function_of(program, signature, fast.prefix) for signature in fast.functions]
     stored = json.loads(tensors.file_header[8:])
     manifest = manifest_of(program, fast, tensors, functions, settings) | {
         "abi": str(fast.abi),  # more digits than a number of JavaScript has
@@ -67,7 +67,7 @@ def web_files(
 
 
 def _linked(library: ExportedLibrary) -> bytes:
-    objects = [member.content for member in library.members]
+    objects = [b"".join(member.content) for member in library.members]
     return wasm_module(objects, library.members[0].symbols, library.reserved)
 
 
@@ -89,17 +89,23 @@ def _types(functions: Sequence[Function], changes: bool) -> str:
     text = _LOADING
     methods = ""
     for function in functions:
+        if function.name == SEQUENCE:
+            text += _settings("Sampling", function)
+            methods += _NEXT.format(settings=", settings?: SamplingSettings" if function.settings else "")
+            continue
         title = "" if function.name == "predict" else function.name.capitalize()
         text += _interface(f"{title}Inputs", function.inputs, True)
         text += _interface(f"{title}Outputs", function.outputs, False)
-        settings = ""
-        if function.settings:
-            fields = "".join(f"  {name}?: number;\n" for name, _, _ in function.settings)
-            text += f"export interface {title}Settings {{\n{fields}}}\n\n"
-            settings = f", settings?: {title}Settings"
+        text += _settings(title, function)
+        settings = f", settings?: {title}Settings" if function.settings else ""
         methods += f"  /** {_METHODS[function.name]} */\n"
         methods += f"  {function.name}(inputs: {title}Inputs{settings}): {title}Outputs;\n"
     return text + _MODEL.format(methods=methods, changes=_CHANGES if changes else "")
+
+
+def _settings(title: str, function: Function) -> str:
+    fields = "".join(f"  {name}?: number;\n" for name, _, _ in function.settings)
+    return f"export interface {title}Settings {{\n{fields}}}\n\n" if fields else ""
 
 
 def _interface(name: str, arrays: Sequence[Array], is_given: bool) -> str:
@@ -131,6 +137,10 @@ _METHODS = {
     "evaluate": "The loss and the metrics of at most `rows` rows.",
     "step": "One update of the weights, from at most `rows` rows.",
 }
+_NEXT = """\
+  /** The token that follows a sequence, as `dlc generate` chooses it with this seed. */
+  next(tokens: ArrayLike<number>, seed?: number | bigint{settings}): number;
+"""
 _MODEL = """\
 export class Model {{
   readonly manifest: any;

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.driver import InputSpec, LibraryTensors
+from compiler.support import palette
 from compiler.types import DType, numpy_dtype
 from runtime.data.specs import Array as Numbers
 from runtime.data.text.tokenizer import START
@@ -49,7 +50,12 @@ def web_page(
     text = (_FOLDER / "page.html").read_text(encoding="utf-8")
     script = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("model.js", "page.js"))
     content = json.dumps(data).replace("<", "\\u003c")  # no text of the data may end the element that it stands in
-    for word, filled in (("$TITLE", html.escape(program.model)), ("$SCRIPT", script), ("$DATA", content)):
+    for word, filled in (
+        ("$STYLE", palette.style_as_system(":root")),
+        ("$TITLE", html.escape(program.model)),
+        ("$SCRIPT", script),
+        ("$DATA", content),
+    ):
         text = text.replace(word, filled)
     return text.encode()
 

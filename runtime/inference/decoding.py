@@ -15,7 +15,6 @@ from runtime.data.specs import dtype_of, row_shape
 from runtime.inference.model import runtime_settings
 
 _PARENTS = "parents"
-_POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 
 
 class Decoder:
@@ -67,7 +66,7 @@ class Decoder:
         self._filled = length
         if before and before == length - 1:
             return self._of_position(decoding, tokens[:, -1:], length - 1, parents)
-        if length * _POSITIONS_OF_A_WINDOW <= self.window and not self._data:
+        if length * driver.POSITIONS_OF_A_WINDOW <= self.window and not self._data:
             for place in range(length - 1):
                 self._of_position(decoding, tokens[:, place : place + 1], place, None)
             return self._of_position(decoding, tokens[:, -1:], length - 1, None)

@@ -22,7 +22,18 @@ from runtime.analysis.examined.measures import Confusion
 from runtime.analysis.examined.weights import first_filters
 from runtime.data.part import Part, at_epoch, in_precision, numbered
 from runtime.inference.model import length_of, runtime_settings, training_of
-from runtime.plots.figure import Figure, new_axes, new_figure, shown
+from runtime.plots.figure import (
+    BACKWARD,
+    FAINT,
+    FORWARD,
+    SIGNED,
+    STRENGTHS,
+    Figure,
+    in_our_look,
+    new_axes,
+    new_figure,
+    shown,
+)
 from runtime.reporting.charts import is_far_apart
 from runtime.runs.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.runs.directory import open_run
@@ -34,6 +45,7 @@ _BINS = 60
 _NUMBERED_CLASSES = 25  # above this many, the numbers in the cells would be too small to read
 
 
+@in_our_look
 def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
     """Each scalar over the epochs, in training and validation, with the best epoch marked."""
     curves = curves_of(epochs)
@@ -48,12 +60,12 @@ def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
                 [x for x, _ in points], [y for _, y in points], label=label, marker="." if len(points) < 3 else ""
             )
         if best and isinstance(best[-1], int):
-            axes.axvline(best[-1], color="0.6", linestyle=":", label="best epoch")
+            axes.axvline(best[-1], color=FAINT, linestyle=":", label="best epoch")
         is_logarithmic = is_far_apart([y for points in lines.values() for _, y in points])
         axes.set_ylabel(shown(f"{name}, logarithmic" if is_logarithmic else name))
         if is_logarithmic:
             axes.set_yscale("log")
-        axes.grid(alpha=0.3)
+        axes.grid(visible=True)
         axes.legend(fontsize="small")
         if place == len(curves):
             axes.set_xlabel("epoch")
@@ -63,6 +75,7 @@ def curves_figure(epochs: Sequence[JsonObject]) -> Figure:
 _LETTERS = 30  # of the name of a class: longer ones leave no room for the matrix
 
 
+@in_our_look
 def confusion_figure(found: Confusion) -> Figure:
     """The matrix with counts in its cells; colours by the share of the true class."""
     counts = found.counts
@@ -71,7 +84,7 @@ def confusion_figure(found: Confusion) -> Figure:
     axes = new_axes(figure, f"Confusion: {100 * found.accuracy:.1f} % right", f"predicted {found.target}", found.target)
     axes.grid(visible=False)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap=STRENGTHS, vmin=0, vmax=1)
     places = list(range(len(found.classes)))
     if len(places) <= _NUMBERED_CLASSES:
         classes = [shown(name if len(name) <= _LETTERS else name[:_LETTERS] + "…") for name in found.classes]
@@ -85,6 +98,7 @@ def confusion_figure(found: Confusion) -> Figure:
     return figure
 
 
+@in_our_look
 def weights_figure(weights: Mapping[str, Array]) -> Figure:
     """A histogram of each tensor's elements."""
     columns = min(3, len(weights))
@@ -93,28 +107,30 @@ def weights_figure(weights: Mapping[str, Array]) -> Figure:
     for place, (path, values) in enumerate(weights.items(), 1):
         axes = figure.add_subplot(rows, columns, place)
         finite = values[np.isfinite(values)].ravel()
-        axes.hist(finite, bins=_BINS, color="tab:blue")
+        axes.hist(finite, bins=_BINS, color=FORWARD)
         spread = f"{finite.mean():.2g} ± {finite.std():.2g}" if finite.size else "not finite"
         axes.set_title(f"{shown(path)} {list(values.shape)}\n{spread}", fontsize="x-small")
         axes.tick_params(labelsize="x-small")
     return figure
 
 
+@in_our_look
 def gradients_figure(flow: Mapping[str, float], weights: Mapping[str, Array]) -> Figure:
     """The root mean square of each parameter's gradient, and of its weights, on one logarithmic scale."""
     figure = new_figure(height=0.3 * len(flow) + 1.4)
     axes = new_axes(figure, "Gradient flow", "root mean square of the elements", "")
     places = list(range(len(flow)))
     axes.set_xscale("log")
-    axes.barh(places, [value or math.nan for value in flow.values()], color="tab:orange", label="gradient")
+    axes.barh(places, [value or math.nan for value in flow.values()], color=BACKWARD, label="gradient")
     sizes = [math.sqrt(float(np.square(weights[path], dtype=np.float64).mean())) or math.nan for path in flow]
-    axes.plot(sizes, places, "|", color="tab:blue", markersize=12, label="weights")
+    axes.plot(sizes, places, "|", color=FORWARD, markersize=12, label="weights")
     axes.set_yticks(places, list(map(shown, flow)))
     axes.invert_yaxis()
     axes.legend(fontsize="small")
     return figure
 
 
+@in_our_look
 def filters_figure(weights: Mapping[str, Array]) -> Figure:
     """The filters [height, width, channels, filters] of the first convolution; three channels are shown as colours."""
     found = first_filters(weights)
@@ -132,7 +148,7 @@ def filters_figure(weights: Mapping[str, Array]) -> Figure:
         if image.shape[2] == 3:
             axes.imshow(0.5 + 0.5 * image / bound)
         else:
-            axes.imshow(image.mean(axis=2), cmap="RdBu", vmin=-bound, vmax=bound)
+            axes.imshow(image.mean(axis=2), cmap=SIGNED, vmin=-bound, vmax=bound)
         axes.set_axis_off()
     return figure
 

@@ -18,7 +18,7 @@ _LEAST_TEXT = 20
 
 def profile_text(report: Mapping[str, Any], by: str, top: int, width: int) -> str:
     """The whole text of a profile in its JSON form; `by` is line, layer, kernel or op."""
-    return "\n".join([*_head(report, width), "", *table_text(report, by, top, width), "", *_foot(report, by, width)])
+    return "\n".join([*_head(report, width), "", *table_text(report, by, top, width), "", *_foot(report, width)])
 
 
 def table_text(report: Mapping[str, Any], by: str, top: int, width: int) -> list[str]:
@@ -60,7 +60,7 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     return [*wrapped(title, width, "  "), *laid_out(columns, width)]
 
 
-def _foot(report: Mapping[str, Any], by: str, width: int) -> list[str]:
+def _foot(report: Mapping[str, Any], width: int) -> list[str]:
     flops = sum(row["flops"] for row in report["lines"])
     rate = flops / report["step_ms"] / 1e6
     lines = [

@@ -139,7 +139,7 @@ class OutputStream:
         except OSError as error:
             error.filename = error.filename or self._name
             with contextlib.suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.unfiltered.fileno())
                 os.close(nowhere)
             raise

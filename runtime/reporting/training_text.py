@@ -29,7 +29,15 @@ from compiler.support.record import record
 from runtime.reporting.tables import GAP, Column, print_table, rows_laid_out, wrapped_parts
 from runtime.reporting.terminal import say, say_labelled, unfiltered, wants_colour, width_of
 from runtime.reporting.units import amount, duration, measure, value_text
-from runtime.train.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.train.events import (
+    EpochEnded,
+    Event,
+    NonfiniteMet,
+    TrainingEnded,
+    TrainingPaused,
+    TrainingProgressed,
+    TrainingStarted,
+)
 from runtime.train.watching import Sight
 
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
@@ -72,6 +80,12 @@ class TextReporter:
                 self._epoch(event)
             case NonfiniteMet():
                 self._nonfinite(event)
+            case TrainingPaused():
+                self._print(
+                    f"paused by the page at step {event.step}; `Go on` there, or Ctrl-C here to save and end"
+                    if event.is_paused
+                    else f"going on from step {event.step}"
+                )
             case TrainingEnded():
                 self._end(event)
             case _:

@@ -22,17 +22,7 @@ from runtime.runs.numerics import UNKNOWN
 from runtime.runs.position import Position
 from runtime.runs.tensor_files import read_tensors, write_tensors
 from runtime.runs.totals import NOTHING, Totals, totals_from_json
-from runtime.support import regular_files
-from runtime.support.files import (
-    JsonObject,
-    JsonValue,
-    explained,
-    json_bytes,
-    parse_json,
-    sha256_of,
-    sync_folder,
-    write_bytes,
-)
+from runtime.support import files, regular_files
 from runtime.support.restored import restored
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
@@ -72,7 +62,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
 
     Raises CheckpointError where it cannot be written; earlier checkpoints are then as they were.
     """
-    with explained(CheckpointError, folder, f"the checkpoint of step {checkpoint.position.step} cannot be written: "):
+    with files.explained(
+        CheckpointError, folder, f"the checkpoint of step {checkpoint.position.step} cannot be written: "
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(folder)
         temporary = folder / f"{_WRITING}{os.getpid()}"
@@ -85,7 +77,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        sync_folder(folder)
+        files.sync_folder(folder)
     _remove_old(folder, keep)
     return final
 
@@ -103,8 +95,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     sums = manifest.get("sha256")
     for name in _FILES:
         wanted = sums.get(name) if isinstance(sums, Mapping) else None
-        with explained(CheckpointError, path / name, fix=_EARLIER):
-            found = sha256_of(path / name)
+        with files.explained(CheckpointError, path / name, fix=_EARLIER):
+            found = files.sha256_of(path / name)
         if wanted != found:
             raise CheckpointError("the content does not match its checksum: the file is damaged", path / name, _EARLIER)
     position = read_mapping(path / POSITION, _EARLIER)
@@ -148,7 +140,7 @@ def _first_whole(candidates: list[Path], folder: Path) -> FoundCheckpoint:
 
 
 def _listed(folder: Path) -> list[Path]:
-    with explained(CheckpointError, folder):
+    with files.explained(CheckpointError, folder):
         return checkpoints_in(folder)
 
 
@@ -157,18 +149,18 @@ def _serial_of(path: Path) -> int:
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
-    others: dict[str, JsonValue] = {"seed": checkpoint.seed, "numerics": checkpoint.numerics}
-    position: dict[str, JsonValue] = {**asdict(replace(checkpoint.position, totals=NOTHING)), **others}
+    others: dict[str, files.JsonValue] = {"seed": checkpoint.seed, "numerics": checkpoint.numerics}
+    position: dict[str, files.JsonValue] = {**asdict(replace(checkpoint.position, totals=NOTHING)), **others}
     position["sums"], position["kept"] = dict(checkpoint.position.sums), dict(checkpoint.position.kept)
     position["totals"] = checkpoint.position.totals.to_json()
     sums = {
         WEIGHTS: write_tensors(folder / WEIGHTS, checkpoint.weights),
         OPTIMIZER: write_tensors(folder / OPTIMIZER, checkpoint.optimizer),
     }
-    write_bytes(folder / POSITION, json_bytes(position))
-    sums[POSITION] = sha256_of(folder / POSITION)
-    write_bytes(folder / MANIFEST, json_bytes({"version": _VERSION, "sha256": sums}))
-    sync_folder(folder)
+    files.write_bytes(folder / POSITION, files.json_bytes(position))
+    sums[POSITION] = files.sha256_of(folder / POSITION)
+    files.write_bytes(folder / MANIFEST, files.json_bytes({"version": _VERSION, "sha256": sums}))
+    files.sync_folder(folder)
 
 
 def _clear_leftovers(folder: Path) -> None:
@@ -192,16 +184,16 @@ def _remove_old(folder: Path, keep: int) -> None:
         return
 
 
-def read_json(path: Path, fix: str) -> JsonValue:
+def read_json(path: Path, fix: str) -> files.JsonValue:
     """The value of a JSON file; `fix` says what to do where it is damaged. Raises CheckpointError."""
     try:
-        with explained(CheckpointError, path):
-            return parse_json(regular_files.content(path))
+        with files.explained(CheckpointError, path):
+            return files.parse_json(regular_files.content(path))
     except ValueError as error:
         raise CheckpointError(f"this is not JSON text ({error})", path, fix) from error
 
 
-def read_mapping(path: Path, fix: str) -> JsonObject:
+def read_mapping(path: Path, fix: str) -> files.JsonObject:
     """The names and values of a JSON file. Raises CheckpointError."""
     value = read_json(path, fix)
     if isinstance(value, Mapping):

@@ -5,11 +5,11 @@ source/             the program as it was           data.json         fingerprin
 settings.json       each value and its origin       metrics.jsonl     one line an epoch
 checkpoints/        see `checkpoint`                events.log        what happened when
 result.json         how it ended, with test metrics lock              see `RunLock`
+live/               while a page looks, see `live`
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shutil
@@ -24,7 +24,7 @@ from compiler.errors.diagnostics import CheckpointError, Source
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in, read_json, read_mapping
-from runtime.support import regular_files
+from runtime.support import locks, regular_files
 from runtime.support.files import JsonObject, JsonValue, explained, json_bytes, json_text, parse_json, replace_file
 from runtime.support.restored import restored
 
@@ -32,7 +32,7 @@ RESULT, LOCK = "result.json", "lock"
 _RUN, _VERSION = "run.json", 1
 _MADE_FIRST = {  # all that a training writes before its first checkpoint
     *(_RUN, "environment.json", "source", "data.json", "settings.json", "init_from.json", "metrics.jsonl"),
-    *("checkpoints", "events.log", "tensorboard", LOCK),
+    *("checkpoints", "events.log", "tensorboard", "live", LOCK),
 }
 _RESTORE = "restore the file, or train again"
 
@@ -339,7 +339,7 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        return self.host == os.uname().nodename
+        return self.host == platform.node()
 
 
 class RunLock:
@@ -362,6 +362,9 @@ class RunLock:
         return f"the run was in use by {self.before}, which ended without closing it; its lock is taken over{caution}"
 
     def release(self) -> None:
+        """Give the lock back, if that was not done."""
+        if self._file.closed:
+            return
         try:
             self._file.truncate(0)
         finally:
@@ -372,7 +375,7 @@ def lock_run(folder: Path) -> RunLock:
     """The lock of a run. Raises CheckpointError, which names the holder, where it is taken, and OSError."""
     file = regular_files.appended(folder / LOCK)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.take(file)
     except BlockingIOError as error:
         holder = _holder_in(file)
         file.close()
@@ -384,7 +387,7 @@ def lock_run(folder: Path) -> RunLock:
     before = _holder_in(file)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     file.truncate(0)
-    file.write(json_bytes({"pid": os.getpid(), "host": os.uname().nodename, "since": now}))
+    file.write(json_bytes({"pid": os.getpid(), "host": platform.node(), "since": now}))
     return RunLock(file, before)
 
 
@@ -392,12 +395,21 @@ def is_in_use(folder: Path) -> bool:
     """Whether a process writes to the run now."""
     try:
         with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            locks.take(file, is_shared=True)
     except BlockingIOError:
         return True
     except OSError:  # no lock was ever taken here, or the file system has none
         return False
     return False
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """The process that writes to the run now."""
+    if not is_in_use(folder):
+        return None
+    with suppress(OSError), (folder / LOCK).open("rb") as file:
+        return _holder_in(file)
+    return None
 
 
 def _holder_in(file: BinaryIO) -> Holder | None:

@@ -183,6 +183,8 @@ def remove_run(path: Path) -> None:
     with explained(CheckpointError, path, "the run cannot be removed: "):
         lock = lock_run(path)
         try:
+            if not hasattr(os, "O_DIRECTORY"):
+                lock.release()  # Windows renames no folder in which a file is open
             os.rename(path, going)
         finally:
             lock.release()

@@ -21,21 +21,9 @@ from runtime.support import regular_files
 from runtime.support.files import explained, replace_file, write_bytes
 
 _NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
-_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "<u1",
-    "BOOL": "<u1",
-}
+_SIZES = {"F": (8, 4, 2), "I": (8, 4, 2, 1), "U": (8, 4, 2, 1)}
+_NUMBERS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind, sizes in _SIZES.items() for size in sizes}
+_TYPES = {**_NUMBERS, "BF16": "<u2", "BOOL": "<u1"}
 
 
 _LONGEST_HEADER = 100_000_000  # bytes; the library reads no longer one
@@ -43,7 +31,7 @@ _LONGEST_HEADER = 100_000_000  # bytes; the library reads no longer one
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
-    digest, pieces = hashlib.sha256(), [*_pieces(tensors)]
+    digest, pieces = hashlib.sha256(), [*tensor_pieces(tensors)]
     for piece in pieces:
         digest.update(piece)
     write_bytes(path, *pieces)
@@ -56,10 +44,11 @@ def replace_tensors(path: Path, tensors: Mapping[str, Array], notes: Mapping[str
     `notes` are the texts that the format keeps beside the tensors.
     """
     with explained(CheckpointError, path):
-        replace_file(path, *_pieces(tensors, notes))
+        replace_file(path, *tensor_pieces(tensors, notes))
 
 
-def _pieces(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
+def tensor_pieces(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
+    """The content of a safetensors file, piece by piece; the tensors are not copied."""
     yield file_header(tensors, notes)
     for tensor in tensors.values():
         yield np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
@@ -71,11 +60,7 @@ def file_header(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = 
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.nbytes
-        entries[name] = {
-            "dtype": _NAMES[tensor.dtype.name],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
+        entries[name] = {"dtype": _NAMES[tensor.dtype.name], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text

@@ -119,10 +119,7 @@ def located_in(program: Program, folder: Path) -> Program:
         return part if isinstance(part, float | int) else located(part)
 
     plan = replace(
-        plan,
-        data=located(plan.data),
-        validation=located_part(plan.validation),
-        test=located_part(plan.test),
+        plan, data=located(plan.data), validation=located_part(plan.validation), test=located_part(plan.test)
     )
     return replace(program, plan=plan)
 

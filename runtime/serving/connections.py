@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -39,7 +40,8 @@ class _WholeResponses:
     """A transport that keeps the head of a response until its body, so that one call of the system sends both."""
 
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
-        self._transport, self._cycle = transport, cycle
+        # The cycle holds this transport: a reference back would leave each request to the garbage collector.
+        self._transport, self._cycle = transport, weakref.proxy(cycle)
         self._head = b""
         self.close, self.is_closing = transport.close, transport.is_closing
 

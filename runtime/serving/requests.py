@@ -155,7 +155,8 @@ def _shape(tensor: Mapping[str, object], info: TensorInfo, most_rows: int, where
         raise Refusal(422, message, f"{where}.shape", f"give {info.shown}")
     if not 0 < rows <= most_rows:
         message = f"the request has {rows} rows, and the server takes 1 to {most_rows} at once"
-        raise Refusal(422, message, f"{where}.shape", "send several requests, or start it with a larger --max-batch")
+        fix = "send several requests, or start it with a larger --max-batch" if rows else "send a row"
+        raise Refusal(422, message, f"{where}.shape", fix)
     return tuple(shape)
 
 

@@ -20,11 +20,7 @@ def response_body(
     binary: list[bytes] = []
     for wanted in request.wanted:
         values = outputs[wanted.name]
-        entry: dict[str, Any] = {
-            "name": wanted.name,
-            "datatype": wanted.datatype,
-            "shape": list(values.shape),
-        }
+        entry: dict[str, Any] = {"name": wanted.name, "datatype": wanted.datatype, "shape": list(values.shape)}
         if wanted.is_binary:
             binary.append(bytes_of(values))
             entry["parameters"] = {"binary_data_size": len(binary[-1])}

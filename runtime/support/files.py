@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
+from compiler.support.open_flags import flags
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
 JsonObject: TypeAlias = Mapping[str, JsonValue]
@@ -78,8 +79,9 @@ def _is_stream(path: Path) -> bool:
 
 def _write_into(path: Path, content: bytes) -> None:
     """Raises OSError, also where nobody reads from a pipe: to wait for a reader could take forever."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    os.set_blocking(descriptor, True)
+    descriptor = os.open(path, os.O_WRONLY | flags("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC"))
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(descriptor, True)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 
@@ -102,6 +104,8 @@ def rewrite_file(path: Path, content: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Force the names in a folder to the disk, after a file in it was created, renamed or removed."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows, which opens no folders, and writes names by itself
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -153,13 +157,7 @@ def _expect_levels(value: JsonValue) -> None:
 
 
 def _inside(value: JsonValue) -> Iterable[JsonValue]:
-    match value:
-        case dict():
-            return value.values()
-        case list():
-            return value
-        case _:
-            return ()
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def sha256_of(path: Path) -> str:

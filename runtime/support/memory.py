@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +33,12 @@ def expect_room_for_weights(program: Program, options: Options) -> None:
     expect_memory(program.name, needed, "use a smaller model")
 
 
+def expect_room_for_rows(program: Program, options: Options, rows: int, fix: str) -> None:
+    """Raise ResourceError where a prediction of so many rows, which is compiled, does not fit beside the weights."""
+    needed = driver.memory_needed(program, (driver.PREDICTION,), options, rows)
+    expect_memory(f"a batch of {rows:,} rows", {driver.VALUES: needed[driver.VALUES]}, fix)
+
+
 _IMPORTED_AT = time.monotonic()
 
 
@@ -48,11 +53,18 @@ def seconds_since_start() -> float:
     return uptime - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak_memory() -> int:
-    """Bytes of the largest resident set so far. Without /proc, that of the parent at the start may be counted in."""
+def peak_memory() -> int | None:
+    """Bytes of the largest resident set so far. Without /proc, that of the parent at the start may be counted in.
+
+    None where the system does not tell.
+    """
     try:
         (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     except (OSError, ValueError):
+        try:
+            import resource  # not on Windows
+        except ImportError:
+            return None
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compiler.errors.diagnostics import UsageError
+from compiler.support.open_flags import flags
 from compiler.targets.available_memory import expect_memory
 
 _SMALL = 1 << 24  # bytes that need no look at the memory
@@ -17,7 +18,7 @@ _SMALL = 1 << 24  # bytes that need no look at the memory
 
 def opened(path: Path) -> BinaryIO:
     """A file to read; to wait for a pipe, or to read a device that never ends, is refused. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, flags("O_NONBLOCK", "O_CLOEXEC"))
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
@@ -32,8 +33,8 @@ def appended(path: Path) -> FileIO:
 
     A run folder may come from others, and what it is written to must lie in it.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
+    how = os.O_RDWR | os.O_APPEND | os.O_CREAT | flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+    descriptor = os.open(path, how, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "this is no regular file: a pipe, a socket or a device", str(path))

@@ -86,7 +86,16 @@ class NonfiniteMet:
     text: str
 
 
-Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | NonfiniteMet | TrainingEnded
+@record
+class TrainingPaused:
+    """A page has paused the training, or lets it go on."""
+
+    epoch: int
+    step: int
+    is_paused: bool
+
+
+Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | NonfiniteMet | TrainingPaused | TrainingEnded
 # Is told of each event, in the thread that trains.
 Observer: TypeAlias = Callable[[Event], None]
 
@@ -113,7 +122,9 @@ def print_event(event: Event) -> None:
     print(json.dumps(event_as_json(event), allow_nan=False), flush=True)
 
 
-def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingEnded) -> dict[str, JsonValue]:
+def event_as_json(
+    event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingPaused | TrainingEnded,
+) -> dict[str, JsonValue]:
     """Metrics stand beside the other keys: `accuracy`, `val_accuracy`, `test_accuracy`; NaN and Inf are null."""
     match event:
         case TrainingStarted():
@@ -146,6 +157,8 @@ def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingE
             }
         case NonfiniteMet():
             return {"event": "nonfinite", **asdict(event)}
+        case TrainingPaused():
+            return {"event": "pause" if event.is_paused else "go on", "epoch": event.epoch, "step": event.step}
         case TrainingEnded():
             return {
                 "event": "end",

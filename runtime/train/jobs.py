@@ -15,23 +15,16 @@ from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part, in_precision, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
+from runtime.inference import model
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
-from runtime.inference.model import (
-    length_of,
-    parameter_count,
-    rate_names,
-    resolved_settings,
-    runtime_settings,
-    training_of,
-)
 from runtime.runs.position import Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
 from runtime.train.events import TrainingStarted
 from runtime.train.keepers import Keeper, averages_of
 from runtime.train.programs import compiled_step, following_of, kind_at
-from runtime.train.training import LOSS, Job, NonfiniteFinder
+from runtime.train.training import Job, NonfiniteFinder
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -51,11 +44,11 @@ def load_data(program: Program, path: Path | None, known: Preparation | None = N
 
     Raises UsageError where there is neither.
     """
-    plan = training_of(program)
+    plan = model.training_of(program)
     source = plan.data if path is None else source_at(path, plan.data)
     if source is None:
         raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
-    loaded = load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed, known)
+    loaded = load_training_data(program.inputs, source, plan.cuts, known)
     parts = [part for part in (loaded.train, loaded.validation, loaded.test) if part is not None]
     remarks = (remark for part in parts for remark in refuse_outside(program, part))
     loaded = replace(loaded, notes=tuple(dict.fromkeys((*loaded.notes, *remarks))))
@@ -83,17 +76,17 @@ def compile_ahead(program: Program, parts: DataParts, options: Options, step: in
 
     The result is how many programs were not in the cache. Raises ResourceError where they need too much memory.
     """
-    length = length_of(training_of(program), len(parts.train.rows))
+    length = model.length_of(model.training_of(program), len(parts.train.rows))
     first = kind_at(program, step // length.steps_per_epoch)
     kinds = [INITIALISATION, first]
     if parts.validation is not None or parts.test is not None:
         kinds.append(EVALUATION)
-    plan = training_of(program)
+    plan = model.training_of(program)
     if plan.finished and EVALUATION in kinds:
         kinds.append(driver.finishing_kind(program, of_training=False))
     if plan.finished and plan.metrics:
         kinds.append(driver.finishing_kind(program, of_training=True))
-    if training_of(program).follower is not None:
+    if model.training_of(program).follower is not None:
         kinds.append(GraphKind(Purpose.FOLLOWING))
     options = replace(options, batch=length.batch)
     compiled = driver.compile_ahead(program, list(dict.fromkeys(kinds)), options)
@@ -110,9 +103,9 @@ def fresh_tensors(program: Program, options: Options) -> Tensors:
 
 def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
     """Compile the programs of the training. Raises UsageError where nothing says how long to train."""
-    plan = training_of(program)
-    length = length_of(plan, len(parts.train.rows))
-    settings = runtime_settings(program, length)
+    plan = model.training_of(program)
+    length = model.length_of(plan, len(parts.train.rows))
+    settings = model.runtime_settings(program, length)
     options = replace(options, batch=length.batch)
     evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
@@ -125,19 +118,14 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
         evaluator=evaluator,
         tensors=tensors,
         settings=settings,
-        seed=plan.seed,
+        plan=plan,
         length=length,
         train=numbered(program, in_precision(parts.train, options.dtype)),
         validation=parts.validation,
         test=parts.test,
-        early_stop=plan.early_stop,
-        plateau=plan.plateau,
-        rates=rate_names(program, settings) if plan.plateau is not None else (),
-        scalars=(LOSS, *plan.metrics),
+        rates=model.rate_names(program, settings) if plan.plateau is not None else (),
         keeper=keeper,
         finisher=finisher_of(program, options, of_training=True) if plan.metrics else None,
-        best=plan.best,
-        is_larger_better=plan.directions.get(plan.best, False),
         averages=averages_of(program),
         explain=_explanation(buckets, options, length.steps_per_epoch),
         following=following_of(program, tensors, options),
@@ -161,12 +149,12 @@ def start_of(program: Program, job: Job, position: Position, weights: WeightsRep
     return TrainingStarted(
         model=program.model,
         run=job.keeper.run,
-        parameters=parameter_count(program),
+        parameters=model.parameter_count(program),
         rows={name: 0 if part is None else len(part.rows) for name, part in parts.items()},
         batch=job.length.batch,
         epochs=job.length.epochs,
         total_steps=job.length.total_steps,
         step=position.step,
-        settings=resolved_settings(program, job.length, job.train.buckets),
+        settings=model.resolved_settings(program, job.length, job.train.buckets),
         weights=weights,
     )

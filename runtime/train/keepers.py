@@ -68,7 +68,7 @@ class RunKeeper:
         averages: Mapping[str, str] | None = None,
     ) -> None:
         self._directory, self._tensors, self._weights = directory, tensors, weights
-        self._exchanged = exchanged_names(averages or {})
+        self._exchanged = {**(averages or {}), **{average: path for path, average in (averages or {}).items()}}
         self._seed, self._keep = seed, keep
         self._put_off: Checkpoint | None = None  # the best so far, not yet on the disk
         self._written: Position | None = None
@@ -160,23 +160,6 @@ def averages_of(program: Program) -> Mapping[str, str]:
     if program.plan is None or program.plan.ema is None:
         return {}
     return {rule.parameter: f"{rule.parameter}:{driver.AVERAGE}" for rule in program.plan.every_rule}
-
-
-def exchanged_names(averages: Mapping[str, str]) -> dict[str, str]:
-    """Each parameter by its average, and each average by its parameter."""
-    return {**averages, **{average: path for path, average in averages.items()}}
-
-
-def begin_averages(tensors: Tensors, averages: Mapping[str, str]) -> None:
-    """Averages begin with the weights."""
-    for path, average in averages.items():
-        tensors.write(average, tensors[path])
-
-
-def take_averages(tensors: Tensors, averages: Mapping[str, str]) -> None:
-    """Parameters become their averages."""
-    for path, average in averages.items():
-        tensors.write(path, tensors[average])
 
 
 def exchange(tensors: Tensors, averages: Mapping[str, str]) -> None:

@@ -74,14 +74,13 @@ def overfit(session: TrainingSession, rows: int, options: Options) -> Overfit:
         length=replace(job.length, rows=rows, batch=batch, total_steps=STEPS + 1),
         validation=None,
         test=None,
-        early_stop=None,
-        plateau=None,
+        plan=replace(job.plan, early_stop=None, plateau=None),
         keeper=keeper,
     )
     step = driver.compile_program(program, EVALUATION, replace(options, batch=batch))
     evaluator = PartEvaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
-    bounds = loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
+    bounds = loss_bounds(program, data, job.tensors, job.settings, rows, job.plan.seed)
     guess, floor = (None, None) if bounds is None else (bounds.guess, bounds.floor)
     first = _loss(evaluator, job)
     position, last = Position(), first

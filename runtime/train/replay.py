@@ -92,8 +92,8 @@ def _job(program: Program, data: LoadedData, options: Options) -> Job:
     tensors = fresh_tensors(program, options)
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, DataParts(data.train, data.validation, None), tensors, options, keeper)
-    looks = job.plateau is not None or job.following is not None
-    return replace(job, early_stop=None, validation=job.validation if looks else None)
+    looks = job.plan.plateau is not None or job.following is not None
+    return replace(job, plan=replace(job.plan, early_stop=None), validation=job.validation if looks else None)
 
 
 def _put_start(directory: RunDirectory, program: Program, tensors: Tensors, step: int) -> Position:

@@ -13,24 +13,16 @@ from compiler.support.record import record
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
+from runtime.runs import trained
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
 from runtime.runs.directory import RunDirectory, create_run, environment, open_run
 from runtime.runs.numerics import NEW, VersionSpans, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
-from runtime.runs.trained import (
-    Choices,
-    Overrides,
-    choices_of,
-    program_of,
-    put_weights,
-    refuse_other_precision,
-    saved_preparation,
-    with_option,
-)
 from runtime.support.files import JsonValue
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper, RunKeeper, averages_of, exchange
+from runtime.train.steering import RunSteering
 from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
@@ -43,7 +35,7 @@ class TrainingRequest:
 
     file: Path
     experiment: str | None
-    overrides: Overrides
+    overrides: trained.Overrides
     options: Options
     data: Path | None = None
     out: Path | None = None
@@ -80,7 +72,7 @@ def begun(request: TrainingRequest) -> TrainingSession:
     session, data = _prepared(program, request)
     *imported, main = program.sources
     directory = create_run(program.name, request.out, (main, *imported))
-    choices = Choices(
+    choices = trained.Choices(
         request.experiment,
         request.overrides,
         None if request.data is None else str(request.data.absolute()),
@@ -103,15 +95,18 @@ def begun(request: TrainingRequest) -> TrainingSession:
         raise
     keeper = _keeper(directory, program, session.job.tensors)
     notes = (*directory.notes, *session.notes)
-    return replace(session, job=replace(session.job, keeper=keeper), notes=notes, directory=directory)
+    job = replace(session.job, keeper=keeper, steering=RunSteering(directory.path))
+    return replace(session, job=job, notes=notes, directory=directory)
 
 
-def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options) -> TrainingSession:
+def resumed(run: Path, file: Path | None, overrides: trained.Overrides, options: Options) -> TrainingSession:
     """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
 
     `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
     """
-    _refuse_fixed(overrides, run)
+    for key in (key for key, _ in overrides if key in _FIXED):
+        message = f"a run cannot change its `{key}`"
+        raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")
     directory = open_run(run, for_writing=True)
     try:
         return _resumed(directory, file, overrides, options)
@@ -120,13 +115,15 @@ def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options
         raise
 
 
-def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> TrainingSession:
-    choices = choices_of(directory)
+def _resumed(
+    directory: RunDirectory, file: Path | None, overrides: trained.Overrides, options: Options
+) -> TrainingSession:
+    choices = trained.choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
         fix = f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}"
         raise UsageError(f"{file} has changed since the run began, and a run goes on with its own copy", fix)
-    program = program_of(directory, choices, overrides)
-    refuse_other_precision(program, choices, options)
+    program = trained.program_of(directory, choices, overrides)
+    trained.refuse_other_precision(program, choices, options)
     if options.target not in (Options().target, choices.target):
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     options = replace(options, dtype=choices.dtype, target=choices.target)
@@ -135,12 +132,12 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     parts = DataParts(data.train, data.validation, data.test)
     compile_ahead(program, parts, options, found.checkpoint.position.step)
     tensors = fresh_tensors(program, options)
-    put_weights(program, tensors, found.checkpoint.weights, found.path)
+    trained.put_weights(program, tensors, found.checkpoint.weights, found.path)
     put_optimizer_states(program, tensors, found.checkpoint, found.path)
     position = found.checkpoint.position
     keeper = _keeper(directory, program, tensors)
     keeper.resumes_at(position)
-    job = job_of(program, parts, tensors, options, keeper)
+    job = replace(job_of(program, parts, tensors, options, keeper), steering=RunSteering(directory.path))
     directory.truncate_metrics(position.step)
     choices = replace(choices, overrides=choices.overrides + overrides)
     stretches = stretches_of(directory.read_json("settings.json"))
@@ -161,8 +158,8 @@ def _program(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     program = driver.load(
         request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
     )
-    program = with_option(program, "data", None if request.data is None else str(request.data))
-    program = with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
+    program = trained.with_option(program, "data", None if request.data is None else str(request.data))
+    program = trained.with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
     return program, replace(request, options=driver.options_of(program, request.options))
 
 
@@ -186,7 +183,7 @@ def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunK
     return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program))
 
 
-def _settings(program: Program, choices: Choices, job: Job, numerics: VersionSpans) -> JsonValue:
+def _settings(program: Program, choices: trained.Choices, job: Job, numerics: VersionSpans) -> JsonValue:
     return {
         "model": program.model,
         "numerics": stretches_to_json(numerics),
@@ -213,20 +210,13 @@ def put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpo
     exchange(tensors, averages_of(program))
 
 
-def data_of_run(directory: RunDirectory, program: Program, choices: Choices) -> LoadedData:
+def data_of_run(directory: RunDirectory, program: Program, choices: trained.Choices) -> LoadedData:
     """The data of a run. Raises CheckpointError unless it is what the run began with."""
     path = None if choices.data is None else Path(choices.data)
-    data = load_data(program, path, saved_preparation(directory))
+    data = load_data(program, path, trained.saved_preparation(directory))
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
     if before != data.summary["fingerprints"]:
         fix = f"restore it, or begin a new training with --init-from {directory.path}"
         raise CheckpointError("the data has changed since the run began", directory.path, fix)
     return data
-
-
-def _refuse_fixed(overrides: Overrides, run: Path) -> None:
-    for key, _ in overrides:
-        if key in _FIXED:
-            message = f"a run cannot change its `{key}`"
-            raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")

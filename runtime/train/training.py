@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from compiler.driver import KEPT, Array, EarlyStop, Executable, Plateau, Results, Steps, Tensors
+from compiler.driver import KEPT, Array, Executable, Results, Steps, Tensors, TrainingPlan
 from compiler.errors.diagnostics import DlcError
 from compiler.support.record import record
 from runtime.data.part import Part, at_epoch, rows_of_epoch
@@ -22,7 +22,7 @@ from runtime.inference.evaluation import Pace, PartEvaluator
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
-from runtime.train.keepers import Keeper, averaged, begin_averages, take_averages
+from runtime.train.keepers import Keeper, averaged
 from runtime.train.programs import Following
 
 if TYPE_CHECKING:
@@ -55,6 +55,18 @@ class TrainingError(DlcError):
         self._advise(fix)
 
 
+class Steering(Protocol):
+    """Lets others follow and steer a training."""
+
+    def meet(self, job: Job, position: Position, interruption: Interruption, observer: Observer) -> None:
+        """Is called between two calls of the step; may wait, and may ask for an interruption. Changes nothing else."""
+        ...
+
+    def leave(self) -> None:
+        """Is called when the training has ended."""
+        ...
+
+
 NonfiniteFinder: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
 
 
@@ -66,15 +78,12 @@ class Job:
     evaluator: PartEvaluator | None  # needed where there is a validation or test part
     tensors: Tensors
     settings: Mapping[str, float]  # of run time
-    seed: int
+    plan: TrainingPlan
     length: Length
     train: Part
     validation: Part | None
     test: Part | None
-    early_stop: EarlyStop | None
-    plateau: Plateau | None
     rates: tuple[str, ...]  # the settings that hold the rates of the optimizers
-    scalars: tuple[str, ...]  # the loss and the metrics
     keeper: Keeper
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
     on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
@@ -82,9 +91,13 @@ class Job:
     watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
     finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is
-    best: str = LOSS  # the scalar by which epochs are compared
-    is_larger_better: bool = False
+    steering: Steering | None = None
     buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The loss and the metrics."""
+        return (LOSS, *self.plan.metrics)
 
 
 def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:
@@ -98,7 +111,11 @@ def run_training(job: Job, position: Position, observer: Observer) -> TrainingEn
     At a regular end the tensors hold the best weights. Raises TrainingError where a value is NaN or infinite.
     """
     with Interruption() as interruption:
-        return _Training(job, position, observer, interruption).run()
+        try:
+            return _Training(job, position, observer, interruption).run()
+        finally:
+            if job.steering is not None:
+                job.steering.leave()
 
 
 def replay_to(job: Job, position: Position, step: int) -> Position:
@@ -112,9 +129,9 @@ def steps_at(job: Job, position: Position, count: int = 1, order: Array | None =
     epoch, number = divmod(position.step, job.length.steps_per_epoch)
     data, batch = at_epoch(job.train.arrays, epoch), job.length.batch
     if order is None:
-        order = rows_of_epoch(job.train, job.seed, epoch, batch)
+        order = rows_of_epoch(job.train, job.plan.seed, epoch, batch)
     rows = order[number * batch : (number + count) * batch]
-    return Steps(job.tensors, data, rows, batch, position.step, job.seed, settings_at(job, position))
+    return Steps(job.tensors, data, rows, batch, position.step, job.plan.seed, settings_at(job, position))
 
 
 def settings_at(job: Job, position: Position) -> Mapping[str, float]:
@@ -137,12 +154,7 @@ class _Training:
     """Trains up to the end, or until `until` updates are made."""
 
     def __init__(
-        self,
-        job: Job,
-        position: Position,
-        observer: Observer,
-        interruption: Interruption,
-        until: int | None = None,
+        self, job: Job, position: Position, observer: Observer, interruption: Interruption, until: int | None = None
     ) -> None:
         self._until = job.length.total_steps if until is None else until
         self._job, self._position, self._observer, self._interruption = job, position, observer, interruption
@@ -163,11 +175,12 @@ class _Training:
     def go_on(self) -> Position:
         """Train; where it ended."""
         if self._position.step == 0:
-            begin_averages(self._job.tensors, self._job.averages)
+            for path, average in self._job.averages.items():
+                self._job.tensors.write(average, self._job.tensors[path])
         while not self._is_over() and not self._interruption.requested:
             if self._has_whole_epoch():
                 self._close_epoch()
-            else:
+            elif self._may_advance():
                 self._advance()
         return self._position
 
@@ -177,12 +190,19 @@ class _Training:
             return position.step >= self._until and not self._has_whole_epoch()
         if position.rows:
             return False
-        out_of_patience = job.early_stop is not None and position.stopping.epochs >= job.early_stop.patience
+        stop = job.plan.early_stop
+        out_of_patience = stop is not None and position.stopping.epochs >= stop.patience
         return out_of_patience or position.step >= job.length.total_steps
 
     def _has_whole_epoch(self) -> bool:
         step, length = self._position.step, self._job.length
         return self._position.rows > 0 and (step % length.steps_per_epoch == 0 or step >= length.total_steps)
+
+    def _may_advance(self) -> bool:
+        job = self._job
+        if job.steering is not None:
+            job.steering.meet(job, self._position, self._interruption, self._observer)
+        return not self._interruption.requested
 
     def _advance(self) -> None:
         job, position = self._job, self._position
@@ -232,7 +252,7 @@ class _Training:
         epoch = position.step // self._job.length.steps_per_epoch
         if self._order is None or self._order[0] != epoch:
             job = self._job
-            self._order = epoch, rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+            self._order = epoch, rows_of_epoch(job.train, job.plan.seed, epoch, job.length.batch)
         return self._order[1]
 
     def _report(self, part: str) -> None:
@@ -256,10 +276,11 @@ class _Training:
         if validation is None:  # interrupted; a resumed training begins with this validation
             return
         scalars = self._scalars()
-        quality = (validation or scalars)[job.best] * (-1 if job.is_larger_better else 1)
+        plan = job.plan
+        quality = (validation or scalars)[plan.best] * (-1 if plan.directions.get(plan.best) else 1)
         epoch = (position.step - 1) // job.length.steps_per_epoch + 1
         seconds = time.perf_counter() - begin
-        after = position.after_epoch(epoch, quality, seconds, job.early_stop, job.plateau)
+        after = position.after_epoch(epoch, quality, seconds, plan.early_stop, plan.plateau)
         if job.following is not None:
             after = replace(after, kept=job.following.after(quality, position.step, settings_at(job, position)))
         event = EpochEnded(
@@ -290,10 +311,11 @@ class _Training:
 
     def _end(self, reason: str) -> TrainingEnded:
         self._save()
-        take_averages(self._job.tensors, self._job.averages)
+        for path, average in self._job.averages.items():
+            self._job.tensors.write(path, self._job.tensors[average])
         test: dict[str, float] = {}
         if reason != "interrupted":
-            if self._job.early_stop is None or self._job.early_stop.restore:
+            if (stop := self._job.plan.early_stop) is None or stop.restore:
                 self._job.keeper.restore_best()
             test = self._evaluated("test", self._job.test) or {}
         position, length = self._position, self._job.length
@@ -359,6 +381,7 @@ class _Training:
         self._observer(NonfiniteMet(epoch, position.step, name, job.on_nan, text))
         if job.on_nan == "skip":
             self._position = replace(position, step=position.step + 1)
+            self._snapshot.forget()
         else:
             self._is_reported = True
             self._position = self._after(position, self._run(position, 1), 1, seconds)
@@ -433,17 +456,19 @@ _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Hand
 class Interruption:
     """While entered, SIGINT, SIGTERM and SIGHUP set `requested`; SIGHUP does not where it is ignored, as with `nohup`.
 
+    On Windows, SIGBREAK stands in place of SIGHUP.
     Outside the main thread signals stay as they are.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self._is_signalled = False
         self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            hang_up = getattr(signal, "SIGHUP", None) or signal.Signals["SIGBREAK"]
+            for number in (signal.SIGINT, signal.SIGTERM, hang_up):
+                if number != hang_up or signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._request)
         return self
 
@@ -454,6 +479,10 @@ class Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.requested and number == signal.SIGINT:
+        if self._is_signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
+        self.requested = self._is_signalled = True
+
+    def request(self) -> None:
+        """Ask for what the first signal asks for."""
         self.requested = True

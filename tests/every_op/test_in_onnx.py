@@ -208,12 +208,7 @@ PRODUCTS: dict[str, tuple[tuple[int, ...], Window, tuple[int, ...], Contraction]
         (3, 5, 3, 3),
         Contraction((0, 1, 2, 3, 4, 5), (0, 6, 2, 3), (6, 1, 4, 5)),
     ),
-    "one axis": (
-        (3, 9, 4),
-        Window((1,), (3,), (2,), (1,)),
-        (3, 4, 5),
-        Contraction((0, 1, 2, 3), (3, 2, 4), (0, 1, 4)),
-    ),
+    "one axis": ((3, 9, 4), Window((1,), (3,), (2,), (1,)), (3, 4, 5), Contraction((0, 1, 2, 3), (3, 2, 4), (0, 1, 4))),
 }
 
 

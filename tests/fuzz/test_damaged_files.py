@@ -17,6 +17,7 @@ from compiler.errors.diagnostics import CheckpointError, DataError, ResourceErro
 from runtime.data.decoded import DecodedCache
 from runtime.data.loading import load_training_data
 from runtime.data.preparation import preparation_from_json
+from runtime.data.specs import Cuts
 from runtime.runs.checkpoint import Checkpoint, best_checkpoint, newest_checkpoint, write_checkpoint
 from runtime.runs.directory import create_run, open_run
 from runtime.runs.position import Position
@@ -72,26 +73,22 @@ def test_csv(tmp_path: Path, name: str) -> None:
     text = ("id,x,kind,y\n" + rows).encode()
     path = tmp_path / name
     path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
-    specs = [
-        spec("features", row=(2,)),
-        spec("kind", "u8", low=0, high=3),
-        spec("y", "u8", target=True, low=0, high=2),
-    ]
-    check(path, lambda: load_training_data(specs, source(path, normalise=True), 0.2, 0.2, 0))
+    specs = [spec("features", row=(2,)), spec("kind", "u8", low=0, high=3), spec("y", "u8", target=True, low=0, high=2)]
+    check(path, lambda: load_training_data(specs, source(path, normalise=True), Cuts(0.2, 0.2, 0)))
 
 
 def test_csv_of_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("".join(f"{i},{i * 0.37:.3f},{i % 5}\n" for i in range(60)).encode())
     specs = [spec("x", row=(2,)), spec("y", "i32", target=True, low=0, high=5)]
-    check(path, lambda: load_training_data(specs, source(path, target=-1, missing="mean"), 0.2, None, 0))
+    check(path, lambda: load_training_data(specs, source(path, target=-1, missing="mean"), Cuts(0.2, None, 0)))
 
 
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte"])
 def test_idx(tmp_path: Path, name: str) -> None:
     folder = write_digits(tmp_path / "digits")
     specs = [spec("image", "u8", (4, 3)), spec("label", "u8", target=True, low=0, high=10)]
-    check(folder / name, lambda: load_training_data(specs, source(folder), None, None, 0))
+    check(folder / name, lambda: load_training_data(specs, source(folder), Cuts()))
 
 
 @pytest.mark.parametrize("head", range(24))
@@ -101,7 +98,7 @@ def test_every_byte_of_an_idx_header(tmp_path: Path, head: int) -> None:
     fixes: list[str | None] = []
     for value in range(0, 256, 5):
         path.write_bytes(content[:head] + bytes([value]) + content[head + 1 :])
-        fixes.append(fix_of(lambda: load_training_data([spec("image", "f64", (3, 4))], source(path), None, None, 0)))
+        fixes.append(fix_of(lambda: load_training_data([spec("image", "f64", (3, 4))], source(path), Cuts())))
     assert "" not in fixes
 
 
@@ -111,13 +108,13 @@ def test_npz(tmp_path: Path, compressed: bool) -> None:
     save = np.savez_compressed if compressed else np.savez
     save(path, x=np.arange(24.0).reshape(6, 4), y=np.array(["a", "b", "c"] * 2), z=np.arange(6))
     specs = [spec("x", row=(4,)), spec("y", "u8", target=True), spec("z", "i64")]
-    check(path, lambda: load_training_data(specs, source(path), None, None, 0), rounds=400)
+    check(path, lambda: load_training_data(specs, source(path), Cuts()), rounds=400)
 
 
 def test_npy(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.arange(24, dtype=np.int32).reshape(6, 4))
-    check(path, lambda: load_training_data([spec("x", "f32", (4,))], source(path), None, None, 0), rounds=400)
+    check(path, lambda: load_training_data([spec("x", "f32", (4,))], source(path), Cuts()), rounds=400)
 
 
 @pytest.mark.parametrize("name", ["train.bin", "train.bin.gz"])
@@ -127,7 +124,7 @@ def test_cifar(tmp_path: Path, name: str) -> None:
     content = records.tobytes()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     specs = [spec("image", "u8", (3, 32, 32)), spec("label", "u8", target=True, low=0, high=2)]
-    check(tmp_path / name, lambda: load_training_data(specs, source_of("cifar", tmp_path), None, None, 0))
+    check(tmp_path / name, lambda: load_training_data(specs, source_of("cifar", tmp_path), Cuts()))
 
 
 @pytest.mark.parametrize("name", ["b.png", "b.jpg"])
@@ -140,7 +137,7 @@ def test_images(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> N
     specs = [spec("image", "u8", (3, 5, 6)), spec("label", "u8", target=True, low=0, high=1)]
     check(
         tmp_path / "pets" / "cat" / name,
-        lambda: load_training_data(specs, source_of("images", tmp_path / "pets"), None, None, 0),
+        lambda: load_training_data(specs, source_of("images", tmp_path / "pets"), Cuts()),
     )
 
 

@@ -70,15 +70,39 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_in_a_page_are_understood(page: Path) -> None:
-    commands = {command.name: command for command in COMMANDS}
     for line in shell_commands(page.read_text(), "dlc"):
-        words = shlex.split(line, comments=True)[1:]
-        if words[0].startswith("-"):
-            continue
-        module = import_module(commands[words[0]].module)
+        parse_command(line)
+
+
+def parse_command(line: str) -> None:
+    """Raises UsageError for a command that `dlc` does not understand."""
+    words = shlex.split(line, comments=True)[1:]
+    if not words[0].startswith("-"):
+        module = import_module({command.name: command for command in COMMANDS}[words[0]].module)
         parser = Parser(f"dlc {words[0]}", "", ())
         module.configure(parser)
         parser.parse(words[1:])
+
+
+def test_what_sets_dlc_apart_has_commands() -> None:
+    for _, command in table_rows((ROOT / "README.md").read_text(), "property"):
+        parse_command(command.strip("`"))
+
+
+def test_the_speed_of_the_readme_is_that_of_the_benchmarks() -> None:
+    results = (ROOT / "benchmarks" / "README.md").read_text().partition("<!-- results: AMD EPYC Zen 5, AVX-512 -->")[2]
+    assert results.strip().startswith("2026-11-22")
+    training = results.partition("#### Training step, ms")[2]
+
+    def number(cell: str) -> float:
+        return float(cell.split()[0].rstrip("¹~"))
+
+    measured = {
+        row[0]: (number(row[1]), min(map(number, row[2:5])), number(row[5]), number(row[6]))
+        for row in table_rows(training, "model")
+    }
+    for name, *cells in table_rows((ROOT / "README.md").read_text(), "model"):
+        assert tuple(map(float, cells)) == measured[name], name
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

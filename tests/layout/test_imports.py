@@ -36,11 +36,7 @@ def test_every_contract_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_contract_notices(
-    module: str,
-    line: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    module: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a copy of the sources, one import that points the wrong way, or a module with no place, breaks a contract."""
     for package in ("compiler", "runtime", "grammar"):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
+from html import unescape
 from pathlib import Path
 from platform import machine
-from types import ModuleType
 
 import pytest
-from repository import ROOT, table_rows
+from repository import ROOT, script_of_pages, table_rows
 
 from compiler.errors.diagnostics import Source, SourceError
 from compiler.errors.rendering import render
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
-from compiler.frontend.library import library_scope
 from compiler.frontend.train.entries import KEYS
 from compiler.inspection.passes import passes_over_kernels
 from compiler.pipeline import GRAPH_PASSES
@@ -34,7 +32,8 @@ ARCHITECTURE = (ROOT / "compiler" / "README.md").read_text()
 COMING_FROM = (ROOT / "docs" / "coming-from.md").read_text()
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 TOUR = (ROOT / "docs" / "tour.md").read_text()
-EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM + TUTORIAL, re.MULTILINE | re.DOTALL)
+COURSE = "".join(page.read_text() for page in sorted((ROOT / "docs" / "course").glob("*.md")))
+EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM + TUTORIAL + COURSE, re.MULTILINE | re.DOTALL)
 
 
 def words_in_code(page: str) -> set[str]:
@@ -60,21 +59,12 @@ def test_the_user_guide_names_every_command_format_and_option_of_data() -> None:
         assert missing([name, *options], GUIDE) == []
 
 
-def script_of_pages(name: str) -> ModuleType:
-    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
 def test_the_library_page_is_current() -> None:
     script = script_of_pages("make_library")
     assert script.PAGE.read_text() == script.library_page(), "run python docs/make_library.py"
 
 
-@pytest.mark.skipif(machine() not in ("x86_64", "AMD64"), reason="on Arm, `--machine neon` is the processor at hand")
+@pytest.mark.skipif(machine() not in ("x86_64", "AMD64"), reason="on Arm, `--target neon` is the processor at hand")
 def test_the_listings_of_the_tour_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert script_of_pages("make_tour").tour_page(TOUR) == TOUR, "run python docs/make_tour.py"
@@ -84,13 +74,28 @@ def test_the_tour_shows_its_model() -> None:
     assert f"```dl\n{(ROOT / 'docs' / 'tour.dl').read_text()}```" in TOUR
 
 
+@pytest.mark.parametrize("name", ["training", "error"])
+def test_the_pictures_of_terminals_are_current(name: str, tmp_path: Path) -> None:
+    """But for speeds and times: losses have the same bits on every machine."""
+    script = script_of_pages("make_pictures")
+    words = script.COMMANDS[name]
+    shown = (ROOT / f"docs/pictures/{name}.svg").read_text()
+    assert "http" not in shown.replace("http://www.w3.org/2000/svg", ""), "a picture loads nothing"
+    measured = re.compile(r"\s+[\d.]+\s[kM]?\s+[\d.]+\ss|[\d.]+\ss;")
+    texts = [
+        [measured.sub("…", unescape(text)) for text in re.findall(r"<text[^>]*>([^<]*)<", svg)]
+        for svg in (shown, script.picture(name, words, script.printed(words, tmp_path)))
+    ]
+    assert texts[0] == texts[1], "run python docs/make_pictures.py"
+
+
 def test_the_names_of_other_frameworks_are_current() -> None:
     assert script_of_pages("make_names").page_of_names(COMING_FROM) == COMING_FROM, "run python docs/make_names.py"
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.splitlines()[0].strip("# ")[:40])
 def test_an_example_of_a_page_has_no_mistakes(text: str) -> None:
-    found = elaborate.check(load_modules(Source("example.dl", text), None), library_scope())
+    found = elaborate.check(load_modules(Source("example.dl", text), None))
     assert not found, render(SourceError(found))
 
 

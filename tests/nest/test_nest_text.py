@@ -17,13 +17,14 @@ from compiler.machine import CHOICES
 from compiler.nest.ir import Statement
 from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
+from compiler.nest.verify_memory import unproved
 from compiler.ops import OPS
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.to_llvm import WRITERS, to_llvm
 from compiler.targets.lowered import Lowered
-from compiler.targets.verify_nests import verify_nests
+from compiler.targets.verify_nests import calls_of, verify_nests
 
 ZOO = Path(__file__).parents[2] / "benchmarks/zoo"
 MODELS = ("mlp_small", "lenet5", "lstm")
@@ -102,3 +103,10 @@ def test_every_statement_is_written_as_llvm() -> None:
         return {union} if not parts else set[object]().union(*map(types, parts))
 
     assert types(Statement) == {*WRITERS}
+
+
+@pytest.mark.parametrize(("model", "machine"), [("mlp_small", "neon"), ("lenet5", "avx2")])
+def test_all_laws_of_memory_are_proved(model: str, machine: str) -> None:
+    found = lowered(model, machine)
+    doubts = {(symbol, doubt.law) for symbol, call in calls_of(found) for doubt in unproved(found.nests[symbol], call)}
+    assert not doubts

@@ -17,10 +17,7 @@ def instance(reads: tuple[int, ...], writes: tuple[int, ...]) -> Instance:
 
 
 def queues(
-    *used: Used,
-    work: Sequence[int | None] = (),
-    barriers: Sequence[bool] = (),
-    pinned: Collection[int] = (),
+    *used: Used, work: Sequence[int | None] = (), barriers: Sequence[bool] = (), pinned: Collection[int] = ()
 ) -> list[int]:
     instances = [instance(*each) for each in used]
     return list(queues_of(instances, barriers or [False] * len(used), work or [1] * len(used), pinned))

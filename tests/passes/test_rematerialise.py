@@ -67,11 +67,7 @@ def block(activation: str = "gelu(approximate = true)", drop: float = 0) -> str:
     return BLOCK.replace("ACTIVATION", activation).replace("DROP", str(drop))
 
 
-MODELS = {
-    "gelu": block(),
-    "swish": block("swish()"),
-    "dropout": block(drop=0.2),
-}
+MODELS = {"gelu": block(), "swish": block("swish()"), "dropout": block(drop=0.2)}
 
 
 @cache

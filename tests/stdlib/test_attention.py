@@ -64,20 +64,22 @@ class Steps:
         causal: bool = False,
         where: Array | None = None,
         turn: Callable[[Array], Array] = lambda x: x,
+        sharing: int = 1,
     ) -> Array:
-        """Query by query and head by head; the values are those of `k`."""
+        """Query by query and head by head; the values are those of `k`, each head of them for `sharing` of queries."""
         queries, keys, values = self.dense(q), self.dense(k), self.dense(k)
         found = np.zeros_like(queries)
         size = queries.shape[-1] // heads
         for row, head in np.ndindex(len(q), heads):
             part = slice(head * size, (head + 1) * size)
-            turned_queries, turned_keys = turn(queries[row, :, part]), turn(keys[row, :, part])
+            shared = slice(head // sharing * size, (head // sharing + 1) * size)
+            turned_queries, turned_keys = turn(queries[row, :, part]), turn(keys[row, :, shared])
             for i in range(q.shape[1]):
                 keep = np.ones(k.shape[1], bool) if where is None else where[row].copy()
                 if causal:
                     keep[i + 1 :] = False
                 scores = turned_keys @ turned_queries[i] / np.sqrt(size)
-                found[row, i, part] = weights_of(scores, keep) @ values[row, :, part]
+                found[row, i, part] = weights_of(scores, keep) @ values[row, :, shared]
         return self.dense(found)
 
     def feed_forward(self, x: Array, activation: Callable[[Array], Array] = lambda x: np.maximum(x, 0)) -> Array:
@@ -173,6 +175,14 @@ def _attention_cases() -> Iterator[Case]:
         "attention(2, causal = true)(x, x, x, where = keep)",
         {"x": X, "keep": QUERY_MASK},
         lambda s, x, keep: s.attention(x, x, 2, True, keep),
+    )
+    yield Case(
+        "attention(4, key_heads = 2)(x, m, m)", {"x": X, "m": MEMORY}, lambda s, x, m: s.attention(x, m, 4, sharing=2)
+    )
+    yield Case(
+        "attention(2, causal = true, key_heads = 1)(x, x, x)",
+        {"x": X},
+        lambda s, x: s.attention(x, x, 2, True, sharing=2),
     )
     for halves in (False, True):
         yield Case(

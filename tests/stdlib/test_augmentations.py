@@ -38,8 +38,7 @@ def test_the_gradient_equals_a_difference(case: FunctionCase) -> None:
 
 @pytest.mark.parametrize("image", [MANY, MANY[:, 0], MANY / 255], ids=["u8", "without channels", "floats"])
 @pytest.mark.parametrize(
-    "call",
-    [*(name for name in RANDOM if name not in ("mixup", "random_as")), "gaussian_noise(0.1)"],
+    "call", [*(name for name in RANDOM if name not in ("mixup", "random_as")), "gaussian_noise(0.1)"]
 )
 def test_images_keep_their_type_and_change(call: str, image: Array) -> None:
     image = image.astype(np.float32) if image.dtype.kind == "f" else image

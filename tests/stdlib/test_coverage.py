@@ -14,7 +14,7 @@ from compiler.syntax import tree
 WAYS_OF_SAMPLING = ("greedy", "temperature", "top_k", "top_p", "beam")
 DRAWS = ("draw_class", "keep_top", "keep_nucleus", "level")
 DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth")
-SECOND_ORDER = ("newton", "newton_cg", "lbfgs")
+SECOND_ORDER = ("newton", "newton_cg", "lbfgs", "sam")
 OF_SECOND_ORDER = ("line_search", "tried_step", "lowest_share", "hessian", "more_cautious", "solve_upwards")
 ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", "decoder_block")
 RECURRENT = ("simple_rnn", "gru", "lstm", "peephole_lstm", "bidirectional", "stacked")
@@ -24,15 +24,7 @@ OF_TEXTS = (
     *("random_deletion", "random_insertion", "random_swap", "synonym_replacement"),
     *("is_word", "moved_up", "with_inserted", "exchanged", "random_word", "random_synonym"),
 )
-BLOCKS = (
-    "separable_conv2d",
-    "conv_norm",
-    "residual",
-    "bottleneck",
-    "inception",
-    "squeeze_excitation",
-    "mbconv",
-)
+BLOCKS = ("separable_conv2d", "conv_norm", "residual", "bottleneck", "inception", "squeeze_excitation", "mbconv")
 
 # (kind, name): why no table of cases holds it.
 ELSEWHERE = (

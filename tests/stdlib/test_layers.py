@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from differentiation import assert_gradients
+from elaboration import program
 from image_cases import IMAGE_LAYERS
 from layer_cases import LAYERS, LayerCase
 from standard_library import applied
 
-from compiler.evaluate import evaluate
+from compiler.evaluate import evaluate, first_value
 from compiler.graph.ir import Graph, Role
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -123,3 +124,24 @@ def test_dropout_does_nothing_in_inference_and_at_rate_zero() -> None:
     x = np.random.default_rng(0).normal(size=(4, 5))
     np.testing.assert_array_equal(dropout(x, "0.5", training=False), x)
     np.testing.assert_array_equal(dropout(x, "0.0", training=True), x)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ("4", "dense(3"),
+        ("4, 9", "conv1d(3, 2"),
+        ("4, 9, 9", "conv2d(3, 2"),
+        ("4, 9, 9, 9", "conv3d(3, 2"),
+        ("4, 9, 9", "depthwise_conv2d(2"),
+        ("4, 9, 9", "separable_conv2d(3, 2"),
+        ("4, 9", "conv_transpose1d(3, 2"),
+        ("4, 9, 9", "conv_transpose2d(3, 2"),
+    ],
+)
+def test_biases_start_as_they_are_told(shape: str, layer: str) -> None:
+    text = f"model M {{\n    input x: f32[batch, {shape}]\n    output y = x |> {layer}, biases = constant(0.5))\n}}\n"
+    starts = {spec.path: first_value(spec.initializer, 0) for spec in program(text).parameters}
+    biases = [array for path, array in starts.items() if path.endswith(".b")]
+    assert len(biases) == 1
+    assert (biases[0] == 0.5).all()

@@ -7,12 +7,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from compiler.support.record import record
+from runtime.exports.c_library import c_files
+from runtime.exports.model_library import model_library
+from runtime.runs.trained import Trained
 
 Array: TypeAlias = np.ndarray[Any, Any]
 STRICT = ("-Wall", "-Wextra", "-Werror")
@@ -31,11 +35,11 @@ class Toolchain:
     def is_there(self) -> bool:
         return all(shutil.which(command) for command in (self.compiler, *self.runner[:1]))
 
-    def build(self, folder: Path, source: str, *options: str) -> Path:
+    def build(self, folder: Path, source: str, *options: str, library: Sequence[str] = ("libmodel.a",)) -> Path:
         """The program of the file `source` in the folder of an exported library."""
         program = folder / f"{Path(source).stem}{self.ending}"
         linked = ("-static",) if self.runner else ()
-        command = [self.compiler, "-std=c99", *STRICT, *options, *linked, source, "libmodel.a", "-o", program.name]
+        command = [self.compiler, "-std=c99", *STRICT, *options, *linked, source, *library, "-o", program.name]
         built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert built.returncode == 0, built.stderr
         return program
@@ -53,9 +57,9 @@ class Windows(Toolchain):
 
     ending = ".exe"
 
-    def build(self, folder: Path, source: str, *options: str) -> Path:
+    def build(self, folder: Path, source: str, *options: str, library: Sequence[str] = ("libmodel.a",)) -> Path:
         (folder / "binary.c").write_text(_BINARY)
-        return Toolchain.build(self, folder, source, *options, "binary.c")
+        return Toolchain.build(self, folder, source, *options, "binary.c", library=library)
 
 
 @record
@@ -64,11 +68,11 @@ class Board(Toolchain):
 
     options: tuple[str, ...] = ()
 
-    def build(self, folder: Path, source: str, *options: str) -> Path:
+    def build(self, folder: Path, source: str, *options: str, library: Sequence[str] = ("libmodel.a",)) -> Path:
         (folder / "board.c").write_text(_START)
         (folder / "board.ld").write_text(_LAYOUT)
         program = folder / f"{Path(source).stem}.elf"
-        sources = (source, "board.c", "libmodel.a", "-lm", "-T", "board.ld", "--specs=rdimon.specs")
+        sources = (source, "board.c", *library, "-lm", "-T", "board.ld", "--specs=rdimon.specs")
         command = [self.compiler, "-std=c99", "-Os", *STRICT, *self.options, *options, *sources, "-o", program.name]
         built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert built.returncode == 0, built.stderr
@@ -152,6 +156,13 @@ TOOLCHAINS = (
     CORTEX_M4,
     WINDOWS,
 )
+
+
+def write_library(folder: Path, trained: Trained, machine: str | None, with_training: bool) -> None:
+    """The files of a model's library for a machine of `compiler/machine`, or for this one."""
+    chosen = replace(trained, options=replace(trained.options, machine=machine))
+    for name, content in c_files(trained.program, *model_library(chosen, with_training, generates=True), {}).items():
+        (folder / name).write_bytes(b"".join(content))
 
 
 def different_numbers(expected: Array, got: io.BytesIO) -> int:

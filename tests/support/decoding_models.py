@@ -68,9 +68,9 @@ CAUSAL = {
         "near = arange(8)[:, None] - arange(8)\n"
         "score = where((near >= 0) and (near < 3), x @ x.T, -inf)\nx = softmax(score) @ x"
     ),
-    "a padding mask": _model(
-        "x = attention(2, causal = true)(x, x, x, where = seen)",
-    ).replace("in 0..11", "in 0..11 padded by seen"),
+    "a padding mask": _model("x = attention(2, causal = true)(x, x, x, where = seen)").replace(
+        "in 0..11", "in 0..11 padded by seen"
+    ),
     "weights of positions": _model("x = mean_so_far(x) + mixed(x)", _AVERAGES),
     "running sums": _model("x = x + cumsum(x, axis = 1) / (1 + arange(8)[:, None])"),
     "the token before": _model("x = x + dense(12)(concat(zeros(batch, 1, 12), x[:, :-1], axis = 1))"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ import numpy as np
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError
 from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import check, elaborate, elaborate_function
-from compiler.frontend.library import library_scope
 from compiler.frontend.program import Program
-from compiler.frontend.scope import ModuleScope
 from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Array
 from compiler.syntax.modules import load_modules
@@ -24,17 +21,12 @@ _DTYPES = {"float32": DType.F32, "float64": DType.F64, "int32": DType.I32, "int6
 _DTYPES["bool"] = DType.BOOL
 
 
-@cache
-def library() -> ModuleScope:
-    return library_scope()
-
-
 def modules(text: str) -> tuple[Module, ...]:
     return load_modules(Source("model.dl", text), None)
 
 
 def program(text: str, *overrides: tuple[str, str], experiment: str | None = None) -> Program:
-    return elaborate(modules(text), library(), experiment, overrides)
+    return elaborate(modules(text), experiment, overrides)
 
 
 def array(value: Any) -> Array:
@@ -46,14 +38,14 @@ def array(value: Any) -> Array:
 
 def function_graph(text: str, name: str, *operands: Any, training: bool = False, **config: Any) -> Graph:
     types = [TensorType(_DTYPES[a.dtype.name], a.shape) for a in map(array, operands)]
-    return elaborate_function(modules(text), library(), name, config, types, training)[0]
+    return elaborate_function(modules(text), name, config, types, training)[0]
 
 
 def run(text: str, *operands: Any, name: str = "f", training: bool = False, **config: Any) -> Any:
     """The results of the function or layer `f` of a text: an array, or a tuple of them."""
     arrays = [array(operand) for operand in operands]
     types = [TensorType(_DTYPES[a.dtype.name], a.shape) for a in arrays]
-    graph, specs = elaborate_function(modules(text), library(), name, config, types, training)
+    graph, specs = elaborate_function(modules(text), name, config, types, training)
     data = [entry for entry in graph.inputs if entry.role is Role.DATA]
     inputs = {entry.name: value for entry, value in zip(data, arrays, strict=True)}
     for spec in specs:
@@ -99,7 +91,7 @@ def mistakes(text: str, *overrides: tuple[str, str], elaborates: bool = False) -
         if elaborates or overrides:
             program(text, *overrides)
             return []
-        return [found for found in check(modules(text), library()) if found.severity == "error"]
+        return [found for found in check(modules(text)) if found.severity == "error"]
     except SourceError as error:
         return list(error.diagnostics)
 

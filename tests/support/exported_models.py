@@ -49,6 +49,11 @@ def fed() -> tuple[Array, Array, Array]:
     return x, double, (7 * np.arange(ROWS) % 3).astype(np.int32)
 
 
+def rows_of(*arrays: Array) -> bytes:
+    """Rows of several arrays, as programs around a library read and write them."""
+    return b"".join(row.tobytes() for rows in zip(*arrays, strict=True) for row in rows)
+
+
 def predicted(trained: Trained, tensors: Tensors) -> Mapping[str, Array]:
     """The outputs of `SMALL` for these rows, as `dlc predict` computes them."""
     x, double, _ = fed()

@@ -9,6 +9,7 @@ import numpy as np
 from function_case import Array, FunctionCase, log_softmax, softmax, softplus
 from measure_cases import LABELS, LOSSES, METRICS, TOKENS
 from measure_forms import BY_CLASS, FORMS
+from tensor_cases import TENSOR_FUNCTIONS
 
 _RANDOM = np.random.default_rng(7)
 
@@ -64,11 +65,7 @@ ACTIVATIONS = (
     _activation("celu", lambda x: np.where(x > 0, x, 3 * np.expm1(np.minimum(x, 0) / 3)), "celu(alpha = 3.0)(x)"),
     _activation("selu", lambda x: _SCALE * np.where(x > 0, x, _ALPHA * np.expm1(np.minimum(x, 0)))),
     _activation("gelu", lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))),
-    _activation(
-        "gelu",
-        lambda x: 0.5 * x * (1 + np.tanh(_gelu_argument(x))),
-        "gelu(x, approximate = true)",
-    ),
+    _activation("gelu", lambda x: 0.5 * x * (1 + np.tanh(_gelu_argument(x))), "gelu(x, approximate = true)"),
     _activation("tanh_gelu", lambda x: 0.5 * x * (1 + np.tanh(_gelu_argument(x)))),
     _activation("gelu_gate", lambda x: _sigmoid(2 * _gelu_argument(x))),
     _activation("swish", lambda x: x * _sigmoid(x)),
@@ -132,12 +129,7 @@ HELPERS = (
         {"u": _UNIFORM, "v": _UNIFORM[::-1].copy()},
         lambda u, v: np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v),
     ),
-    FunctionCase(
-        "orthonormal",
-        "orthonormal(x)",
-        {"x": _TALL},
-        _nearest_orthonormal,
-    ),
+    FunctionCase("orthonormal", "orthonormal(x)", {"x": _TALL}, _nearest_orthonormal),
 )
 
 _STEPS = _RANDOM.normal(size=(2, 7, 6))
@@ -179,4 +171,4 @@ POSITIONS_IN_SEQUENCES = (
     ),
 )
 
-FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *FORMS, *BY_CLASS, *HELPERS, *POSITIONS_IN_SEQUENCES)
+FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *FORMS, *BY_CLASS, *HELPERS, *POSITIONS_IN_SEQUENCES, *TENSOR_FUNCTIONS)

@@ -202,9 +202,7 @@ _POOLS = (
     _image("avg_pool", "avg_pool(2)(x)", mean_of((2, 2), (2, 2), ((0, 0),) * 2, ((0, 0),) * 2)),
     _image("avg_pool", "avg_pool(3, 2, 1)(x)", mean_of((3, 3), (2, 2), ((1, 1),) * 2, ((0, 0),) * 2)),
     _image(
-        "avg_pool",
-        "avg_pool(3, 2, 1, count_padding = false)(x)",
-        mean_of((3, 3), (2, 2), ((0, 0),) * 2, ((1, 1),) * 2),
+        "avg_pool", "avg_pool(3, 2, 1, count_padding = false)(x)", mean_of((3, 3), (2, 2), ((0, 0),) * 2, ((1, 1),) * 2)
     ),
     _image("avg_pool", "avg_pool(3, 2, 1, true)(x)", mean_of((3, 3), (2, 2), ((1, 1),) * 2, ((0, 1), (0, 0)))),
     _image("avg_pool", "avg_pool([3, 2], ceil = true)(x)", mean_of((3, 2), (3, 2), ((0, 0),) * 2, ((0, 0), (0, 1)))),
@@ -236,10 +234,7 @@ _PARTS = (
     _image("upsample", 'upsample(4, "linear")(x)', lambda x: interpolated(x, 2, 4), SIGNALS),
     _image("upsample", "upsample([2, 1, 3])(x)", lambda x: x.repeat(2, 2).repeat(3, 4), VOLUMES),
     _image(
-        "upsample",
-        'upsample([2, 1, 3], "linear")(x)',
-        lambda x: interpolated(interpolated(x, 2, 2), 4, 3),
-        VOLUMES,
+        "upsample", 'upsample([2, 1, 3], "linear")(x)', lambda x: interpolated(interpolated(x, 2, 2), 4, 3), VOLUMES
     ),
     _image("repeated", "repeated(3, 1)(x)", lambda x: x.repeat(3, 1)),
     _image("between_centres", "x @ between_centres(7, 2)", lambda x: interpolated(x, 3, 2)),

@@ -33,8 +33,7 @@ IMPORT_CASES = {
     "timm_efficientnet_b0": ImportCase(_EFFICIENT, is_ordered=False),
     "timm_vit_digits": ImportCase("examples/vision_transformer/model.dl", is_ordered=False),
     "timm_vit_zoo": ImportCase(
-        "benchmarks/zoo/vit.dl",
-        answers=("x.dense.W = patch_embed.proj.weight transpose(2, 3, 1, 0) reshape(48, 192)",),
+        "benchmarks/zoo/vit.dl", answers=("x.dense.W = patch_embed.proj.weight transpose(2, 3, 1, 0) reshape(48, 192)",)
     ),
     "huggingface_gpt2": ImportCase(f"{_OWN}/gpt2.dl", is_ordered=False),
     "huggingface_bert": ImportCase(f"{_OWN}/bert.dl", is_ordered=False),

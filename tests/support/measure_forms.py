@@ -139,12 +139,7 @@ FORMS = (
         {"q": MIXTURE, "p": OTHER_MIXTURE, "w": _OF_ROWS},
         lambda q, p, w: w * (p * np.log(p / q)).sum(-1),
     ),
-    FunctionCase(
-        "weight_of",
-        "weight_of(w, label)",
-        {"w": _WEIGHTS, "label": LABELS},
-        lambda w, label: w[label],
-    ),
+    FunctionCase("weight_of", "weight_of(w, label)", {"w": _WEIGHTS, "label": LABELS}, lambda w, label: w[label]),
 )
 
 _SEQUENCE_KEPT = {"x": SEQUENCE, "label": TOKENS, "keep": POSITIONS}

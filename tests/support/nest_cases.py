@@ -25,7 +25,7 @@ from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.nest.call import Call
 from compiler.nest.ir import Nest
 from compiler.nest.verify import verify_nest
-from compiler.nest.verify_bounds import unproved
+from compiler.nest.verify_memory import BOUNDS, Doubt, unproved
 from compiler.pipeline import optimise_graph
 from compiler.programs.kinds import PREDICTION
 from compiler.schedule.build import schedule
@@ -84,8 +84,8 @@ class Cases:
         checked, faults = 0, list[str]()
         for kernel, cases in self.at(batches).items():
             nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
-            if _is_unproved(nest, _calls_of(nest, cases)):
-                faults.append(f"{kernel.name}, {self.machine.name}: an access is not proved to stay inside")
+            for doubt in _doubts(nest, _calls_of(nest, cases)):
+                faults.append(f"{kernel.name}, {self.machine.name}: {doubt.law.value}, as far as is proved")
             for case in cases:
                 try:
                     fault = case.fault_of(nest, most)
@@ -110,7 +110,7 @@ class Cases:
                     except CompilerBug:
                         yield mutation.kind, "verifier"
                         continue
-                    if _is_unproved(nest, calls):
+                    if _doubts(nest, calls):
                         yield mutation.kind, "proof"
                         continue
                     try:
@@ -128,12 +128,13 @@ def _calls_of(nest: Nest, cases: Sequence[Case]) -> list[Call]:
         BatchExtent(one // few.batch) if one != other else one for one, other in zip(few.sizes, more.sizes, strict=True)
     ]
     parts = [part for part in (nest.before, nest) if part is not None]
-    return [call_of(few.what, part, few.machine, sizes, nest.shared_bytes) for part in parts]
+    calls = [call_of(few.what, part, few.machine, sizes, nest.shared_bytes) for part in parts]
+    return [*calls[:-1], replace(calls[-1], before=calls[0] if len(calls) > 1 else None)]
 
 
-def _is_unproved(nest: Nest, calls: Sequence[Call]) -> bool:
+def _doubts(nest: Nest, calls: Sequence[Call]) -> list[Doubt]:
     parts = [part for part in (nest.before, nest) if part is not None]
-    return any(unproved(p, call) for p, call in zip(parts, calls, strict=True))
+    return [doubt for part, call in zip(parts, calls, strict=True) for doubt in unproved(part, call, BOUNDS)]
 
 
 def graph_cases(seed: int) -> list[Cases]:

@@ -59,7 +59,7 @@ class _Reader:
         self.ops, self.line, self.next = ops, 0, 0
         self.rows = [row for row in text.splitlines() if row.strip()]
         self.values = {NAMES_OF_GIVEN[value.number]: value for value in GIVEN}
-        self.count = len(GIVEN)
+        self.numbers = {value.number for value in GIVEN}
         self.arguments: list[ir.Argument] = []
 
     def nest(self, before: Nest | None) -> Nest:
@@ -73,7 +73,7 @@ class _Reader:
         lines = frozenset(map(int, head[8].split()))
         scratch = int(head[4]), int(head[5])
         shared, lasts = int(head[6] or 0), head[7] is not None
-        return Nest(tuple(self.arguments), items, body, self.count, lines, *scratch, before, shared, lasts)
+        return Nest(tuple(self.arguments), items, body, max(self.numbers) + 1, lines, *scratch, before, shared, lasts)
 
     # lines
 
@@ -142,11 +142,12 @@ class _Reader:
         found = _DEFINED.fullmatch(text)
         if found is None:
             raise self.wrong(f"{text!r} defines nothing")
-        if int(found[2]) != self.count:
-            raise self.wrong(f"{text} is not the next value")
+        number = int(found[2])
+        if number in self.numbers:
+            raise self.wrong(f"{text} is defined twice")
+        self.numbers.add(number)
         type_ = {"i": INDEX, "p": ADDRESS}.get(found[1]) or TYPES[found[3]]
-        value = self.values[f"{found[1]}{found[2]}"] = Value(self.count, type_)
-        self.count += 1
+        value = self.values[f"{found[1]}{found[2]}"] = Value(number, type_)
         return value
 
     def operand(self, text: str) -> Operand:

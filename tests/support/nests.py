@@ -16,6 +16,7 @@ from compiler.nest.ir import Nest
 from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.iteration_space import items_of
 from compiler.targets.cpu.specialisation import Specialisation, number_of, specialisation
+from compiler.targets.verify_nests import results_of
 from compiler.types import Extent, size_at
 
 SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
@@ -81,16 +82,12 @@ def call_of(what: Specialisation, part: Nest, machine: Machine, sizes: Sequence[
     kernel, items = what.kernel, part.items
     if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # kernels of other extents share its nest
         items = items_of(kernel, machine)
-    return Call(tuple(map(of, part.arguments)), items.extent, items.chunk, items.factor)
+    extents = items.extent, items.chunk, items.factor
+    return Call(tuple(map(of, part.arguments)), *extents, None, results_of(kernel, part))
 
 
 def argument_of(
-    argument: ir.Argument,
-    what: Specialisation,
-    places: Sequence[Place],
-    shared: Memory,
-    flags: Memory,
-    batch: int,
+    argument: ir.Argument, what: Specialisation, places: Sequence[Place], shared: Memory, flags: Memory, batch: int
 ) -> int | Place:
     """An argument of a nest, whose buffers lie at `places`, and whose finite checks set bytes of `flags`."""
     match argument:

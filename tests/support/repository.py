@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = {"__pycache__", "runs", "dist", "build", "site", "node_modules"}
@@ -31,6 +33,16 @@ def texts(*suffixes: str) -> Iterator[tuple[str, str]]:
     for path in files(*suffixes):
         if path.suffix not in BINARY:
             yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+def script_of_pages(name: str) -> ModuleType:
+    """The script `name` in `docs`, which writes pages or pictures."""
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def shell_commands(page: str, program: str) -> list[str]:

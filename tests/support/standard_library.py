@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.errors.diagnostics import Source
 from compiler.frontend.elaborate import elaborate, elaborate_function
-from compiler.frontend.library import library_modules, library_scope
+from compiler.frontend.library import library_modules
 from compiler.frontend.program import Program, TrainingPlan
-from compiler.frontend.scope import ModuleScope
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.syntax import tree
@@ -26,11 +24,6 @@ _OWN_KIND = {
     "<prelude>/penalties.dl": "penalty",
     "<prelude>/sampling.dl": "way of sampling",
 }
-
-
-@cache
-def library() -> ModuleScope:
-    return library_scope()
 
 
 def declared() -> set[tuple[str, str]]:
@@ -59,7 +52,7 @@ def applied(
     source = Source("case.dl", f"{declarations}{keyword} case({', '.join(operands)}) = {call}\n")
     rows = (BatchExtent(),) if in_batches else ()
     types = [TensorType(_element_type(a), (*rows, *a.shape[len(rows) :])) for a in operands.values()]
-    graph, _ = elaborate_function(load_modules(source, None), library(), "case", {}, types, training)
+    graph, _ = elaborate_function(load_modules(source, None), "case", {}, types, training)
     return to_dtype(graph, DType.F64) if is_double else graph
 
 
@@ -77,7 +70,7 @@ def trained(**entries: str) -> Program:
         "model M {\n    input x: f32[batch, 4]\n    output y = x |> dense(3, bias = false)\n}\n\n"
         f"train M {{\n    target z: f32[batch, 3]\n    loss = mse(y, z)\n    batch = 2\n{lines}}}\n"
     )
-    return elaborate(load_modules(Source("trained.dl", text), None), library())
+    return elaborate(load_modules(Source("trained.dl", text), None))
 
 
 def plan_of(program: Program) -> TrainingPlan:
@@ -92,5 +85,5 @@ def initial(call: str, shape: tuple[int, ...]) -> Graph:
         f"layer held(x) {{\n    param W: [{dimensions}] = {call}\n    return x * sum(W)\n}}\n\n"
         "model M {\n    input x: f32[batch, 1]\n    output y = x |> held\n}\n"
     )
-    (parameter,) = elaborate(load_modules(Source("held.dl", text), None), library()).parameters
+    (parameter,) = elaborate(load_modules(Source("held.dl", text), None)).parameters
     return parameter.initializer

@@ -95,7 +95,74 @@ def _adam(
     return run
 
 
+def _lion(b1: float = 0.9, b2: float = 0.99, decay: float = 0.0) -> Callable[[Array, Steps], Iterator[Array]]:
+    def run(p: Array, steps: Steps) -> Iterator[Array]:
+        m = np.zeros_like(p)
+        for _, lr, g in steps:
+            p = p - lr * (np.sign(b1 * m + (1 - b1) * g) + decay * p)
+            m = b2 * m + (1 - b2) * g
+            yield p
+
+    return run
+
+
+def _lamb(decay: float = 0.01, eps: float = 1e-6) -> Callable[[Array, Steps], Iterator[Array]]:
+    def run(p: Array, steps: Steps) -> Iterator[Array]:
+        m, v = np.zeros_like(p), np.zeros_like(p)
+        for t, lr, g in steps:
+            m = 0.9 * m + 0.1 * g
+            v = 0.999 * v + 0.001 * g * g
+            u = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + eps) + decay * p
+            p = p - lr * float(np.linalg.norm(p) / np.linalg.norm(u)) * u
+            yield p
+
+    return run
+
+
+def _adafactor(decay: float = 0.0, limit: float = 1.0) -> Callable[[Array, Steps], Iterator[Array]]:
+    """The lines of algorithm 4, with row and column sums in place of means, which the quotient cancels."""
+
+    def run(p: Array, steps: Steps) -> Iterator[Array]:
+        rows, columns = np.zeros(len(p)), np.zeros(p.shape[1])
+        for t, lr, g in steps:
+            beta = 1 - t**-0.8
+            rows = beta * rows + (1 - beta) * (g * g).sum(1)
+            columns = beta * columns + (1 - beta) * (g * g).sum(0)
+            u = g / np.sqrt(np.outer(rows, columns) / rows.sum())
+            u = u / max(1.0, float(np.sqrt(np.mean(u * u))) / limit)
+            rate = max(1e-3, float(np.sqrt(np.mean(p * p)))) * min(lr, t**-0.5)
+            p = p - lr * decay * p - rate * u
+            yield p
+
+    return run
+
+
+def _muon(decay: float = 0.0) -> Callable[[Array, Steps], Iterator[Array]]:
+    """The iteration as its polynomial of the singular values."""
+
+    def run(p: Array, steps: Steps) -> Iterator[Array]:
+        m = np.zeros_like(p)
+        for _, lr, g in steps:
+            m = 0.95 * m + 0.05 * g
+            x = 0.05 * g + 0.95 * m
+            left, s, right = np.linalg.svd(x / np.linalg.norm(x), full_matrices=False)
+            for _ in range(5):
+                s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+            p = p - lr * (decay * p + math.sqrt(max(1, p.shape[1] / p.shape[0])) * (left * s) @ right)
+            yield p
+
+    return run
+
+
 OPTIMIZERS = (
+    OptimizerCase("lion", "lion(lr = 0.1)", _lion()),
+    OptimizerCase("lion", "lion(lr = 0.1, beta1 = 0.5, beta2 = 0.8, weight_decay = 0.3)", _lion(0.5, 0.8, 0.3)),
+    OptimizerCase("lamb", "lamb(lr = 0.1)", _lamb()),
+    OptimizerCase("lamb", "lamb(lr = 0.1, weight_decay = 0.0, eps = 0.1)", _lamb(0.0, 0.1)),
+    OptimizerCase("adafactor", "adafactor(lr = 0.6)", _adafactor()),
+    OptimizerCase("adafactor", "adafactor(lr = 0.1, limit = 0.5, weight_decay = 0.2)", _adafactor(0.2, 0.5)),
+    OptimizerCase("muon", "muon(lr = 0.1)", _muon()),
+    OptimizerCase("muon", "muon(lr = 0.1, weight_decay = 0.2)", _muon(0.2)),
     OptimizerCase("gradient_descent", "gradient_descent(lr = 0.5)", _gradient_descent()),
     OptimizerCase("gradient_descent", "gradient_descent(lr = 0.5, weight_decay = 0.1)", _gradient_descent(0.1)),
     OptimizerCase("momentum", "momentum(lr = 0.1)", _momentum()),
@@ -157,9 +224,7 @@ SCHEDULES = (
     ScheduleCase("linear", "linear(T = 30, floor = 0.1)", lambda t: 0.5 - 0.4 * min(t, 30) / 30),
     ScheduleCase("polynomial", "polynomial(T = 30)", lambda t: 0.5 * (1 - min(t, 30) / 30) ** 2),
     ScheduleCase(
-        "polynomial",
-        "polynomial(30, power = 0.5, floor = 0.1)",
-        lambda t: 0.1 + 0.4 * (1 - min(t, 30) / 30) ** 0.5,
+        "polynomial", "polynomial(30, power = 0.5, floor = 0.1)", lambda t: 0.1 + 0.4 * (1 - min(t, 30) / 30) ** 0.5
     ),
     ScheduleCase("cosine", "cosine(T = 30)", lambda t: _half_cosine(min(t, 30) / 30, 0, 0.5)),
     ScheduleCase("cosine", "cosine(T = 30, floor = 0.2)", lambda t: _half_cosine(min(t, 30) / 30, 0.2, 0.5)),
@@ -177,6 +242,13 @@ SCHEDULES = (
         lambda t: 0.5 * (t + 1) / 8 if t < 8 else _half_cosine(min(t - 8, 20) / 20, 0, 0.5),
     ),
     ScheduleCase("one_cycle", "one_cycle(T = 40)", _one_cycle),
+    ScheduleCase("trapezoid", "trapezoid(T = 40)", lambda t: 0.5 * min((40 - min(t, 40)) / 8, 1)),
+    ScheduleCase("trapezoid", "trapezoid(T = 40, cool = 0.0, floor = 0.2)", lambda t: 0.5 if t < 40 else 0.2),
+    ScheduleCase(
+        "trapezoid",
+        "trapezoid(T = 40, warm = 0.25, cool = 0.5, floor = 0.1)",
+        lambda t: 0.05 * (t + 1) if t < 9 else 0.1 + 0.4 * min((40 - min(t, 40)) / 20, 1),
+    ),
 )
 
 

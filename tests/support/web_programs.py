@@ -106,15 +106,21 @@ def in_wasmtime(module: bytes, weights: Mapping[int, bytes], abi: int, rows: int
     return Running(store, exports, place)
 
 
-def in_browser(page: Path, profile: Path, expressions: Sequence[str]) -> list[Any]:
-    """The errors of a page, and the value of each expression in it. Skips where there is no Chromium."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    browser = next((command for command in map(shutil.which, names) if command), None)
+BROWSERS = {
+    "Chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "Firefox": ("firefox-esr", "firefox"),
+}
+
+
+def in_browser(page: Path, profile: Path, expressions: Sequence[str], name: str = "Chromium") -> list[Any]:
+    """The errors of a page, and the value of each expression in it. Skips where the browser is not installed."""
+    browser = next((command for command in map(shutil.which, BROWSERS[name]) if command), None)
     if browser is None:
-        pytest.skip("there is no Chromium")
+        pytest.skip(f"there is no {name}")
     if "--experimental-wasm-relaxed-simd" in (command := node()):
         pytest.skip("this node has no WebSocket")
-    given = {"browser": browser, "page": page.as_uri(), "profile": str(profile), "expressions": expressions}
+    given = {"browser": browser, "isFirefox": name == "Firefox", "page": page.as_uri(), "profile": str(profile)}
+    given |= {"expressions": expressions}
     ran = subprocess.run([*command, str(_BROWSE)], input=json.dumps(given), capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)

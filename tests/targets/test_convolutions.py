@@ -182,11 +182,7 @@ def depthwise(lines: int, width: int, channels: int, kernel: int) -> Graph:
     ],
 )
 def test_pixels_side_by_side_have_the_bits_of_single_ones(
-    lines: int,
-    width: int,
-    kernel: int,
-    many: tuple[int, int],
-    few: tuple[int, int],
+    lines: int, width: int, kernel: int, many: tuple[int, int], few: tuple[int, int]
 ) -> None:
     graph = depthwise(lines, width, 144, kernel)
     optimised = optimise_graph(graph, verify=True)

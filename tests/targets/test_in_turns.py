@@ -102,10 +102,7 @@ def step(*threads: NDArray[np.void]) -> Step:
 
 def test_a_step_takes_the_longest_shares_and_its_barriers() -> None:
     """Three stretches: of 30 and 10; of 5 and 25, where the second has two kernels; of 7 by one thread alone."""
-    made = step(
-        events((1, 30), None, (2, 5), None, (4, 7)),
-        events((1, 10), None, (2, 5), (3, 20), None),
-    )
+    made = step(events((1, 30), None, (2, 5), None, (4, 7)), events((1, 10), None, (2, 5), (3, 20), None))
     shares = shares_of([made])
     assert shares.work.tolist() == [[30, 10], [5, 25], [7, 0]]
     assert (shares.barriers, shares.nanoseconds(0.0), shares.nanoseconds(100.0)) == (4, 62, 462)

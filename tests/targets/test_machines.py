@@ -13,9 +13,11 @@ from compiler.errors.diagnostics import UsageError
 from compiler.machine import APPLE_M1, AVX2, AVX512, CHOICES, NEON, Machine
 from compiler.targets.cpu.runner import runner_text
 from compiler.targets.llvm import host as machines
-from compiler.targets.llvm.host import detect, machine_of
+from compiler.targets.llvm.host import detect, machine_elsewhere, machine_of
 from compiler.targets.llvm.jit import assembly
 from compiler.targets.llvm.listing import listing
+from compiler.targets.registry import named_target
+from compiler.triples import machine_called
 from runtime.cli.main import main
 
 ZEN5 = replace(
@@ -83,7 +85,7 @@ def test_code_that_a_processor_lacks_is_printed_and_not_run(
 
 
 def test_an_unknown_machine_has_a_near_name() -> None:
-    with pytest.raises(UsageError, match="no machine `avx-2`") as caught:
+    with pytest.raises(UsageError, match="no target `avx-2`") as caught:
         machine_of("avx-2")
     assert caught.value.fix == "did you mean `avx2`?"
 
@@ -131,29 +133,75 @@ def test_code_of_any_machine_is_listed(machine: Machine) -> None:
     assert (found[-1].offset is None) == (not machine.is_arm and machine.triple != detect().triple)
 
 
+@pytest.mark.parametrize(
+    ("triple", "name", "canonical"),
+    [
+        ("aarch64-linux-gnu", "neon", "aarch64-unknown-linux-gnu"),
+        ("aarch64-linux-android21", "neon", "aarch64-unknown-linux-android21"),
+        ("aarch64-none-elf", "neon", "aarch64-unknown-none-elf"),
+        ("riscv64-unknown-linux-gnu", "rvv", "riscv64-unknown-linux-gnu"),
+        ("x86_64-unknown-linux-musl", "avx2", "x86_64-unknown-linux-musl"),
+        ("amd64-pc-windows-msvc", "avx2-windows", "x86_64-pc-windows-msvc"),
+        ("x86_64-w64-mingw32", "avx2-windows", "x86_64-pc-windows-gnu"),
+        ("arm64-apple-macos", "apple-m1", APPLE_M1.triple),
+        ("arm64-apple-macos13.0", "apple-m1", "arm64-apple-macosx13.0"),
+        ("thumbv7em-none-eabi", "cortex-m4", "thumbv7em-unknown-none-eabi"),
+        ("thumbv7em-none-eabihf", "cortex-m4", "thumbv7em-unknown-none-eabihf"),
+        ("wasm32-unknown-unknown", "wasm", "wasm32-unknown-unknown"),
+    ],
+)
+def test_a_triple_is_a_machine_of_its_system(triple: str, name: str, canonical: str) -> None:
+    found = machine_called(triple)
+    assert found == replace(CHOICES[name], triple=canonical)
+    assert assembly(SUM, found), "LLVM knows the triple"
+
+
+@pytest.mark.parametrize(
+    ("word", "message", "hint"),
+    [
+        ("vax", "there is no target `vax`", "targets are native, reference, avx512"),
+        ("nativ", "there is no target `nativ`", "did you mean `native`?"),
+        ("i686-linux-gnu", "there is no target `i686-linux-gnu`", "triples of LLVM begin with x86_64"),
+        ("x86_64-apple-macos", "no code of x86_64 is made for that system", "it is made for linux, windows, none"),
+        ("aarch64-", "no code of aarch64 is made for that system", "it is made for linux, macos, none"),
+        ("x86_64-linux-gnux32", "no code is made for the conventions `gnux32`", "a triple ends with gnu, musl"),
+        ("aarch64-linux-gnu_ilp32", "no code is made for the conventions `gnu_ilp32`", "a triple ends with gnu, musl"),
+        ("thumbv7em-linux-gnueabihf", "no code of thumbv7em is made for that system", "it is made for none"),
+    ],
+)
+def test_other_words_are_refused(word: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)) as raised:
+        named_target(word)
+    assert hint in raised.value.fix
+
+
+def test_code_for_elsewhere_has_nothing_of_this_processor() -> None:
+    for name, described in CHOICES.items():
+        assert machine_elsewhere(name) == described
+    assert machine_elsewhere(None) == detect()
+
+
 def test_commands_take_a_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model.dl"
     model.write_text(MODEL)
     lacking = "neon" if detect().name in ("avx512", "avx2", "generic") else "avx512"
     timed = ["bench", str(model), "--mode", "infer", "--seconds", "0.05"]
-    assert main([*timed, "--machine", lacking]) == 2
+    assert main([*timed, "--target", lacking]) == 2
     assert f"cannot run code for `{lacking}`" in capsys.readouterr().err
-    assert main([*timed, "--machine", detect().name, "--json"]) == 0
+    assert main([*timed, "--target", detect().name, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["machine"], report["processor"], report["cpu"]) == (detect().name, detect().name, detect().cpu)
-    assert main([*timed, "--target", "reference", "--machine", detect().name]) == 2
-    assert "leave out --machine" in capsys.readouterr().err
-    assert main(["show", str(model), "--mode", "infer", "--stage", "asm", "--machine", lacking]) == 0
+    assert main(["show", str(model), "--mode", "infer", "--stage", "asm", "--target", lacking]) == 0
     assert capsys.readouterr().out.startswith(f"# code for {lacking} (")
-    assert main(["show", str(model), "--mode", "infer", "--stage", "asm", "--machine", lacking, "--json"]) == 0
+    assert main(["show", str(model), "--mode", "infer", "--stage", "asm", "--target", lacking, "--json"]) == 0
     assert {kernel["machine"] for kernel in json.loads(capsys.readouterr().out)} == {lacking}
-    assert main(["show", str(model), "--stage", "grad", "--machine", lacking]) == 2
-    assert "stage grad is the same for every machine" in capsys.readouterr().err
+    assert main(["show", str(model), "--stage", "grad", "--target", lacking]) == 2
+    assert "stage grad is the same for every target" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(detect().name not in ("avx512", "avx2"), reason="needs AVX2")
 def test_bench_says_what_was_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model.dl"
     model.write_text(MODEL)
-    assert main(["bench", str(model), "--mode", "infer", "--seconds", "0.05", "--machine", "generic"]) == 0
+    assert main(["bench", str(model), "--mode", "infer", "--seconds", "0.05", "--target", "generic"]) == 0
     assert f"chosen; the processor has {detect().name}" in capsys.readouterr().out

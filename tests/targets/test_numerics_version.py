@@ -37,10 +37,7 @@ PROGRAMS = {
         " |> global_average_pool |> dense(10)",
     ),
     "depthwise": ((16, 12, 12), "x |> depthwise_conv2d(3, padding = 1) |> gelu |> global_average_pool |> dense(10)"),
-    "attention": (
-        (40, 32),
-        "x |> layer_norm |> attend() |> layer_norm |> flatten |> dense(10)",
-    ),
+    "attention": ((40, 32), "x |> layer_norm |> attend() |> layer_norm |> flatten |> dense(10)"),
     "recurrence": ((30, 12), 'x |> lstm(40, output = "last") |> dense(10)'),
 }
 

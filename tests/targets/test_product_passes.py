@@ -27,11 +27,11 @@ from compiler.loops.ir import (
     TileContract,
     Triangle,
 )
-from compiler.machine import AVX2, AVX512, Machine
+from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.ops.elementwise import Add
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_pass import KernelPass, after_all
-from compiler.targets.cpu.passes_on_text import passes_on_text
+from compiler.targets.cpu.passes_on_text import passes_on_text, verified_tiles
 from compiler.targets.cpu.products.ir import (
     Axis,
     Circumstances,
@@ -55,7 +55,7 @@ from compiler.targets.cpu.products.passes import PASSES, definition
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
-from compiler.targets.cpu.products.verify import faults_of, verified
+from compiler.targets.cpu.products.verify import faults_of
 from compiler.types import BatchExtent, DType, Extent
 
 DENSE = (IndexTerm(1, None, 1),)
@@ -114,6 +114,7 @@ CASES = {
         replace(contract(64, 3, 9), k=(ContractedAxis(BatchExtent(1), 64, 3),), lhs_m_stride=1, splits=4, split_step=64)
     ),
     "larger than the cache, short sum": Case(contract(2048, 512, 64), machine=SMALL_CACHES),
+    "operands that take no registers early": Case(contract(BatchExtent(1), 64, 784), machine=NEON),
 }
 
 
@@ -255,11 +256,10 @@ def test_verify_checks_the_loops_behind_each_pass(monkeypatch: pytest.MonkeyPatc
         return replace(product, body=rewritten(product.body, lambda s: () if isinstance(s, Put) else (s,)))
 
     case = CASES["small"]
-    given = Circumstances(case.machine, 32)
-    assert verified(kernel(case), False, given) == print_product(final("small"))
-    monkeypatch.setattr("compiler.targets.cpu.products.verify.PASSES", (*PASSES, KernelPass(forget_sums, "")))
+    assert verified_tiles(kernel(case), case.machine, 32, False, frozenset()) == print_product(final("small"))
+    monkeypatch.setattr("compiler.targets.cpu.products.passes.PASSES", (*PASSES, KernelPass(forget_sums, "")))
     with pytest.raises(CompilerBug, match="sums are finished that were not kept"):
-        verified(kernel(case), False, given)
+        verified_tiles(kernel(case), case.machine, 32, False, frozenset())
 
 
 def test_what_is_read_from_a_panel_is_packed_there() -> None:

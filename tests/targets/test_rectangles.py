@@ -25,10 +25,7 @@ def visited(begin: int, end: int) -> list[tuple[int, ...]]:
     nest = Builder()
     out = nest.given(0, ADDRESS)
 
-    with (
-        over_rectangles(nest, COLUMNS) as share,
-        over_equal(nest, share.top, share.bottom, MOST) as (first, count),
-    ):
+    with over_rectangles(nest, COLUMNS) as share, over_equal(nest, share.top, share.bottom, MOST) as (first, count):
         place = nest.load(out, INDEX, 8)
         numbers = (first, count, share.left, share.right)
         for offset, number in enumerate(numbers, 1):

@@ -37,7 +37,7 @@ from compiler.targets.cpu.passes_on_text import passes_on_text, verified_tiles
 from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops
 from compiler.targets.cpu.rows.passes import PASSES, definition
 from compiler.targets.cpu.rows.text import print_rows, read_rows
-from compiler.targets.cpu.rows.verify import faults_of, verified
+from compiler.targets.cpu.rows.verify import faults_of
 from compiler.types import BatchExtent, DType
 
 F32, DENSE = DType.F32, (IndexTerm(1, None, 1),)
@@ -105,7 +105,7 @@ CASES = {
         )
     ),
     "columns that lie apart": Case(
-        rows(64, 48, Load(0, Access(0, 0, BESIDE, (IndexTerm(1, None, 64),)), F32, Space.FULL), store(0, 48)),
+        rows(64, 48, Load(0, Access(0, 0, BESIDE, (IndexTerm(1, None, 64),)), F32, Space.FULL), store(0, 48))
     ),
     "a bias that repeats": Case(
         FlatKernel(
@@ -205,10 +205,10 @@ def test_verify_checks_behind_each_pass(monkeypatch: pytest.MonkeyPatch) -> None
         return replace(loops, chains=(3,))
 
     case = CASES["short rows"]
-    assert verified(case.kernel, frozenset(), case.machine) == print_rows(final("short rows"))
-    monkeypatch.setattr("compiler.targets.cpu.rows.verify.PASSES", (*PASSES, KernelPass(split, "")))
+    assert verified_tiles(case.kernel, case.machine, 32, False, frozenset()) == print_rows(final("short rows"))
+    monkeypatch.setattr("compiler.targets.cpu.rows.passes.PASSES", (*PASSES, KernelPass(split, "")))
     with pytest.raises(CompilerBug, match="split: sums are split"):
-        verified(case.kernel, frozenset(), case.machine)
+        verified_tiles(case.kernel, case.machine, 32, False, frozenset())
 
 
 TEXT = print_rows(definition(CASES["short rows"].kernel))

@@ -25,8 +25,8 @@ from compiler.ops.movement import Broadcast
 from compiler.schedule.build import schedule
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
-from compiler.targets.cpu.kernel_nest import store_masked
 from compiler.targets.cpu.lower import lower
+from compiler.targets.cpu.nest_passes import store_in_pieces
 from compiler.targets.cpu.transpose import move_transposed, pieces_of
 from compiler.targets.llvm.jit import Library, assembly, compile_module
 from compiler.targets.llvm.to_llvm import to_llvm
@@ -41,7 +41,8 @@ def function(machine: Machine, write: Callable[[Builder, Place, Place], None]) -
     nest = Builder()
     write(nest, nest.given(0, ADDRESS), nest.given(1, ADDRESS))
     arguments = (BufferPointer(0), BufferPointer(1))
-    return to_llvm(Nest(arguments, Items(1), nest.body, nest.count, frozenset((FRAME,)), 0, 0), machine)
+    written = Nest(arguments, Items(1), nest.body, nest.count, frozenset((FRAME,)), 0, 0)
+    return to_llvm(store_in_pieces(written, machine), machine)
 
 
 def called(code: str, source: np.ndarray, target: np.ndarray) -> None:
@@ -57,7 +58,7 @@ def first_lanes(dtype: DType, lanes: int, machine: Machine) -> str:
 
     def write(nest: Builder, source: Place, target: Place) -> None:
         value = nest.load(source, vector(in_memory(dtype), LANES), dtype.size)
-        store_masked(nest, machine, value, target, dtype, mask)
+        nest.store(value, target, dtype.size, None if lanes == LANES else mask)
 
     return function(machine, write)
 

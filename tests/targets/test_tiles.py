@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
-from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.machine import AVX2, AVX512, CORTEX_M4, NEON, WASM, Machine
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.products.ask_ahead import streams
 from compiler.targets.cpu.products.block_rows_and_sum import fall_together
@@ -77,8 +77,14 @@ def test_strips_of_weight_gradients_leave_little_over(rows: int, columns: int, s
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
 def test_the_sums_of_a_strip_stay_in_registers(machine: Machine, dtype: DType) -> None:
     shape = strip_shape(replace(weight_gradient(192, 64, 64), dtype=dtype), machine)
+    assert shape is not None
     vectors = shape.vectors * LANES * dtype.size * 8 // machine.vector_bits
     assert (shape.rows + 1) * vectors + 1 <= machine.registers, "sums, rows, and an element of a column"
+
+
+@pytest.mark.parametrize(("machine", "dtype"), [(WASM, DType.F64), (CORTEX_M4, DType.F32)])
+def test_where_sums_do_not_fit_into_registers_there_are_no_strips(machine: Machine, dtype: DType) -> None:
+    assert strip_shape(replace(weight_gradient(192, 64, 64), dtype=dtype), machine) is None
 
 
 @pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda machine: machine.triple)
@@ -86,6 +92,7 @@ def test_the_sums_of_a_strip_stay_in_registers(machine: Machine, dtype: DType) -
 def test_the_sums_of_a_strip_do_not_wait_for_themselves(machine: Machine, rows: int, columns: int) -> None:
     """Two multiplications a cycle, each of which takes four, need eight sums, and more where one comes late."""
     shape = strip_shape(weight_gradient(rows, columns, rows), machine)
+    assert shape is not None
     assert shape.rows * shape.vectors * LANES * 32 // machine.vector_bits >= 10
 
 

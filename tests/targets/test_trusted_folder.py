@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from compiler.errors.diagnostics import Source
+from compiler.support import trusted_folder
 from compiler.support.cache import ObjectCache
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
@@ -105,6 +106,12 @@ FLAWS_OF_OWNERS: dict[str, Callable[[Path], object]] = {
     "the entry is another user's": lambda folder: os.chown(entry_of(folder), STRANGER, -1),
     "the folder may be written by a group": lambda folder: (os.chown(folder, -1, STRANGER), folder.chmod(0o770)),
 }
+
+
+@pytest.fixture(autouse=True, params=["by descriptors", "by paths"])
+def walked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Linux, and as on other systems."""
+    monkeypatch.setattr(trusted_folder, "HAS_DESCRIPTORS", request.param == "by descriptors")
 
 
 @pytest.fixture
@@ -218,3 +225,16 @@ def test_no_descriptor_stays_open(cache: Path) -> None:
     cache.parent.chmod(0o777)
     kept.get_object("key")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_without_owners_the_cache_lies_in_the_folder_of_the_user(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where rights of access keep others out of it."""
+    monkeypatch.setattr(trusted_folder, "HAS_OWNERS", False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    ObjectCache(cache).put_object("key", b"object")
+    assert ObjectCache(cache).get_object("key") == b"object"
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "other")
+    assert ObjectCache(cache).get_object("key") is None
+    assert "not below the user's own" in ObjectCache(cache).info().why_unused

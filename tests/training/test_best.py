@@ -61,7 +61,7 @@ def test_a_training_stops_early_and_slows_down_by_it() -> None:
 def test_a_mistake_says_what_to_write() -> None:
     (found,) = mistakes(TEXT.replace("batch = 8", "batch = 8\n    best = size_3"))
     assert found.code == "E0617"
-    assert "`maximise(size_3(…))` or `minimise(size_3(…))`" in found.notes[0].message
+    assert "by `maximise(…)` or `minimise(…)` around `size_3`" in found.notes[0].message
     (found,) = mistakes(TEXT.replace("batch = 8", "batch = 8\n    best = sise"))
     assert found.code == "E0617"
     assert codes(mistakes(TEXT.replace("batch = 8", "batch = 8\n    best = 3"))) == ["E0603"]

@@ -88,8 +88,7 @@ def test_sequences_may_go_on_from_others(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "target"),
-    [("greedy", "reference"), ("top_k(4, temperature = 0.9)", "reference"), ("top_p(0.8)", "native")],
+    ("way", "target"), [("greedy", "reference"), ("top_k(4, temperature = 0.9)", "reference"), ("top_p(0.8)", "native")]
 )
 def test_the_same_tokens_either_way(way: str, target: str) -> None:
     options = Options(target=target)

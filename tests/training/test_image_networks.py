@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from comparisons import assert_same
 from native import EVERY_KERNEL_PARALLEL, compiled
-from standard_library import library
 
 from compiler.errors.diagnostics import Source
 from compiler.evaluate import evaluate
@@ -121,7 +120,7 @@ PROGRAMS = {"lenet": LENET, "own blocks": OWN_BLOCKS, "blocks": BLOCKS, "sequenc
 @cache
 def graphs_of(name: str) -> tuple[Graph, Graph]:
     """The training step and the evaluation."""
-    program = elaborate(load_modules(Source("net.dl", PROGRAMS[name].lstrip()), None), library())
+    program = elaborate(load_modules(Source("net.dl", PROGRAMS[name].lstrip()), None))
     return as_function(training_step(program)), as_function(evaluation_graph(program))
 
 

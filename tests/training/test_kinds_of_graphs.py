@@ -1,5 +1,6 @@
 """Each kind of graph of a program can be built, and has a name of its own."""
 
+import numpy as np
 import pytest
 
 from compiler import driver
@@ -44,8 +45,8 @@ def test_names_tell_kinds_apart() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *map(GraphKind, (Purpose.INITIALISATION, Purpose.TRAINING, Purpose.EVALUATION, Purpose.PREDICTION)),
-        *map(GraphKind, (Purpose.GRADIENTS, Purpose.SCHEDULE, Purpose.FINISHING, Purpose.WINDOW)),
+        *map(GraphKind, (Purpose.INITIALISATION, Purpose.STATES, Purpose.TRAINING, Purpose.EVALUATION)),
+        *map(GraphKind, (Purpose.PREDICTION, Purpose.GRADIENTS, Purpose.SCHEDULE, Purpose.FINISHING, Purpose.WINDOW)),
         *(GraphKind(purpose, rows=3) for purpose in (Purpose.PROMPT, Purpose.POSITION)),
     ],
     ids=str,
@@ -64,3 +65,27 @@ def test_a_step_that_accumulates_is_of_several_kinds() -> None:
     assert {kind.purpose for kind in found} <= set(ACCUMULATION)
     assert len(found) >= 2
     assert graphs_of_step(several, GraphKind(Purpose.EVALUATION)) == [GraphKind(Purpose.EVALUATION)]
+
+
+DRAWN = """\
+optimizer drifting(lr = 0.1)(p, g, t) {
+    state place = normal(std = 0.5)
+    state count = ones
+    place = 0.9 * place + g
+    count = count + 1
+    p - lr * place
+}
+"""
+
+
+def test_states_alone_are_those_of_a_whole_initialisation() -> None:
+    text = DRAWN + WORDS.replace("adam(", "drifting(").split("generate")[0]
+    program, options = driver.load_text(text, "words.dl"), driver.Options()
+    whole, alone = driver.allocate(program, options), driver.allocate(program, options)
+    driver.initialise(program, whole, 7, options)
+    driver.initialise_states(program, alone, 7, options)
+    states = [name for name in whole.names() if name.endswith((":place", ":count"))]
+    assert len(states) == 6
+    for name in whole.names():
+        np.testing.assert_array_equal(alone[name], whole[name] if name in states else np.zeros_like(whole[name]))
+    assert all(len(np.unique(whole[name])) > 1 for name in states if name.endswith(":place"))

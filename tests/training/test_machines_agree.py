@@ -34,7 +34,7 @@ def test_every_machine_trains_to_the_same_bits(machine: str, golden: Golden, tmp
     golden.used.add("bits/digits.sha256")
     if not runs(machine):
         pytest.skip(f"this processor has {host().name}")
-    arguments = ["train", str(DIGITS), "--epochs", str(EPOCHS), "--out", str(tmp_path / "run"), "--machine", machine]
+    arguments = ["train", str(DIGITS), "--epochs", str(EPOCHS), "--out", str(tmp_path / "run"), "--target", machine]
     assert main([*arguments, "--json"]) == 0
     found = newest_checkpoint(tmp_path / "run" / "checkpoints").checkpoint
     tensors = [(n, t) for part in (found.weights, found.optimizer) for n, t in sorted(part.items())]

@@ -87,6 +87,18 @@ def test_skip_leaves_out_the_step_alone(capsys: pytest.CaptureFixture[str]) -> N
     assert all(np.isfinite(array).all() for array in weights.values())
 
 
+def test_no_state_is_reached_again_through_a_step_that_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where copying is dear, so that the only copies are those of the steps that are gone back to."""
+    assert train("--on-nan", "skip", "--out", "often") == 0
+    monkeypatch.setattr("runtime.train.training._SHARE", 1e-12)
+    assert train("--on-nan", "skip", "--out", "seldom") == 0
+    often, seldom = (
+        read_tensors(newest_checkpoint(Path(run, "checkpoints")).path / "weights.safetensors")
+        for run in ("often", "seldom")
+    )
+    assert all(np.array_equal(often[name], seldom[name]) for name in often)
+
+
 def test_steps_that_are_all_spoilt_end_the_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--on-nan", "skip", loss="mean(log(y - 100))") == 1
     assert "`loss` became NaN or infinite at step 10" in capsys.readouterr().err

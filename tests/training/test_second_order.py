@@ -280,3 +280,25 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert main(["train", "--resume", "whole", "--json"]) == 0
     assert "is passed over" in capsys.readouterr().err
     assert final_state(Path("whole")) == wanted
+
+
+def test_sharpness_aware_steps_take_the_gradient_at_the_worst_point_nearby() -> None:
+    plain = Training(NETWORK.replace("OPTIMIZER", "gradient_descent(lr = 1.0)"), {"x": X, "y": NOISY})
+    aware = Training(
+        NETWORK.replace("OPTIMIZER", "sam(lr = 0.1, rho = 0.3, weight_decay = 0.01)"), {"x": X, "y": NOISY}
+    )
+    point, velocity = aware.parameters(), 0.0
+
+    def gradient(at: Array) -> Array:
+        plain.put(at)
+        plain.update(stay=True)
+        return at - plain.parameters()
+
+    for _ in range(3):
+        here = gradient(point)
+        slope = gradient(point + 0.3 * here / np.linalg.norm(here))
+        velocity = 0.9 * velocity + slope + 0.01 * point
+        point = point - 0.1 * velocity
+        aware.update()
+        plain.updates += 1
+        np.testing.assert_allclose(aware.parameters(), point, rtol=1e-9, atol=1e-12)

@@ -17,7 +17,6 @@ from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MA
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.scope import ModuleScope, Namespace, Signature
 from compiler.frontend.tensors.binding import bind_tensors, check_results, expect_tensor, with_exchange
-from compiler.frontend.tensors.operators import scalar
 from compiler.frontend.tensors.shapes import seen_by_caller
 from compiler.frontend.values import (
     BatchValue,
@@ -35,7 +34,6 @@ from compiler.frontend.values import (
 )
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_within
-from compiler.types import DType
 
 # Types of settings whose values are looked up in a namespace of their own.
 _FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
@@ -54,7 +52,9 @@ class Caller(SettingBinder):
             case LayerInstance() | FormValue():
                 return self._call_bound(callee, arguments, keywords)
             case _:
-                self.fail("E0305", f"{describe(callee)} cannot be called", *_call_hint(callee))
+                is_factor = isinstance(callee, (TensorValue, BatchValue, int, float, RunTimeNumber))
+                notes = (hint("a product is written with `*`"),) if is_factor else ()
+                self.fail("E0305", f"{describe(callee)} cannot be called", *notes)
 
     # Built-in functions
 
@@ -372,7 +372,7 @@ class Caller(SettingBinder):
     def _applied(
         self, bound: FormValue | LayerInstance, frame: Frame, pairs: list[tuple[tree.Parameter, Value]], call: Span
     ) -> Value:
-        declaration = bound.declaration
+        declaration, first = bound.declaration, self.builder.next_index
         bind_tensors(self, frame, pairs, call)
         outer, self.frame = self.frame, frame
         self.running.append(id(declaration))
@@ -382,7 +382,7 @@ class Caller(SettingBinder):
             else:
                 value = run_body(self, declaration.body)
             if not isinstance(value, Poison):
-                check_results(self, frame, declaration, value)
+                check_results(self, declaration, value)
         finally:
             self.frame = outer
             self.running.pop()
@@ -390,7 +390,8 @@ class Caller(SettingBinder):
         self.states.update(frame.pending)
         if isinstance(value, Poison):
             raise Poisoned
-        self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls, frame.path)
+        values, place = range(first, self.builder.next_index), (call, outer.calls, frame.path)
+        self.applied.append(self.session.trace.applied(self.builder.name, declaration, pairs, value, *place, values))
         return _left(value, frame.scope, call)
 
     def _at_call(self, failure: Failure, declaration: tree.Callable, call: Span) -> Failure:
@@ -408,9 +409,6 @@ class Caller(SettingBinder):
         except Failure as failure:
             raise self._at_call(failure, declaration, span) from None
 
-    def as_scalar(self, value: Value) -> TensorValue:
-        return scalar(self, value, DType.F32)
-
 
 def _left(value: Value, scope: int, call: Span) -> Value:
     """A result as its caller sees it: without the names that are local to the declaration."""
@@ -427,12 +425,6 @@ def _left(value: Value, scope: int, call: Span) -> Value:
 
 def _positions(builtin: Builtin) -> str:
     return counted(sum(not p.is_keyword_only for p in builtin.parameters), "positional argument")
-
-
-def _call_hint(callee: Value) -> tuple[Note, ...]:
-    if isinstance(callee, (TensorValue, BatchValue, int, float, RunTimeNumber)):
-        return (hint("a product is written with `*`"),)
-    return ()
 
 
 def _text_of(argument: Argument) -> str:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
+from compiler.frontend.bodies.bindings import record_binding
 from compiler.frontend.elaborator import Elaborator, ModelRecord, joined
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import InputSpec, ParameterSpec
@@ -176,7 +177,8 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
 
 def _add(elaborator: Elaborator, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...]) -> None:
     value = elaborator.input(spec.name, Role.DATA, spec.type)
-    elaborator.frame.variables[spec.name] = TensorValue(value, axes)
+    tensor = elaborator.frame.variables[spec.name] = TensorValue(value, axes)
+    record_binding(elaborator, spec.name, spec.span, tensor)
     model.inputs.append(spec)
 
 
@@ -276,6 +278,7 @@ def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) ->
         _expect_new_name(model, name.id, name.span)
         model.outputs[name.id] = item
         elaborator.frame.variables[name.id] = item
+        record_binding(elaborator, name.id, name.span, item)
 
 
 def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:

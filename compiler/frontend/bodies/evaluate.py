@@ -47,6 +47,9 @@ class Evaluator(Caller):
         value = self._evaluated(expression)
         if isinstance(value, TensorValue):
             self.axes.setdefault(value.value.index, value.axes)  # as the innermost expression has it
+            self.see(expression.span, value)
+        elif type(expression) is tree.Name:
+            self.see(expression.span, value)
         return value
 
     def _evaluated(self, expression: tree.Expression) -> Value:
@@ -312,7 +315,10 @@ class Evaluator(Caller):
             return self._piped_into(callee, arguments, name)
         if not is_callable(callee):
             message = f"`|>` passes a value to a function or layer, and this is {describe(callee)}"
-            self.fail("E0305", message, *self._stage_hint(stage))
+            if isinstance(stage, tree.Call) and isinstance(stage.function, tree.Name):
+                was_called = f"the value comes first, and `{stage.function.id}(…)` was already evaluated without it"
+                self.fail("E0305", message, hint(was_called))
+            self.fail("E0305", message)
         return self.call(callee, arguments, ())
 
     def _piped_into(self, callee: FormValue, arguments: tuple[Argument, ...], name: tree.Name | None) -> Value:
@@ -322,11 +328,6 @@ class Evaluator(Caller):
         bound = self._bound(callee, signature, (), (), name)
         self.span = stage
         return self.apply(bound, arguments, ())
-
-    def _stage_hint(self, stage: tree.Expression) -> tuple[Note, ...]:
-        if isinstance(stage, tree.Call) and isinstance(stage.function, tree.Name):
-            return (hint(f"the value comes first, and `{stage.function.id}(…)` was already evaluated without it"),)
-        return ()
 
     def _is_builtin(self, function: tree.Expression) -> bool:
         if not isinstance(function, tree.Name):

@@ -71,14 +71,11 @@ class _Work:
 
     def of_statement(self, statement: tree.Statement, scope: ModuleScope) -> int:
         count = 1 + sum(self._of_expression(value, scope) for value in values_of(statement))
-        match statement:
-            case tree.If():
-                otherwise = 0 if statement.otherwise is None else self.of_block(statement.otherwise, scope)
-                count += max(self.of_block(statement.then, scope), otherwise)
-            case tree.For():
-                count += self._rounds(statement.iterable, scope) * self.of_block(statement.body, scope)
-            case _:
-                pass
+        if isinstance(statement, tree.If):
+            otherwise = 0 if statement.otherwise is None else self.of_block(statement.otherwise, scope)
+            count += max(self.of_block(statement.then, scope), otherwise)
+        elif isinstance(statement, tree.For):
+            count += self._rounds(statement.iterable, scope) * self.of_block(statement.body, scope)
         return min(count, _ENDLESS)
 
     def of_block(self, block: tree.Block, scope: ModuleScope) -> int:

@@ -49,12 +49,6 @@ def settle_all(session: Session, value: Value, path: str) -> None:
         settle(session, instance, path)
 
 
-def adopt(receiver: LayerInstance, setting: str, value: Value) -> None:
-    """The new instances in an argument get their path below the receiver."""
-    for instance in unsettled(value):
-        receiver.children.append((setting, instance))
-
-
 def place_of(frame: Frame, kind: str, ordinal: int) -> str:
     """The path of an instance that is not itself bound: its kind, numbered, below the variable and the rounds."""
     return joined(frame.place(), kind if ordinal < 2 else f"{kind}_{ordinal}")

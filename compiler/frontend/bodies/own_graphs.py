@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.suggestions import counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.tensors.operators import cast, scalar, spread
+from compiler.frontend.tensors.operators import as_tensor, cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import POISON, FormValue, TensorValue, TupleValue, Value, describe
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.control import CustomGradient, StopGradient
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType
 
@@ -37,9 +39,9 @@ def with_own_gradient(
     if value is POISON:
         return POISON
     results = list(value.items) if isinstance(value, TupleValue) else [value]
-    tensors = [_as_tensor(elaborator, result) for result in results]
+    tensors = [as_tensor(elaborator, result) for result in results]
     frame.variables.update(given)
-    rule = _rule(elaborator, clause, names, given, tensors)
+    rule = _Rule(elaborator, clause, names, given).graph(tensors)
     elaborator.span = clause.span
     operands = [tensor.value for tensor in (*given.values(), *tensors)]
     nodes = elaborator.emit_all(CustomGradient(rule, len(given)), *operands)
@@ -48,102 +50,75 @@ def with_own_gradient(
     return TupleValue(outputs) if isinstance(value, TupleValue) else outputs[0]
 
 
-def _as_tensor(elaborator: Elaborator, value: Value) -> TensorValue:
-    return value if isinstance(value, TensorValue) else scalar(elaborator, value, DType.F32)
+@record(eq=False)
+class _Rule:
+    """A clause that becomes a graph, from parameters, results and cotangents to the cotangents of parameters."""
 
+    elaborator: Elaborator
+    clause: tree.GradientClause
+    names: Sequence[str]
+    given: dict[str, TensorValue]
 
-def _rule(
-    elaborator: Elaborator,
-    clause: tree.GradientClause,
-    names: Sequence[str],
-    given: dict[str, TensorValue],
-    results: Sequence[TensorValue],
-) -> Graph:
-    """The clause as a graph of its own, from parameters, results and cotangents to the cotangents of parameters."""
-    wanted = len(names) + 2 * len(results)
-    if len(clause.parameters) != wanted:
-        elaborator.fail(
-            "E0506",
-            f"this `gradient` takes {counted(len(clause.parameters), 'value')}, but `{elaborator.frame.name}` has "
-            f"{counted(len(names), 'tensor parameter')} and {counted(len(results), 'result')}, which makes {wanted}",
-            hint("it takes the parameters, the results, and one cotangent for each result: `gradient(x, y, dy)`"),
-            span=clause.span,
-        )
-    builder = GraphBuilder(f"gradient of {elaborator.frame.name}")
-    variables = dict(elaborator.frame.variables)
-    parameters = iter(clause.parameters)
-    for name in names:
-        target = next(parameters).id
-        variables[target] = _input(builder, target, given[name]) if name in given else variables[name]
-    for result in (*results, *results):
-        target = next(parameters).id
-        variables[target] = _input(builder, target, result)
-    value = _evaluate(elaborator, clause, builder, variables)
-    if value is not POISON:
-        _add_outputs(elaborator, clause, builder, names, given, value)
-    return builder.build()
-
-
-def _input(builder: GraphBuilder, name: str, tensor: TensorValue) -> TensorValue:
-    return TensorValue(builder.input(name, Role.DATA, tensor.value.type), tensor.axes)
-
-
-def _evaluate(
-    elaborator: Elaborator, clause: tree.GradientClause, builder: GraphBuilder, variables: dict[str, Value]
-) -> Value:
-    frame = elaborator.frame
-    outside = elaborator.builder, elaborator.inputs, elaborator.takes_settings, frame.variables
-    frame.has_result, frame.result = False, None
-    elaborator.builder, elaborator.inputs, elaborator.takes_settings, frame.variables = builder, {}, False, variables
-    try:
-        return run_body(elaborator, clause.body)
-    finally:
-        elaborator.builder, elaborator.inputs, elaborator.takes_settings, frame.variables = outside
-
-
-def _add_outputs(
-    elaborator: Elaborator,
-    clause: tree.GradientClause,
-    builder: GraphBuilder,
-    names: Sequence[str],
-    given: dict[str, TensorValue],
-    value: Value,
-) -> None:
-    slopes = list(value.items) if isinstance(value, TupleValue) else [value]
-    floats = [name for name in names if name in given and given[name].dtype.is_float]
-    if len(slopes) != len(floats):
-        message = f"this `gradient` returns {len(slopes)} values, but {len(floats)} parameters of floats need one each"
-        elaborator.fail("E0506", message, span=clause.span)
-    outside, elaborator.builder = elaborator.builder, builder
-    try:
-        for name, slope in zip(floats, slopes, strict=True):
-            tensor = given[name]
-            result = _of_shape(elaborator, clause, name, tensor, slope)
-            builder.output(f"d{list(given).index(name)}", Role.OUTPUT, result.value)
-    finally:
-        elaborator.builder = outside
-
-
-def _of_shape(
-    elaborator: Elaborator, clause: tree.GradientClause, name: str, tensor: TensorValue, slope: Value
-) -> TensorValue:
-    if not isinstance(slope, TensorValue):
-        if not isinstance(slope, int | float):
-            elaborator.fail(
-                "E0506", f"the gradient of `{name}` must be a tensor, not {describe(slope)}", span=clause.span
+    def graph(self, results: Sequence[TensorValue]) -> Graph:
+        wanted = len(self.names) + 2 * len(results)
+        if len(self.clause.parameters) != wanted:
+            self._fail(
+                f"this `gradient` takes {counted(len(self.clause.parameters), 'value')}, "
+                f"but `{self.elaborator.frame.name}` has {counted(len(self.names), 'tensor parameter')} "
+                f"and {counted(len(results), 'result')}, which makes {wanted}",
+                hint("it takes the parameters, the results, and one cotangent for each result: `gradient(x, y, dy)`"),
             )
-        slope = scalar(elaborator, slope, tensor.dtype)
-        return TensorValue(spread(elaborator, slope, tensor.shape), tensor.axes)
-    if slope.shape != tensor.shape:
-        elaborator.fail(
-            "E0506",
-            f"the gradient of `{name}` has the type {shown(elaborator, slope)}, "
-            f"but `{name}` is {shown(elaborator, tensor)}",
-            Note("each parameter's gradient has that parameter's shape"),
-            hint("sum over the dimensions along which the parameter was repeated"),
-            span=clause.span,
-        )
-    return cast(elaborator, slope, tensor.dtype)
+        builder = GraphBuilder(f"gradient of {self.elaborator.frame.name}")
+        variables = dict(self.elaborator.frame.variables)
+        values = [*(self.given.get(name, variables[name]) for name in self.names), *results, *results]
+        for parameter, value in zip(self.clause.parameters, values, strict=True):
+            if isinstance(value, TensorValue):
+                node = builder.input(parameter.id, Role.DATA, value.value.type)
+                value = TensorValue(node, value.axes)
+            variables[parameter.id] = value
+        self._evaluate(builder, variables)
+        return builder.build()
+
+    def _evaluate(self, builder: GraphBuilder, variables: dict[str, Value]) -> None:
+        elaborator, frame = self.elaborator, self.elaborator.frame
+        outside = elaborator.builder, elaborator.inputs, elaborator.takes_settings, elaborator.applied
+        variables_outside, frame.variables = frame.variables, variables
+        frame.has_result, frame.result = False, None
+        elaborator.builder, elaborator.inputs, elaborator.takes_settings, elaborator.applied = builder, {}, False, []
+        try:
+            value = run_body(elaborator, self.clause.body)
+            if value is not POISON:
+                self._add_outputs(list(value.items) if isinstance(value, TupleValue) else [value])
+        finally:
+            elaborator.builder, elaborator.inputs, elaborator.takes_settings, elaborator.applied = outside
+            frame.variables = variables_outside
+
+    def _add_outputs(self, slopes: list[Value]) -> None:
+        floats = [name for name in self.names if name in self.given and self.given[name].dtype.is_float]
+        if len(slopes) != len(floats):
+            count = len(floats)
+            self._fail(f"this `gradient` returns {len(slopes)} values, but {count} parameters of floats need one each")
+        for name, slope in zip(floats, slopes, strict=True):
+            result = self._of_shape(name, self.given[name], slope)
+            self.elaborator.builder.output(f"d{list(self.given).index(name)}", Role.OUTPUT, result.value)
+
+    def _of_shape(self, name: str, tensor: TensorValue, slope: Value) -> TensorValue:
+        if not isinstance(slope, TensorValue):
+            if not isinstance(slope, int | float):
+                self._fail(f"the gradient of `{name}` must be a tensor, not {describe(slope)}")
+            slope = scalar(self.elaborator, slope, tensor.dtype)
+            return TensorValue(spread(self.elaborator, slope, tensor.shape), tensor.axes)
+        if slope.shape != tensor.shape:
+            found, wanted = shown(self.elaborator, slope), shown(self.elaborator, tensor)
+            self._fail(
+                f"the gradient of `{name}` has the type {found}, but `{name}` is {wanted}",
+                Note("each parameter's gradient has that parameter's shape"),
+                hint("sum over the dimensions along which the parameter was repeated"),
+            )
+        return cast(self.elaborator, slope, tensor.dtype)
+
+    def _fail(self, message: str, *notes: Note) -> NoReturn:
+        self.elaborator.fail("E0506", message, *notes, span=self.clause.span)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -53,13 +53,9 @@ def leaves(elaborator: Elaborator, value: Value, what: str) -> list[TensorValue]
 
 def rebuilt(value: Value, tensors: Iterator[TensorValue]) -> Value:
     """`value` with other tensors in the places of its `leaves`."""
-    match value:
-        case tuple():
-            return tuple(rebuilt(item, tensors) for item in value)
-        case TupleValue(items):
-            return TupleValue(tuple(rebuilt(item, tensors) for item in items))
-        case _:
-            return next(tensors)
+    if isinstance(value, TupleValue):
+        return TupleValue(tuple(rebuilt(item, tensors) for item in value.items))
+    return tuple(rebuilt(item, tensors) for item in value) if isinstance(value, tuple) else next(tensors)
 
 
 def next_carry(elaborator: Elaborator, scan: tree.Scan, carry: tree.Carry, old: Value, new: Value) -> list[TensorValue]:

@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS
 from compiler.errors.suggestions import counted
 from compiler.frontend.axes import Axis
-from compiler.frontend.bodies.instances import adopt
+from compiler.frontend.bodies.instances import unsettled
 from compiler.frontend.builtins.functions import ELEMENT_TYPES
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import failure, nearest, with_article
@@ -76,13 +76,12 @@ class SettingBinder(Elaborator):
                 return self.evaluate_initializer(expression)
             case "schedule":
                 return self.evaluate_form(Namespace.SCHEDULE, expression, path)
-            case "element type" if isinstance(expression, tree.Name) and self._is_element_type(expression.id):
+            case "element type" if isinstance(expression, tree.Name) and (
+                expression.id in ELEMENT_TYPES or expression.id not in self.frame.variables
+            ):
                 return expression.id
             case _:
                 return self.evaluate(expression)
-
-    def _is_element_type(self, name: str) -> bool:
-        return name in ELEMENT_TYPES or name not in self.frame.variables
 
     def evaluate_axis(self, expression: tree.Expression) -> Value:
         match expression:
@@ -133,7 +132,7 @@ class SettingBinder(Elaborator):
             value, origin, span = self._setting(signature, module, parameter, given.get(parameter.name), values, path)
             value = coerce_setting(self, signature.declaration.name, parameter, kind, value, span)
             if receiver is not None:
-                adopt(receiver, parameter.name, value)
+                receiver.children += [(parameter.name, new) for new in unsettled(value)]
             if prefix is not None:
                 value = self._recorded(full, value, origin)
             values[parameter.name] = value

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from compiler.errors.diagnostics import Span, hint
+from compiler.frontend.bodies.bindings import record_binding
 from compiler.frontend.bodies.declared_tensors import (
     assign_state,
     declare_input,
@@ -97,9 +98,11 @@ def _execute(elaborator: Elaborator, statement: tree.Statement) -> bool:
         case tree.ParamDeclaration():
             frame.variable = statement.name
             frame.variables[statement.name] = declare_parameter(elaborator, statement)
+            record_binding(elaborator, statement.name, statement.span, frame.variables[statement.name])
         case tree.StateDeclaration():
             frame.variable = statement.name
             frame.variables[statement.name] = declare_state(elaborator, statement)
+            record_binding(elaborator, statement.name, statement.span, frame.variables[statement.name])
         case tree.StateUpdate():
             update_state(elaborator, statement)
         case tree.ExpressionStatement(value):
@@ -143,6 +146,7 @@ def _bind(elaborator: Elaborator, target: tree.Name, value: Value, span: Span) -
         value = assign_state(elaborator, target, value, span)
     if target.id != "_":
         elaborator.frame.variables[target.id] = value
+        record_binding(elaborator, target.id, target.span, value)
 
 
 def _choose(elaborator: Elaborator, statement: tree.If) -> bool:

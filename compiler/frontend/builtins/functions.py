@@ -17,6 +17,7 @@ from compiler.frontend.builtins.windows import WINDOWS
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Failure, nearest
 from compiler.frontend.settings import COMMAND_LINE, plain
+from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import MAXIMUM_ITEMS, apply_function, calculate
 from compiler.frontend.tensors.operators import arithmetic, as_type, choose, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
@@ -94,12 +95,19 @@ def _absolute(elaborator: Elaborator, value: Value) -> Value:
     return abs(value)
 
 
-def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue) -> Value:
-    """The gradient of the sum of y in x, from which y was computed."""
+def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue, weights: Value = None) -> Value:
+    """The gradient of the sum of y in x, from which y was computed; with `weights`, of the sum of weights y, as if the
+    weights did not depend on x.
+    """
     _expect_floats(elaborator, "gradient", y, x)
     builder = elaborator.builder
     builder.origins = elaborator.origins()
     start = {y.value.index: filled(builder, 1.0, y.value.type)}
+    if weights is not None:
+        given = expect_tensor(elaborator, weights, "`weights` of `gradient`")
+        if given.value.type != y.value.type:
+            elaborator.fail("E0417", f"`weights` of `gradient` is {y.value.type}, as y is, not {given.value.type}")
+        start = {y.value.index: given.value}
     (slope,) = apply_chain_rule(builder, tuple(builder.nodes), start, [x.value])
     return TensorValue(filled(builder, 0.0, x.value.type) if slope is None else slope, x.axes)
 
@@ -147,7 +155,7 @@ def _expect_floats(elaborator: Elaborator, name: str, *tensors: TensorValue) -> 
             elaborator.fail("E0416", f"`{name}` is about floats, and {shown(elaborator, tensor)} holds none")
 
 
-CHECKS = tuple(map(built_in, (_tensor, _shape, _near, _gradient, _parameters, _gradients_agree, _causal)))
+CHECKS = tuple(map(built_in, (_tensor, _shape, _near, _parameters, _gradients_agree, _causal)))
 
 
 _ONLY_THE_RUN_KNOWS = "E0313"
@@ -156,16 +164,39 @@ _ONLY_THE_RUN_KNOWS = "E0313"
 def judge(elaborator: Elaborator, requirement: tree.Expression) -> None:
     """Evaluate a line `require(…)`. The settings in it decide nothing of the program, so they stay numbers of the run.
 
-    What only the run knows, such as `total_steps`, is not judged.
+    What only the run knows, such as `total_steps`, is not judged. Where the run may change a setting, it keeps to what
+    the requirement compares it with.
     """
     before = frozenset(elaborator.session.decided)
     try:
+        assert isinstance(requirement, tree.Call)
+        for condition in requirement.positional[:1]:
+            _limit(elaborator, condition)
         elaborator.evaluate(requirement)
     except Failure as mistake:
         if mistake.diagnostic.code != _ONLY_THE_RUN_KNOWS:
             raise
     finally:
         elaborator.session.decided = set(before)
+
+
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def _limit(elaborator: Elaborator, condition: tree.Expression) -> None:
+    """Record each comparison of a setting with a number, of those that all have to hold."""
+    match condition:
+        case tree.Binary("and", left, right):
+            _limit(elaborator, left)
+            _limit(elaborator, right)
+        case tree.Binary(symbol, left, right) if symbol in _MIRRORED:
+            one, other = elaborator.evaluate(left), elaborator.evaluate(right)
+            if isinstance(other, int | float):
+                elaborator.session.limit(one, (symbol, other))
+            elif isinstance(one, int | float):
+                elaborator.session.limit(other, (_MIRRORED[symbol], one))
+        case _:
+            pass
 
 
 def require(elaborator: Elaborator, condition: Value, message: tuple[Value, ...]) -> Value:
@@ -305,6 +336,11 @@ def _extent(elaborator: Elaborator, x: TensorValue, axis: AxisValue) -> Value:
     return extent_value(x.shape[resolve_axis(elaborator, x, axis)])
 
 
+def _place(elaborator: Elaborator, x: TensorValue, axis: AxisValue) -> Value:
+    """The number of an axis, from 0; known when the program is elaborated."""
+    return resolve_axis(elaborator, x, axis)
+
+
 def _one_of(elaborator: Elaborator, value: Value, known: tuple[Value, ...]) -> Value:
     """The value itself, a setting that must be one of those that follow."""
     if any(calculate(elaborator, "==", value, option) is True for option in known):
@@ -328,13 +364,13 @@ FUNCTIONS: tuple[Builtin, ...] = (
     _elementwise("round", "The nearest whole number; of two, the even one."),
     _elementwise("int", "x without its fractional part."),
     _elementwise("abs", "The absolute value."),
-    *map(built_in, (_where, _stop_gradient)),
+    *map(built_in, (_where, _stop_gradient, _gradient)),
     _direction("maximise", "x itself, a metric of which a larger value is better."),
     _direction("minimise", "x itself, a metric of which a smaller value is better."),
     built_in(_cast),
     _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
     _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),
-    *map(built_in, (_rank, _per_axis, _extent, _one_of, require, _len, _except, _fresh)),
+    *map(built_in, (_rank, _per_axis, _extent, _place, _one_of, require, _len, _except, _fresh)),
 )
 
 BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)}

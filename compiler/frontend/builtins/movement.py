@@ -14,7 +14,7 @@ from compiler.frontend.tensors.operators import cast, scalar, spread, widest
 from compiler.frontend.tensors.products import einsum, rearrange
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, whole_dimension
 from compiler.frontend.values import NamedExtent, TensorValue, TupleValue, Value, describe, is_number
-from compiler.ops.indexing import Gather
+from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Concat, Pad, Reverse, Slice, Transpose
 from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape
@@ -69,6 +69,36 @@ def _gather(elaborator: Elaborator, x: TensorValue, indices: TensorValue, *, axi
         )
     value = elaborator.emit(Gather(place, by_row=True), x.value, indices.value)
     return TensorValue(value, (*x.axes[:place], *indices.axes[1:], *x.axes[place + 1 :]))
+
+
+def _scatter_add(
+    elaborator: Elaborator,
+    x: TensorValue,
+    indices: TensorValue,
+    size: Value,
+    *,
+    axis: AxisValue = 0,
+    by_row: Value = False,
+) -> Value:
+    """Zeros of `size` along an axis, to which the parts of `x` are added at their `indices`, in order. It undoes
+    `t[indices]`: the axes of `indices` stand in `x` from `axis` on. With `by_row`, it undoes `gather`.
+    """
+    is_new = not indices.rank and axis == x.rank  # behind the last axis
+    place = x.rank if is_new else resolve_axis(elaborator, x, axis)
+    if indices.dtype.is_float or indices.dtype is DType.BOOL:
+        elaborator.fail("E0409", f"an index is a tensor of integers, not {shown(elaborator, indices)}")
+    extent = _count(elaborator, size, "the size of `scatter_add`")
+    rows = by_row is True
+    end = place + indices.rank - rows
+    if x.shape[place:end] != indices.shape[rows:] or extent < 1 or (rows and (not place or not indices.rank)):
+        elaborator.fail(
+            "E0409",
+            f"`scatter_add` of {shown(elaborator, x)} along axis {place} of size {extent}: the axes of the indices "
+            f"{shown(elaborator, indices)} do not stand there",
+            hint("a table's rows `t[indices]` are added up again by `scatter_add(x, indices, len_of_the_table)`"),
+        )
+    value = elaborator.emit(ScatterAdd(place, extent, rows), indices.value, x.value)
+    return TensorValue(value, (*x.axes[:place], Axis(origin=elaborator.here), *x.axes[end:]))
 
 
 def _reshape(elaborator: Elaborator, x: TensorValue, dimensions: tuple[DimensionValue, ...]) -> Value:
@@ -316,7 +346,9 @@ def _random_like(elaborator: Elaborator, x: TensorValue) -> Value:
     return cast(elaborator, TensorValue(elaborator.draw(x.shape), x.axes), dtype)
 
 
-MOVEMENT = tuple(map(built_in, (_reshape, _transpose, _split, _concat, _reverse, _pad, _gather, _einsum, _rearrange)))
+MOVEMENT = tuple(
+    map(built_in, (_reshape, _transpose, _split, _concat, _reverse, _pad, _gather, _scatter_add, _einsum, _rearrange))
+)
 
 SOURCES: tuple[Builtin, ...] = (
     _constant("zeros", 0.0, "A tensor of zeros."),

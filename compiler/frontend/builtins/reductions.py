@@ -9,20 +9,10 @@ from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import Arguments, AxisValue, Builtin, BuiltinParameter, X, built_in
 from compiler.frontend.elaborator import Elaborator
+from compiler.frontend.tensors import operators
 from compiler.frontend.tensors.binding import expect_tensor
-from compiler.frontend.tensors.operators import (
-    arithmetic,
-    binary,
-    cast,
-    choose,
-    numeric,
-    real,
-    scalar,
-    spread,
-    with_unit_axes,
-)
 from compiler.frontend.tensors.shapes import broadcast, resolve_axes, resolve_axis, shown
-from compiler.frontend.values import BatchValue, TensorValue, Value
+from compiler.frontend.values import BatchValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
 from compiler.ops.elementwise import Cast, Divide, Maximum
 from compiler.ops.movement import Transpose
@@ -42,28 +32,30 @@ def _sum(elaborator: Elaborator, **arguments: Value) -> Value:
 
 def _total(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
     if tensor.dtype in (DType.BOOL, DType.U8):
-        tensor = cast(elaborator, tensor, DType.I32)
+        tensor = operators.cast(elaborator, tensor, DType.I32)
     mask = _mask(elaborator, arguments, tensor)
     if mask is not None:
-        tensor = choose(elaborator, mask, tensor, 0)
+        tensor = operators.choose(elaborator, mask, tensor, 0)
     return elaborator.emit(Sum(tuple(axes)), tensor.value)
 
 
 def _mean(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
-    return _kept(elaborator, arguments, tensor, axes, _average(elaborator, arguments, real(elaborator, tensor), axes))
+    return _kept(
+        elaborator, arguments, tensor, axes, _average(elaborator, arguments, operators.real(elaborator, tensor), axes)
+    )
 
 
 def _average(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
     total = _total(elaborator, arguments, tensor, axes)
     mask = _mask(elaborator, arguments, tensor)
     if mask is None:
-        count = scalar(elaborator, _count(tensor, axes), tensor.dtype)
-        return elaborator.emit(Divide(), total, spread(elaborator, count, total.type.shape))
+        count = operators.scalar(elaborator, _count(tensor, axes), tensor.dtype)
+        return elaborator.emit(Divide(), total, operators.spread(elaborator, count, total.type.shape))
     kept = elaborator.emit(
-        Sum(tuple(axes)), elaborator.emit(Cast(tensor.dtype), spread(elaborator, mask, tensor.shape))
+        Sum(tuple(axes)), elaborator.emit(Cast(tensor.dtype), operators.spread(elaborator, mask, tensor.shape))
     )
-    one = spread(elaborator, scalar(elaborator, 1, tensor.dtype), kept.type.shape)
+    one = operators.spread(elaborator, operators.scalar(elaborator, 1, tensor.dtype), kept.type.shape)
     # Where everything is masked, 0 / 1.
     return elaborator.emit(Divide(), total, elaborator.emit(Maximum(), kept, one))
 
@@ -76,15 +68,22 @@ def _count(tensor: TensorValue, axes: Sequence[int]) -> Value:
 
 def _variance(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
-    tensor = real(elaborator, tensor)
+    tensor = operators.real(elaborator, tensor)
     if _mask(elaborator, arguments, tensor) is None:
         _, variance = elaborator.emit_all(Moments(tuple(axes)), tensor.value)
         return _kept(elaborator, arguments, tensor, axes, variance)
     mean = _average(elaborator, arguments, tensor, axes)
-    wide = with_unit_axes(elaborator, TensorValue(mean, _without(tensor, axes)), list(axes))
-    distance = binary(elaborator, "-", tensor, wide)
-    square = binary(elaborator, "*", distance, distance)
+    wide = operators.with_unit_axes(elaborator, TensorValue(mean, _without(tensor, axes)), list(axes))
+    distance = operators.binary(elaborator, "-", tensor, wide)
+    square = operators.binary(elaborator, "*", distance, distance)
     return _kept(elaborator, arguments, tensor, axes, _average(elaborator, arguments, square, axes))
+
+
+def _moments(elaborator: Elaborator, **arguments: Value) -> Value:
+    tensor, axes = _operand(elaborator, arguments)
+    tensor = operators.real(elaborator, tensor)
+    both = elaborator.emit_all(Moments(tuple(axes)), tensor.value)
+    return TupleValue(tuple(_kept(elaborator, arguments, tensor, axes, value) for value in both))
 
 
 def _extreme(name: str) -> Builtin:
@@ -104,15 +103,15 @@ def _extreme(name: str) -> Builtin:
             elaborator.fail("E0302", f"`{name}` of nothing", hint(f"write `{name}(a, b)` or `{name}(x, axis = 0)`"))
         result = values[0]
         for value in values[1:]:
-            result = arithmetic(elaborator, name, result, value)
+            result = operators.arithmetic(elaborator, name, result, value)
         return result
 
     def reduce(elaborator: Elaborator, arguments: Arguments) -> Value:
         tensor, axes = _operand(elaborator, arguments)
-        tensor = numeric(elaborator, tensor)
+        tensor = operators.numeric(elaborator, tensor)
         mask = _mask(elaborator, arguments, tensor)
         if mask is not None:
-            tensor = choose(elaborator, mask, real(elaborator, tensor), start)
+            tensor = operators.choose(elaborator, mask, operators.real(elaborator, tensor), start)
         if any(tensor.shape[axis] == 0 for axis in axes):
             elaborator.fail("E0406", f"`{name}` over an axis of 0 elements, of {shown(elaborator, tensor)}")
         return _kept(elaborator, arguments, tensor, axes, elaborator.emit(op(tuple(axes)), tensor.value))
@@ -124,7 +123,7 @@ def _extreme(name: str) -> Builtin:
 
 def _argmax(elaborator: Elaborator, x: TensorValue, *, axis: AxisValue = None, keepdims: Value = False) -> Value:
     """The position of the largest element along an axis; the first of ties."""
-    tensor = numeric(elaborator, x)
+    tensor = operators.numeric(elaborator, x)
     if axis is None:
         value = elaborator.emit(Reshape((_flat(elaborator, tensor),)), tensor.value)
         return TensorValue(elaborator.emit(ArgMax(0), value), ())
@@ -143,7 +142,7 @@ def _flat(elaborator: Elaborator, tensor: TensorValue) -> int:
 
 def _cumsum(elaborator: Elaborator, x: TensorValue, *, axis: AxisValue = -1, reverse: Value = False) -> Value:
     """Running sums along an axis."""
-    tensor = numeric(elaborator, x)
+    tensor = operators.numeric(elaborator, x)
     op = CumulativeSum(resolve_axis(elaborator, tensor, axis), reverse is True)
     return TensorValue(elaborator.emit(op, tensor.value), tensor.axes)
 
@@ -165,7 +164,7 @@ def _truth(name: str) -> Builtin:
 def _operand(elaborator: Elaborator, arguments: Arguments) -> tuple[TensorValue, tuple[int, ...]]:
     value = arguments["x"]
     tensor = (
-        scalar(elaborator, value, DType.F32)
+        operators.scalar(elaborator, value, DType.F32)
         if isinstance(value, int | float)
         else expect_tensor(elaborator, value, "`x`")
     )
@@ -183,7 +182,7 @@ def _mask(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue) -> 
     if is_placed_by_names(mask, tensor):
         mask = aligned(elaborator, mask, tensor)
     elif _has_leading_axes(mask, tensor):
-        mask = with_unit_axes(elaborator, mask, list(range(mask.rank, tensor.rank)))
+        mask = operators.with_unit_axes(elaborator, mask, list(range(mask.rank, tensor.rank)))
     shape, _ = broadcast(elaborator, "where", mask, tensor)
     if shape != tensor.shape:
         elaborator.fail("E0401", f"the mask {shown(elaborator, mask)} is larger than {shown(elaborator, tensor)}")
@@ -211,7 +210,7 @@ def _kept(
 ) -> TensorValue:
     """The result of a reduction, with axes of 1 in the places of the reduced ones if `keepdims` says so."""
     result = TensorValue(reduced, _without(tensor, axes))
-    return with_unit_axes(elaborator, result, list(axes)) if arguments["keepdims"] is True else result
+    return operators.with_unit_axes(elaborator, result, list(axes)) if arguments["keepdims"] is True else result
 
 
 def aligned(elaborator: Elaborator, value: TensorValue, to: TensorValue) -> TensorValue:
@@ -240,7 +239,7 @@ def aligned(elaborator: Elaborator, value: TensorValue, to: TensorValue) -> Tens
     moved = TensorValue(node, tuple(value.axes[i] for i in order))
     first = min(places, default=0)
     missing = [i - first for i in range(first, to.rank) if i not in places]
-    return with_unit_axes(elaborator, moved, missing)
+    return operators.with_unit_axes(elaborator, moved, missing)
 
 
 def _align(elaborator: Elaborator, v: Value, x: TensorValue) -> Value:
@@ -252,6 +251,7 @@ REDUCTIONS: tuple[Builtin, ...] = (
     Builtin("sum", (X, _AXIS, _KEEP, _WHERE), "The sum over axes, by default over all.", _sum),
     Builtin("mean", (X, _AXIS, _KEEP, _WHERE), "The mean over axes; 0 where everything is masked.", _mean),
     Builtin("variance", (X, _AXIS, _KEEP, _WHERE), "The mean squared distance from the mean over axes.", _variance),
+    Builtin("moments", (X, _AXIS, _KEEP), "The mean and the variance over axes, both of one reading.", _moments),
     _extreme("max"),
     _extreme("min"),
     *map(built_in, (_argmax, _cumsum)),

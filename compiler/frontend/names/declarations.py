@@ -12,7 +12,7 @@ from compiler.frontend.generation import check_keys
 from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
-from compiler.frontend.train.entries import EVALUATED
+from compiler.frontend.train.entries import EVALUATED, local_entries
 from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, statements_of, values_of
@@ -25,10 +25,10 @@ _TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-def check_names(session: Session, modules: tuple[tree.Module, ...]) -> None:
+def check_names(session: Session) -> None:
     """Record each name that means nothing, each statement that stands where it cannot, and each unused name."""
-    read = _read_by_experiments(modules)
-    for module in modules:
+    read = _read_by_experiments(session.modules)
+    for module in session.modules:
         scope = session.scopes[module.source.name]
         for declaration in module.declarations:
             _DeclarationNames(session, scope, read).check(declaration)
@@ -178,6 +178,9 @@ class _DeclarationNames(StatementNames):
         if train.augment is not None:
             self._augment(train.augment)
         self.environment.bind("batch", NameKind.SETTING, train.head)
+        for entry in local_entries(train):
+            self.expression(entry.value)
+            self.environment.bind(entry.key, NameKind.TENSOR, entry.span)
         for entry in train.entries:
             self._entry(entry)
 
@@ -241,7 +244,7 @@ class _DeclarationNames(StatementNames):
                 for call in (item for item in items if isinstance(item, tree.Call)):
                     for value in call.positional:
                         self.expression(value)
-            case "init_from" if isinstance(entry.value, tree.Call) and is_form(entry.value):
+            case "init_from" if is_form(entry.value):
                 for value in (*entry.value.positional, *(keyword.value for keyword in entry.value.keywords)):
                     self.expression(value)
             case key if key in EVALUATED:

@@ -10,11 +10,12 @@ from dataclasses import field
 from enum import Enum, auto
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
+from compiler.errors.other_names import FRAMEWORKS, IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import nearest, with_article
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace, Signature
+from compiler.frontend.train.patterns import MATRICES
 from compiler.support.record import mutable_record
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of
@@ -138,7 +139,7 @@ class ExpressionNames:
         root = expression.value
         while isinstance(root, tree.Attribute):
             root = root.value
-        if isinstance(root, tree.Name) and is_framework(root.id) and not self._is_known(root.id):
+        if isinstance(root, tree.Name) and root.id in FRAMEWORKS and not self._is_known(root.id):
             advice = hint(in_place_of_a_member(expression.name, self._values()))
             message = f"there is no `{root.id}` here"
             if self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, root.id):
@@ -303,8 +304,8 @@ class ExpressionNames:
 
 
 def _is_selector(keyword: tree.Keyword) -> bool:
-    """`decay_on = matrices`, a name of its own."""
-    return keyword.name == "decay_on" and isinstance(keyword.value, tree.Name) and keyword.value.id == "matrices"
+    """`on = matrices` or `decay_on = matrices`, a name of its own."""
+    return isinstance(keyword.value, tree.Name) and keyword.value.id == MATRICES
 
 
 def _is_applied(name: tree.Name) -> bool:

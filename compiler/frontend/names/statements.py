@@ -65,7 +65,8 @@ class StatementNames(ExpressionNames):
             case tree.ExpressionStatement():
                 self.expression(statement.value)
                 is_result = self.keyword == "test" or (self.keyword == "optimizer" and is_end)
-                if not is_result and not self._is_requirement(statement.value):
+                is_own = self.scope.lookup(Namespace.VALUE, "require") is not None
+                if not is_result and (is_own or not is_requirement(statement.value)):
                     notes = (hint("give it a name, or return it"),)
                     self.report.mistake("E0206", "this value is not used", statement.span, *notes)
             case tree.ParamDeclaration() | tree.StateDeclaration():
@@ -242,9 +243,6 @@ class StatementNames(ExpressionNames):
             seen.add(option.name)
 
     # Shared by several of them
-
-    def _is_requirement(self, value: tree.Expression) -> bool:
-        return is_requirement(value) and self.scope.lookup(Namespace.VALUE, "require") is None
 
     def _is_constant(self, name: str) -> bool:
         if name in self.environment:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.axes import Axis
@@ -18,6 +19,7 @@ from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, shown, shown
 from compiler.frontend.values import TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
@@ -74,12 +76,7 @@ def advised(mistake: Diagnostic, name: str, parameters: Collection[str]) -> Diag
     return replace(mistake, notes=(*kept, advice))
 
 
-_WIDENS = {
-    DType.I64: (DType.I32, DType.U8),
-    DType.I32: (DType.U8,),
-    DType.F64: (DType.F32,),
-    DType.F32: (DType.BF16,),
-}
+_WIDENS = {DType.I64: (DType.I32, DType.U8), DType.I32: (DType.U8,), DType.F64: (DType.F32,), DType.F32: (DType.BF16,)}
 
 
 def is_constant(frame: Frame, name: str) -> bool:
@@ -100,7 +97,8 @@ def bind_tensors(
         annotation = parameter.annotation
         if isinstance(value, TensorValue) and isinstance(annotation, tree.TensorAnnotation):
             _refuse_exchanged(elaborator, frame, arguments)
-            bound[parameter.name] = _bind(elaborator, frame, parameter, annotation, value, later)
+            tensor = _with_element_type(elaborator, frame, parameter.name, annotation, value)
+            bound[parameter.name] = _Binding(elaborator, frame, parameter.name, annotation, tensor).bound(later)
     for parameter, value in arguments:
         frame.variables[parameter.name] = bound.get(parameter.name, value)
     for name, tensor, expression, place in later:
@@ -133,29 +131,6 @@ def _refuse_exchanged(elaborator: Elaborator, frame: Frame, arguments: Sequence[
         )
 
 
-def _bind(
-    elaborator: Elaborator,
-    frame: Frame,
-    parameter: tree.Parameter,
-    annotation: tree.TensorAnnotation,
-    tensor: TensorValue,
-    later: list[tuple[str, TensorValue, tree.Expression, int]],
-) -> TensorValue:
-    name = parameter.name
-    tensor = _with_element_type(elaborator, frame, name, annotation, tensor)
-    if annotation.dimensions is None:
-        return tensor
-    axes = list(tensor.axes)
-    for expression, place in _pair(elaborator, frame, name, annotation, tensor):
-        if isinstance(expression, tree.Name) and not is_constant(frame, expression.id):
-            _agree(elaborator, frame, name, expression, tensor, place)
-            label = frozenset({(frame.scope, expression.id)})
-            axes[place] = Axis(axes[place].labels | label, axes[place].origin or expression.span)
-        else:
-            later.append((name, tensor, expression, place))
-    return TensorValue(tensor.value, tuple(axes))
-
-
 def _with_element_type(
     elaborator: Elaborator, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
 ) -> TensorValue:
@@ -163,10 +138,7 @@ def _with_element_type(
     if annotation.dtype is None:
         if tensor.dtype.is_float:
             return tensor
-        ways = {
-            DType.U8: "; pixels are best divided by their largest value, `x / 255`",
-            DType.BOOL: "",
-        }
+        ways = {DType.U8: "; pixels are best divided by their largest value, `x / 255`", DType.BOOL: ""}
         more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
         message = f"`{frame.name}` needs floats for `{name}`, but got {shown(elaborator, tensor)}"
         elaborator.fail("E0416", message, hint(f"convert it with `cast(x, f32)`{more}"))
@@ -181,54 +153,88 @@ def _with_element_type(
     elaborator.fail("E0416", message, hint(f"convert it with `cast({name}, {wanted.value})` if that is meant"))
 
 
-def _pair(
-    elaborator: Elaborator, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
-) -> list[tuple[tree.Expression, int]]:
-    """Each declared dimension with the axis that it stands for; the axes of `...` go into the frame."""
-    dimensions = annotation.dimensions or ()
-    dots = next((i for i, d in enumerate(dimensions) if isinstance(d, tree.EllipsisItem)), None)
-    named = [d for d in dimensions if not isinstance(d, tree.EllipsisItem)]
-    if tensor.rank < len(named) or (dots is None and tensor.rank != len(named)):
-        count = f"{len(named)} dimensions" if len(named) != 1 else "1 dimension"
-        at_least = "at least " if dots is not None else ""
-        elaborator.fail(
-            "E0404",
-            f"`{frame.name}` needs `{name}: {shown_annotation(annotation)}` with {at_least}{count}, but got "
-            f"{shown(elaborator, tensor)}",
-            *origin_notes(elaborator, *zip(tensor.shape, tensor.axes, strict=True)),
-            *_declared(annotation.span),
-        )
-    if dots is None:
-        return [(d, i) for i, d in enumerate(named)]
-    after = tensor.rank - (len(named) - dots)
-    _agree_on_rest(elaborator, frame, name, annotation, tensor, dots, after)
-    return [(d, i if i < dots else after + i - dots) for i, d in enumerate(named)]
+@record(eq=False)
+class _Binding:
+    """A tensor that a call gives to the parameter `name` of a signature."""
 
+    elaborator: Elaborator
+    frame: Frame
+    name: str
+    annotation: tree.TensorAnnotation
+    tensor: TensorValue
 
-def _agree_on_rest(
-    elaborator: Elaborator,
-    frame: Frame,
-    name: str,
-    annotation: tree.TensorAnnotation,
-    tensor: TensorValue,
-    start: int,
-    stop: int,
-) -> None:
-    """All `...` of one signature are the same dimensions."""
-    rest = tuple(zip(tensor.shape[start:stop], tensor.axes[start:stop], strict=True))
-    if frame.ellipsis is None:
-        frame.ellipsis = rest
-        return
-    if tuple(e for e, _ in frame.ellipsis) != tuple(e for e, _ in rest):
-        first = f"[{', '.join(shown_axis(elaborator, e, a) for e, a in frame.ellipsis)}]"
-        elaborator.fail(
-            "E0404",
-            f"`{frame.name}` needs the same dimensions for every `...` of its signature: they are {first} first, but "
-            f"`{name}` is {shown(elaborator, tensor)}",
-            *origin_notes(elaborator, *frame.ellipsis, *rest),
-            *_declared(annotation.span),
-            *_last_axis_hint(frame.ellipsis, rest),
-        )
+    def bound(self, later: list[tuple[str, TensorValue, tree.Expression, int]]) -> TensorValue:
+        """The tensor with its dimension names; dimensions that are no lone names are put into `later`."""
+        tensor = self.tensor
+        if self.annotation.dimensions is None:
+            return tensor
+        axes = list(tensor.axes)
+        for expression, place in self._pairs():
+            if isinstance(expression, tree.Name) and not is_constant(self.frame, expression.id):
+                self._agree(expression, place)
+                label = frozenset({(self.frame.scope, expression.id)})
+                axes[place] = Axis(axes[place].labels | label, axes[place].origin or expression.span)
+            else:
+                later.append((self.name, tensor, expression, place))
+        return TensorValue(tensor.value, tuple(axes))
+
+    def _pairs(self) -> list[tuple[tree.Expression, int]]:
+        """Each declared dimension with the axis that it stands for; the axes of `...` go into the frame."""
+        tensor, dimensions = self.tensor, self.annotation.dimensions or ()
+        dots = next((i for i, d in enumerate(dimensions) if isinstance(d, tree.EllipsisItem)), None)
+        named = [d for d in dimensions if not isinstance(d, tree.EllipsisItem)]
+        if tensor.rank < len(named) or (dots is None and tensor.rank != len(named)):
+            count = f"{len(named)} dimensions" if len(named) != 1 else "1 dimension"
+            at_least = "at least " if dots is not None else ""
+            self._fail(
+                f"`{self.name}: {shown_annotation(self.annotation)}` with {at_least}{count}, but got {self._shown}",
+                *origin_notes(self.elaborator, *zip(tensor.shape, tensor.axes, strict=True)),
+                *_declared(self.annotation.span),
+            )
+        if dots is None:
+            return [(d, i) for i, d in enumerate(named)]
+        after = tensor.rank - (len(named) - dots)
+        self._agree_on_rest(tuple(zip(tensor.shape[dots:after], tensor.axes[dots:after], strict=True)))
+        return [(d, i if i < dots else after + i - dots) for i, d in enumerate(named)]
+
+    def _agree_on_rest(self, rest: tuple[tuple[Extent, Axis], ...]) -> None:
+        """All `...` of one signature are the same dimensions."""
+        known = self.frame.ellipsis
+        if known is None:
+            self.frame.ellipsis = rest
+        elif tuple(e for e, _ in known) != tuple(e for e, _ in rest):
+            first = f"[{', '.join(shown_axis(self.elaborator, e, a) for e, a in known)}]"
+            self._fail(
+                f"the same dimensions for every `...` of its signature: they are {first} first, but `{self.name}` is "
+                f"{self._shown}",
+                *origin_notes(self.elaborator, *known, *rest),
+                *_declared(self.annotation.span),
+                *_last_axis_hint(known, rest),
+            )
+
+    def _agree(self, name: tree.Name, place: int) -> None:
+        """A dimension name: its first use binds it, each later use must agree."""
+        frame, extent, axis = self.frame, self.tensor.shape[place], self.tensor.axes[place]
+        if name.id not in frame.dimensions:
+            frame.dimensions[name.id] = extent
+            frame.dimension_origins[name.id] = axis.origin
+            return
+        known = frame.dimensions[name.id]
+        if known != extent:
+            first = Axis(origin=frame.dimension_origins.get(name.id))
+            self._fail(
+                f"one size for `{name.id}`, but it is {known} first, and `{self.name}` is {self._shown}, "
+                f"which has {extent} there",
+                *origin_notes(self.elaborator, (known, first), (extent, axis)),
+                *_declared(name.span),
+            )
+
+    @property
+    def _shown(self) -> str:
+        return shown(self.elaborator, self.tensor)
+
+    def _fail(self, needs: str, *notes: Note) -> NoReturn:
+        self.elaborator.fail("E0404", f"`{self.frame.name}` needs {needs}", *notes)
 
 
 def _last_axis_hint(first: tuple[tuple[Extent, Axis], ...], rest: tuple[tuple[Extent, Axis], ...]) -> tuple[Note, ...]:
@@ -238,28 +244,7 @@ def _last_axis_hint(first: tuple[tuple[Extent, Axis], ...], rest: tuple[tuple[Ex
     return ()
 
 
-def _agree(
-    elaborator: Elaborator, frame: Frame, parameter: str, name: tree.Name, tensor: TensorValue, place: int
-) -> None:
-    """A dimension name: its first use binds it, each later use must agree."""
-    extent, axis = tensor.shape[place], tensor.axes[place]
-    if name.id not in frame.dimensions:
-        frame.dimensions[name.id] = extent
-        frame.dimension_origins[name.id] = axis.origin
-        return
-    known = frame.dimensions[name.id]
-    if known != extent:
-        first = Axis(origin=frame.dimension_origins.get(name.id))
-        elaborator.fail(
-            "E0404",
-            f"`{frame.name}` needs one size for `{name.id}`, but it is {known} first, and `{parameter}` is "
-            f"{shown(elaborator, tensor)}, which has {extent} there",
-            *origin_notes(elaborator, (known, first), (extent, axis)),
-            *_declared(name.span),
-        )
-
-
-def check_results(elaborator: Elaborator, frame: Frame, declaration: tree.Callable, value: Value) -> None:
+def check_results(elaborator: Elaborator, declaration: tree.Callable, value: Value) -> None:
     """The results of a body against the declared ones. The current frame is that of the declaration."""
     annotations = declaration.results
     if not annotations:
@@ -270,17 +255,13 @@ def check_results(elaborator: Elaborator, frame: Frame, declaration: tree.Callab
         elaborator.fail("E0405", message, span=annotations[0].span)
     for annotation, result in zip(annotations, results, strict=True):
         if isinstance(result, TensorValue):
-            _check_result(elaborator, frame, declaration, annotation, result)
+            _check_result(elaborator, declaration, annotation, result)
 
 
 def _check_result(
-    elaborator: Elaborator,
-    frame: Frame,
-    declaration: tree.Callable,
-    annotation: tree.TensorAnnotation,
-    result: TensorValue,
+    elaborator: Elaborator, declaration: tree.Callable, annotation: tree.TensorAnnotation, result: TensorValue
 ) -> None:
-    wanted, dtype = annotation.dtype, result.dtype
+    frame, wanted, dtype = elaborator.frame, annotation.dtype, result.dtype
     if wanted != tree.ANY and (wanted != dtype.value if wanted is not None else not dtype.is_float):
         elaborator.fail(
             "E0405",
@@ -293,7 +274,12 @@ def _check_result(
     for dimension in annotation.dimensions:
         if isinstance(dimension, tree.EllipsisItem):
             expected += [e for e, _ in frame.ellipsis or ()]
-        elif isinstance(dimension, tree.Name) and _is_unbound(frame, dimension.id) and len(expected) < result.rank:
+        elif (
+            isinstance(dimension, tree.Name)
+            and dimension.id not in frame.dimensions
+            and not is_constant(frame, dimension.id)
+            and len(expected) < result.rank
+        ):
             frame.dimensions[dimension.id] = result.shape[len(expected)]
             expected.append(result.shape[len(expected)])
         else:
@@ -309,13 +295,7 @@ def _check_result(
         )
 
 
-def _is_unbound(frame: Frame, name: str) -> bool:
-    return name not in frame.dimensions and not is_constant(frame, name)
-
-
-def declared_type(
-    elaborator: Elaborator, annotation: tree.TensorAnnotation, default: DType = DType.F32
-) -> tuple[TensorType, tuple[Axis, ...]]:
+def declared_type(elaborator: Elaborator, annotation: tree.TensorAnnotation) -> tuple[TensorType, tuple[Axis, ...]]:
     """The type that an annotation in the body of a declaration stands for, with its dimension names."""
     frame = elaborator.frame
     shape: list[Extent] = []
@@ -339,7 +319,7 @@ def declared_type(
     if annotation.dtype == tree.ANY:
         message = "`any` stands in the signature of a function or layer, and here the element type must be said"
         elaborator.fail("E0416", message, span=annotation.span)
-    dtype = DType(annotation.dtype) if annotation.dtype is not None else default
+    dtype = DType(annotation.dtype) if annotation.dtype is not None else DType.F32
     if dtype is DType.BF16:
         elaborator.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"), span=annotation.span)
     type_ = TensorType(dtype, tuple(shape))

@@ -52,6 +52,11 @@ def is_operand(value: Value) -> bool:
 # Scalars and casts
 
 
+def as_tensor(elaborator: Elaborator, value: Value) -> TensorValue:
+    """A tensor as it is, and a number as one of f32."""
+    return value if isinstance(value, TensorValue) else scalar(elaborator, value, DType.F32)
+
+
 def scalar(elaborator: Elaborator, value: Value, dtype: DType) -> TensorValue:
     """A configuration number as a tensor without axes."""
     match value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis, Label, name_of_axis
@@ -26,20 +26,34 @@ UNNAMED = Axis()
 
 def shown_axis(elaborator: Elaborator, extent: Extent, axis: Axis) -> str:
     """`batch`, `c = 16` or `16`: only names of the user's own text are shown."""
-    name = name_of_axis(axis, elaborator.user_scopes)
+    return axis_text(extent, axis, elaborator.user_scopes)
+
+
+def axis_text(extent: Extent, axis: Axis, scopes: Container[int]) -> str:
+    """As `shown_axis`, with the names of the applications `scopes`."""
+    name = name_of_axis(axis, scopes)
     if not name:
         return str(extent)
     return name if isinstance(extent, BatchExtent) and name == str(extent) else f"{name} = {extent}"
 
 
 def shown_shape(elaborator: Elaborator, tensor: TensorValue) -> str:
-    dimensions = (shown_axis(elaborator, e, a) for e, a in zip(tensor.shape, tensor.axes, strict=True))
-    return f"[{', '.join(dimensions)}]"
+    return f"[{', '.join(axis_texts(tensor, elaborator.user_scopes))}]"
 
 
 def shown(elaborator: Elaborator, tensor: TensorValue) -> str:
     """`f32[batch, c = 16]`."""
-    return f"{tensor.dtype.value}{shown_shape(elaborator, tensor)}"
+    return tensor_text(tensor, elaborator.user_scopes)
+
+
+def tensor_text(tensor: TensorValue, scopes: Container[int]) -> str:
+    """As `shown`, with the names of the applications `scopes`."""
+    return f"{tensor.dtype.value}[{', '.join(axis_texts(tensor, scopes))}]"
+
+
+def axis_texts(tensor: TensorValue, scopes: Container[int]) -> list[str]:
+    """Each dimension as `axis_text` has it."""
+    return [axis_text(extent, axis, scopes) for extent, axis in zip(tensor.shape, tensor.axes, strict=True)]
 
 
 def origin_notes(elaborator: Elaborator, *dimensions: tuple[Extent, Axis]) -> tuple[Note, ...]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_TRAIN
+from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, SettingValue, StartWeights
@@ -18,31 +19,10 @@ from compiler.support.record import record
 from compiler.syntax import tree
 
 KEYS = [
-    "data",
-    "validation",
-    "test",
-    "target",
-    "loss",
-    "metrics",
-    "optimizer",
-    "schedule",
-    "epochs",
-    "steps",
-    "batch",
-    "clip",
-    "penalty",
-    "augment",
-    "init_from",
-    "freeze",
-    "unfreeze",
-    "early_stop",
-    "plateau",
-    "accumulate",
-    "ema",
-    "keep",
-    "best",
-    "precision",
-    "seed",
+    *("data", "validation", "test", "target", "loss", "metrics"),
+    *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "augment"),
+    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "ema"),
+    *("keep", "best", "precision", "seed"),
 ]
 _Form = TypeVar("_Form")
 # The keys that must be given, with an example of each.
@@ -55,6 +35,24 @@ _APART = ("data", "validation", "test", "target", "augment", "early_stop", "plat
 EVALUATED = frozenset(KEYS) - set(_APART)
 """The keys whose values are expressions over names of the file; data sources have names of their own, for example."""
 _EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
+
+
+def local_entries(train: tree.Train) -> tuple[tree.Entry, ...]:
+    """The values with a name of their own, which the loss, the metrics or each other read, in the order of the text."""
+    return _values_read(train, [entry for entry in train.entries if entry.key in ("loss", "metrics")])
+
+
+def _values_read(train: tree.Train, readers: list[tree.Entry]) -> tuple[tree.Entry, ...]:
+    """The entries that are no keys and that the readers, or others that these read, have in their values."""
+    others = {entry.key: entry for entry in train.entries if entry.key not in KEYS}
+    local: dict[str, tree.Entry] = {}
+    waiting = [entry.value for entry in readers]
+    while waiting:
+        read = {name.id for name in names_in(waiting.pop())}
+        new = {key: entry for key, entry in others.items() if key in read and key not in local}
+        local |= new
+        waiting += [entry.value for entry in new.values()]
+    return tuple(entry for entry in train.entries if local.get(entry.key) is entry)
 
 
 @record
@@ -73,6 +71,7 @@ class Entries:
     def __init__(self, session: Session, train: tree.Train) -> None:
         self.session, self.train, self.report = session, train, session.report
         self.written = {entry.key: entry for entry in train.entries}
+        self.local = local_entries(train)
         given = {key: found for key in _EXPRESSIONS if (found := self._given(key)) is not None}
         self._expressions = {key: found.expression for key, found in given.items()}
         for key, found in given.items():
@@ -111,16 +110,16 @@ class Entries:
     def check(self) -> None:
         """Unknown, repeated and missing keys, and those that are not compiled yet."""
         seen: dict[str, Span] = {}
+        local = {entry.key for entry in self.local}
         for entry in self.train.entries:
-            if entry.key not in KEYS or entry.key in ("target", "augment"):
-                notes = nearest(entry.key, KEYS, IN_TRAIN) or (hint(f"the keys are {', '.join(KEYS)}"),)
-                self.report.mistake("E0601", f"`train` has no key `{entry.key}`", entry.span, *notes)
+            if (entry.key not in KEYS or entry.key in ("target", "augment")) and entry.key not in local:
+                self._report_unknown(entry)
             elif entry.key in seen:
                 earlier = Note("first given here", seen[entry.key])
                 self.report.mistake("E0601", f"`{entry.key}` is given twice", entry.span, earlier)
             seen.setdefault(entry.key, entry.span)
         # An unknown key is most likely the missing one, misspelt.
-        has_unknown = any(entry.key not in KEYS for entry in self.train.entries)
+        has_unknown = any(entry.key not in (*KEYS, *local) for entry in self.train.entries)
         missing = [] if has_unknown else [key for key in _EXAMPLES if not self.is_given(key)]
         if missing:
             named = " and ".join(f"`{key}`" for key in missing)
@@ -134,6 +133,17 @@ class Entries:
             entry = self.written["steps"]
             other = Note("`epochs` is given here", self.written["epochs"].span)
             self.report.mistake("E0608", "`epochs` and `steps` both say how long to train", entry.span, other)
+
+    def _report_unknown(self, entry: tree.Entry) -> None:
+        """Report a name that is no key and that nothing reads; a value that a misspelt key reads is no mistake."""
+        notes = nearest(entry.key, KEYS, IN_TRAIN)
+        if not notes:
+            unknown = [other for other in self.train.entries if other.key not in KEYS]
+            misspelt = [other for other in unknown if nearest(other.key, KEYS, IN_TRAIN)]
+            if entry in _values_read(self.train, misspelt):
+                return
+            notes = (hint(f"the keys are {', '.join(KEYS)}; other names are values that `loss` or `metrics` read"),)
+        self.report.mistake("E0601", f"`train` has no key `{entry.key}`", entry.span, *notes)
 
     def is_given(self, key: str) -> bool:
         return key in self.written or key in self.session.settings.used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from compiler.frontend.arithmetic import Formula
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import Argument, ready
 from compiler.frontend.elaborator import Frame, Session
@@ -34,7 +36,14 @@ from compiler.frontend.train import updates
 from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
-from compiler.frontend.train.patterns import Freezing, freezing_of, patterns_of, select, without_keywords
+from compiler.frontend.train.patterns import (
+    Freezing,
+    freezing_of,
+    select,
+    select_parameters,
+    selector_of,
+    without_keywords,
+)
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -201,15 +210,20 @@ class _Experiment:
             frame.variables[spec.name] = replace(value, value=evaluator.input(spec.name, Role.DATA, value.value.type))
 
     def _add_loss(self, evaluator: Evaluator) -> None:
+        variables = evaluator.frame.variables
+        for entry in self.entries.local:
+            if entry.key in variables:
+                self.report.mistake("E0202", f"`{entry.key}` is already a name of the model", entry.span)
+        before = len(evaluator.builder.nodes)
+        self._bind_local(evaluator, self.entries.local)
         with self.report.recording():
             loss = self._loss(evaluator)
             if evaluator.training:
                 loss = self._with_penalties(evaluator, loss)
             evaluator.builder.output("loss", Role.OUTPUT, loss.value)
-        before = len(evaluator.builder.nodes)
         # A metric knows no nominal batch: its rows are all that are measured.
-        variables = evaluator.frame.variables
         nominal = variables.pop("batch", None)
+        self._bind_local(evaluator, self._of_the_batch())
         named = self._metric_names(evaluator)
         for name, expression in named:
             with self.report.recording():
@@ -222,6 +236,21 @@ class _Experiment:
         calls = self.session.trace.applications.get(evaluator.builder.name, ())
         for mistake in unsound_metrics(evaluator.builder.build(), named, evaluator.builder.nodes[before:], calls):
             self.report.add(mistake)
+
+    def _bind_local(self, evaluator: Evaluator, entries: Iterable[tree.Entry]) -> None:
+        for entry in entries:
+            evaluator.frame.variables[entry.key] = POISON
+            with self.report.recording():
+                evaluator.span = entry.value.span
+                evaluator.frame.variables[entry.key] = evaluator.evaluate(entry.value)
+
+    def _of_the_batch(self) -> Iterator[tree.Entry]:
+        """The local values that the number of rows decides."""
+        of_the_batch = {"batch"}
+        for entry in self.entries.local:
+            if any(name.id in of_the_batch for name in names_in(entry.value)):
+                of_the_batch.add(entry.key)
+                yield entry
 
     def _loss(self, evaluator: Evaluator) -> TensorValue:
         expression = self.entries.expression("loss")
@@ -267,7 +296,7 @@ class _Experiment:
             prefix = "penalty" if len(items) == 1 else f"penalty.{number}"
             on, form = self._selective(evaluator, Namespace.PENALTY, item, prefix)
             paths = [spec.path for spec in self._trained()]
-            selected = select(on, self._ever_trained(), "on", item.span)
+            selected = select_parameters(on, self._ever_trained(), "on", item.span)
             for path in paths:
                 if path in selected:
                     loss = self._plus_penalty(evaluator, loss, form, path, item.span)
@@ -296,10 +325,10 @@ class _Experiment:
         specs = self.session.parameters.values()
         return [s for s in specs if s.role is Role.PARAMETER and not self.freezing.is_frozen(s.path, self.epoch)]
 
-    def _ever_trained(self) -> list[str]:
-        """The paths of the parameters that some epoch trains."""
+    def _ever_trained(self) -> dict[str, TensorType]:
+        """The parameters that some epoch trains, by their paths."""
         specs = self.session.parameters.values()
-        return [s.path for s in specs if s.role is Role.PARAMETER and self.freezing.since(s.path) is not None]
+        return {s.path: s.type for s in specs if s.role is Role.PARAMETER and self.freezing.since(s.path) is not None}
 
     def _frozen(self) -> frozenset[str]:
         return frozenset(path for path in self.session.parameters if self.freezing.is_frozen(path, self.epoch))
@@ -307,11 +336,11 @@ class _Experiment:
     def _selective(
         self, evaluator: Evaluator, namespace: Namespace, expression: tree.Expression, prefix: str
     ) -> tuple[tuple[str, ...], FormValue]:
-        """A form without its universal setting `on`, and the patterns that `on` gives."""
+        """A form without its universal setting `on`, and the parameters that `on` selects."""
         expression, given = without_keywords(expression, ("on",))
         patterns: tuple[str, ...] = ("*",)
         if "on" in given:
-            patterns = patterns_of(evaluator.evaluate(given["on"]), "on", given["on"].span)
+            patterns = selector_of(given["on"], "on", evaluator.evaluate)
         evaluator.span = expression.span
         return patterns, evaluator.evaluate_form(namespace, expression, prefix)
 
@@ -321,7 +350,8 @@ class _Experiment:
         """The settings of the step and the run, or None where a mistake hides one."""
         if not self.report.has_errors:
             self.report.attempt(self._check_patterns)
-            self.session.parameters.update(self._with_frozen_marks())
+            frozen, specs = self._frozen(), self.session.parameters
+            specs.update({path: replace(spec, frozen=True) for path, spec in specs.items() if path in frozen})
         rules = self.report.attempt(lambda: self._rules(evaluator))
         schedule = self.report.attempt(lambda: self._schedule(evaluator))
         clip = self.report.attempt(lambda: self._clip(evaluator))
@@ -377,11 +407,6 @@ class _Experiment:
         start = self.entries.init_from
         if start is not None and start.span is not None:
             select(start.fresh, paths, "fresh", start.span)
-
-    def _with_frozen_marks(self) -> dict[str, ParameterSpec]:
-        frozen = self._frozen()
-        specs = self.session.parameters
-        return {path: replace(spec, frozen=True) for path, spec in specs.items() if path in frozen}
 
     def _rules(self, evaluator: Evaluator) -> tuple[UpdateRule, ...]:
         expression = self.entries.expression("optimizer")

@@ -99,12 +99,7 @@ def _form(
 
 
 def _overridden(
-    session: Session,
-    train: tree.Train,
-    key: str,
-    settings: Mapping[str, Wanted],
-    given: dict[str, Value],
-    origin: str,
+    session: Session, train: tree.Train, key: str, settings: Mapping[str, Wanted], given: dict[str, Value], origin: str
 ) -> dict[str, str]:
     """Put the value of `--set KEY.SETTING=…`, or `--set KEY=…` for the first, in the place of the text's.
 
@@ -165,7 +160,7 @@ def start_weights(session: Session, train: tree.Train, expression: tree.Expressi
     """A path, or `weights(path, …)`. Raises `Failure`."""
     given: dict[str, tree.Expression] = {}
     place = expression
-    if isinstance(expression, tree.Call) and is_form(expression):
+    if is_form(expression):
         if len(expression.positional) != 1:
             raise failure("E0302", "`weights` needs one path", expression.span, hint(_EXAMPLE))
         place = expression.positional[0]
@@ -194,13 +189,10 @@ def start_weights(session: Session, train: tree.Train, expression: tree.Expressi
     return StartWeights(path, renames, fresh, is_strict, expression.span)
 
 
-def is_form(expression: tree.Expression) -> bool:
+def is_form(expression: tree.Expression) -> TypeGuard[tree.Call]:
     """Whether this is `weights(…)`."""
-    return (
-        isinstance(expression, tree.Call)
-        and isinstance(expression.function, tree.Name)
-        and expression.function.id == FORM
-    )
+    function = expression.function if isinstance(expression, tree.Call) else None
+    return isinstance(function, tree.Name) and function.id == FORM
 
 
 def _expect_rules(rules: tuple[str, ...], span: Span) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
+from compiler.frontend.applications import Application
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
-from compiler.frontend.trace import Application
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of
@@ -69,10 +69,7 @@ def name_of_call(expression: tree.Expression) -> str:
 
 
 def unsound_metrics(
-    graph: Graph,
-    named: Sequence[tuple[str, tree.Expression]],
-    own: Sequence[Node],
-    calls: Sequence[Application],
+    graph: Graph, named: Sequence[tuple[str, tree.Expression]], own: Sequence[Node], calls: Sequence[Application]
 ) -> list[Diagnostic]:
     """The metrics whose value would depend on how rows are cut into batches; `own` are the nodes that they added.
 
@@ -120,7 +117,7 @@ def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str,
             "E0617", f"`best` is `loss` or a metric of this `train`; there is no `{best}` among them", span, *notes
         )
     if best not in directions:
-        advice = hint(f"say it in `metrics`: `maximise({best}(…))` or `minimise({best}(…))`")
+        advice = hint(f"say it in `metrics`, by `maximise(…)` or `minimise(…)` around `{best}`")
         raise failure("E0617", f"nothing says whether a large `{best}` is good or bad", span, advice)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from compiler.errors.diagnostics import Span, hint
 from compiler.errors.suggestions import did_you_mean
@@ -11,8 +11,11 @@ from compiler.frontend.failures import failure
 from compiler.frontend.values import Value, describe
 from compiler.support.record import record
 from compiler.syntax import tree
+from compiler.types import TensorType
 
 MATRICES = "matrices"
+"""The name that selects the parameters of two axes and more."""
+_EVERY_MATRIX = ("\0",)  # no path is matched by it
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -29,6 +32,20 @@ def patterns_of(value: Value, key: str, span: Span) -> tuple[str, ...]:
             raise failure("E0603", f'`{key}` is a pattern such as "*.W", or a list of them, not {describe(item)}', span)
         found.append(item)
     return tuple(found)
+
+
+def selector_of(expression: tree.Expression, key: str, evaluate: Callable[[tree.Expression], Value]) -> tuple[str, ...]:
+    """Patterns, or `matrices`, for `select_parameters`."""
+    if isinstance(expression, tree.Name) and expression.id == MATRICES:
+        return _EVERY_MATRIX
+    return patterns_of(evaluate(expression), key, expression.span)
+
+
+def select_parameters(selector: Iterable[str], types: Mapping[str, TensorType], key: str, span: Span) -> frozenset[str]:
+    """As `select`, of parameters with their types; `matrices` may select none."""
+    if selector == _EVERY_MATRIX:
+        return frozenset(path for path, type_ in types.items() if type_.rank >= 2)
+    return select(selector, types, key, span)
 
 
 def without_keywords(
@@ -106,9 +123,7 @@ class Freezing:
 
 
 def freezing_of(
-    freeze: tree.Expression | None,
-    unfreeze: tree.Expression | None,
-    evaluate: Callable[[tree.Expression], Value],
+    freeze: tree.Expression | None, unfreeze: tree.Expression | None, evaluate: Callable[[tree.Expression], Value]
 ) -> Freezing:
     """The values of the two keys. Raises `Failure`."""
     if freeze is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import field
+from collections.abc import Mapping, Sequence
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.arithmetic import Formula
@@ -20,7 +19,7 @@ from compiler.frontend.tensors.binding import declared_type, expect_tensor
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.entries import Entries
-from compiler.frontend.train.patterns import MATRICES, Freezing, patterns_of, select, without_keywords
+from compiler.frontend.train.patterns import Freezing, select_parameters, selector_of, without_keywords
 from compiler.frontend.values import (
     POISON,
     BuiltinValue,
@@ -35,7 +34,7 @@ from compiler.frontend.values import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.control import Objective
-from compiler.support.record import mutable_record, record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType, static_elements
 
@@ -139,6 +138,7 @@ def _expect_rate(evaluator: Evaluator, rule: OptimizerEntry) -> None:
     """The one setting of an optimizer that its body cannot judge: there it is the scheduled rate."""
     given = (rule.form.settings or {})["lr"]
     number = plain(given)
+    evaluator.session.limit(given, (">=", 0))
     if isinstance(number, int | float) and number < 0:
         message = f"`lr` of `{rule.form.declaration.name}` is at least 0, not {number!r}"
         raise failure("E0315", message, rule.span, *settings_in(evaluator, (given,)))
@@ -194,24 +194,6 @@ def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str,
     return evaluator.builder.build()
 
 
-@mutable_record
-class RuleCache:
-    """Rules elaborated so far, by optimizer, type and decay: parameters of one type share a graph."""
-
-    session: Session
-    known: dict[tuple[int, TensorType, bool], tuple[Graph, tuple[OptimizerState, ...]]] = field(
-        default_factory=dict[tuple[int, TensorType, bool], "tuple[Graph, tuple[OptimizerState, ...]]"]
-    )
-
-    def rule(
-        self, number: int, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
-    ) -> tuple[Graph, tuple[OptimizerState, ...]]:
-        key = (number, type_, decays)
-        if key not in self.known:
-            self.known[key] = elaborate_rule(self.session, rule, path, type_, decays)
-        return self.known[key]
-
-
 def objective_of(name: str, type_: TensorType) -> BuiltinValue:
     """The function called `name` of points of `type_`, which are f32[n]."""
 
@@ -233,15 +215,12 @@ class Optimizers:
     """The value of `optimizer`: one rule, or a list of which the first that selects a parameter updates it."""
 
     def __init__(
-        self,
-        session: Session,
-        entries: Entries,
-        freezing: Freezing,
-        evaluator: Evaluator,
-        expression: tree.Expression,
+        self, session: Session, entries: Entries, freezing: Freezing, evaluator: Evaluator, expression: tree.Expression
     ) -> None:
         self.session, self.entries, self.freezing, self.evaluator = session, entries, freezing, evaluator
         self.span = expression.span
+        # By optimizer, type and decay: parameters of one type share a graph.
+        self.known: dict[tuple[int, TensorType, bool], tuple[Graph, tuple[OptimizerState, ...]]] = {}
         items = expression.items if isinstance(expression, tree.ListLiteral) else (expression,)
         self.rules = [
             self._rule(item, "optimizer" if len(items) == 1 else f"optimizer.{number}")
@@ -249,13 +228,12 @@ class Optimizers:
         ]
         self._expect_rates()
 
-    def updates(self, trained: Sequence[ParameterSpec], paths: Sequence[str]) -> tuple[UpdateRule, ...]:
-        """The update of each parameter that is trained now; `paths` are those that some epoch trains."""
-        selected = [select(rule.on, paths, "on", rule.on_span) for rule in self.rules]
-        cache = RuleCache(self.session)
+    def updates(self, trained: Sequence[ParameterSpec], types: Mapping[str, TensorType]) -> tuple[UpdateRule, ...]:
+        """The update of each parameter that is trained now; `types` are those of all that some epoch trains."""
+        selected = [select_parameters(rule.on, types, "on", rule.on_span) for rule in self.rules]
         chosen = [(spec, _chosen(selected, spec, self.span)) for spec in trained]
         joint = [number for number, rule in enumerate(self.rules) if rule.takes_objective(self.session)]
-        single = [self._update(cache, number, spec) for spec, number in chosen if number not in joint]
+        single = [self._update(number, spec) for spec, number in chosen if number not in joint]
         together = [(number, [spec for spec, n in chosen if n == number]) for number in joint]
         return (*single, *(self._joint_update(number, specs) for number, specs in together if specs))
 
@@ -278,12 +256,15 @@ class Optimizers:
         form = self.evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
         on, on_span = ("*",), item.span
         if "on" in given:
-            on, on_span = patterns_of(self.evaluator.evaluate(given["on"]), "on", given["on"].span), given["on"].span
+            on, on_span = selector_of(given["on"], "on", self.evaluator.evaluate), given["on"].span
         decay, decay_span = None, item.span
         if "decay_on" in given:
             decay_span = given["decay_on"].span
-            _expect_decay(form, decay_span)
-            decay = self._decay_patterns(given["decay_on"])
+            if "weight_decay" not in (form.settings or {}):
+                name = form.declaration.name
+                message = f"`decay_on` selects the parameters of `weight_decay`, which `{name}` does not have"
+                raise failure("E0301", message, decay_span)
+            decay = selector_of(given["decay_on"], "decay_on", self.evaluator.evaluate)
         rate = (form.settings or {}).get("lr")
         if isinstance(rate, RunTimeNumber):
             # Every graph takes the scheduled rate as `lr`; the run passes the setting itself to the schedule.
@@ -292,16 +273,14 @@ class Optimizers:
             form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span
         )
 
-    def _decay_patterns(self, expression: tree.Expression) -> tuple[str, ...]:
-        if isinstance(expression, tree.Name) and expression.id == MATRICES:
-            return (MATRICES,)
-        return patterns_of(self.evaluator.evaluate(expression), "decay_on", expression.span)
-
-    def _update(self, cache: RuleCache, number: int, spec: ParameterSpec) -> UpdateRule:
+    def _update(self, number: int, spec: ParameterSpec) -> UpdateRule:
         """The update of one parameter."""
         rule = self.rules[number]
         decays = rule.decay_on is None or self._decays(rule, spec)
-        graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
+        key = number, spec.type, decays
+        if key not in self.known:
+            self.known[key] = elaborate_rule(self.session, rule, spec.path, spec.type, decays)
+        graph, states = self.known[key]
         if self.entries.ema is not None:
             states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
         return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
@@ -316,16 +295,8 @@ class Optimizers:
         return UpdateRule(name, graph, states, rule.rate, group=tuple(spec.path for spec in specs))
 
     def _decays(self, rule: OptimizerEntry, spec: ParameterSpec) -> bool:
-        if rule.decay_on == (MATRICES,):
-            return spec.type.rank >= 2
-        paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
-        return spec.path in select(rule.decay_on or (), paths, "decay_on", rule.decay_span)
-
-
-def _expect_decay(form: FormValue, span: Span) -> None:
-    if "weight_decay" not in (form.settings or {}):
-        message = f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have"
-        raise failure("E0301", message, span)
+        types = {s.path: s.type for s in self.session.parameters.values() if s.role is Role.PARAMETER}
+        return spec.path in select_parameters(rule.decay_on or (), types, "decay_on", rule.decay_span)
 
 
 def _chosen(selected: list[frozenset[str]], spec: ParameterSpec, span: Span) -> int:

@@ -45,11 +45,7 @@ class LossEvaluation:
     """Evaluates the loss of `training` for other values of the parameters `specs`, with all else as in `arguments`."""
 
     def __init__(
-        self,
-        builder: GraphBuilder,
-        training: Graph,
-        arguments: Mapping[str, Value],
-        specs: Sequence[ParameterSpec],
+        self, builder: GraphBuilder, training: Graph, arguments: Mapping[str, Value], specs: Sequence[ParameterSpec]
     ) -> None:
         self._builder, self._arguments, self._specs = builder, arguments, specs
         self._loss = eliminate_dead(replace(training, outputs=(training.output("loss"),)))
@@ -70,13 +66,9 @@ class LossEvaluation:
         return known
 
     def _results(self, op: Op, operands: Sequence[Value]) -> Sequence[Value]:
-        match op:
-            case Objective():
-                return self._at(*operands)
-            case Scan():
-                return self._scan(op, operands)
-            case _:
-                return self._builder.emit_all(op, *operands)
+        if isinstance(op, Objective):
+            return self._at(*operands)
+        return self._scan(op, operands) if isinstance(op, Scan) else self._builder.emit_all(op, *operands)
 
     def _scan(self, scan: Scan, operands: Sequence[Value]) -> Sequence[Value]:
         """A loop, in whose body the objective reads the graph around it.

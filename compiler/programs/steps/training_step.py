@@ -149,6 +149,15 @@ def initial_graph(program: Program) -> Graph:
     return builder.build()
 
 
+def initial_states_graph(program: Program) -> Graph:
+    """The first content of the optimizer's states, as `initial_graph` has it."""
+    graph = initial_graph(program)
+    kept = (Role.SEED, Role.OPTIMIZER_STATE)
+    outputs = tuple(output for output in graph.outputs if output.role is Role.OPTIMIZER_STATE)
+    inputs = tuple(entry for entry in graph.inputs if entry.role in kept)
+    return eliminate_dead(replace(graph, inputs=inputs, outputs=outputs))
+
+
 def reported(graph: Graph, plan: TrainingPlan) -> tuple[str, ...]:
     """The outputs of a graph that are told of each step: the loss, the metrics, and the divisors of their means."""
     names = ("loss", *plan.metrics)

@@ -6,9 +6,10 @@ pays (`cost`), and when the fusion of its name (`naming`) is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import field, replace
 from operator import attrgetter
+from typing import TypeAlias
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
@@ -30,9 +31,15 @@ from compiler.types import elements
 UNPLACED = (*ir.INLINE, *ir.VIEWS, Empty)
 
 
-def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC) -> ir.FusedGraph:
+Told: TypeAlias = Callable[[str, ir.Group, ir.Group], None]
+"""Is given each merge as it is made: the name of the fusion, and the groups that become one."""
+
+
+def fuse(
+    graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC, told: Told | None = None
+) -> ir.FusedGraph:
     """The fused graph of a graph whose order is fixed, without the fusions of the given names."""
-    return _Fuser(graph, without, batch, machine).run()
+    return _Fuser(graph, without, batch, machine, told).run()
 
 
 @mutable_record
@@ -43,6 +50,7 @@ class _Fuser:
     without: Collection[str]
     batch: int
     machine: Machine
+    told: Told | None
     index: GroupIndex = field(default_factory=GroupIndex)
     ancestry: Ancestry = field(default_factory=Ancestry)
     resolver: Resolver = field(init=False)
@@ -94,7 +102,7 @@ class _Fuser:
                 self.place(view)  # no index map leads through this view, so it becomes a copy
         body = None
         if isinstance(node.op, Scan):
-            body = fuse(body_on_stacks(node.op), self.without, self.batch, self.machine)
+            body = fuse(body_on_stacks(node.op), self.without, self.batch, self.machine, self.told)
         member = ir.Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
         split = reduction_split(node) if isinstance(node.op, ir.REDUCTIONS) else None
         if not legality.divides(split, member, self.index):
@@ -127,8 +135,12 @@ class _Fuser:
             merge.kind is ir.GroupKind.PRODUCT and not cost.reads_neighbours((*producer.members, *consumer.members))
         ):
             return
-        if self.without and name_of_merge(producer, consumer, crossing, self.index) in self.without:
-            return
+        if self.without or self.told is not None:
+            name = name_of_merge(producer, consumer, crossing, self.index)
+            if name in self.without:
+                return
+            if self.told is not None:
+                self.told(name, producer, consumer)
         members = (*self.moved(producer, merge.producer), *self.moved(consumer, merge.consumer))
         del self.index.groups[consumer.number]
         self.index.put(ir.Group(producer.number, merge.kind, merge.domain, merge.split, members))

@@ -25,14 +25,11 @@ def store_in_place(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which an insertion lies inside its base, and the carry of a scan where it started."""
     found = list(fused.aliases)
     for node in [member.node for group in fused.groups for member in group.members]:
-        match node.op:
-            case Insert():
-                found.append(Alias(node.results[0], node.operands[0]))
-            case Scan(scanned=scanned, carries=carries):
-                starts = node.operands[scanned : scanned + carries]
-                found += [Alias(result, start) for result, start in zip(node.results, starts, strict=False)]
-            case _:
-                pass
+        if isinstance(node.op, Insert):
+            found.append(Alias(node.results[0], node.operands[0]))
+        elif isinstance(node.op, Scan):
+            starts = node.operands[node.op.scanned :][: node.op.carries]
+            found += [Alias(result, start) for result, start in zip(node.results, starts, strict=False)]
     return replace(fused, aliases=tuple(found))
 
 

@@ -126,10 +126,6 @@ class FusedGraph:
 
 def domain_shape(node: Node) -> Shape:
     """The shape that a node goes over: of a reduction's operand, of an inserted part, of the result otherwise."""
-    match node.op:
-        case Sum() | ProductSum() | Max() | Min() | CumulativeSum():
-            return node.operands[0].type.shape
-        case Insert() | ScatterAdd():
-            return node.operands[1].type.shape
-        case _:
-            return node.results[0].type.shape
+    if isinstance(node.op, (Sum, ProductSum, Max, Min, CumulativeSum)):
+        return node.operands[0].type.shape
+    return (node.operands[1] if isinstance(node.op, (Insert, ScatterAdd)) else node.results[0]).type.shape

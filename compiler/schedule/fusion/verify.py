@@ -60,7 +60,7 @@ class _Check:
             for member in group.members:
                 self.check_space(group, member)
                 for number, link in enumerate(member.links):
-                    self.check_link(group, member, number, link)
+                    self.check_link(member, number, link)
             self.check_reads_inside(group)
         self.check_order()
         self.check_aliases()
@@ -121,7 +121,7 @@ class _Check:
         if elements(node.results[0].type.shape) != size_of(group.domain, split, result_space(node, Space.FULL, split)):
             raise InvalidGraph(f"%{member.key} reduces axes that lie apart in memory")
 
-    def check_link(self, group: ir.Group, member: ir.Member, number: int, link: ir.Link) -> None:
+    def check_link(self, member: ir.Member, number: int, link: ir.Link) -> None:
         """A source is given, computed by a group, or made in place; its address is that of its axes and lies in it."""
         source = link.source
         maker = self.index.makers.get(source.index)

@@ -28,17 +28,7 @@ from compiler.ops.window import Fold
 from compiler.schedule.addresses import VIEWS, axis_maps, count, storage_order, storage_strides, through, view_strides
 from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
-from compiler.schedule.numerics.internal_ops import (
-    Copy,
-    Empty,
-    Insert,
-    Pick,
-    ProductSum,
-    SplitContraction,
-    ordered,
-    splits_for,
-    starts_at,
-)
+from compiler.schedule.numerics.internal_ops import Copy, Empty, Insert, Pick, ProductSum, SplitContraction, ordered
 from compiler.support import numerics
 from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
@@ -118,7 +108,7 @@ class _Rewriter:
                 starts = (self.builder.emit(Copy(), o) for o in operands[scanned:behind])
                 return self.builder.emit_all(node.op, *xs, *starts, *map(self.stored, operands[behind:]))
             case CumulativeSum() | Gather():
-                return self.builder.emit_all(node.op, *(self.dense(o) for o in operands))
+                return self.builder.emit_all(node.op, self.table(operands[0]), *map(self.dense, operands[1:]))
             case _:
                 return self.builder.emit_all(node.op, *operands)
 
@@ -227,7 +217,8 @@ class _Rewriter:
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
         result, start = self.builder.emit(Empty(type_)), 0
         for part in parts:
-            result = self.builder.emit(Insert(starts_at(type_.shape, axis, start)), result, part)
+            starts = tuple(start if k == axis else 0 for k in range(type_.rank))
+            result = self.builder.emit(Insert(starts), result, part)
             start += count(part.type.shape[axis])
         return result
 
@@ -301,6 +292,13 @@ class _Rewriter:
         """The value itself, or a dense copy of a view."""
         node = self.builder.definition(value)
         return self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, VIEWS) else value
+
+    def table(self, value: Value) -> Value:
+        """As `dense`; what each reader computes for itself is copied too, since a table is read at any place."""
+        node = self.builder.definition(value)
+        return (
+            self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, SOURCES) else self.dense(value)
+        )
 
     def stored(self, value: Value) -> Value:
         """The value itself where it lies in memory as its type says, by whatever name; otherwise a copy that does."""
@@ -387,7 +385,10 @@ class _Rewriter:
         length = count(elements(tuple(extents)))
         (type_,) = whole.result_types((left.type, right.type))
         size = elements(type_.shape)
-        splits = splits_for(size) if isinstance(size, int) and isinstance(extents[0], BatchExtent) else 1
+        splits = 1
+        if isinstance(size, int) and isinstance(extents[0], BatchExtent):
+            # Less for many results, since each split costs memory.
+            splits = next((splits for most, splits in numerics.SPLITS if size <= most), 1)
         few = splits >= numerics.FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
         if splits == 1 or length < numerics.LONG_SUM or not few:
             return self.builder.emit(whole, left, right)

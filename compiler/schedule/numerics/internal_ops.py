@@ -125,11 +125,6 @@ class Pick(InternalOp):
         return (operands[0][operands[1]],)
 
 
-def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:
-    """`start` on `axis`, 0 elsewhere."""
-    return tuple(start if k == axis else 0 for k in range(len(shape)))
-
-
 @record
 class _Product(InternalOp):
     lhs: Labels
@@ -173,11 +168,6 @@ class SplitContraction(_Product):
             pieces = [x[(slice(None),) * axis + (kept,)] for x, axis in zip((left, right), axes, strict=True)]
             found += self.whole.evaluate(pieces, batch)
         return (np.stack(found),)
-
-
-def splits_for(elements: int) -> int:
-    """How often a long sum with that many results is split: less for many of them, since each split costs memory."""
-    return next((splits for most, splits in numerics.SPLITS if elements <= most), 1)
 
 
 @final

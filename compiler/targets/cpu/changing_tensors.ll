@@ -46,7 +46,7 @@ done:
   ret void
 }
 
-define i32 @model_save(ptr %memory, ptr %file, i64 %bytes) nounwind {
+define i32 @$PREFIX_save(ptr %memory, ptr %file, i64 %bytes) nounwind {
   %code = call i32 @checked(ptr %memory, ptr %file, i64 %bytes)
   %is.good = icmp eq i32 %code, 0
   br i1 %is.good, label %save, label %done
@@ -58,7 +58,7 @@ done:
   ret i32 %code
 }
 
-define i32 @model_load(ptr %memory, ptr %file, i64 %bytes) nounwind {
+define i32 @$PREFIX_load(ptr %memory, ptr %file, i64 %bytes) nounwind {
 entry:
   %code = call i32 @checked(ptr %memory, ptr %file, i64 %bytes)
   %is.good = icmp eq i32 %code, 0
@@ -81,6 +81,8 @@ load:
   call void @exchange(ptr %memory, ptr %file, i1 false)
   %last.at = getelementptr i64, ptr %memory, i64 2
   store i64 -1, ptr %last.at, align 8 ; what was made of the tensors is out of date
+  %held.at = getelementptr i64, ptr %memory, i64 7
+  store i64 0, ptr %held.at, align 8
   br label %done
 other:
   ret i32 8
@@ -88,13 +90,17 @@ done:
   ret i32 %code
 }
 
-define i32 @model_continue(ptr %memory, i64 %seed, i64 %updates) nounwind {
+define i32 @$PREFIX_continue(ptr %memory, i64 %seed, i64 %updates) nounwind {
   %is.null = icmp eq ptr %memory, null
   br i1 %is.null, label %null, label %given
 given:
   %mark = load i64, ptr %memory, align 8
   %is.ready = icmp eq i64 %mark, $ABI
-  br i1 %is.ready, label %ready, label %unready
+  br i1 %is.ready, label %numbers, label %unready
+numbers:
+  %either = or i64 %seed, %updates
+  %is.negative = icmp slt i64 %either, 0
+  br i1 %is.negative, label %wrong.settings, label %ready
 ready:
   %seed.at = getelementptr i64, ptr %memory, i64 4
   store i64 %seed, ptr %seed.at, align 8
@@ -105,4 +111,6 @@ unready:
   ret i32 4
 null:
   ret i32 5
+wrong.settings:
+  ret i32 12
 }

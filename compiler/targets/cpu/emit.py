@@ -12,6 +12,7 @@ from compiler.nest.ir import Nest
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.kernel_pass import after_all
+from compiler.targets.cpu.nest_passes import PASSES
 from compiler.targets.cpu.products import build as products
 from compiler.targets.cpu.products import passes as product_passes
 from compiler.targets.cpu.products.ir import Circumstances
@@ -28,11 +29,16 @@ def emit(
 
     The right operand of a product that `lasts` is the same from call to call. No kernel reads the buffers `unread`.
     """
+    return after_all(PASSES, _built(what, machine, batch, lasts, unread), machine)
+
+
+def _built(what: Specialisation, machine: Machine, batch: int, lasts: bool, unread: frozenset[int]) -> Nest:
+    """The nest that a walk writes of the loops behind the passes of its kind, without asking the machine."""
     kernel = what.kernel
     if isinstance(kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel):
         loops = after_all(row_passes.PASSES, row_passes.definition(kernel, unread), machine)
-        return rows.build(_begun(what, machine, loops.lanes), loops)
-    k = _begun(what, machine, LANES)
+        return rows.build(_begun(what, loops.lanes), loops)
+    k = _begun(what, LANES)
     match kernel:
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts), Circumstances(machine, batch)
@@ -47,5 +53,5 @@ def emit(
             assert_never(kernel)
 
 
-def _begun(what: Specialisation, machine: Machine, lanes: int) -> KernelNest:
-    return KernelNest(what.kernel, machine, statement_lines(what.kernel), what.literals, what.numbers, lanes)
+def _begun(what: Specialisation, lanes: int) -> KernelNest:
+    return KernelNest(what, statement_lines(what.kernel), lanes)

@@ -7,15 +7,12 @@ from dataclasses import field
 
 from compiler.loops import ir as loops
 from compiler.loops.printer import FRAME
-from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.builder import AtLine, Builder
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
-from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
-from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
-from compiler.tuning import Tuning
+from compiler.targets.cpu.specialisation import FIXED, Specialisation, is_outer, is_within_block
 from compiler.types import DType, Extent
 
 
@@ -23,11 +20,8 @@ from compiler.types import DType, Extent
 class KernelFrame:
     """The frame of one kernel. `lines` says where its statements stand in the printed loops (`statement_lines`)."""
 
-    kernel: loops.Kernel
-    machine: Machine
+    what: Specialisation
     lines: Mapping[int, int]
-    free_literals: frozenset[int] = frozenset()
-    free_numbers: tuple[int, ...] = ()  # offsets, strides and divisors that are arguments
     lanes: int = LANES  # of its vectors
     nest: Builder = field(default_factory=Builder)
     arguments: list[ir.Argument] = field(default_factory=list[ir.Argument])
@@ -42,14 +36,10 @@ class KernelFrame:
     )
     scratch_bytes: int = 0
     scratch_batch_bytes: int = 0
-    has_free_columns: bool = field(init=False)
+    kernel: loops.Kernel = field(init=False)
 
     def __post_init__(self) -> None:
-        self.has_free_columns = has_free_columns(self.kernel, self.tuning)
-
-    @property
-    def tuning(self) -> Tuning:
-        return self.machine.tuning
+        self.kernel = self.what.kernel
 
     def of(self, statement: loops.Statement) -> AtLine:
         """Within, what is built does the work of a statement of the kernel; a literal's is nobody's."""
@@ -102,9 +92,9 @@ class KernelFrame:
 
     def place_number(self, number: int) -> Index:
         """An offset, or the stride of a term of rows."""
-        if number in FIXED or not self.free_numbers:
+        if number in FIXED or not self.what.numbers:
             return number
-        return self.argument(ir.PlaceNumber(self.free_numbers.index(number)))
+        return self.argument(ir.PlaceNumber(self.what.numbers.index(number)))
 
     def number(self, terms: Sequence[loops.IndexTerm], index: Index) -> Index:
         """The sum of terms of a scalar index."""
@@ -123,7 +113,7 @@ class KernelFrame:
         digit = self.quotient(index, term.divisor)
         if term.modulus is None:
             return digit
-        if not self.has_free_columns:
+        if not self.what.has_free_columns:
             return self.nest.binary("rem", digit, term.modulus)
         whole = self.nest.mul(self.quotient(digit, term.modulus), self.place_number(term.modulus))
         return self.nest.sub(digit, whole)
@@ -132,9 +122,9 @@ class KernelFrame:
         """The index of a row divided; by an argument, that is a multiplication and a shift."""
         if divisor == 1:
             return index
-        if not self.has_free_columns:
+        if not self.what.has_free_columns:
             return self.nest.binary("div", index, divisor)
-        position = self.free_numbers.index(divisor)
+        position = self.what.numbers.index(divisor)
         product = self.nest.mul(index, self.argument(ir.FactorNumber(position)))
         return self.nest.binary("shift", product, self.argument(ir.ShiftNumber(position)))
 
@@ -151,8 +141,8 @@ class KernelFrame:
             if term.modulus is not None:
                 digit = nest.binary("rem", digit, self.indices(term.modulus), type_)
             if term.stride != 1:
-                free = moves_only(self.kernel, self.tuning)
-                stride = self.splats[self.place_number(term.stride)] if free else self.indices(term.stride)
+                is_free = self.what.moves_only
+                stride = self.splats[self.place_number(term.stride)] if is_free else self.indices(term.stride)
                 digit = nest.binary("mul", digit, stride, type_)
             total = digit if total is None else nest.binary("add", total, digit, type_)
         return self.indices(0) if total is None else total

@@ -10,15 +10,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.loops.printer import FRAME
-from compiler.machine import Machine
 from compiler.nest import ir
-from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, type_of, vector
 from compiler.ops.elementwise import Abs, Cast, Maximum, Minimum
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores
-from compiler.targets.cpu.iteration_space import DENSE, moves_only
+from compiler.targets.cpu.iteration_space import DENSE
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
 from compiler.targets.cpu.specialisation import divisors_of
 from compiler.types import BatchExtent, DType
@@ -52,7 +50,6 @@ class KernelNest(KernelFrame):
     def __post_init__(self) -> None:
         KernelFrame.__post_init__(self)
         self.nest.locate(FRAME)
-        self.nest.is_fenced = self.machine.is_arm
         self.finite_checks = FiniteChecks(self.nest)
 
     def open(self) -> None:
@@ -62,12 +59,12 @@ class KernelNest(KernelFrame):
                 self.bases[position] = self.argument(ir.BufferPointer(position), ir.ADDRESS)
             elif buffer.elements:
                 self.reserve(position, buffer.elements * buffer.dtype.size)
-        for position, _ in enumerate(self.free_numbers):
+        for position, _ in enumerate(self.what.numbers):
             self.argument(ir.PlaceNumber(position))
-            if moves_only(self.kernel, self.tuning):
+            if self.what.moves_only:
                 name = self.argument(ir.PlaceNumber(position))
                 self.splats[name] = self.nest.splat(name, self.lanes)
-        for position in sorted(map(self.free_numbers.index, divisors_of(self.kernel, self.tuning))):
+        for position in sorted(map(self.what.numbers.index, divisors_of(self.what))):
             self.argument(ir.FactorNumber(position))
             self.argument(ir.ShiftNumber(position))
         prologue = self.kernel.prologue if isinstance(self.kernel, loops.StagedKernel) else ()
@@ -103,7 +100,7 @@ class KernelNest(KernelFrame):
     def scalar(self, instruction: loops.Instruction, row: Index) -> None:
         nest = self.nest
         match instruction:
-            case loops.Literal(result=result, dtype=dtype) if result in self.free_literals:
+            case loops.Literal(result=result, dtype=dtype) if result in self.what.literals:
                 bits = self.argument(ir.LiteralNumber(result))
                 narrow = nest.converted(bits, DType.I32) if dtype.size < DType.I64.size else bits
                 self.put(result, nest.from_bits(narrow, dtype))
@@ -167,12 +164,7 @@ class KernelNest(KernelFrame):
 
     @_located
     def vector(
-        self,
-        instruction: loops.Instruction,
-        row: Index,
-        column: Index,
-        mask: Operand | None,
-        part: int | None = None,
+        self, instruction: loops.Instruction, row: Index, column: Index, mask: Operand | None, part: int | None = None
     ) -> None:
         """A FULL instruction (or a COLUMN one, in a kernel over columns) for a vector of columns from `column` on."""
         nest = self.nest
@@ -275,7 +267,7 @@ class KernelNest(KernelFrame):
 
     def store_vector(self, value: Operand, place: Value, dtype: DType, mask: Operand | None) -> None:
         """Write neighbours in memory, which have the type `dtype`."""
-        store_masked(self.nest, self.machine, value, place, dtype, mask)
+        self.nest.store(value, place, dtype.size, mask)
 
     def mask_below(self, column: Index, stop: Index) -> Operand:
         """True in the lanes whose column lies before `stop`."""
@@ -344,38 +336,3 @@ def _identity(reduce: loops.Reduce) -> float | int | bool:
         return 0 if is_max else 255
     bits = 8 * reduce.dtype.size
     return -(2 ** (bits - 1)) if is_max else 2 ** (bits - 1) - 1
-
-
-def store_masked(
-    nest: Builder, machine: Machine, value: Operand, place: Value, dtype: DType, mask: Operand | None
-) -> None:
-    """Write the lanes of a mask (`KernelNest.mask_below`) to neighbours in memory; all lanes without a mask.
-
-    `value` has elements of the type that `dtype` has in memory.
-    """
-    width = type_of(value).lanes
-    lanes = width if mask is None else leading_lanes(mask)
-    if lanes == width:
-        nest.store(value, place, dtype.size)
-    elif lanes is None or machine.masks:
-        nest.store(value, place, dtype.size, mask)
-    else:
-        _store_pieces(nest, value, place, lanes)
-
-
-def leading_lanes(mask: Operand) -> int | None:
-    """How many lanes, from the first on, a mask keeps; None where only the run knows."""
-    if not isinstance(mask, ir.Constant):
-        return None
-    assert isinstance(mask.value, tuple)
-    return sum(mask.value)
-
-
-def _store_pieces(nest: Builder, value: Operand, place: Value, lanes: int) -> None:
-    """The first lanes in pieces of a power of two, the largest first."""
-    dtype, first = type_of(value).dtype, 0
-    assert dtype is not None
-    while first < lanes:
-        width = 1 << (lanes - first).bit_length() - 1
-        nest.store(nest.lanes_of(value, first, width), nest.pointer(place, first, dtype), dtype.size)
-        first += width

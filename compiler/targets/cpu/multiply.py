@@ -58,6 +58,7 @@ class RegisterTile:
     steps_ahead: int
     ahead_rows: int
     ahead_left: bool
+    is_fenced: bool
 
     @property
     def vector(self) -> Type:
@@ -116,9 +117,11 @@ def multiplied(
                     _ask(nest, asked, line, type_)
             if not asked.rows:
                 following.append(nest.pointer(line, asked.step, type_))
+        factors = Factors(nest, tile, axis, pointers[0], pointers[1])
         for turn in range(times):
-            nest.fence()
-            sums = rank_one(nest, tile, axis, pointers[0], pointers[1], turn, sums, *pointers[2:])
+            if tile.is_fenced:
+                nest.fence()
+            sums = factors.rank_one(turn, sums, *pointers[2:])
         moved = (nest.pointer(p, times * by, type_) for p, (_, by) in zip(pointers, walked, strict=True))
         return [*sums, *moved, *following]
 
@@ -172,81 +175,80 @@ def _ask(nest: Builder, ahead: Ahead, row: Value, type_: DType) -> None:
         nest.prefetch(line, ahead.writes, 3 if ahead.writes else 2)
 
 
-def rank_one(
-    nest: Builder,
-    tile: RegisterTile,
-    axis: SummedAxis,
-    left: Value,
-    right: Value,
-    turn: int,
-    accumulators: Sequence[Operand],
-    copy: Value | None = None,
-) -> Sequence[Operand]:
-    """One k: the vectors of the right operand, and one broadcast of the left for each row."""
-    type_, size, whole, shape = tile.dtype, tile.dtype.size, tile.vector, tile.shape
-    columns: list[Operand] = []
-    following = list(accumulators)
-    is_alone = nest.is_fenced and shape.rows == 1  # each vector is used up before the next one takes registers
-    single = _left_of(nest, tile, axis, left, turn, tile.places[0]) if is_alone else None
-    for part in range(shape.vectors):
-        if is_alone:
-            nest.fence()
-        place = nest.pointer(right, turn * axis.rhs_stride + part * LANES, type_)
-        if tile.lanes == LANES:
-            columns.append(nest.load(place, whole, size))
-        if shape.rows <= tile.ahead_rows:
-            later = nest.pointer(right, (turn + tile.steps_ahead) * axis.rhs_stride + part * LANES, type_)
-            nest.prefetch(later)
-        if copy:
-            there = nest.pointer(copy, turn * axis.copy_stride + part * LANES, type_)
-            nest.store(columns[-1], there, 64)
-        if single is not None:
-            following[part] = nest.fma(single, columns[-1], following[part])
-    if is_alone:
-        return following
-    if tile.lanes < LANES:
-        return _by_register(nest, tile, axis, left, right, turn, accumulators)
-    if tile.ahead_left:
-        for column in (0, shape.rows - 1):
-            later = nest.pointer(left, column + (turn + tile.steps_ahead) * axis.lhs_stride, type_)
-            nest.prefetch(later)
-    for row, offset in enumerate(tile.places):
-        scalar = _left_of(nest, tile, axis, left, turn, offset)
+@record(eq=False)
+class Factors:
+    """Both operands of a register tile, from where they stand on along a summed axis."""
+
+    nest: Builder
+    tile: RegisterTile
+    axis: SummedAxis
+    left: Value
+    right: Value
+
+    def moved(self, index: Index) -> tuple[Value, Value]:
+        """Both operands at an index of the sum."""
+        nest, type_ = self.nest, self.tile.dtype
+        left, right = nest.mul(index, self.axis.lhs_stride), nest.mul(index, self.axis.rhs_stride)
+        return nest.pointer(self.left, left, type_), nest.pointer(self.right, right, type_)
+
+    def rank_one(self, turn: int, accumulators: Sequence[Operand], copy: Value | None = None) -> Sequence[Operand]:
+        """One k: the vectors of the right operand, and one broadcast of the left for each row."""
+        nest, tile, axis = self.nest, self.tile, self.axis
+        type_, size, whole, shape = tile.dtype, tile.dtype.size, tile.vector, tile.shape
+        columns: list[Operand] = []
+        following = list(accumulators)
+        is_alone = tile.is_fenced and shape.rows == 1  # each vector is used up before the next one takes registers
+        single = self._left_of(turn, tile.places[0]) if is_alone else None
         for part in range(shape.vectors):
-            slot = row * shape.vectors + part
-            following[slot] = nest.fma(scalar, columns[part], following[slot])
-    return following
+            if is_alone:
+                nest.fence()
+            place = nest.pointer(self.right, turn * axis.rhs_stride + part * LANES, type_)
+            if tile.lanes == LANES:
+                columns.append(nest.load(place, whole, size))
+            if shape.rows <= tile.ahead_rows:
+                later = nest.pointer(self.right, (turn + tile.steps_ahead) * axis.rhs_stride + part * LANES, type_)
+                nest.prefetch(later)
+            if copy:
+                there = nest.pointer(copy, turn * axis.copy_stride + part * LANES, type_)
+                nest.store(columns[-1], there, 64)
+            if single is not None:
+                following[part] = nest.fma(single, columns[-1], following[part])
+        if is_alone:
+            return following
+        if tile.lanes < LANES:
+            return self._by_register(turn, accumulators)
+        if tile.ahead_left:
+            for column in (0, shape.rows - 1):
+                later = nest.pointer(self.left, column + (turn + tile.steps_ahead) * axis.lhs_stride, type_)
+                nest.prefetch(later)
+        for row, offset in enumerate(tile.places):
+            scalar = self._left_of(turn, offset)
+            for part in range(shape.vectors):
+                slot = row * shape.vectors + part
+                following[slot] = nest.fma(scalar, columns[part], following[slot])
+        return following
 
+    def _by_register(self, turn: int, accumulators: Sequence[Operand]) -> Sequence[Operand]:
+        """One k, whose right operand comes register by register, each for all rows."""
+        nest, tile = self.nest, self.tile
+        type_, lanes, vectors = tile.dtype, tile.lanes, tile.shape.vectors
+        scalars = [self._left_of(turn, offset) for offset in tile.places]
+        following = list(accumulators)
+        for part in range(vectors):
+            slots = range(part, tile.slots, vectors)
+            pieces: list[list[Operand]] = [[] for _ in slots]
+            for first in range(0, LANES, lanes):
+                place = nest.pointer(self.right, turn * self.axis.rhs_stride + part * LANES + first, type_)
+                column = nest.load(place, vector(type_, lanes), type_.size)
+                for slot, scalar, of_row in zip(slots, scalars, pieces, strict=True):
+                    sums = nest.lanes_of(following[slot], first, lanes)
+                    of_row.append(nest.fma(scalar, column, sums))
+            for slot, of_row in zip(slots, pieces, strict=True):
+                following[slot] = nest.joined(of_row)
+        return following
 
-def _by_register(
-    nest: Builder,
-    tile: RegisterTile,
-    axis: SummedAxis,
-    left: Value,
-    right: Value,
-    turn: int,
-    accumulators: Sequence[Operand],
-) -> Sequence[Operand]:
-    """One k, whose right operand comes register by register, each for all rows."""
-    type_, lanes, vectors = tile.dtype, tile.lanes, tile.shape.vectors
-    scalars = [_left_of(nest, tile, axis, left, turn, offset) for offset in tile.places]
-    following = list(accumulators)
-    for part in range(vectors):
-        slots = range(part, tile.slots, vectors)
-        pieces: list[list[Operand]] = [[] for _ in slots]
-        for first in range(0, LANES, lanes):
-            place = nest.pointer(right, turn * axis.rhs_stride + part * LANES + first, type_)
-            column = nest.load(place, vector(type_, lanes), tile.dtype.size)
-            for slot, scalar, of_row in zip(slots, scalars, pieces, strict=True):
-                sums = nest.lanes_of(following[slot], first, lanes)
-                of_row.append(nest.fma(scalar, column, sums))
-        for slot, of_row in zip(slots, pieces, strict=True):
-            following[slot] = nest.joined(of_row)
-    return following
-
-
-def _left_of(nest: Builder, tile: RegisterTile, axis: SummedAxis, left: Value, turn: int, offset: int) -> Value:
-    """An element of the left operand in every lane."""
-    type_ = tile.dtype
-    place = nest.pointer(left, offset + turn * axis.lhs_stride, type_)
-    return nest.splat(nest.load(place, vector(type_, 1), tile.dtype.size), tile.lanes)
+    def _left_of(self, turn: int, offset: int) -> Value:
+        """An element of the left operand in every lane."""
+        nest, type_ = self.nest, self.tile.dtype
+        place = nest.pointer(self.left, offset + turn * self.axis.lhs_stride, type_)
+        return nest.splat(nest.load(place, vector(type_, 1), type_.size), self.tile.lanes)

@@ -12,6 +12,7 @@ from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.cpu.tiles import TileShape, depth_of
 from compiler.targets.cpu.transpose import move_transposed
 from compiler.types import BatchExtent
@@ -37,7 +38,7 @@ def is_packed(contract: TileContract, shape: TileShape) -> bool:
 def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, packing: Packing, panels: int) -> Nest:
     """A function of its own that packs every panel; an item is one of them."""
     width = shape.vectors * LANES
-    packer = KernelNest(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
+    packer = KernelNest(Specialisation(replace(k.kernel, prologue=(), stages=()), ()), k.lines)
     packer.open()
     nest, type_ = packer.nest, contract.dtype
     shared = packer.argument(SharedPointer(), ADDRESS)

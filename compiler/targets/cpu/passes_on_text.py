@@ -9,7 +9,7 @@ from typing import TypeVar
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.loops.ir import ColumnKernel, ContractionKernel, FlatKernel, Kernel, RowKernel
 from compiler.machine import Machine
-from compiler.targets.cpu.kernel_pass import KernelPass
+from compiler.targets.cpu.kernel_pass import KernelPass, verified
 from compiler.targets.cpu.products import passes as products
 from compiler.targets.cpu.products import verify as of_product
 from compiler.targets.cpu.products.ir import Circumstances, ProductLoops
@@ -27,9 +27,11 @@ def verified_tiles(kernel: Kernel, machine: Machine, batch: int, lasts: bool, un
     """A kernel behind its last pass, as text, checked behind each. Raises CompilerBug."""
     match kernel:
         case ContractionKernel():
-            return of_product.verified(kernel, lasts, Circumstances(machine, batch))
+            given, product = Circumstances(machine, batch), products.definition(kernel, lasts)
+            return verified(products.PASSES, product, given, of_product.faults_of, print_product)
         case RowKernel() | FlatKernel() | ColumnKernel():
-            return of_rows.verified(kernel, unread, machine)
+            loops = rows.definition(kernel, unread)
+            return verified(rows.PASSES, loops, machine, of_rows.faults_of, print_rows)
         case _:
             return ""  # a scatter or a running sum, about which nothing is decided
 

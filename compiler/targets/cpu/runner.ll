@@ -1,8 +1,8 @@
 ; The native loop that runs a table of kernels: a template of `runner.py`, which fills in the words that begin with a
 ; dollar sign. Its threads meet and wait in `team.ll`.
 $STAMP ; What began with the word for a stamp in the template stands in the runner of a profile alone: see `stamps.ll`.
-$TURN ; What began with the word for a turn stands where one thread takes the shares of all in turn, in place of what began
-$TURN ; with the word for a team: see `turns.ll`.
+$TURN ; What began with the word for a turn stands where a thread returns at a barrier, in place of what began with the word for
+$TURN ; a team: see `turns.ll`, and `alone.ll`.
 $PACE ; What began with the word for a pace stands where a clock is quick to read: shares follow the speeds of the threads.
 
 declare double @llvm.fabs.f64(double)
@@ -273,18 +273,19 @@ entry:
   %offset = load i64, ptr %offset.at, align 8
   %control = load ptr, ptr %arenas, align 8
   %arguments = getelementptr i8, ptr %control, i64 %offset
-  %scratch.size.at = getelementptr i64, ptr %abi, i64 6
-  %scratch.size = load i64, ptr %scratch.size.at, align 8
-  %scratches.at = getelementptr i64, ptr %arenas, i64 3
-  %scratches = load ptr, ptr %scratches.at, align 8
+  $TEAM %scratch.size.at = getelementptr i64, ptr %abi, i64 6
+  $TEAM %scratch.size = load i64, ptr %scratch.size.at, align 8
+  $TEAM %scratches.at = getelementptr i64, ptr %arenas, i64 3
+  $TEAM %scratches = load ptr, ptr %scratches.at, align 8
   %thread.wide = zext i32 %thread to i64
   %thread.after = add i32 %thread, 1
   %share.low = call i64 @share(ptr %sync, i32 %thread, i32 %threads)
   %share.high = call i64 @share(ptr %sync, i32 %thread.after, i32 %threads)
   $PACE %is.team = icmp ugt i32 %threads, 1
   $TEAM %scratch.offset = mul i64 %thread.wide, %scratch.size
-  $TURN %scratch.offset = mul i64 0, %scratch.size
-  %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
+  $TEAM %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
+  $TURN %scratch.at = getelementptr i64, ptr %state, i64 2
+  $TURN %scratch = load ptr, ptr %scratch.at, align 8
   %advances.at = getelementptr i64, ptr %abi, i64 8
   %advances = load ptr, ptr %advances.at, align 8
   %width.at = getelementptr i64, ptr %abi, i64 9
@@ -292,7 +293,7 @@ entry:
   %most.at = getelementptr i64, ptr %abi, i64 10
   %most = load i64, ptr %most.at, align 8
   $TEAM %counters = alloca i64, i64 %width, align 8
-  $TURN %counters = getelementptr i64, ptr %state, i64 2
+  $TURN %counters = getelementptr i64, ptr %state, i64 $COUNTERS
   $TURN %depth.at = getelementptr i64, ptr %state, i64 1
   $TURN %depth.start = load i64, ptr %depth.at, align 8
   %moved = alloca i64, i64 %most, align 8

@@ -37,6 +37,7 @@ ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_
 JOB_THREADS = JOB_FIELDS + 8 * 6
 PACES = 64 * 10  # a line a thread: how far the end of its share is moved, how long it took for that, and what follows
 GROUP = 8  # threads meet at a barrier in groups, whose counters stand behind all lines
+COUNTERS = 4  # the first slot of a state that counts steps of loops: see `turns.ll`
 WHOLE_BITS = 20  # shares are parts of 1 << WHOLE_BITS
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
@@ -48,11 +49,6 @@ EVENT_SLOTS = 6  # entry, begin, end, first item, last item, shard of a chain
 TICKS = "dlc_ticks"
 
 _FOLDER = Path(__file__).parent
-
-
-def sync_bytes(threads: int) -> int:
-    """The size of the synchronisation block of so many threads."""
-    return PACES + 64 * (threads + -(-threads // GROUP))
 
 
 class Clock(Enum):
@@ -71,6 +67,8 @@ def clock_of(machine: Machine) -> Clock:
     """The fastest clock that is the same for all cores and runs at one rate."""
     if machine.architecture in ("aarch64", "arm64"):
         return Clock.GENERIC_TIMER
+    if machine.architecture == "x86_64" and (machine.is_windows or machine.is_apple):
+        return Clock.TIME_STAMP_COUNTER  # on which these systems rely themselves
     if machine.architecture == "x86_64":
         try:
             flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\nflags")[2].partition("\n")[0].split()
@@ -81,7 +79,25 @@ def clock_of(machine: Machine) -> Clock:
     return Clock.MONOTONIC
 
 
+class Wait(Enum):
+    """How a thread sleeps until a word of memory changes, by the words that mark its rows in `team.ll`."""
+
+    FUTEX = "a call of Linux"
+    ULOCK = "functions of macOS's system library, which its C++ library waits by"
+    ADDRESS = "functions of Windows, since version 8"
+    OFFER = "it does not, and offers its processor to others"
+
+
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # of Linux
+
+
+def wait_of(machine: Machine) -> Wait:
+    """The way to wait that the system of a machine has."""
+    if "linux" in machine.triple and machine.architecture in _FUTEX_CALLS:
+        return Wait.FUTEX
+    if machine.is_apple:
+        return Wait.ULOCK
+    return Wait.ADDRESS if machine.is_windows else Wait.OFFER
 
 
 def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False, alone: bool = False) -> str:
@@ -89,25 +105,34 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
 
     `in_turns`: the first thread takes the shares of all threads, one after the other. A row of the templates that
     begins with a dollar sign and a word stands where that word holds: for a processor, a way to wait, a clock, a run.
-    `alone`: there is no other thread, nor a system to wait in, and all functions are internal.
+    `alone`: there is no thread but the caller's, nor a system to wait in, and all functions are internal.
     """
-    futex = _FUTEX_CALLS.get(machine.architecture) if "linux" in machine.triple else None
+    wait = wait_of(machine)
     quick, x86 = clock or clock_of(machine), machine.architecture == "x86_64"
     has_pace = not (in_turns or alone) and quick in PERIODS
     read = quick if has_pace or clock is not None else None
+    has_turns = in_turns or alone
     kept = {
-        **{"STAMP": clock is not None, "TURN": in_turns, "TEAM": not in_turns, "PACE": has_pace, "EVEN": not has_pace},
+        **{
+            "STAMP": clock is not None,
+            "TURN": has_turns,
+            "TEAM": not has_turns,
+            "PACE": has_pace,
+            "EVEN": not has_pace,
+        },
         **{"X86": x86, "ARM": machine.is_arm, "OTHER": not x86 and not machine.is_arm},
-        **{"FUTEX": futex is not None, "YIELD": futex is None},
+        **{way.name: way is wait for way in Wait},
         **{"COUNTER": read is Clock.TIME_STAMP_COUNTER, "TIMER": read is Clock.GENERIC_TIMER},
         **{"SYSTEM": read is Clock.MONOTONIC, "ALONE": alone, "STOPPED": not alone},
     }
     words = {
         **{name: value for name, value in globals().items() if name.isupper()},  # constants of this file
         **{"HEAD": HEAD, "TAIL": TAIL, "WAITS": WAITS},
-        **{"FUTEX_CALL": futex, "PERIOD": f"{PERIODS.get(quick)}.0", "WHOLE": 1 << WHOLE_BITS},
-        **{"ALMOST_HALF": (1 << WHOLE_BITS) // 2 - 1, "STATE": ", ptr %state" if in_turns else ""},
-        "ENTRIES": "turns" if in_turns else "entries",
+        "FUTEX_CALL": _FUTEX_CALLS.get(machine.architecture),
+        "YIELD": "SwitchToThread" if machine.is_windows else "sched_yield",
+        **{"PERIOD": f"{PERIODS.get(quick)}.0", "WHOLE": 1 << WHOLE_BITS},
+        **{"ALMOST_HALF": (1 << WHOLE_BITS) // 2 - 1, "STATE": ", ptr %state" if has_turns else ""},
+        "ENTRIES": "turns" if has_turns else "entries",
     }
     files = (
         "runner",

@@ -47,8 +47,10 @@ class Specialisation:
 
     kernel: loops.Kernel
     key: Key
-    literals: frozenset[int]
-    numbers: tuple[int, ...]
+    literals: frozenset[int] = frozenset()
+    numbers: tuple[int, ...] = ()
+    has_free_columns: bool = False
+    moves_only: bool = False
 
 
 def is_outer(term: loops.IndexTerm, kernel: loops.Kernel) -> bool:
@@ -63,11 +65,11 @@ def is_within_block(term: loops.IndexTerm, kernel: loops.Kernel) -> bool:
     return is_rest and term.divisor == 1
 
 
-def divisors_of(kernel: loops.Kernel, tuning: Tuning) -> set[int]:
+def divisors_of(what: Specialisation) -> set[int]:
     """The numbers above 1 by which the index of a row is divided, where they are arguments."""
-    if not has_free_columns(kernel, tuning):
+    if not what.has_free_columns:
         return set()
-    every = loops.instructions_of(kernel)
+    every = loops.instructions_of(what.kernel)
     terms = [t for i in every if isinstance(i, loops.Load | loops.Store) for t in i.access.rows]
     terms += [t for i in every if isinstance(i, loops.Position) for t in i.rows]
     return {number for t in terms for number in (t.divisor, t.modulus) if number is not None and number not in FIXED}
@@ -119,7 +121,7 @@ def specialisation(kernel: loops.Kernel, machine: Machine) -> Specialisation:
     """The specialisation of a kernel for a machine."""
     buffers = tuple(loops.BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
     if not isinstance(kernel, loops.StagedKernel):
-        return Specialisation(kernel, (type(kernel), replace(kernel, name="", buffers=buffers)), frozenset(), ())
+        return Specialisation(kernel, (type(kernel), replace(kernel, name="", buffers=buffers)))
     fills = all(isinstance(i, loops.Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
     literals = frozenset(
         i.result
@@ -134,7 +136,7 @@ def specialisation(kernel: loops.Kernel, machine: Machine) -> Specialisation:
     prologue = tuple(map(found.instruction, kernel.prologue))
     rows = found.number(transposed_rows(kernel)) if found.is_numbered else transposed_rows(kernel)
     key = (type(kernel), buffers, literals, prologue, stages, rows, _extents(kernel, machine))
-    return Specialisation(kernel, key, literals, tuple(found.numbers))
+    return Specialisation(kernel, key, literals, tuple(found.numbers), found.divides, found.only_moves)
 
 
 class _Numbering:

@@ -11,25 +11,15 @@ from compiler.interface import Options, Tensors
 from compiler.machine import Machine
 from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores, usable_processors
+from compiler.targets import target
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
-from compiler.targets.llvm.host import machine_of
+from compiler.targets.llvm.host import machine_elsewhere, machine_of
 from compiler.targets.llvm.jit import Library
 from compiler.targets.llvm.object_code import FrontDoor
 from compiler.targets.manifest import TensorSpec, capacity_for
 from compiler.targets.memory import allocated
-from compiler.targets.target import (
-    Begin,
-    Compilation,
-    ExportedLibrary,
-    LibraryFunction,
-    LibraryTensors,
-    MachineInstruction,
-    Peaks,
-    ProfiledProgram,
-    SimulatedProgram,
-)
 from compiler.types import DType
 
 if TYPE_CHECKING:
@@ -50,28 +40,30 @@ class CpuTarget:
         plan: Schedule,
         machine: Machine,
         batch: int,
-        begin: Begin | None = None,
+        begin: target.Begin | None = None,
         keeps_nests: bool = False,
     ) -> Lowered:
         from compiler.targets.cpu.lower import lower  # a cached program is loaded without code generation
 
         return lower(graph, plan, machine, batch, begin, keeps_nests)
 
-    def load(self, compilation: Compilation) -> NativeExecutable:
+    def load(self, compilation: target.Compilation) -> NativeExecutable:
         options = compilation.options
         machine = _machine(options)
         found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, machine))
         library = Library(found.objects, [*found.symbols, *SYMBOLS], machine)
         return NativeExecutable(found.manifest, Team(options.threads or usable_cores(), library))
 
-    def missing(self, names: Sequence[str], options: Options) -> list[str]:
-        return _front_door(options).missing(names)
+    def missing(self, names: Sequence[str], options: Options, elsewhere: bool = False) -> list[str]:
+        return _front_door(options, elsewhere).missing(names)
 
-    def compile_ahead(self, compilations: Sequence[Compilation], workers: int | None = None) -> None:
+    def compile_ahead(
+        self, compilations: Sequence[target.Compilation], workers: int | None = None, elsewhere: bool = False
+    ) -> None:
         options = compilations[0].options
-        machine = _machine(options)
+        machine = _machine_elsewhere(options) if elsewhere else _machine(options)
         named = ((c.name, partial(self._lowered, c, machine)) for c in compilations if c.name is not None)
-        _front_door(options).compile_ahead(named, workers)
+        _front_door(options, elsewhere).compile_ahead(named, workers)
 
     def bytes_of_step(self, name: str, options: Options) -> int | None:
         manifest = _front_door(options).manifest(name)
@@ -83,51 +75,55 @@ class CpuTarget:
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)
 
-    def library(self, functions: Sequence[LibraryFunction], tensors: LibraryTensors, seed: int) -> ExportedLibrary:
+    def library(
+        self, functions: Sequence[target.LibraryFunction], tensors: target.LibraryTensors, form: target.LibraryForm
+    ) -> target.ExportedLibrary:
         from compiler.targets.cpu.library import library  # only an export asks
 
         options = functions[0].compilation.options
-        machine, door = _machine(options, runs=False), _front_door(options, runs=False)
+        machine, door = _machine_elsewhere(options), _front_door(options, elsewhere=True)
         compilations = [function.compilation for function in functions]
         codes = [door.load(one.name, partial(self._lowered, one, machine)) for one in compilations]
-        return library(functions, codes, tensors, seed, machine)
+        return library(functions, codes, tensors, machine, form)
 
     def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
         from compiler.targets.cpu.passes_on_text import passes_on_text  # only `dlc pass` asks
 
         return passes_on_text(machine, batch)
 
-    def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
+    def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
         from compiler.targets.llvm.listing import listing  # only readers of code ask
 
         return listing(text, symbol, machine)
 
-    def profiled(self, compilation: Compilation) -> ProfiledProgram:
+    def profiled(self, compilation: target.Compilation) -> target.ProfiledProgram:
         from compiler.targets.cpu.stamped import StampedExecutable  # only a profile asks for programs in this way
 
         clock = clock_of(_machine(compilation.options))
         program, (plain, stamped) = self._compiled(compilation, [(None, False), (clock, False)])
         threads = compilation.options.threads or usable_cores()
-        return ProfiledProgram(
+        return target.ProfiledProgram(
             program,
             NativeExecutable(program.manifest, Team(threads, plain)),
             StampedExecutable(program.manifest, Team(threads, stamped)),
             clock.value,
         )
 
-    def simulated(self, compilation: Compilation, threads: Sequence[int], real: Sequence[int] = ()) -> SimulatedProgram:
+    def simulated(
+        self, compilation: target.Compilation, threads: Sequence[int], real: Sequence[int] = ()
+    ) -> target.SimulatedProgram:
         # only a simulation asks for programs in this way
         from compiler.targets.cpu.stamped import ROOM_IN_TURNS, OneForAll, StampedExecutable
 
         clock = clock_of(_machine(compilation.options))
         program, (turns, stamped) = self._compiled(compilation, [(clock, True), (clock, False)])
-        return SimulatedProgram(
+        return target.SimulatedProgram(
             program,
             {n: StampedExecutable(program.manifest, OneForAll(n, turns), ROOM_IN_TURNS) for n in threads},
             {n: StampedExecutable(program.manifest, Team(n, stamped)) for n in real},
         )
 
-    def peaks(self, options: Options, threads: int, dtype: DType, alone: float = 0.0) -> Peaks:
+    def peaks(self, options: Options, threads: int, dtype: DType, alone: float = 0.0) -> target.Peaks:
         from compiler.targets.cpu.peaks import measured_peaks  # only a profile asks
 
         return measured_peaks(machine_of(options.machine), threads, dtype, ObjectCache(options.cache), alone)
@@ -137,7 +133,7 @@ class CpuTarget:
 
         return barrier_nanoseconds(machine, threads)
 
-    def _lowered(self, compilation: Compilation, machine: Machine, begin: Begin) -> Lowered:
+    def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
         ready, options = compilation.prepared(), compilation.options
         plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
@@ -148,7 +144,7 @@ class CpuTarget:
         return found
 
     def _compiled(
-        self, compilation: Compilation, runners: Sequence[tuple[Clock | None, bool]]
+        self, compilation: target.Compilation, runners: Sequence[tuple[Clock | None, bool]]
     ) -> tuple[Lowered, list[Library]]:
         """A program, and a library for each runner with the same kernels: its clock, and whether it is one in turns."""
         from compiler.targets.llvm.codegen_worker import WorkerPool  # only what is not cached needs processes
@@ -169,6 +165,10 @@ def _machine(options: Options, runs: bool = True) -> Machine:
     return replace(machine_of(options.machine, runs), tuning=options.tuning)
 
 
-def _front_door(options: Options, runs: bool = True) -> FrontDoor:
-    machine = _machine(options, runs)
+def _machine_elsewhere(options: Options) -> Machine:
+    return replace(machine_elsewhere(options.machine), tuning=options.tuning)
+
+
+def _front_door(options: Options, elsewhere: bool = False) -> FrontDoor:
+    machine = _machine_elsewhere(options) if elsewhere else _machine(options)
     return FrontDoor(machine, ObjectCache(options.cache), partial(runner_text, machine))

@@ -1,18 +1,31 @@
 
 ; The barrier of a team of threads, their waiting room, and the calls by which they get their jobs: the runner's other half.
 
-declare i64 @syscall(i64, ...)
-declare i32 @sched_yield()
 declare i32 @llvm.umin.i32(i32, i32)
+$FUTEX declare i64 @syscall(i64, ...)
+$ULOCK declare i32 @__ulock_wait(i32, ptr, i64, i32)
+$ULOCK declare i32 @__ulock_wake(i32, ptr, i64)
+$ADDRESS declare i32 @WaitOnAddress(ptr, ptr, i64, i32)
+$ADDRESS declare void @WakeByAddressAll(ptr)
+declare i32 @$YIELD()
 
+; Sleep while the i32 at %word is %seen; it may end earlier.
 define internal void @sleep(ptr %word, i32 %seen) nounwind {
   $FUTEX %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX_CALL, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)
-  $YIELD %ignored = call i32 @sched_yield()
+  $ULOCK %wide = zext i32 %seen to i64
+  $ULOCK %ignored = call i32 @__ulock_wait(i32 1, ptr %word, i64 %wide, i32 0)
+  $ADDRESS %same = alloca i32, align 4
+  $ADDRESS store i32 %seen, ptr %same, align 4
+  $ADDRESS %ignored = call i32 @WaitOnAddress(ptr %word, ptr %same, i64 4, i32 -1)
+  $OFFER %ignored = call i32 @$YIELD()
   ret void
 }
 
+; Wake all that sleep at %word.
 define internal void @wake(ptr %word) nounwind {
   $FUTEX %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX_CALL, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  $ULOCK %ignored = call i32 @__ulock_wake(i32 257, ptr %word, i64 0)
+  $ADDRESS call void @WakeByAddressAll(ptr %word)
   ret void
 }
 
@@ -39,7 +52,7 @@ again:
   br i1 %is.beat, label %offer, label %spin
 offer:
   ; where more threads run than there are processors, one that has work may be waiting for this one's
-  %offered = call i32 @sched_yield()
+  %offered = call i32 @$YIELD()
   br label %spin
 quick:
   %low = icmp slt i32 %budget, 2500

@@ -10,7 +10,7 @@ from struct import Struct
 import numpy as np
 
 from compiler.support.arrays import Array
-from compiler.targets.cpu.runner import BUDGET, JOB_BUDGET, JOB_FIELDS, QUIT, sync_bytes
+from compiler.targets.cpu.runner import BUDGET, GROUP, JOB_BUDGET, JOB_FIELDS, PACES, QUIT
 from compiler.targets.llvm.jit import Library
 
 SPINS = 2500  # waits of some 50 ns each before a thread sleeps
@@ -25,7 +25,7 @@ class Team:
 
     def __init__(self, threads: int, library: Library) -> None:
         self.threads, self.library = threads, library
-        size = sync_bytes(threads)
+        size = PACES + 64 * (threads + -(-threads // GROUP))
         block = np.zeros(size + 64, np.uint8)
         start = -block.ctypes.data % 64
         self._block = block[start : start + size]

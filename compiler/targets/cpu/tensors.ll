@@ -1,7 +1,7 @@
 ; The persistent tensors of an exported library by name: a template of `library.py`, as `library.ll` is.
 
 ; The place of the tensor called %name, or null; its bytes where %bytes is no null pointer.
-define ptr @model_tensor(ptr %memory, ptr %name, ptr %bytes) nounwind {
+define ptr @$PREFIX_tensor(ptr %memory, ptr %name, ptr %bytes) nounwind {
 entry:
   %no.memory = icmp eq ptr %memory, null
   %no.name = icmp eq ptr %name, null

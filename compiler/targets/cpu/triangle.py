@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.loops.ir import Triangle
-from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, Zeros
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, rank_one
+from compiler.targets.cpu.multiply import Factors, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.tiles import TileShape
 from compiler.types import DType
 
@@ -27,16 +26,16 @@ def multiplied_within(
 ) -> Sequence[Operand]:
     """The accumulators of the tile whose first element is (`row`, `column`); its rows all exist."""
     zeros, last = [tile.zero] * tile.slots, tile.shape.rows - 1
-    nest = k.nest
+    nest, factors = k.nest, Factors(k.nest, tile, axis, lhs, rhs)
     match triangle:
         case Triangle.SUM_TO_ROW:
             sums = multiplied(nest, tile, [replace(axis, extent=row)], lhs, rhs, zeros)
-            return _corner(nest, tile, axis, *_moved(nest, tile, axis, lhs, rhs, row), sums, triangle)
+            return _corner(factors, row, sums, triangle)
         case Triangle.SUM_FROM_ROW:
-            sums = _corner(nest, tile, axis, *_moved(nest, tile, axis, lhs, rhs, row), zeros, triangle)
+            sums = _corner(factors, row, zeros, triangle)
             behind = nest.add(row, last + 1)
             left = replace(axis, extent=nest.sub(axis.extent, behind))
-            return multiplied(nest, tile, [left], *_moved(nest, tile, axis, lhs, rhs, behind), sums)
+            return multiplied(nest, tile, [left], *factors.moved(behind), sums)
         case Triangle.COLUMNS_TO_ROW:
             beyond = nest.compare("gt", column, nest.add(row, last))
             crossing = nest.compare("gt", nest.add(column, tile.shape.width - 1), row)
@@ -53,32 +52,17 @@ def multiplied_within(
     return nest.loop(0, rounds, 1, sums, cleared)
 
 
-def _moved(
-    nest: Builder, tile: RegisterTile, axis: SummedAxis, lhs: Value, rhs: Value, index: Index
-) -> tuple[Value, Value]:
-    """Both operands at an index of the sum."""
-    type_ = tile.dtype
-    left, right = nest.mul(index, axis.lhs_stride), nest.mul(index, axis.rhs_stride)
-    return nest.pointer(lhs, left, type_), nest.pointer(rhs, right, type_)
-
-
-def _corner(
-    nest: Builder,
-    tile: RegisterTile,
-    axis: SummedAxis,
-    lhs: Value,
-    rhs: Value,
-    sums: Sequence[Operand],
-    triangle: Triangle,
-) -> Sequence[Operand]:
-    """With the terms of as many indices as the tile has rows, of which the first is that of the first row."""
+def _corner(whole: Factors, first: Index, sums: Sequence[Operand], triangle: Triangle) -> Sequence[Operand]:
+    """With the terms of as many indices as the tile has rows, of which the `first` is that of the first row."""
+    tile = whole.tile
+    left, right = whole.moved(first)
     found, rows, vectors = list(sums), tile.shape.rows, tile.shape.vectors
     for turn in range(rows):
         begin, end = (turn, rows) if triangle is Triangle.SUM_TO_ROW else (0, turn + 1)
-        shape, places, left = TileShape(end - begin, vectors), tile.places[begin:end], tile.ahead_left and begin == 0
-        part = replace(tile, shape=shape, places=places, ahead_left=left)
+        shape, places, asks = TileShape(end - begin, vectors), tile.places[begin:end], tile.ahead_left and begin == 0
+        part = replace(tile, shape=shape, places=places, ahead_left=asks)
         slots = slice(begin * vectors, end * vectors)
-        found[slots] = rank_one(nest, part, axis, lhs, rhs, turn, found[slots])
+        found[slots] = replace(whole, tile=part, left=left, right=right).rank_one(turn, found[slots])
     return found
 
 

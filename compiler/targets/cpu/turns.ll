@@ -2,13 +2,16 @@
 ; What only the runner has whose first thread takes the shares of all threads in turn: between two barriers that of the
 ; first, then that of the second, and so on. Each share has the stamps of its own thread.
 
-; As `entries`, for all threads. A state is the line to go on with, how many loops are around it, and their counters.
+; As `entries`, for all threads. A state is the line to go on with, how many loops are around it, scratch, and the counters
+; of the loops.
 define internal void @turns(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
                             ptr %sync) nounwind {
 entry:
   %width.at = getelementptr i64, ptr %abi, i64 9
   %width = load i64, ptr %width.at, align 8
-  %stride = add i64 %width, 2
+  %stride = add i64 %width, $COUNTERS
+  %scratches.at = getelementptr i64, ptr %arenas, i64 3
+  %scratches = load ptr, ptr %scratches.at, align 8
   %wide = zext i32 %threads to i64
   %slots = mul i64 %stride, %wide
   %states = alloca i64, i64 %slots, align 8
@@ -20,6 +23,8 @@ start:
   store i64 %from, ptr %start.state, align 8
   %start.depth = getelementptr i64, ptr %start.state, i64 1
   store i64 0, ptr %start.depth, align 8
+  %start.scratch = getelementptr i64, ptr %start.state, i64 2
+  store ptr %scratches, ptr %start.scratch, align 8
   %s.next = add i64 %s, 1
   %unset = icmp ult i64 %s.next, %wide
   br i1 %unset, label %start, label %stretch

@@ -8,8 +8,10 @@ written without a vector type, so a scalar gets the bits that a lane of a vector
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
+from compiler.machine import MultiplyAdd
 from compiler.nest.ir import Type, vector
 from compiler.support.record import record
 from compiler.targets.llvm.multiply_add import multiply_add
@@ -108,6 +110,11 @@ class Value:
         """The float with these bits."""
         return self.converted("bitcast", _FLOAT_OF[self.dtype])
 
+    def cast(self, dtype: DType) -> Value:
+        """The bits of the whole vector as elements of another type."""
+        type_ = vector(dtype, self.type.lanes * self.dtype.size // dtype.size)
+        return self.written(f"bitcast {self.typed} to {NAMES[type_]}", type_)
+
     def to_float(self) -> Value:
         """The integer's value as a float of its width, rounded."""
         return self.converted("sitofp", _FLOAT_OF[self.dtype])
@@ -144,25 +151,10 @@ def fma(a: Value, b: Number, c: Number) -> Value:
     return a.written(multiply_add(a.text, a.type, a.name, a.like(b).name, a.like(c).name))
 
 
-def absolute(x: Value) -> Value:
-    return call("fabs", x)
-
-
-def copy_sign(magnitude: Value, sign: Value) -> Value:
-    return call("copysign", magnitude, sign)
-
-
-def floor(x: Value) -> Value:
-    return call("floor", x)
-
-
-def round_even(x: Value) -> Value:
-    """The nearest integer, the even one of two that are equally near."""
-    return call("roundeven", x)
-
-
-def square_root(x: Value) -> Value:
-    return call("sqrt", x)
+# `round_even` gives the nearest integer, the even one of two that are equally near.
+absolute, copy_sign, floor, round_even, square_root = (
+    partial(call, name) for name in ("fabs", "copysign", "floor", "roundeven", "sqrt")
+)
 
 
 def reciprocal_square_root(x: Value) -> Value:
@@ -171,9 +163,17 @@ def reciprocal_square_root(x: Value) -> Value:
 
 
 def select(condition: Value, yes: Number, no: Number) -> Value:
-    """`yes` in the lanes where `condition` holds, else `no`; one of the two must be a `Value`."""
+    """`yes` in the lanes where `condition` holds, else `no`; one of the two must be a `Value`.
+
+    With relaxed instructions of WebAssembly, floats are selected by their bits: of a comparison and a selection of
+    floats LLVM makes a relaxed minimum or maximum, which loses a NaN in some engines.
+    """
     model = yes if isinstance(yes, Value) else no
     assert isinstance(model, Value)
+    if model.text.multiply_add is MultiplyAdd.RELAXED and model.dtype.is_float and model.type.lanes > 1:
+        first, second = model.like(yes).bits(), model.like(no).bits()
+        mask = condition.converted("sext", first.dtype)
+        return (mask & first | (mask ^ -1) & second).as_float()
     return model.written(f"select {condition.typed}, {model.like(yes).typed}, {model.like(no).typed}")
 
 

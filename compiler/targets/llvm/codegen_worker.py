@@ -10,10 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from queue import PriorityQueue
-from types import TracebackType
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import Machine
@@ -36,7 +34,7 @@ class WorkerPool:
         self._machine, self._cache, self._version = machine, cache, llvm_version()
         self._limit = max(1, workers)
         self._workers: list[_Worker] = []
-        self._tasks = _Tasks()
+        self._tasks: PriorityQueue[_Task] = PriorityQueue()
         self._begun: dict[str, _Task] = {}
 
     def start_early(self) -> None:
@@ -92,20 +90,18 @@ class WorkerPool:
     def close(self) -> None:
         """End the workers; one that is at work is stopped."""
         workers, self._workers = self._workers, []
-        tasks, self._tasks = self._tasks, _Tasks()
+        tasks, self._tasks = self._tasks, PriorityQueue()
         self._begun = {}
         for worker in workers:
             worker.stop()
-            tasks.put_end()
+            tasks.put(_Task("", ""))
         for worker in workers:
             worker.wait()
 
     def __enter__(self) -> WorkerPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -119,12 +115,15 @@ class Submitted:
 
 
 class _Task:
-    """A module that a worker shall compile."""
+    """A module that a worker shall compile: the longest first, since it must not come last. Without text, its end."""
 
     def __init__(self, key: str, ir: str) -> None:
         self.key, self.ir = key, ir
         self._outcome: bytes | CompilerBug = b""
         self._ended = threading.Event()
+
+    def __lt__(self, other: _Task) -> bool:
+        return len(self.ir) > len(other.ir)
 
     def end(self, outcome: bytes | CompilerBug) -> None:
         self._outcome = outcome
@@ -138,34 +137,18 @@ class _Task:
         return self._outcome
 
 
-class _Tasks:
-    """Tasks that wait for a worker: the longest first, since it must not come last, and behind all tasks the ends."""
-
-    def __init__(self) -> None:
-        self._queue: PriorityQueue[tuple[int, int, _Task | None]] = PriorityQueue()
-        self._numbers = count()  # tasks themselves are not compared
-
-    def put(self, task: _Task) -> None:
-        self._queue.put((-len(task.ir), next(self._numbers), task))
-
-    def put_end(self) -> None:
-        self._queue.put((1, next(self._numbers), None))
-
-    def get(self) -> _Task | None:
-        """The next one, or None where a worker shall end; waits for it."""
-        return self._queue.get()[2]
-
-
 def _spawned(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """A process in a group of its own, so that Ctrl-C in the terminal reaches only its parent."""
     pipe = subprocess.PIPE
+    if (new_group := getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", None)) is not None:  # on Windows
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, creationflags=new_group)
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0)
 
 
 class _Worker:
-    """A process, and the thread that feeds it from the pool's tasks until it takes None."""
+    """A process, and the thread that feeds it from the pool's tasks until it takes one without text."""
 
-    def __init__(self, process: subprocess.Popen[bytes], tasks: _Tasks, cache: ObjectCache) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], tasks: PriorityQueue[_Task], cache: ObjectCache) -> None:
         self._process, self._tasks, self._cache = process, tasks, cache
         self._end: CompilerBug | None = None
         self._thread = threading.Thread(target=self._feed, daemon=True)
@@ -182,7 +165,7 @@ class _Worker:
             pass  # closes the pipes
 
     def _feed(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while (task := self._tasks.get()).ir:
             # nobody but this thread may answer a task that it took, also when the process is gone
             task.end(self._end or self._made(task))
 

@@ -7,10 +7,10 @@ Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from compiler.machine import Machine, MultiplyAdd
-from compiler.nest.ir import vector
+from compiler.nest.ir import Type, vector
 from compiler.targets.llvm.assembler import Value, absolute, copy_sign, select
 from compiler.targets.llvm.multiply_add import calls_function, multiply_add
 from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
@@ -18,9 +18,8 @@ from compiler.types import DType
 
 _SPLITTER = float((1 << 27) + 1)  # halves the 53 digits of an f64
 _LEAST_NORMAL = 2.0**-1022
-_LEAST_NORMAL_F32 = 2.0**-126
-# of an f64: the bits below the last one of an f32, and the first of them
-_BELOW_F32, _MIDDLE_OF_F32 = (1 << 29) - 1, 1 << 28
+_BITS_OF_SMALL_F32 = 24  # those that an f32 below 2^-125 has
+_BITS_BELOW_F32 = 29  # of an f64, below the last one of an f32
 _MANTISSA_BITS, _BIAS = 52, 1023
 _MANTISSA = (1 << _MANTISSA_BITS) - 1
 _FAR = 110  # binary places between the operands of an addition beyond which the smaller one counts only as not 0
@@ -39,6 +38,7 @@ define weak double @roundeven(double %x) nounwind {
   ret double %result
 }
 """
+_RARE = "dlc_fma_rare_v4f32"
 PROBES = ("multiply_add_f32", "multiply_add_f64")
 
 
@@ -61,44 +61,79 @@ def probes(machine: Machine) -> str:
 
 def functions_for(machine: Machine) -> str:
     """The text of `dlc_fma_v4f32` and `dlc_fma_v2f64`, as far as the code of a machine calls them."""
-    formulas = ((DType.F32, 4, _single), (DType.F64, 2, _double))
-    text = "".join(_function(*one) for one in formulas if calls_function(machine.multiply_add, one[0]))
+    text = ""
+    if calls_function(machine.multiply_add, DType.F32):
+        text += _function("dlc_fma_v4f32", vector(DType.F32, 4), _single)
+        text += _function(_RARE, vector(DType.F32, 4), _rare_single, "internal ")
+    if calls_function(machine.multiply_add, DType.F64):
+        text += _function("dlc_fma_v2f64", vector(DType.F64, 2), _double)
     return text + _ROUND_EVEN if machine.multiply_add is MultiplyAdd.SINGLE else text
 
 
-def _function(dtype: DType, lanes: int, formula: Callable[[Value, Value, Value], Value]) -> str:
-    text, type_ = Text(), vector(dtype, lanes)
-    result = formula(*(Value(text, type_, name, "v") for name in ("%a", "%b", "%c")))
-    name = NAMES[type_]
+def _function(name: str, type_: Type, formula: Callable[[Value, Value, Value], Value], linkage: str = "") -> str:
+    text = Text()
+    result = formula(*(Value(text, type_, operand, "v") for operand in ("%a", "%b", "%c")))
+    written = NAMES[type_]
     lines = [
-        f"define {name} @dlc_fma_{SUFFIXES[type_]}({name} %a, {name} %b, {name} %c) nounwind memory(none) {{",
+        f"define {linkage}{written} @{name}({written} %a, {written} %b, {written} %c) nounwind memory(none) {{",
         "entry:",
         *text.lines,
-        f"  ret {name} {result.name}",
+        f"  ret {written} {result.name}",
         "}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _single(a: Value, b: Value, c: Value) -> Value:
-    """In f64 the product is exact, and a sum of 53 digits whose last one is odd has enough for 24.
+    """In f64 the product is exact, and the nearest sum of 53 digits has enough for 24.
 
-    The nearest sum has enough where it is no middle between two f32, and not below their normal numbers, which is rare.
+    It may have too few where it is a middle between two f32, or below 2^-125, which is rare: a function of its own
+    computes these. A middle is told by its bits below the last one of an f32, which moved to the top are the least
+    integer, the only one whose absolute value has a sign. An engine puts a short function in place of its calls, so it
+    has no constant vectors.
     """
     text = a.text
-    product, addend = a.widened() * b.widened(), c.widened()
-    total = product + addend
-    is_middle = (total.bits() & _BELOW_F32).equals(_MIDDLE_OF_F32)
-    is_below = (absolute(total) < _LEAST_NORMAL_F32) & total.differs(0.0)
-    usual, is_rare = total.narrowed(), is_middle | is_below
-    lanes = NAMES[is_rare.type]
-    is_any = text.let(f"call i1 @llvm.vector.reduce.or.{SUFFIXES[is_rare.type]}({lanes} {is_rare.name})")
-    text.line(f"br i1 {is_any}, label %rare, label %done")
-    text.start("rare")
-    rare = _odd_sum(product, addend).narrowed()
+    low, high = (product + addend for product, addend in _exact_products(a, b, c))
+    usual = _demoted(low, high)
+    below = _shuffled(low.cast(DType.I32), high.cast(DType.I32), (0, 2, 4, 6)) << (32 - _BITS_BELOW_F32)
+    middle = below.written(f"call {NAMES[below.type]} @llvm.abs.{SUFFIXES[below.type]}({below.typed}, i1 false)")
+    is_middle = _reduced("or", middle.binary("lshr", 31).differs(0))
+    has_digits = _reduced("and", absolute(usual).bits().binary("lshr", _BITS_OF_SMALL_F32).differs(0))
+    text.line(f"br i1 {is_middle}, label %rare, label %sized\nsized:")
+    text.line(f"br i1 {has_digits}, label %done, label %rare\nrare:")
+    rare = usual.written(f"call {NAMES[usual.type]} @{_RARE}({', '.join(x.typed for x in (a, b, c))})")
     text.line("br label %done")
     text.start("done")
-    return usual.written(f"phi {NAMES[usual.type]} [ {usual.name}, %entry ], [ {rare.name}, %rare ]")
+    return usual.written(f"phi {NAMES[usual.type]} [ {usual.name}, %sized ], [ {rare.name}, %rare ]")
+
+
+def _rare_single(a: Value, b: Value, c: Value) -> Value:
+    """A sum of 53 digits whose last one is odd has enough for 24 digits, or fewer."""
+    return _demoted(*(_odd_sum(*one) for one in _exact_products(a, b, c)))
+
+
+def _exact_products(a: Value, b: Value, c: Value) -> list[tuple[Value, Value]]:
+    """Product and addend in f64, of the lower two lanes and the upper two."""
+    halves = [[_shuffled(x, x, lanes).widened() for x in (a, b, c)] for lanes in ((0, 1), (2, 3))]
+    return [(x * y, z) for x, y, z in halves]
+
+
+def _reduced(how: str, condition: Value) -> str:
+    """Whether a condition holds in some lane, or in all of them."""
+    return condition.text.let(f"call i1 @llvm.vector.reduce.{how}.{SUFFIXES[condition.type]}({condition.typed})")
+
+
+def _shuffled(first: Value, second: Value, picks: Sequence[int]) -> Value:
+    """Lanes of two vectors, those of the second behind those of the first."""
+    type_ = vector(first.dtype, len(picks))
+    chosen = ", ".join([f"i32 {lane}" for lane in picks])
+    return first.written(f"shufflevector {first.typed}, {second.typed}, <{len(picks)} x i32> <{chosen}>", type_)
+
+
+def _demoted(low: Value, high: Value) -> Value:
+    """Four numbers rounded to f32; WebAssembly has an instruction for two beside zeros."""
+    first, second = (_shuffled(half, half.like(0.0), range(4)).narrowed() for half in (low, high))
+    return _shuffled(first, second, (0, 1, 4, 5))
 
 
 def _sum(a: Value, b: Value) -> tuple[Value, Value]:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.errors.diagnostics import CompilerBug, UsageError
-from compiler.errors.suggestions import did_you_mean
 from compiler.machine import APPLE_M1, ARM, AVX2, AVX2_WINDOWS, AVX512, CHOICES, GENERIC, KIBIBYTE, NEON, RVV, Machine
 from compiler.targets.llvm.llvm import Llvm, LlvmError
+from compiler.triples import machine_called
 
 _SIBLINGS = "topology/thread_siblings_list"
 PROCESSOR = Path("/sys/devices/system/cpu/cpu0")  # where Linux tells of the first one
@@ -22,7 +22,7 @@ _LEFT_OUT = {"avx2": "-avx512f", "generic": "-avx2"}
 
 
 def machine_of(name: str | None, runs: bool = True) -> Machine:
-    """The machine called `name`; without one, that which this process runs on.
+    """The machine called `name`, or that of a triple of LLVM; without a name, that which this process runs on.
 
     What this processor holds has its caches and LLVM's name of it, and only the instructions and registers of what was
     chosen. Raises UsageError for an unknown name and, where the code `runs` here, for one that this processor lacks.
@@ -30,11 +30,10 @@ def machine_of(name: str | None, runs: bool = True) -> Machine:
     host = detect()
     if name is None or name == host.name:
         return host
-    if name not in CHOICES:
-        hint = did_you_mean(name, CHOICES) or f"machines are {', '.join(CHOICES)}"
-        raise UsageError(f"there is no machine `{name}`", hint)
-    held = _held_by(host)
-    chosen = CHOICES[name]
+    chosen = machine_called(name)
+    if name not in CHOICES and runs:  # a triple
+        return machine_of(chosen.name)
+    held = _held_by(host) if name in CHOICES else ()
     if name in held:
         left_out = _LEFT_OUT.get(name)
         features = ",".join(filter(None, (host.features, left_out)))  # in order: the last one holds
@@ -43,10 +42,15 @@ def machine_of(name: str | None, runs: bool = True) -> Machine:
     if runs:
         can = ", ".join((host.name, *held))
         raise UsageError(
-            f"this processor cannot run code for `{name}`", f"it can for {can}; `dlc show --machine` prints any"
+            f"this processor cannot run code for `{name}`", f"it can for {can}; `dlc show --target` prints any"
         )
-    has_host_system = chosen.architecture == host.architecture and chosen is not AVX2_WINDOWS
+    has_host_system = name in CHOICES and chosen.architecture == host.architecture and chosen is not AVX2_WINDOWS
     return replace(chosen, triple=host.triple) if has_host_system else chosen
+
+
+def machine_elsewhere(name: str | None) -> Machine:
+    """The machine called `name` as any processor has it: nothing of this one's. Without a name, that which runs."""
+    return detect() if name is None else machine_called(name)
 
 
 def _held_by(host: Machine) -> tuple[str, ...]:

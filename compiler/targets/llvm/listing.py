@@ -57,9 +57,6 @@ def _offsets(text: Sequence[str], numbers: Sequence[int], machine: Machine) -> S
     for number, row in enumerate(text):
         rows += [f"{chosen[number]}:", row] if number in chosen else [row]
     rows += ["\t.data", f'\t.ascii "{_MARK}"', *(f"\t.long {label}-Loffset0" for label in chosen.values())]
-    image = compile_module("\n".join(f'module asm "{_quoted(row)}"' for row in rows), machine)
+    quoted = (row.replace("\\", "\\5C").replace('"', "\\22").replace("\t", "\\09") for row in rows)
+    image = compile_module("\n".join(f'module asm "{row}"' for row in quoted), machine)
     return struct.unpack_from(f"<{len(numbers)}i", image, image.index(_MARK.encode()) + len(_MARK))
-
-
-def _quoted(row: str) -> str:
-    return row.replace("\\", "\\5C").replace('"', "\\22").replace("\t", "\\09")

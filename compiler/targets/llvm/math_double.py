@@ -144,17 +144,6 @@ def sigmoid(x: Value) -> Value:
     return select(x < 0.0, power, 1.0) / (power + 1.0)
 
 
-def log(x: Value) -> Value:
-    """1 ulp."""
-    return shared.finished_log(x, _log_of(*shared.split_positive(x, F64)))
-
-
-def log1p(x: Value) -> Value:
-    """2 ulp."""
-    exponent, fraction = shared.split_successor(x, F64)
-    return shared.finished_log1p(x, _log_of(exponent.to_float(), fraction))
-
-
 def _log_of(exponent: Value, fraction: Value) -> Value:
     """The logarithm of `2**exponent * (1 + fraction)`: that of the fraction is `f - f**2 / 2 + s (f**2 / 2 + ...)`."""
     s = fraction / (fraction + 2.0)
@@ -164,18 +153,11 @@ def _log_of(exponent: Value, fraction: Value) -> Value:
     return fma(exponent, F64.ln2, fraction - (half_square - small))
 
 
-def sin(x: Value) -> Value:
-    """1.5 ulp up to 2**50; NaN beyond, where neighbouring numbers are a quarter apart."""
-    return shared.with_sign_changed(_sine_of_magnitude(x, 0), x, F64)
-
-
-def cos(x: Value) -> Value:
-    """1.5 ulp up to 2**50; NaN beyond."""
-    return _sine_of_magnitude(x, 1)
-
-
 def _sine_of_magnitude(x: Value, quarters_ahead: int) -> Value:
-    """Cody and Waite's reduction with pi / 2 in three parts; the second round catches a quarter that was off by one."""
+    """1.5 ulp up to 2**50; NaN beyond, where neighbouring numbers are a quarter apart.
+
+    Cody and Waite's reduction with pi / 2 in three parts; the second round catches a quarter that was off by one.
+    """
     magnitude = select(absolute(x) <= _LARGEST_ANGLE, absolute(x), NAN)
     quarters = round_even(magnitude * _TWO_OVER_PI)
     high, low = _reduced_angle(magnitude, quarters)
@@ -246,7 +228,6 @@ def _product_pair(a: Value, b: Value) -> tuple[Value, Value]:
 
 
 FUNCTIONS: Mapping[str, Formula] = {
-    **shared.functions_of(F64),
-    **{function.__name__: function for function in (exp, log, log1p, sigmoid, sin, cos)},
-    "pow": power,
+    **shared.functions_of(F64, _log_of, _sine_of_magnitude),
+    **{"exp": exp, "sigmoid": sigmoid, "pow": power},
 }

@@ -67,10 +67,21 @@ class Format:
         return (self.bias + 1) * self.ln2 + 0.25
 
 
-def functions_of(form: Format) -> Mapping[str, Formula]:
-    """The functions that have one formula for both types, by their names. They are accurate to 2 ulp in either."""
+def functions_of(form: Format, log_of: Formula, sine_of_magnitude: Formula) -> Mapping[str, Formula]:
+    """The functions that have one formula for both types, by their names. They are accurate to 2 ulp in either.
+
+    `log_of` is the logarithm of `2**exponent * (1 + fraction)`; `sine_of_magnitude` the sine of |x| and of so many
+    quarter turns more.
+    """
     of_format = {function.__name__: partial(function, form=form) for function in (expm1, tanh, erf)}
-    return {**of_format, "sqrt": square_root, "rsqrt": reciprocal_square_root}
+    logarithms = {function.__name__: partial(function, log_of=log_of, form=form) for function in (log, log1p)}
+
+    def sin(x: Value) -> Value:
+        """Negated where x is negative."""
+        return (sine_of_magnitude(x, 0).bits() ^ (x.bits() & form.sign_bit)).as_float()
+
+    waves = {"sin": sin, "cos": partial(sine_of_magnitude, quarters_ahead=1)}
+    return {**of_format, **logarithms, **waves, "sqrt": square_root, "rsqrt": reciprocal_square_root}
 
 
 def tanh(x: Value, form: Format) -> Value:
@@ -130,14 +141,15 @@ def split_positive(x: Value, form: Format) -> tuple[Value, Value]:
     return select(is_small, scale - float(places), scale), mantissa - 1.0
 
 
-def finished_log(x: Value, result: Value) -> Value:
-    """log(x), given its value for finite positive x."""
+def log(x: Value, log_of: Formula, form: Format) -> Value:
+    """1 ulp. `log_of` serves finite positive x."""
+    result = log_of(*split_positive(x, form))
     result = select(x < INFINITY, result, x)
     return select(x > 0.0, result, select(x.equals(0.0), x.like(-INFINITY), NAN))
 
 
-def split_successor(x: Value, form: Format) -> tuple[Value, Value]:
-    """The integer exponent of 1 + x, and its mantissa minus 1.
+def log1p(x: Value, log_of: Formula, form: Format) -> Value:
+    """log(1 + x), to 2 ulp in f64 and 1.5 in f32. `log_of` serves finite x above -1.
 
     What the sum rounds away is added again, at the scale of the mantissa.
     """
@@ -147,11 +159,8 @@ def split_successor(x: Value, form: Format) -> tuple[Value, Value]:
     scale = (form.bias - exponent) << form.mantissa_bits
     smallest = form.lowest_exponent_bit
     scale = select(scale < smallest, smallest, scale).as_float()  # nothing is lost where 2**-exponent is not normal
-    return exponent, fma(lost, scale, mantissa - 1.0)
-
-
-def finished_log1p(x: Value, result: Value) -> Value:
-    """log(1 + x), given its value for finite x above -1."""
+    fraction = fma(lost, scale, mantissa - 1.0)
+    result = log_of(exponent.to_float(), fraction)
     result = select(x < INFINITY, result, x)
     result = select(x > -1.0, result, select(x.equals(-1.0), x.like(-INFINITY), NAN))
     return select(x.equals(0.0), x, result)
@@ -170,11 +179,6 @@ def signed_sine(
     chosen = select((quarter & 1).equals(0), even, odd)
     negative = (quarter & 2) << (30 if form.mantissa_bits < 32 else 62)
     return (chosen.bits() ^ negative).as_float()
-
-
-def with_sign_changed(result: Value, x: Value, form: Format) -> Value:
-    """`result`, negated where x is negative."""
-    return (result.bits() ^ (x.bits() & form.sign_bit)).as_float()
 
 
 def finished_power(x: Value, y: Value, raised: Value, form: Format) -> Value:

@@ -107,17 +107,6 @@ def sigmoid(x: Value) -> Value:
     return 1.0 / fma(power, shared.power_of_two(shifted, F32), 1.0)
 
 
-def log(x: Value) -> Value:
-    """1 ulp."""
-    return shared.finished_log(x, _log_of(*shared.split_positive(x, F32)))
-
-
-def log1p(x: Value) -> Value:
-    """1.5 ulp."""
-    exponent, fraction = shared.split_successor(x, F32)
-    return shared.finished_log1p(x, _log_of(exponent.to_float(), fraction))
-
-
 def _log_of(exponent: Value, fraction: Value) -> Value:
     """The logarithm of `2**exponent * (1 + fraction)`."""
     square = fraction * fraction
@@ -125,18 +114,11 @@ def _log_of(exponent: Value, fraction: Value) -> Value:
     return fma(exponent, F32.ln2, fraction + fma(square, -0.5, small))
 
 
-def sin(x: Value) -> Value:
-    """1.6 ulp."""
-    return shared.with_sign_changed(_sine_of_magnitude(x, 0), x, F32)
-
-
-def cos(x: Value) -> Value:
-    """1.6 ulp."""
-    return _sine_of_magnitude(x, 1)
-
-
 def _sine_of_magnitude(x: Value, quarters_ahead: int) -> Value:
-    """Payne and Hanek's reduction: |x| / (2 pi) modulo 1 is summed from exact products, each of them modulo 1."""
+    """1.6 ulp.
+
+    Payne and Hanek's reduction: |x| / (2 pi) modulo 1 is summed from exact products, each of them modulo 1.
+    """
     wide = absolute(x).widened()
     turns = wide.like(0.0)
     for part in reversed(_TURNS):
@@ -165,7 +147,6 @@ def power(x: Value, y: Value) -> Value:
 
 
 FUNCTIONS: Mapping[str, Formula] = {
-    **shared.functions_of(F32),
-    **{function.__name__: function for function in (exp, log, log1p, sigmoid, sin, cos)},
-    "pow": power,
+    **shared.functions_of(F32, _log_of, _sine_of_magnitude),
+    **{"exp": exp, "sigmoid": sigmoid, "pow": power},
 }

@@ -137,7 +137,11 @@ class _Predictions:
         """Go through all rows once, and once before where a threshold has to be found."""
         self.pairs = [replace(p, threshold=self._threshold(p)) if p.is_score else p for p in self.pairs]
         of_classes = [(pair, ConfusionCounter(pair.classes)) for pair in self.pairs if pair.classes is not None]
-        of_numbers = [(pair, self._number_counter(pair)) for pair in self.pairs if pair.classes is None]
+        of_numbers = [
+            (pair, NumberCounter(len(self._part.rows) * self._part.arrays[pair.target.name][:1].size))
+            for pair in self.pairs
+            if pair.classes is None
+        ]
         is_right: Array = np.ones(len(self._part.rows), np.bool_)
         for first, rows, outputs in self._chunks():
             self.nonfinite += _rows_not_finite(outputs, len(rows))
@@ -207,10 +211,6 @@ class _Predictions:
             if bool(((scores < 0) | (scores > 1)).any()):
                 return 0.0
         return 0.5
-
-    def _number_counter(self, pair: Pair) -> NumberCounter:
-        total = len(self._part.rows) * self._part.arrays[pair.target.name][:1].size
-        return NumberCounter(total)
 
     def _confusion(self, pair: Pair, counter: ConfusionCounter) -> Confusion:
         names = self._names[pair.target.name]

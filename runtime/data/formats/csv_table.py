@@ -58,7 +58,14 @@ def read_csv(request: SourceRequest) -> Dataset:
     lines = _lines_of(path, options)
     records = [cells for _, cells in islice(lines.records(), _SAMPLE)]
     head = head_of(records, lines.numbers[0], request)
-    table = _table_options(options, head)
+    table = TableOptions(
+        target=options.columns("target"),
+        columns=options.columns("columns"),
+        categories=options.columns("categories"),
+        missing=options.choice("missing", ("error", "drop", "mean")) or "error",
+        normalise=options.flag("normalise") or False,
+        has_header=head.has_header,
+    )
     first = 1 if head.has_header else 0
     if len(lines.texts) == first:
         raise DataError("the file has a header but no rows", path, fix="add the rows")
@@ -67,15 +74,7 @@ def read_csv(request: SourceRequest) -> Dataset:
     columns, row_numbers = _columns(body, head, texts)
     fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
     prints = {path.name: fingerprint(path)}
-    return Dataset(
-        "csv",
-        path,
-        fields,
-        table=table,
-        windows=_windows(options),
-        fingerprints=prints,
-        notes=head.notes,
-    )
+    return Dataset("csv", path, fields, table=table, windows=_windows(options), fingerprints=prints, notes=head.notes)
 
 
 def _windows(options: SourceOptions) -> WindowPlan | None:
@@ -88,17 +87,6 @@ def _windows(options: SourceOptions) -> WindowPlan | None:
             fix = "give `window`, the number of rows that the inputs take"
             raise DataError(f"option `{name}` is about windows of a series", options.place, fix=fix)
     return None
-
-
-def _table_options(options: SourceOptions, head: Head) -> TableOptions:
-    return TableOptions(
-        target=options.columns("target"),
-        columns=options.columns("columns"),
-        categories=options.columns("categories"),
-        missing=options.choice("missing", ("error", "drop", "mean")) or "error",
-        normalise=options.flag("normalise") or False,
-        has_header=head.has_header,
-    )
 
 
 def _lines_of(path: Path, options: SourceOptions) -> _Lines:

@@ -128,13 +128,9 @@ def _plain(text: str, rules: TokenRules) -> str:
 
 def _pieces(text: str, rules: TokenRules) -> Sequence[str]:
     text = _plain(text, rules)
-    match rules.unit:
-        case "char":
-            return text
-        case "word":
-            return _WORDS.findall(text)
-        case _:
-            return text.split()
+    if rules.unit == "char":
+        return text
+    return _WORDS.findall(text) if rules.unit == "word" else text.split()
 
 
 def _joined(tokens: Sequence[str], unit: str) -> str:

@@ -119,11 +119,27 @@ export class Model {
     this.#check(this.#training("model_continue")(this.#memory, BigInt(seed), BigInt(updates)));
   }
 
+  /* The token that follows a sequence, as `dlc generate` chooses it with this seed.
+   * It is quick where the sequence is that of the call before and one token more. */
+  next(tokens, seed = 0, settings = {}) {
+    const described = this.manifest.functions.model_generate_next;
+    if (!described) throw new Error("this model extends no sequence");
+    expectKnown(described, settings);
+    const array = typed(described.inputs[0], tokens);
+    const given = described.settings.length ? [this.#given("sampling", packed(described.settings, settings))] : [];
+    this.#reserved("sequence", 2 ** Math.ceil(Math.log2(array.byteLength + 1))); // grows seldom
+    const place = this.#given("sequence", array);
+    const [{ dtype, bytes }] = described.outputs;
+    const token = this.#reserved("token", bytes);
+    const choose = this.#exports.model_generate_next;
+    this.#check(choose(this.#memory, ...given, BigInt(seed), place, BigInt(array.length), token));
+    return Number(new ARRAYS[dtype](this.#buffer, token, 1)[0]);
+  }
+
   #batch(name, inputs, settings) {
     const described = this.manifest.functions[`model_${name}`];
     if (!described) throw new Error("this model was exported without --training");
-    const unknown = Object.keys(settings).find((given) => !described.settings.some((known) => known.name === given));
-    if (unknown !== undefined) throw new TypeError(`there is no setting ${unknown}`);
+    expectKnown(described, settings);
     const [given, rows] = checked(described.inputs, inputs);
     if (rows > this.rows) throw new RangeError(`a call has at most ${this.rows} rows, not ${rows}`);
     return this.#call(name, given, 0, rows, settings);
@@ -199,8 +215,13 @@ export class Model {
   }
 }
 
+function expectKnown(described, settings) {
+  const unknown = Object.keys(settings).find((given) => !described.settings.some((known) => known.name === given));
+  if (unknown !== undefined) throw new TypeError(`there is no setting ${unknown}`);
+}
+
 /* The inputs as typed arrays in the order of a function, and their number of rows. */
-function checked(items, inputs) {
+function checked(items, inputs = {}) {
   const names = items.map((item) => item.name);
   const given = Object.keys(inputs);
   if (given.length !== names.length || !names.every((name) => Object.hasOwn(inputs, name))) {
@@ -228,7 +249,7 @@ function typed(item, value) {
   const type = ARRAYS[item.dtype];
   let array = value;
   if (!(value instanceof type)) {
-    const flat = Array.isArray(value) ? value.flat(Infinity) : Array.from(value);
+    const flat = Array.isArray(value) ? value.flat(Infinity) : Array.from(value ?? [null]);
     if (!flat.every((x) => ["number", "bigint", "boolean"].includes(typeof x))) {
       throw new TypeError(`${item.name} holds numbers`);
     }

@@ -3,13 +3,11 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { page, manifest } = data;
-const { model_predict: PREDICT, model_step: STEP } = manifest.functions;
+const { model_predict: PREDICT, model_step: STEP, model_generate_next: NEXT } = manifest.functions;
 const STEP_INPUTS = STEP?.inputs ?? [];
-const RANDOM_TOKENS = 40; // the most likely ones, of which the next is drawn
-const MARKS = 4; // the first tokens: padding, unknown, start and end
 const MOST_BARS = 24;
 const SHOWN_LOSSES = 400;
-const FRAME = 12; // milliseconds of training between two pictures
+const FRAME = 12; // milliseconds of work between two pictures
 
 /* What was compressed and written as text. */
 async function unpacked(text) {
@@ -145,7 +143,7 @@ class Drawing {
       paper.fillRect((n % page.width) * cell, Math.floor(n / page.width) * down, cell, down);
     }
     if (document.activeElement === canvas) {
-      paper.strokeStyle = "#8ab4f8";
+      paper.strokeStyle = getComputedStyle(document.body).getPropertyValue("--accent");
       paper.lineWidth = 2;
       paper.strokeRect(this.cursor[1] * cell + 1, this.cursor[0] * down + 1, cell - 2, down - 2);
     }
@@ -284,51 +282,59 @@ function tokenizer() {
   };
 }
 
-/* One of the most likely tokens, with the odds of their scores. Marks that are no text are left out, but for what stops. */
-function drawn(scores, temperature, stop) {
-  const usable = Array.from(scores, (x, n) => [x / temperature, n]).filter(([, n]) => n >= MARKS || stop.includes(n));
-  const ranked = usable.sort((a, b) => b[0] - a[0]);
-  const odds = ranked.slice(0, RANDOM_TOKENS).map(([x, n]) => [Math.exp(x - ranked[0][0]), n]);
-  let rest = Math.random() * odds.reduce((sum, [x]) => sum + x, 0);
-  return (odds.find(([x]) => (rest -= x) < 0) ?? odds[0])[1];
-}
-
+/* The text so far, which the model goes on with: the tokens that `dlc generate` chooses with the same seed. */
 function writing() {
-  const { input, output, window: most, start, stop } = page;
+  const { input, window: most, start, stop } = page;
   const { encode, piece } = tokenizer();
   const prompt = element("textarea", { "aria-label": "The text so far" });
   const shown = element("pre", { tabindex: "0", "aria-label": "The text with what the model adds" });
   const length = element("input", { type: "number", min: "1", max: "5000", value: String(page.length) });
-  const temperature = element("input", { type: "number", min: "0.05", max: "5", step: "0.05", value: "0.8" });
+  const seed = element("input", { type: "number", min: "0", step: "1", placeholder: "another each time" });
+  const sampling = NEXT.settings.map(({ name, usual }) => [name, element("input", { type: "number", step: "any", value: String(usual) })]);
   const speed = element("p", { class: "soft", role: "status" });
+  const problem = element("p", { role: "alert" });
   let isRunning = false;
+  const extend = async (sequence) => {
+    const drawn = seed.value === "" ? Math.floor(Math.random() * 2 ** 31) : Math.max(0, Math.trunc(Number(seed.value)));
+    const filled = sampling.filter(([, field]) => field.value !== "");
+    const chosen = Object.fromEntries(filled.map(([name, field]) => [name, Number(field.value)]));
+    const begin = performance.now();
+    let count = 0;
+    for (const end = Number(length.value); isRunning && count < end; ) {
+      let text = "";
+      let hasEnded = false;
+      for (const frame = performance.now(); !hasEnded && count < end && performance.now() - frame < FRAME; ) {
+        const token = model.next(sequence, drawn, chosen);
+        hasEnded = stop.includes(token);
+        if (hasEnded) break;
+        text += piece(token, shown.textContent || text ? sequence.at(-1) : undefined);
+        sequence.push(token);
+        count += 1;
+      }
+      shown.append(text);
+      if (hasEnded) break;
+      await new Promise((done) => setTimeout(done));
+    }
+    speed.textContent = `${count} tokens, ${rounded((count * 1000) / (performance.now() - begin))} a second`;
+  };
   const run = async () => {
     if (isRunning) return void (isRunning = false);
     isRunning = true;
     go.textContent = "Stop";
-    const sequence = prompt.value ? [...page.mark, ...encode(prompt.value)] : [...start];
+    problem.textContent = "";
     shown.textContent = prompt.value;
-    const begin = performance.now();
-    let count = 0;
-    for (const end = Number(length.value); isRunning && count < end; count++) {
-      const seen = sequence.slice(-most);
-      const padded = new Int32Array(most);
-      padded.set(seen);
-      const scores = model.predict({ [input]: padded })[output];
-      const size = scores.length / most;
-      const token = drawn(scores.subarray((seen.length - 1) * size, seen.length * size), Number(temperature.value) || 1, stop);
-      if (stop.includes(token)) break;
-      shown.textContent += piece(token, shown.textContent ? sequence.at(-1) : undefined);
-      sequence.push(token);
-      await new Promise((done) => setTimeout(done));
+    try {
+      await extend(prompt.value ? [...page.mark, ...encode(prompt.value)] : [...start]);
+    } catch (error) {
+      problem.textContent = error.message;
     }
-    speed.textContent = `${count} tokens, ${rounded((count * 1000) / (performance.now() - begin))} a second`;
     isRunning = false;
     go.textContent = "Generate";
   };
   const go = button("Generate", run);
   section("Generate", field("The text so far", prompt), element("div", { class: "fields" },
-    field("Tokens", length), field("Temperature", temperature)), element("div", { class: "row" }, go), shown, speed);
+    field("Tokens", length), field("Seed", seed), ...sampling.map(([name, input]) => field(name.replace("generate.", ""), input))),
+    element("div", { class: "row" }, go), problem, shown, speed);
   const target = STEP_INPUTS.find((item) => item.name !== input);
   if (STEP_INPUTS.length === 2 && target.bytes_per_row === 4 * most) trainingOnText(encode, target);
 }

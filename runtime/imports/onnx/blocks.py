@@ -78,9 +78,28 @@ class Folder:
                     continue
                 for parts in self._alike(chosen, length):
                     saved = (len(parts) - 1) * size - 30 * len(parts) - 20 * length
+                    saved //= 1 if self._are_modules(parts) else 2
+                    saved += bool(statements[parts[0].start].weights)
                     if len(parts) > 1 and saved > gain and self._fits(parts):
                         best, gain = parts, saved
         return best
+
+    def _are_modules(self, parts: Sequence[_Part]) -> bool:
+        """Whether each occurrence has all weights of a module, as far as weights have names of modules."""
+        inside = [self._origins(self._inside(part), part.owned) for part in parts]
+        whole = self._origins(range(len(self.body.statements)), [one.token for one in self.body.owned])
+        for origins in inside:
+            scope = scope_of(origins)
+            members = sum(scope_of([origin])[: len(scope)] == scope for origin in whole)
+            if members > len(origins) and any("." in origin for origin in origins):
+                return False
+        return True
+
+    def _origins(self, places: range, owned: Sequence[str]) -> list[str]:
+        """The names of the weights of statements, and of owned parameters."""
+        weights = [weight for i in places for weight in self.body.statements[i].weights]
+        weights += [one.weight for one in self.body.owned if one.token in owned]
+        return [weight.origin[0] for weight in weights if weight.origin]
 
     def _alike(self, starts: Sequence[int], length: int) -> list[list[_Part]]:
         """The occurrences by how their values are connected."""
@@ -197,7 +216,8 @@ class Folder:
             else ""
         )
         singular = found[:-1] if found.endswith("s") and not found.endswith("ss") and len(found) > 3 else found
-        return singular.strip("_") if singular.strip("_").isidentifier() else "block"
+        singular = singular.strip("_")
+        return singular if singular.isidentifier() and len(singular) > 1 and singular != "layer" else "block"
 
     # Chains.
 

@@ -15,11 +15,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from runtime.imports.onnx.classical import CLASSICAL, CLASSICAL_DOMAIN
 from runtime.imports.onnx.extents import BATCH
 from runtime.imports.onnx.flow import FLOW
 from runtime.imports.onnx.graph import Graph, Node, Tensor, Unsupported, Value
 from runtime.imports.onnx.model_file import evaluated, onnx_module, place_of
 from runtime.imports.onnx.operators.helpers import how_to_write
+from runtime.imports.onnx.result_shapes import COUNTING, RESULT_SHAPES, shape_of_result
 
 _DRAWS = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
@@ -84,6 +86,9 @@ class Examiner:
                 self.missing.append((place_of(proto), f"{error}{'; ' + error.fix if error.fix else ''}"))
 
     def _node(self, proto: Any, opsets: Mapping[str, int]) -> None:
+        if proto.domain == CLASSICAL_DOMAIN and proto.op_type in CLASSICAL:
+            CLASSICAL[proto.op_type](self, proto, opsets)
+            return
         if proto.domain not in ("", "ai.onnx"):
             raise Unsupported(f"the operator `{proto.op_type}` of `{proto.domain}`", "export with standard operators")
         version = opsets.get("", opsets.get("ai.onnx", 0))
@@ -101,7 +106,8 @@ class Examiner:
         if contents is None and proto.op_type not in self.known_ops and self._expanded(proto, schema, version):
             return
         if contents is None and proto.op_type not in self.known_ops:
-            raise Unsupported(f"the operator `{proto.op_type}`", how_to_write(proto.op_type))
+            unknown = proto.input[0] if proto.op_type in COUNTING else ""
+            raise Unsupported(f"the operator `{proto.op_type}`", how_to_write(proto.op_type), unknown)
         types = self._types(proto, schema, version) if contents is None else None
         self._record(proto, version, contents, types)
 
@@ -295,11 +301,11 @@ class Examiner:
 
     def _shaped(self, proto: Any, inferred: Any, point: int) -> tuple[str, tuple[int, ...]]:
         whole = inferred.HasField("tensor_type") and inferred.tensor_type.HasField("shape")
-        if proto.op_type == "Compress" and (kept := self.values[proto.input[1]].constant) is not None:
-            return _compressed(self.values[proto.input[0]], self._attributes_of(proto).get("axis"), kept, point)
-        if not whole and proto.op_type == "GroupNormalization":
-            value = self.values[proto.input[0]]
-            return value.dtype, value.shapes[point]
+        if not whole or proto.op_type in RESULT_SHAPES:
+            operands = [self.values[name] if name else None for name in proto.input]
+            shaped = shape_of_result(proto.op_type, operands, self._attributes_of(proto), point)
+            if shaped is not None:
+                return shaped
         if not whole or not all(d.HasField("dim_value") for d in inferred.tensor_type.shape.dim):
             places = proto.input if proto.op_type in ("Range", "ConstantOfShape") else proto.input[1:]
             unknown = [i for i in places if i and self.values[i].contents is None]
@@ -329,7 +335,8 @@ class Examiner:
         if function is None or not function.node:
             return False
         given = {attribute.name: attribute for attribute in proto.attribute}
-        given = {**{a.name: a for a in function.attribute_proto}, **given}
+        usual = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.type}
+        given = {**usual, **{a.name: a for a in function.attribute_proto}, **given}
         names = dict(zip(function.input, [*proto.input, *[""] * len(function.input)], strict=False))
         names |= dict(zip(function.output, proto.output, strict=False))
         opsets = {one.domain: one.version for one in function.opset_import} or {"": version}
@@ -421,15 +428,6 @@ def _is_literal(name: str, tensor: Tensor) -> bool:
     return tensor.size == 1 and (_LITERAL.match(name) is not None or ("." not in name and not tensor.any()))
 
 
-def _compressed(value: Value, axis: int | None, kept: Tensor, point: int) -> tuple[str, tuple[int, ...]]:
-    """The type of a `Compress` whose condition is known."""
-    shape, count = list(value.shapes[point]), int(kept.sum())
-    if axis is None:
-        return value.dtype, (count,)
-    shape[axis] = count
-    return value.dtype, tuple(shape)
-
-
 def _taken_along(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
     """`GatherElements`, whose indices need not reach as far as the tensor."""
     data, index = inputs
@@ -449,8 +447,17 @@ def _taken_at(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) ->
     return data[tuple(np.moveaxis(index, -1, 0))]
 
 
+def _with_axes(inputs: Sequence[Tensor | None], attributes: Mapping[str, Any]) -> Tensor:
+    """`Unsqueeze`, of which old opsets give the axes as a setting."""
+    data, axes = (*inputs, None)[:2]
+    assert data is not None
+    given: Sequence[int] = attributes["axes"] if axes is None else [int(axis) for axis in axes]
+    return np.expand_dims(data, tuple(given))
+
+
 # Operators that the evaluator of `onnx` does not know in every form.
 _OWN: dict[str, Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]] = {
     "GatherElements": _taken_along,
     "GatherND": _taken_at,
+    "Unsqueeze": _with_axes,
 }

@@ -128,4 +128,15 @@ def _stacked(
     examiner.visit([make("Concat", wide, [name], name=place, axis=axis)], opsets)
 
 
-FLOW: dict[str, Callable[[Examiner, Any, Mapping[str, int]], None]] = {"If": _if, "Loop": _loop, "Scan": _scan}
+def _element(examiner: Examiner, proto: Any, opsets: Mapping[str, int]) -> None:
+    """`OptionalGetElement` of a tensor, which is there."""
+    del opsets
+    examiner.alias(proto.output[0], proto.input[0])
+
+
+FLOW: dict[str, Callable[[Examiner, Any, Mapping[str, int]], None]] = {
+    "If": _if,
+    "Loop": _loop,
+    "Scan": _scan,
+    "OptionalGetElement": _element,
+}

@@ -15,14 +15,7 @@ from compiler.support.record import mutable_record, record
 Tensor: TypeAlias = NDArray[Any]
 Attribute: TypeAlias = Any  # int, float, str, Tensor, a graph, or a list of these: as ONNX holds them
 
-DTYPES = {
-    "float32": "f32",
-    "float64": "f64",
-    "int32": "i32",
-    "int64": "i64",
-    "uint8": "u8",
-    "bool": "bool",
-}
+DTYPES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 
 
 class Unsupported(DataError):
@@ -92,7 +85,8 @@ class Node:
 class Graph:
     """`nodes` in execution order. `sizes` has, for each point, the size of each free axis by its name.
 
-    `may_be_negative` are inputs whose whole numbers may count from the end.
+    `may_be_negative` are inputs whose whole numbers may count from the end, `empty` outputs without elements, which are
+    left out.
     """
 
     inputs: tuple[str, ...]
@@ -101,6 +95,7 @@ class Graph:
     values: dict[str, Value]
     sizes: Sequence[Mapping[str, int]]
     may_be_negative: frozenset[str] = frozenset()
+    empty: tuple[str, ...] = ()
     readers_now: dict[str, int] = field(default_factory=dict[str, int])
 
     def count_readers(self) -> None:
@@ -112,3 +107,11 @@ class Graph:
         for name in self.outputs:
             counts[name] = counts.get(name, 0) + 1
         self.readers_now = counts
+
+
+def takes_all(value: Value, index: Value) -> bool:
+    """Whether an index takes each element of the first axis once, in order."""
+    if not value.rank or index.contents is None:
+        return False
+    sizes = (shape[0] for shape in value.shapes)
+    return all(np.array_equal(c.reshape(-1), np.arange(n)) for c, n in zip(index.contents, sizes, strict=True))

@@ -11,16 +11,17 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import PREDICTION, Options, Steps
-from compiler.errors.diagnostics import DataError, Source, SourceError
+from compiler.errors.diagnostics import Source, SourceError
 from compiler.support.record import record
 from compiler.syntax.format import format_source
 from compiler.types import numpy_dtype
+from runtime.imports.onnx.declared import Given, attempts_of, check_names, check_sample, declared_inputs
 from runtime.imports.onnx.examine import Examiner
 from runtime.imports.onnx.extents import BATCH, points_of
 from runtime.imports.onnx.graph import Graph, Tensor, Undecided, Unsupported
-from runtime.imports.onnx.model_file import onnx_module, read_model
-from runtime.imports.onnx.names import identifier
+from runtime.imports.onnx.model_file import read_model
 from runtime.imports.onnx.operators.table import TABLE
+from runtime.imports.onnx.passes.linear import drop_unused
 from runtime.imports.onnx.passes.pipeline import recognised
 from runtime.imports.onnx.program import Feed, ProgramText, program_text, refuse, title_of
 from runtime.imports.onnx.recording import Drawn, distance, drawn_inputs, own_results
@@ -28,9 +29,18 @@ from runtime.imports.onnx.writer import missing_of
 from runtime.inference.given_names import GivenInput, GivenNames
 from runtime.inference.model import batch_axes
 
-_LONGEST_NAME = 1000  # bytes of UTF-8; the fields of an npz file take up to 65,535
+_ROWS = Feed("rows", "rows", "float32", None)  # the input of a model that has none; nothing reads it
 MOST_APART = 1e-3  # of a program that is the model
 BY_ROUNDING = 1e-5  # a difference that rounding alone explains
+
+
+@record
+class _Empty:
+    """An output without elements; an extent that counts rows is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
 
 
 @record
@@ -38,7 +48,8 @@ class Imported:
     """`text` is the model file, `weights` its tensors by path, `program` the program that they belong to.
 
     `inputs` and `outputs` are recorded ones of the ONNX model, and `apart` is how far the program is from them.
-    `together`: the rows of a batch have an influence on each other.
+    `together`: the rows of a batch have an influence on each other. `empty` are outputs without elements, with a shape
+    for a number of rows, which the program leaves out; `open_ended` those that end with rows of -1.
     """
 
     text: str
@@ -50,20 +61,13 @@ class Imported:
     outputs: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     apart: float = 0.0
     together: bool = False
+    empty: tuple[_Empty, ...] = ()
+    open_ended: frozenset[str] = frozenset()
 
     @property
     def names(self) -> GivenNames:
         inputs = {feed.given: GivenInput(feed.name, feed.rows) for feed in self.feeds}
         return GivenNames(inputs, self.output_names, self.together)
-
-
-@record
-class _Given:
-    """An input as the ONNX file declares it: sizes are numbers, or names of free ones."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
 
 
 def import_model(
@@ -76,9 +80,10 @@ def import_model(
     Raises DataError, and Unsupported with all that is missing.
     """
     model = read_model(path)
-    _check_names(model)
-    given = _declared_inputs(model, sizes, sample)
-    attempts = _attempts(given, sample)
+    check_names(model)
+    given = declared_inputs(model, sizes, sample)
+    check_sample(model, given, sample)
+    attempts = attempts_of(given, sample)
     error: Unsupported | None = None
     for free, feeds in attempts:
         try:
@@ -89,101 +94,10 @@ def import_model(
     raise error
 
 
-def _check_names(model: Any) -> None:
-    """Raise DataError where the name of an input or output is too long for the recorded arrays."""
-    for value in (*model.graph.input, *model.graph.output):
-        if len(value.name.encode()) > _LONGEST_NAME:
-            where = f"the name that begins with `{value.name[:40]}`"
-            raise DataError(f"{where} is longer than {_LONGEST_NAME} bytes", fix="export the model with shorter names")
-
-
-def _declared_inputs(model: Any, sizes: Mapping[str, int], sample: Mapping[str, Tensor]) -> list[_Given]:
-    onnx = onnx_module()
-    known = {tensor.name for tensor in model.graph.initializer}
-    found: list[_Given] = []
-    for value in model.graph.input:
-        if value.name in known:
-            continue
-        if not value.type.HasField("tensor_type"):
-            raise Unsupported(f"the input `{value.name}` is no tensor", "give its parts as inputs of their own")
-        tensor = value.type.tensor_type
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-        if not tensor.HasField("shape"):
-            if value.name not in sample:
-                raise Unsupported(
-                    f"the input `{value.name}` has no declared shape", "give an example of it in --sample"
-                )
-            found.append(_Given(value.name, dtype, sample[value.name].shape))
-            continue
-        shape: list[int | str] = []
-        for axis, extent in enumerate(tensor.shape.dim):
-            size: int | str = extent.dim_value if extent.HasField("dim_value") else extent.dim_param
-            if size == "" and value.name in sample and sample[value.name].ndim > axis and axis:
-                size = sample[value.name].shape[axis]
-            elif size == "":
-                size = BATCH if axis == 0 else f"{identifier(value.name)}_{axis}"
-            shape.append(sizes.get(size, size) if isinstance(size, str) else size)
-        if any(isinstance(extent, int) and not 0 <= extent <= 2**31 for extent in shape):
-            raise DataError(
-                f"the input `{value.name}` is declared with the shape {shape}",
-                fix="an extent is a whole number from 0 to 2147483648: export the model with another shape",
-            )
-        found.append(_Given(value.name, dtype, tuple(shape)))
-    unknown = [name for name in sizes if not any(name in _names(g) for g in _undecided(model))]
-    if unknown:
-        free = sorted({n for g in _undecided(model) for n in _names(g)})
-        raise DataError(f"no axis is called `{unknown[0]}`", fix=f"free axes: {', '.join(free) or 'none'}")
-    return found
-
-
-def _undecided(model: Any) -> list[Any]:
-    return [value.type.tensor_type for value in model.graph.input if value.type.HasField("tensor_type")]
-
-
-def _names(tensor: Any) -> list[str]:
-    return [extent.dim_param for extent in tensor.shape.dim if extent.dim_param]
-
-
-def _attempts(
-    given: Sequence[_Given], sample: Mapping[str, Tensor]
-) -> list[tuple[dict[str, str], dict[str, int | None]]]:
-    """Ways to see the rows: names of free sizes by those of ONNX, and the axis of rows of each input."""
-    names = list(dict.fromkeys(size for one in given for size in one.shape if isinstance(size, str)))
-    rows = _rows_name(given, names)
-    found: list[tuple[dict[str, str], dict[str, int | None]]] = []
-    if rows is not None:
-        taken = {BATCH}
-        free = {rows: BATCH}
-        for name in names:
-            if name != rows:
-                own = identifier(name, "size")
-                while own in taken:
-                    own += "_"
-                taken.add(own)
-                free[name] = own
-        found.append((free, {one.name: one.shape.index(rows) for one in given if rows in one.shape}))
-    elif not names and given:
-        first = {one.shape[0] for one in given if one.shape}
-        if len(first) == 1 and all(one.shape for one in given):
-            found.append(({"": BATCH}, {one.name: 0 for one in given}))
-    if not names:
-        found.append(({}, {one.name: None for one in given}))
-    return found
-
-
-def _rows_name(given: Sequence[_Given], names: Sequence[str]) -> str | None:
-    """The free size that counts rows: that of the first axis, or the one that says so."""
-    for name in names:
-        if "batch" in name.lower() or name in ("N", "n"):
-            return name
-    first = [one.shape[0] for one in given if one.shape and isinstance(one.shape[0], str)]
-    return str(first[0]) if first else None
-
-
 def _import(
     model: Any,
     path: Path,
-    given: Sequence[_Given],
+    given: Sequence[Given],
     free: Mapping[str, str],
     rows: Mapping[str, int | None],
     sample: Mapping[str, Tensor],
@@ -193,17 +107,27 @@ def _import(
     graph, feeds = _decided(model, given, free, rows, sample, points)
     named = model.graph.name
     usual = not named or named in ("main_graph", "torch_jit", "torch-jit-export") or "_jit" in named
-    made = program_text(graph, title_of(path.stem if usual else named), feeds, f"## Imported from {path.name}.")
-    imported = checked(made)
+    open_ended = frozenset(o for node in graph.nodes if node.op == "NonMaxSuppression" for o in node.outputs)
+    notes = [f"## Imported from {path.name}."]
+    notes += [f"## The output {name} has no elements, and is left out." for name in graph.empty]
+    made = program_text(graph, title_of(path.stem if usual else named), feeds, "\n".join(notes))
+    empty = tuple(_empty(graph, name) for name in graph.empty)
+    imported = replace(checked(made), empty=empty, open_ended=open_ended)
     compared = _compared(model, imported, _recorded(graph, given, free, feeds, sample), "" in free, options)
     if compared.apart > MOST_APART and "" in free:
         raise Unsupported("the rows of the model are no batch")
     return compared
 
 
+def _empty(graph: Graph, name: str) -> _Empty:
+    value = graph.values[name]
+    extents = (tuple({shape[axis] for shape in value.shapes}) for axis in range(value.rank))
+    return _Empty(name, value.dtype, tuple(one[0] if len(one) == 1 else None for one in extents))
+
+
 def _decided(
     model: Any,
-    given: Sequence[_Given],
+    given: Sequence[Given],
     free: Mapping[str, str],
     rows: Mapping[str, int | None],
     sample: Mapping[str, Tensor],
@@ -219,7 +143,7 @@ def _decided(
 
 
 def _recorded(
-    graph: Graph, given: Sequence[_Given], free: Mapping[str, str], feeds: Sequence[Feed], sample: Mapping[str, Tensor]
+    graph: Graph, given: Sequence[Given], free: Mapping[str, str], feeds: Sequence[Feed], sample: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Inputs of the ONNX model: the sample, where it has all of them, or numbers that are drawn."""
     if sample and all(feed.name in sample for feed in feeds):
@@ -264,13 +188,15 @@ def _compared(
     """
     wanted = own_results(model, inputs)
     found = predicted(imported, inputs, options)
-    apart = distance(found, wanted)
+    chosen = {name: array[array[:, 0] >= 0] for name, array in found.items() if name in imported.open_ended}
+    apart = distance({**found, **chosen}, wanted)
     rows = [feed for feed in imported.feeds if feed.rows is not None]
     alone = imported.program.outputs and rows and all(_is_alone(imported, inputs, found, options) for _ in range(1))
     if rowwise and not alone:
         apart = float("inf")
     together = bool(rows) and not alone
-    return replace(imported, inputs=inputs, outputs=wanted, apart=apart, together=together)
+    recorded = {feed.name: np.zeros((), feed.dtype) for feed in imported.feeds if feed == _ROWS} | dict(inputs)
+    return replace(imported, inputs=recorded, outputs=wanted, apart=apart, together=together)
 
 
 def _is_alone(imported: Imported, inputs: Mapping[str, Tensor], found: Mapping[str, Tensor], options: Options) -> bool:
@@ -293,7 +219,7 @@ def _is_alone(imported: Imported, inputs: Mapping[str, Tensor], found: Mapping[s
 
 def examined(
     model: Any,
-    given: Sequence[_Given],
+    given: Sequence[Given],
     free: Mapping[str, str],
     rows: Mapping[str, int | None],
     sample: Mapping[str, Tensor],
@@ -310,6 +236,7 @@ def examined(
     examiner = Examiner(model, points, frozenset(TABLE), static)
     feeds = _declare(examiner, [one for one in given if not _fixed(examiner, one, deciding, sample)], free, rows)
     graph = examiner.graph([feed.name for feed in feeds])
+    graph = drop_unused(_without_empty(graph))
     missing, wanted = missing_of(graph)
     behind = examiner.inputs_behind(examiner.wanted | wanted) & set(sample) - fixed
     if behind:
@@ -319,14 +246,26 @@ def examined(
     negative = frozenset(name for name, array in sample.items() if array.dtype.kind == "i" and (array < 0).any())
     graph = replace(graph, may_be_negative=negative)
     if not feeds and not given:
-        raise Unsupported("the model has no input", "its outputs are constants")
-    if not feeds:
+        examiner.free(_ROWS.name, _ROWS.dtype, ((),) * len(points))
+        feeds.append(_ROWS)
+    elif not feeds:
         some = next((one for one in given if 0 not in one.shape), given[0])
         feeds.append(Feed(some.name, some.name, some.dtype, None))
     return recognised(graph), feeds
 
 
-def _fixed(examiner: Examiner, one: _Given, deciding: set[str], sample: Mapping[str, Tensor]) -> bool:
+def _without_empty(graph: Graph) -> Graph:
+    """The graph without outputs that have no elements. Raises Unsupported where it has no others."""
+    known = [name for name in graph.outputs if name in graph.values]
+    empty = tuple(name for name in known if all(0 in shape for shape in graph.values[name].shapes))
+    if empty and len(empty) == len(graph.outputs):
+        raise Unsupported("no output of the model has an element", "there is nothing to compute")
+    if not empty:
+        return graph
+    return replace(graph, outputs=tuple(name for name in graph.outputs if name not in empty), empty=empty)
+
+
+def _fixed(examiner: Examiner, one: Given, deciding: set[str], sample: Mapping[str, Tensor]) -> bool:
     """Whether an input is a constant: it decides a shape and is in the sample, or has no elements."""
     if one.name in deciding and one.name in sample:
         examiner.constant(one.name, sample[one.name], is_weight=False)
@@ -339,7 +278,7 @@ def _fixed(examiner: Examiner, one: _Given, deciding: set[str], sample: Mapping[
 
 
 def _declare(
-    examiner: Examiner, given: Sequence[_Given], free: Mapping[str, str], rows: Mapping[str, int | None]
+    examiner: Examiner, given: Sequence[Given], free: Mapping[str, str], rows: Mapping[str, int | None]
 ) -> list[Feed]:
     """The inputs that stay inputs, with their shapes at every point. Raises Unsupported."""
     feeds: list[Feed] = []
@@ -354,7 +293,7 @@ def _declare(
     return feeds
 
 
-def _shape_at(one: _Given, free: Mapping[str, str], static: int | None, point: Mapping[str, int]) -> tuple[int, ...]:
+def _shape_at(one: Given, free: Mapping[str, str], static: int | None, point: Mapping[str, int]) -> tuple[int, ...]:
     """The shape of an input at a point; `static` is an axis of a fixed size that is taken to count rows."""
     return tuple(
         point[BATCH] if axis == static else extent if isinstance(extent, int) else point[free[extent]]
@@ -372,10 +311,11 @@ _DECIDING: Mapping[str, tuple[int, ...]] = {
     "BlackmanWindow": (0,), "AffineGrid": (1,), "MelWeightMatrix": (0, 1, 2, 3, 4), "MaxUnpool": (2,), "Clip": (),
     "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,),
     "ReduceL2": (1,), "ReduceLogSum": (1,), "ReduceLogSumExp": (1,), "ReduceSumSquare": (1,), "ReverseSequence": (),
+    "LSTM": (4,), "GRU": (4,), "RNN": (4,), "NonMaxSuppression": (2, 3, 4),
 }  # fmt: skip
 
 
-def _deciding(model: Any, given: Sequence[_Given]) -> set[str]:
+def _deciding(model: Any, given: Sequence[Given]) -> set[str]:
     names = {one.name for one in given}
     found: set[str] = set()
     for node in model.graph.node:
@@ -401,13 +341,14 @@ def checked(made: ProgramText) -> Imported:
             raise Unsupported(
                 f"`{spec.path}` is {shape}, and `{weight.origin[0]}` is {weight.content.shape}", "report this"
             )
-        weights[spec.path] = np.ascontiguousarray(weight.content)
+        weights[spec.path] = np.asarray(weight.content, order="C")
     return Imported(text, weights, program, made.inputs, {own: name for name, own in made.outputs.items()})
 
 
 def predicted(imported: Imported, inputs: Mapping[str, Tensor], options: Options) -> dict[str, Tensor]:
     """The outputs of the program by their names in ONNX, of arrays as ONNX takes them."""
     program = imported.program
+    inputs = {_ROWS.name: np.zeros((), _ROWS.dtype), **inputs}
     arrays = {f.given: _rows_first(inputs[f.name], f.rows) for f in imported.feeds}
     open_sizes = driver.data_dimensions(program)
     if open_sizes:
@@ -427,7 +368,8 @@ def predicted(imported: Imported, inputs: Mapping[str, Tensor], options: Options
     kinds = {output.name: numpy_dtype(output.value.type.dtype) for output in program.inference_graph.outputs}
     lasting = {name: values[-1].astype(kinds[name]) for name, values in results.scalars.items()}
     found = {**results.arrays, **lasting}
-    return {name: found[own] for own, name in imported.output_names.items()}
+    empty = {e.name: np.zeros([count if n is None else n for n in e.shape], e.dtype) for e in imported.empty}
+    return {**{name: found[own] for own, name in imported.output_names.items()}, **empty}
 
 
 def _rows_first(array: Tensor, rows: int | None) -> Tensor:

@@ -14,6 +14,7 @@ _CALLED = """
     relu gelu swish softmax dense embedding conv1d conv2d conv3d layer_norm batch_norm lstm gru attention
 """
 FUNCTIONS = frozenset(_CALLED.split())
+_NUMBERED = re.compile(r"val_\d+")  # PyTorch's name of a value that has none
 _SHORT = ("x", "y", "z", "u", "v", "w", "p", "q", "r", "s")
 
 
@@ -59,10 +60,20 @@ def scope_of(origins: Sequence[str]) -> list[str]:
     return common
 
 
-def word_of(origins: Sequence[str]) -> str | None:
-    """A name for a value that those weights made: the last word of their module that is no number."""
-    words = [word for word in scope_of(origins) if not word.isdigit() and identifier(word) == word and len(word) < 24]
+def word_of(origins: Sequence[str], outer: int = 0) -> str | None:
+    """A name for a value that those weights made: the last word of their module that is no number and no function.
+
+    The first `outer` words are those of the body that makes the value, which say nothing about it.
+    """
+    inner = scope_of(origins)[outer:]
+    words = [word for word in inner if not word.isdigit() and identifier(word) == word and len(word) < 24]
+    words = [word for word in words if _in_small_letters(word) not in FUNCTIONS and not _NUMBERED.fullmatch(word)]
     return words[-1] if words else None
+
+
+def _in_small_letters(word: str) -> str:
+    """`LayerNorm` as `layer_norm`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower()
 
 
 def short_names() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from runtime.imports.onnx.blocks import Folder, Layer
 from runtime.imports.onnx.code import Code, Weight
 from runtime.imports.onnx.extents import BATCH, expression
 from runtime.imports.onnx.graph import DTYPES, Graph, Unsupported
-from runtime.imports.onnx.names import FUNCTIONS, Namer, identifier, short_names, word_of
+from runtime.imports.onnx.names import FUNCTIONS, Namer, identifier, scope_of, short_names, word_of
 from runtime.imports.onnx.operators.helpers import HELPERS
 from runtime.imports.onnx.writer import TOKEN, Body, Owned, Statement, Writer, laid_out
 
@@ -43,6 +43,8 @@ class _Names:
 
     last_read: dict[str, int]
     fixed: set[str]  # names that nothing else may take
+    words: Mapping[str, str]  # names that suit some tokens
+    outer: int  # words of the scope of the body
     name_of: dict[str, str] = field(default_factory=dict[str, str])
     holder: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -84,8 +86,13 @@ def renamed(
     owned: Sequence[Owned],
     given: Mapping[str, str],
     taken: set[str],
+    words: Mapping[str, str],
+    outer: int = 0,
 ) -> _Written:
-    """The text of a body, with names for its tokens; `given` are those of its inputs, `taken` belong to others."""
+    """The text of a body, with names for its tokens; `given` are those of its inputs, `taken` belong to others.
+
+    `words` are names that suit some tokens, and the scopes of all weights have the first `outer` words in common.
+    """
     last: dict[str, int] = {}
     for i, statement in enumerate(statements):
         for token in TOKEN.findall(statement.text):
@@ -93,13 +100,13 @@ def renamed(
     for code in results:
         for token in TOKEN.findall(code.text):
             last[token] = len(statements)
-    names = _Names(last, set(taken))
+    names = _Names(last, set(taken), words, outer)
     for token, name in given.items():
         names.keep(token, name)
     declared: list[str] = []
     for one in owned:
-        words = [identifier(part) for part in one.weight.origin[0].split(".")]
-        wanted = "_".join(words[-2:]) if len("_".join(words[-2:])) < 28 else words[-1]
+        parts = [identifier(part) for part in one.weight.origin[0].split(".")]
+        wanted = "_".join(parts[-2:]) if len("_".join(parts[-2:])) < 28 else parts[-1]
         chosen = names.choose(one.token, -1, [wanted])
         names.fixed.add(chosen)
         declared.append(one.line.replace(f"§{one.token}§", chosen))
@@ -119,7 +126,8 @@ def _statement_lines(statement: Statement, at: int, names: _Names) -> list[str]:
         if target == "_" or token not in names.last_read:
             targets.append("_")
             continue
-        word = word_of([origin for weight in statement.weights for origin in weight.origin[:1]])
+        origins = [origin for weight in statement.weights for origin in weight.origin[:1]]
+        word = word_of(origins, names.outer) or names.words.get(token)
         targets.append(names.choose(token, at, [word] if word else short_names()))
     return laid_out(f"{', '.join(targets)} = {text}", 4)
 
@@ -138,23 +146,31 @@ def _loop_lines(statement: Statement, at: int, names: _Names) -> list[str]:
     return [*before, f"for _ in 0..{statement.rounds} {{ {name} = {text} }}"]
 
 
-def layer_text(layer: Layer, taken: set[str]) -> str:
-    """A layer of the model file."""
-    arguments = ["x", "y", "z", "u", "v", "w"][: len(layer.arguments)]
-    arguments += [f"x{i}" for i in range(6, len(layer.arguments))]
+def layer_text(layer: Layer, taken: set[str], words: Mapping[str, str]) -> str:
+    """A layer of the model file. `words` are names that suit some tokens."""
+    namer = Namer()
+    usual = ["x", "y", "z", "u", "v", "w"] + [f"x{i}" for i in range(6, len(layer.arguments))]
+    arguments = [namer.distinct(words.get(token, name)) for token, name in zip(layer.arguments, usual, strict=False)]
     given = dict(zip(layer.arguments, arguments, strict=True))
     result = layer.results[0]
     *inner, final = layer.statements
     ends = final.targets == (f"§{result}§",) and not any(f"§{result}§" in s.text for s in layer.statements)
     statements = inner if ends else layer.statements
     results = [Code(final.text if ends else f"§{result}§")]
-    written = renamed(statements, results, layer.owned, given, taken | set(layer.settings))
+    written = renamed(statements, results, layer.owned, given, taken | set(layer.settings), words, _scope(layer))
     settings = f"({', '.join(f'{name}: {kind}' for name, kind in layer.settings.items())})" if layer.settings else ""
     typed = [f"{name}: [batch, ...]" if i == layer.batched else name for i, name in enumerate(arguments)]
     body = [*written.declared, *written.lines, *laid_out(f"return {written.results[0]}", 4)]
     return (
         f"\nlayer {layer.name}{settings}({', '.join(typed)}) {{\n" + "".join(f"    {line}\n" for line in body) + "}\n"
     )
+
+
+def _scope(layer: Layer) -> int:
+    """How many words the scopes of the weights of a layer have in common."""
+    weights = [weight for statement in layer.statements for weight in statement.weights]
+    weights += [one.weight for one in layer.owned]
+    return len(scope_of([weight.origin[0] for weight in weights if weight.origin]))
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:
@@ -186,12 +202,12 @@ def program_text(graph: Graph, title: str, feeds: Sequence[Feed], note: str) -> 
     given = {token: name for token, name in given.items() if token not in made_here}
     fixed: set[str] = set(outputs.values()) | set(HELPERS) | ({*input_names.values()} if top else set())
     statements = [*top, *body.statements]
-    written = renamed(statements, body.results, body.owned, given, fixed)
+    written = renamed(statements, body.results, body.owned, given, fixed, body.words)
     text = [f"    {line}" for line in (*written.declared, *written.lines)]
     for output, result in zip(graph.outputs, written.results, strict=True):
         text += [f"    {one}" for one in laid_out(f"output {outputs[output]} = {result}", 4)]
     helpers = "".join(HELPERS[name] for name in body.helpers)
-    layers = "".join(layer_text(layer, set(HELPERS)) for layer in folder.layers)
+    layers = "".join(layer_text(layer, set(HELPERS), body.words) for layer in folder.layers)
     head = f"{note}\nmodel {title} {{\n"
     whole = head + "\n".join(declarations + text) + "\n}\n" + layers + helpers
     feeds = tuple(Feed(f.name, input_names[f.name], f.dtype, f.rows, f.most) for f in feeds)

@@ -28,34 +28,46 @@ class Drawn:
 
 
 def drawn_inputs(wanted: Sequence[Drawn]) -> dict[str, Tensor]:
-    """Numbers for each input, the same in every import. Of a mask, all is seen."""
+    """Numbers for each input, the same in every import. Of a mask, a part is seen: in each row some of it, not all."""
     random = np.random.default_rng(_SEED)
     found: dict[str, Tensor] = {}
     for one in wanted:
         if one.dtype == "bool":
-            found[one.name] = np.ones(one.shape, bool)
+            found[one.name] = _mask(random, one.shape, first=False)
+            found[one.name][..., -1:] = True
         elif one.dtype.startswith("float"):
             found[one.name] = random.standard_normal(one.shape).astype(one.dtype)
         elif one.most is None:
-            found[one.name] = np.ones(one.shape, one.dtype)
+            found[one.name] = _mask(random, one.shape, first=True).astype(one.dtype)
         else:
             found[one.name] = random.integers(0, one.most, one.shape).astype(one.dtype)
     return found
 
 
+def _mask(random: np.random.Generator, shape: tuple[int, ...], first: bool) -> Tensor:
+    """Booleans that differ along the last axis, which begins with `first`; all are true where there is one axis."""
+    if len(shape) < 2:
+        return np.ones(shape, bool)
+    found = random.random(shape) < 0.6
+    found[..., :1] = first
+    return found
+
+
 def own_results(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The outputs of the ONNX model, by ONNX Runtime where it is installed, or else by the evaluator of `onnx`."""
+    """The outputs of the ONNX model, by ONNX Runtime where it has them, or else by the evaluator of `onnx`."""
     names = [output.name for output in model.graph.output]
-    run = _by_runtime(model) or _by_evaluator(model)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            return dict(zip(names, map(np.asarray, run(inputs)), strict=True))
-    except Exception as error:  # either of them raises errors of its own kinds
-        reason = str(error).strip().splitlines()[0][:200]
-        raise DataError(
-            f"the ONNX model does not run on recorded inputs: {reason}", fix="give real ones by --sample"
-        ) from error
+    reason = ""
+    for run in (_by_runtime(model), _by_evaluator(model)):
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                found = None if run is None else run(inputs)
+        except Exception as error:  # either of them raises errors of its own kinds
+            reason = reason or str(error).strip().splitlines()[0][:200]
+            continue
+        if found is not None:
+            return dict(zip(names, map(np.asarray, found), strict=True))
+    raise DataError(f"the ONNX model does not run on recorded inputs: {reason}", fix="give real ones by --sample")
 
 
 def _by_runtime(model: Any) -> Callable[[Mapping[str, Tensor]], Sequence[Any]] | None:

@@ -51,6 +51,7 @@ class Body:
     owned: list[Owned] = field(default_factory=list[Owned])
     results: list[Code] = field(default_factory=list[Code])
     helpers: list[str] = field(default_factory=list[str])
+    words: dict[str, str] = field(default_factory=dict[str, str])  # names that suit tokens
 
     @property
     def weights(self) -> list[Weight]:
@@ -123,10 +124,14 @@ class Writer:
         return set(asked), [name for name, times in count.items() for _ in range(max(times, 1))], None
 
     def _bound_before(self, found: Code, count: int, bound: list[str]) -> list[Code]:
+        if _is_name(found, count):
+            return [found]
         bound.append(found.text)
         return [Code("bound")] * count
 
     def _bind(self, found: Code, count: int) -> list[Code]:
+        if _is_name(found, count):
+            return [found]
         self.fresh += 1
         targets = tuple(self._token(f"/{self.fresh}/{i}") for i in range(count))
         self.body.statements.append(Statement(targets, found.text, found.weights))
@@ -198,6 +203,8 @@ class Writer:
             return
         self.body.statements.append(Statement((self._token(name),), found.text, found.weights))
         self.codes[name] = Code(self._token(name))
+        if self.graph.values[name].dtype == "bool":
+            self.body.words[self._token(name).strip("§")] = "mask"
 
     def _operand(self, name: str) -> Code:
         found = self.codes.get(name)
@@ -233,6 +240,10 @@ class Writer:
                 self.body.helpers.append(needed)
 
 
+def _is_name(found: Code, count: int) -> bool:
+    return count == 1 and TOKEN.fullmatch(found.text) is not None
+
+
 def translate(site: Site) -> Code | list[Code]:
     """The text of a node. Raises Unsupported."""
     for name in site.node.outputs:
@@ -251,9 +262,12 @@ def missing_of(graph: Graph) -> tuple[list[tuple[str, str]], set[str]]:
 
 
 def laid_out(text: str, indent: int) -> list[str]:
-    """The lines of a statement: a long chain is broken before some `|>`."""
+    """The lines of a statement: a long chain is broken before some `|>`, a long call in front of its operands."""
     if len(text) + indent <= 116:
         return [text]
+    head, mark, operands = text.rpartition(")(")
+    if mark and " |> " not in text and operands.endswith(")") and not set("()") & set(operands[:-1]):
+        return [f"{head})(", f"    {operands[:-1]}", ")"]
     pieces = re.split(r" (?=\|> )", text)
     lines = [pieces[0]]
     for piece in pieces[1:]:

@@ -45,6 +45,7 @@ _DAMAGES = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError,
     UnicodeError, RecursionError, struct.error, zipfile.BadZipFile, zlib.error, NotImplementedError, ImportError,
 )  # fmt: skip
+_ARCHIVE = b"PK\x03\x04"  # the first bytes of a zip archive
 _AGAIN = "fetch the file again, or save it again"
 _SAVE = "save the tensors alone, in PyTorch: torch.save(model.state_dict(), FILE)"
 # Opcodes that build values, or call a name of the list at the end; those with names of a registry are absent.
@@ -100,6 +101,9 @@ def read_torch(path: Path, file: BinaryIO) -> StoredTensors:
         file.seek(0)
         if zipfile.is_zipfile(file):
             return _of_archive(path, file)
+        file.seek(0)
+        if file.read(4) == _ARCHIVE:
+            raise CheckpointError("this zip archive of torch.save is cut off", path, _AGAIN)
         file.seek(0)
         return _of_pickles(path, file)
     except _Refused as refusal:

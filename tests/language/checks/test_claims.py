@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from elaboration import codes, library, mistakes, modules
+from elaboration import codes, mistakes, modules
 
 from compiler.diagnosis.test_run import failures_of, run_tests
 from compiler.errors.diagnostics import Diagnostic, SourceError
@@ -31,7 +31,7 @@ model Net(hidden = 8) {
 
 def failures(*lines: str) -> list[Diagnostic]:
     text = DECLARATIONS + "test t {\n    " + "\n    ".join(lines) + "\n}\n"
-    (test,) = elaborate_tests(modules(text), library())
+    (test,) = elaborate_tests(modules(text))
     assert len(test.claims) > 0
     return list(failures_of(test, 0))
 
@@ -43,6 +43,7 @@ def failures(*lines: str) -> list[Diagnostic]:
         ("near(softmax(tensor([1.0, 1.0])), 0.5)", "near(exp(1.0), 2.71828, tolerance = 1e-5)"),
         ("x = random(3, 4)", "near(gradient(x ^ 2, x), 2 * x)", "near(gradient(sum(x), x), 1)"),
         ("x = random(3, 4)", "gradients_agree(tanh(x) * x, x)", "gradients_agree(mean(softmax(x) ^ 2), x)"),
+        ("x = tensor([[1.0, 2.0]])", "gradients_agree(sum(x[:, None] + zeros(1, 5, 1), axis = 0), x)"),
         ("x = random(2, 5)", "causal(running(x), x)"),
         ("ids = tensor([[0, 1, 2, 3], [3, 3, 0, 1]])", "causal(looked_up(ids), ids)"),
         ("net = Net(hidden = 5)", "y, z = net(random(6, 4))", "shape(y) == [6, 3]", "shape(z) == [6]"),
@@ -114,7 +115,7 @@ def test_each_false_claim_is_told_and_the_rest_goes_on() -> None:
 def test_mistakes_in_tests(lines: tuple[str, ...], found: list[str]) -> None:
     text = DECLARATIONS + "test t {\n    " + "\n    ".join(lines) + "\n}\n"
     with pytest.raises(SourceError) as caught:
-        elaborate_tests(modules(text), library())
+        elaborate_tests(modules(text))
     assert codes(list(caught.value.diagnostics)) == found
 
 
@@ -125,7 +126,7 @@ def test_claims_belong_into_tests() -> None:
 
 
 def test_names_that_a_test_does_not_use_are_told() -> None:
-    found = check(modules("test t {\n    x = 1\n    2 == 2\n}\n"), library())
+    found = check(modules("test t {\n    x = 1\n    2 == 2\n}\n"))
     assert [(d.code, d.span.line) for d in found] == [("W0102", 2)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from elaboration import codes, library, mistakes, modules, paths, program
+from elaboration import codes, mistakes, modules, paths, program
 
 from compiler.errors.diagnostics import Diagnostic
 from compiler.frontend.elaborate import check, elaborate
@@ -19,7 +19,7 @@ def found(text: str) -> list[str]:
 
 
 def warnings(text: str) -> list[Diagnostic]:
-    return [d for d in check(modules(text), library()) if d.severity == "warning"]
+    return [d for d in check(modules(text)) if d.severity == "warning"]
 
 
 def fn(*lines: str, head: str = "fn f(n: int)(x: [batch, d])") -> str:
@@ -138,7 +138,7 @@ def test_what_training_calls_takes_what_training_gives(head: str, result: str) -
 
 
 def test_the_library_has_no_mistakes() -> None:
-    assert [d for module in library_modules() for d in check((module,), library())] == []
+    assert [d for module in library_modules() for d in check((module,))] == []
 
 
 def test_imports(tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_imports(tmp_path: Path) -> None:
     main = tmp_path / "model.dl"
     main.write_text('import "blocks.dl"\nmodel M {\n    input x: f32[batch, 4]\n    output y = x |> block |> relu\n}\n')
     files = load_modules(main, None)
-    assert paths(elaborate(files, library())) == ["y.block.dense.W", "y.block.dense.b"]
+    assert paths(elaborate(files)) == ["y.block.dense.W", "y.block.dense.b"]
     # What an imported file imports is its own.
     main.write_text('import "blocks.dl"\nmodel M {\n    input x: f32[batch, 4]\n    output y = scaled(x)\n}\n')
-    assert codes(list(check(load_modules(main, None), library()))) == ["E0201"]
+    assert codes(list(check(load_modules(main, None)))) == ["E0201"]
 
 
 def test_a_declaration_of_ones_own_takes_the_place_of_the_librarys() -> None:

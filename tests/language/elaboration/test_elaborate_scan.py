@@ -66,14 +66,8 @@ EXPRESSIONS: dict[str, tuple[str, Any]] = {
         "scan column in x over n { emit sum(column, axis = time) }",
         X.sum(axis=1),
     ),
-    "several emits": (
-        "scan xt in x over time {\n emit xt, -xt\n emit 1 + xt\n }",
-        (X, -X, 1 + X),
-    ),
-    "emits of a branch": (
-        "scan xt in x over time {\n if time > 3 { emit xt } else { emit -xt }\n }",
-        X,
-    ),
+    "several emits": ("scan xt in x over time {\n emit xt, -xt\n emit 1 + xt\n }", (X, -X, 1 + X)),
+    "emits of a branch": ("scan xt in x over time {\n if time > 3 { emit xt } else { emit -xt }\n }", X),
     "a range": ("scan i in 1..4 over 0 carry s = 0 {\n s = s + i\n emit s\n }", (np.array([1, 3, 6]), np.array(6))),
     "a range over a later axis": (
         "scan i in 0..4 over 1 carry s = zeros(batch, n) {\n s = s + i\n emit s\n }",
@@ -83,14 +77,8 @@ EXPRESSIONS: dict[str, tuple[str, Any]] = {
         "scan i in 0..2 over -1 { emit i * ones(batch, n) }",
         np.arange(2.0) * np.ones((2, 3, 1)),
     ),
-    "a range beside a tensor": (
-        "scan xt in x, i in 0..time over time { emit i * xt }",
-        np.arange(5.0)[:, None] * X,
-    ),
-    "a carry that swaps": (
-        "scan i in 0..3 over 0 carry a = 1, b = 2 { a, b = (b, a) }",
-        (np.array(2), np.array(1)),
-    ),
+    "a range beside a tensor": ("scan xt in x, i in 0..time over time { emit i * xt }", np.arange(5.0)[:, None] * X),
+    "a carry that swaps": ("scan i in 0..3 over 0 carry a = 1, b = 2 { a, b = (b, a) }", (np.array(2), np.array(1))),
     "a list of carries": (
         "scan xt in x over time carry s = [zeros(batch, n), zeros(batch)] {\n"
         " s = [s[0] + xt, s[1] + sum(xt, axis = n)]\n }\n y = (y[0], y[1])",
@@ -292,10 +280,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "a shape that changes": ("scan a in x over time carry s = zeros(1, n) { s = s + a }", ["E0420"]),
     "an element type that changes": ("scan a in x over time carry s = zeros(batch, n) { s = a > 0 }", ["E0420"]),
     "another number of carries": ("scan a in x over time carry s = [a0, a0] { s = [s[0]] }", ["E0420"]),
-    "dimensions that never meet": (
-        "scan a in x over time carry s = zeros(batch, k) {\n s = a\n emit s\n }",
-        ["E0403"],
-    ),
+    "dimensions that never meet": ("scan a in x over time carry s = zeros(batch, k) {\n s = a\n emit s\n }", ["E0403"]),
     "an axis that is not there": ("scan a in x over k { emit a }", ["E0406"]),
     "a range over a name": ("scan i in 0..3 over time { emit i }", ["E0406"]),
     "not a tensor": ("scan i in 3 over 0 { emit i }", ["E0312"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elaboration import codes, library, mistakes, mistakes_of_call, modules, program, run, run_program
+from elaboration import codes, mistakes, mistakes_of_call, modules, program, run, run_program
 
 from compiler.frontend.elaborate import check, elaborate
 from compiler.frontend.program import DataQuestion
@@ -128,8 +128,7 @@ def test_names_are_local_and_stay_through_calls() -> None:
 
 
 @pytest.mark.parametrize(
-    "expression",
-    ["reshape(x, n * m)", "concat(x, x, axis = 1)", "x[:, 1:]", "split(x, 1, axis = 1)[0]"],
+    "expression", ["reshape(x, n * m)", "concat(x, x, axis = 1)", "x[:, 1:]", "split(x, 1, axis = 1)[0]"]
 )
 def test_what_changes_an_axis_drops_its_name(expression: str) -> None:
     (found,) = mistakes_of_call(f"fn f(x: [n, m]) = sum({expression}, axis = m)", ones(2, 3))
@@ -269,7 +268,7 @@ def test_the_data_may_bind_a_dimension() -> None:
         asked.append(question)
         return {"width": 7}
 
-    found = elaborate(modules(text), library(), dimensions_of=answer)
+    found = elaborate(modules(text), dimensions_of=answer)
     assert found.inputs[0].type.shape == (BatchExtent(), 7)
     assert [(q.names, [(s.name, s.dimension_names) for s in q.inputs], q.source) for q in asked] == [
         (("width",), [("x", ("batch", "width"))], None)
@@ -297,9 +296,9 @@ train M {
     batch = 2
 }
 """
-    found = check(modules(text), library())
+    found = check(modules(text))
     assert [(d.code, d.severity) for d in found] == [("W0105", "warning"), ("W0105", "warning"), ("E0201", "error")]
-    found = check(modules(text), library(), dimensions_of=lambda question: dict.fromkeys(question.names, 4))
+    found = check(modules(text), dimensions_of=lambda question: dict.fromkeys(question.names, 4))
     assert codes(list(found)) == ["E0401", "E0201"]
 
 
@@ -320,7 +319,7 @@ train M {
     batch = 2
 }
 """
-    (found,) = check(modules(text), library(), dimensions_of=lambda question: dict.fromkeys(question.names, 6))
+    (found,) = check(modules(text), dimensions_of=lambda question: dict.fromkeys(question.names, 6))
     assert (found.code, found.span.line, found.span.text) == ("E0404", 7, "cross_entropy(logits, t)")
     assert "[batch, time = 6] first, but `label` is i32[batch]" in found.message
 

@@ -21,8 +21,6 @@ from compiler.frontend.elaborate import check, elaborate_tests
 from compiler.programs.load import findings
 from runtime.analysis.checked_data import data_findings
 
-from elaboration import library  # isort: skip
-
 # E01 are syntax: tests/language/syntax/test_parser_errors.py.
 # These are found only when an experiment is chosen and set.
 _ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
@@ -57,7 +55,7 @@ def found_in_data(text: str) -> list[Diagnostic]:
 def found_by_testing(text: str) -> list[Diagnostic]:
     """The claims of the tests of a text that do not hold, and the wrong derivatives of its model."""
     whole = modules(text)
-    failures = [failure for test in elaborate_tests(whole, library()) for failure in failures_of(test, 0)]
+    failures = [failure for test in elaborate_tests(whole) for failure in failures_of(test, 0)]
     if "model" not in text:
         return failures
     of_model = program(text)
@@ -82,7 +80,7 @@ def test_the_corrected_text_has_no_mistake(entry: ErrorEntry) -> None:
 @pytest.mark.parametrize("case", cases("errors"), ids=lambda case: case.stem)
 def test_the_messages_of_a_case(case: Path, golden: Golden) -> None:
     text = case.read_text(encoding="utf-8")
-    golden(f"errors/{case.stem}.error", render(check(modules(text), library())))
+    golden(f"errors/{case.stem}.error", render(check(modules(text))))
 
 
 def test_every_code_that_is_raised_has_an_entry() -> None:
@@ -131,9 +129,9 @@ train M {
 
 def test_nothing_is_called_unused_beside_a_mistake() -> None:
     text = "layer L(units: int)(x: [batch, n]) {\n    param W: [n, unit] = zeros\n    return x @ W\n}"
-    assert codes(list(check(modules(text), library()))) == ["E0201"]
+    assert codes(list(check(modules(text)))) == ["E0201"]
     masked = "model M {\n    input x: i32[batch] padded by mask\n    output y = x / 2\n}"
-    assert codes(list(check(modules(masked), library()))) == ["E0410"]
+    assert codes(list(check(modules(masked)))) == ["E0410"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,7 @@ def test_nothing_is_called_unused_beside_a_mistake() -> None:
 )
 def test_inputs_and_outputs_have_one_name_each(lines: tuple[str, ...], code: str, line: int) -> None:
     text = "\n    ".join(("model M {", "input x: f32[batch, 2]", *lines)) + "\n}"
-    assert [(d.code, d.span.line) for d in check(modules(text), library())] == [(code, line)]
+    assert [(d.code, d.span.line) for d in check(modules(text))] == [(code, line)]
 
 
 def test_a_size_that_the_library_made_comes_from_the_users_call() -> None:

@@ -44,7 +44,7 @@ train M {{
 
 
 def found(text: str) -> tuple[Diagnostic, ...]:
-    return elaborate.check(load_modules(Source("model.dl", text), None), library_scope())
+    return elaborate.check(load_modules(Source("model.dl", text), None))
 
 
 def hint_of(text: str) -> str:
@@ -93,7 +93,8 @@ def test_a_form_is_legal(form: str) -> None:
         ("torch.nn.functional.relu(x)", "it stands by itself: `relu`"),
         ("np.zzz(x)", "functions and layers stand by themselves"),
         ("Linaer(10)(x)", "did you mean `linear`?"),
-        ("prod(x)", "there is no product over an axis"),
+        ("median(x)", "`sort(x)` puts elements in their order"),
+        ("topk(x, 3)", "did you mean `top_k`?"),
         ("detach(x)", "did you mean `stop_gradient`?"),
         ("x.detach()", "functions take the tensor first: `stop_gradient(x, …)`"),
         ("x.view(2, 2)", "functions take the tensor first: `reshape(x, …)`"),

@@ -126,7 +126,7 @@ def test_long_pipes_are_broken() -> None:
 def test_comments_behind_successive_lines_are_aligned() -> None:
     text = "train M {\n    a = 1 # one\n    batch = 2 # two\n\n    c = 3 # three\n    d = 4\n    ee = 5 # five\n}\n"
     assert formatted(text).splitlines()[1:-1] == [
-        *("    a = 1      # one", "    batch = 2  # two", "", "    c = 3  # three", "    d = 4", "    ee = 5  # five"),
+        *("    a = 1      # one", "    batch = 2  # two", "", "    c = 3  # three", "    d = 4", "    ee = 5  # five")
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from view_pages import data_in
 
 from compiler import driver
 from compiler.driver import Array, Options
@@ -20,7 +21,7 @@ from runtime.analysis.examined.samples import RIGHT, WRONG
 from runtime.cli.main import main
 from runtime.data.part import Part
 from runtime.inference.prediction import Predictor
-from runtime.reporting.run_page import ReportSelection, facts_of, report_json
+from runtime.reporting.run_facts import ReportSelection, facts_of, report_json
 from runtime.runs.trained import open_trained_run
 
 _ROWS = 240
@@ -209,12 +210,11 @@ def test_fewer_rows_are_spread_and_said(heads: Path, capsys: pytest.CaptureFixtu
     assert (found["data"], found["rows"], found["measured"]) == ("the train part", 144, 10)
     assert sum(sum(row) for row in found["classes"][0]["matrix"]) == 10
     text = page.read_text()
-    said = (
-        "Measured on the train part, 10 of 144 rows, spread evenly over them, with the weights of the best checkpoint"
-    )
-    assert said in text
-    assert "&lt;oak&gt;" in text
     assert "<oak>" not in text
+    shown = data_in(text, "document")["report"]
+    assert shown["checkpoint"].startswith("the best checkpoint")
+    assert (shown["evaluation"]["rows"], shown["evaluation"]["measured"]) == (144, 10)
+    assert [row["class"] for row in shown["evaluation"]["classes"][0]["classes"]] == ["<oak>", "ash", "beech"]
     assert [rows_within(work) for work in (0.0, 1e6, 1e8, 1e12)] == [10_000, 10_000, 3_000, 100]
 
 
@@ -280,8 +280,9 @@ def test_data_that_has_gone_or_changed_is_said(heads: Path, capsys: pytest.Captu
         assert found["evaluation"] is None
         assert "rows.csv" in found["missing"]
         assert found["weights"]
-        assert "The rows could not be measured" in page.read_text()
-        assert "Weights" in page.read_text()
+        shown = data_in(page.read_text(), "document")["report"]
+        assert "The rows could not be measured" in shown["missing"]
+        assert shown["weights"]
         assert main(["report", str(heads), "--part", "test"]) == 1, "what was asked for cannot be given"
         assert report_of(heads, capsys, "--data", str(tmp_path / "elsewhere.csv"))["evaluation"]["rows"] == _ROWS + 1
     finally:

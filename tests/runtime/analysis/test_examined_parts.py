@@ -27,7 +27,7 @@ from runtime.analysis.examined.samples import (
 from runtime.analysis.examined.weights import BINS, facts_of_tensor, first_filters
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation, Scale
-from runtime.reporting.predictions_page import most_confused_rows
+from runtime.reporting.run_facts import most_confused_rows
 
 
 def test_targets_are_paired_with_the_outputs_that_say_something_about_them() -> None:

@@ -252,10 +252,22 @@ def test_an_unexpected_exception_is_reported_alike(
         main(["explain", "E0101", "--traceback"])
 
 
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("arguments", [["predict", "RUN", "--input", ""], ["export", "RUN", "--to", "c", "-o", ""]])
+def test_an_empty_text_is_no_path(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "takes a path, and the text is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
         (KeyboardInterrupt(), 130, "interrupted"),
+        (caused(ImportError("initialization of a library failed"), KeyboardInterrupt()), 130, "interrupted"),
         (BrokenPipeError(), 141, ""),
         (PermissionError(13, "Permission denied", "model.dl"), 1, "error: model.dl: no permission\nhint: check the"),
         (OSError(5, "Input/output error", "w"), 1, "error: w: input/output error\nhint: check the disk"),

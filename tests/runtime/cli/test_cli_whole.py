@@ -114,8 +114,7 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    "stage",
-    ["ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm"],
+    "stage", ["ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm"]
 )
 def test_show_prints_every_stage(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "model.dl", "--stage", stage]) == 0

@@ -154,9 +154,11 @@ def test_syntax_has_no_nodes(model: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_runs_nothing_takes_no_option_about_running(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["plan", str(model)], ["show", str(model)]):
-        for option in (["--threads", "2"], ["--target", "reference"], ["--cache-dir", "x"]):
+        for option in (["--threads", "2"], ["--cache-dir", "x"]):
             assert main([*command, *option]) == 2
             assert f"unexpected argument `{option[0]}`" in capsys.readouterr().err
+        assert main([*command, "--target", "reference"]) == 2
+        assert "target reference makes no code" in capsys.readouterr().err
         assert main([*command, "--dtype", "f64", "--no-fuse", "--verify"]) == 0
 
 

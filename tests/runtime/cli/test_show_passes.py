@@ -208,7 +208,7 @@ def test_a_line_has_the_groups_of_its_nodes_and_what_these_need(capsys: pytest.C
 
 
 def test_a_machine_goes_with_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "show", "net.dl", "--stop-after", "fuse", "--machine", "avx2").startswith("fused ")
+    assert printed(capsys, "show", "net.dl", "--stop-after", "fuse", "--target", "avx2").startswith("fused ")
 
 
 def test_a_hyphen_is_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(["show", *words, "--stage", "tiles", "--machine", "avx512"]) == 0
+    assert main(["show", *words, "--stage", "tiles", "--target", "avx512"]) == 0
     return capsys.readouterr().out
 
 

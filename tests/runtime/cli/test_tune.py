@@ -225,7 +225,7 @@ def test_an_interrupted_measurement_changes_nothing(
     [
         (["--show", "--forget"], "do not go together"),
         (["--seconds", "0"], "--seconds"),
-        (["--machine", "vax"], "there is no machine `vax`"),
+        (["--target", "vax"], "there is no target `vax`"),
         (["--show", "--seconds", "5"], "--show measures nothing\nhint: leave out --seconds"),
         (["--forget", "--threads", "2"], "--forget measures nothing\nhint: leave out --threads"),
     ],

@@ -14,13 +14,13 @@ from runtime.analysis.made_up_steps import synthetic
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.preparation import preparation_from_json
 from runtime.data.reading import located, source_at
-from runtime.data.specs import DataSource, InputSpec
+from runtime.data.specs import Cuts, DataSource, InputSpec
 
 SPECIES = [spec("features", row=(2,)), spec("species", "i32", target=True, low=0, high=3)]
 
 
 def load(specs: list[InputSpec], data: DataSource, validation: object = None, test: object = None) -> LoadedData:
-    return load_training_data(specs, data, validation, test, 7)  # type: ignore[arg-type]
+    return load_training_data(specs, data, Cuts(validation, test, 7))  # type: ignore[arg-type]
 
 
 def flowers(tmp_path: Path, rows: int = 30) -> Path:
@@ -233,14 +233,14 @@ def test_npz_text_has_a_vocabulary(tmp_path: Path) -> None:
 
 def test_splits_are_disjoint_cover_everything_and_depend_on_the_seed(tmp_path: Path) -> None:
     path = source(flowers(tmp_path))
-    first, second = (load_training_data(SPECIES, path, 0.1, 0.2, 3) for _ in range(2))
+    first, second = (load_training_data(SPECIES, path, Cuts(0.1, 0.2, 3)) for _ in range(2))
     assert first.validation is not None
     assert first.test is not None
     rows = [first.train.rows, first.validation.rows, first.test.rows]
     assert [len(r) for r in rows] == [21, 3, 6]
     assert sorted(np.concatenate(rows)) == list(range(30))
     np.testing.assert_array_equal(first.train.rows, second.train.rows)
-    other = load_training_data(SPECIES, path, 0.1, 0.2, 4)
+    other = load_training_data(SPECIES, path, Cuts(0.1, 0.2, 4))
     assert not np.array_equal(first.train.rows, other.train.rows)
 
 

@@ -7,7 +7,7 @@ import pytest
 from data_specs import source, source_of, spec
 
 from runtime.data.loading import load_training_data
-from runtime.data.specs import InputSpec
+from runtime.data.specs import Cuts, InputSpec
 
 _EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -46,7 +46,7 @@ _EXAMPLES = Path(__file__).parents[3] / "examples"
     ],
 )
 def test_example_data(file: str, rows: int | None, specs: list[InputSpec], options: dict[str, object]) -> None:
-    data = load_training_data(specs, source(_EXAMPLES / file, **options), None, None, 0)
+    data = load_training_data(specs, source(_EXAMPLES / file, **options), Cuts())
     assert len(data.train.rows) == (rows or len(data.train.rows)) > 0
     for wanted in specs:
         assert data.train.arrays[wanted.name].flags.c_contiguous
@@ -56,7 +56,7 @@ def test_the_lines_of_questions() -> None:
     path = _EXAMPLES / "bag_of_words" / "questions.txt"
     label = spec("label", "i32", target=True, low=0, high=5)
     specs = [spec("tokens", "i32", (21,)), replace(spec("mask", "bool", (21,)), mask_of="tokens"), label]
-    data = load_training_data(specs, source_of("lines", path, label="first"), None, None, 0)
+    data = load_training_data(specs, source_of("lines", path, label="first"), Cuts())
     assert len(data.train.rows) == 1500
     assert data.preparation.vocabulary_of("label") == ("number", "person", "place", "reason", "time")
     assert data.notes == ()
@@ -64,8 +64,6 @@ def test_the_lines_of_questions() -> None:
 
 def test_the_days_of_temperatures() -> None:
     path = _EXAMPLES / "temperatures" / "temperatures.csv.gz"
-    data = load_training_data(
-        [spec("Temp", row=(30,)), spec("tomorrow", target=True)], source(path, window=30), 0, 0, 0
-    )
+    data = load_training_data([spec("Temp", row=(30,)), spec("tomorrow", target=True)], source(path, window=30), Cuts())
     assert len(data.train.rows) == 3650 - 30
     assert data.train.arrays["Temp"][1, 29] == data.train.arrays["tomorrow"][0]

@@ -17,6 +17,7 @@ from runtime.data.formats import csv_table
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.loading import load_training_data
 from runtime.data.reading import FORMATS, format_named, format_of
+from runtime.data.specs import Cuts
 
 
 def read(path: Path, wanted: str = "", **options: Any) -> Dataset:
@@ -278,11 +279,11 @@ def test_options_are_strict(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "1,2\n")
     specs = [spec("x", row=(2,))]
     with pytest.raises(DataError, match=r"model.dl:3:5: `csv` has no option `haeder`; did you mean `header`\?"):
-        load_training_data(specs, source(path, haeder=True), None, None, 0)
+        load_training_data(specs, source(path, haeder=True), Cuts())
     with pytest.raises(DataError, match="option `header` is 1"):
-        load_training_data(specs, source(path, header=1), None, None, 0)
+        load_training_data(specs, source(path, header=1), Cuts())
     with pytest.raises(DataError, match="cannot be `means`; did you mean `mean`"):
-        load_training_data(specs, source(path, missing="means"), None, None, 0)
+        load_training_data(specs, source(path, missing="means"), Cuts())
 
 
 def test_a_format_is_told_by_the_path(tmp_path: Path) -> None:

@@ -267,11 +267,12 @@ MATCH = """
     sys.path.insert(0, "tests/support")
     from data_specs import source, spec
     from runtime.data.loading import load_training_data
+    from runtime.data.specs import Cuts
 
     width = int(sys.argv[2])
     for target in ("label", "c5"):
         specs = [spec("x", row=(width,)), spec(target, target=True)]
-        found = load_training_data(specs, source(sys.argv[1]), None, None, 0)
+        found = load_training_data(specs, source(sys.argv[1]), Cuts())
         print(found.train.arrays["x"].shape)
 """
 

@@ -26,6 +26,7 @@ from runtime.data.formats import images
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.loading import load_rows, load_training_data
 from runtime.data.reading import format_named, format_of
+from runtime.data.specs import Cuts
 
 RANDOM = np.random.default_rng(5)
 
@@ -94,7 +95,7 @@ def test_names_of_classes_are_kept_for_predictions(tmp_path: Path) -> None:
     (tmp_path / "train.bin").write_bytes(content)
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
     specs = [spec("image", "u8", (3, 32, 32)), spec("label", "u8", target=True, low=0, high=2)]
-    loaded = load_training_data(specs, source_of("cifar", tmp_path), None, None, 0)
+    loaded = load_training_data(specs, source_of("cifar", tmp_path), Cuts())
     assert loaded.preparation.vocabulary_of("label") == ("cat", "dog")
     assert loaded.train.arrays["label"].tolist() == [1, 0, 1]
 
@@ -111,7 +112,7 @@ def test_a_label_out_of_range_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "train.bin").write_bytes(records([1, 200])[0])
     specs = [spec("image", "u8", (3, 32, 32)), spec("label", "u8", target=True, low=0, high=10)]
     with pytest.raises(DataError, match="200 is out of range"):
-        load_training_data(specs, source_of("cifar", tmp_path), None, None, 0)
+        load_training_data(specs, source_of("cifar", tmp_path), Cuts())
 
 
 # Folders of images
@@ -127,7 +128,7 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     expected = [values[name].transpose(2, 0, 1) for name in ("ant/deep/1.png", "cat/10.png", "cat/2.png")]
     np.testing.assert_array_equal(dataset.fields["image"].values, expected)
     specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
-    loaded = load_training_data(specs, source_of("images", tmp_path / "pets"), None, None, 0)
+    loaded = load_training_data(specs, source_of("images", tmp_path / "pets"), Cuts())
     assert loaded.train.arrays["label"].tolist() == [0, 1, 1]
     assert loaded.preparation.vocabulary_of("label") == ("ant", "cat")
 
@@ -140,7 +141,7 @@ def test_folders_of_training_and_test(tmp_path: Path) -> None:
     assert dataset.test is not None
     assert dataset.test["label"].values.tolist() == [0]
     specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
-    loaded = load_training_data(specs, source_of("images", tmp_path), None, None, 0)
+    loaded = load_training_data(specs, source_of("images", tmp_path), Cuts())
     # The class has the number that it has in training.
     assert loaded.test is not None
     assert loaded.test.arrays["label"].tolist() == [1]
@@ -169,7 +170,7 @@ def test_a_further_source_may_not_have_other_classes(tmp_path: Path) -> None:
     specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
     other = source_of("images", tmp_path / "b")
     with pytest.raises(DataError, match=r"has the class `cta`.*did you mean `cat`"):
-        load_training_data(specs, source_of("images", tmp_path / "a"), other, None, 0)
+        load_training_data(specs, source_of("images", tmp_path / "a"), Cuts(other))
 
 
 def test_images_without_labels_and_one_alone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from compiler.programs.kinds import PREDICTION
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData, load_rows, load_training_data
-from runtime.data.specs import InputSpec
+from runtime.data.specs import Cuts, InputSpec
 
 
 def series(tmp_path: Path, steps: int = 20) -> Path:
@@ -26,7 +26,7 @@ def series(tmp_path: Path, steps: int = 20) -> Path:
 
 
 def load(specs: list[InputSpec], path: Path, validation: float = 0.0, test: float = 0.0, **options: Any) -> LoadedData:
-    return load_training_data(specs, source(path, **options), validation, test, 0)
+    return load_training_data(specs, source(path, **options), Cuts(validation, test))
 
 
 def test_a_window_and_what_comes_after_it(tmp_path: Path) -> None:

@@ -31,8 +31,7 @@ LABEL = spec("label", "u8", target=True, low=0, high=2)
 
 
 def load(specs: Sequence[InputSpec], data: DataSource, **cuts: Any) -> LoadedData:
-    found = Cuts(**cuts)
-    return load_training_data(specs, data, found.validation, found.test, found.seed)
+    return load_training_data(specs, data, Cuts(**cuts))
 
 
 def shown(data: LoadedData, name: str = "tokens", row: int = 0) -> list[str]:
@@ -160,10 +159,7 @@ def test_pairs_have_what_a_decoder_reads_and_what_it_says(tmp_path: Path) -> Non
     left, right = write(tmp_path / "a.de", "ein Hund\nja\n"), write(tmp_path / "a.en", "a dog\nyes\n")
     both = write(tmp_path / "both.tsv", "ein Hund\ta dog\nja\tyes\n")
     specs = [tokens("source", 4), tokens("target", 4), mask("target", 4), tokens("next", 4, target=True)]
-    for source in (
-        replace(source_of("pairs", left), others=(("target", str(right)),)),
-        source_of("pairs", both),
-    ):
+    for source in (replace(source_of("pairs", left), others=(("target", str(right)),)), source_of("pairs", both)):
         data = load(specs, source)
         assert shown(data, "source") == ["<start>", "ein", "Hund", "<end>"]
         assert shown(data, "target") == ["<start>", "a", "dog", "<pad>"]

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_programs import HERE, TOOLCHAINS, Toolchain
-from exported_models import ROWS, SMALL, fed, predicted, trained_model
+from c_programs import HERE, STRICT, TOOLCHAINS, Toolchain, write_library
+from exported_models import ROWS, SMALL, fed, predicted, rows_of, trained_model
 
 from compiler import driver
-from compiler.driver import TRAINING, Array, Steps
+from compiler.driver import TRAINING, Steps
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.main import main
 from runtime.data.part import Part
-from runtime.exports.c_library import c_files
 from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
 from runtime.inference.evaluation import evaluator_of
@@ -72,21 +71,11 @@ def trained() -> Trained:
     return trained_model(SMALL, ROWS)
 
 
-def rows_of(*arrays: Array) -> bytes:
-    return b"".join(row.tobytes() for rows in zip(*arrays, strict=True) for row in rows)
-
-
-def write(folder: Path, trained: Trained, machine: str | None, with_training: bool) -> None:
-    chosen = replace(trained, options=replace(trained.options, machine=machine))
-    for name, content in c_files(trained.program, *model_library(chosen, with_training), {}).items():
-        (folder / name).write_bytes(content)
-
-
 @pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=lambda one: one.machine or "here")
 def test_the_example_gives_the_bits_of_predictions(toolchain: Toolchain, trained: Trained, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
-    write(tmp_path, trained, toolchain.machine, False)
+    write_library(tmp_path, trained, toolchain.machine, False)
     got = toolchain.run(toolchain.build(tmp_path, "example.c"), rows_of(*fed()[:2]))
     expected = predicted(trained, trained.tensors)
     assert got == rows_of(expected["scores"], expected["size"])
@@ -96,7 +85,7 @@ def test_the_example_gives_the_bits_of_predictions(toolchain: Toolchain, trained
 def test_training_steps_have_the_bits_of_training(toolchain: Toolchain, trained: Trained, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
-    write(tmp_path, trained, toolchain.machine, True)
+    write_library(tmp_path, trained, toolchain.machine, True)
     (tmp_path / "train.c").write_text(TRAIN)
     x, double, label = fed()
     got = toolchain.run(toolchain.build(tmp_path, "train.c"), rows_of(x, double))
@@ -149,7 +138,7 @@ def test_the_loss_and_metrics_of_rows_are_those_of_the_command(
     """Bits are those of the same graph here, and `dlc eval`, which adds up exactly, gives nearly the same numbers."""
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
-    write(tmp_path, trained, toolchain.machine, False)
+    write_library(tmp_path, trained, toolchain.machine, False)
     (tmp_path / "evaluate.c").write_text(EVALUATE)
     x, double, label = fed()
     lines = toolchain.run(toolchain.build(tmp_path, "evaluate.c"), rows_of(x, double)).decode().splitlines()
@@ -205,12 +194,59 @@ SANITISED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover
 def test_misuse_is_answered_by_a_code(trained: Trained, tmp_path: Path) -> None:
     if not HERE.is_there:
         pytest.skip("there is no compiler of C")
-    write(tmp_path, trained, None, False)
+    write_library(tmp_path, trained, None, False)
     (tmp_path / "wrong.c").write_text(WRONG)
     codes, equal, *texts = HERE.run(HERE.build(tmp_path, "wrong.c")).decode().replace(" 1 1|", "|1 1|").split("|")
     assert codes.split() == ["4", "1", "1", "2", "2", "3", "5", "6", "0", "1", "1", "5", "5", "5", "0"]
     assert equal == "1 1"
     assert texts == ["no error", "unknown error", "an argument is a null pointer"]
+
+
+SETTINGS = """
+#include "model.h"
+#include <math.h>
+#include <stdio.h>
+
+static char block[MODEL_MEMORY(37) + 64];
+static float x[370], amount[37], loss, accuracy, r2, lr;
+static int32_t inner[37], label[37];
+
+static void step(void *memory, const struct model_settings *settings) {
+    printf("%d ", model_step(memory, 37, settings, x, inner, label, amount, &loss, &accuracy, &r2, &lr));
+}
+
+int main(void) {
+    void *memory = block + (64 - (uintptr_t)block % 64);
+    const float wrong[] = {-1e-30f, -1, NAN, -NAN, INFINITY, -INFINITY}, right[] = {0, -0.0f, 1e-40f, 3e38f};
+    struct model_settings settings = MODEL_SETTINGS;
+    int k;
+    if (model_init(memory, MODEL_MEMORY(37), 37)) return 2;
+    for (k = 0; k < 6; k++) settings.optimizer_lr = wrong[k], step(memory, &settings);
+    for (k = 0; k < 4; k++) settings.optimizer_lr = right[k], step(memory, &settings);
+    settings.optimizer_lr = 0;
+    settings.optimizer_momentum = 1, step(memory, &settings);
+    settings.optimizer_momentum = 0.99999994f, step(memory, &settings);
+    settings.optimizer_momentum = -0.0f, step(memory, &settings);
+    settings.optimizer_momentum = -1e-45f, step(memory, &settings);
+    printf("%d %d ", model_continue(memory, -1, 0), model_continue(memory, 0, -1));
+    printf("%d|%s", model_continue(memory, 0, 0), model_error_text(MODEL_WRONG_SETTINGS));
+    return 0;
+}
+"""
+
+
+def test_settings_keep_to_the_limits_of_the_text(tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    text = SMALL.replace("adam(", "momentum(")  # with `require(0 <= momentum and momentum < 1, …)`
+    write_library(tmp_path, trained_model(text, ROWS), None, True)
+    (tmp_path / "settings.c").write_text(SETTINGS)
+    codes, text = HERE.run(HERE.build(tmp_path, "settings.c", *SANITISED)).decode().split("|")
+    assert codes.split() == ["12"] * 6 + ["0"] * 4 + ["12", "0", "0", "12", "12", "12", "0"]
+    assert text == "a setting is not finite or out of its range, or a seed or a number of updates is negative"
+    header = (tmp_path / "model.h").read_text()
+    assert " optimizer_lr; /* >= 0 */\n" in header
+    assert " optimizer_momentum; /* >= 0 and < 1 */\n" in header
 
 
 SAVE = """
@@ -263,7 +299,7 @@ int main(void) {
 def test_a_saved_training_goes_on_with_the_same_bits(trained: Trained, tmp_path: Path) -> None:
     if not HERE.is_there:
         pytest.skip("there is no compiler of C")
-    write(tmp_path, trained, None, True)
+    write_library(tmp_path, trained, None, True)
     (tmp_path / "save.c").write_text(SAVE)
     saved = tensors_in(HERE.run(HERE.build(tmp_path, "save.c", *SANITISED)), tmp_path / "file")
     assert {name: array.shape for name, array in saved.items()} == {
@@ -275,7 +311,7 @@ def test_a_saved_training_goes_on_with_the_same_bits(trained: Trained, tmp_path:
 def test_nothing_beyond_the_memory_is_touched(trained: Trained, tmp_path: Path) -> None:
     if not HERE.is_there:
         pytest.skip("there is no compiler of C")
-    write(tmp_path, trained, None, True)
+    write_library(tmp_path, trained, None, True)
     (tmp_path / "train.c").write_text(TRAIN)
     x, double, _ = fed()
     plain = HERE.run(HERE.build(tmp_path, "train.c"), rows_of(x, double))
@@ -285,7 +321,7 @@ def test_nothing_beyond_the_memory_is_touched(trained: Trained, tmp_path: Path) 
 def test_the_library_needs_nothing_but_memory_functions(trained: Trained, tmp_path: Path) -> None:
     if shutil.which("nm") is None:
         pytest.skip("there is no nm")
-    write(tmp_path, trained, None, True)
+    write_library(tmp_path, trained, None, True)
     lines = subprocess.run(["nm", "libmodel.a"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     words = [line.split() for line in lines.splitlines() if line.strip() and not line.endswith(":")]
     defined = {name for *_, kind, name in words if kind in "TtRrDd"}
@@ -296,12 +332,33 @@ def test_the_library_needs_nothing_but_memory_functions(trained: Trained, tmp_pa
 def test_names_are_identifiers_of_c() -> None:
     names = ["double", "x", "x.y", "x_y", "μ", "3d", "rows", "class", "class_2", "bytes", "NULL", "unix", "model_init"]
     names += ["INT8_MAX", "EXIT_FAILURE", "SEEK_SET", "L_tmpnam"]
-    found = c_names(names)
+    found = c_names(names, "model")
     assert list(found) == names
     assert len({*found.values()}) == len(names)
     assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in found.values())
     assert (found["INT8_MAX"], found["EXIT_FAILURE"]) == ("INT8_MAX_2", "EXIT_FAILURE_2")
     assert (found["double"], found["x"], found["3d"], found["rows"]) == ("double_2", "x", "n3d", "rows_2")
+
+
+HOSTILE = (
+    *("class", "register", "model_init", "MODEL_ABI", "naïve", "é", "è", "settings", "memory", "rows", "NULL", "errno"),
+    *("tokens", "task", "INT64_C", "int64_t", "EOF", "this", "template", "I", "long", "x" * 900, "filled", "ROWS"),
+)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++", "clang++"])
+def test_a_model_with_hostile_names_is_compiled(compiler: str, tmp_path: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    inputs = "".join(f"    input {name}: f32[batch, 2]\n" for name in HOSTILE)
+    text = f"model M {{\n{inputs}    output return_ = {' + '.join(HOSTILE)}\n}}\n"
+    write_library(tmp_path, trained_model(text, 1), None, False)
+    language = ("-std=c++17", "-x", "c++") if compiler.endswith("++") else ("-std=c99",)
+    command = [compiler, *language, *STRICT, "example.c", "-x", "none", "libmodel.a", "-o", "example"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert c_names(["net_init", "NET_OK", "network"], "net")["network"] == "network"
+    assert {*c_names(["net_init", "NET_OK"], "net").values()} == {"nnet_init", "nNET_OK"}
 
 
 def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -379,7 +436,7 @@ def test_a_library_for_macos_is_linked(trained: Trained, tmp_path: Path) -> None
     """Objects of Mach-O in an archive of BSD's form; nothing here runs the program."""
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("there is no linker for macOS: ziglang is not installed")
-    write(tmp_path, trained, "apple-m1", True)
+    write_library(tmp_path, trained, "apple-m1", True)
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-macos", "example.c", "libmodel.a"]
     linked = subprocess.run([*command, "-o", "example"], cwd=tmp_path, capture_output=True, text=True)
     assert linked.returncode == 0, linked.stderr

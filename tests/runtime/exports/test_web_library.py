@@ -177,6 +177,19 @@ def test_steps_and_predictions_in_wasmtime(
     assert {name: run.read(outputs[name], len(content)) for name, content in prediction.items()} == prediction
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_nan_stays_where_it_is_in_node(is_fast: bool, trained: Trained, folder: Path, tmp_path: Path) -> None:
+    given = inputs_of(fed())
+    given["picture"][2], given["picture"][5] = np.nan, np.inf
+    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
+    expected = executable.run(Steps(trained.tensors, given, np.arange(ROWS), ROWS)).arrays
+    (tmp_path / MODULE).write_bytes(without_relaxed_simd())
+    _, found = in_node(folder, ROWS, [("predict", given)], None if is_fast else tmp_path / MODULE)
+    scores = np.frombuffer(found["scores"], np.float32).reshape(ROWS, 3)
+    assert np.isnan(scores[2]).all()
+    assert np.array_equal(scores, expected["scores"], equal_nan=True)
+
+
 def test_predictions_in_several_calls_are_those_in_one(trained: Trained, folder: Path) -> None:
     answers = in_node(folder, 4, [("predict", inputs_of(fed()))])
     assert answers[1] == predicted(trained, trained.tensors)
@@ -215,6 +228,7 @@ def test_types_are_those_of_typescript(folder: Path) -> None:
 def test_wrong_calls_are_refused_in_words(folder: Path) -> None:
     given = inputs_of(fed())
     wrong = [
+        ("predict",),
         ("predict", {"picture": given["picture"]}),
         ("predict", given | {"other": given["picture"]}),
         ("predict", given | {"picture": given["picture"][:2]}),
@@ -223,11 +237,13 @@ def test_wrong_calls_are_refused_in_words(folder: Path) -> None:
         ("predict", given | {"__proto__": np.full(ROWS, 0.5, np.float32)}),
         ("predict", given | {"__proto__": np.full(ROWS, 1 << 40, np.int64)}),
         ("predict", given | {"picture": "text"}),
+        ("predict", given | {"picture": None}),
         ("step", {name: np.concatenate([array, array]) for name, array in fed().items()}),
         ("step", fed(), {"rate": 1}),
         ("load", np.zeros(8, np.uint8)),
     ]
     assert said(in_node(folder, ROWS, wrong)) == [
+        "TypeError: the inputs are picture, __proto__, not none",
         "TypeError: the inputs are picture, __proto__, not picture",
         "TypeError: the inputs are picture, __proto__, not picture, __proto__, other",
         f"RangeError: __proto__ has {ROWS} rows, not 2",
@@ -235,6 +251,7 @@ def test_wrong_calls_are_refused_in_words(folder: Path) -> None:
         "RangeError: __proto__ is in 0..3",
         "TypeError: __proto__ holds integers",
         "RangeError: __proto__ is of i32, which does not hold all of these numbers",
+        "TypeError: picture holds numbers",
         "TypeError: picture holds numbers",
         f"RangeError: a call has at most {ROWS} rows, not {2 * ROWS}",
         "TypeError: there is no setting rate",
@@ -253,7 +270,7 @@ def test_the_command_writes_a_folder(trained: Trained, tmp_path: Path, capsys: p
     answers = in_node(tmp_path / "web", ROWS, [("predict", inputs_of(fed())), ("step", fed()), ("save",)])
     assert answers[1] == predicted(trained, trained.tensors)
     assert said(answers) == ["Error: this model was exported without --training"] * 2
-    assert main([*command, "--to", "wasm", "--machine", "avx2", "-o", str(tmp_path / "web")]) == 2
+    assert main([*command, "--to", "wasm", "--target", "avx2", "-o", str(tmp_path / "web")]) == 2
     assert "`--to wasm` is for every browser" in capsys.readouterr().err
-    assert main([*command, "--to", "c", "--machine", "wasm", "-o", str(tmp_path / "web")]) == 2
+    assert main([*command, "--to", "c", "--target", "wasm", "-o", str(tmp_path / "web")]) == 2
     assert "take `--to wasm`" in capsys.readouterr().err

@@ -259,6 +259,29 @@ train Net {
     assert main(["train", str(out / "model.dl"), "--out", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ({"out-1": (2, 3)}, "--sample has `out-1`, which is no input of the model inputs: in.1"),
+        ({"in.1": (2, 5)}, "--sample has `in.1` with the shape [2, 5] the model takes [N, 4]"),
+        ({"in.1": (4,)}, "--sample has `in.1` with the shape [4] the model takes [N, 4]"),
+        ({"in.1": (2, 4)}, "--sample has `in.1` as float64 the model takes float32"),
+    ],
+)
+def test_other_arrays_than_inputs_are_no_sample(sample: dict[str, Any], message: str, tmp_path: Path) -> None:
+    dtype = np.float64 if "float64" in message else np.float32
+    arrays = {name: np.zeros(shape, dtype) for name, shape in sample.items()}
+    assert refusal(perceptron(), tmp_path, sample=arrays) == message
+
+
+def test_axes_of_one_name_have_one_size_in_a_sample(tmp_path: Path) -> None:
+    added = model_of([helper.make_node("Add", ["a", "b"], ["y"])], {"a": ["N", 4], "b": ["N", 4]}, {"y": ["N", 4]})
+    arrays = {"a": np.zeros((2, 4), np.float32), "b": np.zeros((3, 4), np.float32)}
+    assert (
+        refusal(added, tmp_path, sample=arrays) == "in --sample, the axis `N` is 2 in `a` and 3 in `b` give it one size"
+    )
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_recurrent_layers_own_their_weights(kind: str, tmp_path: Path) -> None:
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]

@@ -134,3 +134,147 @@ def test_a_cache_takes_entries_from_each_rows_own_place_on(circular: bool, tmp_p
             wanted[row, (at[row] + i) % 5] = new[row, i]
     got = predicted(found, {"cache": cache, "new": new, "at": at}, Options(target="reference"))["y"]
     np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bits_of_every_number_come_and_go(dtype: Any, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", minversion="1.21", reason="BitCast came with opset 26")
+    whole = np.dtype(f"i{np.dtype(dtype).itemsize}")
+    x = np.random.default_rng(6).integers(np.iinfo(whole).min, np.iinfo(whole).max, (1, 500), whole).view(dtype)
+    least, most = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
+    special = [0, -0.0, np.inf, -np.inf, 1, -1, np.finfo(dtype).tiny, least, -least, 5 * least, most, -most]
+    x = np.where(np.isnan(x), dtype(2.5), x)
+    x[0, : len(special)] = np.array(special, dtype)
+    to = onnx.helper.np_dtype_to_tensor_dtype
+    bits = imported(tmp_path, "BitCast", {"x": x}, 2, 26, to=to(whole), result=whole)
+    floats = imported(tmp_path, "BitCast", {"x": x.view(whole)}, 2, 26, to=to(np.dtype(dtype)), result=dtype)
+    for target in ("reference", "native"):
+        options = Options(target=target, threads=1)
+        np.testing.assert_array_equal(predicted(bits, {"x": x}, options)["y"], x.view(whole))
+        got = predicted(floats, {"x": x.view(whole)}, options)["y"]
+        np.testing.assert_array_equal(got.view(whole), x.view(whole))
+
+
+def test_taps_that_move_read_between_pixels(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    shapes = {"x": (2, 4, 6, 5), "w": (6, 2, 3, 2), "offset": (2, 24, 3, 4), "b": (6,), "mask": (2, 12, 3, 4)}
+    given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    settings: dict[str, Any] = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 0]}
+    settings |= {"group": 2, "offset_group": 2}
+    found = imported(tmp_path, "DeformConv", given, 4, 22, **settings)
+    assert found.outputs["y"].shape == (2, 6, 3, 4)
+    assert found.apart < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("half", ["half_pixel", "output_half_pixel"])
+def test_regions_are_aligned(mode: str, half: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(8).standard_normal((2, 3, 9, 8)).astype(np.float32)
+    boxes = np.array([[0, 0, 7, 8], [-3, 2, 4, 12], [5, 5, 5.2, 5.1], [1, 1, 3, 6]], np.float32)
+    settings: dict[str, Any] = {"output_height": 3, "output_width": 2, "sampling_ratio": 2, "spatial_scale": 0.8}
+    given = {"x": x, "boxes": boxes, "of": np.array([1, 0, 0, 1])}
+    found = imported(tmp_path, "RoiAlign", given, 4, mode=mode, coordinate_transformation_mode=half, **settings)
+    assert found.outputs["y"].shape == (4, 3, 3, 2)
+    assert found.apart < 1e-5
+
+
+def test_chosen_boxes_end_with_minus_one(tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    corner = random.uniform(0, 4, (1, 12, 2))
+    given = {
+        "boxes": np.concatenate([corner, corner + random.uniform(0.5, 3, (1, 12, 2))], axis=-1).astype(np.float32),
+        "scores": random.random((1, 2, 12)).astype(np.float32),
+        "held_most": np.array([9]),
+        "held_overlap": np.array([0.3], np.float32),
+        "held_least": np.array([0.2], np.float32),
+    }
+    found = imported(tmp_path, "NonMaxSuppression", given, 2, 11, result=np.int64)
+    got = predicted(found, given, Options(target="reference"))["y"]
+    assert got.shape == (18, 3)
+    assert (got[got[:, 0] < 0] == -1).all()
+    np.testing.assert_array_equal(got[got[:, 0] >= 0], found.outputs["y"])
+    assert 2 < len(found.outputs["y"]) < 18
+    assert found.apart == 0
+
+
+def test_places_of_a_pool_put_its_elements_back(tmp_path: Path) -> None:
+    x = np.random.default_rng(10).standard_normal((2, 3, 6, 8)).astype(np.float32)
+    info = onnx.helper.make_tensor_value_info
+    floats, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("MaxPool", ["x"], ["y", "at"], **pool),
+            onnx.helper.make_node("MaxUnpool", ["y", "at"], ["z"], **pool),
+        ],
+        "net",
+        [info("x", floats, x.shape)],
+        [info("at", whole, [2, 3, 3, 4]), info("z", floats, x.shape)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    found = import_model(tmp_path / "model.onnx", {}, {"x": x}, Options(target="reference"))
+    assert found.apart == 0
+
+
+@pytest.mark.parametrize("op", ["QLinearConv", "QLinearMatMul"])
+def test_products_of_quantised_numbers(op: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(11)
+    shapes = ((1, 3, 5, 5), (4, 3, 2, 2)) if op == "QLinearConv" else ((3, 6), (6, 4))
+    x, w = (random.integers(0, 256, shape).astype(np.uint8) for shape in shapes)
+    scale = np.float32
+    given = {
+        **{"x": x, "held_xs": scale(0.02), "held_xz": np.uint8(120)},
+        **{"w": w, "held_ws": scale(0.03), "held_wz": np.uint8(130)},
+        **{"held_ys": scale(0.9), "held_yz": np.uint8(100)},
+    }
+    found = imported(tmp_path, op, given, len(shapes[0]), 10, result=np.uint8)
+    assert found.apart == 0
+    assert len(np.unique(found.outputs["y"])) > 9
+
+
+def test_a_row_counts_its_n_grams(tmp_path: Path) -> None:
+    x = np.random.default_rng(12).integers(0, 4, (3, 9)).astype(np.int32)
+    settings: dict[str, Any] = {
+        **{"min_gram_length": 1, "max_gram_length": 3, "max_skip_count": 2, "mode": "TFIDF"},
+        **{"ngram_counts": [0, 2, 6], "ngram_indexes": [4, 0, 1, 3, 2]},
+        **{"pool_int64s": [1, 3, 0, 1, 2, 2, 3, 0, 1], "weights": [2.0, 1.0, 0.5, 3.0, 1.0]},
+    }
+    found = imported(tmp_path, "TfIdfVectorizer", {"x": x}, 2, 9, result=np.float32, **settings)
+    assert found.outputs["y"].sum() > 9
+    assert found.apart < 1e-6
+
+
+def test_an_output_without_elements_is_left_out(tmp_path: Path) -> None:
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    held = [onnx.numpy_helper.from_array(np.array([n]), f"held{n}") for n in (0, 1)]
+    floats = onnx.TensorProto.FLOAT
+    nodes = [node("Slice", ["x", "held0", "held0", "held1"], ["none"]), node("Relu", ["x"], ["y"])]
+    outputs = [info("none", floats, ["N", 0]), info("y", floats, ["N", 4])]
+    graph = onnx.helper.make_graph(nodes, "net", [info("x", floats, ["N", 4])], outputs, held)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, str(path))
+    found = import_model(path, {}, {}, Options(target="reference"))
+    assert "## The output none has no elements, and is left out." in found.text
+    got = predicted(found, {"x": np.ones((3, 4), np.float32)}, Options(target="reference"))
+    assert got["none"].shape == (3, 0)
+    assert found.apart == 0
+    del model.graph.output[1]
+    onnx.save(model, str(path))
+    with pytest.raises(DlcError, match="no output of the model has an element"):
+        import_model(path, {}, {}, Options(target="reference"))
+
+
+def test_a_model_without_inputs_has_rows_that_nothing_reads(tmp_path: Path) -> None:
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node("Constant", [], ["y"], value_floats=[1.5, -2.0])], "net", [], [info("y", onnx.TensorProto.FLOAT, [2])]
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    out = tmp_path / "out"
+    assert main(["import", str(tmp_path / "model.onnx"), "-o", str(out)]) == 0
+    given = ["--weights", str(out / "weights.safetensors"), "--input", str(out / "inputs.npz")]
+    assert main(["predict", str(out / "model.dl"), *given, "--output", str(tmp_path / "out.npz")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], np.array([1.5, -2.0], np.float32))

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from compiler.errors.diagnostics import size
 from compiler.frontend.program import Setting
-from runtime.cli.plan import print_plan
 from runtime.reporting import training_text
+from runtime.reporting.plan_text import print_plan
 from runtime.reporting.training_text import (
     SignsOfLife,
     TextReporter,

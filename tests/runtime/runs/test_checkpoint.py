@@ -18,7 +18,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from compiler.errors.diagnostics import CheckpointError
-from runtime.runs import checkpoint as module
 from runtime.runs.checkpoint import (
     Checkpoint,
     best_checkpoint,
@@ -55,11 +54,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for step in range(1, 7):
         write_checkpoint(tmp_path, at(step), is_best=step in (1, 3))
-    assert [path.name for path in checkpoints_in(tmp_path)] == [
-        "000003-step-3-best",
-        "000005-step-5",
-        "000006-step-6",
-    ]
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["000003-step-3-best", "000005-step-5", "000006-step-6"]
     assert newest_checkpoint(tmp_path).checkpoint.position.step == 6
     assert best_checkpoint(tmp_path).checkpoint.position.step == 3
     assert {path.name[0] for path in tmp_path.iterdir()} == {"0"}, "nothing else is left behind"
@@ -190,7 +185,7 @@ def test_a_kill_at_any_moment_loses_no_finished_checkpoint(tmp_path: Path, delay
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "leftovers are cleared"
 
 
-@pytest.mark.parametrize("stop_before", ["write_bytes", "sync_folder", "_remove_old"])
+@pytest.mark.parametrize("stop_before", ["files.write_bytes", "files.sync_folder", "_remove_old"])
 def test_stopping_between_two_acts_leaves_whole_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: str
 ) -> None:
@@ -200,7 +195,7 @@ def test_stopping_between_two_acts_leaves_whole_checkpoints(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, stop_before, stop)
+    monkeypatch.setattr(f"runtime.runs.checkpoint.{stop_before}", stop)
     with pytest.raises(KeyboardInterrupt):
         write_checkpoint(tmp_path, at(3), is_best=False)
     monkeypatch.undo()

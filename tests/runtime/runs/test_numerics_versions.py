@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from view_pages import data_in
 
 from compiler.support.numerics import NUMERICS
 from runtime.cli.main import main
@@ -72,7 +73,8 @@ def test_a_run_and_its_checkpoints_keep_the_version(run: Path, capsys: pytest.Ca
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.endswith(f", numerics {NUMERICS}\n")
     assert main(["report", "run", "--threads", "1"]) == 0
-    assert f"<td>version of the numerics</td><td>{NUMERICS}</td>" in (run / "report.html").read_text()
+    report = data_in((run / "report.html").read_text(), "document")
+    assert ["version of the numerics", str(NUMERICS), "fact"] in report["report"]["result"]
 
 
 def test_a_run_of_one_version_is_resumed_and_replayed_without_a_word(
@@ -96,10 +98,7 @@ def test_resuming_by_another_version_says_so_once(run: Path, capsys: pytest.Capt
     assert f"warning: the steps up to 8 were computed by version {OTHER} of the numerics" in told
     assert f"the rest will be by version {NUMERICS}: last bits may differ" in told
     assert "last bits may differ" in (run / "events.log").read_text()
-    assert settings_of(run)["numerics"] == [
-        {"from_step": 0, "version": OTHER},
-        {"from_step": 8, "version": NUMERICS},
-    ]
+    assert settings_of(run)["numerics"] == [{"from_step": 0, "version": OTHER}, {"from_step": 8, "version": NUMERICS}]
     assert main(["train", "--resume", "run", "--epochs", "4", "--threads", "1"]) == 0
     assert "warning" not in capsys.readouterr().err
 

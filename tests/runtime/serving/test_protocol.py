@@ -185,11 +185,7 @@ WRONG: dict[str, tuple[int, str, dict[str, Any]]] = {
     "a parameter of bytes": (
         400,
         "`binary_data_size` is 80, and 0 bytes are left",
-        {
-            "inputs": [
-                {"name": "x", "shape": [5, 4], "datatype": "FP32", "parameters": {"binary_data_size": 80}},
-            ]
-        },
+        {"inputs": [{"name": "x", "shape": [5, 4], "datatype": "FP32", "parameters": {"binary_data_size": 80}}]},
     ),
     "an unknown output": (422, "there is no output `score`", request(outputs=[{"name": "score"}])),
     "no outputs": (422, "`outputs` is empty", request(outputs=[])),
@@ -205,6 +201,11 @@ def test_a_wrong_request_is_explained(case: str, client: TestClient) -> None:
     assert (answer.status_code, message in said["error"]) == (status, True), said
     assert said["where"]
     assert said["fix"]
+
+
+def test_no_rows_are_not_too_many(client: TestClient) -> None:
+    assert client.post(INFER, json=request(x_shape=[0, 4], x_data=[])).json()["fix"] == "send a row"
+    assert "--max-batch" in client.post(INFER, json=request(x_shape=[17, 4])).json()["fix"]
 
 
 GOOD = json.dumps(request())

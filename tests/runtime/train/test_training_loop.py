@@ -37,15 +37,12 @@ def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:
         evaluator=PartEvaluator(small_driver.SmallExecutable(EVALUATION), plan.usual_rows, settings),
         tensors=tensors,
         settings=settings,
-        seed=plan.seed,
+        plan=plan,
         length=length_of(plan, rows),
         train=Part(arrays, np.arange(rows)),
         validation=held[0] if validation_rows else None,
         test=held[1] if validation_rows else None,
-        early_stop=plan.early_stop,
-        plateau=plan.plateau,
         rates=("optimizer.lr",),
-        scalars=("loss", *plan.metrics),
         keeper=MemoryKeeper(tensors, weight_names(program)),
     )
 

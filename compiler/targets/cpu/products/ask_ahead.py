@@ -41,6 +41,11 @@ def ask_for_results(product: ir.ProductLoops, given: ir.Circumstances) -> ir.Pro
     return with_multiply(product, lambda of: (of,) if of.asks else (ir.AskForResults(), of))
 
 
+def ask_by_lines(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    size = given.machine.line_bytes
+    return with_multiply(product, lambda of: (replace(of, line_bytes=size) if of.asks else of,))
+
+
 def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
     (axis, *others) = contract.k

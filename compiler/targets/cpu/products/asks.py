@@ -12,13 +12,13 @@ from compiler.targets.cpu.products.finishing import stage_ahead
 from compiler.targets.cpu.products.frame import Frame
 
 
-def asked(frame: Frame, ask: ir.Ask) -> list[Ahead]:
+def asked(frame: Frame, ask: ir.Ask, line_bytes: int) -> list[Ahead]:
     nest, contract, cut = frame.k.nest, frame.contract, frame.product.cut
-    line, tile = frame.k.machine.line(contract.dtype), frame.tile
+    line, tile = line_bytes // contract.dtype.size, frame.tile
     match ask.what:
         case ir.Asked.RESULTS:
             row = frame.rows_of_tile()[1]
-            return stage_ahead(frame.k, contract, cut, row, tile.column, tile.base, ask.depth)
+            return stage_ahead(frame.k, contract, cut, row, tile.column, tile.base, ask.depth, line_bytes)
         case ir.Asked.ROWS:
             assert frame.known.left is not None
             following = nest.add(frame.known.left.index, cut.shape.rows * contract.lhs_m_stride)
@@ -31,22 +31,23 @@ def asked(frame: Frame, ask: ir.Ask) -> list[Ahead]:
         case ir.Asked.RIGHT_OF_NEXT_BLOCK:
             return [_next_block(frame, ask, ir.RIGHT, ir.Axis.PANEL, line)]
         case ir.Asked.SUMS_OR_RESULTS:
-            return _sums_or_results(frame, ask.depth)
+            return _sums_or_results(frame, ask.depth, line_bytes)
         case ir.Asked.PANEL:
-            return [_panel(frame, ask)]
+            return [_panel(frame, ask, line)]
         case ir.Asked.ROWS_OF_FIRST_PANEL:
             places = tuple(index * contract.lhs_m_stride for index in range(cut.shape.rows))
             following = frame.rows_at(nest.add(tile.unit, cut.shape.rows))
             return [Ahead(following, places, line, ask.number, ask.depth, condition=frame.known.is_first_panel)]
 
 
-def _sums_or_results(frame: Frame, depth: int) -> list[Ahead]:
+def _sums_or_results(frame: Frame, depth: int, line_bytes: int) -> list[Ahead]:
     """The sums of the next tile, and in the last block the results of its elementwise stage."""
     nest, contract, cut, is_last = frame.k.nest, frame.contract, frame.product.cut, frame.known.is_last
     assert is_last is not None
-    results = stage_ahead(frame.k, contract, cut, frame.tile.unit, frame.tile.column, frame.tile.base, depth)
+    unit, column, base = frame.tile.unit, frame.tile.column, frame.tile.base
+    results = stage_ahead(frame.k, contract, cut, unit, column, base, depth, line_bytes)
     following = nest.pointer(frame.kept, frame.slot, contract.dtype)
-    places = tuple(range(0, frame.width, frame.k.machine.line(contract.dtype)))
+    places = tuple(range(0, frame.width, line_bytes // contract.dtype.size))
     found = [Ahead(following, places, frame.width, cut.shape.rows, depth)]
     for result in results:
         pointer = nest.select(is_last, result.pointer, following)
@@ -54,7 +55,7 @@ def _sums_or_results(frame: Frame, depth: int) -> list[Ahead]:
     return found
 
 
-def _panel(frame: Frame, ask: ir.Ask) -> Ahead:
+def _panel(frame: Frame, ask: ir.Ask, line: int) -> Ahead:
     """A tile's share of the next panel."""
     nest, contract, start = frame.k.nest, frame.contract, frame.first(ir.Axis.SUM)
     assert frame.panels is not None
@@ -62,8 +63,7 @@ def _panel(frame: Frame, ask: ir.Ask) -> Ahead:
     start = nest.add(start, nest.minimum(nest.mul(frame.known.number, ask.number), ask.depth - ask.number))
     place = nest.add(nest.mul(panel, panel_elements(contract, frame.width)), nest.mul(start, frame.width))
     pointer = nest.pointer(frame.panels, place, contract.dtype)
-    places = tuple(range(0, frame.width, frame.k.machine.line(contract.dtype)))
-    return Ahead(pointer, places, frame.width, ask.number, ask.depth)
+    return Ahead(pointer, tuple(range(0, frame.width, line)), frame.width, ask.number, ask.depth)
 
 
 def _next_block(frame: Frame, ask: ir.Ask, side: int, axis: ir.Axis, line: int) -> Ahead:

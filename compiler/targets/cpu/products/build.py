@@ -233,10 +233,10 @@ class _Walk(Frame):
         self.rows_of_tile()
         left = self.left(what.left) if what.left is ir.Place.ITSELF else None
         with self.k.of(contract):
-            asks = [found for ask in what.asks for found in asked(self, ask)]
+            asks = [found for ask in what.asks for found in asked(self, ask, what.line_bytes)]
         places = ir.places_of_rows(self.product, what.left, known.pitch)
-        ahead = (what.steps_ahead, what.ahead_rows, what.ahead_left)
-        tile = RegisterTile(shape, contract.dtype, places, what.lanes, what.unrolled, *ahead)
+        decided = (what.lanes, what.unrolled, what.steps_ahead, what.ahead_rows, what.ahead_left, what.is_fenced)
+        tile = RegisterTile(shape, contract.dtype, places, *decided)
         known.register_tile = tile
         with self.k.of(contract):
             left = left or self.left(what.left)

@@ -17,7 +17,9 @@ def fill(frame: Frame, statement: ir.Filling) -> None:
         case ir.CopyColumns():
             _copy_columns(frame, statement)
         case ir.PackPanel():
-            _pack_panel(frame, statement)
+            k, (is_new, source, target) = frame.k, frame.new_panel()
+            with k.of(frame.contract), k.nest.when(is_new):
+                pack(k, frame.contract, frame.width, statement.packing, frame.tile.column, source, target)
         case ir.CopyRows(pitch=pitch):
             _copy_rows(frame, pitch)
         case ir.CopyStrips():
@@ -87,12 +89,6 @@ def _copy_strips(frame: Frame, copy: ir.CopyStrips) -> None:
                 for number in range(several):
                     here = nest.pointer(given, number * strips.width, dtype)
                     moved(here, nest.pointer(there, number * strips.pitch, dtype))
-
-
-def _pack_panel(frame: Frame, what: ir.PackPanel) -> None:
-    k, (is_new, source, target) = frame.k, frame.new_panel()
-    with k.of(frame.contract), k.nest.when(is_new):
-        pack(k, frame.contract, frame.width, what.packing, frame.tile.column, source, target)
 
 
 def _copy_rows(frame: Frame, pitch: int) -> None:

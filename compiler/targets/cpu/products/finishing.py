@@ -15,12 +15,19 @@ from compiler.targets.cpu.tiles import Tiling
 
 
 def stage_ahead(
-    k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index, depth: int
+    k: KernelNest,
+    contract: TileContract,
+    cut: Tiling,
+    row: Index,
+    column: Index,
+    base: Index,
+    depth: int,
+    line_bytes: int,
 ) -> list[Ahead]:
     """Operands and results of the elementwise stage of the next tile of rows, while `depth` is summed for this one."""
     found: dict[Access, Ahead] = {}
     for moved, stride in _in_rows(k, contract):
-        places = tuple(range(0, cut.shape.width, k.machine.line(moved.dtype)))
+        places = tuple(range(0, cut.shape.width, line_bytes // moved.dtype.size))
         pointer = _stage_pointer(k, contract, moved, stride, k.nest.add(row, cut.shape.rows), column, base)
         writes, step = isinstance(moved, Store), contract.row_m_step * stride
         found[moved.access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
@@ -58,13 +65,7 @@ def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Sto
 
 
 def _stage_pointer(
-    k: KernelNest,
-    contract: TileContract,
-    moved: Load | Store,
-    stride: int,
-    row: Index,
-    column: Index,
-    base: Index,
+    k: KernelNest, contract: TileContract, moved: Load | Store, stride: int, row: Index, column: Index, base: Index
 ) -> Value:
     """Where the stage moves the first element of a tile."""
     nest = k.nest

@@ -277,9 +277,11 @@ class Copying(Enum):
 class Multiply:
     """Add the block of the sum that loops around have taken, or all of it, to the sums of a tile in registers.
 
-    `lanes` of the right operand are taken at once; it `streams` where it comes from far away. So many steps of the sum
-    are `unrolled`. A tile asks for what it reads so many `steps_ahead`: for lines of the right operand where it, or the
-    part of it within a triangle, has up to `ahead_rows`; and for the left operand.
+    `lanes` of the right operand are taken at once; it `streams` where it comes from far away. What it `asks` for comes
+    in lines of `line_bytes`. So many steps of the sum are `unrolled`. A tile asks for what it reads so many
+    `steps_ahead`: for lines of the right operand where it, or the part of it within a triangle, has up to `ahead_rows`;
+    and for the left operand. Where it `is_fenced`, no operand is loaded before its step, nor, where a tile has a single
+    row, before the vector is used that was loaded before it.
     """
 
     left: Place = Place.ITSELF
@@ -289,10 +291,12 @@ class Multiply:
     streams: bool = False
     copying: Copying = Copying.NEVER
     asks: tuple[Ask, ...] = ()
+    line_bytes: int = 0
     unrolled: int = 1
     steps_ahead: int = 0
     ahead_rows: int = 0
     ahead_left: bool = False
+    is_fenced: bool = False
 
 
 @record

@@ -23,7 +23,7 @@ def pack_all_panels(product: ir.ProductLoops, given: ir.Circumstances) -> ir.Pro
 
 
 def pack(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
-    place = packing_of(product.contract, product.cut, given.batch, product.lasts)
+    place = packing_of(product.contract, product.cut, given.batch, product.lasts and given.machine.keeps_copies)
     if place is ir.Place.ITSELF or has_loop(product, ir.Axis.SUM):
         return product
     packing = packing_for(product.contract, given)
@@ -44,7 +44,7 @@ def packing_for(contract: TileContract, given: ir.Circumstances) -> Packing:
 
 
 def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> ir.Place:
-    """Where to pack the panels; the right operand `lasts` where it is the same from call to call."""
+    """Where to pack the panels; a copy that `lasts` serves all calls, where the right operand is the same in them."""
     if is_packed(contract, cut.shape):
         return ir.Place.ITSELF
     is_static = all(isinstance(axis.extent, int) for axis in contract.k)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.loops.ir import ContractionKernel, Load, Store
 from compiler.targets.cpu.kernel_pass import KernelPass
 from compiler.targets.cpu.products import ir
-from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
+from compiler.targets.cpu.products.ask_ahead import ask_by_lines, ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_long_sum import block_long_sum
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
 from compiler.targets.cpu.products.copy_both_operands import copy_both_operands
@@ -20,7 +20,7 @@ from compiler.targets.cpu.products.put_vectors_along_rows import (
     put_vectors_along_rows,
 )
 from compiler.targets.cpu.products.rewriting import nested
-from compiler.targets.cpu.products.unroll import ask_for_operands, unroll, unroll_stage
+from compiler.targets.cpu.products.unroll import ask_for_operands, fence, unroll, unroll_stage
 
 PASSES = tuple(
     KernelPass(run, reason)
@@ -31,10 +31,7 @@ PASSES = tuple(
         (copy_strips, "all columns of a strip read its rows: in one stretch, from the first-level cache"),
         (join_strips, "a thread copies the columns of a block once for its strips, whatever its items"),
         (block_long_sum, "both operands come from far away once, not once for each tile"),
-        (
-            copy_both_operands,
-            "both are larger than the cache and apart along the sum: copies are read in one stretch",
-        ),
+        (copy_both_operands, "both are larger than the cache and apart along the sum: copies are read in one stretch"),
         (block_rows_and_sum, "the operands are larger than the cache: what is read again and again lies near"),
         (join_items, "the blocks of a thread are as large as its cache allows, whatever its items"),
         (put_panels_outside, "a thread keeps to its columns, and a panel stays in cache for all rows"),
@@ -52,10 +49,12 @@ PASSES = tuple(
             unroll_stage,
             "the vectors of a short stage need no loop, and what repeats along rows has a register for each",
         ),
+        (fence, "a load that moves up takes a register that the sums need"),
         (ask_for_operands, "operands that come from far away, or once, arrive before their use"),
         (ask_for_next_panel, "the next panel, rows and sums come from far away, and are used but for a short time"),
         (ask_for_next_rows, "rows come from far away, each tile's behind those of the tile before"),
         (ask_for_results, "what the stage reads and writes arrives while the tile is multiplied"),
+        (ask_by_lines, "a processor moves whole lines: one address of each is enough"),
     )
 )
 

@@ -159,7 +159,9 @@ def _product(multiply: ir.Multiply) -> str:
     steps = f", {multiply.unrolled} steps at once" if multiply.unrolled > 1 else ""
     left = " and left" if multiply.ahead_left else ""
     ahead = f"; {multiply.steps_ahead} steps ahead right up to {multiply.ahead_rows} rows{left}"
-    decided = steps + (ahead if multiply.steps_ahead else "")
+    fenced = ", fenced" if multiply.is_fenced else ""
+    lines = f"; asks by lines of {multiply.line_bytes} bytes" if multiply.line_bytes else ""
+    decided = steps + fenced + (ahead if multiply.steps_ahead else "") + lines
     operands = f"left {multiply.left.value} * right {multiply.right.value}"
     return f"sums = {multiply.sums.value} + {operands}{lanes}{far}{COPYING[multiply.copying]}{decided}"
 

@@ -29,6 +29,8 @@ def put_vectors_along_rows(product: ir.ProductLoops, given: ir.Circumstances) ->
     if not sums_in_blocks(contract) or not runs_along_rows(contract, given.tuning):
         return product
     shape = strip_shape(contract, given.machine)
+    if shape is None:
+        return product
     strip = TileShape(shape.width, _vectors(contract.n))
     cut = Tiling(strip, row_steps(contract, strip), 1, 0, False)
     panels = ir.Loop(ir.Axis.PANEL, ir.Kind.PLAIN, (ir.Multiply(), ir.Put()))
@@ -44,8 +46,11 @@ def runs_along_rows(contract: TileContract, tuning: Tuning) -> bool:
     return is_shared and contract.lhs_m_stride == 1 and fills
 
 
-def strip_shape(contract: TileContract, machine: Machine) -> TileShape:
-    """A tile of vectors along the rows and of single columns, whose sums stay in registers, with little done twice."""
+def strip_shape(contract: TileContract, machine: Machine) -> TileShape | None:
+    """A tile of vectors along the rows and of single columns, whose sums stay in registers, with little done twice.
+
+    None where a machine has not enough registers for one vector of sums.
+    """
     tuning = machine.tuning
     each = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)  # registers of a vector
     shapes = [
@@ -59,7 +64,7 @@ def strip_shape(contract: TileContract, machine: Machine) -> TileShape:
         chains = shape.rows * shape.vectors * each
         return tiles * (max(chains, tuning.strip_chains) + tuning.strip_load * (shape.rows + shape.vectors * each))
 
-    return min(shapes, key=cost)
+    return min(shapes, key=cost, default=None)
 
 
 def _vectors(elements: int) -> int:

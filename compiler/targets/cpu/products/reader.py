@@ -37,7 +37,8 @@ _LOOP = re.compile(
 _MULTIPLY = re.compile(
     rf"sums = ({_one_of(ir.Sums)}) \+ left ({_one_of(ir.Place)}) \* right ({_one_of(ir.Place)})(?:, by (\d+) lanes)?"
     rf"(, from far away)?({'|'.join(map(re.escape, printer.COPYING.values()))})"
-    r"(?:, (\d+) steps at once)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
+    r"(?:, (\d+) steps at once)?(, fenced)?(?:; (\d+) steps ahead right up to (\d+) rows( and left)?)?"
+    r"(?:; asks by lines of (\d+) bytes)?"
 )
 _ASK = re.compile(rf"ask for ({_one_of(ir.Asked)})(?: (\d+) lines a step)?(?: (\d+) rows)?(?: over (\d+) of the sum)?")
 _NUMBERED: Mapping[re.Pattern[str], Callable[..., ir.Statement]] = {
@@ -175,10 +176,11 @@ class _Reader(LineReader):
             asks.append(ir.Ask(ir.Asked(found[1]), int(found[4] or 0), int(found[2] or 0), int(found[3] or 0)))
         sums, left, right = ir.Sums(match[1]), ir.Place(match[2]), ir.Place(match[3])
         copying = {words: kind for kind, words in printer.COPYING.items()}[match[6]]
-        unrolled, steps_ahead, ahead_rows = int(match[7] or 1), int(match[8] or 0), int(match[9] or 0)
+        unrolled, line_bytes = int(match[7] or 1), int(match[12] or 0)
+        steps_ahead, ahead_rows = int(match[9] or 0), int(match[10] or 0)
         return ir.Multiply(
             *(left, right, sums, int(match[4] or LANES), match[5] is not None, copying, tuple(asks)),
-            *(unrolled, steps_ahead, ahead_rows, match[10] is not None),
+            *(line_bytes, unrolled, steps_ahead, ahead_rows, match[11] is not None, match[8] is not None),
         )
 
     # lines and words

@@ -65,6 +65,10 @@ def ask_for_operands(product: ir.ProductLoops, given: ir.Circumstances) -> ir.Pr
     return with_multiply(product, change)
 
 
+def fence(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
+    return with_multiply(product, lambda of: (replace(of, is_fenced=True),)) if given.machine.is_arm else product
+
+
 def _places(product: ir.ProductLoops, multiply: ir.Multiply) -> tuple[int, ...]:
     pitches = [s.pitch for s in statements_of(product.body) if isinstance(s, ir.CopyRows)]
     return ir.places_of_rows(product, multiply.left, pitches[0] if pitches else 0)

@@ -5,17 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.loops.ir import ContractionKernel
-from compiler.targets.cpu import kernel_pass
 from compiler.targets.cpu.products import ir
-from compiler.targets.cpu.products.passes import PASSES, definition
-from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.rewriting import statements_of
-
-
-def verified(kernel: ContractionKernel, lasts: bool, given: ir.Circumstances) -> str:
-    """The loops of a product behind the last pass as text, checked behind each. Raises CompilerBug."""
-    return kernel_pass.verified(PASSES, definition(kernel, lasts), given, faults_of, print_product)
 
 
 def faults_of(product: ir.ProductLoops) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import field
 
 from compiler.loops.ir import ColumnKernel, Compute, Instruction, Load, Reduce, RowKernel, Store
 from compiler.nest.builder import Builder
-from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
+from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
@@ -96,13 +96,8 @@ class _Group:
         self.starts: dict[Way, Value] = {}  # the address of the lowest element that is read in this way
         self.lowest = lowest_of(loops)
         if loops.zeros:
-            self.reserve_zeros(loops.zeros)
-
-    def reserve_zeros(self, size: int) -> None:
-        nest = self.k.nest
-        self.k.reserve(-1, size)
-        with nest.each(0, size, 64) as place:
-            nest.store(Zeros(vector(DType.U8, 64)), nest.pointer(self.k.bases[-1], place, DType.U8), 64)
+            k.reserve(-1, loops.zeros)
+            k.nest.clear(k.bases[-1], loops.zeros, vector(DType.U8, 64))
 
     def ways(self, moved: Load | Store) -> list[Way]:
         """How each row of the block finds the element that is moved."""

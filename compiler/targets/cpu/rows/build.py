@@ -10,7 +10,7 @@ from compiler.loops.ir import ColumnKernel, FlatKernel, Load, Reduce, RowKernel,
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, ElementsNumber, Index, Items, Nest, Operand, Value
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
-from compiler.targets.cpu.iteration_space import has_free_columns, period, repeating_loads
+from compiler.targets.cpu.iteration_space import period, repeating_loads
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.rows.blocks import build_row_blocks, build_sums_in_row_blocks
 from compiler.targets.cpu.rows.columns import build_columns
@@ -38,7 +38,7 @@ def _build_rows(k: KernelNest, kernel: RowKernel | FlatKernel, loops: RowLoops) 
     nest = k.nest
     k.open()
     bound = k.argument(ElementsNumber()) if isinstance(kernel, FlatKernel) else 0
-    if has_free_columns(kernel, k.tuning):
+    if k.what.has_free_columns:
         k.argument(ColumnsNumber())  # loaded here, where every use is reached
     repeating = repeating_loads(kernel) if loops.order is Order.PERIODS else []
     for load in (load for load in repeating if not load.access.rows):
@@ -51,7 +51,7 @@ def _build_rows(k: KernelNest, kernel: RowKernel | FlatKernel, loops: RowLoops) 
             left = nest.sub(bound, nest.mul(row, kernel.columns))
             _passes(k, kernel, loops, row, nest.minimum(left, kernel.columns))
         else:
-            is_free = has_free_columns(kernel, k.tuning)
+            is_free = k.what.has_free_columns
             _passes(k, kernel, loops, row, k.argument(ColumnsNumber()) if is_free else k.extent(kernel.columns))
     return k.close(Items(kernel.elements, kernel.columns) if isinstance(kernel, FlatKernel) else Items(kernel.rows))
 
@@ -77,7 +77,7 @@ def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, r
         for instruction in body:
             k.vector(instruction, row, column, mask, part)
 
-    is_free, whole = has_free_columns(kernel, k.tuning), columns // step * step
+    is_free, whole = k.what.has_free_columns, columns // step * step
     if is_free or whole:
         with k.nest.each(0, k.argument(ColumnsNumber()) if is_free else whole, step) as column:
             for part in range(step // LANES):

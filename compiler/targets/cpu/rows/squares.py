@@ -13,7 +13,7 @@ from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, 
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
-from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
+from compiler.targets.cpu.iteration_space import DENSE, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import ceiling, divided, rounded_down
@@ -25,7 +25,7 @@ def build_squares(k: KernelNest, kernel: RowKernel) -> Nest:
     nest = k.nest
     (stage,) = kernel.stages
     k.open()
-    rows, is_free = k.place_number(transposed_rows(kernel)), has_free_columns(kernel, k.tuning)
+    rows, is_free = k.place_number(transposed_rows(kernel)), k.what.has_free_columns
     columns = k.argument(ColumnsNumber()) if is_free else count(kernel.columns)
     whole = rounded_down(nest, columns, LANES)
     groups = ceiling(nest, rows, LANES)
@@ -72,7 +72,7 @@ class _Block:
             found = self.neighbours(load, nest.pointer(start, column, type_), self.step(access))
         else:
             stride = access.columns[0].stride
-            apart = k.place_number(stride) if moves_only(k.kernel, k.tuning) else stride
+            apart = k.place_number(stride) if k.what.moves_only else stride
             start = nest.pointer(start, nest.mul(column, apart), type_)
             found = transposed(nest, self.neighbours(load, start, apart, column, stop))
         for row, name in enumerate(found):

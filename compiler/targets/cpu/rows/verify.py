@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.loops.ir import ColumnKernel, Load, RowKernel, Store
-from compiler.machine import Machine
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
-from compiler.targets.cpu import kernel_pass
 from compiler.targets.cpu.iteration_space import rows_of_shard
-from compiler.targets.cpu.rows.ir import Ask, Order, OrderedKernel, RowLoops, spans_beyond_edges
-from compiler.targets.cpu.rows.passes import PASSES, chains_of, definition, fits, is_aligned_result
-from compiler.targets.cpu.rows.text import print_rows
+from compiler.targets.cpu.rows.ir import Ask, Order, RowLoops, spans_beyond_edges
+from compiler.targets.cpu.rows.passes import chains_of, fits, is_aligned_result
 
 _UNFIT = {
     Order.SQUARES: "rows are no neighbours in what is read at a distance along the columns",
     Order.PERIODS: "nothing repeats along the rows",
     Order.REGISTERS: "rows are too long for registers",
 }
-
-
-def verified(kernel: OrderedKernel, unread: frozenset[int], machine: Machine) -> str:
-    """The kernel behind the last pass as text, checked behind each. Raises CompilerBug."""
-    return kernel_pass.verified(PASSES, definition(kernel, unread), machine, faults_of, print_rows)
 
 
 def faults_of(loops: RowLoops) -> list[str]:

@@ -1,6 +1,9 @@
 """Functions that are written into a model file where an operator needs them, in `.dl`, by their names."""
 
+from runtime.imports.onnx.operators.more_helpers import MORE_HELPERS
+
 HELPERS: dict[str, str] = {
+    **MORE_HELPERS,
     "quotient": """
 ## a / b of integers without the fraction, which `//` rounds down.
 fn quotient(a, b) {
@@ -328,12 +331,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 _COUNTED = "how many elements stay depends on the data: keep a mask, and use `where`"
 _BEHIND = "how many elements stay depends on the data: leave it to the program behind the model"
 _HOW: dict[str, str] = {
-    "NonMaxSuppression": _BEHIND,
     "Unique": _BEHIND,
     "NonZero": _COUNTED,
     "Compress": _COUNTED,
     "StringNormalizer": "a program of .dl has no texts: prepare them before the model",
-    "TfIdfVectorizer": "a program of .dl has no dictionaries: count the words before the model",
     "ImageDecoder": "give the decoded image: `dlc predict --input photo.png` reads one",
 }
 

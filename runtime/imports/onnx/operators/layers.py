@@ -1,4 +1,4 @@
-"""Operators with weights: products of matrices, convolutions, pools, norms. A layer owns what it alone reads."""
+"""Operators with weights: products of matrices, convolutions, norms. A layer owns what it alone reads."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def _gemm(site: Site) -> Code:
     return found
 
 
-# Convolutions and pools.
+# Convolutions.
 
 
 def spatial(site: Site) -> int:
     return site.rank() - 2
 
 
-def _same(values: Sequence[object]) -> object:
+def one_or_all(values: Sequence[object]) -> object:
     """One number for all axes, where they agree."""
     return values[0] if len(set(map(str, values))) == 1 else list(values)
 
@@ -94,36 +94,38 @@ def pads(site: Site, kernel: Sequence[int], stride: Sequence[int], dilation: Seq
 def pad_setting(widths: Sequence[Sequence[int]]) -> object:
     sides = [low if low == high else [low, high] for low, high in widths]
     if all(not isinstance(side, list) for side in sides):
-        return _same(sides)
+        return one_or_all(sides)
     return [list(w) for w in widths]
 
 
-def _settings(site: Site, kernel: Sequence[int], short: bool = True) -> dict[str, object]:
+def window_settings(site: Site, kernel: Sequence[int]) -> dict[str, object]:
+    """Stride, padding and dilation of sliding windows, where they are not the usual ones."""
     n = len(kernel)
     stride = list(site.attribute("strides") or [1] * n)
     dilation = list(site.attribute("dilations") or [1] * n)
     widths = pads(site, kernel, stride, dilation)
     found: dict[str, object] = {}
     if set(stride) != {1}:
-        found["stride"] = _same(stride)
+        found["stride"] = one_or_all(stride)
     if any(any(w) for w in widths):
         found["padding"] = pad_setting(widths)
     if set(dilation) != {1}:
-        found["dilation"] = _same(dilation)
+        found["dilation"] = one_or_all(dilation)
     return found
 
 
-def _listed(settings: dict[str, object]) -> str:
+def listed(settings: dict[str, object]) -> str:
+    """Settings as text, behind others."""
     return "".join(f", {key} = {code.said(value)}" for key, value in settings.items())
 
 
-def convolution_settings(site: Site) -> str:
-    """The settings of `convolve2d` and its like, by the attributes of a convolution."""
-    kernel = [site.fixed(site.value(1), i + 2) for i in range(spatial(site))]
-    settings = _settings(site, kernel)
+def convolution_settings(site: Site, place: int) -> str:
+    """The settings of `convolve2d` and its like, by the attributes of a convolution with weights at that place."""
+    kernel = [site.fixed(site.value(place), i + 2) for i in range(spatial(site))]
+    settings = window_settings(site, kernel)
     if site.attribute("group", 1) != 1:
         settings["groups"] = site.attribute("group")
-    return _listed(settings).removeprefix(", ")
+    return listed(settings).removeprefix(", ")
 
 
 def _conv(site: Site) -> Code:
@@ -132,7 +134,7 @@ def _conv(site: Site) -> Code:
         raise site.refuse(f"over {n} spatial axes", "one, two or three are known")
     weights = site.value(1)
     kernel = [site.fixed(weights, i + 2) for i in range(n)]
-    settings = _settings(site, kernel)
+    settings = window_settings(site, kernel)
     groups = site.attribute("group", 1)
     if groups != 1:
         settings["groups"] = groups
@@ -140,15 +142,15 @@ def _conv(site: Site) -> Code:
     if site.is_own(1) and (not site.has(2) or site.is_own(2)):
         content = site.held(1)
         owned = [site.weight(1, np.ascontiguousarray(content.transpose(order)))]
-        channels, size = content.shape[0], kernel[0] if n == 1 else _same(kernel)
-        tail = _listed(settings)
+        channels, size = content.shape[0], kernel[0] if n == 1 else one_or_all(kernel)
+        tail = listed(settings)
         if site.has(2):
             owned.append(site.weight(2))
         else:
             tail += ", bias = false"
         return code.layer(f"conv{n}d({channels}, {code.said(size)}{tail})", site.tensor(0), owned)
     turned = code.apply("transpose", site.tensor(1), *order)
-    inner = _listed(settings).removeprefix(", ")
+    inner = listed(settings).removeprefix(", ")
     x = site.tensor(0)
     found = Code(f"convolve{n}d({inner})({x.argument}, {turned.argument})", code.TIGHT, x.weights + turned.weights)
     return code.binary("+", found, spread(site, site.tensor(2), site.value(2), n + 2)) if site.has(2) else found
@@ -165,7 +167,7 @@ def _conv_transpose(site: Site) -> Code:
     settings: dict[str, object] = {}
     for key, value, usual in (("stride", stride, 1), ("output_padding", further, 0), ("dilation", dilation, 1)):
         if set(value) != {usual}:
-            settings[key] = _same(value)
+            settings[key] = one_or_all(value)
     if any(any(w) for w in widths):
         settings["padding"] = pad_setting(widths)
     if (
@@ -208,12 +210,12 @@ def _owned_transposed(site: Site, n: int, kernel: list[int], groups: int, settin
     owned = [site.weight(1, W)]
     if groups != 1:
         settings["groups"] = groups
-    tail = _listed(settings)
+    tail = listed(settings)
     if site.has(2):
         owned.append(site.weight(2))
     else:
         tail += ", bias = false"
-    size = kernel[0] if n == 1 else _same(kernel)
+    size = kernel[0] if n == 1 else one_or_all(kernel)
     return code.layer(f"conv_transpose{n}d({groups * o}, {code.said(size)}{tail})", site.tensor(0), owned)
 
 
@@ -236,53 +238,6 @@ def _free_transposed(site: Site, n: int, groups: int, settings: dict[str, object
     inner = ", ".join([*(f"{k} = {code.said(v)}" for k, v in settings.items()), f"axes = {n}"])
     found = code.call(f"overlapped({inner})", product)
     return code.binary("+", found, spread(site, site.tensor(2), site.value(2), n + 2)) if site.has(2) else found
-
-
-def _pool(function: str) -> Translation:
-    def translate(site: Site) -> Code:
-        if site.wants(1):
-            raise site.refuse("with the places of the largest elements", "leave out its second result")
-        kernel = list(site.attribute("kernel_shape"))
-        settings = _settings(site, kernel)
-        stride = settings.pop("stride", 1)
-        size = _same(kernel)
-        shown = f"{code.said(size)}" + ("" if str(stride) == str(size) else f", {code.said(stride)}")
-        if site.attribute("ceil_mode", 0):
-            settings["ceil"] = Code("true")
-        if (
-            function == "avg_pool"
-            and not site.attribute("count_include_pad", 0)
-            and ("padding" in settings or "ceil" in settings)
-        ):
-            settings["count_padding"] = Code("false")
-        x, dtype = site.tensor(0), site.value(0).dtype
-        if not dtype.startswith("float"):
-            x = code.call("cast", x, Code("f32"))
-        found = code.layer(f"{function}({shown}{_listed(settings)})", x)
-        return found if dtype.startswith("float") else code.call("cast", found, Code(site.dtype(site.value(0))))
-
-    return translate
-
-
-def _lp_pool(site: Site) -> Code:
-    p = site.attribute("p", 2)
-    kernel = list(site.attribute("kernel_shape"))
-    settings = _settings(site, kernel)
-    stride = settings.pop("stride", 1)
-    if site.attribute("ceil_mode", 0):
-        settings["ceil"] = Code("true")
-    powers = code.binary("^", code.call("abs", site.tensor(0)), code.number(p))
-    pooled = code.layer(f"avg_pool({code.said(_same(kernel))}, {code.said(stride)}{_listed(settings)})", powers)
-    total = code.binary("*", Code(f"({pooled.text})", weights=pooled.weights), code.number(int(np.prod(kernel))))
-    return code.binary("^", Code(f"({total.text})", weights=total.weights), Code(f"(1 / {p})"))
-
-
-def _global(function: str) -> Translation:
-    def translate(site: Site) -> Code:
-        axes = list(range(2, site.rank()))
-        return code.apply(function, site.tensor(0), axis=axes, keepdims=Code("true"))
-
-    return translate
 
 
 # Norms.
@@ -397,13 +352,6 @@ def _lp_norm(site: Site) -> Code:
     return code.call("where", zero, code.number(0), code.binary("/", x, code.call("where", zero, code.number(1), size)))
 
 
-def _global_lp(site: Site) -> Code:
-    p = site.attribute("p", 2)
-    powers = code.binary("^", code.call("abs", site.tensor(0)), code.number(p))
-    total = code.call("sum", powers, axis=list(range(2, site.rank())), keepdims=Code("true"))
-    return code.binary("^", total, Code(f"(1 / {p})"))
-
-
 def _group_norm(site: Site) -> Code:
     groups, eps, rank = site.attribute("num_groups"), site.attribute("epsilon", 1e-5), site.rank()
     x = site.tensor(0)
@@ -430,12 +378,6 @@ LAYERS: dict[str, Translation] = {
     "Gemm": _gemm,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
-    "MaxPool": _pool("max_pool"),
-    "AveragePool": _pool("avg_pool"),
-    "LpPool": _lp_pool,
-    "GlobalAveragePool": _global("mean"),
-    "GlobalMaxPool": _global("max"),
-    "GlobalLpPool": _global_lp,
     "BatchNormalization": _batch_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,

@@ -123,6 +123,9 @@ def _arranged(site: Site, outputs: list[list[Code]]) -> list[Code]:
     results: list[Code] = []
     layout = bool(site.attribute("layout", 0))
     for place, parts in enumerate(zip(*outputs, strict=True)):
+        if place == 0 and site.attribute("joined", 0):  # by a pass
+            results.append(joined(parts, 2))
+            continue
         if place == 0:
             items = ":, :, None" if layout else ":, None"
             parts = [

@@ -230,17 +230,6 @@ def _einsum(site: Site) -> Code:
     return code.call("einsum", Code(code.string(pattern.rstrip())), *operands)
 
 
-def _matmul_integer(site: Site) -> Code:
-    a, b = (code.call("cast", site.tensor(i), Code("i32")) for i in range(2))
-    if site.has(2):
-        zero = code.call("cast", site.tensor(2), Code("i32"))
-        zero = code.index(zero, ":, None") if site.value(2).rank == 1 and site.value(2).shapes[0] != (1,) else zero
-        a = code.binary("-", a, zero)
-    if site.has(3):
-        b = code.binary("-", b, code.call("cast", site.tensor(3), Code("i32")))
-    return code.call("cast", code.binary("@", a, b), Code("i32"))
-
-
 REDUCTIONS: dict[str, Translation] = {
     "ReduceSum": _reduction(_plain("sum"), _same),
     "ReduceMean": _reduction(_plain("mean"), _same),
@@ -261,5 +250,4 @@ REDUCTIONS: dict[str, Translation] = {
     "CumProd": _running,
     "TopK": _top,
     "Einsum": _einsum,
-    "MatMulInteger": _matmul_integer,
 }

@@ -1,4 +1,4 @@
-"""Operators that are linear maps along axes, as products with matrices which the import computes, and quantisation."""
+"""Operators that are linear maps along axes, as products with matrices which the import computes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
 from runtime.imports.onnx.graph import Tensor, Value
 from runtime.imports.onnx.model_file import evaluated, onnx_module
-from runtime.imports.onnx.operators.elementwise import rounded_once
 from runtime.imports.onnx.site import Site, Translation
 
 
@@ -38,8 +37,18 @@ def _resize(site: Site) -> Code:
         pattern = f"{left}, {letters[axis]} o -> {right}"
         x = code.call("einsum", Code(code.string(pattern)), x, site.of_constant(held))
         if offset.any():
-            raise site.refuse("that extrapolates", "leave it to the program before the model")
+            x = code.binary("+", x, _beside(site, offset, axis, value.rank))
     return x
+
+
+def _beside(site: Site, numbers: Tensor, axis: int, rank: int) -> Code:
+    """A vector of the model, along one of `rank` axes."""
+    name = f"{site.result().name} beyond the image along {axis}"
+    points = len(site.graph.sizes)
+    held = Value(name, "float32", (numbers.shape,) * points, (numbers.astype(np.float32),) * points)
+    site.graph.values[name] = held
+    vector = site.of_constant(held)
+    return code.index(vector, ", ".join([":", *["None"] * (rank - 1 - axis)])) if axis < rank - 1 else vector
 
 
 def _crops(site: Site) -> bool:
@@ -123,66 +132,6 @@ def _kept_ratio(site: Site, axes: list[int]) -> float:
     return min(ratios) if site.attribute("keep_aspect_ratio_policy") == "not_larger" else max(ratios)
 
 
-# Quantisation.
-
-
-def _spreaded(site: Site, place: int, rank: int) -> Code:
-    """A scale or a zero point beside the tensor: one number, or one for each index of an axis."""
-    value = site.value(place)
-    if value.rank == 0 or value.shapes[0] == (1,):
-        return site.tensor(place) if value.rank == 0 else code.index(site.tensor(place), "0")
-    axis = site.axis(site.attribute("axis", 1), rank)
-    if value.rank != 1:
-        raise site.refuse("by blocks", "store the weights as float32")
-    return (
-        code.index(site.tensor(place), ", ".join([":", *["None"] * (rank - 1 - axis)]))
-        if axis < rank - 1
-        else site.tensor(place)
-    )
-
-
-def _dequantize(site: Site) -> Code:
-    x, rank = site.tensor(0), site.rank()
-    if site.has(2):
-        x = code.binary("-", _wide(x), _wide(_spreaded(site, 2, rank)))
-    return code.binary("*", Code(f"({x.text})", weights=x.weights), _spreaded(site, 1, rank))
-
-
-def _wide(x: Code) -> Code:
-    return code.call("cast", x, Code("i32"))
-
-
-def quantized(site: Site, ratio: Code, zero: Code | None) -> Code:
-    found = code.call("round", ratio)
-    if zero is not None:
-        found = code.binary("+", found, _wide(zero))
-    if site.result().dtype != "uint8":
-        raise site.refuse(f"to {site.result().dtype}", "quantise to uint8")
-    return code.call(
-        "cast", code.layer("clamp(low = 0.0, high = 255.0)", Code(f"({found.text})", weights=found.weights)), Code("u8")
-    )
-
-
-def _quantize(site: Site) -> Code:
-    rank = site.rank()
-    zero = _spreaded(site, 2, rank) if site.has(2) else None
-    return quantized(site, rounded_once(site, site.tensor(0), _spreaded(site, 1, rank)), zero)
-
-
-def _conv_integer(site: Site) -> Code:
-    from runtime.imports.onnx.operators.layers import convolution_settings
-
-    x, weights = (code.call("cast", site.tensor(i), Code("f32")) for i in (0, 1))
-    if site.has(2):
-        x = code.binary("-", x, code.call("cast", site.tensor(2), Code("f32")))
-    if site.has(3):
-        weights = code.binary("-", weights, code.call("cast", site.tensor(3), Code("f32")))
-    n = site.rank() - 2
-    turned = code.apply("transpose", Code(f"({weights.text})"), *range(2, n + 2), 1, 0)
-    found = Code(f"convolve{n}d({convolution_settings(site)})({x.argument}, {turned.argument})")
-    return code.call("cast", found, Code("i32"))
-
-
 def _determinant(site: Site) -> Code:
     n = site.fixed(site.value(0), -1 % site.rank())
     if n > 3:
@@ -230,12 +179,30 @@ def _fourier(site: Site) -> Code:
     return _linear(site, site.tensor(0), (axis, rank - 1), matrix)
 
 
+def _short_time_fourier(site: Site) -> Code:
+    """The Fourier transforms of windows of a signal [rows, time, 1 or 2]; the last axis has both parts."""
+    value, result = site.value(0), site.result()
+    step, parts = site.numbers(1)[0], site.fixed(value, 2)
+    bins, time = site.fixed(result, 2), site.fixed(value, 1)
+    length = site.numbers(3)[0] if site.has(3) else site.fixed(site.value(2), 0) if site.has(2) else time
+    matrix = np.zeros((parts, length, bins, 2), np.float32)
+    for part in range(parts):
+        rows = np.fft.fft(np.eye(length) * (1 if part == 0 else 1j), axis=1)[:, :bins]
+        matrix[part, :, :, 0], matrix[part, :, :, 1] = rows.real, rows.imag
+    name = f"{result.name} by a matrix"
+    points = len(site.graph.sizes)
+    held = Value(name, "float32", (matrix.shape,) * points, (matrix,) * points)
+    site.graph.values[name] = held
+    x = code.call("windows", site.tensor(0), code.number(length), stride=step, axis=1)
+    x = code.binary("*", x, site.tensor(2)) if site.has(2) else x
+    pattern = code.string("b f p n, p n k c -> b f k c")
+    return code.call("einsum", Code(pattern), x, site.of_constant(held))
+
+
 RESAMPLING: dict[str, Translation] = {
     "Resize": _resize,
     "Upsample": _resize,
-    "QuantizeLinear": _quantize,
-    "DequantizeLinear": _dequantize,
-    "ConvInteger": _conv_integer,
     "Det": _determinant,
     "DFT": _fourier,
+    "STFT": _short_time_fourier,
 }

@@ -9,7 +9,7 @@ import numpy as np
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
 from runtime.imports.onnx.extents import BATCH
-from runtime.imports.onnx.graph import Value
+from runtime.imports.onnx.graph import Value, takes_all
 from runtime.imports.onnx.operators.elementwise import cast_to
 from runtime.imports.onnx.site import Site, Translation, joined
 
@@ -24,7 +24,8 @@ def _reshape(site: Site) -> Code:
     if value.shapes == result.shapes:
         return x
     extents = site.extents(result)
-    if result.rank == 2 and value.rank > 2 and site.extents(value)[0] == extents[0]:
+    floats = value.dtype.startswith("float")
+    if floats and result.rank == 2 and value.rank > 2 and site.extents(value)[0] == extents[0]:
         return code.layer("flatten", x)
     short = _index_of_ones(site, value, result)
     return code.index(x, short) if short is not None else reshaped(x, extents)
@@ -151,6 +152,8 @@ def _item(site: Site, value: Value, axis: int, starts: list[int], ends: list[int
 def _gather(site: Site) -> Code:
     value, rank = site.value(0), site.rank()
     axis = site.axis(site.attribute("axis", 0), rank)
+    if axis == 0 and takes_all(value, site.value(1)):
+        return reshaped(site.tensor(0), site.extents(site.result()))
     if site.is_batch(value, axis):
         raise site.refuse("takes some rows of the batch", "a program of .dl sees rows of any number")
     before = [":"] * axis

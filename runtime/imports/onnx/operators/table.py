@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from runtime.imports.onnx.operators.attention import ATTENTION
+from runtime.imports.onnx.operators.bits import BITS
+from runtime.imports.onnx.operators.detection import DETECTION
 from runtime.imports.onnx.operators.elementwise import ELEMENTWISE
 from runtime.imports.onnx.operators.indexing import INDEXING
 from runtime.imports.onnx.operators.layers import LAYERS
+from runtime.imports.onnx.operators.pools import POOLS
+from runtime.imports.onnx.operators.quantisation import QUANTISATION
 from runtime.imports.onnx.operators.recurrent import RECURRENT
 from runtime.imports.onnx.operators.reductions import REDUCTIONS
 from runtime.imports.onnx.operators.resampling import RESAMPLING
@@ -21,4 +26,9 @@ TABLE: dict[str, Translation] = {
     **INDEXING,
     **RESAMPLING,
     **SAMPLING,
+    **QUANTISATION,
+    **BITS,
+    **DETECTION,
+    **POOLS,
+    **ATTENTION,
 }

@@ -53,6 +53,18 @@ def drop_identities(graph: Graph) -> Graph:
     return graph
 
 
+def drop_unused(graph: Graph) -> Graph:
+    """Without nodes whose results nothing reads."""
+    wanted = set(graph.outputs)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            nodes.append(node)
+            wanted.update(node.inputs)
+    graph.nodes = nodes[::-1]
+    return graph
+
+
 def _is_copy(graph: Graph, node: Node) -> bool:
     before, after = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
     if node.op == "Transpose":

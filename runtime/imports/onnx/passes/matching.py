@@ -16,11 +16,14 @@ class View:
         self.maker = {name: node for node in graph.nodes for name in node.outputs if name}
         self.readers: dict[str, list[Node]] = {}
         for node in graph.nodes:
+            if all(graph.values[name].contents is not None for name in node.outputs if name):
+                continue  # numbers that follow from shapes
             for name in node.inputs:
                 if name:
                     self.readers.setdefault(name, []).append(node)
         self.gone: set[int] = set()
         self.new: dict[int, Node] = {}
+        self.before: dict[int, list[Node]] = {}
 
     def made_by(self, name: str, *ops: str) -> Node | None:
         """The node that makes a value, if it is one of these operations."""
@@ -62,8 +65,17 @@ class View:
         self.new[id(node)] = by
         self.gone.update(id(one) for one in without)
 
+    def put_before(self, node: Node, nodes: Iterable[Node]) -> None:
+        """Put further nodes in front of one."""
+        self.before[id(node)] = list(nodes)
+
     def result(self) -> Graph:
-        nodes = [self.new.get(id(node), node) for node in self.graph.nodes if id(node) not in self.gone]
+        """The graph with all replacements."""
+        nodes: list[Node] = []
+        for node in self.graph.nodes:
+            nodes += self.before.get(id(node), [])
+            if id(node) not in self.gone:
+                nodes.append(self.new.get(id(node), node))
         self.graph.nodes = nodes
         return self.graph
 

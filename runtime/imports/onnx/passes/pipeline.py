@@ -6,9 +6,35 @@ from collections.abc import Callable
 
 from runtime.imports.onnx.graph import Graph
 from runtime.imports.onnx.passes.activations import recognise_activations
-from runtime.imports.onnx.passes.linear import drop_identities, join_biases, lift_reshapes
+from runtime.imports.onnx.passes.attention import recognise_attention
+from runtime.imports.onnx.passes.linear import drop_identities, drop_unused, join_biases, lift_reshapes
+from runtime.imports.onnx.passes.moves import plain_gathers, shorten_moves
+from runtime.imports.onnx.passes.norms import recognise_norms
+from runtime.imports.onnx.passes.pools import recognise_pools
+from runtime.imports.onnx.passes.recurrent import join_directions, rows_first
+from runtime.imports.onnx.passes.rotary import recognise_repeats, recognise_rotary
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (drop_identities, lift_reshapes, join_biases, recognise_activations)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    drop_identities,
+    plain_gathers,
+    lift_reshapes,
+    join_biases,
+    recognise_activations,
+    recognise_norms,
+    recognise_pools,
+    recognise_repeats,
+    recognise_rotary,
+    shorten_moves,
+    drop_identities,
+    recognise_attention,
+    rows_first,
+    drop_unused,  # so that what a layer took in is read by it alone
+    shorten_moves,
+    drop_identities,
+    drop_unused,
+    join_directions,
+    drop_unused,
+)
 
 
 def recognised(graph: Graph) -> Graph:

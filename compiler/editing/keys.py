@@ -1,0 +1,65 @@
+"""The lines of `train` and `generate`: what each key means, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TRAIN: Mapping[str, str] = {
+    "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
+    "or `pairs(…)`, with their options.",
+    "validation": "The rows that measure each epoch: a fraction of the data, or a data source.",
+    "test": "The rows that are measured once, after the training: a fraction of the data, or a data source.",
+    "target": "`target NAME: type`: a value of the data that only loss and metrics see.",
+    "loss": "The scalar that training makes smaller: an expression over outputs and targets.",
+    "metrics": "A list of scalars that are measured beside the loss.",
+    "optimizer": "The rule that updates parameters, or a list of rules, each `on` some of them.",
+    "schedule": "The rate over time, as a factor of the optimizer's: `cosine(T = total_steps)`.",
+    "epochs": "How often training goes through the data.",
+    "steps": "How many updates training makes.",
+    "batch": "How many rows a step takes; `all` takes the whole training part.",
+    "clip": "The clipping of gradients before the update: `global_norm(1.0)`.",
+    "penalty": "A term for parameters that is added to the training loss, or a list of them.",
+    "augment": "`augment { … }`: changes to samples that only training makes.",
+    "init_from": "A safetensors file or a run whose weights training starts from.",
+    "freeze": "Patterns of parameters and states that stay as they are.",
+    "unfreeze": '`after(3, "backbone.4.*")`, or a list of such: parameters that train after so many epochs.',
+    "early_stop": "`patience(n)`: stop after so many epochs without a better `best`.",
+    "plateau": "`reduce(factor = 0.1, patience = 10)`: lower the rates after so many epochs without a better `best`.",
+    "accumulate": "An update takes so many batches, and is that of one batch of all their rows.",
+    "ema": "How much of itself an average of each parameter keeps in a step; predictions use the averages.",
+    "keep": "How many checkpoints are kept beside the best.",
+    "best": "The metric by which epochs are compared; `loss` by default.",
+    "precision": "`f32`, or `f64`: the type that takes the place of f32 in the whole program.",
+    "seed": "The number that start values, shuffling, cuts and draws follow from; 0 by default.",
+}
+GENERATE: Mapping[str, str] = {
+    "start": "The text or tokens that a sequence begins with.",
+    "length": "The most tokens that are generated.",
+    "sample": "How the next token is chosen: `greedy`, `temperature(0.8)`, `top_k(40)`, `beam(4)` …",
+    "stop": "The text or token at which a sequence ends.",
+}
+STATEMENTS: Mapping[str, str] = {
+    "param": "`param W: [n, units] = glorot_uniform`: a parameter of the layer or model, with its initialiser.",
+    "state": "`state mean: [c] = zeros`: a tensor that is kept from step to step and is not trained.",
+    "input": "`input x: f32[batch, 4]`: a tensor that the data gives.",
+    "output": "`output y = …`: a result of the model.",
+    "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
+    "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
+    "return": "`return value`: the result of a function or layer.",
+    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis.",
+    "emit": "`emit value`: what a step of a scan gives.",
+    "feed": "`feed tokens from logits`: the token chosen from an output extends an input.",
+}
+DECLARATIONS: Mapping[str, str] = {
+    "const": "`const name = value`: a number or list known before anything runs.",
+    "fn": "`fn name(x: [n]) = …`: a function of tensors.",
+    "layer": "`layer name(settings)(x: [..., n]) { … }`: a function with parameters.",
+    "init": "`init name(settings)(fan_in, fan_out, shape) = …`: the first value of parameters.",
+    "model": "`model Name(settings) { … }`: inputs to outputs.",
+    "optimizer": "`optimizer name(lr)(p, g, t) { … }`: the update of a parameter.",
+    "schedule": "`schedule name(settings)(lr, t) = …`: the rate at an update.",
+    "train": "`train Model { … }`: an experiment: data, loss and optimizer of a model.",
+    "generate": "`generate Model { … }`: how sequences are decoded from a model.",
+    "test": "`test name { … }`: claims that `dlc test` checks.",
+    "import": '`import "file.dl"`: the declarations of another file.',
+}

@@ -1,0 +1,317 @@
+"""Checks the memory of a nest, for every batch and every share of the items; `Law` says what is proved.
+
+All of them are questions about relations from rounds of loops to bytes (`nest/regions`), which isl decides. Two rounds
+are compared where they may both be: of a call, or of two calls of different items; shares lie one behind the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from enum import Enum
+from functools import cached_property, partial
+
+import islpy as isl
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.nest import ir
+from compiler.nest.call import Access, Call, Memory
+from compiler.nest.coverage import is_stored
+from compiler.nest.ir import FlagPointer, Nest, SharedPointer
+from compiler.nest.printer import name_of, print_nest
+from compiler.nest.regions import Regions, Touched
+from compiler.nest.terms import CALL, DIM, Share, UnknownError
+from compiler.support.record import record
+from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
+from compiler.types import BatchExtent
+
+MOST_OPERATIONS = 50_000_000  # of isl, for one question: some seconds
+ROOMS = (8, 22)  # dimensions beside loops: with few of them, questions are answered faster
+BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
+
+
+class Law(Enum):
+    """What holds of the memory of a nest, as the message says it where no proof was found."""
+
+    KNOWN = "which addresses are touched is not known"
+    INSIDE = "an access may leave its memory"
+    CLAMPED = "an index from memory has no bounds"
+    ONCE = "an element may be stored twice, and no store adds to what is there"
+    APART = "an element that an item stores may be touched by another item"
+    STORED = "an element of a result may be left out"
+    FILLED = "scratch or a panel may be read where nothing was stored"
+
+
+@record(eq=False)
+class Doubt:
+    """A law for which no proof was found, and an access that may break it."""
+
+    law: Law
+    access: Access | None = None
+
+
+BOUNDS = (Law.KNOWN, Law.INSIDE, Law.CLAMPED)
+
+
+def verify_memory(nest: Nest, call: Call) -> None:
+    """Raise `CompilerBug` unless each access is proved to stay inside, with the indices that the program made."""
+    found = unproved(nest, call, BOUNDS)
+    if found:
+        accesses = ", ".join(name_of(d.access.address) for d in found[:3] if d.access is not None)
+        raise CompilerBug("verify_memory", f"{found[0].law.value} ({accesses})", print_nest(nest))
+
+
+def unproved(nest: Nest, call: Call, laws: Collection[Law] = Law) -> list[Doubt]:
+    """Those of the laws without a proof."""
+    for room in ROOMS:
+        with suppress(UnknownError):
+            check = _Check(nest, call, room)
+            found = (doubt for law, doubts in check.laws().items() if law in laws for doubt in doubts)
+            return [doubt for doubt in found if doubt.law in laws]
+    return [Doubt(Law.KNOWN)]
+
+
+@contextmanager
+def _limited() -> Generator[None]:
+    """Within, a question that would take too long is an error of isl."""
+    context = isl.DEFAULT_CONTEXT
+    context.reset_operations()
+    context.set_max_operations(MOST_OPERATIONS)
+    try:
+        yield
+    finally:
+        context.set_max_operations(0)
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """Whether the answer is yes; no where there is none in time."""
+    try:
+        with _limited():
+            return question()
+    except isl.Error:
+        return False
+
+
+class _Check:
+    def __init__(self, nest: Nest, call: Call, room: int = ROOMS[0]) -> None:
+        self.nest, self.call = nest, call
+        self.regions = Regions(nest, call, room)
+        self.touched = [*self.regions.touched.values()]
+        self._maps: dict[int, isl.Map] = {}
+        self._last = self.regions.space.dim(DIM.set)
+        self._all = isl.Map.universe(self.regions.space.map_from_set())
+
+    def laws(self) -> Mapping[Law, Iterable[Doubt]]:
+        """The doubts of each law; they are looked for when they are asked for."""
+        results = self._by_memory(t for t in self.touched if t.is_store and self._is_result(t))
+        loads = (t for t in self.touched if not t.is_store)
+        return {
+            Law.KNOWN: (Doubt(Law.KNOWN, access) for access in self.regions.unknown),
+            Law.INSIDE: (Doubt(Law.INSIDE, t.access) for t in self._outside if not self._is_endless(t)),
+            Law.CLAMPED: (Doubt(Law.CLAMPED, t.access) for t in self._outside if self._is_unclamped(t)),
+            Law.ONCE: (Doubt(Law.ONCE, t.access) for stores in results for t in self._repeated(stores)),
+            Law.APART: (Doubt(Law.APART, t.access) for stores in results for t in self._shared(stores)),
+            Law.STORED: (Doubt(Law.STORED, access) for access in self._left_out()),
+            Law.FILLED: (Doubt(Law.FILLED, t.access) for t in loads if not _holds(partial(self._is_filled, t))),
+        }
+
+    @cached_property
+    def _outside(self) -> list[Touched]:
+        return [t for t in self.touched if not _holds(partial(self._is_inside, t))]
+
+    def _is_unclamped(self, touched: Touched) -> bool:
+        """Whether an index from memory has no bounds, which the program has not made."""
+        is_made = isinstance(touched.of, ir.Given) and touched.of.slot in self.call.indexed
+        return self._is_endless(touched) and not is_made
+
+    def _is_endless(self, touched: Touched) -> bool:
+        """Whether an address grows with a number from memory, for a batch of one row already."""
+        r = self.regions
+        one = touched.base.intersect_domain(touched.within & r.batch.eq_set(r.number(1)))
+        return any(one.involves_dims(DIM.in_, k, 1) for k in r.of_data) and not one.max_val().is_int()
+
+    # bounds
+
+    def _is_inside(self, touched: Touched) -> bool:
+        r, of = self.regions, touched.of
+        low, behind = r.number(0), 0 if touched.is_store else BEHIND_SCRATCH
+        if isinstance(of, ir.Scratch):
+            is_fixed = of.start < self.nest.scratch_bytes
+            high = r.number(of.bytes) if is_fixed else r.batch.scale_val(self.nest.scratch_batch_bytes)
+        else:
+            memory = self.call.arguments[of.slot]
+            assert isinstance(memory, Memory)
+            if touched.is_store and not memory.is_written:
+                return False
+            behind = 0 if touched.is_store else READABLE_BEHIND
+            if isinstance(memory.bytes, BatchExtent) and not touched.is_store:
+                behind += MOST_TILE_ROWS * memory.bytes.multiple
+            low, high = r.number(memory.before), r.extent(memory.bytes).add_constant_val(-memory.behind)
+        first = touched.base.add_constant_val(min(touched.offsets))
+        stop = touched.base.add_constant_val(max(touched.offsets) + touched.bytes - behind)
+        return ((first.lt_set(low) | stop.gt_set(high)) & touched.within).is_empty()
+
+    # which rounds there may be together
+
+    @cached_property
+    def _orders(self) -> tuple[isl.Map, list[isl.Map], isl.Map]:
+        """Pairs of rounds: of different items; of a share and a later one; all others of a call."""
+        r = self.regions
+        same = self._equal(self._all, range(CALL))
+        if r.is_cut:
+            begin, end = isl.Map.from_pw_aff(r.begin), isl.Map.from_pw_aff(r.end)
+            items = end.lex_le_map(begin) | begin.lex_ge_map(end)
+        else:
+            items = self._all - self._equal(self._all, r.of_items)
+        later: list[isl.Map] = []
+        for share in r.shares:
+            number, first, stop = map(isl.Map.from_pw_aff, (share.number, share.first, share.stop))
+            around = self._equal(same.intersect_domain(share.scope).intersect_range(share.scope), self._around(share))
+            before, equal = around & number.lex_lt_map(number), around & number.apply_range(number.reverse())
+            later.append(before & stop.lex_le_map(first))
+            one = equal & first.apply_range(first.reverse()) & stop.apply_range(stop.reverse())
+            same = (same - before - before.reverse() - equal) | one
+        return items, later, same
+
+    def _around(self, share: Share) -> list[int]:
+        """The dimensions of the loops around a share, with all of which its stretch is the same."""
+        loops = range(CALL, CALL + share.loops)
+        return [k for k in loops if not share.number.involves_dims(DIM.in_, k, 1)]
+
+    def _equal(self, pairs: isl.Map, dimensions: Iterable[int]) -> isl.Map:
+        for k in dimensions:
+            pairs = pairs.equate(DIM.in_, k, DIM.out, k)
+        return pairs
+
+    def _meet(self, one: Touched, other: Touched, of_items: bool = False) -> bool:
+        """Whether two different rounds may touch the same byte; with `of_items`, those of different items alone."""
+        return not _holds(partial(self._are_apart, one, other, of_items))
+
+    def _are_apart(self, one: Touched, other: Touched, of_items: bool) -> bool:
+        left, right, r = self._map(one), self._map(other), self.regions
+        items, shares, same = self._orders
+        if one is other and not of_items and not r.shares and not r.is_cut:
+            return left.is_injective()
+        if one is not other and left.range().is_disjoint(right.range()):
+            return True
+        pairs = left.apply_range(right.reverse())
+        if of_items or not (pairs & items).is_empty():
+            return of_items and (pairs & items).is_empty()
+        if any(not (pairs & part).is_empty() for order in shares for part in (order, order.reverse())):
+            return False
+        pairs &= same
+        return pairs.is_subset(isl.Map.identity(pairs.space)) if one is other else pairs.is_empty()
+
+    def _map(self, touched: Touched) -> isl.Map:
+        """From rounds to the bytes that are touched in them, whatever numbers are in memory."""
+        if id(touched) not in self._maps:
+            r = self.regions
+            bytes_ = r.among(r.byte, [(k, k + touched.used) for k in sorted({*touched.offsets})])
+            found = isl.Map.from_pw_aff(touched.base.add(r.byte)).intersect_domain(touched.within & bytes_)
+            for k in r.of_data:
+                found = found.eliminate(DIM.in_, k, 1).fix_input_si(k, 0)
+            self._maps[id(touched)] = found
+        return self._maps[id(touched)]
+
+    # stores to results
+
+    def _is_result(self, touched: Touched) -> bool:
+        """Whether it is in memory that items share. A byte that reports a number holds the same whoever stores it."""
+        of = touched.of
+        return isinstance(of, ir.Given) and not isinstance(self.nest.arguments[of.slot], FlagPointer)
+
+    def _memory(self, touched: Touched) -> object:
+        """What tells the memory of an access from others."""
+        memory = self.call.arguments[touched.of.slot] if isinstance(touched.of, ir.Given) else None
+        if isinstance(memory, Memory) and memory.number >= 0:
+            return memory.number, memory.before, memory.behind
+        return touched.of
+
+    def _by_memory(self, some: Iterable[Touched]) -> list[list[Touched]]:
+        found: dict[object, list[Touched]] = {}
+        for touched in some:
+            found.setdefault(self._memory(touched), []).append(touched)
+        return [*found.values()]
+
+    def _left_out(self) -> Iterator[Access | None]:
+        """A store to each result that has an element which none may store."""
+        for result in self.call.results:
+            stores = [t for t in self.touched if t.is_store and isinstance(t.of, ir.Given) and t.of.slot == result.slot]
+            if not _holds(partial(is_stored, result, stores, self.regions)):
+                yield stores[0].access if stores else None
+
+    def _repeated(self, stores: Sequence[Touched]) -> Iterator[Touched]:
+        """Stores of what was stored before, but for those that add to it."""
+        for number, store in enumerate(stores):
+            if not self._adds(store):
+                others = (other for other in stores[:number] if not self._adds(other))
+                is_twice = len({*store.offsets}) < len(store.offsets) or self._meet(store, store)
+                if is_twice or any(self._meet(other, store) for other in others):
+                    yield store
+
+    def _adds(self, store: Touched) -> bool:
+        """Whether what is there is read from the same address just before."""
+        address, around = store.access.address, store.path[:-1]
+        loads = (t for t in self.touched if not t.is_store and t.path[:-1] == around and t.path < store.path)
+        return any(load.access.address is address and load.offsets == store.offsets for load in loads)
+
+    def _shared(self, stores: Sequence[Touched]) -> Iterator[Touched]:
+        """Accesses to what another item stores."""
+        memory = self._memory(stores[0])
+        for touched in self.touched:
+            is_asked = self._memory(touched) == memory and (not touched.is_store or self._adds(touched))
+            if is_asked and any(self._meet(touched, store, of_items=True) for store in stores):
+                yield touched
+
+    # scratch and panels
+
+    def _is_filled(self, load: Touched) -> bool:
+        """Whether all that is read was stored before: in this round of the loops around both, or in one before it."""
+        if self._is_result(load) and not isinstance(self.nest.arguments[load.of.slot], SharedPointer):  # type: ignore[union-attr]
+            return True
+        if isinstance(load.of, ir.Given):
+            before = (
+                None
+                if self.nest.before is None or self.call.before is None
+                else _Check(self.nest.before, self.call.before)
+            )
+            return before is not None and self._map(load).range().is_subset(before.panels())
+        left = self._as_seen(load, len(load.loops))
+        stores = [t for t in self.touched if t.is_store and t.is_sure and t.of is load.of and t.seen <= load.seen]
+        for store in stores:
+            if store.path < load.path:
+                left -= self._as_seen(store, _loops_around(store, load))
+        if left.is_empty():
+            return True
+        for store in stores:
+            for level in range(_loops_around(store, load)):
+                left -= self._in_round_before(level).apply_range(self._as_seen(store, level + 1))
+        return left.is_empty()
+
+    def _as_seen(self, touched: Touched, loops: int) -> isl.Map:
+        """The bytes of all rounds of loops, but for so many around it."""
+        r = self.regions
+        found = self._map(touched).eliminate(DIM.in_, CALL + loops, r.depth - loops)
+        for k in r.of_shares - touched.seen:
+            found = found.eliminate(DIM.in_, k, 1)
+        return found.eliminate(DIM.in_, self._last - 2, 2)
+
+    def _in_round_before(self, level: int) -> isl.Map:
+        r = self.regions
+        rounds = isl.Map.from_pw_aff(r.dimension(CALL + level))
+        others = (k for k in range(CALL + r.depth, self._last - 2) if k not in r.of_shares)
+        return self._equal(rounds.lex_gt_map(rounds), (*range(CALL + level), *others))
+
+    def panels(self) -> isl.Set:
+        """The bytes that are stored for the nest that runs next."""
+        stores = [t for t in self.touched if t.is_store and t.is_sure and self._is_result(t)]
+        found = isl.Set.empty(self._map(stores[0]).range().space)
+        for store in stores:
+            found |= self._map(store).range()
+        return found
+
+
+def _loops_around(one: Touched, other: Touched) -> int:
+    """How many loops are around both."""
+    pairs = enumerate(zip(one.loops, other.loops, strict=False))
+    return next((k for k, (a, b) in pairs if a is not b), min(len(one.loops), len(other.loops)))

@@ -1,0 +1,175 @@
+// A page on a server: its text can be edited, and follows; a step can be measured; nothing is saved unless asked.
+import { byId, h } from "./dom.js";
+
+const PAUSE = 40; // milliseconds without a key, after which a text is sent
+
+export class Live {
+  constructor(app, state) {
+    this.app = app;
+    this.state = state;
+    this.text = null; // while it is edited
+    app.isLive = true;
+    app.tabs = [...app.tabs, "Values"];
+    app.codeSource = async (symbol, stage) => (await (await asked(`/code/${encodeURIComponent(symbol)}`)).json())[stage];
+    this.status = h("span", { class: "state", role: "status" });
+    this.buttons = h("div", { class: "switch" }, this.status, this.saveButton(), this.editButton(), h("button", { title: "measure a step (p)", onclick: () => this.measure() }, "Measure"));
+    byId("views").after(this.buttons);
+    this.refresh();
+    this.events = new EventSource("/events");
+    this.events.addEventListener("whole", (event) => this.becameWhole(JSON.parse(event.data)));
+    this.events.addEventListener("changed", (event) => this.becameOther(JSON.parse(event.data)));
+    this.events.addEventListener("run", (event) => {
+      this.app.model.data.run = JSON.parse(event.data);
+      if (this.app.view === "Run") this.app.refresh();
+    });
+    this.events.addEventListener("failed", (event) => this.say(JSON.parse(event.data).message, true));
+    this.events.addEventListener("closed", () => {
+      this.events.close();
+      this.say("the server has ended", true);
+    });
+    this.events.addEventListener("error", () => this.say("the server has ended", true));
+    window.addEventListener("resize", () => this.place());
+  }
+
+  editButton() {
+    this.edits = h("button", { title: "edit the text (e)", onclick: () => this.toggleEdit() }, "Edit");
+    return this.edits;
+  }
+
+  saveButton() {
+    this.saves = h("button", { title: "write the file (Ctrl-S)", onclick: () => this.save() }, "Save");
+    return this.saves;
+  }
+
+  say(text, isWarning = false) {
+    this.status.textContent = text;
+    this.status.classList.toggle("stale", isWarning);
+  }
+
+  refresh() {
+    this.edits.hidden = !this.state.editable;
+    this.edits.setAttribute("aria-pressed", String(this.text !== null));
+    this.edits.textContent = this.text === null ? "Edit" : "Done";
+    this.saves.hidden = this.state.saved;
+    if (!this.state.whole && !this.app.model.data.findings.some((finding) => finding.severity === "error")) this.say("making code …");
+    else this.say("");
+  }
+
+  take(document) {
+    if (document.live.version < this.state.version) return; // an answer that was overtaken
+    this.state = document.live;
+    this.app.take(document);
+    this.refresh();
+    if (this.text !== null) this.overlay();
+  }
+
+  async becameWhole({ version }) {
+    if (version !== this.state.version || this.state.whole) return;
+    this.take(await (await asked("/document")).json());
+  }
+
+  // Another editor has saved the file, while nothing is edited here.
+  async becameOther({ version }) {
+    if (this.text === null && version > this.state.version) this.take(await (await asked("/document")).json());
+  }
+
+  async send(text) {
+    clearTimeout(this.timer);
+    const answer = await asked("/text", { text });
+    if (answer.ok) this.take(await answer.json());
+    else this.say((await answer.json()).error, true);
+  }
+
+  async save() {
+    const text = this.text ?? this.app.model.data.sources[0].text;
+    const answer = await asked("/save", { text });
+    const said = await answer.json();
+    if (!answer.ok) return this.say(`${said.error}: ${said.fix}`, true);
+    this.state.saved = true;
+    this.refresh();
+    return this.say("saved");
+  }
+
+  async measure() {
+    this.say("measuring …");
+    const version = this.state.version;
+    const answer = await asked("/profile", {});
+    const said = await answer.json();
+    if (!answer.ok) return this.say(`${said.error}`, true);
+    if (version !== this.state.version) return this.say("the text has changed since");
+    this.app.take({ ...this.app.model.data, profile: said });
+    this.refresh();
+    if (this.text !== null) this.overlay();
+    return undefined;
+  }
+
+  // A text that is edited lies above the coloured one, letter upon letter.
+
+  toggleEdit() {
+    if (this.text === null) {
+      this.text = this.app.model.data.sources[0].text;
+      byId("ledger").classList.add("editing");
+      this.app.view = "Ledger";
+      this.app.take(this.app.model.data);
+      this.overlay();
+      this.area.focus();
+    } else {
+      this.send(this.text);
+      this.text = null;
+      this.area.remove();
+      this.area = null;
+      byId("ledger").classList.remove("editing");
+      this.app.take(this.app.model.data);
+    }
+    this.refresh();
+  }
+
+  overlay() {
+    if (!this.area) {
+      this.area = h("textarea", { class: "over", spellcheck: false, ariaLabel: "the text of the model", value: this.text, oninput: () => this.changed(), onkeydown: (event) => this.key(event) });
+      this.area.setAttribute("autocapitalize", "off");
+    }
+    if (!this.area.isConnected) byId("rows").append(this.area);
+    this.place();
+  }
+
+  place() {
+    if (!this.area) return;
+    const lines = document.querySelectorAll("[id^='line-0-'] .t");
+    const first = lines[0]?.getBoundingClientRect();
+    const last = lines[lines.length - 1]?.getBoundingClientRect();
+    const around = byId("rows").getBoundingClientRect();
+    if (!first) return;
+    const { scrollTop, scrollLeft } = byId("rows");
+    Object.assign(this.area.style, { top: `${first.top - around.top + scrollTop}px`, left: `${first.left - around.left + scrollLeft}px`,
+      width: `${first.width}px`, height: `${last.bottom - first.top + 44}px` });
+  }
+
+  changed() {
+    this.text = this.area.value;
+    this.state.saved = false;
+    this.saves.hidden = false;
+    this.app.echo(this.text);
+    this.place();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.send(this.text), PAUSE);
+  }
+
+  key(event) {
+    if (event.key === "Tab") {
+      event.preventDefault();
+      document.execCommand("insertText", false, "    ");
+    }
+    if (event.key === "Escape") this.toggleEdit();
+    if ((event.ctrlKey || event.metaKey) && event.key === "s") {
+      event.preventDefault();
+      this.save();
+    }
+    event.stopPropagation();
+  }
+}
+
+export function asked(path, body) {
+  const sent = body === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  return fetch(path, { credentials: "same-origin", ...sent });
+}

@@ -1,0 +1,84 @@
+// An array as `values` writes it: pictures, bars, figures, a histogram. Blue is above 0 and orange below.
+import { channelsOf, h } from "./dom.js";
+import { share, whole } from "./units.js";
+
+export const short = (number) => (typeof number !== "number" ? "not finite" : (Math.abs(number) >= 1e-3 && Math.abs(number) < 1e5) || number === 0 ? Number(number.toPrecision(4)).toString() : number.toExponential(2));
+
+// `choose` is given the index of an element as a list, without the axis of the batch; `shape` is needed for it.
+export function arrayOf(name, value, shape = null, choose = null) {
+  return h("div", { class: "values" }, ...pictured(name, value, shape, choose), h("div", {}, histogramOf(value), figuresOfValue(value)));
+}
+
+function figuresOfValue(value) {
+  const rows = [["from", `${short(value.low)} to ${short(value.high)}`], ["mean", `${short(value.mean)} ± ${short(value.deviation)}`], ["zeros", share(value.zeros / Math.max(1, value.count))], ["elements", whole(value.count)]];
+  if (value.dead) rows.push(["maps all zero", `${value.dead} of ${value.of}`]);
+  if (value.not_finite) rows.push(["not finite", whole(value.not_finite)]);
+  return h("table", {}, ...rows.map(([name, text]) => h("tr", { class: name === "not finite" ? "error" : "" }, h("td", { class: "quiet" }, name), h("td", { class: "r" }, text))));
+}
+
+function pictured(name, value, shape, choose) {
+  if (value.text !== null && value.text !== undefined) return [h("pre", { class: "plain text" }, value.text)];
+  const pick = choose && ((place) => choose(place));
+  if (value.elements) return [h("div", { class: "elements" }, ...value.elements.map((element, n) => elementOf(value, element, n, pick && (() => pick(shape?.length ? [n] : [])))))];
+  const levels = Uint8Array.from(atob(value.levels), (mark) => mark.charCodeAt(0));
+  const at = pick && ((map, y, x) => pick(placeOf(value, shape, map, y, x)));
+  if (value.is_picture) return [canvasOf(name, value, levels, 0, value.maps, at)];
+  return Array.from({ length: value.maps }, (_, n) => canvasOf(name, value, levels, n, 1, at)).concat(value.of > value.maps ? [h("span", { class: "quiet" }, `… ${value.of - value.maps} more`)] : []);
+}
+
+// The index of an element in a tensor of this shape, from its place in the pictures; null where nothing lies there.
+function placeOf(value, shape, map, y, x) {
+  if (shape.length === 1) {
+    const place = y * value.width + x;
+    return place < shape[0] ? [place] : null;
+  }
+  const outer = shape.slice(0, -2);
+  const index = outer.map((_, axis) => Math.floor(map / outer.slice(axis + 1).reduce((all, extent) => all * extent, 1)) % outer[axis]);
+  return [...index, y, x];
+}
+
+function elementOf(value, element, n, pick) {
+  const size = Math.max(Math.abs(value.low), Math.abs(value.high)) || 1;
+  return h("div", { class: `element${pick ? " goes" : ""}`, onclick: pick }, h("span", { class: "quiet r" }, String(n)), h("span", { class: "bar" }, h("i", { class: element < 0 ? "backward" : "forward", style: { width: `${(100 * Math.abs(element)) / size}%` } })),
+    h("span", { class: "r" }, typeof element === "number" ? short(element) : element));
+}
+
+// As strong as the largest element of either sign; a picture has its own colours.
+function canvasOf(name, value, levels, map, channels, at) {
+  const { width, height } = value;
+  const valueAt = (place) => value.low + (levels[place] / 255) * (value.high - value.low);
+  const canvas = h("canvas", { width, height, class: at ? "goes" : "", title: value.is_picture || value.maps === 1 ? name : `${name}, map ${map}` });
+  const scale = value.maps > 1 && !value.is_picture ? Math.max(1, Math.floor((value.maps > 8 ? 72 : 144) / Math.max(width, height))) : Math.max(1, Math.floor(260 / Math.max(width, height)));
+  Object.assign(canvas.style, { width: `${width * scale}px`, height: `${height * scale}px` });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const missing = Uint8Array.from(atob(value.missing), (mark) => mark.charCodeAt(0));
+  const isMissing = (place) => Boolean((missing[place >> 3] ?? 0) & (128 >> (place & 7)));
+  const strongest = Math.max(Math.abs(value.low), Math.abs(value.high)) || 1;
+  for (let n = 0; n < width * height; n++) {
+    if (n >= value.count) break; // a vector in rows, the last of which is not full
+    const place = map * width * height + n;
+    const colour = value.is_picture ? ownColour(levels, n, width * height, channels) : isMissing(place) ? channelsOf("--error") : signedColour(valueAt(place) / strongest);
+    image.data.set([...colour, 255], 4 * n);
+  }
+  context.putImageData(image, 0, 0);
+  if (at) canvas.addEventListener("click", (event) => at(map, Math.min(height - 1, Math.floor(event.offsetY / scale)), Math.min(width - 1, Math.floor(event.offsetX / scale))));
+  return canvas;
+}
+
+const ownColour = (levels, n, size, channels) => (channels === 3 ? [levels[n], levels[size + n], levels[2 * size + n]] : [levels[n], levels[n], levels[n]]);
+
+function signedColour(part) {
+  const [from, to] = [channelsOf("--raised"), channelsOf(part >= 0 ? "--forward" : "--backward")];
+  const strength = Math.min(1, Math.abs(part)) ** 0.6; // small values are seen as well
+  return from.map((level, n) => Math.round(level + strength * (to[n] - level)));
+}
+
+function histogramOf(value) {
+  const most = Math.max(...value.histogram, 1);
+  const canvas = h("canvas", { width: 192, height: 48, title: `how often, from ${short(value.edges[0])} to ${short(value.edges[1])}` });
+  const context = canvas.getContext("2d");
+  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--forward");
+  value.histogram.forEach((count, n) => context.fillRect(n * 6, 48 - (48 * count) / most, 5, (48 * count) / most));
+  return canvas;
+}
