@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable
 
-from runtime.editor.worker import LENGTH, Answer, Request, framed
+from runtime.editor.worker import Answer, Request, read_message, write_message
 
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from runtime.editor.worker import main; main()"
 _PATIENCE = 1.0
@@ -25,7 +25,7 @@ class Analyst:
     """Asks the worker, which is started when it is first needed and again when it has ended."""
 
     def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
         self._work: asyncio.Future[Answer] | None = None
         self._patience = _PATIENCE
@@ -34,7 +34,7 @@ class Analyst:
     async def start(self) -> None:
         """Have a process ready, so that the first text does not wait for it."""
         async with self._turn:
-            await self._running()
+            self._running()
 
     async def examine(self, request: Request, meanwhile: Callable[[], None] = lambda: None) -> Answer:
         """The facts of a text; `meanwhile` is called when the worker has it.
@@ -56,44 +56,39 @@ class Analyst:
     def _stop_unwanted(self, work: asyncio.Future[Answer] | None) -> None:
         if work is None or work is not self._work or work.done() or self._is_wanted:
             return
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
             self._process.kill()
 
-    async def _running(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-c",
-                _CHILD,
-                json.dumps(sys.path),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=1 << 26,
-            )
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path)]
+            # threads wait for its pipes: a process of asyncio must be gone before the loop ends, which it may not be
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._process
 
     async def _asked(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
-        process = await self._running()
+        process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(framed(request))
-            await process.stdin.drain()
+            await asyncio.to_thread(write_message, process.stdin, request)
             meanwhile()
-            size = int.from_bytes(await process.stdout.readexactly(LENGTH), "little")
-            answer = pickle.loads(await process.stdout.readexactly(size))  # from the process that this one started
-        except (OSError, asyncio.IncompleteReadError):
-            self._process = None
+            answer = await asyncio.to_thread(read_message, process.stdout)
+        except asyncio.CancelledError:
+            self.close()  # which ends the thread
+            raise
+        except (OSError, EOFError, pickle.UnpicklingError):
+            answer = None
+        if not isinstance(answer, Answer):
+            self.close()
             return Answer(None, None, "the examination ended early")
-        assert isinstance(answer, Answer)
         self._patience = min(max(_PATIENCE, 3 * answer.seconds), _MOST_PATIENCE)
         return answer
 
     def close(self) -> None:
-        """End the process, without waiting for it: the one that `exit` ends may not be able to."""
+        """End the process."""
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+        if process is not None:
+            process.kill()
+            process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -27,6 +28,9 @@ _TITLES = {"train": "▷ train", "plan": "plan", "profile": "profile", "view": "
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from runtime.cli.main import main; sys.exit(main())"
 )
+
+
+_SECONDS_TO_END = 2.0  # for what holds the pipes of a process that was killed
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,17 @@ async def _process(words: Sequence[str], path: str) -> tuple[int, str, str]:
     try:
         out, said = await process.communicate()
     except asyncio.CancelledError:
-        process.kill()
+        await _ended(process)
         raise
     return process.returncode or 0, out.decode("utf-8", "replace"), said.decode("utf-8", "replace")
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """End a process, and wait for it: its pipes must be closed before the loop is."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.communicate(), _SECONDS_TO_END)
 
 
 async def _view(ls: DlServer, path: str, experiment: str) -> None:
@@ -135,7 +147,7 @@ async def _view(ls: DlServer, path: str, experiment: str) -> None:
                 await _show(ls, line, external=True)
         await process.wait()
     except asyncio.CancelledError:
-        process.kill()
+        await _ended(process)
         raise
     if process.returncode:
         _say(ls, lsp.MessageType.Error, f"dlc view: {said}")

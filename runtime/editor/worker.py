@@ -21,7 +21,7 @@ from compiler.editing.facts import Examiner, Facts
 from compiler.errors.diagnostics import Diagnostic, Source
 from compiler.support.record import record
 
-LENGTH = 8
+_LENGTH = 8
 _MOST_ANSWERS = 64
 _TEXTS_A_FULL_COLLECTION = 50
 
@@ -64,20 +64,16 @@ def main() -> None:
 
 def read_message(stream: BinaryIO) -> object:
     """The next message, or None at the end. Both ends are this program."""
-    head = stream.read(LENGTH)
-    if len(head) < LENGTH:
+    head = stream.read(_LENGTH)
+    if len(head) < _LENGTH:
         return None
     return pickle.loads(stream.read(int.from_bytes(head, "little")))
 
 
 def write_message(stream: BinaryIO, message: object) -> None:
-    stream.write(framed(message))
-    stream.flush()
-
-
-def framed(message: object) -> bytes:
     content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return len(content).to_bytes(LENGTH, "little") + content
+    stream.write(len(content).to_bytes(_LENGTH, "little") + content)
+    stream.flush()
 
 
 class _State:

@@ -407,8 +407,9 @@ def test_an_unknown_option_is_refused() -> None:
     assert "unexpected argument `--port`" in answer.stderr
 
 
-SESSIONS = [
+SESSIONS = [  # some end while the worker is still starting
     (("initialize", "exit"), 1),
+    (("initialize", "initialized", "exit"), 1),
     (("initialize", "shutdown", "exit"), 0),
     (("initialize", "initialized", "shutdown", "exit"), 0),
 ]
