@@ -96,7 +96,7 @@ def test_a_slow_thread_gets_fewer_items() -> None:
 
 @needs_clock
 def test_no_thread_is_left_without_items() -> None:
-    _, second = items_by_thread([10_000, 400_000], 400)
+    _, second = items_by_thread([20_000, 400_000], 1000)
     assert second >= ITEMS // 16
 
 
