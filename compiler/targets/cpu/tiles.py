@@ -43,6 +43,11 @@ class RowSteps:
     stride: int
     outer: tuple[OuterAxis, ...]
 
+    @property
+    def repeated(self) -> int:
+        """The rows that the last tile has of the one before it, where their number depends on no batch."""
+        return -self.extent % self.step * self.unit if isinstance(self.extent, int) else 0
+
     def places(self, contract: TileContract, rows: int) -> tuple[int, ...]:
         """Where the rows of a tile lie in the left operand, from its first."""
         return tuple(
