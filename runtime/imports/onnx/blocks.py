@@ -14,6 +14,7 @@ from runtime.imports.onnx.names import Namer, identifier, scope_of
 from runtime.imports.onnx.writer import TOKEN, Body, Owned, Statement
 
 _NUMBER = re.compile(r"(?<![\w.§])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.§])")
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _LEAST_GAIN = 120  # characters that a layer must save
 _LONGEST = 60  # statements of a layer
 _MOST_SETTINGS = 8
@@ -51,6 +52,8 @@ class Folder:
         self.body, self.batch_first, self.namer = body, batch_first, namer
         self.layers: list[Layer] = []
         self.fresh = 1_000_000
+        self.called = {word for one in body.statements for word in _WORD.findall(TOKEN.sub("", one.text))}
+        self.called |= {word for one in body.results for word in _WORD.findall(TOKEN.sub("", one.text))}
 
     def fold(self) -> None:
         """Take out layers while one saves enough."""
@@ -217,7 +220,8 @@ class Folder:
         )
         singular = found[:-1] if found.endswith("s") and not found.endswith("ss") and len(found) > 3 else found
         singular = singular.strip("_")
-        return singular if singular.isidentifier() and len(singular) > 1 and singular != "layer" else "block"
+        usable = singular.isidentifier() and len(singular) > 1 and singular not in ("layer", *self.called)
+        return singular if usable else "block"
 
     # Chains.
 
