@@ -16,6 +16,7 @@ from runtime.imports.onnx.writer import TOKEN, Body, Owned, Statement
 _NUMBER = re.compile(r"(?<![\w.§])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.§])")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _LEAST_GAIN = 120  # characters that a layer must save
+_OF_A_MODULE = 80  # characters that it is worth to have the modules of the model as layers
 _LONGEST = 60  # statements of a layer
 _MOST_SETTINGS = 8
 
@@ -77,12 +78,13 @@ class Folder:
             for starts in places.values():
                 size = sum(len(signs[starts[0] + i]) + 8 for i in range(length))
                 chosen = _apart(starts, length)
-                if len(chosen) < 2 or (len(chosen) - 1) * size - 30 * len(chosen) <= gain:
+                if len(chosen) < 2 or (len(chosen) - 1) * size - 30 * len(chosen) + _OF_A_MODULE <= gain:
                     continue
                 for parts in self._alike(chosen, length):
                     saved = (len(parts) - 1) * size - 30 * len(parts) - 20 * length
-                    saved //= 1 if self._are_modules(parts) else 2
-                    saved += bool(statements[parts[0].start].weights)
+                    has_weights = bool(statements[parts[0].start].weights)
+                    saved = saved + _OF_A_MODULE * has_weights if self._are_modules(parts) else saved // 2
+                    saved += has_weights
                     if len(parts) > 1 and saved > gain and self._fits(parts):
                         best, gain = parts, saved
         return best

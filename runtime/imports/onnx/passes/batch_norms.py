@@ -47,10 +47,9 @@ def _statistics(view: View, x: str, scale: str, beta: str, mean: str) -> tuple[t
     channels = values[x].shapes[0][1]
     if not all(_is_of_channels(view, name, x, channels) for name in (scale, beta, mean)):
         return None
-    vectors = [_vector(view, name) for name in names]
-    if any(vector is None or vector.shape != (channels,) for vector in vectors):
+    held = [vector for name in names if (vector := _vector(view, name)) is not None and vector.shape == (channels,)]
+    if len(held) != len(names):
         return None
-    held = [vector for vector in vectors if vector is not None]
     factor = values[scale].constant
     assert factor is not None
     eps = _epsilon(held[0], held[3], factor.reshape(-1))

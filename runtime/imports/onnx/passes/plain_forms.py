@@ -45,7 +45,7 @@ def _clamped(view: View, node: Node) -> bool:
     low, high = view.made_by(node.inputs[1], "Min"), None
     if low is not None and len(low.inputs) == 2:
         high = view.made_by(low.inputs[0], "Max")
-    axis = node.attributes.get("axis", 0)
+    axis = int(node.attributes.get("axis", 0))
     if low is None or high is None or len(high.inputs) != 2 or view.number(high.inputs[1]) != 0:
         return False
     if any(view.number(low.inputs[1]) != shape[axis] - 1 for shape in values[node.inputs[0]].shapes):
@@ -60,26 +60,34 @@ def _clamped(view: View, node: Node) -> bool:
 
 
 def recognise_means(graph: Graph) -> Graph:
-    """A sum times one through the number of its elements is a mean."""
-    return each(graph, ("Mul",), _mean)
+    """A sum through the number of its elements, or times one through it, is a mean."""
+    return each(graph, ("Mul", "Div"), _mean)
 
 
 def _mean(view: View, node: Node) -> bool:
-    split = view.split(node)
-    total = view.inner(split[1], "ReduceSum") if split is not None else None
+    factor, summed = _scaled(view, node)
+    total = view.inner(summed, "ReduceSum")
     axes = axes_of(view, total) if total is not None else None
-    if split is None or total is None or not axes:
+    if total is None or not axes:
         return False
     values = view.graph.values
-    if values[node.outputs[0]].rank != values[total.outputs[0]].rank:
+    if values[node.outputs[0]].rank != values[summed].rank or not values[summed].dtype.startswith("float"):
         return False
     counts = {math.prod(shape[axis] for axis in axes) for shape in values[total.inputs[0]].shapes}
-    if len(counts) != 1 or not math.isclose(split[0] * counts.pop(), 1, rel_tol=1e-6):
+    if len(counts) != 1 or not math.isclose(factor * counts.pop(), 1, rel_tol=1e-6):
         return False
     attributes = {"axes": axes, "keepdims": total.attributes.get("keepdims", 1)}
     mean = Node("ReduceMean", (total.inputs[0],), node.outputs, attributes, node.place, 13)
     view.replace(node, mean, [total])
     return True
+
+
+def _scaled(view: View, node: Node) -> tuple[float, str]:
+    """The factor and the other operand; a factor of 0 where there is none."""
+    if node.op == "Div":
+        divisor = view.number(node.inputs[1])
+        return (1 / divisor, node.inputs[0]) if divisor else (0.0, node.inputs[0])
+    return view.split(node) or (0.0, node.inputs[0])
 
 
 def recognise_softmax(graph: Graph) -> Graph:
