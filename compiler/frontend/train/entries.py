@@ -20,7 +20,7 @@ from compiler.syntax import tree
 
 KEYS = [
     *("data", "validation", "test", "target", "loss", "metrics"),
-    *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "augment"),
+    *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
     *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "ema"),
     *("keep", "best", "precision", "seed"),
 ]
@@ -34,7 +34,7 @@ _EXAMPLES = {
 _APART = ("data", "validation", "test", "target", "augment", "early_stop", "plateau", "best", "precision")
 EVALUATED = frozenset(KEYS) - set(_APART)
 """The keys whose values are expressions over names of the file; data sources have names of their own, for example."""
-_EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
+_EXPRESSIONS = ("loss", "auxiliary", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
 
 def local_entries(train: tree.Train) -> tuple[tree.Entry, ...]:
