@@ -300,7 +300,12 @@ def declare_loss(elaborator: Elaborator, statement: tree.LossDeclaration) -> Non
 
 def _expect_a_place_for_losses(elaborator: Elaborator, name: tree.Name) -> None:
     """A value that only a step of a `scan` knows, or that gradients do not reach, is no part of the training loss."""
-    if elaborator.scans:
+    is_in_scan = bool(elaborator.scans)
+    if elaborator.frame.keyword not in ("layer", "model") or (
+        is_in_scan and elaborator.scans[-1].frame is elaborator.frame
+    ):
+        raise Poisoned  # the check of names has told
+    if is_in_scan:
         message = f"the loss `{name.id}` is stated in the body of a `scan`, where each step has a value of its own"
         advice = hint("give that value with `emit`, and state the loss behind the `scan`: `loss name = mean(values)`")
         elaborator.fail("E0205", message, advice, span=name.span)

@@ -83,7 +83,7 @@ class StatementNames(ExpressionNames):
                 for name in statement.names:
                     self.environment.bind(name.id, NameKind.OUTPUT, name.span)
             case tree.LossDeclaration(name):
-                self._expect_place("loss", self.keyword in _MAY_OWN, statement.span, in_scan=False)
+                self._expect_place("loss", self.keyword in _MAY_OWN, name.span, in_scan=False)
                 self.expression(statement.value)
                 self._expect_free(name.id, name.span, "cannot be the name of a loss")
                 self.environment.bind(name.id, NameKind.LOSS, name.span)

@@ -45,7 +45,7 @@ from compiler.frontend.train.patterns import (
     without_keywords,
 )
 from compiler.frontend.train.stated_losses import KEY as AUXILIARY
-from compiler.frontend.train.stated_losses import totals_of, with_stated_losses
+from compiler.frontend.train.stated_losses import expect_same_losses, totals_of, with_stated_losses
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -93,6 +93,8 @@ class _Experiment:
         self.entries.check()
         training = self._evaluate("training", True)
         inference = self._evaluate("inference", False)
+        if not self.report.has_errors:
+            expect_same_losses(training, inference, self.report)
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
         if plan is not None:

@@ -41,6 +41,17 @@ def totals_of(evaluator: Evaluator, report: Report) -> dict[str, TensorValue]:
     return totals
 
 
+def expect_same_losses(training: Evaluator, other: Evaluator, report: Report) -> None:
+    """Record the losses that one of two programs of a model has, and not the other."""
+    assert training.model is not None
+    assert other.model is not None
+    losses, others = training.model.losses, other.model.losses
+    for name in losses.keys() ^ others.keys():
+        message = f"the loss `{name}` would exist in {'training' if name in losses else 'inference'} only"
+        advice = hint("state it on every way, with 0 times a value where it does not count")
+        report.mistake("E0504", message, (losses | others)[name].place, advice)
+
+
 def with_stated_losses(
     evaluator: Evaluator, loss: TensorValue, totals: Mapping[str, TensorValue], auxiliary: tree.Expression | None
 ) -> TensorValue:
@@ -91,7 +102,7 @@ def _weight(evaluator: Evaluator, name: str, written: tree.Expression | None) ->
     evaluator.span = expression.span
     value = evaluator.evaluate(expression)
     if not is_number(value) or (isinstance(value, int | float) and not math.isfinite(value)):
-        message = f"the weight of the loss `{name}` is a number, not {describe(value)}"
+        message = f"the weight of the loss `{name}` is a finite number, not {describe(value)}"
         raise failure("E0603", message, expression.span)
     if isinstance(value, int | float) and value != 0:
         value = RunTimeNumber(full, float(value), frozenset({full}))
