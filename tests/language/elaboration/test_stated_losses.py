@@ -45,7 +45,7 @@ def results(found: Program, graph: Graph | None = None) -> dict[str, float]:
     """The scalars of a step over five rows, with start values and the settings of the text."""
     graph = graph or found.inference_graph
     inputs = {spec.path: started(spec.initializer) for spec in found.parameters}
-    inputs |= {s.name: np.float32(s.value) for s in found.settings if isinstance(s.value, float)}
+    inputs |= {s.name: np.asarray(s.value, np.float32) for s in found.settings if isinstance(s.value, float)}
     names = {entry.name for entry in graph.inputs}
     given = {name: value for name, value in {**ROWS, **inputs}.items() if name in names}
     return {name: float(value) for name, value in run_graph(graph, given, batch=5).items() if np.ndim(value) == 0}
