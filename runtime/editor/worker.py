@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from compiler.driver import DataQuestion, DataSource
 from compiler.editing.facts import Examiner, Facts
@@ -62,7 +62,7 @@ def main() -> None:
         gc.collect(2 if number % _TEXTS_A_FULL_COLLECTION == 0 else 1)
 
 
-def read_message(stream: BinaryIO) -> object:
+def read_message(stream: IO[bytes]) -> object:
     """The next message, or None at the end. Both ends are this program."""
     head = stream.read(_LENGTH)
     if len(head) < _LENGTH:
@@ -70,7 +70,7 @@ def read_message(stream: BinaryIO) -> object:
     return pickle.loads(stream.read(int.from_bytes(head, "little")))
 
 
-def write_message(stream: BinaryIO, message: object) -> None:
+def write_message(stream: IO[bytes], message: object) -> None:
     content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     stream.write(len(content).to_bytes(_LENGTH, "little") + content)
     stream.flush()

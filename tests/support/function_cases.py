@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from function_case import Array, FunctionCase, log_softmax, softmax, softplus
+from labelling_cases import LABELLING
 from measure_cases import LABELS, LOSSES, METRICS, TOKENS
 from measure_forms import BY_CLASS, FORMS
 from tensor_cases import TENSOR_FUNCTIONS
@@ -171,4 +172,14 @@ POSITIONS_IN_SEQUENCES = (
     ),
 )
 
-FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *FORMS, *BY_CLASS, *HELPERS, *POSITIONS_IN_SEQUENCES, *TENSOR_FUNCTIONS)
+FUNCTIONS = (
+    *ACTIVATIONS,
+    *LOSSES,
+    *METRICS,
+    *FORMS,
+    *BY_CLASS,
+    *HELPERS,
+    *POSITIONS_IN_SEQUENCES,
+    *TENSOR_FUNCTIONS,
+    *LABELLING,
+)
