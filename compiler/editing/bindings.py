@@ -135,6 +135,8 @@ class Bindings:
             case tree.OutputDeclaration(names):
                 for name in names:
                     self.bind(Kind.OUTPUT, name.id, name.span, statement)
+            case tree.LossDeclaration(name):
+                self.bind(Kind.LOSS, name.id, name.span, statement)
             case _:
                 pass
 

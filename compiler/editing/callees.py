@@ -60,15 +60,15 @@ class Callees:
             return self.kept_as(declaration, signature_of, signature_of(declaration, scope, BUILTINS.__contains__))
         return known[1]
 
-    def names_of_model(self, model: tree.Model, scope: ModuleScope) -> dict[str, Symbol]:
-        """The names that a model binds, by which its experiments know them."""
-        known = self._kept.get((id(model), Bindings))
-        if known is not None and known[0] is model:
+    def names_in(self, declaration: tree.Callable | tree.Model, scope: ModuleScope) -> dict[str, Symbol]:
+        """The names that a layer or model binds; experiments see some of them."""
+        known = self._kept.get((id(declaration), Bindings))
+        if known is not None and known[0] is declaration:
             return known[1]
-        bindings = Bindings(places_in(model.span.source), scope, model.name)
-        bindings.bind_signature(self.signature(model, scope))
-        bindings.bind_block(model.body)
-        return self.kept_as(model, Bindings, bindings.names)
+        bindings = Bindings(places_in(declaration.span.source), scope, declaration.name)
+        bindings.bind_signature(self.signature(declaration, scope))
+        bindings.bind_block(declaration.body)
+        return self.kept_as(declaration, Bindings, bindings.names)
 
     def kept_as(self, declaration: Named, key: object, value: _Made) -> _Made:
         self._kept[id(declaration), key] = declaration, value

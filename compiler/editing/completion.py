@@ -19,9 +19,9 @@ from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 
-_BODY = ("param", "state", "if", "for", "return")
+_BODY = ("param", "state", "loss", "if", "for", "return")
 _STATEMENTS = {
-    "model": ("input", "output", "param", "state", "if", "for"),
+    "model": ("input", "output", "param", "state", "loss", "if", "for"),
     "layer": _BODY,
     "fn": ("if", "for", "return"),
     "init": ("if", "for", "return"),

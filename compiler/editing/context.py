@@ -17,7 +17,7 @@ from compiler.syntax.lexer import Token
 
 _OPENS = {"(": ")", "[": "]", "{": "}"}
 _CLOSES = {close: open_ for open_, close in _OPENS.items()}
-_TENSORS = (Kind.TENSOR, Kind.INPUT, Kind.TARGET, Kind.OUTPUT, Kind.PARAM, Kind.STATE)
+_TENSORS = (Kind.TENSOR, Kind.INPUT, Kind.TARGET, Kind.OUTPUT, Kind.LOSS, Kind.PARAM, Kind.STATE)
 _FORMS = (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE, Namespace.CLIP, Namespace.PENALTY, Namespace.SAMPLE)
 
 

@@ -71,7 +71,7 @@ class _Known:
     def of_word(self, word: str, line: int) -> Iterator[str]:
         """A word of the language."""
         told = keys.STATEMENTS.get(word) or keys.DECLARATIONS.get(word)
-        if self.document.keyword_at(line) == "train" and word in ("target", "augment"):
+        if self.document.keyword_at(line) == "train" and word in ("target", "loss", "augment"):
             told = keys.TRAIN[word]
         if told:
             yield told
@@ -205,7 +205,13 @@ def _holds(outer: Span, inner: Span) -> bool:
 
 def _declaration_text(symbol: Symbol) -> str:
     match symbol.node:
-        case tree.InputDeclaration() | tree.ParamDeclaration() | tree.StateDeclaration() | tree.Assign():
+        case (
+            tree.InputDeclaration()
+            | tree.ParamDeclaration()
+            | tree.StateDeclaration()
+            | tree.LossDeclaration()
+            | tree.Assign()
+        ):
             return one_line(symbol.node.span)
         case _:
             return symbol.name

@@ -19,6 +19,7 @@ TRAIN: Mapping[str, str] = {
     "batch": "How many rows a step takes; `all` takes the whole training part.",
     "clip": "The clipping of gradients before the update: `global_norm(1.0)`.",
     "penalty": "A term for parameters that is added to the training loss, or a list of them.",
+    "auxiliary": "How much each loss counts that a layer or model states: `{balance: 0.01}`; 1 by default.",
     "augment": "`augment { … }`: changes to samples that only training makes.",
     "init_from": "A safetensors file or a run whose weights training starts from.",
     "freeze": "Patterns of parameters and states that stay as they are.",
@@ -29,6 +30,7 @@ TRAIN: Mapping[str, str] = {
     "ema": "How much of itself an average of each parameter keeps in a step; predictions use the averages.",
     "keep": "How many checkpoints are kept beside the best.",
     "best": "The metric by which epochs are compared; `loss` by default.",
+    "restore": "Whether the weights at the end are those of the best epoch, and not the last; true by default.",
     "precision": "`f32`, or `f64`: the type that takes the place of f32 in the whole program.",
     "seed": "The number that start values, shuffling, cuts and draws follow from; 0 by default.",
 }
@@ -43,6 +45,7 @@ STATEMENTS: Mapping[str, str] = {
     "state": "`state mean: [c] = zeros`: a tensor that is kept from step to step and is not trained.",
     "input": "`input x: f32[batch, 4]`: a tensor that the data gives.",
     "output": "`output y = …`: a result of the model.",
+    "loss": "`loss balance = …`: a scalar that is added to the training loss, and shown beside it.",
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
     "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
     "return": "`return value`: the result of a function or layer.",

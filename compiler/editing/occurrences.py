@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from compiler.editing.bindings import Bindings, Places, parameter_symbol, visible_in_train
 from compiler.editing.callees import Callees, Declared
@@ -136,7 +136,7 @@ class Walker:
             self.found.append(Occurrence(name.span, Kind.MODEL))
             return {}
         self.found.append(Occurrence(name.span, Kind.MODEL, self.callees.symbol(found.declaration)))
-        return dict(visible_in_train(self.callees.names_of_model(found.declaration, found.scope)))
+        return dict(visible_in_train(self.callees.names_in(found.declaration, found.scope)))
 
     def _train(self, train: tree.Train) -> None:
         if train.name is not None:
@@ -207,7 +207,7 @@ class Walker:
             case tree.Assign(names) | tree.For(names) | tree.OutputDeclaration(names):
                 for name in names:
                     self._local(name, is_written=True)
-            case tree.StateUpdate(target):
+            case tree.StateUpdate(target) | tree.LossDeclaration(target):
                 self._local(target, is_written=True)
             case tree.ParamDeclaration() | tree.StateDeclaration():
                 self._named(statement.name, self.places.of_name(statement.span, statement.name, 1))
@@ -265,9 +265,25 @@ class Walker:
                 self.found.append(Occurrence(place, Kind.ATTRIBUTE))
             case tree.Scan():
                 self._scan(expression)
+            case tree.ByName(items):
+                losses = dict(self._losses())
+                for item in items:
+                    symbol = losses.get(item.name)
+                    kind = Kind.LOSS if symbol else Kind.OPTION
+                    self.found.append(Occurrence(_key_place(item), kind, symbol))
+                    self._expression(item.value)
             case _:
                 for part in parts_of(expression):
                     self._expression(part)
+
+    def _losses(self) -> Iterator[tuple[str, Symbol]]:
+        """The losses that layers and models of users state."""
+        for scope in (self.scope, *self.scope.beyond):
+            own = () if scope.is_library else (scope.own.get(n, {}) for n in (Namespace.VALUE, Namespace.MODEL))
+            for found in (located for declared in own for located in declared.values()):
+                if isinstance(found.declaration, tree.Callable | tree.Model):
+                    names = self.callees.names_in(found.declaration, found.scope)
+                    yield from ((name, symbol) for name, symbol in names.items() if symbol.kind is Kind.LOSS)
 
     def _scan(self, scan: tree.Scan) -> None:
         for part in (*scan.inputs, *scan.carries):

@@ -28,7 +28,7 @@ class Entry:
 
 
 def outline(document: Document) -> tuple[Entry, ...]:
-    """The declarations in order, with their settings, inputs, parameters and outputs."""
+    """The declarations in order, with their settings, inputs, parameters, outputs and losses."""
     return tuple(_declaration(document, stretch) for stretch in document.stretches if stretch.keyword.text != "import")
 
 
@@ -86,6 +86,8 @@ def _statements(document: Document, block: tree.Block) -> Iterator[Entry]:
             case tree.OutputDeclaration(names):
                 for name in names:
                     yield Entry(name.id, "output", Kind.OUTPUT, _around(statement.span, name.span), name.span)
+            case tree.LossDeclaration(name):
+                yield Entry(name.id, "loss", Kind.LOSS, _around(statement.span, name.span), name.span)
             case _:
                 pass
 

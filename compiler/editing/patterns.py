@@ -16,7 +16,7 @@ from compiler.syntax.walk import expressions_in
 
 _ENTRIES = ("freeze", "unfreeze")
 _SETTINGS = ("on", "decay_on", "fresh", "rename")
-_OF_MODELS = (Kind.VARIABLE, Kind.OUTPUT, Kind.PARAM, Kind.STATE)
+_OF_MODELS = (Kind.VARIABLE, Kind.OUTPUT, Kind.LOSS, Kind.PARAM, Kind.STATE)
 _OF_LAYERS = (*_OF_MODELS, Kind.SETTING)
 _INTO = "->"
 

@@ -43,6 +43,8 @@ def conflict(document: Document, symbol: Symbol, new: str) -> str:
         return ""
     if isinstance(symbol.node, tree.Entry) and new in KEYS:
         return f"`{new}` is a key of `train`"
+    if symbol.kind is Kind.LOSS and _is_stated_elsewhere(document, symbol):
+        return f"several bodies state the loss `{symbol.name}`, which is one in `train`"
     for occurrence in places_of(document, symbol):
         local = document.names_at(occurrence.place.line).get(new)
         if local is not None:
@@ -64,6 +66,13 @@ def _is_used(document: Document, line: int, name: str) -> bool:
     return any(o is not None and o.symbol is not None and o.symbol.kind not in LOCAL for o in found) or (
         bool(found) and (name in BUILTINS or name in CONSTANTS)
     )
+
+
+def _is_stated_elsewhere(document: Document, symbol: Symbol) -> bool:
+    """Whether another declaration states a loss of the same name."""
+    symbols = (occurrence.symbol for occurrence in document.occurrences.values())
+    alike = (other for other in symbols if other is not None and other.kind is Kind.LOSS and other.name == symbol.name)
+    return any(other.key != symbol.key for other in alike)
 
 
 def _is_declared(document: Document, symbol: Symbol, new: str) -> bool:

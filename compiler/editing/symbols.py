@@ -34,6 +34,7 @@ class Kind(Enum):
     INPUT = "input"
     TARGET = "target"
     OUTPUT = "output"
+    LOSS = "loss"
     BUILTIN = "built-in function"
     CONSTANT = "built-in constant"
     TYPE = "type"
@@ -63,6 +64,7 @@ LOCAL = frozenset(
         Kind.INPUT,
         Kind.TARGET,
         Kind.OUTPUT,
+        Kind.LOSS,
     )
 )
 """Names that belong to one declaration."""

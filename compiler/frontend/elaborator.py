@@ -62,6 +62,9 @@ class Frame:
     result: Value = None
     has_result: bool = False
     is_frozen: bool = False  # `training` is false: the states of the layer stay as they are
+    losses: dict[tuple[str, tuple[int, ...]], Span] = field(
+        default_factory=dict["tuple[str, tuple[int, ...]]", Span]
+    )  # that it has stated, by name and round
 
     @property
     def makes_instances(self) -> bool:
@@ -149,11 +152,23 @@ class Session:
 
 
 @mutable_record
+class StatedLoss:
+    """A loss that arises in a body: `values` has what each application and round stated, `place` is the first name."""
+
+    place: Span
+    values: list[TensorValue] = field(default_factory=list[TensorValue])
+
+
+@mutable_record
 class ModelRecord:
-    """The inputs and outputs that the body of a model has declared so far."""
+    """The inputs and outputs that the body of a model has declared so far.
+
+    `losses`, by their names, are those that the body and its layers state.
+    """
 
     inputs: list[InputSpec] = field(default_factory=list[InputSpec])
     outputs: dict[str, TensorValue] = field(default_factory=dict[str, TensorValue])
+    losses: dict[str, StatedLoss] = field(default_factory=dict[str, "StatedLoss"])
     is_sound: bool = True
 
 
@@ -188,6 +203,7 @@ class Elaborator(ABC):
         self.axes: dict[int, tuple[Axis, ...]] = {}  # of values that expressions gave, by index
         self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
+        self.has_own_gradient = False  # of what is being evaluated, a `gradient` clause says the derivative
         self.directions: dict[int, bool] = {}  # of values by index: whether the larger is the better
         self.applied: list[Application] = []  # in the graph of `builder`, in the order in which they ended
         self.claims: list[Claim] | None = None  # of the lines of a test

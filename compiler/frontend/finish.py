@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Source
@@ -71,7 +71,7 @@ def finished(
             else replace(plan.follower, graph=with_constants(session, plan.follower.graph)),
             clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
         )
-        plan = _with_finishing(plan, training.builder.build(), inference.builder.build())
+        plan = _with_finishing(plan, training.builder.build(), inference.builder.build(), record.losses)
     return Program(
         name,
         model,
@@ -100,17 +100,22 @@ def _with_counts(graph: Graph, plan: TrainingPlan | None) -> Graph:
     return replace(graph, outputs=(*graph.outputs, *added))
 
 
-def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph) -> TrainingPlan:
-    """With the values that are finished once over many rows, and whether training and evaluation finish them alike."""
+def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph, stated: Collection[str]) -> TrainingPlan:
+    """With the values that are finished once over many rows, and whether training and evaluation finish them alike.
+
+    `stated` are the losses that the model states.
+    """
     graphs = [resolve_custom_gradients(graph) for graph in (training, inference)]
     loss = graphs[1].output("loss").value
     is_plain = dependent_on_the_batch(graphs[1], (loss,), graphs[1].nodes) is None
-    finished = (*(("loss",) if is_plain and is_mean(graphs[1], loss) else ()), *plan.metrics)
+    averaged = tuple(name for name in stated if not _follows_from_totals(graphs, name))
+    plan = replace(plan, averaged=averaged)
+    finished = (*(("loss",) if is_plain and is_mean(graphs[1], loss) else ()), *plan.finished_metrics)
 
     def values(graph: Graph, names: Sequence[str]) -> list[IrValue]:
         return [graph.output(name).value for name in names]
 
-    metrics = [form_of(split(graph, values(graph, plan.metrics))) for graph in graphs]
+    metrics = [form_of(split(graph, values(graph, plan.finished_metrics))) for graph in graphs]
     totals = [split(graph, values(graph, finished)).totals for graph in graphs]
     of_training, of_inference = ([total.form for total in found] for found in totals)
     return replace(
@@ -119,6 +124,17 @@ def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph) -> Tr
         finishes_alike=metrics[0] == metrics[1] and of_training == of_inference,
         gathered=tuple(total.type for found in totals for total in found),
     )
+
+
+def _follows_from_totals(graphs: Sequence[Graph], name: str) -> bool:
+    """Whether a loss that the model states has a value of all rows, whatever batches they are cut into.
+
+    `graphs` are those of training and of inference; in training, a model may mix the rows of a batch.
+    """
+    training, inference = graphs
+    if split(training, (training.output(name).value,)).others:
+        return False
+    return dependent_on_the_batch(inference, (inference.output(name).value,), inference.nodes) is None
 
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:

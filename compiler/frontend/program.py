@@ -298,10 +298,12 @@ class Plateau:
 class TrainingPlan:
     """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order.
 
-    `finished` are the metrics, and the loss where it is a mean: over many rows they are finished once, from what is
-    `gathered` of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions` says
-    of the loss and of metrics whether the larger is the better, where that is known; by `best`, which is one of these,
-    epochs are compared. `places` says where the keys stand, and the settings of the command line.
+    `metrics` are those of the text and the losses that the model states. `averaged` are those of the latter that do not
+    follow from totals over rows: over many rows they are the mean over batches, as such a loss is.
+    `finished` are the other metrics, and the loss where it is a mean: over many rows they are finished once, from what
+    is `gathered` of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions`
+    says of the loss and of metrics whether the larger is the better, where that is known; by `best`, which is one of
+    these, epochs are compared. `places` says where the keys stand, and the settings of the command line.
     """
 
     rules: tuple[UpdateRule, ...]
@@ -325,16 +327,23 @@ class TrainingPlan:
     follower: Follower | None = None
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
+    averaged: tuple[str, ...] = ()
     finished: tuple[str, ...] = ()
     finishes_alike: bool = True
     gathered: tuple[TensorType, ...] = ()
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
+    restores: bool = True  # whether a training ends with the weights of the best epoch, and not the last
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
 
     @property
     def cuts(self) -> Cuts:
         return Cuts(self.validation, self.test, self.seed)
+
+    @property
+    def finished_metrics(self) -> tuple[str, ...]:
+        """The metrics that are finished once over many rows."""
+        return tuple(name for name in self.metrics if name not in self.averaged)
 
     @property
     def is_double(self) -> bool:

@@ -261,6 +261,10 @@ class SyntaxBuilder:
         span = self._span(keyword, value)
         return tree.OutputDeclaration(names, value, self._doc(span), span)
 
+    def loss(self, keyword: Token, name: tree.Name, value: tree.Expression) -> tree.LossDeclaration:
+        span = self._span(keyword, value)
+        return tree.LossDeclaration(name, value, self._doc(span), span)
+
     def return_(self, keyword: Token, value: tree.Expression) -> tree.Return:
         return tree.Return(value, self._span(keyword, value))
 
@@ -300,6 +304,9 @@ class SyntaxBuilder:
     def entry(self, key: tree.Name, value: tree.Expression) -> tree.Entry:
         span = self._span(key, value)
         return tree.Entry(key.id, value, self._doc(span), span)
+
+    def by_name(self, opening: Token, items: tuple[tree.Keyword, ...] | None, closing: Token) -> tree.ByName:
+        return tree.ByName(items or (), self._span(opening, closing))
 
     def augment(self, keyword: Token, block: tree.Block) -> _Augment:
         span = self._span(keyword, block)

@@ -20,6 +20,8 @@ _INDENT = 4
 
 _OPENING = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 _CLOSING = frozenset(_OPENING.values())
+_NAMED_VALUES = "{name: value}"
+"""What is open behind a `{` that begins values by name, not a block."""
 _VALUES_OF_RESERVED = frozenset({"true", "false", "none", "None"})
 _NOT_VALUES = frozenset(KEYWORDS[word] for word in RESERVED - _VALUES_OF_RESERVED) | (
     frozenset(OPERATORS.values()) - _CLOSING - {"ELLIPSIS"}
@@ -230,7 +232,8 @@ def _joined(tokens: Sequence[Token], goes_on: bool) -> str:
         space = _needs_space(tokens, index, inside[-1] if inside else "", subtracts)
         text += (" " if space else "") + tokens[index].text
         if tokens[index].kind in _OPENING:
-            inside.append(tokens[index].kind)
+            is_named = tokens[index].kind == "LBRACE" and tokens[index - 1].kind == "EQUAL"
+            inside.append(_NAMED_VALUES if is_named else tokens[index].kind)
         elif tokens[index].kind in _CLOSING and inside:
             inside.pop()
     return text
@@ -239,6 +242,8 @@ def _joined(tokens: Sequence[Token], goes_on: bool) -> str:
 def _needs_space(tokens: Sequence[Token], index: int, inside: str, subtracts: bool) -> bool:
     """Whether a space stands before a token. A `-` before it `subtracts`, or is the sign of what follows."""
     before, token = tokens[index - 1], tokens[index]
+    if inside == _NAMED_VALUES and (before.kind == "LBRACE" or token.kind == "RBRACE"):
+        return False
     if before.kind == "LBRACE" or token.kind == "RBRACE":
         return not (before.kind == "LBRACE" and token.kind == "RBRACE")
     if before.kind == "NUMBER" and token.kind == "DOT":

@@ -32,6 +32,7 @@ _FOLLOWED = {
     "input": rf"(?=[ \t]+{_NAME}[ \t]*:)",
     "target": rf"(?=[ \t]+{_NAME}[ \t]*:)",
     "output": rf"(?=[ \t]+{_NAME}[ \t]*[=,])",
+    "loss": rf"(?=[ \t]+{_NAME}[ \t]*=(?!=))",
     "augment": r"(?=[ \t]*\{)",
     "feed": rf"(?=[ \t]+{_NAME}[ \t]+from\b)",
     "from": rf"(?=[ \t]+{_NAME})",

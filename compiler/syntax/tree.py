@@ -50,6 +50,14 @@ class ListLiteral:
 
 
 @record
+class ByName:
+    """`{name: value, …}` after a key of `train`."""
+
+    items: tuple[Keyword, ...]
+    span: Span
+
+
+@record
 class TupleLiteral:
     """`a, b` after `return` or `=`, or `(a, b)` before `|>`."""
 
@@ -181,6 +189,7 @@ Expression: TypeAlias = (
     | NoneLiteral
     | Name
     | ListLiteral
+    | ByName
     | TupleLiteral
     | Range
     | Unary
@@ -343,6 +352,16 @@ class OutputDeclaration:
     span: Span
 
 
+@record
+class LossDeclaration:
+    """`loss balance = value`: a part of the training loss that arises in a layer or model."""
+
+    name: Name
+    value: Expression
+    doc: str | None
+    span: Span
+
+
 Statement: TypeAlias = (
     Assign
     | StateUpdate
@@ -355,6 +374,7 @@ Statement: TypeAlias = (
     | ExpressionStatement
     | InputDeclaration
     | OutputDeclaration
+    | LossDeclaration
 )
 
 # Declarations

@@ -23,6 +23,8 @@ def parts_of(expression: tree.IndexItem) -> Iterator[tree.Expression]:
             return
         case tree.ListLiteral(items) | tree.TupleLiteral(items):
             yield from items
+        case tree.ByName(items):
+            yield from (item.value for item in items)
         case tree.Range(start, stop):
             yield from (start, stop)
         case tree.Unary():
@@ -104,7 +106,14 @@ def scans_in(statement: tree.Statement) -> Iterator[tree.Scan]:
 def values_of(statement: tree.Statement) -> tuple[tree.Expression, ...]:
     """The expressions that a statement evaluates itself, without those of blocks in it."""
     match statement:
-        case tree.Assign() | tree.StateUpdate() | tree.Return() | tree.ExpressionStatement() | tree.OutputDeclaration():
+        case (
+            tree.Assign()
+            | tree.StateUpdate()
+            | tree.Return()
+            | tree.ExpressionStatement()
+            | tree.OutputDeclaration()
+            | tree.LossDeclaration()
+        ):
             return (statement.value,)
         case tree.ParamDeclaration() | tree.StateDeclaration():
             annotation = statement.annotation

@@ -2,13 +2,16 @@
 
 With one of --temperature, --top-k, --top-p and --beam, these alone say how tokens are chosen; temperature 0 takes the
 likeliest. The same seed gives the same sequences.
+
+Standard error ends with the tokens per second, all sequences together, from their first token to their last.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
@@ -17,12 +20,13 @@ from runtime.cli.parser import Namespace, Parser, key_value, number
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
 from runtime.inference.wording import Wording
-from runtime.reporting.terminal import exact
+from runtime.reporting.terminal import exact, say
 from runtime.runs.trained import Trained
 from runtime.support.files import json_text
 
 EXAMPLES = (
     'dlc generate RUN --prompt "KING: " --temperature 0.8 --top-k 40',
+    'dlc generate RUN --prompt "KING: " --prompt "QUEEN: "',
     "dlc generate RUN --n 5 --seed 1 --json",
     "dlc generate RUN --beam 4 --input source='two dogs run'",
     "dlc generate RUN --input-file source=sentences.txt",
@@ -36,9 +40,11 @@ _SHARE = number("a number above 0 and at most 1", lambda value: 1e-9 <= value <=
 def configure(parser: Parser) -> None:
     parser.add_trained()
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--prompt", metavar="TEXT", help="the text to extend (default: `start` of `generate`)")
-    begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the prompt as numbers of tokens")
-    parser.add_whole("--n", "the number of sequences (default: 1)", default=1)
+    said = "the text to extend (default: `start` of `generate`); may be repeated: one after the other, as alone"
+    begin.add_argument("--prompt", dest="prompts", action="append", metavar="TEXT", help=said)
+    said = "the prompt as numbers of tokens; may be repeated"
+    begin.add_argument("--prompt-ids", dest="prompts", action="append", type=_tokens, metavar="1,2,3", help=said)
+    parser.add_whole("--n", "the number of sequences of each prompt (default: 1)", default=1)
     parser.add_whole("--max", "the most tokens to add")
     parser.add_whole("--seed", "the seed of random draws (default: 0)", least=0, default=0, metavar="S")
     parser.add_option(
@@ -61,42 +67,67 @@ def run(arguments: Namespace) -> int:
     arguments.settings = [*arguments.settings, *_overrides(arguments)]
     trained = trained_of(arguments)
     wording = Wording(trained.program, trained.preparation)
-    prompt = wording.prompt(arguments.prompt if arguments.prompt_ids is None else arguments.prompt_ids)
+    prompts = [wording.prompt(prompt) for prompt in arguments.prompts or [None]]
     program = trained.program
     generation = program.generation
     assert generation is not None  # the wording has asked for it
     if arguments.input_file is not None:
-        return _from_lines(arguments, trained, wording, prompt)
+        return _from_lines(arguments, trained, wording, prompts)
     rows = arguments.n if generation.beam is None else generation.beam.width
     if generation.beam is not None and arguments.n > rows:
         raise UsageError(f"a beam of {rows} has {rows} sequences", f"give --beam {arguments.n}, or a smaller --n")
     inputs = wording.inputs(dict(arguments.inputs))
     decoder = Decoder(program, trained.tensors, trained.options, rows, inputs, arguments.seed, not arguments.whole)
-    report = _Json(wording, prompt) if arguments.json else _Text(wording, prompt)
-    if generation.beam is not None:
-        found = beams(decoder, prompt, generation.length, wording.stop(), rows, generation.beam.length_penalty)
-        for hypothesis in found[: arguments.n]:
-            report.whole(hypothesis)
-        return 0
-    stop = wording.stop()
-    streams: list[list[int]] = []
-    for streams in growing(decoder, prompt, rows, stop):
-        report.grown(streams[0])
-    report.end(streams[0])
-    for stream in streams[1:]:
-        report.whole(Hypothesis(tuple(stream), 0.0, ends_with(stream, stop)))
+    report = _Json(wording) if arguments.json else _Text(wording)
+    stop, pace = wording.stop(), _Pace()
+    for prompt in prompts:
+        report.begin(prompt)
+        if generation.beam is not None:
+            found = beams(decoder, prompt, generation.length, stop, rows, generation.beam.length_penalty)
+            for hypothesis in found[: arguments.n]:
+                report.whole(hypothesis)
+            continue
+        streams: list[list[int]] = []
+        for streams in pace.timed(growing(decoder, prompt, rows, stop)):
+            report.grown(streams[0])
+        report.end(streams[0])
+        for stream in streams[1:]:
+            report.whole(Hypothesis(tuple(stream), 0.0, ends_with(stream, stop)))
+    pace.tell()
     return 0
 
 
-def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompt: Sequence[int]) -> int:
+def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompts: Sequence[Sequence[int]]) -> int:
     """A line of output for each line of the file."""
-    if arguments.n > 1 or arguments.inputs:
-        raise UsageError("--input-file gives one sequence for each line", "leave out --n and --input")
+    if arguments.n > 1 or arguments.inputs or len(prompts) > 1:
+        raise UsageError("--input-file gives one sequence for each line", "leave out --n, --input and further prompts")
     name, path = arguments.input_file
-    report = _Json(wording, prompt) if arguments.json else _Text(wording, prompt)
-    for found in generated_from_lines(trained, wording, prompt, name, Path(path), arguments.seed, not arguments.whole):
+    report = _Json(wording) if arguments.json else _Text(wording)
+    report.begin(prompts[0])
+    lines = generated_from_lines(trained, wording, prompts[0], name, Path(path), arguments.seed, not arguments.whole)
+    for found in lines:
         report.whole(found)
     return 0
+
+
+class _Pace:
+    """Tokens and seconds behind the first token of sequences, which also waits for the compiler and the prompt."""
+
+    def __init__(self) -> None:
+        self._tokens, self._seconds = 0, 0.0
+
+    def timed(self, grown: Iterator[list[list[int]]]) -> Iterator[list[list[int]]]:
+        first, count, begun, ended = 0, 0, 0.0, 0.0
+        for streams in grown:
+            count, ended = sum(map(len, streams)), time.perf_counter()
+            if not first:
+                first, begun = count, ended
+            yield streams
+        self._tokens, self._seconds = self._tokens + count - first, self._seconds + ended - begun
+
+    def tell(self) -> None:
+        if self._tokens and self._seconds > 0:
+            say(f"{self._tokens / self._seconds:,.0f} tokens/s")
 
 
 def _overrides(arguments: Namespace) -> list[tuple[str, str]]:
@@ -132,10 +163,17 @@ def _way(arguments: Namespace) -> str | None:
 class _Text:
     """Text on standard output: the first sequence as it grows, then the others."""
 
-    def __init__(self, wording: Wording, prompt: Sequence[int]) -> None:
-        self._wording, self._prompt = wording, prompt
+    def __init__(self, wording: Wording) -> None:
+        self._wording = wording
+        self._prompt: Sequence[int] = ()
         self._shown = ""
         self._count = 0
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        """The sequences from here on extend `prompt`; a blank line stands before them."""
+        if self._count:
+            self._write("\n")
+        self._prompt, self._shown = prompt, ""
 
     def grown(self, tokens: Sequence[int]) -> None:
         """Print the new text. Bytes of a character that is not whole yet wait for the others."""
@@ -163,8 +201,13 @@ class _Text:
 class _Json:
     """A line for each sequence when it is complete. The tokens are those after the prompt."""
 
-    def __init__(self, wording: Wording, prompt: Sequence[int]) -> None:
-        self._wording, self._prompt = wording, prompt
+    def __init__(self, wording: Wording) -> None:
+        self._wording = wording
+        self._prompt: Sequence[int] = ()
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        """The sequences from here on extend `prompt`."""
+        self._prompt = prompt
 
     def grown(self, tokens: Sequence[int]) -> None:
         return

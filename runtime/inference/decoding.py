@@ -53,6 +53,10 @@ class Decoder:
         self._whole: Executable | None = None
         self._filled = 0  # the positions that the states hold
 
+    def restart(self) -> None:
+        """Begin other sequences, of which nothing is computed yet."""
+        self._filled = 0
+
     def next(self, tokens: Array, parents: Array | None = None) -> Array:
         """The result of the sampler after `tokens` [rows, n]: the token of each row, or the scores of every token.
 

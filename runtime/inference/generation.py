@@ -30,6 +30,7 @@ def sampled(decoder: Decoder, prompts: Array, length: int, stop: Sequence[int]) 
 
     prompts: [rows, n], with n at least 1. A sequence ends with the tokens `stop`, which are given too.
     """
+    decoder.restart()
     rows = prompts.shape[0]
     tokens = np.concatenate([prompts, np.zeros((rows, length), np.int64)], axis=1)
     ended = [False] * rows
@@ -67,6 +68,7 @@ def beams(
     of complete sequences are compared as sum / ((5 + tokens) / 6) ^ penalty: Wu et al., "Google's neural machine
     translation system", 2016, section 7. `decoder` has `width` rows.
     """
+    decoder.restart()
     begin = len(prompt)
     tokens = np.tile(np.array(prompt, np.int64), (width, 1))
     sums = np.array([0.0] + [-np.inf] * (width - 1))  # all begin alike, so only one counts

@@ -84,7 +84,7 @@ def compile_ahead(program: Program, parts: DataParts, options: Options, step: in
     plan = model.training_of(program)
     if plan.finished and EVALUATION in kinds:
         kinds.append(driver.finishing_kind(program, of_training=False))
-    if plan.finished and plan.metrics:
+    if plan.finished_metrics:
         kinds.append(driver.finishing_kind(program, of_training=True))
     if model.training_of(program).follower is not None:
         kinds.append(GraphKind(Purpose.FOLLOWING))
@@ -125,7 +125,7 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
         test=parts.test,
         rates=model.rate_names(program, settings) if plan.plateau is not None else (),
         keeper=keeper,
-        finisher=finisher_of(program, options, of_training=True) if plan.metrics else None,
+        finisher=finisher_of(program, options, of_training=True) if plan.finished_metrics else None,
         averages=averages_of(program),
         explain=_explanation(buckets, options, length.steps_per_epoch),
         following=following_of(program, tensors, options),

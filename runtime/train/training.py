@@ -232,7 +232,7 @@ class _Training:
 
     def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
         job = self._job
-        averaged = job.scalars if job.finisher is None else (LOSS,)
+        averaged = job.scalars if job.finisher is None else (LOSS, *job.plan.averaged)
         scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in averaged}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
         rows = job.length.rows_of_steps(position.step, steps)
@@ -315,7 +315,7 @@ class _Training:
             self._job.tensors.write(path, self._job.tensors[average])
         test: dict[str, float] = {}
         if reason != "interrupted":
-            if (stop := self._job.plan.early_stop) is None or stop.restore:
+            if self._job.plan.restores:
                 self._job.keeper.restore_best()
             test = self._evaluated("test", self._job.test) or {}
         position, length = self._position, self._job.length

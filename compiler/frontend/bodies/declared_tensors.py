@@ -1,4 +1,4 @@
-"""`input`, `target`, `output`, `param` and `state`: their declared tensors, and these in a graph; and `a, b = …`."""
+"""`input`, `target`, `output`, `loss`, `param` and `state`: declared tensors, and these in a graph; and `a, b = …`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.bindings import record_binding
-from compiler.frontend.elaborator import Elaborator, ModelRecord, joined
+from compiler.frontend.elaborator import Elaborator, ModelRecord, StatedLoss, joined
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import InputSpec, ParameterSpec
 from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
@@ -279,6 +279,54 @@ def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) ->
         model.outputs[name.id] = item
         elaborator.frame.variables[name.id] = item
         record_binding(elaborator, name.id, name.span, item)
+
+
+def declare_loss(elaborator: Elaborator, statement: tree.LossDeclaration) -> None:
+    """`loss balance = value`: a part of the training loss. The name means the value in this body."""
+    frame, name = elaborator.frame, statement.name
+    _expect_a_place_for_losses(elaborator, name)
+    value = elaborator.evaluate(statement.value)
+    elaborator.span = statement.value.span
+    loss = _scalar_loss(elaborator, name.id, value)
+    first = frame.losses.setdefault((name.id, frame.rounds), name.span)
+    if first is not name.span:
+        message = f"the {frame.keyword} `{frame.name}` states a loss `{name.id}` already"
+        elaborator.fail("E0202", message, Note("first stated here", first), hint("use another name"), span=name.span)
+    frame.variables[name.id] = loss
+    record_binding(elaborator, name.id, name.span, loss)
+    if elaborator.model is not None:
+        elaborator.model.losses.setdefault(name.id, StatedLoss(name.span)).values.append(loss)
+
+
+def _expect_a_place_for_losses(elaborator: Elaborator, name: tree.Name) -> None:
+    """A value that only a step of a `scan` knows, or that gradients do not reach, is no part of the training loss."""
+    is_in_scan = bool(elaborator.scans)
+    if elaborator.frame.keyword not in ("layer", "model") or (
+        is_in_scan and elaborator.scans[-1].frame is elaborator.frame
+    ):
+        raise Poisoned  # the check of names has told
+    if is_in_scan:
+        message = f"the loss `{name.id}` is stated in the body of a `scan`, where each step has a value of its own"
+        advice = hint("give that value with `emit`, and state the loss behind the `scan`: `loss name = mean(values)`")
+        elaborator.fail("E0205", message, advice, span=name.span)
+    if elaborator.has_own_gradient:
+        message = f"the loss `{name.id}` is stated where a `gradient` clause says the derivative, which knows no loss"
+        elaborator.fail("E0205", message, hint("state it in the layer around, or leave the clause out"), span=name.span)
+
+
+def _scalar_loss(elaborator: Elaborator, name: str, value: Value) -> TensorValue:
+    if not isinstance(value, TensorValue):
+        elaborator.fail("E0604", f"the loss `{name}` must be a scalar tensor, not {describe(value)}")
+    if value.rank:
+        message = f"the loss `{name}` must be a scalar, but has the type {shown(elaborator, value)}"
+        elaborator.fail("E0604", message, hint("`mean(…)` or `sum(…)` reduces it to one number"))
+    if not value.dtype.is_float:
+        message = f"the loss `{name}` must be a float, but has the type {shown(elaborator, value)}"
+        elaborator.fail("E0604", message, hint("no gradient goes through integers and booleans"))
+    if elaborator.directions.get(value.value.index):
+        advice = hint("state a value that training should minimise, or the negative of this one")
+        elaborator.fail("E0604", f"training makes `{name}` small, and a large value of this is good", advice)
+    return value
 
 
 def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:

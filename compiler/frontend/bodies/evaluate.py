@@ -79,6 +79,8 @@ class Evaluator(Caller):
                 return self._range(expression)
             case tree.NoneLiteral():
                 return None
+            case tree.ByName():
+                raise failure("E0603", "only `auxiliary` takes values by name", expression.span)
             case tree.Scan():
                 return evaluate_scan(self, expression)
 

@@ -71,6 +71,8 @@ def _variable_of(statement: tree.Statement) -> str:
             return targets[0].id
         case tree.OutputDeclaration(names):
             return names[0].id
+        case tree.LossDeclaration(name):
+            return name.id
         case tree.ParamDeclaration(name) | tree.StateDeclaration(name):
             return name
         case _:
@@ -175,6 +177,8 @@ def _tensor_names(declaration: tree.Callable | tree.Model) -> frozenset[str]:
                 assigned.add(statement.name)
             case tree.OutputDeclaration(names):
                 assigned |= {name.id for name in names}
+            case tree.LossDeclaration(name):
+                assigned.add(name.id)
             case _:
                 pass
     return frozenset(from_parameters | assigned)

@@ -34,7 +34,11 @@ def with_own_gradient(
     given = {name: value for name in names if isinstance(value := frame.variables[name], TensorValue)}
     for name, tensor in given.items():
         frame.variables[name] = TensorValue(elaborator.emit(StopGradient(), tensor.value), tensor.axes)
-    value = run_body(elaborator, declaration.body)
+    outside, elaborator.has_own_gradient = elaborator.has_own_gradient, True
+    try:
+        value = run_body(elaborator, declaration.body)
+    finally:
+        elaborator.has_own_gradient = outside
     elaborator.span = call
     if value is POISON:
         return POISON

@@ -10,6 +10,7 @@ from compiler.frontend.bodies.bindings import record_binding
 from compiler.frontend.bodies.declared_tensors import (
     assign_state,
     declare_input,
+    declare_loss,
     declare_output,
     declare_parameter,
     declare_state,
@@ -69,6 +70,8 @@ def _poison(elaborator: Elaborator, statement: tree.Statement) -> bool:
                 names.update((target.id, POISON) for target in targets)
                 if elaborator.model is not None:
                     elaborator.model.is_sound = False
+            case tree.LossDeclaration(name):
+                names[name.id] = POISON
             case tree.ParamDeclaration() | tree.StateDeclaration() | tree.InputDeclaration():
                 names[inner.name] = POISON
                 if isinstance(inner, tree.InputDeclaration) and inner.mask is not None:
@@ -105,27 +108,35 @@ def _execute(elaborator: Elaborator, statement: tree.Statement) -> bool:
             record_binding(elaborator, statement.name, statement.span, frame.variables[statement.name])
         case tree.StateUpdate():
             update_state(elaborator, statement)
-        case tree.ExpressionStatement(value):
-            if frame.keyword == "test":
-                elaborator.claim(statement)
-                return True
-            if is_requirement(value):
-                judge(elaborator, value)
-                return True
-            if frame.keyword != "optimizer":
-                raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))
-            frame.result = elaborator.evaluate(value)
-            frame.has_result = True
+        case tree.ExpressionStatement():
+            _take_value(elaborator, statement)
         case tree.InputDeclaration():
             declare_input(elaborator, statement)
         case tree.OutputDeclaration():
             frame.variable = statement.names[0].id
             declare_output(elaborator, statement)
+        case tree.LossDeclaration():
+            frame.variable = statement.name.id
+            declare_loss(elaborator, statement)
         case tree.Emit(values):
             emit(elaborator, values, statement.span)
         case _:
             assert_never(statement)
     return True
+
+
+def _take_value(elaborator: Elaborator, statement: tree.ExpressionStatement) -> None:
+    """A value in a line of its own: a claim of a test, a requirement, or the result of an optimizer."""
+    frame = elaborator.frame
+    if frame.keyword == "test":
+        elaborator.claim(statement)
+    elif is_requirement(statement.value):
+        judge(elaborator, statement.value)
+    elif frame.keyword != "optimizer":
+        raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))
+    else:
+        frame.result = elaborator.evaluate(statement.value)
+        frame.has_result = True
 
 
 def _assign(elaborator: Elaborator, targets: Sequence[tree.Name], expression: tree.Expression) -> None:

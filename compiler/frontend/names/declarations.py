@@ -47,6 +47,13 @@ def _read_by_experiments(modules: tuple[tree.Module, ...]) -> dict[str, set[str]
     return read
 
 
+def _stated_losses(session: Session) -> set[str]:
+    """The names of the losses that layers and models state."""
+    declared = [d for module in session.modules for d in module.declarations]
+    bodies = [d.body for d in declared if isinstance(d, tree.Callable | tree.Model)]
+    return {s.name.id for body in bodies for s in statements_of(body) if isinstance(s, tree.LossDeclaration)}
+
+
 class _DeclarationNames(StatementNames):
     """The check of one declaration. `read` are the names of each model that its experiments read."""
 
@@ -172,6 +179,7 @@ class _DeclarationNames(StatementNames):
                 self.setting_value(signature.types[keyword.name], keyword.value)
         assigned = (s for s in statements_of(model.body) if isinstance(s, tree.Assign))
         self.inner = {target.id for statement in assigned for target in statement.targets}
+        self.losses = _stated_losses(self.session)
         self._enter_model(model)
         for target in train.targets:
             self._input(target)

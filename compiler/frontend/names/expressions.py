@@ -32,6 +32,7 @@ class NameKind(Enum):
     STATE = auto()
     INPUT = auto()
     OUTPUT = auto()
+    LOSS = auto()
 
 
 FIXED: Mapping[NameKind | None, str] = {
@@ -100,6 +101,7 @@ class ExpressionNames:
         self.is_training = False
         self.is_in_scan = False
         self.inner: set[str] = set()  # names in a model's body that its `train` does not see
+        self.losses: set[str] = set()  # names of losses that layers and models state, which no `train` sees
         self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
 
     def scan(self, scan: tree.Scan) -> None:
@@ -176,6 +178,8 @@ class ExpressionNames:
 
     def _notes_in_train(self, name: tree.Name) -> tuple[Note, ...]:
         """Of a value, which a function of the library cannot stand for; nothing where a function stands."""
+        if name.id in self.losses:
+            return (hint(f"the loss `{name.id}` of the model is added to `loss` and shown beside it by itself"),)
         if name.id in self.inner:
             return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
         if _is_applied(name):

@@ -18,6 +18,7 @@ _PLACES = {
     "input": "a `model`",
     "target": "a `train`",
     "output": "a `model`",
+    "loss": "a `layer` or `model`, or as `loss = …` in a `train`",
     "param": "a `layer` or `model`",
     "state": "a `layer`, `model` or `optimizer`",
     "<-": "a `layer` or `model`",
@@ -81,6 +82,11 @@ class StatementNames(ExpressionNames):
                 self.expression(statement.value)
                 for name in statement.names:
                     self.environment.bind(name.id, NameKind.OUTPUT, name.span)
+            case tree.LossDeclaration(name):
+                self._expect_place("loss", self.keyword in _MAY_OWN, name.span, in_scan=False)
+                self.expression(statement.value)
+                self._expect_free(name.id, name.span, "cannot be the name of a loss")
+                self.environment.bind(name.id, NameKind.LOSS, name.span)
             case tree.Emit():
                 self._expect_place("emit", self.is_in_scan, statement.span)
                 for value in statement.values:
@@ -111,7 +117,7 @@ class StatementNames(ExpressionNames):
             message = f"`{target.id}` belongs to the body around this `scan`, which does not carry it"
             advice = hint(f"add `{target.id} = …` after `carry`, or use another name")
             self.report.mistake("E0210", message, target.span, advice)
-        if kind not in (NameKind.STATE, NameKind.OUTPUT):
+        if kind not in (NameKind.STATE, NameKind.OUTPUT, NameKind.LOSS):
             self.environment.bind(target.id, NameKind.VARIABLE if may_warn else NameKind.TENSOR, target.span)
 
     def _makes_layers(self, value: tree.Expression) -> bool:
@@ -203,10 +209,10 @@ class StatementNames(ExpressionNames):
             advice = hint("a step gives values with `emit`, and hands them to the next by `carry`")
             self.report.mistake("E0205", f"`{keyword}` stands in the body of a `scan`", span, advice)
             return
-        if is_right and not (keyword == "output" and self.is_training):
+        if is_right and not (keyword in ("output", "loss") and self.is_training):
             return
         if is_right:
-            self.report.mistake("E0504", "this output would exist in training only", span)
+            self.report.mistake("E0504", f"this {keyword} would exist in training only", span)
             return
         self.report.mistake("E0205", f"`{keyword}` stands in {_PLACES[keyword]}, not in a {self.keyword}", span)
 

@@ -44,6 +44,8 @@ from compiler.frontend.train.patterns import (
     selector_of,
     without_keywords,
 )
+from compiler.frontend.train.stated_losses import KEY as AUXILIARY
+from compiler.frontend.train.stated_losses import expect_same_losses, totals_of, with_stated_losses
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -91,6 +93,8 @@ class _Experiment:
         self.entries.check()
         training = self._evaluate("training", True)
         inference = self._evaluate("inference", False)
+        if not self.report.has_errors:
+            expect_same_losses(training, inference, self.report)
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
         if plan is not None:
@@ -216,8 +220,10 @@ class _Experiment:
                 self.report.mistake("E0202", f"`{entry.key}` is already a name of the model", entry.span)
         before = len(evaluator.builder.nodes)
         self._bind_local(evaluator, self.entries.local)
+        totals = totals_of(evaluator, self.report)
         with self.report.recording():
             loss = self._loss(evaluator)
+            loss = with_stated_losses(evaluator, loss, totals, self.entries.expression(AUXILIARY))
             if evaluator.training:
                 loss = self._with_penalties(evaluator, loss)
             evaluator.builder.output("loss", Role.OUTPUT, loss.value)
@@ -231,6 +237,9 @@ class _Experiment:
                 evaluator.builder.output(name, Role.OUTPUT, metric.value)
                 if metric.value.index in evaluator.directions:
                     self.directions[name] = evaluator.directions[metric.value.index]
+        for name, total in totals.items():
+            evaluator.builder.output(name, Role.OUTPUT, total.value)
+            self.directions[name] = False
         if nominal is not None:
             variables["batch"] = nominal
         calls = self.session.trace.applications.get(evaluator.builder.name, ())
@@ -283,8 +292,14 @@ class _Experiment:
         return number
 
     def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
+        record = evaluator.model
+        assert record is not None
+        return named_metrics(self.entries.expression("metrics"), record.outputs, tuple(record.losses))
+
+    def _told(self, evaluator: Evaluator) -> tuple[str, ...]:
+        """What is told of each epoch beside the loss: the metrics, and the losses that the model states."""
         assert evaluator.model is not None
-        return named_metrics(self.entries.expression("metrics"), evaluator.model.outputs)
+        return (*(name for name, _ in self._metric_names(evaluator)), *evaluator.model.losses)
 
     def _with_penalties(self, evaluator: Evaluator, loss: TensorValue) -> TensorValue:
         """The training loss plus each penalty of each parameter that its `on` selects."""
@@ -355,7 +370,7 @@ class _Experiment:
         rules = self.report.attempt(lambda: self._rules(evaluator))
         schedule = self.report.attempt(lambda: self._schedule(evaluator))
         clip = self.report.attempt(lambda: self._clip(evaluator))
-        metrics = tuple(name for name, _ in self._metric_names(evaluator))
+        metrics = self._told(evaluator)
         if self.report.has_errors or rules is None:
             return None
         accumulation = self.report.attempt(lambda: self._accumulation(evaluator))
@@ -383,6 +398,7 @@ class _Experiment:
             accumulation=accumulation,
             precision=entries.precision,
             keep=entries.keep,
+            restores=entries.restores and (entries.early_stop is None or entries.early_stop.restore),
             init_from=entries.init_from,
             schedule_end=self.schedule_end,
             directions=self.directions,
@@ -395,10 +411,12 @@ class _Experiment:
         if self.entries.accumulate == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]
-        metrics = [name for name, _ in self._metric_names(evaluator)]
+        metrics = self._told(evaluator)
         loss = self.entries.expression("loss")
         assert loss is not None
-        return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)
+        assert evaluator.model is not None
+        places = {name: stated.place for name, stated in evaluator.model.losses.items()} | {LOSS: loss.span}
+        return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, places)
 
     def _check_patterns(self) -> None:
         """Those of keys whose expressions are not evaluated with the parameters at hand."""

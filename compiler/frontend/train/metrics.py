@@ -11,7 +11,7 @@ from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpe
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role
-from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of
+from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of, taken_apart, trained_sums
 from compiler.ops.build import filled
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.totals import dependent_on_the_batch
@@ -27,8 +27,15 @@ _KEYS = (
 DIRECTIONS = ("minimise", "maximise")
 
 
-def named_metrics(value: tree.Expression | None, taken: Collection[str]) -> list[tuple[str, tree.Expression]]:
-    """The metrics by the names of their calls, numbered where a name is repeated or one of those that are `taken`.
+def reserved_names(scalars: Sequence[str]) -> set[str]:
+    """The keys of records in which `scalars` stand beside the loss: those names mean something else there."""
+    return {LOSS, *_KEYS, *(prefix + scalar for prefix in ("val_", "test_") for scalar in (LOSS, *scalars))}
+
+
+def named_metrics(
+    value: tree.Expression | None, outputs: Collection[str], losses: Sequence[str]
+) -> list[tuple[str, tree.Expression]]:
+    """The metrics by the names of their calls, numbered where a name is repeated or that of an output or stated loss.
 
     So it is where a name is a key of the records in which metrics stand, or what another scalar is called in validation
     or at the end.
@@ -36,9 +43,7 @@ def named_metrics(value: tree.Expression | None, taken: Collection[str]) -> list
     if value is None:
         return []
     items = value.items if isinstance(value, tree.ListLiteral) else (value,)
-    scalars = (LOSS, *map(name_of_call, items))
-    parts = (prefix + scalar for prefix in ("val_", "test_") for scalar in scalars)
-    used = {*taken, LOSS, *_KEYS, *parts}
+    used = {*outputs, *losses, *reserved_names((*losses, *map(name_of_call, items)))}
     named: list[tuple[str, tree.Expression]] = []
     for item in items:
         name = base = name_of_call(item)
@@ -122,27 +127,38 @@ def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str,
 
 
 def accumulation_of(
-    batches: int, training: Graph, trained: Sequence[ParameterSpec], metrics: Sequence[str], loss: Span
+    batches: int, training: Graph, trained: Sequence[ParameterSpec], metrics: Sequence[str], losses: Mapping[str, Span]
 ) -> Accumulation:
-    """The tensors that add up over the batches of an update. `loss` is the place of its expression.
+    """The tensors that add up over the batches of an update.
 
-    What is not made of sums over rows is told by the epoch, not by the update. Raises Failure for a loss that does not
-    follow from such sums.
+    `losses` has the places of the losses that the model states, then that of `loss`. What is not made of sums over rows
+    is told by the epoch, not by the update. Raises Failure for a loss that does not follow from such sums.
     """
-    if not made_of_sums(training, ("loss",)):
-        message = "`accumulate` cannot put `loss` together from several batches: it is not made of sums over rows"
-        advice = hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot")
-        raise failure("E0614", message, loss, advice)
+    for name, place in losses.items():
+        if not made_of_sums(training, (name,)):
+            message = (
+                f"`accumulate` cannot put `{name}` together from several batches: it is not made of sums over rows"
+            )
+            advice = hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot")
+            raise failure("E0614", message, place, advice)
+    if not _adds_up(training, LOSS):
+        name = next(name for name in losses if not _adds_up(training, name))
+        message = f"`accumulate` cannot add up gradients of `{name}`: it is not linear in its sums over rows"
+        advice = hint("a mean of rows is, a product, root or quotient of sums that depend on parameters is not")
+        raise failure("E0614", message, losses[name], advice)
     ledger = ledger_of(training, made_of_sums(training, metrics))
-    if slopes_of(GraphBuilder.extending(training), ledger.loss, training.output("loss").value, ledger.trained) is None:
-        message = "`accumulate` cannot add up gradients of this loss: it is not linear in its sums over rows"
-        advice = hint("a mean of rows is, a root of a mean or a quotient of two sums that depend on parameters is not")
-        raise failure("E0614", message, loss, advice)
     named = [(Accumulation.gradient(spec.path), spec.type) for spec in trained]
     named += [(Accumulation.count(number), value.type) for number, value in enumerate(ledger.counts)]
     named += [(Accumulation.sum(number), value.type) for number, value in enumerate(ledger.sums)]
     states = tuple(OptimizerState(name, type_, _zeros(type_)) for name, type_ in named)
     return Accumulation(batches, len(ledger.counts), states)
+
+
+def _adds_up(training: Graph, name: str) -> bool:
+    """Whether the gradient of an output follows from those of batches."""
+    value = training.output(name).value
+    parts = taken_apart(training, (value,))
+    return slopes_of(GraphBuilder.extending(training), parts, value, trained_sums(training, parts)) is not None
 
 
 def _zeros(type_: TensorType) -> Graph:

@@ -39,7 +39,7 @@ def finishing_graph(program: Program, graph: Graph) -> Graph:
     It computes in f64 whatever the element type of the program.
     """
     assert program.plan is not None
-    names = program.plan.finished if graph is program.inference_graph else program.plan.metrics
+    names = program.plan.finished if graph is program.inference_graph else program.plan.finished_metrics
     graph = resolve_custom_gradients(graph)
     return _Finishing(graph).of(names)
 

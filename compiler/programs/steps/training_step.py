@@ -51,7 +51,8 @@ def training_step(program: Program, phase: int = 0) -> Graph:
 
 def finished_in_training(plan: TrainingPlan) -> tuple[str, ...]:
     """The totals of training for the metrics of an epoch: inputs of the program that finishes them."""
-    return () if not plan.metrics else plan.finished if plan.finishes_alike else plan.metrics
+    metrics = plan.finished_metrics
+    return () if not metrics else plan.finished if plan.finishes_alike else metrics
 
 
 def in_phase(program: Program, phase: int) -> tuple[Program, TrainingPlan]:

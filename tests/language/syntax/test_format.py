@@ -42,6 +42,13 @@ def formatted(text: str) -> str:
         ("fn f(x){m<-x}", "fn f(x) { m <- x }\n"),
         ("test t{}", "test t {}\n"),
         ("train A:M(n=1){}", "train A: M(n = 1) {}\n"),
+        ("train M{auxiliary={ a:-1 ,b:f (2) , }}", "train M { auxiliary = {a: -1, b: f(2),} }\n"),
+        (
+            "train M{\nauxiliary={\n# first\na:1,\nb:[ 1 ]}\n}",
+            "train M {\n    auxiliary = {\n        # first\n        a: 1,\n        b: [1]\n    }\n}\n",
+        ),
+        ("train M { a = {} }", "train M { a = {} }\n"),
+        ("layer f(x){loss  a=x\nloss=1}", "layer f(x) {\n    loss a = x\n    loss = 1\n}\n"),
         (
             "fn f(x) {\n  if a{y=1}else if b {y=2} else{\ny=3}\n}",
             "fn f(x) {\n    if a { y = 1 } else if b { y = 2 } else {\n        y = 3\n    }\n}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,28 @@ def test_each_sequence_is_a_line_of_json(run: Path, capsys: pytest.CaptureFixtur
     assert all(line["text"].startswith("ab") for line in lines)
     alone = json.loads(_generated(run, capsys, "--json"))
     assert alone["tokens"] == lines[0]["tokens"]
+
+
+def test_several_prompts_are_extended_as_each_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one is as long as what the first has become and a token more."""
+    prompts = ("ab", "abcdef", "h")
+    for options in (("--max", "3", "--n", "2"), ("--beam", "2", "--max", "3"), ("--whole", "--max", "3")):
+        given = [part for prompt in prompts for part in ("--prompt", prompt)]
+        together = _generated(run, capsys, *given, *options, "--json").splitlines()
+        alone = [_generated(run, capsys, "--prompt", prompt, *options, "--json").splitlines() for prompt in prompts]
+        assert together == [line for lines in alone for line in lines]
+    both = _generated(run, capsys, "--prompt-ids", "1,2", "--prompt-ids", "3", "--max", "1", "--json").splitlines()
+    assert [json.loads(line)["prompt"] for line in both] == [[1, 2], [3]]
+    assert _generated(run, capsys, "--prompt", "ab", "--prompt", "gh", "--max", "2").count("\n") >= 2
+
+
+def test_tokens_per_second_stand_at_the_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["generate", str(run), "--target", "reference", "--n", "2"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"[\d,]+ tokens/s", said[-1])
+    assert main(["generate", str(run), "--target", "reference", "--max", "1"]) == 0
+    assert "tokens/s" not in capsys.readouterr().err
 
 
 def test_a_beam_gives_the_likeliest_first(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
