@@ -159,13 +159,13 @@ def test_another_weight_needs_no_other_code() -> None:
 def test_a_prediction_is_that_of_the_model_without_the_loss() -> None:
     text = TEXT.replace("STATED", SQUARES)
     without = text.replace("loss even", "_even").replace("    auxiliary = {even: 0.25}\n", "")
-    found = [dlc.loads(one).predict({"x": ROWS["x"].astype(np.float32)})["y"] for one in (text, without)]
-    assert np.array_equal(*found)
+    one, other = (dlc.loads(t).predict({"x": ROWS["x"].astype(np.float32)})["y"] for t in (text, without))
+    assert np.array_equal(one, other)
 
 
 def test_a_run_that_is_resumed_has_the_same_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.dl").write_text(TEXT.replace("STATED", MIXED).replace("steps = 12", "epochs = 4"))
-    np.savez(tmp_path / "rows.npz", **{name: array.astype(np.float32) for name, array in ROWS.items()})
+    np.savez(tmp_path / "rows.npz", x=ROWS["x"].astype(np.float32), t=ROWS["t"].astype(np.float32))
     common = ["--data", str(tmp_path / "rows.npz"), "--json"]
     assert main(["train", str(tmp_path / "model.dl"), *common, "--out", str(tmp_path / "whole")]) == 0
     assert main(["train", str(tmp_path / "model.dl"), *common, "--epochs", "2", "--out", str(tmp_path / "half")]) == 0
