@@ -30,6 +30,7 @@ TRAIN: Mapping[str, str] = {
     "ema": "How much of itself an average of each parameter keeps in a step; predictions use the averages.",
     "keep": "How many checkpoints are kept beside the best.",
     "best": "The metric by which epochs are compared; `loss` by default.",
+    "restore": "Whether the weights at the end are those of the best epoch, and not the last; true by default.",
     "precision": "`f32`, or `f64`: the type that takes the place of f32 in the whole program.",
     "seed": "The number that start values, shuffling, cuts and draws follow from; 0 by default.",
 }

@@ -333,6 +333,7 @@ class TrainingPlan:
     gathered: tuple[TensorType, ...] = ()
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
+    restores: bool = True  # whether a training ends with the weights of the best epoch, and not the last
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
 
     @property

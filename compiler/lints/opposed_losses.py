@@ -21,7 +21,7 @@ def find_opposed_losses(subject: Subject) -> Iterator[Diagnostic]:
     """Adversaries: one part of the parameters lowers what another part raises."""
     program, train = subject.program, subject.train
     plan = program.plan
-    if plan is None or train is None or (plan.early_stop is not None and not plan.early_stop.restore):
+    if plan is None or train is None or not plan.restores:
         return
     flow = Flow(inlined(program.training_graph))
     place = train.place_of("loss")
@@ -30,9 +30,7 @@ def find_opposed_losses(subject: Subject) -> Iterator[Diagnostic]:
         return
     why, where = reason
     message = f"{why}, so the lowest loss need not be the best, but `test` and `dlc eval` take the epoch that has it"
-    advice = hint(
-        "`early_stop = patience(N, restore = false)` keeps the last weights; `dlc eval RUN --last` takes them"
-    )
+    advice = hint("`restore = false` keeps the last weights; `dlc eval RUN --last` takes them")
     notes = () if where is None or where == place else (Note("here", where),)
     yield Diagnostic("W0121", message, place, (advice, *notes), "warning")
 

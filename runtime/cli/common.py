@@ -104,8 +104,10 @@ def model_file(text: str) -> Path:
             expect_model(path)
         return path
     if path.is_dir():
-        inside = sorted(path.glob("*.dl"))
-        raise UsageError(f"{path} is a folder", f"name a model file: {inside[0]}" if inside else "it has no .dl file")
+        is_run = (path / "run.json").is_file()
+        inside = sorted(path.glob("source/*.dl" if is_run else "*.dl"))
+        kind = "a run, and this command takes a model file" if is_run else "a folder"
+        raise UsageError(f"{path} is {kind}", f"name a model file: {inside[0]}" if inside else "it has no .dl file")
     siblings = [str(other) for other in path.parent.glob("*.dl")] if path.parent.is_dir() else []
     raise UsageError(f"there is no file {path}", did_you_mean(str(path), siblings) or "check the path")
 

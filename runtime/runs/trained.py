@@ -141,8 +141,7 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     program = program_of(run, choices, overrides)
     refuse_other_precision(program, choices, options)
     options = replace(options, dtype=choices.dtype)
-    early_stop = None if program.plan is None else program.plan.early_stop
-    use_last = use_last or not (early_stop is None or early_stop.restore)
+    use_last = use_last or (program.plan is not None and not program.plan.restores)
     expect_room_for_weights(program, options)
     found = newest_checkpoint(run.checkpoints) if use_last else best_checkpoint(run.checkpoints)
     tensors = driver.allocate(program, options)

@@ -315,7 +315,7 @@ class _Training:
             self._job.tensors.write(path, self._job.tensors[average])
         test: dict[str, float] = {}
         if reason != "interrupted":
-            if (stop := self._job.plan.early_stop) is None or stop.restore:
+            if self._job.plan.restores:
                 self._job.keeper.restore_best()
             test = self._evaluated("test", self._job.test) or {}
         position, length = self._position, self._job.length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,26 @@ def test_an_update_takes_the_rows_that_batch_says(
     assert main(["train", "model.dl", "--batch", batch, "--out", "again", "--json"]) == 0
     again = newest_checkpoint(Path("again/checkpoints")).checkpoint
     assert all(np.array_equal(again.weights[name], values) for name, values in found.weights.items())
+
+
+@pytest.mark.parametrize("key", ["restore = false", "early_stop = patience(9, restore = false)", ""])
+def test_the_last_weights_are_taken_where_nothing_is_restored(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rate is so large that the first epoch is the best one."""
+    monkeypatch.chdir(tmp_path)
+    text = TEXT.replace("early_stop = patience(9, restore = false)", key).replace("lr = 0.1", "lr = 1.5")
+    Path("model.dl").write_text(text)
+    np.savetxt("rows.csv", ROWS, "%.3f", ",", header="x0,x1,y", comments="")
+    assert main(["train", "model.dl", "--set", "test=0.2", "--out", "run", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["best"] for event in told if event["event"] == "epoch"] == [True, False, False]
+    losses: list[float] = []
+    for options in ((), ("--last",)):
+        assert main(["eval", "run", "--json", *options]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert (losses[0] == losses[1]) == bool(key)
+    assert told[-1]["test_loss"] == losses[0]
 
 
 def test_all_rows_are_one_batch() -> None:

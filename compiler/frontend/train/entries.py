@@ -22,7 +22,7 @@ KEYS = [
     *("data", "validation", "test", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
     *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "ema"),
-    *("keep", "best", "precision", "seed"),
+    *("keep", "best", "restore", "precision", "seed"),
 ]
 _Form = TypeVar("_Form")
 # The keys that must be given, with an example of each.
@@ -87,6 +87,7 @@ class Entries:
         self.steps = None if set_there == ["epochs"] else steps
         self.seed = self._whole("seed", 0) or 0
         self.keep = self._whole("keep", 1)
+        self.restores = self._constant("restore", forms.SWITCH) is not False
         self.init_from = self._start_weights()
         self.early_stop = self._stopping("early_stop", forms.early_stop_of)
         self.plateau = self._stopping("plateau", forms.plateau_of)

@@ -398,6 +398,7 @@ class _Experiment:
             accumulation=accumulation,
             precision=entries.precision,
             keep=entries.keep,
+            restores=entries.restores and (entries.early_stop is None or entries.early_stop.restore),
             init_from=entries.init_from,
             schedule_end=self.schedule_end,
             directions=self.directions,

@@ -44,9 +44,9 @@ def whole_from(least: int) -> Wanted:
 SHARE = Wanted("a number above 0 and below 1", lambda value: is_plain_number(value) and 0 < value < 1)
 _WHOLE = whole_from(1)
 _NUMBER = Wanted("a number of at least 0", lambda value: is_plain_number(value) and value >= 0)
-_SWITCH = Wanted("true or false", lambda value: isinstance(value, bool))
+SWITCH = Wanted("true or false", lambda value: isinstance(value, bool))
 
-_PATIENCE = {"epochs": _WHOLE, "min_change": _NUMBER, "restore": _SWITCH}
+_PATIENCE = {"epochs": _WHOLE, "min_change": _NUMBER, "restore": SWITCH}
 _REDUCE = {"factor": SHARE, "patience": _WHOLE, "min_change": _NUMBER, "floor": _NUMBER}
 
 

@@ -100,8 +100,9 @@ train M {
 
 def test_adversaries_have_no_best_epoch() -> None:
     assert told(_ADVERSARIES.replace("FAKE", "stop_gradient(made)")) == ["W0121 16"]
-    last = "batch = 8\n    early_stop = patience(9, restore = false)"
-    assert told(_ADVERSARIES.replace("FAKE", "stop_gradient(made)").replace("batch = 8\n}", last + "\n}")) == []
+    for last in ("restore = false", "early_stop = patience(9, restore = false)"):
+        text = _ADVERSARIES.replace("FAKE", "stop_gradient(made)").replace("batch = 8\n}", f"batch = 8\n    {last}\n}}")
+        assert told(text) == []
     assert told(_ADVERSARIES.replace("FAKE", "2 * made")) == []
 
 

@@ -280,3 +280,11 @@ def test_what_takes_nothing_of_a_tensor_is_computed_too() -> None:
             np.testing.assert_allclose(found(x), values, rtol=1e-6)
             if values.size:
                 assert found.gradient(x)[0].shape == x.shape
+
+
+@pytest.mark.parametrize("command", ["plan", "show", "bench", "lr"])
+def test_a_command_on_texts_names_that_of_a_run(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "run"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: run is a run, and this command takes a model file")
+    assert f"name a model file: {Path('run/source/model.dl')}" in said
