@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from elaboration import program, started
 from initializer_cases import INITIALIZERS, ORTHOGONAL, InitializerCase
 from standard_library import initial
 
@@ -109,3 +110,24 @@ def test_the_identity_is_the_identity(shape: tuple[int, int]) -> None:
 def test_the_bias_of_the_forget_gate_is_the_second_quarter() -> None:
     np.testing.assert_array_equal(drawn("forget_bias", (8,)), [0, 0, 1, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(drawn("forget_bias(2.5)", (4,)), [0, 2.5, 0, 0])
+    np.testing.assert_array_equal(
+        drawn("forget_bias(2.5, constant(0.5))", (8,)), [0.5, 0.5, 2.5, 2.5, 0.5, 0.5, 0.5, 0.5]
+    )
+    random, whole = drawn("forget_bias(1.0, normal)", (8,)), drawn("normal", (8,))
+    np.testing.assert_array_equal(random, [*whole[:2], 1, 1, *whole[4:]])
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("simple_rnn(2, biases = constant(0.5))", [0.5] * 2),
+        ("gru(2, biases = constant(0.5))", [0.5] * 6),
+        ("lstm(2, biases = constant(0.5))", [0.5, 0.5, 1, 1, 0.5, 0.5, 0.5, 0.5]),
+        ("lstm(2, forget = 3.0, biases = constant(0.5))", [0.5, 0.5, 3, 3, 0.5, 0.5, 0.5, 0.5]),
+        ("peephole_lstm(2, biases = constant(0.5))", [0.5, 0.5, 1, 1, 0.5, 0.5, 0.5, 0.5]),
+    ],
+)
+def test_biases_of_recurrent_layers_start_as_they_say(layer: str, expected: list[float]) -> None:
+    text = f"model M() {{\n    input x: f32[batch, 3, 4]\n    output y = x |> {layer}\n}}\n"
+    (bias,) = (spec for spec in program(text).parameters if spec.path.endswith(".b"))
+    np.testing.assert_array_equal(started(bias.initializer), expected)

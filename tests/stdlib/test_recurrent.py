@@ -83,6 +83,37 @@ def peephole_lstm(p: Tensors, x: Array, h: Array, c: Array) -> tuple[Array, ...]
 
 Cell: TypeAlias = Callable[..., tuple[Array, ...]]
 
+# Other activations: x sigmoid(x) for tanh, x / (1 + |x|) for sigmoid
+OTHERS = "activation = swish, recurrent_activation = softsign"
+
+
+def swish(x: Array) -> Array:
+    return x * sigmoid(x)
+
+
+def softsign(x: Array) -> Array:
+    return x / (1 + np.abs(x))
+
+
+def other_gru_before(p: Tensors, x: Array, h: Array) -> tuple[Array, ...]:
+    (xr, xz, xn), (ur, uz) = np.split(x @ p["W"] + p["b"], 3, axis=1), np.split(p["U"], 2, axis=1)
+    update = softsign(xz + h @ uz)
+    return ((1 - update) * h + update * swish(xn + (softsign(xr + h @ ur) * h) @ p["V"]),)
+
+
+def other_gru_after(p: Tensors, x: Array, h: Array) -> tuple[Array, ...]:
+    (xr, xz, xn), (hr, hz, hn) = (np.split(v, 3, axis=1) for v in (x @ p["W"] + p["b"], h @ p["U"] + p["d"]))
+    update = softsign(xz + hz)
+    return ((1 - update) * swish(xn + softsign(xr + hr) * hn) + update * h,)
+
+
+def other_lstm(p: Tensors, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
+    i, f, g, o = np.split(x @ p["W"] + h @ p["U"] + p["b"], 4, axis=1)
+    seen = p.get("P", np.zeros((3, 1)))
+    c = softsign(f + seen[1] * c) * c + softsign(i + seen[0] * c) * swish(g)
+    return softsign(o + seen[2] * c) * swish(c), c
+
+
 CELLS: dict[str, tuple[str, str, Cell]] = {
     "simple": ("simple_rnn", "", simple_rnn),
     "simple, two biases": ("simple_rnn", "recurrent_bias = true", simple_rnn),
@@ -97,6 +128,10 @@ CELLS: dict[str, tuple[str, str, Cell]] = {
     "lstm, two biases": ("lstm", "recurrent_bias = true", lstm),
     "lstm without bias": ("lstm", "bias = false", lstm),
     "peephole": ("peephole_lstm", "", peephole_lstm),
+    "gru, other activations": ("gru", OTHERS, other_gru_before),
+    "gru after, other activations": ("gru", f'reset = "after", {OTHERS}', other_gru_after),
+    "lstm, other activations": ("lstm", OTHERS, other_lstm),
+    "peephole, other activations": ("peephole_lstm", OTHERS, other_lstm),
 }
 
 
