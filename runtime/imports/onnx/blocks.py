@@ -14,7 +14,9 @@ from runtime.imports.onnx.names import Namer, identifier, scope_of
 from runtime.imports.onnx.writer import TOKEN, Body, Owned, Statement
 
 _NUMBER = re.compile(r"(?<![\w.§])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.§])")
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _LEAST_GAIN = 120  # characters that a layer must save
+_OF_A_MODULE = 80  # characters that it is worth to have the modules of the model as layers
 _LONGEST = 60  # statements of a layer
 _MOST_SETTINGS = 8
 
@@ -51,6 +53,8 @@ class Folder:
         self.body, self.batch_first, self.namer = body, batch_first, namer
         self.layers: list[Layer] = []
         self.fresh = 1_000_000
+        self.called = {word for one in body.statements for word in _WORD.findall(TOKEN.sub("", one.text))}
+        self.called |= {word for one in body.results for word in _WORD.findall(TOKEN.sub("", one.text))}
 
     def fold(self) -> None:
         """Take out layers while one saves enough."""
@@ -74,12 +78,13 @@ class Folder:
             for starts in places.values():
                 size = sum(len(signs[starts[0] + i]) + 8 for i in range(length))
                 chosen = _apart(starts, length)
-                if len(chosen) < 2 or (len(chosen) - 1) * size - 30 * len(chosen) <= gain:
+                if len(chosen) < 2 or (len(chosen) - 1) * size - 30 * len(chosen) + _OF_A_MODULE <= gain:
                     continue
                 for parts in self._alike(chosen, length):
                     saved = (len(parts) - 1) * size - 30 * len(parts) - 20 * length
-                    saved //= 1 if self._are_modules(parts) else 2
-                    saved += bool(statements[parts[0].start].weights)
+                    has_weights = bool(statements[parts[0].start].weights)
+                    saved = saved + _OF_A_MODULE * has_weights if self._are_modules(parts) else saved // 2
+                    saved += has_weights
                     if len(parts) > 1 and saved > gain and self._fits(parts):
                         best, gain = parts, saved
         return best
@@ -217,7 +222,8 @@ class Folder:
         )
         singular = found[:-1] if found.endswith("s") and not found.endswith("ss") and len(found) > 3 else found
         singular = singular.strip("_")
-        return singular if singular.isidentifier() and len(singular) > 1 and singular != "layer" else "block"
+        usable = singular.isidentifier() and len(singular) > 1 and singular not in ("layer", *self.called)
+        return singular if usable else "block"
 
     # Chains.
 

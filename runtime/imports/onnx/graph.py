@@ -17,6 +17,9 @@ Attribute: TypeAlias = Any  # int, float, str, Tensor, a graph, or a list of the
 
 DTYPES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
 
+CLAMPED = "clamped"  # of a `Gather`: its indices are clamped into the axis, and count from no end
+HIDING = "hiding"  # of a `Softmax`: it is 0 where all elements along its axis are -inf
+
 
 class Unsupported(DataError):
     """An operator, or a form of it, that has no `.dl` text: what it is, and how one may write it.

@@ -140,7 +140,7 @@ class Site:
             if row is None:
                 return self.text_of(value.name)
             flat = row.contents[0].reshape(-1) if row.contents is not None else np.zeros(0)
-            if flat.size and (flat == flat[0]).all():
+            if is_one_number(flat):
                 return self.filled(code.number(flat[0]), value)
             return self.copies(self.of_constant(row), row, value)
         return self.of_constant(value)
@@ -179,7 +179,7 @@ class Site:
     def _plain(self, content: Tensor, value: Value) -> Code | None:
         """A constant that has a formula: one number everywhere, or the numbers from 0 on."""
         flat = content.reshape(-1)
-        if flat.size and (flat == flat[0]).all():
+        if is_one_number(flat):
             return self.filled(code.number(flat[0]), value)
         if content.dtype.kind == "i" and flat.size > 1 and np.array_equal(flat, np.arange(flat.size)):
             along = [axis for axis, extent in enumerate(content.shape) if extent != 1]
@@ -256,6 +256,11 @@ class Site:
 
     def refuse(self, what: str, how: str = "") -> Unsupported:
         return Unsupported(f"`{self.node.op}` {what}", how)
+
+
+def is_one_number(flat: Tensor) -> bool:
+    """Whether all elements are the same, such as NaN."""
+    return bool(flat.size) and bool((flat == flat[0]).all() or (flat != flat).all())
 
 
 def spread(site: Site, operand: Code, value: Value, rank: int) -> Code:

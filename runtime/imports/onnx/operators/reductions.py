@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
+from runtime.imports.onnx.graph import HIDING
 from runtime.imports.onnx.operators.elementwise import cast_to
 from runtime.imports.onnx.operators.shapes import reshaped, transposed
 from runtime.imports.onnx.site import Site, Translation
@@ -119,12 +120,20 @@ def _arg(site: Site) -> Code:
     return code.call("cast", found, Code("i64"))
 
 
+def _hiding(site: Site, layer: str, x: Code) -> Code:
+    """A softmax that hides elements of -inf, so that rows of nothing else are 0."""
+    (bound,) = site.bind(x, 1)
+    return Code(f"{layer}({bound.text}, where = not ({bound.text} == -inf))")
+
+
 def _soft(function: str) -> Translation:
     def translate(site: Site) -> Code:
         rank = site.rank()
         old = site.node.version < 13
         axis = site.axis(site.attribute("axis", 1 if old else -1), rank)
         x = site.tensor(0)
+        if site.attribute(HIDING):
+            return _hiding(site, function if axis == rank - 1 else f"{function}({axis})", x)
         if old and axis != rank - 1:
             value = site.value(0)
             whole = reshaped(x, [*site.extents(value)[:axis], "-1"])

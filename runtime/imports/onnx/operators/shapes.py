@@ -9,7 +9,7 @@ import numpy as np
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
 from runtime.imports.onnx.extents import BATCH
-from runtime.imports.onnx.graph import Value, takes_all
+from runtime.imports.onnx.graph import CLAMPED, Value, takes_all
 from runtime.imports.onnx.operators.elementwise import cast_to
 from runtime.imports.onnx.site import Site, Translation, joined
 
@@ -189,6 +189,8 @@ def _index_code(site: Site, place: int, extent: int) -> Code:
     name = site.node.inputs[place]
     index = site.value(place)
     found = site.tensor(place)
+    if site.attribute(CLAMPED):
+        return found
     known = index.contents is not None and all((one >= 0).all() for one in index.contents)
     if known or (site.source_of(name) in site.graph.inputs and site.source_of(name) not in site.graph.may_be_negative):
         return found

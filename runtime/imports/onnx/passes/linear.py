@@ -9,8 +9,8 @@ from runtime.imports.onnx.passes.matching import View, each
 
 
 def join_biases(graph: Graph) -> Graph:
-    """`MatMul` by constants and an addition of a constant vector are one `MatMul` of three operands."""
-    return each(graph, ("Add",), _bias)
+    """`MatMul` by constants and an addition of a constant vector are one `MatMul` of three operands; so is `Conv`."""
+    return each(each(graph, ("Add",), _bias), ("Add",), _bias_of_channels)
 
 
 def _bias(view: View, node: Node) -> bool:
@@ -32,6 +32,27 @@ def _bias(view: View, node: Node) -> bool:
         view.replace(
             node, replace(product, inputs=(*product.inputs, node.inputs[1 - i]), outputs=node.outputs), [product]
         )
+        return True
+    return False
+
+
+def _bias_of_channels(view: View, node: Node) -> bool:
+    for i in (0, 1):
+        product = view.inner(node.inputs[i], "Conv")
+        if product is None or len(product.inputs) != 2:
+            continue
+        values = view.graph.values
+        result, bias = values[node.outputs[0]], values[node.inputs[1 - i]]
+        if bias.constant is None or bias.constant.dtype.kind != "f" or result.shapes != values[node.inputs[i]].shapes:
+            continue
+        channels, places = result.shapes[0][1], result.rank - 2
+        if bias.constant.shape not in ((channels, *(1,) * places), (1, channels, *(1,) * places)):
+            continue
+        name, points = f"{bias.name} of channels", len(result.shapes)
+        contents = (bias.constant.reshape(-1),) * points
+        values[name] = Value(name, bias.dtype, ((channels,),) * points, contents, bias.weight or (bias.name,))
+        made = replace(product, inputs=(*product.inputs, name), outputs=node.outputs)
+        view.replace(node, made, [product])
         return True
     return False
 

@@ -87,3 +87,13 @@ def each(graph: Graph, ops: tuple[str, ...], rewrite: Callable[[View, Node], boo
         if node.op in ops and id(node) not in view.gone and id(node) not in view.new:
             rewrite(view, node)
     return view.result()
+
+
+def axes_of(view: View, reduction: Node) -> list[int] | None:
+    """The axes of a reduction, counted from 0; None where they are not said."""
+    axes = reduction.attributes.get("axes")
+    for name in reduction.inputs[1:]:
+        constant = view.graph.values[name].constant if name else None
+        axes = axes if constant is None else [int(axis) for axis in constant.reshape(-1)]
+    rank = view.graph.values[reduction.inputs[0]].rank
+    return None if axes is None else [axis % rank for axis in axes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.imports.onnx.graph import Graph, Node
-from runtime.imports.onnx.passes.matching import View, each
+from runtime.imports.onnx.passes.matching import View, axes_of, each
 
 
 def recognise_norms(graph: Graph) -> Graph:
@@ -121,16 +121,6 @@ def _shifted_mean(view: View, name: str) -> tuple[str, float] | None:
 def _over_last(view: View, mean: Node) -> bool:
     rank = view.graph.values[mean.inputs[0]].rank
     return axes_of(view, mean) == [rank - 1] and mean.attributes.get("keepdims", 1) == 1
-
-
-def axes_of(view: View, reduction: Node) -> list[int] | None:
-    """The axes of a reduction, counted from 0; None where they are not said."""
-    axes = reduction.attributes.get("axes")
-    for name in reduction.inputs[1:]:
-        constant = view.graph.values[name].constant if name else None
-        axes = axes if constant is None else [int(axis) for axis in constant.reshape(-1)]
-    rank = view.graph.values[reduction.inputs[0]].rank
-    return None if axes is None else [axis % rank for axis in axes]
 
 
 def _squared(view: View, mean: str) -> str | None:

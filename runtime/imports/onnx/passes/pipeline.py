@@ -7,9 +7,18 @@ from collections.abc import Callable
 from runtime.imports.onnx.graph import Graph
 from runtime.imports.onnx.passes.activations import recognise_activations
 from runtime.imports.onnx.passes.attention import recognise_attention
+from runtime.imports.onnx.passes.batch_norms import recognise_batch_norms
+from runtime.imports.onnx.passes.kept_axes import keep_axes
 from runtime.imports.onnx.passes.linear import drop_identities, drop_unused, join_biases, lift_reshapes
 from runtime.imports.onnx.passes.moves import plain_gathers, shorten_moves
 from runtime.imports.onnx.passes.norms import recognise_norms
+from runtime.imports.onnx.passes.plain_forms import (
+    plain_extremes,
+    plain_indices,
+    recognise_means,
+    recognise_relu,
+    recognise_softmax,
+)
 from runtime.imports.onnx.passes.pools import recognise_pools
 from runtime.imports.onnx.passes.recurrent import join_directions, rows_first
 from runtime.imports.onnx.passes.rotary import recognise_repeats, recognise_rotary
@@ -17,6 +26,16 @@ from runtime.imports.onnx.passes.rotary import recognise_repeats, recognise_rota
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     drop_identities,
     plain_gathers,
+    plain_indices,
+    plain_extremes,
+    keep_axes,
+    drop_identities,
+    drop_unused,  # so that what is taken into a reduction is read by it alone
+    recognise_means,
+    recognise_softmax,
+    recognise_relu,
+    recognise_batch_norms,
+    drop_unused,
     lift_reshapes,
     join_biases,
     recognise_activations,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from runtime.imports.onnx.graph import Graph, Node
-from runtime.imports.onnx.passes.matching import View, each
-from runtime.imports.onnx.passes.norms import axes_of
+from runtime.imports.onnx.passes.matching import View, axes_of, each
 
 MEAN_OF_PLACES = "global_average_pool"
 
