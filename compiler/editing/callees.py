@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from compiler.editing.bindings import Bindings, places_in, symbol_of
-from compiler.editing.symbols import Symbol
+from compiler.editing.symbols import Kind, Symbol
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.builtins.table import Builtin
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Named, Namespace, Signature, signature_of
@@ -69,6 +69,15 @@ class Callees:
         bindings.bind_signature(self.signature(declaration, scope))
         bindings.bind_block(declaration.body)
         return self.kept_as(declaration, Bindings, bindings.names)
+
+    def losses(self, scope: ModuleScope) -> Iterator[tuple[str, Symbol]]:
+        """The losses that layers and models of users state, as a file sees them."""
+        for part in (scope, *scope.beyond):
+            own = () if part.is_library else (part.own.get(n, {}) for n in (Namespace.VALUE, Namespace.MODEL))
+            for found in (located for declared in own for located in declared.values()):
+                if isinstance(found.declaration, tree.Callable | tree.Model):
+                    names = self.names_in(found.declaration, found.scope)
+                    yield from ((name, symbol) for name, symbol in names.items() if symbol.kind is Kind.LOSS)
 
     def kept_as(self, declaration: Named, key: object, value: _Made) -> _Made:
         self._kept[id(declaration), key] = declaration, value

@@ -85,6 +85,9 @@ def _at(document: Document, context: Context, line: int) -> Iterator[Completion]
         case Place.FORM:
             yield from _settings(context.call, context.word)
             yield from _forms(document, context, line)
+        case Place.LOSS:
+            for name, _ in document.callees.losses(document.scope):
+                yield Completion(name, Kind.LOSS, "loss", "", f"{name}: ", 1)
         case Place.PIPE:
             yield from _values(document, line, applied=True)
         case Place.VALUE:

@@ -36,6 +36,7 @@ class Place(Enum):
     SOURCE = auto()
     PATH = auto()
     ATTRIBUTE = auto()
+    LOSS = auto()
     NEW_NAME = auto()
 
 
@@ -119,6 +120,8 @@ class _Finder:
         start = self._statement_start(opening)
         word = self.tokens[start].text if start <= self.index else ""
         mark = self.tokens[opening].text
+        if mark == "{" and self.tokens[opening - 1].text == "=":  # values by name
+            return Context(Place.LOSS if last.text in ("{", ",") else Place.VALUE, self.stretch, None, None, word)
         if mark == "{":
             return self._statement(start, word, last)
         if mark == "[" and self._is_type(opening):
@@ -168,7 +171,8 @@ class _Finder:
             return Context(Place.TYPE, self.stretch, None, None, word)
         if last.text == "=" and word in ("param", "state"):
             return Context(Place.FORM, self.stretch, None, Namespace.INIT, word)
-        if word in ("param", "state", "input", "target") and start == self.index:
+        is_loss = word == "loss" and keyword in ("layer", "model")
+        if (is_loss or word in ("param", "state", "input", "target")) and start == self.index:
             return Context(Place.NEW_NAME, self.stretch)
         if keyword in ("train", "generate") and word in FORMS and last.text == "=":
             return Context(Place.FORM, self.stretch, None, FORMS[word], word)

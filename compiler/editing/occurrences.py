@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from compiler.editing.bindings import Bindings, Places, parameter_symbol, visible_in_train
 from compiler.editing.callees import Callees, Declared
@@ -266,7 +266,7 @@ class Walker:
             case tree.Scan():
                 self._scan(expression)
             case tree.ByName(items):
-                losses = dict(self._losses())
+                losses = dict(self.callees.losses(self.scope))
                 for item in items:
                     symbol = losses.get(item.name)
                     kind = Kind.LOSS if symbol else Kind.OPTION
@@ -275,15 +275,6 @@ class Walker:
             case _:
                 for part in parts_of(expression):
                     self._expression(part)
-
-    def _losses(self) -> Iterator[tuple[str, Symbol]]:
-        """The losses that layers and models of users state."""
-        for scope in (self.scope, *self.scope.beyond):
-            own = () if scope.is_library else (scope.own.get(n, {}) for n in (Namespace.VALUE, Namespace.MODEL))
-            for found in (located for declared in own for located in declared.values()):
-                if isinstance(found.declaration, tree.Callable | tree.Model):
-                    names = self.callees.names_in(found.declaration, found.scope)
-                    yield from ((name, symbol) for name, symbol in names.items() if symbol.kind is Kind.LOSS)
 
     def _scan(self, scan: tree.Scan) -> None:
         for part in (*scan.inputs, *scan.carries):

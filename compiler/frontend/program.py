@@ -171,6 +171,7 @@ class OptimizerState:
     name: str
     type: TensorType
     initializer: Graph
+    is_zero: bool = False  # whether `initializer` gives zeros, of which room for a state is made
 
 
 @record

@@ -119,6 +119,11 @@ def stretches_of(source: Source) -> Iterator[Stretch]:
         before = token
 
 
+_BEFORE_NAMES = frozenset(("PARAM", "STATE", "INPUT", "OUTPUT", "LOSS", "TARGET", "FEED", "FROM", "BY", "CARRY"))
+"""Words that are keywords only where a name follows."""
+_BEHIND_NAMES = ("=", "(", ",", ")", "|>")
+
+
 def _kind_of(token: Token, before: Token | None, behind: Token | None, is_argument: bool) -> int | None:
     after = "" if behind is None else behind.text
     if token.kind in ("NUMBER", "STRING"):
@@ -127,7 +132,9 @@ def _kind_of(token: Token, before: Token | None, behind: Token | None, is_argume
         return None
     if token.text in RESERVED:
         return KEYWORD
-    if token.kind != "NAME" and after not in ("=", "(", ",", ")", "|>"):
+    is_on_line = behind is not None and behind.line == token.line
+    is_before_name = is_on_line and after.isidentifier() and after not in RESERVED
+    if token.kind != "NAME" and (is_before_name or (token.kind not in _BEFORE_NAMES and after not in _BEHIND_NAMES)):
         return KEYWORD  # a word that is one only where a statement begins
     if after == "(" or (before is not None and before.text == "|>"):
         return CALLED

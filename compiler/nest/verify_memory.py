@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 
 import islpy as isl
 
@@ -98,6 +98,7 @@ class _Check:
         self.regions = Regions(nest, call, room)
         self.touched = [*self.regions.touched.values()]
         self._maps: dict[int, isl.Map] = {}
+        self._known_orders: dict[frozenset[int], tuple[list[isl.Map], isl.Map]] = {}
         self._last = self.regions.space.dim(DIM.set)
         self._all = isl.Map.universe(self.regions.space.map_from_set())
 
@@ -154,24 +155,47 @@ class _Check:
     # which rounds there may be together
 
     @cached_property
-    def _orders(self) -> tuple[isl.Map, list[isl.Map], isl.Map]:
-        """Pairs of rounds: of different items; of a share and a later one; all others of a call."""
+    def _of_items(self) -> isl.Map:
+        """Pairs of rounds of different items."""
         r = self.regions
-        same = self._equal(self._all, range(CALL))
-        if r.is_cut:
-            begin, end = isl.Map.from_pw_aff(r.begin), isl.Map.from_pw_aff(r.end)
-            items = end.lex_le_map(begin) | begin.lex_ge_map(end)
-        else:
-            items = self._all - self._equal(self._all, r.of_items)
-        later: list[isl.Map] = []
-        for share in r.shares:
-            number, first, stop = map(isl.Map.from_pw_aff, (share.number, share.first, share.stop))
-            around = self._equal(same.intersect_domain(share.scope).intersect_range(share.scope), self._around(share))
-            before, equal = around & number.lex_lt_map(number), around & number.apply_range(number.reverse())
-            later.append(before & stop.lex_le_map(first))
-            one = equal & first.apply_range(first.reverse()) & stop.apply_range(stop.reverse())
-            same = (same - before - before.reverse() - equal) | one
-        return items, later, same
+        if not r.is_cut:
+            return self._all - self._equal(self._all, r.of_items)
+        begin, end = isl.Map.from_pw_aff(r.begin), isl.Map.from_pw_aff(r.end)
+        return end.lex_le_map(begin) | begin.lex_ge_map(end)
+
+    def _orders(self, seen: frozenset[int]) -> tuple[list[isl.Map], isl.Map]:
+        """Pairs of rounds of a call: of a share and a later one; all others. The boundaries `seen` are known in both.
+
+        What one number counts is in order together: a pair that one share allows may contradict another.
+        """
+        if seen not in self._known_orders:
+            later: list[isl.Map] = []
+            same = self._equal(self._all, range(CALL))
+            for shares in self._alike(seen):
+                number, scope = isl.Map.from_pw_aff(shares[0].number), shares[0].scope
+                bounds = [(isl.Map.from_pw_aff(s.first), isl.Map.from_pw_aff(s.stop)) for s in shares]
+                around = self._equal(same.intersect_domain(scope).intersect_range(scope), self._around(shares[0]))
+                before, equal = around & number.lex_lt_map(number), around & number.apply_range(number.reverse())
+                later.append(reduce(isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), before))
+                one = reduce(isl.Map.intersect, (b.apply_range(b.reverse()) for pair in bounds for b in pair), equal)
+                same = (same - before - before.reverse() - equal) | one
+            self._known_orders[seen] = later, same
+        return self._known_orders[seen]
+
+    def _alike(self, seen: frozenset[int]) -> list[list[Share]]:
+        """The shares between boundaries that are `seen`; those of one number in the same loops are together."""
+        found = list[list[Share]]()
+        for share in self.regions.shares:
+            terms = share.number, share.first, share.stop
+            if any(term.involves_dims(DIM.in_, k, 1) for term in terms for k in self.regions.of_shares - seen):
+                continue
+            alike = (f for f in found if f[0].scope is share.scope and f[0].loops == share.loops)
+            among = next((f for f in alike if f[0].number.is_equal(share.number)), None)
+            if among is None:
+                found.append([share])
+            else:
+                among.append(share)
+        return found
 
     def _around(self, share: Share) -> list[int]:
         """The dimensions of the loops around a share, with all of which its stretch is the same."""
@@ -189,7 +213,7 @@ class _Check:
 
     def _are_apart(self, one: Touched, other: Touched, of_items: bool) -> bool:
         left, right, r = self._map(one), self._map(other), self.regions
-        items, shares, same = self._orders
+        items, (later, same) = self._of_items, self._orders(one.seen & other.seen)
         if one is other and not of_items and not r.shares and not r.is_cut:
             return left.is_injective()
         if one is not other and left.range().is_disjoint(right.range()):
@@ -197,7 +221,7 @@ class _Check:
         pairs = left.apply_range(right.reverse())
         if of_items or not (pairs & items).is_empty():
             return of_items and (pairs & items).is_empty()
-        if any(not (pairs & part).is_empty() for order in shares for part in (order, order.reverse())):
+        if any(not (pairs & part).is_empty() for order in later for part in (order, order.reverse())):
             return False
         pairs &= same
         return pairs.is_subset(isl.Map.identity(pairs.space)) if one is other else pairs.is_empty()

@@ -11,7 +11,7 @@ from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
-from compiler.support.arrays import np
+from compiler.support.arrays import Array, np
 from compiler.support.cache import compiler_version
 from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
@@ -222,9 +222,17 @@ def initialise(program: Program, tensors: Tensors, seed: int, options: Options) 
 
 
 def initialise_states(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
-    """Fill the states of a program's optimizer, as `initialise` does."""
-    if program.plan is not None and program.plan.optimizer_states:
+    """Fill the states of a program's optimizer, as `initialise` does; zeros in new memory are there already."""
+    if program.plan is None:
+        return
+    states = program.plan.optimizer_states
+    if not all(state.is_zero for state in states.values()) or any(_is_written(tensors[name]) for name in states):
         compile_program(program, STATES, options).run(Steps(tensors, {}, np.zeros(1, np.int64), 1, seed=seed))
+
+
+def _is_written(tensor: Array) -> bool:
+    """Whether some bit of a tensor is not 0."""
+    return bool(tensor.reshape(-1).view(np.bool_).any())
 
 
 def attention_shapes(program: Program) -> Mapping[str, Shape]:

@@ -18,13 +18,14 @@ from typing import TypeAlias
 
 from compiler.driver import Array, ExportedLibrary, LibraryTensors, Pieces, Program, generates_alone
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import quoted
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.part import at_epoch, numbered
 from runtime.exports.c_library import Function, c_files, function_of
 from runtime.exports.c_names import is_prefix
-from runtime.exports.folder import MANIFEST, expect_own, with_files, written_before
+from runtime.exports.folder import ADAPTED, MANIFEST, adapted_since, expect_own, with_files, written_before
 from runtime.exports.model_library import PREFIX, model_library
 from runtime.exports.shared_library import shared_library
 from runtime.exports.web_library import MACHINES, web_files
@@ -70,7 +71,9 @@ def configure(parser: Parser) -> None:
     parser.add_whole("--rows", "with `--to web`: put N rows of the data into the page (default: none)", 1)
     parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
     parser.add_option("--prefix", "NAME", f"with `--to c` and `shared`: what all names begin with (default: {PREFIX})")
-    parser.add_flag("--force", "replace files of these names in DIR that no earlier export wrote")
+    parser.add_flag(
+        "--force", "replace files of these names in DIR that no earlier export wrote, or that were changed since"
+    )
     parser.add_option("-o, --output", "DIR", "the folder to write, which is made", required=True)
 
 
@@ -114,9 +117,14 @@ def _write(folder: Path, files: Mapping[str, Pieces], arguments: Namespace) -> N
     if arguments.to != "python":
         before = written_before(folder)
         names = [*files, WEIGHTS]
-        expect_own(folder, names, before, arguments.force)
-        manifest = with_files(b"".join(files[MANIFEST]), [*before, *names])
-        files = {**files, MANIFEST: (manifest,)}
+        expect_own(folder, names, before.names, arguments.force)
+        kept = () if arguments.force else tuple(name for name in adapted_since(folder, before) if name in files)
+        if kept:
+            stay = "stays" if len(kept) == 1 else "stay"
+            say_notes([f"{quoted(kept)} in {folder} {stay}, as changed since an export wrote it; --force replaces it"])
+        files = {name: content for name, content in files.items() if name not in kept}
+        written = {name: b"".join(files[name]) for name in ADAPTED if name in files}
+        files[MANIFEST] = (with_files(b"".join(files[MANIFEST]), names, before, written),)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, *content)

@@ -20,7 +20,7 @@ from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
-from runtime.data.loading import given_text, load_rows, load_text
+from runtime.data.loading import given_text, load_rows, load_text, notes_of_unused
 from runtime.data.part import Part
 from runtime.inference import given_names
 from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions
@@ -89,7 +89,8 @@ def run(arguments: Namespace) -> int:
 def predict_by(names: given_names.GivenNames, arguments: Namespace, output: Path | None) -> int:
     """Predict arrays that have the names and axes of the model that was imported."""
     path = Path(arguments.input)
-    arrays = given_names.read_arrays(path, names)
+    arrays, others = given_names.read_arrays(path, names)
+    say_notes(notes_of_unused(path, others))
     trained = trained_of(arguments, dimensions=given_names.dimensions_of_arrays(arrays))
     part = given_names.part_of(trained.program, arrays, names, path)
     refuse_outside_inputs(trained.program, part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def load_training_data(
     dataset = loading.without_gaps(dataset, preparation)
     used = {name for names in preparation.columns.values() for name in names}
     if unused := sorted((set(dataset.fields) - used) | set(dataset.unread)):
-        loading.notes.append(f"{dataset.path.name}: not used: {quoted(unused)}")
+        loading.notes += notes_of_unused(dataset.path, unused)
     split = split_rows(dataset.rows, cuts, dataset.path)
     preparation = _fitted(specs, dataset, preparation, split, known)
     preparation = replace(preparation, looks=looks_of(specs, dataset, preparation.columns, split.train))
@@ -132,7 +132,20 @@ def load_rows(
         raise unprepared(path)
     loading = _Loading(inputs, dataset.notes)
     part = loading.like_training(dataset, preparation, may_drop=False)
-    return LoadedPart(part, tuple(dict.fromkeys(loading.notes)), files)
+    unused = notes_of_unused(dataset.path, set(dataset.unread) - _names_of_targets(specs, preparation))
+    return LoadedPart(part, tuple(dict.fromkeys((*loading.notes, *unused))), files)
+
+
+def _names_of_targets(specs: Sequence[InputSpec], preparation: Preparation | None) -> set[str]:
+    """The fields that hold targets in the training's data, and their names in the program."""
+    targets = [spec.name for spec in specs if spec.is_target]
+    columns = () if preparation is None else preparation.columns.items()
+    return {*targets, *(column for name, found in columns if name in targets for column in found)}
+
+
+def notes_of_unused(path: Path, names: Collection[str]) -> list[str]:
+    """A remark on fields of a file that the program does not read."""
+    return [f"{path.name}: not used: {quoted(sorted(names))}"] if names else []
 
 
 def _load_texts(

@@ -63,8 +63,11 @@ def given_names(weights: Path) -> GivenNames | None:
         return None
 
 
-def read_arrays(path: Path, names: GivenNames) -> dict[str, Array]:
-    """The arrays of an npz file by the program's names, each with its rows first. Raises DataError."""
+def read_arrays(path: Path, names: GivenNames) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The arrays of an npz file by the program's names, each with its rows first, and the names of all others.
+
+    Raises DataError.
+    """
     wanted = {given.name: own for own, given in names.inputs.items()}
     fields, others = npz_fields(path, frozenset(wanted))
     missing = [name for name in wanted if name not in fields]
@@ -84,7 +87,7 @@ def read_arrays(path: Path, names: GivenNames) -> dict[str, Array]:
     if len(counts) > 1 or 0 in counts:
         listed = ", ".join(f"`{names.inputs[own].name}` has {len(array)}" for own, array in arrays.items())
         raise DataError(f"the arrays differ in their number of rows, or have none: {listed}", path)
-    return arrays
+    return arrays, others
 
 
 def dimensions_of_arrays(arrays: Mapping[str, Array]) -> DimensionsOf:

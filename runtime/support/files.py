@@ -16,6 +16,7 @@ from typing import TypeAlias
 from compiler.errors.diagnostics import CheckpointError, DataError, UsageError
 from compiler.support.harmless import STEERING
 from compiler.support.open_flags import flags
+from runtime.support.large_files import LARGE, write_large
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
 JsonObject: TypeAlias = Mapping[str, JsonValue]
@@ -29,6 +30,9 @@ _OF_THE_PATH = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.E
 
 def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:
     """Write a new file and force it to the disk. Raises OSError; a partial file may be left behind."""
+    if sum(len(piece) for piece in pieces) >= LARGE:
+        write_large(path, pieces)
+        return
     with path.open("wb") as file:
         file.writelines(pieces)
         file.flush()

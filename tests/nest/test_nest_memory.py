@@ -32,7 +32,7 @@ from compiler.nest.verify_memory import BOUNDS, Law, unproved, verify_memory
 from compiler.ops import OPS
 from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.specialisation import specialisation
-from compiler.types import BatchExtent, DType
+from compiler.types import BatchExtent, DType, Extent
 
 HEAD = "nest: items batch by 1 times 1; scratch 64 and 0*batch bytes; lines 1\n"
 TILES = """  p3 = buffer 0  @1
@@ -342,6 +342,32 @@ def test_stores_in_a_share_that_nobody_knows_count_where_its_bounds_do_not() -> 
     assert Law.STORED in laws(text.replace("    store f32x16", "      store f32x16"), call)  # a share may be empty
 
 
+SHARES = """  p3 = buffer 0  @1
+  p4 = buffer 1
+  i5 = extent batch
+  i6 = i5 + 1
+  i7 = i6 // 2
+  for item i8 in begin..end:
+    for i9 in 0..i7:
+      store f32(0.0) to p4, align 4
+      i10 = i5 * i9
+      i11 = i10 // i7
+      i12 = i10 % i7
+      i13 = i9 + 1
+      i14 = i5 * i13
+      i15 = i14 // i7
+      i16 = i14 % i7
+      for i17 in i11..i15:
+        p18 = &p3[i17] f32
+        store f32(0.0) to p18, align 4
+"""
+OF_SHARES = Call((Memory(BatchExtent(4)), Memory(4), BatchExtent()), 1, 1, 1)
+
+
+def test_a_store_before_the_bounds_of_a_share_are_known_repeats_in_each_share() -> None:
+    assert laws(SHARES, OF_SHARES) == {Law.ONCE}
+
+
 def test_numbers_from_memory_are_bounded_by_their_clamp_alone() -> None:
     text = """  p3 = buffer 0  @1
   p4 = buffer 1
@@ -373,16 +399,13 @@ def test_faults_that_leave_memory_are_refused() -> None:
     assert {"address shifted", "loop longer", "mask dropped"} <= refused
 
 
-def rectangles(is_blocked_along_sum: bool) -> tuple[str, Call]:
+def rectangles(is_blocked_along_sum: bool, rows: Extent = 512) -> tuple[str, Call]:
     """A product whose items a thread takes as rectangles, in blocks of rows or with copies of both operands."""
     axis, apart = (ContractedAxis(512, 512, 512), 1) if is_blocked_along_sum else (ContractedAxis(512, 1, 512), 512)
-    contract = TileContract(0, 1, 3, 512, 512, (axis,), (), 0, 0, apart, 1, 1, DType.F32)
+    contract = TileContract(0, 1, 3, rows, 512, (axis,), (), 0, 0, apart, 1, 1, DType.F32)
     machine = replace(AVX2, l1_bytes=8 << 10, l2_bytes=1 << 15)
-    rows = (IndexTerm(1, None, 512),)
-    body = (
-        Load(0, Access(3, 0, rows, (IndexTerm(1, None, 1),)), DType.F32, Space.FULL),
-        Store(Access(2, 0, rows, (IndexTerm(1, None, 1),)), 0, DType.F32, Space.FULL),
-    )
+    place = (IndexTerm(1, None, 512),), (IndexTerm(1, None, 1),)
+    body = (Load(0, Access(3, 0, *place), DType.F32, Space.FULL), Store(Access(2, 0, *place), 0, DType.F32, Space.FULL))
     buffers = tuple(BufferArgument(name, DType.F32, name == "tile") for name in ("left", "right", "result", "tile"))
     what = specialisation(ContractionKernel("product", buffers, (), (Stage(body),), contract), machine)
     nest = emit(what, machine, 32)
@@ -421,3 +444,12 @@ def test_rectangles_of_items_store_all_elements() -> None:
     for loop in (of_tiles, of_panels, panels, tiles):  # over the shares of both, and within one
         less = text[: loop.start(1)] + "1" + text[loop.end(1) :]
         assert unproved(read_nest(less, OPS), call, [Law.STORED]), loop[0]
+
+
+def test_rectangles_of_a_batch_store_each_element_once() -> None:
+    """Where a stretch of the tiles is the product of two numbers, and a share of them as well: they have one order."""
+    text, call = rectangles(is_blocked_along_sum=False, rows=BatchExtent(16))
+    assert not unproved(read_nest(text, OPS), call, [Law.ONCE])
+    repeated = re.sub(r"for (i\d+) in i\d+\.\.(i\d+):(\n +i\d+ = \1 \* 6\n)", r"for \1 in 0..\2:\3", text)
+    assert repeated != text
+    assert unproved(read_nest(repeated, OPS), call, [Law.ONCE])

@@ -79,9 +79,9 @@ OF_AUGMENTATIONS = (
 )
 # A way of sampling with a good value, a setting of it, and bad values.
 OF_SAMPLING = (
-    ("temperature(0.5)", "value", ("-1.0", "0.0")),
-    ("top_k(2, temperature = 0.5)", "temperature", ("-1.0", "0.0")),
-    ("top_p(0.5, temperature = 0.5)", "temperature", ("-1.0", "0.0")),
+    ("temperature(0.5)", "value", ("-1.0", "0.0", "1e-31")),
+    ("top_k(2, temperature = 0.5)", "temperature", ("-1.0", "0.0", "1e-31")),
+    ("top_p(0.5, temperature = 0.5)", "temperature", ("-1.0", "0.0", "1e-31")),
     ("top_p(1.0)", "p", ("0.0", "1.5")),
 )
 # An entry of `train` that names a form with a good value, a setting of it, and bad values.

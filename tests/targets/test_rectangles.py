@@ -11,7 +11,8 @@ from native import host
 from compiler.loops.printer import FRAME
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Items, Nest
-from compiler.targets.cpu.rectangles import over_equal, over_rectangles, rows_of_item
+from compiler.targets.cpu.rectangles import over_equal, over_rectangles
+from compiler.targets.cpu.tiles import rows_of_item
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.tuning import Tuning

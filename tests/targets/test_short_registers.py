@@ -27,7 +27,8 @@ from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.nest_passes import store_in_pieces
-from compiler.targets.cpu.transpose import move_transposed, pieces_of
+from compiler.targets.cpu.tiles import pieces_of
+from compiler.targets.cpu.transpose import move_transposed
 from compiler.targets.llvm.jit import Library, assembly, compile_module
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.types import DType, TensorType

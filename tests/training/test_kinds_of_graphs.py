@@ -5,6 +5,7 @@ import pytest
 
 from compiler import driver
 from compiler.graph.verify import verify
+from compiler.programs import executables
 from compiler.programs.executables import graphs_of_step
 from compiler.programs.kinds import ACCUMULATION, STEP_OF_MODE, TRAINING, GraphKind, Purpose
 from compiler.programs.stages import GRAPHS, graph_of
@@ -89,3 +90,29 @@ def test_states_alone_are_those_of_a_whole_initialisation() -> None:
     for name in whole.names():
         np.testing.assert_array_equal(alone[name], whole[name] if name in states else np.zeros_like(whole[name]))
     assert all(len(np.unique(whole[name])) > 1 for name in states if name.endswith(":place"))
+
+
+def test_states_of_zeros_are_not_written_into_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are where the memory has been used."""
+    program, options = driver.load_text(WORDS, "words.dl"), driver.Options()
+    used, new = driver.allocate(program, options), driver.allocate(program, options)
+    assert program.plan is not None
+    states = [*program.plan.optimizer_states]
+    assert len(states) > 2
+    for name in states:
+        used.write(name, np.full_like(used[name], -0.0))
+    driver.initialise_states(program, used, 7, options)
+    for name in states:
+        assert not used[name].reshape(-1).view(np.uint8).any()
+    monkeypatch.setattr(executables, "compile_program", lambda *_: pytest.fail("a program was compiled"))
+    driver.initialise_states(program, new, 7, options)
+
+
+@pytest.mark.parametrize(("initializer", "is_zero"), [("zeros", True), ("constant(-0.0)", False), ("ones", False)])
+def test_states_that_begin_with_zeros_are_known(initializer: str, is_zero: bool) -> None:
+    text = DRAWN.replace("normal(std = 0.5)", initializer) + WORDS.replace("adam(", "drifting(").split("generate")[0]
+    program = driver.load_text(text, "words.dl")
+    assert program.plan is not None
+    states = program.plan.optimizer_states
+    assert {state.is_zero for name, state in states.items() if name.endswith(":place")} == {is_zero}
+    assert not any(state.is_zero for name, state in states.items() if name.endswith(":count"))

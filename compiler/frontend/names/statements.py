@@ -18,7 +18,7 @@ _PLACES = {
     "input": "a `model`",
     "target": "a `train`",
     "output": "a `model`",
-    "loss": "a `layer` or `model`, or as `loss = …` in a `train`",
+    "loss": "a `layer` or `model`",
     "param": "a `layer` or `model`",
     "state": "a `layer`, `model` or `optimizer`",
     "<-": "a `layer` or `model`",

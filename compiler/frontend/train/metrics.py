@@ -150,7 +150,7 @@ def accumulation_of(
     named = [(Accumulation.gradient(spec.path), spec.type) for spec in trained]
     named += [(Accumulation.count(number), value.type) for number, value in enumerate(ledger.counts)]
     named += [(Accumulation.sum(number), value.type) for number, value in enumerate(ledger.sums)]
-    states = tuple(OptimizerState(name, type_, _zeros(type_)) for name, type_ in named)
+    states = tuple(OptimizerState(name, type_, _zeros(type_), is_zero=True) for name, type_ in named)
     return Accumulation(batches, len(ledger.counts), states)
 
 

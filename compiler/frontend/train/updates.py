@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import copysign
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.arithmetic import Formula
@@ -33,6 +34,7 @@ from compiler.frontend.values import (
 )
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.ops.build import constant_of
 from compiler.ops.control import Objective
 from compiler.support.record import record
 from compiler.syntax import tree
@@ -61,8 +63,15 @@ class RuleEvaluator(Evaluator):
         node = self.input(statement.name, Role.OPTIMIZER_STATE, type_)
         tensor = TensorValue(node, axes)
         self.frame.states[statement.name] = statement.name
-        self.found.append((OptimizerState(statement.name, type_, initializer), tensor))
+        state = OptimizerState(statement.name, type_, initializer, _is_zero(initializer))
+        self.found.append((state, tensor))
         return tensor
+
+
+def _is_zero(initializer: Graph) -> bool:
+    """Whether each element of the first content is 0, and not -0."""
+    first = constant_of(GraphBuilder.extending(initializer), initializer.output("value").value)
+    return first is not None and first == 0 and copysign(1, first) == 1
 
 
 @record

@@ -22,7 +22,7 @@ from compiler.types import BatchExtent
 class Packing:
     """How panels are packed: operands are asked for so many `steps_ahead`.
 
-    Where columns lie as rows do, blocks are transposed in `pieces`: see `transpose.pieces_of`.
+    Where columns lie as rows do, blocks are transposed in `pieces`: see `tiles.pieces_of`.
     """
 
     steps_ahead: int

@@ -9,7 +9,6 @@ from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index
 from compiler.support.record import record
 from compiler.targets.cpu.tiles import ceiling, divided
-from compiler.tuning import Tuning
 from compiler.types import DType
 
 
@@ -21,12 +20,6 @@ class Rectangle:
     bottom: Index
     left: Index
     right: Index
-
-
-def rows_of_item(tiles: int, panels: int, tuning: Tuning) -> int:
-    """How many of the `tiles` of rows make an item: few enough for many threads, and two threads have equally many."""
-    rows = max(2, min(tiles // tuning.item_tiles, -(-tuning.product_items // panels)))
-    return -(-tiles // (rows + rows % 2))
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, Extent, size_at
 
+MOST_PIECE = 32  # bytes of a register that a load of each half fills faster than shuffles over whole registers
+
 
 @record
 class TileShape:
@@ -42,6 +44,11 @@ class RowSteps:
     step: int
     stride: int
     outer: tuple[OuterAxis, ...]
+
+    @property
+    def repeated(self) -> int:
+        """The rows that the last tile has of the one before it, where their number depends on no batch."""
+        return -self.extent % self.step * self.unit if isinstance(self.extent, int) else 0
 
     def places(self, contract: TileContract, rows: int) -> tuple[int, ...]:
         """Where the rows of a tile lie in the left operand, from its first."""
@@ -204,6 +211,20 @@ def items_of(cut: Tiling, tiles: int = 1) -> Items:
         assert isinstance(steps.extent, int)
         return Items(BatchExtent(outer), 1, -(-steps.extent // steps.step) * cut.panels)
     return Items(steps.extent, tiles * steps.step, outer * cut.panels)
+
+
+def rows_of_item(tiles: int, panels: int, tuning: Tuning) -> int:
+    """How many of the `tiles` of rows make an item: few enough for many threads, and two threads have equally many."""
+    rows = max(2, min(tiles // tuning.item_tiles, -(-tuning.product_items // panels)))
+    return -(-tiles // (rows + rows % 2))
+
+
+def pieces_of(machine: Machine) -> int:
+    """The bytes of the pieces in which a block is transposed best; 0 for all of it in whole vectors.
+
+    Where registers are short, pieces leave none of them over: a block takes 32 registers of 256 bits.
+    """
+    return machine.vector_bytes if machine.vector_bytes <= MOST_PIECE else 0
 
 
 def divided(nest: Builder, number: Index, divisor: Index) -> tuple[Index, Index]:

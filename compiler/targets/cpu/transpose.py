@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.types import DType
 
 SEGMENT = 16  # bytes of a register within which two-operand shuffles interleave, whatever its length
-MOST_SEGMENTS = 2  # that a load of each fills faster than shuffles over whole registers
-
-
-def pieces_of(machine: Machine) -> int:
-    """The bytes of the pieces in which a block is transposed best; 0 for all of it in whole vectors.
-
-    Where registers are short, pieces leave none of them over: a block takes 32 registers of 256 bits.
-    """
-    return machine.vector_bytes if machine.vector_bytes <= MOST_SEGMENTS * SEGMENT else 0
 
 
 def move_transposed(nest: Builder, pieces: int, dtype: DType, rows: Sequence[Value], columns: Sequence[Value]) -> None:
     """Element j of the row at each pointer `rows[i]` becomes element i at the pointer `columns[j]`, which is aligned.
 
-    The block goes in pieces of so many bytes, or in whole vectors: see `pieces_of`.
+    The block goes in pieces of so many bytes, or in whole vectors: see `tiles.pieces_of`.
     """
     if not pieces:
         loaded = [nest.load(place, vector(dtype, LANES), dtype.size) for place in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -77,7 +77,11 @@ def find_table(program: Program, source: ForeignWeights, rules: Rules) -> FoundT
     wanted = shapes_of(program)
     table, reasons = _decided(wanted, names, source, rules)
     models = [m for m in model_layers(program) if any(p not in {*table.entries, *table.fresh} for p in _paths(m))]
-    kept = {called: name for called, name in names.items() if name not in table.ignored}
+    states = _states_of_optimizer(source, table, wanted)
+    if len(states) == len(source.tensors) > 0:
+        message = f"{source.path.name} has states of an optimizer, such as `{states[0]}`, and no weights"
+        raise UsageError(message, "take the file of weights that lies beside it")
+    kept = {called: name for called, name in names.items() if name not in {*table.ignored, *states}}
     layers = foreign_layers(source, kept, splits=any(word_of(model.scope) == "query" for model in models))
     layouts = Layouts(source)
     begun = _begun(models, layers, table)
@@ -94,9 +98,9 @@ def find_table(program: Program, source: ForeignWeights, rules: Rules) -> FoundT
     questions += _of_layers(match, layouts)
     ordered = {path: entries[path] for path in wanted if path in entries}
     settled = {*ordered, *table.fresh, *(question.name for question in questions)}
-    unused = _unused(source, ordered.values(), table.ignored)
+    unused = _unused(source, ordered.values(), {*table.ignored, *states})
     questions += [_of_missing(path, shape, source, unused) for path, shape in wanted.items() if path not in settled]
-    ignored, notes, more = _left_over(source, ordered.values(), table.ignored, bool(questions))
+    ignored, notes, more = _left_over(source, ordered.values(), table.ignored, states, bool(questions))
     notes = [*_conventions(source, ordered), *notes]
     return FoundTable(Table(ordered, table.fresh, ignored), reasons, (*questions, *more), tuple(notes))
 
@@ -206,14 +210,19 @@ def _unused(source: ForeignWeights, entries: Iterable[Expression], ignored: Iter
 
 
 def _left_over(
-    source: ForeignWeights, entries: Iterable[Expression], ignored: Sequence[str], is_open: bool
+    source: ForeignWeights, entries: Iterable[Expression], ignored: Sequence[str], states: Sequence[str], is_open: bool
 ) -> tuple[tuple[str, ...], list[str], list[Question]]:
-    """The tensors of the file that are not used: those to ignore, remarks on them, and those that are asked about."""
+    """The tensors of the file that are not used: those to ignore, remarks on them, and those that are asked about.
+
+    `states` are left out without a line of the table.
+    """
     used = [name for made in entries for name in made.names]
     notes: list[str] = []
+    if states:
+        notes.append(f"states of the optimizer are left out: {quoted(states, 4)}")
     leave = list(ignored)
     asked: list[Question] = []
-    for name in _unused(source, (), {*used, *ignored}):
+    for name in _unused(source, (), {*used, *ignored, *states}):
         values = source.tensors[name]
         is_constant = values.size == 0 or bool(values.min() == values.max())  # which many tensors may be
         twin = next((u for u in used if not is_constant and _are_equal(source.tensors[u], values)), None)
@@ -224,6 +233,18 @@ def _left_over(
             text = f"`{name}` {list(values.shape)} of the file is not used by the model"
             asked.append(Question(name, text, (f"{IGNORE} {written(name)}",)))
     return tuple(leave), notes, asked
+
+
+def _states_of_optimizer(source: ForeignWeights, table: Table, wanted: Container[str]) -> tuple[str, ...]:
+    """The tensors that a checkpoint of `dlc` names `parameter:state`, where no line of the table speaks of them.
+
+    The parameters are in the file, or among those `wanted`.
+    """
+    if source.convention not in ("dlc", "unknown"):
+        return ()
+    said = {name for made in table.entries.values() for name in made.names} | set(table.ignored)
+    names = [(name, name.partition(":")[0]) for name in source.tensors if ":" in name]
+    return tuple(n for n, of in names if n not in said and (of in source.tensors or of in wanted))
 
 
 def _are_equal(a: Array, b: Array) -> bool:

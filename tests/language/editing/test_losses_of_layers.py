@@ -12,6 +12,7 @@ from compiler.editing.outline import outline
 from compiler.editing.renaming import conflict, places_of, reason_against
 from compiler.editing.symbols import Kind, Occurrence
 from compiler.errors.diagnostics import Source
+from compiler.inspection.reading import KEYWORD, stretches_of
 
 TEXT = """\
 layer gate(n: int)(x: [batch, d]) -> [batch, n] {
@@ -87,5 +88,16 @@ def test_hover_tells_type_and_documentation() -> None:
 def test_the_statement_and_the_key_are_completed() -> None:
     text = TEXT.replace("    return p", "    \n    return p")
     assert "loss" in [c.name for c in completions(document(text), 5, 5)]
+    text = TEXT.replace("    return p", "    loss \n    return p")
+    assert completions(document(text), 5, 10) == []
+    text = TEXT.replace("{balance: 0.01}", "{}")
+    assert [c.name for c in completions(document(text), 16, 18)] == ["balance"]
+    assert "pi" in [c.name for c in completions(document(TEXT), 16, 27)]
     text = TEXT.replace("    auxiliary = {balance: 0.01}\n", "    \n")
     assert "auxiliary" in [c.name for c in completions(document(text), 16, 5)]
+
+
+def test_a_page_colours_the_word_where_it_begins_a_statement() -> None:
+    text = "layer f(x) {\n    loss size = mean(x)\n    loss = x * loss + 1\n    y = loss\n    state m: [] = zeros\n}\n"
+    found = [s for s in stretches_of(Source("model.dl", text)) if s.kind == KEYWORD]
+    assert sorted((s.line, s.column) for s in found) == [(1, 1), (2, 5), (5, 5)]

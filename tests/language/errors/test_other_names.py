@@ -111,6 +111,7 @@ def test_a_form_is_legal(form: str) -> None:
         ("stack(x, x)", "write `concat(x[:, None]"),
         ("BatchNorm2d(4)(x)", "did you mean `batch_norm`?"),
         ("self.fc(x)", "a layer sees its settings"),
+        ("add_loss(x)", "a layer has `loss balance = …`"),
     ],
 )
 def test_hints_in_a_model(expression: str, said: str) -> None:

@@ -104,6 +104,17 @@ def test_a_beam_gives_the_likeliest_first(run: Path, capsys: pytest.CaptureFixtu
     assert greedy == beam
 
 
+@pytest.mark.parametrize("more", [(), ("--top-k", "2"), ("--top-p", "0.5")])
+def test_a_temperature_whose_quotients_leave_f32_is_refused(
+    more: tuple[str, ...], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["generate", str(run), "--target", "reference", *more, "--temperature"]
+    for small in ("1e-31", "1.4e-45", "1e-300"):
+        assert main([*given, small]) != 0
+        assert "is at least 1e-30, not 1" in capsys.readouterr().err
+    assert _generated(run, capsys, "--temperature", "1e-30") == _generated(run, capsys, "--temperature", "0")
+
+
 def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--set", 'generate.stop="d"', "--prompt", "a", "--n", "20", "--json")
     texts = [json.loads(line)["text"] for line in _generated(run, capsys, *options).splitlines()]

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_specs import spec, write
 
 from compiler.errors.diagnostics import UsageError
 from runtime.data.loading import load_rows
+from runtime.data.preparation import Preparation
 from runtime.data.specs import SettingValue
 
 
@@ -27,6 +29,17 @@ def test_without_a_run_a_table_is_read_as_the_text_says(
     specs = [spec("features", row=(2,)), spec("y", target=True)]
     rows = load_rows(write(tmp_path / "p.csv", content), specs, None, options)
     assert rows.part.arrays["features"].tolist() == [[9, 8]]
+
+
+def test_arrays_that_no_input_takes_are_told(tmp_path: Path) -> None:
+    specs = [spec("x", row=(2,)), spec("y", target=True)]
+    x = np.ones((3, 2), np.float32)
+    np.savez(tmp_path / "in.npz", x=x, y=x[:, 0], mask=x, lables=x)
+    assert load_rows(tmp_path / "in.npz", specs, None, {}).notes == ("in.npz: not used: `lables`, `mask`",)
+    preparation = Preparation({"x": ("x",), "y": ("lables",)})
+    assert load_rows(tmp_path / "in.npz", specs, preparation, {}).notes == ("in.npz: not used: `mask`",)
+    np.savez(tmp_path / "in.npz", x=x, y=x[:, 0])
+    assert load_rows(tmp_path / "in.npz", specs, None, {}).notes == ()
 
 
 def test_without_a_run_a_series_is_cut_into_windows(tmp_path: Path) -> None:

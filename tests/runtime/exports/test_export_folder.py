@@ -56,6 +56,32 @@ def test_files_of_others_stay_unless_they_are_to_be_replaced(
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(("form", "name"), [("c", "example.c"), ("c", "CMakeLists.txt"), ("web", "index.html")])
+def test_an_adapted_example_stays(form: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.dl").write_text(TEXT)
+    arrays = {"y.dense.W": np.ones((2, 2), np.float32), "y.dense.b": np.zeros(2, np.float32)}
+    replace_tensors(tmp_path / "w.safetensors", arrays)
+    given = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", form]
+    folder = tmp_path / "library"
+    given += ["-o", str(folder)]
+    assert main(given) == 0
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert main(given) == 0
+    assert "--force" not in capsys.readouterr().err
+    adapted = first[name] + b"mine"
+    (folder / name).write_bytes(adapted)
+    for _ in range(2):
+        assert main(given) == 0
+        assert f"`{name}` in {folder} stays, as changed since" in capsys.readouterr().err
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == {**first, name: adapted}
+    assert main([*given, "--force"]) == 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+    (folder / name).unlink()
+    assert main(given) == 0
+    assert "--force" not in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+
+
 def test_forms_stand_side_by_side_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.dl").write_text(TEXT)
     arrays = {"y.dense.W": np.ones((2, 2), np.float32), "y.dense.b": np.zeros(2, np.float32)}

@@ -117,6 +117,9 @@ def test_predict_takes_and_gives_arrays_by_the_names_of_onnx(
     wanted = own_results(onnx.load(str(path)), {"in.1": x})["out-1"]
     np.testing.assert_allclose(np.load(tmp_path / "out.npz")["out-1"], wanted, rtol=1e-5, atol=1e-5)
     assert "largest difference" in capsys.readouterr().err
+    np.savez(tmp_path / "in.npz", allow_pickle=False, **{"in.1": x, "in.2": x, "mask": x})
+    assert main(["predict", str(out / "model.dl"), *arguments, "--output", str(tmp_path / "out.npz")]) == 0
+    assert "note: in.npz: not used: `in.2`, `mask`" in capsys.readouterr().err
 
 
 def test_a_tensor_without_rows_is_one_row(tmp_path: Path) -> None:

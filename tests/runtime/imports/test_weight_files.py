@@ -120,6 +120,29 @@ def test_the_order_of_a_torch_file_counts_where_names_say_nothing(model: Path) -
     assert np.array_equal(imported(model)["y.dense.W"], named["enter.weight"].T)
 
 
+def test_states_of_our_own_optimizers_are_left_out(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = {"y.dense.W": random(3, 3), "y.dense.b": random(3), "y.dense_2.W": random(3, 2), "y.dense_2.b": random(2)}
+    states = {f"{name}:{state}": 0 * array for name, array in weights.items() for state in ("m", "v", "(average)")}
+    source = model.parent / "checkpoint.safetensors"
+    save_file({**weights, **states}, source)
+    assert run(model, source) == 0
+    said = capsys.readouterr()
+    assert "note: states of the optimizer are left out: `y.dense.W:" in said.err
+    assert "and 8 more" in said.err
+    assert "ignore" not in said.out
+    assert all(np.array_equal(array, weights[name]) for name, array in imported(model).items())
+    table = model.parent / "table"
+    table.write_text("y.dense.W = y.dense.W:m\nignore y.dense.W\n")  # a line of the user decides
+    assert run(model, source, "--table", str(table), "--force") == 0
+    assert not imported(model)["y.dense.W"].any()
+    save_file(states, source)
+    assert run(model, source, "--force") == 2
+    assert "has states of an optimizer, such as `y.dense" in capsys.readouterr().err
+    save_file({**weights, "stranger:m": random(3)}, source)
+    assert run(model, source, "--force") == 1
+    assert "`stranger:m` [3] of the file is not used by the model" in capsys.readouterr().err
+
+
 def test_numbers_that_contradict_the_order_of_the_file_are_asked_about(model: Path) -> None:
     model.write_text(MODEL.replace("dense(2)", "dense(3)"))
     named = {"fc2.weight": random(3, 3), "fc2.bias": random(3), "fc1.weight": random(3, 3), "fc1.bias": random(3)}

@@ -31,7 +31,7 @@ def tensors_of(model: dlc.Model) -> dict[str, Any]:
 
 def expect_equal_steps(
     model: dlc.Model, rows: Mapping[str, Array], loss_of: Callable[[Tensors], Any], optimizer: Any, schedule: Any
-) -> None:
+) -> Any:
     """Take the steps on the same rows each time; `loss_of` computes what `train` calls its loss.
 
     `optimizer` and `schedule` make PyTorch's, the one of its tensors, the other of the optimizer.
@@ -52,6 +52,7 @@ def expect_equal_steps(
     assert result.history[-1].scalars["loss"] == pytest.approx(losses[-1], rel=1e-9)
     for name, found in model.parameters.items():
         np.testing.assert_allclose(np.array(found), tensors[name].detach().numpy(), rtol=0, atol=1e-9, err_msg=name)
+    return result
 
 
 def test_burgers() -> None:
@@ -80,3 +81,34 @@ def test_burgers() -> None:
         lambda tensors: torch.optim.Adam(tensors, lr=5e-3),
         lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
     )
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.0])
+def test_experts(weight: float) -> None:
+    table = np.loadtxt(EXAMPLES / "digits" / "digits.csv.gz", delimiter=",", skiprows=1)[:96]
+    rows = {"pixels": table[:, :64], "label": table[:, 64].astype(np.int32)}
+    path = EXAMPLES / "experts" / "model.dl"
+    weights: dict[str, Any] = {"auxiliary.balance": weight}
+    model = dlc.load(path, precision="f64", batch=96, steps=STEPS, test=0, **weights)
+    pixels, label = torch.tensor(rows["pixels"]), torch.tensor(rows["label"]).long()
+    balances: list[float] = []
+
+    def loss_of(tensors: Tensors) -> Any:
+        x = torch.relu(pixels / 16 @ tensors["x.dense.W"] + tensors["x.dense.b"])
+        odds = torch.softmax(x @ tensors["logits.experts.odds.dense.W"], dim=1)
+        chosen = torch.nn.functional.one_hot(odds.argmax(dim=1), 8)
+        balance = 8 * (chosen.double().mean(dim=0) * odds.mean(dim=0)).sum()
+        balances.append(float(balance.detach()))
+        w, b, v = (tensors[f"logits.experts.{name}"] for name in "WbV")
+        inner = torch.relu(torch.einsum("bn,enh->beh", x, w) + b)
+        logits = (torch.einsum("beh,ehu->beu", inner, v) * (chosen * odds)[:, :, None]).sum(dim=1)
+        return torch.nn.functional.cross_entropy(logits, label) + weight * balance
+
+    result = expect_equal_steps(
+        model,
+        rows,
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=3e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+    assert result.history[-1].scalars["balance"] == pytest.approx(balances[-1], rel=1e-9)

@@ -14,8 +14,7 @@ from compiler.machine import Machine
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, packs_all_panels, rewritten
-from compiler.targets.cpu.rectangles import rows_of_item
-from compiler.targets.cpu.tiles import Tiling
+from compiler.targets.cpu.tiles import Tiling, rows_of_item
 from compiler.tuning import Tuning
 from compiler.types import size_at
 

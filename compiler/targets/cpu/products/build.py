@@ -279,7 +279,7 @@ class _Walk(Frame):
         k, contract, cut, tile = self.k, self.contract, self.product.cut, self.tile
         start, first = self.rows_of_tile()
         if what.in_registers:
-            finishing.finish_in_registers(k, contract, cut, first, tile.column, tile.base, self.known.sums)
+            finishing.finish_in_registers(k, contract, cut, start, first, tile.column, tile.base, self.known.sums)
         else:
             end = self.known.rows_end
             rows = k.nest.mul(self.units, cut.row_steps.unit) if end is None else end

@@ -78,19 +78,21 @@ def finish_in_registers(
     k: KernelNest,
     contract: TileContract,
     cut: Tiling,
+    start: Index,
     first: Index,
     column: Index,
     base: Index,
     accumulators: Sequence[Operand],
 ) -> None:
-    """The elementwise stage on the accumulators."""
+    """The elementwise stage on the accumulators; rows before `start` are done."""
     nest = k.nest
     held = repeating(k.stages, cut)
     body = [i for stage in k.stages for i in stage.body if i not in held]
     others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
-    start = nest.add(nest.mul(first, contract.row_m_step), base)
-    for row in range(cut.shape.rows):
-        place = nest.add(start, row * contract.row_m_step)
+    before = nest.add(nest.mul(first, contract.row_m_step), base)
+
+    def finish_row(row: int) -> None:
+        place = nest.add(before, row * contract.row_m_step)
         k.new_row(place, others)
         for part in range(cut.shape.vectors):
             here = nest.add(column, part * LANES)
@@ -99,6 +101,13 @@ def finish_in_registers(
                     k.put(instruction.result, accumulators[row * cut.shape.vectors + part])
                 else:
                     k.vector(instruction, place, here, None, part if held else None)
+
+    if cut.row_steps.repeated:
+        with nest.when(nest.compare("eq", start, first)):
+            for row in range(cut.row_steps.repeated):
+                finish_row(row)
+    for row in range(cut.row_steps.repeated, cut.shape.rows):
+        finish_row(row)
 
 
 def repeating(stages: Sequence[Stage], cut: Tiling) -> list[Load]:

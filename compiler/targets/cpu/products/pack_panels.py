@@ -9,8 +9,7 @@ from compiler.loops.ir import TileContract
 from compiler.targets.cpu.packing import Packing, is_packed
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
-from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal_product, rows_of_tiles
-from compiler.targets.cpu.transpose import pieces_of
+from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal_product, pieces_of, rows_of_tiles
 from compiler.types import size_at
 
 

@@ -22,7 +22,7 @@ def spill(product: ir.ProductLoops, given: ir.Circumstances) -> ir.ProductLoops:
 
 
 def stays_in_registers(product: ir.ProductLoops, tuning: Tuning) -> bool:
-    """Whether the stage is short enough to work on the accumulators, and may be done twice for rows of two tiles.
+    """Whether the stage is short enough to work on the accumulators.
 
     Every row has to exist, and nothing may be overwritten that the stage reads.
     """

@@ -19,8 +19,7 @@ from compiler.targets.cpu.long_sums import block_of
 from compiler.targets.cpu.products import ir
 from compiler.targets.cpu.products.block_long_sum import asks_for_next_block, sums_in_blocks
 from compiler.targets.cpu.products.rewriting import loops_over, nested, rewritten
-from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.targets.cpu.transpose import pieces_of
+from compiler.targets.cpu.tiles import TileShape, Tiling, pieces_of, row_steps
 from compiler.tuning import Tuning
 
 
