@@ -23,7 +23,7 @@ def _log_share(own: float, scores: list[float]) -> float:
 
 def _info_nce(a: Array, b: Array, temperature: float = 0.1) -> Array:
     scores = [[float(p @ q) / temperature for q in b] for p in a]
-    return np.mean([-_log_share(row[i], row) for i, row in enumerate(scores)])
+    return np.asarray(np.mean([-_log_share(row[i], row) for i, row in enumerate(scores)]))
 
 
 def _clip(a: Array, b: Array, temperature: float = 0.07) -> Array:
@@ -37,7 +37,7 @@ def _nt_xent(a: Array, b: Array, temperature: float = 0.5) -> Array:
     for i in range(2 * n):
         scores = [float(z[i] @ z[k]) / temperature for k in range(2 * n) if k != i]
         terms.append(-_log_share(float(z[i] @ z[(i + n) % (2 * n)]) / temperature, scores))
-    return np.mean(terms)
+    return np.asarray(np.mean(terms))
 
 
 def _triplet(x: Array, label: Array, margin: float | None = 0.2) -> Array:
@@ -49,7 +49,7 @@ def _triplet(x: Array, label: Array, margin: float | None = 0.2) -> Array:
             continue
         gap = distances[label == own].max() - distances[label != own].min()
         terms.append(float(np.logaddexp(0, gap)) if margin is None else max(0.0, margin + gap))
-    return np.mean(terms)
+    return np.asarray(np.mean(terms))
 
 
 def _supervised(x: Array, label: Array, temperature: float = 0.1) -> Array:
@@ -60,7 +60,7 @@ def _supervised(x: Array, label: Array, temperature: float = 0.1) -> Array:
         scores = [float(z[i] @ z[k]) / temperature for k in others]
         own = [_log_share(s, scores) for s, k in zip(scores, others, strict=True) if label[k] == label[i]]
         terms += [-float(np.mean(own))] if own else []
-    return np.mean(terms) if terms else np.array(0.0)
+    return np.asarray(np.mean(terms) if terms else np.array(0.0))
 
 
 def _squares(a: Array, b: Array) -> Array:
@@ -72,7 +72,7 @@ def _kernel(a: Array, b: Array, width: float = 1.0) -> Array:
 
 
 def _mmd(x: Array, y: Array, width: float = 1.0) -> Array:
-    return _kernel(x, x, width).mean() + _kernel(y, y, width).mean() - 2 * _kernel(x, y, width).mean()
+    return np.asarray(_kernel(x, x, width).mean() + _kernel(y, y, width).mean() - 2 * _kernel(x, y, width).mean())
 
 
 def _padded(x: Array, most: int) -> Array:
