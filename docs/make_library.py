@@ -28,6 +28,7 @@ SECTIONS = (
     ("Activations", "activations.dl"),
     ("Losses", "losses.dl"),
     ("Metrics", "metrics.dl"),
+    ("Pairs of rows", "pairs.dl"),
     ("Labels without places", "labelling.dl"),
     ("Functions of tensors", "tensors.dl"),
     ("Derivatives", "derivatives.dl"),

@@ -10,6 +10,7 @@ from function_case import Array, FunctionCase, log_softmax, softmax, softplus
 from labelling_cases import LABELLING
 from measure_cases import LABELS, LOSSES, METRICS, TOKENS
 from measure_forms import BY_CLASS, FORMS
+from pair_cases import PAIRS
 from tensor_cases import TENSOR_FUNCTIONS
 
 _RANDOM = np.random.default_rng(7)
@@ -182,4 +183,5 @@ FUNCTIONS = (
     *POSITIONS_IN_SEQUENCES,
     *TENSOR_FUNCTIONS,
     *LABELLING,
+    *PAIRS,
 )

@@ -103,7 +103,7 @@ def load_text(
     plan = TrainingPlan(
         rules=(), schedule=None, clip=None, metrics=("accuracy",), batch=values["batch"], epochs=values["epochs"],
         steps=values["steps"], seed=values["seed"], data=data, validation=values["validation"], test=values["test"],
-        early_stop=early_stop, plateau=plateau, keep=None, init_from=None,
+        early_stop=early_stop, plateau=plateau, keep=None, init_from=None, restores=bool(values["restore"]),
     )  # fmt: skip
     batch = BatchExtent()
     inputs = (
