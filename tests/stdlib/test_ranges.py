@@ -58,6 +58,11 @@ OF_THE_MODEL = (
     ("dense(3, weights = uniform(low = v))(s)", "0.0", ("0.1",)),
 )
 OF_LOSSES = (
+    ("mmd(2, bandwidth = v)(logits, t)", "1.0", ("0.0", "-1.0")),
+    ("info_nce(2, temperature = v)(logits, t)", "1.0", ("0.0", "-1.0")),
+    ("nt_xent(2, temperature = v)(logits, t)", "1.0", ("0.0", "-1.0")),
+    ("supervised_contrastive(2, temperature = v)(logits, label)", "1.0", ("0.0", "-1.0")),
+    ("triplet_hard(2, margin = v)(logits, label)", "0.0", NEGATIVE),
     ("huber(delta = v)(logits, t)", "0.5", ("0.0", "-1.0")),
     ("binary_cross_entropy(eps = v)(sigmoid(logits), t)", "0.0", ("-0.2", "0.5")),
     ("cross_entropy(logits, label, smoothing = v)", "1.0", NO_PROBABILITY),
@@ -266,6 +271,7 @@ PASSED_ON = {
     ("sinusoids", "base"): "angles",
     ("rotary", "base"): "angles",
     ("top_p", "p"): "keep_nucleus",
+    ("mmd", "bandwidth"): "gaussian_kernel",
 } | {
     (layer, setting): "with_masks"
     for layer in ("simple_rnn", "gru", "lstm", "peephole_lstm", "recurrence", "memory_recurrence")
