@@ -169,10 +169,10 @@ PAIRS = (
     _two("squared_distances", "squared_distances(a, b)", _squares, _A, _B[:4]),
     _two("squared_distances", "squared_distances(a, b) + 0", _squares, _A * 1e150, _A * 1e150, slopes=False),
     _two("gaussian_kernel", "gaussian_kernel(bandwidth = 0.7)(a, b)", lambda a, b: _kernel(a, b, 0.7), _A, _B[:4]),
-    FunctionCase("unit", "unit(x)", {"x": _A}, _unit, ("x",)),
+    FunctionCase("unit_vectors", "unit_vectors(x)", {"x": _A}, _unit, ("x",)),
     FunctionCase(
-        "unit",
-        "unit(x) + 0",
+        "unit_vectors",
+        "unit_vectors(x) + 0",
         {"x": np.array([[0.0, 0, 0], [3e-200, 4e-200, 0], [3e200, 0, -4e200]])},
         lambda x: np.array([[0, 0, 0], [0.6, 0.8, 0], [0.6, 0, -0.8]]),
     ),

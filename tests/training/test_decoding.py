@@ -181,6 +181,9 @@ class _Table:
     def __init__(self, table: Any) -> None:
         self.table = np.log(np.array(table))
 
+    def restart(self) -> None:
+        return
+
     def next(self, tokens: Any, parents: Any = None) -> Any:
         return self.table[tokens[:, -1]]
 
