@@ -48,6 +48,7 @@ def configure(parser: Parser) -> None:
     parser.add_option("--batch", "N", "rows in a step; `all`: every row", type=rows_of_a_step)
     parser.add_whole("--seed", "the seed of start values, shuffling and dropout", least=0)
     parser.add_option("--out", "DIR", "the folder of the run (default: a new one below runs)")
+    parser.add_whole("--shards", "cut each batch into N parts, which any number of processes compute alike")
     parser.add_option("--resume", "RUN", "go on with an interrupted run, or for more epochs")
     parser.add_option(
         "--init-from", "WEIGHTS", "start from the tensors of a safetensors file or a run, matched by name"
@@ -262,8 +263,8 @@ def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
 
 
 def _overrides(arguments: Namespace) -> Overrides:
-    options = (("epochs", arguments.epochs), ("batch", arguments.batch), ("seed", arguments.seed))
-    given = {key: str(value) for key, value in options if value is not None}
+    options = ("epochs", "batch", "seed", "shards")
+    given = {key: str(value) for key in options if (value := getattr(arguments, key)) is not None}
     if twice := next((key for key, _ in arguments.settings if key in given), None):
         raise UsageError(f"--{twice} and --set give `{twice}` twice", "leave one out")
     return (*arguments.settings, *given.items())

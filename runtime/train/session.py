@@ -26,7 +26,7 @@ from runtime.train.steering import RunSteering
 from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
-_FIXED = ("batch", "seed", "data")  # with another value, the position in the epoch would mean other rows
+_FIXED = ("batch", "seed", "data", "shards")  # another value would mean other rows in a position, or other bits
 
 
 @record
