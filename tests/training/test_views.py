@@ -1,4 +1,4 @@
-"""`view a, b = column` in `augment`: inputs that training draws of one column, each anew; elsewhere the column itself."""
+"""`view a, b = column` in `augment`: training draws inputs of one column, each anew; elsewhere they are the column."""
 
 from __future__ import annotations
 

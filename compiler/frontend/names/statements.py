@@ -82,10 +82,7 @@ class StatementNames(ExpressionNames):
                 self._expect_place("input", self.keyword == "model", statement.span, in_scan=False)
                 self._input(statement)
             case tree.OutputDeclaration():
-                self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
-                self.expression(statement.value)
-                for name in statement.names:
-                    self.environment.bind(name.id, NameKind.OUTPUT, name.span)
+                self._output(statement)
             case tree.LossDeclaration(name):
                 self._expect_place("loss", self.keyword in _MAY_OWN, name.span, in_scan=False)
                 self.expression(statement.value)
@@ -180,6 +177,12 @@ class StatementNames(ExpressionNames):
             self._annotation(statement.annotation)
         self.form(Namespace.INIT, statement.initializer, ())
         self.environment.bind(statement.name, NameKind.STATE if keyword == "state" else NameKind.TENSOR, statement.span)
+
+    def _output(self, statement: tree.OutputDeclaration) -> None:
+        self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
+        self.expression(statement.value)
+        for name in statement.names:
+            self.environment.bind(name.id, NameKind.OUTPUT, name.span)
 
     def _view(self, statement: tree.View) -> None:
         """A view begins with a column of the data, which may be an input, and gives inputs of the model."""

@@ -103,7 +103,7 @@ def columns_of(train: tree.Train) -> dict[str, tree.Name]:
 
 
 def _seen(model: ModelRecord, targets: Sequence[InputSpec]) -> Iterator[InputSpec]:
-    """What the model and the loss take: inputs, of which a column that views show is one only where the text says so."""
+    """Inputs and targets. A column that only views show is no input of the model."""
     of_views = {column.span for column in model.columns.values()}
     yield from (s for s in model.inputs if s.name not in model.views and s.span not in of_views)
     yield from model.views.values()
