@@ -17,6 +17,7 @@ from compiler.lints.train_keys import (
     find_rows_of_shards,
     find_schedule_length,
 )
+from compiler.lints.views import find_equal_views, find_loss_of_equal_views
 
 LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_double_softmax,
@@ -32,6 +33,8 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_exchanged_arguments,
     find_opposed_losses,
     find_rows_of_shards,
+    find_equal_views,
+    find_loss_of_equal_views,
 )
 
 

@@ -1,4 +1,4 @@
-"""W0110, W0111, W0116 and W0122: keys of `train` that do not go together, such as ends of a run and of its schedule."""
+"""W0110, W0111, W0116 and W0123: keys of `train` that do not go together, such as ends of a run and of its schedule."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:
-    """W0122: rows that take something other than statistics from the rows beside them, while `shards` cut the batch."""
+    """W0123: rows that take something other than statistics from the rows beside them, while `shards` cut the batch."""
     plan, train = subject.program.plan, subject.train
     if plan is None or train is None or plan.accumulation is None or not plan.is_sharded:
         return
@@ -94,5 +94,5 @@ def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:
             rows = "the rows" if plan.batch is None else f"the {-(-plan.batch // shards)} rows"
             message = f"rows meet here, and with `shards = {shards}` only {rows} of a shard do"
             advice = hint("take a larger batch, or fewer shards")
-            yield Diagnostic("W0122", message, place_of(maker) or train.place_of("shards"), (advice,), "warning")
+            yield Diagnostic("W0123", message, place_of(maker) or train.place_of("shards"), (advice,), "warning")
             return
