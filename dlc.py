@@ -390,9 +390,7 @@ class Model:
         """
         replace_tensors(Path(path), dict(self.parameters))
 
-    def _part(
-        self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array], may_be_empty: bool = False
-    ) -> Part:
+    def _part(self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array], may_be_empty: bool = False) -> Part:
         """The arrays as the training prepared its own. Raises UsageError where it is not known and matters."""
         plan = self._program.plan
         if self._training_rows is None and self._preparation is None and plan is not None and plan.data is not None:

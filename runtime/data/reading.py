@@ -92,9 +92,7 @@ def read_dataset(
     needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
     layouts = (preparation.table, needed)
     texts = frozenset(preparation.vocabularies)
-    return known.read(
-        SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty)
-    )
+    return known.read(SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty))
 
 
 def _path_fix(source: DataSource) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from elaboration import codes, mistakes
 
 import dlc
 from compiler import driver
 from compiler.driver import FUSIONS, PREDICTION, Options, Steps
-from elaboration import codes, mistakes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -79,7 +79,6 @@ fn counted(start: [b]) = scan i in 0..0 over 1 carry h = start { h = h * i }
 def model_of(cases: dict[str, tuple[str, Array]]) -> str:
     outputs = "".join(f"    output {name}_ = {text}\n" for name, (text, _) in cases.items())
     return f"{FUNCTIONS}\nmodel M {{\n    input x: f32[batch, {WIDTH}]\n    empty = x[:, 0:0]\n{outputs}}}\n"
-
 
 
 @pytest.mark.parametrize("target", ["native", "reference"])
