@@ -34,6 +34,7 @@ _FOLLOWED = {
     "output": rf"(?=[ \t]+{_NAME}[ \t]*[=,])",
     "loss": rf"(?=[ \t]+{_NAME}[ \t]*=(?!=))",
     "augment": r"(?=[ \t]*\{)",
+    "update": rf"(?=[ \t]+{_NAME}[ \t]*\{{)",
     "feed": rf"(?=[ \t]+{_NAME}[ \t]+from\b)",
     "from": rf"(?=[ \t]+{_NAME})",
     "gradient": rf"(?=[ \t]*\([ \t]*(?:{_NAME}[ \t]*,[ \t]*)*{_NAME}[ \t]*\)[ \t]*(?:=|\{{))",
