@@ -324,10 +324,8 @@ class SyntaxBuilder:
     def _refuse_lines(self, entries: _Entries, place: str) -> None:
         """Report the lines of `train` that stand in another declaration or block."""
         for part in (*entries.targets, *entries.augments, *entries.updates):
-            word = {tree.InputDeclaration: "a `target`", _Augment: "an `augment`", tree.Update: "an `update`"}[
-                type(part)
-            ]
-            self._report("E0101", f"{word} belongs to a {place}", part.span)
+            word = {tree.InputDeclaration: "target", _Augment: "augment", tree.Update: "update"}[type(part)]
+            self._report("E0101", f"a line `{word}` belongs to a {place}", part.span)
 
     def feed(self, keyword: Token, tokens: tree.Name, logits: tree.Name) -> _Feed:
         span = self._span(keyword, logits)

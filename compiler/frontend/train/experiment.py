@@ -8,12 +8,11 @@ from typing import TypeVar
 
 from compiler.errors.diagnostics import Source, Span, hint
 from compiler.frontend.arithmetic import Formula
-from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
-from compiler.frontend.bodies.setting_binding import Argument, ready
+from compiler.frontend.bodies.setting_binding import Argument
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.finish import finished
@@ -32,24 +31,16 @@ from compiler.frontend.program import (
     loss_of_update,
 )
 from compiler.frontend.scope import Located, ModuleScope, Namespace
-from compiler.frontend.tensors.operators import arithmetic, cast, scalar
-from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.train import updates
+from compiler.frontend.tensors.operators import arithmetic
+from compiler.frontend.train import losses, updates
 from compiler.frontend.train.augmentation import augmentation
 from compiler.frontend.train.entries import KEYS, Entries, Keys
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
-from compiler.frontend.train.patterns import (
-    Freezing,
-    freezing_of,
-    select,
-    select_parameters,
-    selector_of,
-    without_keywords,
-)
+from compiler.frontend.train.patterns import Freezing, freezing_of, select
 from compiler.frontend.train.stated_losses import KEY as AUXILIARY
 from compiler.frontend.train.stated_losses import expect_same_losses, totals_of, with_stated_losses
 from compiler.frontend.train.update_blocks import BlockKeys, check_updates, claimed, refuse_stated, unclaimed
-from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_of
@@ -232,10 +223,10 @@ class _Experiment:
                 refuse_stated(totals, evaluator, self.train)
                 loss = self._loss_of_updates(evaluator)
             else:
-                loss = self._loss(evaluator, self.entries)
+                loss = losses.loss_of(evaluator, self.entries)
                 loss = with_stated_losses(evaluator, loss, totals, self.entries.expression(AUXILIARY))
                 if evaluator.training:
-                    loss = self._with_penalties(evaluator, loss, self.entries, self._trained())
+                    loss = losses.with_penalties(evaluator, loss, self.entries, self._trained(), self._ever_trained())
             evaluator.builder.output("loss", Role.OUTPUT, loss.value)
         # A metric knows no nominal batch: its rows are all that are measured.
         nominal = variables.pop("batch", None)
@@ -243,7 +234,7 @@ class _Experiment:
         named = self._metric_names(evaluator)
         for name, expression in named:
             with self.report.recording():
-                metric = self._scalar(evaluator, "E0611", f"the metric `{name}`", expression)
+                metric = losses.scalar_of(evaluator, "E0611", f"the metric `{name}`", expression)
                 evaluator.builder.output(name, Role.OUTPUT, metric.value)
                 if metric.value.index in evaluator.directions:
                     self.directions[name] = evaluator.directions[metric.value.index]
@@ -278,9 +269,9 @@ class _Experiment:
             self.claims = self.report.attempt(lambda: claimed(self.blocks, paths))
         total: TensorValue | None = None
         for keys in self.blocks:
-            loss = self._loss(evaluator, keys)
+            loss = losses.loss_of(evaluator, keys)
             if evaluator.training:
-                loss = self._with_penalties(evaluator, loss, keys, self._trained_by(keys))
+                loss = losses.with_penalties(evaluator, loss, keys, self._trained_by(keys), self._ever_trained())
             name = loss_of_update(keys.block.name)
             evaluator.builder.output(name, Role.OUTPUT, loss.value)
             self.directions[name] = False
@@ -290,80 +281,16 @@ class _Experiment:
         assert total is not None
         return total
 
-    def _loss(self, evaluator: Evaluator, keys: Keys) -> TensorValue:
-        expression = keys.expression("loss")
-        if expression is None:
-            raise Poisoned
-        loss = self._scalar(evaluator, "E0604", "`loss`", expression)
-        if evaluator.directions.get(loss.value.index):
-            advice = hint(
-                "write a value that training should minimise, such as a cross-entropy, or the negative of this one"
-            )
-            raise failure(
-                "E0604", "training makes `loss` small, and a large value of this is good", expression.span, advice
-            )
-        return loss
-
-    def _scalar(self, evaluator: Evaluator, code: str, what: str, expression: tree.Expression) -> TensorValue:
-        evaluator.span = expression.span
-        value = evaluator.evaluate(expression)
-        if not isinstance(value, TensorValue):
-            raise failure(code, f"{what} must be a scalar tensor, not {describe(value)}", expression.span)
-        if value.rank:
-            message = f"{what} must be a scalar, but has the type {shown(evaluator, value)}"
-            raise failure(code, message, expression.span, hint("`mean(…)` or `sum(…)` reduces it to one number"))
-        evaluator.span = expression.span
-        if value.dtype.is_float:
-            return value
-        number = cast(evaluator, value, DType.F32)
-        if value.value.index in evaluator.directions:
-            evaluator.directions[number.value.index] = evaluator.directions[value.value.index]
-        return number
-
     def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
         record = evaluator.model
         assert record is not None
         return named_metrics(self.entries.expression("metrics"), record.outputs, tuple(record.losses))
 
     def _told(self, evaluator: Evaluator) -> tuple[str, ...]:
-        """What is told of each epoch beside the loss: the losses of updates, the metrics, and the losses of the model."""
+        """What is told of each epoch beside the loss: those of updates, the metrics, and those that models state."""
         assert evaluator.model is not None
         of_updates = (loss_of_update(keys.block.name) for keys in self.blocks)
         return (*of_updates, *(name for name, _ in self._metric_names(evaluator)), *evaluator.model.losses)
-
-    def _with_penalties(
-        self, evaluator: Evaluator, loss: TensorValue, keys: Keys, trained: Sequence[ParameterSpec]
-    ) -> TensorValue:
-        """A training loss plus each penalty of each parameter that its `on` selects."""
-        value = keys.expression("penalty")
-        if value is None:
-            return loss
-        items = value.items if isinstance(value, tree.ListLiteral) else (value,)
-        for number, item in enumerate(items):
-            prefix = keys.prefix + ("penalty" if len(items) == 1 else f"penalty.{number}")
-            on, form = self._selective(evaluator, Namespace.PENALTY, item, prefix)
-            selected = select_parameters(on, self._ever_trained(), "on", item.span)
-            for path in (spec.path for spec in trained if spec.path in selected):
-                loss = self._plus_penalty(evaluator, loss, form, path, item.span)
-        return loss
-
-    def _plus_penalty(
-        self, evaluator: Evaluator, loss: TensorValue, form: FormValue, path: str, span: Span
-    ) -> TensorValue:
-        spec = self.session.parameters[path]
-        parameter = TensorValue(
-            evaluator.input(path, Role.PARAMETER, spec.type), tuple(Axis() for _ in spec.type.shape)
-        )
-        evaluator.span = span
-        value = evaluator.apply(form, (ready(parameter, span),), ())
-        evaluator.span = span
-        if is_number(value):
-            value = scalar(evaluator, value, loss.dtype)
-        if not isinstance(value, TensorValue) or value.rank:
-            raise failure("E0604", f"a penalty must be a scalar, not {describe(value)}", span)
-        total = arithmetic(evaluator, "+", loss, value)
-        assert isinstance(total, TensorValue)
-        return total
 
     def _trained(self) -> list[ParameterSpec]:
         """The parameters that are neither states nor frozen."""
@@ -390,17 +317,6 @@ class _Experiment:
             return []
         specs = (spec for spec in self.session.parameters.values() if spec.role is Role.PARAMETER)
         return [s for s in specs if s.path not in self.claims and not self.freezing.is_frozen(s.path, self.epoch)]
-
-    def _selective(
-        self, evaluator: Evaluator, namespace: Namespace, expression: tree.Expression, prefix: str
-    ) -> tuple[tuple[str, ...], FormValue]:
-        """A form without its universal setting `on`, and the parameters that `on` selects."""
-        expression, given = without_keywords(expression, ("on",))
-        patterns: tuple[str, ...] = ("*",)
-        if "on" in given:
-            patterns = selector_of(given["on"], "on", evaluator.evaluate)
-        evaluator.span = expression.span
-        return patterns, evaluator.evaluate_form(namespace, expression, prefix)
 
     # The plan
 

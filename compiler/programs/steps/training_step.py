@@ -179,7 +179,8 @@ def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
 class StepBuilder:
     """The step under construction: inputs, gradients and rates by name.
 
-    `inputs` are what tensors hold, `changed` what they become; `slopes` are the gradients before clipping. `evaluated` are the nodes of the last evaluation of the model.
+    `inputs` are what tensors hold, `changed` what they become, and `slopes` the gradients before clipping. `evaluated`
+    are the nodes of the last evaluation of the model.
     """
 
     def __init__(self, program: Program, plan: TrainingPlan) -> None:
