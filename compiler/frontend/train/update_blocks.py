@@ -141,9 +141,10 @@ def unclaimed(specs: Sequence[ParameterSpec], train: tree.Train) -> Diagnostic |
     if not specs:
         return None
     named = ", ".join(f"`{spec.path}`" for spec in specs[:3]) + (", …" if len(specs) > 3 else "")
-    notes = [Note(f"`{spec.path}` is declared here", spec.span) for spec in specs[:1]]
+    first = specs[0]
+    place = next((span for span in reversed((*first.calls, first.span)) if not span.source.is_library), first.span)
     advice = hint("add them to the `parameters` of an `update`, or say `freeze` for those that stay as they are")
-    return Diagnostic("W0122", f"no `update` trains {named}", train.head, (*notes, advice))
+    return Diagnostic("W0124", f"no `update` trains {named}", train.head, (Note("here", place), advice), "warning")
 
 
 def refuse_stated(totals: Mapping[str, object], evaluator: Evaluator, train: tree.Train) -> None:
