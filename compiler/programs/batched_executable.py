@@ -21,8 +21,10 @@ def in_batches(program: Program, executable: Executable) -> Executable:
 
 def inputs_of_rows(program: Program) -> tuple[str, ...]:
     """The inputs of a training step that differ from batch to batch."""
-    graphs = [program.training_graph, *([] if program.augmentation is None else [program.augmentation])]
-    entries = (entry for graph in graphs for entry in graph.inputs)
+    augmentation = program.augmentation
+    given = frozenset[str]() if augmentation is None else {output.name for output in augmentation.outputs}
+    entries = [entry for entry in program.training_graph.inputs if entry.name not in given]
+    entries += () if augmentation is None else augmentation.inputs
     named = (e.name for e in entries if e.role is Role.DATA and depends_on_batch(e.value.type.shape))
     return tuple(dict.fromkeys(named))
 

@@ -33,6 +33,7 @@ _FOLLOWED = {
     "target": rf"(?=[ \t]+{_NAME}[ \t]*:)",
     "output": rf"(?=[ \t]+{_NAME}[ \t]*[=,])",
     "loss": rf"(?=[ \t]+{_NAME}[ \t]*=(?!=))",
+    "view": rf"(?=[ \t]+{_NAME}[ \t]*(?:,|=(?!=)))",
     "augment": r"(?=[ \t]*\{)",
     "update": rf"(?=[ \t]+{_NAME}[ \t]*\{{)",
     "feed": rf"(?=[ \t]+{_NAME}[ \t]+from\b)",

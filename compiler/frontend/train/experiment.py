@@ -33,7 +33,7 @@ from compiler.frontend.program import (
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic
 from compiler.frontend.train import losses, updates
-from compiler.frontend.train.augmentation import augmentation
+from compiler.frontend.train.augmentation import augmentation, columns_of
 from compiler.frontend.train.entries import KEYS, Entries, Keys
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.train.patterns import Freezing, freezing_of, select
@@ -110,7 +110,7 @@ class _Experiment:
 
     def _evaluate(self, name: str, training: bool) -> Evaluator:
         """The model with targets, loss and metrics; the training program adds penalties and new states."""
-        evaluator = start(self.session, self.model, self.found.scope, name, training)
+        evaluator = start(self.session, self.model, self.found.scope, name, training, columns_of(self.train))
         with self.report.recording():
             caller = self._caller(evaluator)
             keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
@@ -168,7 +168,7 @@ class _Experiment:
         assert record is not None
         frame = Frame(self.scope, "train", self.train.name or self.model.name, inside.scope, application="#train")
         settings = {parameter.name for parameter in self.model.settings}
-        inputs = {spec.name for spec in record.inputs}
+        inputs = {spec.name for spec in record.inputs} | set(record.views)
         visible = settings | inputs | set(record.outputs)
         every = tuple(statements_of(self.model.body))
         outputs = {name.id for s in every if isinstance(s, tree.OutputDeclaration) for name in s.names}
@@ -203,7 +203,7 @@ class _Experiment:
         assert record is not None
         kept = {parameter.name for parameter in self.model.settings} | {"steps_per_epoch", "total_steps"}
         around = replace(frame, variables={n: v for n, v in frame.variables.items() if n in kept})
-        found = augmentation(self.session, self.train, block, around, record.inputs)
+        found = augmentation(self.session, self.train, block, around, record)
         self.augmentation = found.graph
         for spec in found.targets:
             record.inputs.append(spec)

@@ -196,27 +196,27 @@ class StepBuilder:
         self.made: Value | None = None  # the updates that were made before; None: one in each step
         self.blocks = BlocksOfStep(self) if plan.updates else None
         if self.blocks is None:
-            self.evaluate({})
+            self.evaluate()
 
-    def evaluate(self, known: Mapping[str, Value]) -> None:
-        """Append the model with its loss; where an input is not in `known`, it is read as it stands."""
+    def evaluate(self, find: Callable[[GraphInput], Value | None] = lambda _: None) -> None:
+        """Append the model with its loss; an input for which `find` has no value is read as it stands."""
         begin = len(self.builder.nodes)
-        changed = self._augmented(known)
+        changed = self._augmented(find)
         entries = self.program.training_graph.inputs
-        arguments = [changed.get(i.name) or self._argument(i, known) for i in entries]
+        arguments = [changed.get(i.name) or self._argument(i, find) for i in entries]
         self.forward = self.builder.inline(self.prepared, arguments)
         self.arguments = dict(zip((i.name for i in entries), arguments, strict=True))
         self.evaluated = self.builder.nodes[begin:]
 
-    def _augmented(self, known: Mapping[str, Value]) -> dict[str, Value]:
+    def _augmented(self, find: Callable[[GraphInput], Value | None]) -> dict[str, Value]:
         """The inputs and targets that `augment` changes."""
         graph = self.program.augmentation
         if graph is None:
             return {}
-        return self.builder.inline(graph, [self._argument(i, known) for i in graph.inputs])
+        return self.builder.inline(graph, [self._argument(i, find) for i in graph.inputs])
 
-    def _argument(self, entry: GraphInput, known: Mapping[str, Value]) -> Value:
-        return known.get(entry.name) or self.input(entry.name, entry.role, entry.value.type)
+    def _argument(self, entry: GraphInput, find: Callable[[GraphInput], Value | None]) -> Value:
+        return find(entry) or self.input(entry.name, entry.role, entry.value.type)
 
     def input(self, name: str, role: Role, type_: TensorType) -> Value:
         """The input called `name`, new unless it is there."""

@@ -76,14 +76,13 @@ class BlocksOfStep:
     def _evaluate(self, batch: int) -> None:
         """Evaluate the model on a batch. The first evaluation of a batch moves the states, and all see what it saw."""
         step = self.step
-        graph, augmentation = step.program.training_graph, step.program.augmentation
-        entries = {entry.name: entry for entry in (*graph.inputs, *(augmentation.inputs if augmentation else ()))}
+        graph = step.program.training_graph
         is_first = batch not in self._seen
         if is_first:
             paths = {output.name: output.updates or output.name for output in states_of(graph)}
             self._seen[batch] = {paths[name]: value for name, value in self.states.items()}
-        known = {name: found for name, entry in entries.items() if (found := self._in_batch(entry, batch)) is not None}
-        step.evaluate({**known, **self._seen[batch]})
+        seen = self._seen[batch]
+        step.evaluate(lambda entry: seen.get(entry.name) or self._in_batch(entry, batch))
         if is_first:
             self.states = {output.name: step.forward[output.name] for output in states_of(graph)}
 
