@@ -1,4 +1,4 @@
-"""W0110, W0111, W0116 and W0123: keys of `train` that do not go together, such as ends of a run and of its schedule."""
+"""W0110, W0111, W0116 and W0125: keys of `train` that do not go together, such as ends of a run and of its schedule."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:
-    """W0123: rows that take something other than statistics from the rows beside them, while `shards` cut the batch."""
+    """W0125: rows that take something other than statistics from the rows beside them, while `shards` cut the batch."""
     plan, train = subject.program.plan, subject.train
-    if plan is None or train is None or plan.accumulation is None or not plan.is_sharded:
+    if plan is None or train is None or not plan.is_sharded:
         return
     mixing: dict[int, Node] = {}
     for node in inlined(subject.program.training_graph).nodes:
@@ -90,9 +90,9 @@ def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:
             continue
         mixing.update((result.index, maker) for result in node.results)
         if any(depends_on_batch(result.type.shape) for result in node.results):
-            shards = plan.accumulation.shards
+            shards = plan.shards
             rows = "the rows" if plan.batch is None else f"the {-(-plan.batch // shards)} rows"
             message = f"rows meet here, and with `shards = {shards}` only {rows} of a shard do"
             advice = hint("take a larger batch, or fewer shards")
-            yield Diagnostic("W0123", message, place_of(maker) or train.place_of("shards"), (advice,), "warning")
+            yield Diagnostic("W0125", message, place_of(maker) or train.place_of("shards"), (advice,), "warning")
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from compiler.frontend.program import OptimizerState, Program
+from compiler.frontend.program import OptimizerState, Program, TrainingPlan
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
@@ -60,6 +60,10 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
     """The executables of `graphs_of_step` as one."""
     by_purpose = {kind.purpose: made for kind, made in graphs.items()}
     plan = program.plan
+    if plan is not None and plan.batches > 1 and Purpose.TRAINING in by_purpose:
+        from compiler.programs.batched_executable import in_batches  # few steps take several batches
+
+        return in_batches(program, by_purpose[Purpose.TRAINING])
     if len(by_purpose) == 1 or plan is None or plan.accumulation is None:
         return next(iter(by_purpose.values()))
     counting = by_purpose.get(Purpose.COUNTING)
@@ -165,9 +169,14 @@ def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
     if kind.purpose in _OF_ONE_ROW:
         return replace(options, batch=1)
     plan = program.plan
-    if kind.purpose in ACCUMULATION and plan is not None and plan.accumulation is not None and plan.batch is not None:
-        return replace(options, batch=-(-plan.batch // plan.accumulation.shards))
+    takes_several = plan is not None and (kind.purpose in ACCUMULATION or _is_batched(plan, kind))
+    if takes_several and plan is not None and plan.batch is not None:
+        return replace(options, batch=-(-plan.batch // plan.shards))
     return options
+
+
+def _is_batched(plan: TrainingPlan, kind: GraphKind) -> bool:
+    return kind.purpose is Purpose.TRAINING and plan.batches > 1
 
 
 def _entry_name(name: str, options: Options) -> str:

@@ -194,8 +194,7 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
 
 def expect_shards(program: Program, peers: Processes) -> None:
     """Raise UsageError where there are fewer shards than processes."""
-    accumulation = training_of(program).accumulation
-    shards = 1 if accumulation is None else accumulation.shards
+    shards = training_of(program).shards
     if peers.size > shards:
         has = "a batch is one shard" if shards == 1 else f"a batch has {shards} shards"
         raise UsageError(

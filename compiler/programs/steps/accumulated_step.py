@@ -90,6 +90,7 @@ def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuild
         step.gradients[path] = step.builder.emit(Add(), added_up, gradient)
     step.clip()
     step.update()
+    step.keep_updates()
     step.report()
     assert plan.accumulation is not None
     if plan.is_sharded:
