@@ -7,11 +7,11 @@ from collections.abc import Mapping
 _TOKENS = ("tokens", "vocabulary", "min_frequency", "lower", "encoding")
 _TABLE = ("header", "names", "separator")
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "csv": (*_TABLE, "target", "columns", "categories", "missing", "normalise", "window", "horizon", "stride"),
+    "csv": (*_TABLE, "target", "columns", "categories", "rows", "missing", "normalise", "window", "horizon", "stride"),
     "idx": ("images", "labels", "test_images", "test_labels"),
     "cifar": (),
     "images": ("size", "channels", "fit"),
-    "npz": (),
+    "npz": ("rows",),
     "npy": (),
     "text": (*_TOKENS, "stride"),
     "lines": (*_TOKENS, *_TABLE, "label", "text", "each", "longest", "ends", "bucket"),

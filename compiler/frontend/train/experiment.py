@@ -78,7 +78,8 @@ class _Experiment:
         self.found, self.model = found, model
         self.entries = Entries(session, train)
         session.data = self.entries.data
-        session.cuts = Cuts(self.entries.validation, self.entries.test, self.entries.seed)
+        entries = self.entries
+        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample)
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()
@@ -391,6 +392,7 @@ class _Experiment:
             seed=entries.seed,
             data=entries.data,
             validation=entries.validation,
+            oversample=entries.oversample,
             test=entries.test,
             early_stop=entries.early_stop,
             plateau=entries.plateau,
