@@ -1,4 +1,7 @@
-"""The data formats that `train` may name, with their options. The runtime gives them their meaning."""
+"""The data formats that `train` may name, and the forms that cut rows from the data, with their options.
+
+The runtime gives them their meaning.
+"""
 
 from __future__ import annotations
 
@@ -16,4 +19,11 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "text": (*_TOKENS, "stride"),
     "lines": (*_TOKENS, *_TABLE, "label", "text", "each", "longest", "ends", "bucket"),
     "pairs": (*_TOKENS, "separator", "shared", "longest", "bucket"),
+}
+CUTS: Mapping[str, tuple[str, ...]] = {
+    "stratified": ("share", "by"),
+    "grouped": ("share", "by"),
+    "latest": ("share", "by"),
+    "where": ("condition",),
+    "fold": ("number", "of"),
 }

@@ -56,8 +56,11 @@ class Condition:
         file = next(iter(fields.values())).file
         columns_at(tuple(self.columns.values()), tuple(fields), file)
         rows = len(next(iter(fields.values())).values)
-        with np.errstate(all="ignore"):
-            found = _Evaluation(self, fields).truth(self.tree)
+        try:
+            with np.errstate(all="ignore"):
+                found = _Evaluation(self, fields).truth(self.tree)
+        except RecursionError:
+            raise DataError(f"the condition `{self.text}` is too deep", self.place, fix="say it with fewer parts") from None
         return np.broadcast_to(found, (rows,))
 
 
@@ -112,8 +115,6 @@ class _Evaluation:
             equal = [self._related(value, operator.eq, self._value(each)) for each in right.elts]
             found = reduce(np.logical_or, equal)
             return ~found & ~_missing(value) if isinstance(comparison, ast.NotIn) else found
-        if type(comparison) not in _COMPARISONS:
-            raise self._unreadable("one of == != < <= > >= in", right)
         return self._related(value, _COMPARISONS[type(comparison)], self._value(right))
 
     def _related(self, left: Array, relation: Callable[[Array, Array], Array], right: Array) -> Array:

@@ -31,8 +31,8 @@ def dimensions_of(path: Path | None) -> DimensionsOf:
             return {}
         if any(class_in(name) for name in question.names):
             sizes = tuple(name for name in question.names if not class_in(name))
-            others = answer(replace(question, names=sizes)) if sizes else {}
-            return {**others, **_rows_of_classes(question, source)}
+            found = _rows_of_classes(question, source)
+            return {**found, **answer(replace(question, names=sizes))} if sizes else found
         dataset = read_dataset(source, question.inputs, also=(*question.targets, *columns_of_cuts(question.cuts)))
         if dataset.text is not None:
             return _of_text(question, dataset, dataset.text)

@@ -12,9 +12,9 @@ from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import CUT_WAYS, Cut, Fold
 from compiler.frontend.train.forms import Wanted, checked, evaluate_constant, is_plain_number, settings_of, whole_from
 from compiler.frontend.values import Value
+from compiler.support.data_formats import CUTS
 from compiler.syntax import tree
 
-FORMS = (*CUT_WAYS[1:], "where", "fold")  # beside a plain fraction, which is a random share
 _FRACTION = Wanted("a fraction from 0 to below 1", lambda value: is_plain_number(value) and 0 <= value < 1)
 TEXT = Wanted("a text in quotes", lambda value: isinstance(value, str) and bool(value.strip()))
 _EXAMPLES = {
@@ -29,7 +29,7 @@ _EXAMPLES = {
 def form_of(expression: tree.Expression) -> str | None:
     """The form that an expression calls; None where it calls none."""
     match expression:
-        case tree.Call(tree.Name(name)) if name in FORMS:
+        case tree.Call(tree.Name(name)) if name in CUTS:
             return name
         case _:
             return None
@@ -40,9 +40,9 @@ def cut_of(session: Session, train: tree.Train, key: str, expression: tree.Call,
     if name == "fold":
         return Cut(CUT_WAYS[0], _fold(session, train, key, expression))
     if name == "where":
-        given = _given(key, expression, name, ("condition",))
+        given = _given(key, expression, name)
         return Cut(name, condition=str(_value(session, train, "condition", given["condition"], TEXT)))
-    given = _given(key, expression, name, ("share", "by"))
+    given = _given(key, expression, name)
     if name == "grouped" and "by" not in given:
         message = "`grouped` keeps rows of one value of a column together, and needs the column"
         raise failure("E0603", message, expression.span, hint(f"such as `{key} = {_EXAMPLES[name]}`"))
@@ -58,7 +58,7 @@ def cut_of(session: Session, train: tree.Train, key: str, expression: tree.Call,
 
 
 def _fold(session: Session, train: tree.Train, key: str, expression: tree.Call) -> Fold:
-    given = _given(key, expression, "fold", ("number", "of"), needed=("number", "of"))
+    given = _given(key, expression, "fold", needed=CUTS["fold"])
     count = _value(session, train, "of", given["of"], whole_from(2))
     assert isinstance(count, int)
     in_range = Wanted(
@@ -70,10 +70,9 @@ def _fold(session: Session, train: tree.Train, key: str, expression: tree.Call) 
     return Fold(number, count)
 
 
-def _given(
-    key: str, expression: tree.Call, form: str, names: tuple[str, ...], needed: tuple[str, ...] = ()
-) -> dict[str, tree.Expression]:
+def _given(key: str, expression: tree.Call, form: str, needed: tuple[str, ...] = ()) -> dict[str, tree.Expression]:
     """The arguments of a form by their names; without `needed`, the first one must be there."""
+    names = CUTS[form]
     example = hint(f"such as `{key} = {_EXAMPLES[form]}`")
     if len(expression.positional) > len(names):
         raise failure("E0603", f"`{form}` has no argument number {len(names) + 1}", expression.span, example)

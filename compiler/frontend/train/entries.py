@@ -15,7 +15,7 @@ from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, PartSource, 
 from compiler.frontend.settings import COMMAND_LINE, Override, plain
 from compiler.frontend.train import cuts, forms
 from compiler.frontend.values import RunTimeNumber, Value, describe
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.support.record import record
 from compiler.syntax import tree
 
@@ -95,7 +95,7 @@ class Entries:
         self.data = self._data()
         self.validation = self._part("validation")
         self.test = self._part("test")
-        self.oversample = str(self._constant("oversample", cuts.TEXT) or "")
+        self.oversample = str(self._constant("oversample", cuts.TEXT, is_text=True) or "")
         self.ema = self._average()
         self.precision = self._precision()
         self.best, self.best_span = self._best()
@@ -158,13 +158,17 @@ class Entries:
         entry = self.written.get(key)
         return None if entry is None else _Given(entry.value, entry.value, entry.value.span, "train")
 
-    def _constant(self, key: str, wanted: forms.Wanted) -> Value:
-        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
+    def _constant(self, key: str, wanted: forms.Wanted, is_text: bool = False) -> Value:
+        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong.
+
+        A text stands on the command line without quotes.
+        """
         given = self._given(key)
         if given is None:
             return None
         with self.report.recording():
-            value = forms.evaluate_constant(self.session, self.train, given.expression)
+            expression = given.text if is_text else given.expression
+            value = forms.evaluate_constant(self.session, self.train, expression)
             self.session.settings.record(key, value, given.origin)
             return forms.checked(value, key, wanted, given.place)
         return None
@@ -321,7 +325,7 @@ def data_source(session: Session, train: tree.Train, key: str, expression: tree.
         raise failure("E0603", message, expression.span, hint('such as `csv("data.csv")` or `idx("data/mnist")`'))
     name = expression.function
     if name.id not in FORMATS:
-        known = FORMATS if key == "data" else (*FORMATS, *cuts.FORMS)
+        known = FORMATS if key == "data" else (*FORMATS, *CUTS)
         notes = nearest(name.id, known) or (hint(f"the formats are {', '.join(FORMATS)}"),)
         raise failure("E0201", f"there is no data format `{name.id}`", name.span, *notes)
     positional = list(expression.positional)
