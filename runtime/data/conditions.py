@@ -60,7 +60,9 @@ class Condition:
             with np.errstate(all="ignore"):
                 found = _Evaluation(self, fields).truth(self.tree)
         except RecursionError:
-            raise DataError(f"the condition `{self.text}` is too deep", self.place, fix="say it with fewer parts") from None
+            raise DataError(
+                f"the condition `{self.text}` is too deep", self.place, fix="say it with fewer parts"
+            ) from None
         return np.broadcast_to(found, (rows,))
 
 

@@ -74,10 +74,12 @@ def read_dataset(
     options: Mapping[str, SettingValue] | None = None,
     also: Iterable[str] = (),
     is_training: bool = True,
+    may_be_empty: bool = False,
 ) -> Dataset:
     """The content of a source; `specs` say which fields are wanted, beside those of `also`. Raises DataError.
 
     `is_training`: rows to train on are needed, and those that a folder sets aside for tests are not enough.
+    `may_be_empty`: a table or arrays may have no rows.
     """
     place = str(source.span)
     known = format_named(source.format, place)
@@ -91,11 +93,11 @@ def read_dataset(
     condition = read_condition(told, place) if (told := given.text("rows")) is not None else None
     columns = () if condition is None else tuple(condition.columns.values())
     wanted = frozenset((*(spec.name for spec in specs), *also, *columns))
-    request = SourceRequest(path, given, wanted, others=others, is_training=is_training)
+    request = SourceRequest(path, given, wanted, frozenset(), (), others, is_training, may_be_empty)
     if preparation is not None and preparation.table and known.name == "csv":
         needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
         layouts, texts = (preparation.table, needed), frozenset(preparation.vocabularies)
-        request = SourceRequest(path, given, wanted | frozenset(needed), texts, layouts)
+        request = SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty)
     dataset = known.read(request)
     return dataset if condition is None else _chosen(dataset, condition)
 
