@@ -25,7 +25,8 @@ from compiler.frontend.generation import generation_of
 from compiler.frontend.library import library_scope
 from compiler.frontend.names.declarations import check_names
 from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
-from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
+from compiler.frontend.samplers import samplers_of, samples_of
+from compiler.frontend.scope import Located, ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.tensors.operators import as_tensor
 from compiler.frontend.test_blocks import elaborate_test
@@ -204,6 +205,7 @@ def _new_session(
         report.add(mistake)
     session = Session(report, modules, scopes, library, BUILTINS.__contains__, settings, dimensions or {})
     session.generates = _generates(session)
+    session.samples = samples_of(session)
     return session
 
 
@@ -334,22 +336,29 @@ def _elaborated(session: Session, chosen: tree.Train | tree.Model) -> Program | 
 
 def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source, ...]) -> Program | None:
     scope = next(s for s in session.scopes.values() if s.lookup(Namespace.MODEL, model.name))
-    evaluators: list[Evaluator] = []
-    for name, training in (("training", True), ("inference", False)):
-        evaluator = start(session, model, scope, name, training)
+
+    def bind(evaluator: Evaluator) -> None:
         caller = Frame(scope, "model", model.name, session.new_scope())
         caller.ordinals = evaluator.frame.ordinals
         bind_model_settings(evaluator, model, scope, (), caller)
+
+    evaluators: list[Evaluator] = []
+    for name, training in (("training", True), ("inference", False)):
+        evaluator = start(session, model, scope, name, training, Evaluator)
+        bind(evaluator)
         run_model(evaluator, model)
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
     generation = generation_of(session, model.name, evaluators[1])
+    samplers = samplers_of(session, Located(model, scope), model, bind)
     for mistake in session.settings.unknown():
         session.report.add(mistake)
     if session.report.has_errors:
         return None
-    return finished(session, model.name, model.name, sources, evaluators[0], evaluators[1], None, generation=generation)
+    training, inference = evaluators
+    name = model.name
+    return finished(session, name, name, sources, training, inference, None, None, generation, samplers)
 
 
 def _function(

@@ -169,7 +169,7 @@ ANY = ""
 class Signature:
     """The settings and tensors of a declaration. `types` holds the type of each setting, or `ANY`."""
 
-    declaration: tree.Callable | tree.Model
+    declaration: tree.Callable | tree.Model | tree.Sample
     settings: tuple[tree.Parameter, ...]
     tensors: tuple[tree.Parameter, ...]
     types: dict[str, str]
@@ -196,9 +196,9 @@ def groups_of(declaration: tree.Callable) -> tuple[tuple[tree.Parameter, ...], t
 
 
 def signature_of(
-    declaration: tree.Callable | tree.Model, scope: ModuleScope, is_builtin: Callable[[str], bool]
+    declaration: tree.Callable | tree.Model | tree.Sample, scope: ModuleScope, is_builtin: Callable[[str], bool]
 ) -> Signature:
-    if isinstance(declaration, tree.Model):
+    if not isinstance(declaration, tree.Callable):
         settings, tensors = declaration.settings, ()
     else:
         settings, tensors = groups_of(declaration)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.setting_binding import Keywords
@@ -14,11 +16,16 @@ from compiler.graph.ir import Role
 from compiler.syntax import tree
 
 
-def start(session: Session, model: tree.Model, scope: ModuleScope, name: str, training: bool) -> Evaluator:
-    """An evaluator with the frame of a model, whose settings are not bound yet."""
+_Kind = TypeVar("_Kind", bound=Evaluator)
+
+
+def start(
+    session: Session, model: tree.Model, scope: ModuleScope, name: str, training: bool, kind: type[_Kind]
+) -> _Kind:
+    """An evaluator of a kind with the frame of a model, whose settings are not bound yet."""
     frame = Frame(scope, "model", model.name, session.new_scope(), application="#0")
     frame.ordinals = ordinals_in(session, frame, model)
-    evaluator = Evaluator(session, GraphBuilder(name), frame, training)
+    evaluator = kind(session, GraphBuilder(name), frame, training)
     evaluator.model = ModelRecord()
     evaluator.span = model.head
     return evaluator

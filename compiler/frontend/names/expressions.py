@@ -101,6 +101,8 @@ class ExpressionNames:
         self.is_training = False
         self.is_in_scan = False
         self.inner: set[str] = set()  # names in a model's body that its `train` does not see
+        self.model_of_sample = ""  # whose parts a `sample` can name
+        self.parts: tuple[str, ...] = ()
         self.losses: set[str] = set()  # names of losses that layers and models state, which no `train` sees
         self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
 
@@ -148,6 +150,17 @@ class ExpressionNames:
                 self.report.mistake("E0201", message, root.span, advice)
             return
         self.expression(expression.value)
+        if isinstance(root, tree.Name) and root is expression.value and root.id == self.model_of_sample:
+            if expression.name not in self.parts:
+                self._unknown_part(expression)
+
+    def _unknown_part(self, expression: tree.Attribute) -> None:
+        model, name = self.model_of_sample, expression.name
+        message = f"the body of `{model}` has no layer, parameter or state `{name}`"
+        listed = (hint(f"there are {', '.join(self.parts)}"),) if self.parts else ()
+        is_setting = self.environment.kinds.get(name) is NameKind.SETTING
+        own = (hint(f"a setting of the model stands under its own name: `{name}`"),) if is_setting else ()
+        self.report.mistake("E0632", message, expression.span, *(own or self.report.nearest(name, self.parts) or listed))
 
     def _is_known(self, name: str) -> bool:
         return name in self.environment or name in self.environment.partial or self._is_outside(name)

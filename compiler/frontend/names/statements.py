@@ -17,7 +17,7 @@ _MAY_OWN = ("layer", "model")
 _PLACES = {
     "input": "a `model`",
     "target": "a `train`",
-    "output": "a `model`",
+    "output": "a `model` or `sample`",
     "loss": "a `layer` or `model`",
     "param": "a `layer` or `model`",
     "state": "a `layer`, `model` or `optimizer`",
@@ -25,6 +25,7 @@ _PLACES = {
     "emit": "a `scan`",
     "return": "a `fn`, `layer`, `init`, `optimizer` or `schedule`",
 }
+_WITHOUT_RESULT = ("model", "train", "sample", "test")
 _SCAN_OPTIONS = ("reverse", "where", "truncate")
 
 
@@ -55,7 +56,7 @@ class StatementNames(ExpressionNames):
                 self._assign_all(statement)
             case tree.Return():
                 self._expect_place(
-                    "return", self.keyword not in ("model", "train", "test"), statement.span, in_scan=False
+                    "return", self.keyword not in _WITHOUT_RESULT, statement.span, in_scan=False
                 )
                 self.expression(statement.value)
                 return True
@@ -78,7 +79,7 @@ class StatementNames(ExpressionNames):
                 self._expect_place("input", self.keyword == "model", statement.span, in_scan=False)
                 self._input(statement)
             case tree.OutputDeclaration():
-                self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
+                self._expect_place("output", self.keyword in ("model", "sample"), statement.span, in_scan=False)
                 self.expression(statement.value)
                 for name in statement.names:
                     self.environment.bind(name.id, NameKind.OUTPUT, name.span)

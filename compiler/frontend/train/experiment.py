@@ -29,6 +29,7 @@ from compiler.frontend.program import (
     TrainingPlan,
     UpdateRule,
 )
+from compiler.frontend.samplers import samplers_of
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic, cast, scalar
 from compiler.frontend.tensors.shapes import shown
@@ -97,6 +98,7 @@ class _Experiment:
             expect_same_losses(training, inference, self.report)
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
+        samplers = samplers_of(self.session, self.found, self.model, self._bind)
         if plan is not None:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
@@ -107,18 +109,16 @@ class _Experiment:
             return None
         name = self.train.name or self.model.name
         model = self.model.name
-        return finished(self.session, name, model, sources, training, inference, plan, self.augmentation, generation)
+        parts = self.augmentation, generation, samplers
+        return finished(self.session, name, model, sources, training, inference, plan, *parts)
 
     # The graphs
 
     def _evaluate(self, name: str, training: bool) -> Evaluator:
         """The model with targets, loss and metrics; the training program adds penalties and new states."""
-        evaluator = start(self.session, self.model, self.found.scope, name, training)
+        evaluator = start(self.session, self.model, self.found.scope, name, training, Evaluator)
         with self.report.recording():
-            caller = self._caller(evaluator)
-            keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
-            bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
-            self._freeze(evaluator)
+            self._bind(evaluator)
             run_model(evaluator, self.model)
             self._enter_train(evaluator)
             if evaluator.model is not None and evaluator.model.is_sound:
@@ -126,6 +126,13 @@ class _Experiment:
                 self._add_loss(evaluator)
             add_states(evaluator, self._frozen())
         return evaluator
+
+    def _bind(self, evaluator: Evaluator) -> None:
+        """The settings of the model, and which of its layers keep their states."""
+        caller = self._caller(evaluator)
+        keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
+        bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
+        self._freeze(evaluator)
 
     def _phase(self, epoch: int) -> Phase:
         """The training from an epoch on, in which less is frozen than before."""
