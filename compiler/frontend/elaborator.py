@@ -199,6 +199,7 @@ class Elaborator(ABC):
         self.draws_by_seed_alone = False
         self.takes_settings = True
         self.keeps_states = False
+        self.applies_trained = False  # whether parameters are those that the model has already
         self.span: Span | None = None
         self.running: list[int] = []  # the declarations that are being applied, by their ids, the innermost last
         self.inputs: dict[str, ir.Value] = {}

@@ -12,7 +12,7 @@ from compiler.frontend.bodies.model import add_outputs, run_model, start
 from compiler.frontend.bodies.row_draws import NUMBERS, RowEvaluator
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
-from compiler.frontend.failures import Poisoned, failure, nearest
+from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import ROW_NUMBERS, Sampler
 from compiler.frontend.scope import Located, ModuleScope, as_layer
 from compiler.frontend.tensors.shapes import shown
@@ -49,6 +49,7 @@ class SamplerEvaluator(RowEvaluator):
 
     def __init__(self, session: Session, builder: GraphBuilder, frame: Frame, training: bool) -> None:
         super().__init__(session, builder, frame, training)
+        self.applies_trained = True
         self.model_name = ""
         self.parts: Mapping[str, Value] = {}
 
@@ -70,7 +71,7 @@ class SamplerEvaluator(RowEvaluator):
         if holds_tensor(value) and not self._lasts(value):
             self.fail(
                 "E0632",
-                f"`{expression.name}` is a tensor that `{self.model_name}` makes of its inputs, which a `sample` has not",
+                f"`{expression.name}` is a tensor that `{self.model_name}` makes of inputs, and a `sample` has none",
                 hint(f"apply a layer of the model, or all of it: `{self.model_name}(x)` gives its outputs"),
             )
         return value
@@ -97,12 +98,16 @@ class _Sampling:
         self.found, self.model, self.bind = found, model, bind
 
     def sampler(self) -> Sampler:
+        if any(setting.default is None for setting in self.declaration.settings):
+            raise Poisoned  # the check of names has told
         name = f"sample {self.declaration.name}"
         evaluator = start(self.session, self.model, self.found.scope, name, False, SamplerEvaluator)
         self.bind(evaluator)
         run_model(evaluator, self.model)
+        trained = set(self.session.parameters)
         self._enter(evaluator)
         run_body(evaluator, self.declaration.body)
+        self._expect_trained(trained)
         assert evaluator.model is not None
         if not evaluator.model.is_sound:
             raise Poisoned
@@ -130,11 +135,19 @@ class _Sampling:
         frame.dimensions.setdefault("batch", BatchExtent())
         evaluator.model = ModelRecord()
 
+    def _expect_trained(self, known: set[str]) -> None:
+        """All parameters are those of the model, as it is trained."""
+        new = [spec for path, spec in self.session.parameters.items() if path not in known]
+        if new:
+            place = next((call for call in new[0].calls if call.source is self.declaration.span.source), new[0].span)
+            message = f"nothing trains `{new[0].path}`: `{self.model.name}` never applies the layer that it belongs to"
+            raise failure("E0632", message, place, hint("apply the layer in the body of the model, too"))
+
     def _expect_rows(self, evaluator: Evaluator, name: str, output: TensorValue) -> None:
         if output.shape[:1] != (BatchExtent(),):
             raise failure(
                 "E0630",
-                f"the output `{name}` of the `sample` has the type {shown(evaluator, output)}, not one part for each row",
+                f"the output `{name}` of a `sample` has a part for each row, and this is {shown(evaluator, output)}",
                 _place_of(self.declaration, name),
                 hint("its first dimension is `batch`: begin with a draw such as `random(batch, 16)`"),
             )
@@ -150,7 +163,9 @@ class _Sampling:
             f"a row of the `sample` `{self.declaration.name}` would depend on the rows beside it",
             self.declaration.head,
             *place,
-            hint(f"a row is made of the seed and its number: `{ROW}` has the numbers, `arange(batch)` places in a batch"),
+            hint(
+                f"a row is made of the seed and its number: `{ROW}` has the numbers, `arange(batch)` places in a batch"
+            ),
         )
 
 

@@ -1,19 +1,18 @@
 """Make new rows with a trained model, as a `sample` of the model file says.
 
-A row depends on the seed and its number alone: the first rows are the same however many are asked for. Pictures of bytes
-are drawn as they are; for others, --range says which values are black and white.
+A row depends on the seed and its number alone: the first rows are the same however many are asked for. Pictures of
+bytes are drawn as they are; for others, --range says which values are black and white.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
-from runtime.cli.parser import Namespace, Parser
+from runtime.cli.parser import Namespace, Parser, number
 from runtime.inference.prediction import json_lines, write_predictions
 from runtime.inference.sampling import RowSampler, ValueRange, as_bytes, drawable, grid_of, sampler_of, unusual_rows
 from runtime.reporting.terminal import say, say_labelled
@@ -22,9 +21,10 @@ from runtime.support.pictures import png_bytes
 
 EXAMPLES = (
     "dlc sample RUN --n 16 --out grid.png",
-    "dlc sample RUN --n 64 --seed 1 --out grid.png --range 0,16",
+    "dlc sample RUN --n 64 --seed 1 --out grid.png --range 0 16",
     "dlc sample RUN --sampler ddim --set ddim.guidance=3 --out samples.npz",
 )
+_BOUND = number("a number", lambda value: True)
 _FORMATS = (".png", ".npz", ".jsonl")
 
 
@@ -36,7 +36,8 @@ def configure(parser: Parser) -> None:
     said = "a .png file with a grid of pictures, a .npz or .jsonl file (default: JSON lines on standard output)"
     parser.add_option("-o, --out", "FILE", said)
     parser.add_option("--picture", "NAME", "the output to draw, where several have pictures")
-    parser.add_option("--range", "LOW,HIGH", "the values that are black and white in a picture", type=_range)
+    said = "the values that are black and white in a picture"
+    parser.add_argument("--range", nargs=2, type=_BOUND, metavar=("LOW", "HIGH"), help=said)
 
 
 def run(arguments: Namespace) -> int:
@@ -46,6 +47,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"the format of {output} is not known", f"give a name that ends in {', '.join(_FORMATS)}")
     if not draws and (arguments.range is not None or arguments.picture is not None):
         raise UsageError("--range and --picture are about pictures", "give --out FILE.png")
+    value_range = _range(arguments.range)
     trained = trained_of(arguments)
     sampler = sampler_of(trained.program, arguments.sampler)
     rows = RowSampler(trained.program, sampler, trained.options).rows(trained.tensors, arguments.n, arguments.seed)
@@ -57,18 +59,18 @@ def run(arguments: Namespace) -> int:
         return 0
     if draws:
         name, pictures = drawable(rows, arguments.picture)
-        write_output(output, png_bytes(grid_of(as_bytes(name, pictures, arguments.range))))
+        write_output(output, png_bytes(grid_of(as_bytes(name, pictures, value_range))))
     else:
         write_predictions(output, rows)
     say(f"{arguments.n} rows of {sampler.name} in {output}")
     return 0
 
 
-def _range(text: str) -> ValueRange:
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = math.nan
-    if not (math.isfinite(high - low) and low < high):
-        raise argparse.ArgumentTypeError(f"wants two numbers such as 0,1, the smaller first, not `{text}`")
+def _range(bounds: Sequence[float] | None) -> ValueRange | None:
+    """The values that --range gives. Raises UsageError where the first is not below the second."""
+    if bounds is None:
+        return None
+    low, high = bounds
+    if not low < high:
+        raise UsageError(f"--range {low:g} {high:g}: there is no value between", "give the value that is black first")
     return ValueRange(low, high)

@@ -107,7 +107,7 @@ def as_bytes(name: str, pictures: Array, value_range: ValueRange | None) -> Arra
     """Pictures of bytes: those of u8 as they are, others by the range. Raises UsageError where they need one."""
     if value_range is None:
         if pictures.dtype != np.uint8:
-            fix = "give it, as --range 0,1; or end the sampler with bytes: `cast(255 * x, u8)`"
+            fix = "give it, as --range 0 1; or end the sampler with bytes: `cast(255 * x, u8)`"
             raise UsageError(f"nothing says which values of {name} are black and white", fix)
         return pictures
     wide = np.nan_to_num(pictures.astype(np.float64), nan=value_range.low)

@@ -65,6 +65,9 @@ def _tensor(
     known = elaborator.session.parameters.get(path)
     if known is None:
         _declare(elaborator, statement, path, role, type_)
+    elif known.type != type_ and elaborator.applies_trained:
+        message = f"`{path}` of the model is {known.type}; here it would have to be {type_}"
+        elaborator.fail("E0502", message, hint("give the layer a tensor of the size that the model gives it"))
     elif known.type != type_:
         elaborator.fail(
             "E0502",

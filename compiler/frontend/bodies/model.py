@@ -15,7 +15,6 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role
 from compiler.syntax import tree
 
-
 _Kind = TypeVar("_Kind", bound=Evaluator)
 
 

@@ -1,4 +1,4 @@
-"""Draws that belong to a row by its number: they are the same in any batch, in any order, and whatever was run before."""
+"""Draws that belong to a row by its number: the same in any batch, in any order, and whatever was run before."""
 
 from __future__ import annotations
 

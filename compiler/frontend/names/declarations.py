@@ -241,6 +241,9 @@ class _DeclarationNames(StatementNames):
         for statement in model.body.statements:
             if isinstance(statement, tree.InputDeclaration):
                 self._input_dimensions(statement)
+                self.inner.add(statement.name)
+            elif isinstance(statement, tree.OutputDeclaration):
+                self.inner.update(name.id for name in statement.names)
         self.environment.bind(ROW, NameKind.TENSOR, sample.head)
         self.environment.bind(model.name, NameKind.TENSOR, sample.head)
         self.environment.used |= {setting.name for setting in model.settings}

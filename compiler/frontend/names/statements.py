@@ -55,9 +55,7 @@ class StatementNames(ExpressionNames):
                 self.expression(statement.value)
                 self._assign_all(statement)
             case tree.Return():
-                self._expect_place(
-                    "return", self.keyword not in _WITHOUT_RESULT, statement.span, in_scan=False
-                )
+                self._expect_place("return", self.keyword not in _WITHOUT_RESULT, statement.span, in_scan=False)
                 self.expression(statement.value)
                 return True
             case tree.If():
