@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
 from compiler.errors.other_names import advice
@@ -40,6 +40,7 @@ from compiler.syntax.suppressions import without_suppressed
 from compiler.types import BatchExtent, TensorType
 
 _RECURSION = 20_000
+_Kind = TypeVar("_Kind", bound=Evaluator)
 
 
 def elaborate(
@@ -337,21 +338,22 @@ def _elaborated(session: Session, chosen: tree.Train | tree.Model) -> Program | 
 def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source, ...]) -> Program | None:
     scope = next(s for s in session.scopes.values() if s.lookup(Namespace.MODEL, model.name))
 
-    def bind(evaluator: Evaluator) -> None:
+    def begun(name: str, kind: type[_Kind], training: bool = False) -> _Kind:
+        evaluator = start(session, model, scope, name, training, kind)
         caller = Frame(scope, "model", model.name, session.new_scope())
         caller.ordinals = evaluator.frame.ordinals
         bind_model_settings(evaluator, model, scope, (), caller)
+        return evaluator
 
     evaluators: list[Evaluator] = []
     for name, training in (("training", True), ("inference", False)):
-        evaluator = start(session, model, scope, name, training, Evaluator)
-        bind(evaluator)
+        evaluator = begun(name, Evaluator, training)
         run_model(evaluator, model)
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
     generation = generation_of(session, model.name, evaluators[1])
-    samplers = samplers_of(session, Located(model, scope), model, bind)
+    samplers = samplers_of(session, Located(model, scope), model, begun)
     for mistake in session.settings.unknown():
         session.report.add(mistake)
     if session.report.has_errors:

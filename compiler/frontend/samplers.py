@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
-from compiler.frontend.bodies.model import add_outputs, run_model, start
+from compiler.frontend.bodies.model import add_outputs, run_model
 from compiler.frontend.bodies.row_draws import NUMBERS, RowEvaluator
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
@@ -28,17 +29,15 @@ ROW = "row"
 """The name in a `sample` that stands for the numbers of the rows."""
 
 
-def samplers_of(
-    session: Session, found: Located, model: tree.Model, bind: Callable[[Evaluator], None]
-) -> tuple[Sampler, ...]:
+def samplers_of(session: Session, found: Located, model: tree.Model, begun: Begun) -> tuple[Sampler, ...]:
     """The samplers of a model; those with mistakes are left out, and these recorded.
 
-    `bind` gives the model of an evaluator its settings.
+    `begun` gives an evaluator of that name and kind, in which the model has its settings.
     """
     if session.report.has_errors:
         return ()
     declared = session.samples.get(model.name, ())
-    made = (session.report.attempt(_Sampling(session, *one, found, model, bind).sampler) for one in declared)
+    made = (session.report.attempt(_Sampling(session, *one, found, model, begun).sampler) for one in declared)
     return tuple(sampler for sampler in made if sampler is not None)
 
 
@@ -82,6 +81,9 @@ class SamplerEvaluator(RowEvaluator):
         return isinstance(value, TensorValue) and value.value in lasting
 
 
+Begun: TypeAlias = "Callable[[str, type[SamplerEvaluator]], SamplerEvaluator]"
+
+
 class _Sampling:
     """One `sample` in the course of elaboration."""
 
@@ -92,17 +94,15 @@ class _Sampling:
         scope: ModuleScope,
         found: Located,
         model: tree.Model,
-        bind: Callable[[Evaluator], None],
+        begun: Begun,
     ) -> None:
         self.session, self.declaration, self.scope = session, declaration, scope
-        self.found, self.model, self.bind = found, model, bind
+        self.found, self.model, self.begun = found, model, begun
 
     def sampler(self) -> Sampler:
         if any(setting.default is None for setting in self.declaration.settings):
             raise Poisoned  # the check of names has told
-        name = f"sample {self.declaration.name}"
-        evaluator = start(self.session, self.model, self.found.scope, name, False, SamplerEvaluator)
-        self.bind(evaluator)
+        evaluator = self.begun(f"sample {self.declaration.name}", SamplerEvaluator)
         run_model(evaluator, self.model)
         trained = set(self.session.parameters)
         self._enter(evaluator)

@@ -272,6 +272,10 @@ class SyntaxBuilder:
         span = self._span(keyword, value)
         return tree.LossDeclaration(name, value, self._doc(span), span)
 
+    def view(self, keyword: Token, names: tuple[tree.Name, ...], value: tree.Expression) -> tree.View:
+        span = self._span(keyword, value)
+        return tree.View(names, value, self._doc(span), span)
+
     def return_(self, keyword: Token, value: tree.Expression) -> tree.Return:
         return tree.Return(value, self._span(keyword, value))
 

@@ -33,6 +33,7 @@ _FOLLOWED = {
     "target": rf"(?=[ \t]+{_NAME}[ \t]*:)",
     "output": rf"(?=[ \t]+{_NAME}[ \t]*[=,])",
     "loss": rf"(?=[ \t]+{_NAME}[ \t]*=(?!=))",
+    "view": rf"(?=[ \t]+{_NAME}[ \t]*(?:,|=(?!=)))",
     "augment": r"(?=[ \t]*\{)",
     "feed": rf"(?=[ \t]+{_NAME}[ \t]+from\b)",
     "from": rf"(?=[ \t]+{_NAME})",

@@ -18,7 +18,9 @@ DECLARATIONS = frozenset(
         *("train", "generate", "sample", "test", "import"),
     )
 )
-_BODIES = frozenset(("param", "state", "input", "output", "loss", "target", "augment", "feed", "from", "gradient"))
+_BODIES = frozenset(
+    ("param", "state", "input", "output", "loss", "view", "target", "augment", "feed", "from", "gradient")
+)
 _CLAUSES = frozenset(("padded", "by", "over", "carry"))
 CONTEXTUAL = DECLARATIONS | _BODIES | _CLAUSES
 

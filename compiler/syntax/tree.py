@@ -362,6 +362,16 @@ class LossDeclaration:
     span: Span
 
 
+@record
+class View:
+    """`view a, b = value` of an `augment`: the value, drawn anew for each name. It begins with a column of the data."""
+
+    names: tuple[Name, ...]
+    value: Expression
+    doc: str | None
+    span: Span
+
+
 Statement: TypeAlias = (
     Assign
     | StateUpdate
@@ -375,6 +385,7 @@ Statement: TypeAlias = (
     | InputDeclaration
     | OutputDeclaration
     | LossDeclaration
+    | View
 )
 
 # Declarations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from compiler.frontend.bodies.evaluate import Evaluator
@@ -19,13 +20,22 @@ _Kind = TypeVar("_Kind", bound=Evaluator)
 
 
 def start(
-    session: Session, model: tree.Model, scope: ModuleScope, name: str, training: bool, kind: type[_Kind]
+    session: Session,
+    model: tree.Model,
+    scope: ModuleScope,
+    name: str,
+    training: bool,
+    kind: type[_Kind],
+    columns: Mapping[str, tree.Name] | None = None,
 ) -> _Kind:
-    """An evaluator of a kind with the frame of a model, whose settings are not bound yet."""
+    """An evaluator of a kind with the frame of a model, whose settings are not bound yet.
+
+    Some inputs may be views of columns.
+    """
     frame = Frame(scope, "model", model.name, session.new_scope(), application="#0")
     frame.ordinals = ordinals_in(session, frame, model)
     evaluator = kind(session, GraphBuilder(name), frame, training)
-    evaluator.model = ModelRecord()
+    evaluator.model = ModelRecord(columns=columns or {})
     evaluator.span = model.head
     return evaluator
 

@@ -271,8 +271,11 @@ class _DeclarationNames(StatementNames):
     def _augment(self, block: tree.Block) -> None:
         """Samples are changed before the model sees them, so that its outputs are not known here."""
         before, self.environment = self.environment, self.environment.copy()
+        self.views = tuple(statement for statement in block.statements if isinstance(statement, tree.View))
+        drawn = {name.id for view in self.views for name in view.names}
+        self.columns = self.inputs.keys() - drawn
         for name, kind in before.kinds.items():
-            if kind is NameKind.OUTPUT:
+            if kind is NameKind.OUTPUT or name in drawn:
                 del self.environment.kinds[name]
         self._block(block)
         self.environment = before
@@ -284,6 +287,7 @@ class _DeclarationNames(StatementNames):
         for statement in model.body.statements:
             if isinstance(statement, tree.InputDeclaration):
                 self._input_dimensions(statement)
+                self.inputs[statement.name] = None
                 self.environment.bind(statement.name, NameKind.INPUT, statement.span)
                 if statement.mask is not None:
                     self.environment.bind(statement.mask, NameKind.INPUT, statement.span)

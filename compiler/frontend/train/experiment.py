@@ -34,7 +34,7 @@ from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic, cast, scalar
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train import updates
-from compiler.frontend.train.augmentation import augmentation
+from compiler.frontend.train.augmentation import augmentation, columns_of
 from compiler.frontend.train.entries import KEYS, Entries
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.train.patterns import (
@@ -54,6 +54,7 @@ from compiler.syntax.walk import statements_of
 from compiler.types import DType, TensorType
 
 _Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind", bound=Evaluator)
 
 
 def elaborate_train(
@@ -98,7 +99,7 @@ class _Experiment:
             expect_same_losses(training, inference, self.report)
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
-        samplers = samplers_of(self.session, self.found, self.model, self._bind)
+        samplers = samplers_of(self.session, self.found, self.model, self._begun)
         if plan is not None:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
@@ -116,7 +117,7 @@ class _Experiment:
 
     def _evaluate(self, name: str, training: bool) -> Evaluator:
         """The model with targets, loss and metrics; the training program adds penalties and new states."""
-        evaluator = start(self.session, self.model, self.found.scope, name, training, Evaluator)
+        evaluator = self._started(name, training, Evaluator)
         with self.report.recording():
             self._bind(evaluator)
             run_model(evaluator, self.model)
@@ -125,6 +126,16 @@ class _Experiment:
                 add_outputs(evaluator)
                 self._add_loss(evaluator)
             add_states(evaluator, self._frozen())
+        return evaluator
+
+    def _started(self, name: str, training: bool, kind: type[_Kind]) -> _Kind:
+        columns = columns_of(self.train)
+        return start(self.session, self.model, self.found.scope, name, training, kind, columns)
+
+    def _begun(self, name: str, kind: type[_Kind]) -> _Kind:
+        """An evaluator of the inference program with the settings of the model."""
+        evaluator = self._started(name, False, kind)
+        self._bind(evaluator)
         return evaluator
 
     def _bind(self, evaluator: Evaluator) -> None:
@@ -178,7 +189,7 @@ class _Experiment:
         assert record is not None
         frame = Frame(self.scope, "train", self.train.name or self.model.name, inside.scope, application="#train")
         settings = {parameter.name for parameter in self.model.settings}
-        inputs = {spec.name for spec in record.inputs}
+        inputs = {spec.name for spec in record.inputs} | set(record.views)
         visible = settings | inputs | set(record.outputs)
         every = tuple(statements_of(self.model.body))
         outputs = {name.id for s in every if isinstance(s, tree.OutputDeclaration) for name in s.names}
@@ -213,7 +224,7 @@ class _Experiment:
         assert record is not None
         kept = {parameter.name for parameter in self.model.settings} | {"steps_per_epoch", "total_steps"}
         around = replace(frame, variables={n: v for n, v in frame.variables.items() if n in kept})
-        found = augmentation(self.session, self.train, block, around, record.inputs)
+        found = augmentation(self.session, self.train, block, around, record)
         self.augmentation = found.graph
         for spec in found.targets:
             record.inputs.append(spec)
