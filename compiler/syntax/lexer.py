@@ -19,7 +19,7 @@ DECLARATIONS = frozenset(
     )
 )
 _BODIES = frozenset(
-    ("param", "state", "input", "output", "loss", "view", "target", "augment", "feed", "from", "gradient")
+    ("param", "state", "input", "output", "loss", "view", "target", "augment", "update", "feed", "from", "gradient")
 )
 _CLAUSES = frozenset(("padded", "by", "over", "carry"))
 CONTEXTUAL = DECLARATIONS | _BODIES | _CLAUSES
@@ -41,7 +41,7 @@ OPERATORS = {
     "..": "RANGE",
     "...": "ELLIPSIS",
     "=": "EQUAL",
-    "<-": "UPDATE",
+    "<-": "BECOMES",
     "->": "ARROW",
     "|>": "PIPE",
     "==": "EQUALS",
