@@ -169,7 +169,7 @@ def test_bytes_of_three_channels_need_no_range(run: Path, tmp_path: Path) -> Non
         (["--sampler", "colours", "--out", "x.png"], "name one with --picture: picture, other"),
         (["--sampler", "prior", "--out", "x.png", "--range", "one", "2"], "wants a number, not `one`"),
         (["--sampler", "prior", "--n", "0"], "wants a whole number of at least 1"),
-        (["--sampler", "prior", "--set", "prior.steps=0"], "a `scan` needs at least one step"),
+        (["--sampler", "prior", "--set", "prior.steps=0.5"], "a range runs between whole numbers"),
     ],
 )
 def test_what_is_wrong_with_a_call(
