@@ -1,14 +1,14 @@
 """Values with the batch on several axes get places of a known number on each of these.
 
 Below, one axis of a value at most depends on the batch, and all else is linear in it. A batch has as many rows as there
-are places, or fewer. What stands in places behind its last row is anything, and no reduction takes it. The order in which
-reductions take rows is the same for any number of places, so results have the same bits.
+are places, or fewer. What stands in places behind its last row is anything, and no reduction takes it. The order in
+which reductions take rows is the same for any number of places, so results have the same bits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,16 +53,26 @@ def places_for(rows: int) -> int:
 def has_pairs(graph: Graph) -> bool:
     """Whether some value, also of a step of a scan, has the batch on several axes."""
     values = [*(entry.value for entry in graph.inputs), *(result for node in graph.nodes for result in node.results)]
-    return any(is_of_pairs(value.type.shape) for value in values) or any(map(_has_pairs_inside, graph.nodes))
+    return any(is_of_pairs(value.type.shape) for value in values) or any(
+        _inside(node, has_pairs) for node in graph.nodes
+    )
 
 
-def _has_pairs_inside(node: Node) -> bool:
-    return isinstance(node.op, Scan) and has_pairs(node.op.body)
+def _inside(node: Node, has: Callable[[Graph], bool]) -> bool:
+    return isinstance(node.op, Scan) and has(node.op.body)
 
 
 def lay_out_pairs(graph: Graph, rows: int) -> Graph:
     """The graph for batches of up to `places_for(rows)` rows; as it was where it has no pairs."""
     return _Layout(graph, places_for(rows)).run() if has_pairs(graph) else graph
+
+
+def most_rows(graph: Graph, rows: int) -> int:
+    """How many rows a batch may have, for a graph that was laid out for so many; 0 for one that had no pairs."""
+    fits = any(
+        isinstance(node.op, FitRows) or _inside(node, lambda body: bool(most_rows(body, rows))) for node in graph.nodes
+    )
+    return places_for(rows) if fits else 0
 
 
 class _Layout:
@@ -93,7 +103,7 @@ class _Layout:
     def add(self, node: Node) -> None:
         if not any(is_of_pairs(value.type.shape) for value in (*node.operands, *node.results)):
             operands = tuple(map(self.of_rows, node.operands))
-            repeated = replace(node, op=self.with_bodies(node.op)) if _has_pairs_inside(node) else node
+            repeated = replace(node, op=self.with_bodies(node.op)) if _inside(node, has_pairs) else node
             results = self.builder.repeat(repeated, operands)
             self.by_rows.update((old.index, new) for old, new in zip(node.results, results, strict=True))
             return
@@ -231,7 +241,7 @@ class _Layout:
         return value
 
     def over_places(self, kind: type[Sum | Max | Min], value: Value, axis: int) -> Value:
-        """A reduction over places. A sum along a row of memory is one of sums of `PAIR_BLOCK`, however many there are."""
+        """A reduction over places. A sum along a row of memory is that of the sums of each `PAIR_BLOCK` of them."""
         shape, block = value.type.shape, numerics.PAIR_BLOCK
         length, is_along_row = shape[axis], all(extent == 1 for extent in shape[axis + 1 :])
         assert isinstance(length, int)

@@ -29,13 +29,15 @@ class Compilation:
     """A graph to compile: `prepared` gives it optimised, and `scheduled` its kernels for a machine.
 
     `name` identifies the program with everything that went into it; under it, a target finds a program again that was
-    compiled before, and asks for no graph. None where there is no such name.
+    compiled before, and asks for no graph. None where there is no such name. `for_rows` compiles the graph for batches
+    of so many rows, which only pairs of rows need.
     """
 
     name: str | None
     options: Options
     prepared: Callable[[], Graph]
     scheduled: Callable[[Graph, Machine], Schedule]
+    for_rows: Callable[[int], Compilation]
 
 
 class LoadedProgram(Executable, Protocol):

@@ -86,16 +86,12 @@ class _Rewriter:
                 return (self.argmax(operands[0], axis),)
             case Contraction(lhs=lhs, rhs=rhs, out=out):
                 return (self.contraction(operands, lhs, rhs, out, self.orders.get(node.results[0].index)),)
-            case Concat(axis=axis):
-                return (self.concatenated(operands, axis, node.results[0].type),)
-            case Pad(low=low, value=value):
-                return (self.padded(operands[0], low, value, node.results[0].type),)
+            case Concat() | Pad() | FitRows():
+                return (self.resized(node.op, operands, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
                 return (self.reversed_batch(operands[0], axes),)
             case Reshape(shape=shape) if through(node, axis_maps(shape)) is None:
                 return (self.reshaped(operands[0], shape),)
-            case FitRows(axis=axis, extent=extent):
-                return (self.fitted(operands[0], axis, extent, node.results[0].type.shape),)
             case ScatterAdd():
                 return (self.scattered(operands[0], operands[1], node.op),)
             case Fold():
@@ -216,6 +212,16 @@ class _Rewriter:
         place = builder.emit(Iota(shape, axis, DType.I32))
         beyond = filled(builder, 2**31 - 1, place.type)
         return self.reduced(Min, builder.emit(elementwise.Where(), found, place, beyond), (axis,))
+
+    def resized(self, op: Concat | Pad | FitRows, operands: Sequence[Value], type_: TensorType) -> Value:
+        """A value with more or fewer elements along some axes."""
+        match op:
+            case Concat(axis=axis):
+                return self.concatenated(operands, axis, type_)
+            case Pad(low=low, value=value):
+                return self.padded(operands[0], low, value, type_)
+            case FitRows(axis=axis, extent=extent):
+                return self.fitted(operands[0], axis, extent, type_.shape)
 
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
         result, start = self.builder.emit(Empty(type_)), 0

@@ -71,6 +71,7 @@ def call_text(call: Call, form: LibraryForm, sequence: int) -> str:
     words = {
         "NAME": call.name,
         "TRAINS": str(function.program.trains).lower(),
+        "MOST_ROWS": function.manifest.most_rows or (1 << 63) - 1,
         "PARAMETERS": _listed(given),
         "NULLS": lines(_null_checks(["%memory", *given])),
         "CHECKS": lines(call.checks),
