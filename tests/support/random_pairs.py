@@ -35,11 +35,11 @@ class PairWriter:
         self.results: list[Value] = []
 
     def graph(self, nodes: int) -> Graph:
+        frequent = self._elementwise, self._elementwise, self._reduced, self._reduced
+        others = self._spread, self._product, self._turned, self._running, self._chosen, self._moments
+        writers = (*frequent, *others, self._with_more_axes)
         for _ in range(nodes):
-            self.random.choice(
-                (self._elementwise, self._elementwise, self._spread, self._reduced, self._reduced, self._product)
-                + (self._turned, self._running, self._chosen, self._moments, self._with_more_axes)
-            )()
+            self.random.choice(writers)()
         total = self.builder.emit(Sum((0, 1)), self.pairs[-1])
         for number, value in enumerate((*self.results, total, *self.rows[1:])):
             self.builder.output(f"y{number}", Role.OUTPUT, value)
@@ -100,7 +100,7 @@ class PairWriter:
     def _chosen(self) -> None:
         a, axis = self._pair(), self.random.randrange(2)
         if self.random.random() < 0.5:
-            place = self.builder.emit(ArgMax(axis), self.builder.emit(Tanh(), a))
+            place = self.builder.emit(ArgMax(axis), self.pairs[0])  # whose elements differ
             self.rows.append(self.builder.emit(Cast(F32), place))
             return
         places = [self.builder.emit(Iota((BATCH, BATCH), k, I32)) for k in range(2)]
@@ -114,7 +114,7 @@ class PairWriter:
         (self.results if len(axes) == 2 else self.rows).extend(found)
 
     def _with_more_axes(self) -> None:
-        """[batch, batch] joined to [batch, batch, 2], and a reduction that includes the new axis; or [2*batch, batch]."""
+        """Two pairs joined to [batch, batch, 2]: a reduction over the new axis too, a part, or [batch, 2*batch]."""
         shape = (BATCH, BATCH, 1)
         joined = self.builder.emit(
             Concat(2), *(self.builder.emit(Reshape(shape), value) for value in (self._pair(), self._pair()))
@@ -133,4 +133,3 @@ class PairWriter:
 def random_pairs(seed: int, nodes: int = 12) -> Graph:
     """A graph with pairs of rows inside, whose results have the batch on one axis at most."""
     return PairWriter(seed).graph(nodes)
-
