@@ -225,13 +225,17 @@ class LibraryTensors:
 
 @record
 class LibrarySignature:
-    """The arguments of a function of a library: settings with their usual values and their limits, inputs, outputs."""
+    """The arguments of a function of a library: settings with their usual values and their limits, inputs, outputs.
+
+    It takes up to `most_rows` rows where it makes pairs of them; 0 stands for any.
+    """
 
     name: str
     inputs: tuple[InputSlot, ...]
     outputs: tuple[ResultSlot, ...]
     settings: tuple[tuple[str, DType, float], ...]
     limits: Limits
+    most_rows: int = 0
 
 
 @record
