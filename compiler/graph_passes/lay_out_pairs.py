@@ -298,5 +298,5 @@ def _neutral(kind: type[Sum | Max | Min], dtype: DType) -> float:
         return -0.0 if dtype.is_float else 0
     if dtype.is_float:
         return -math.inf if kind is Max else math.inf
-    limits = np.iinfo(numpy_dtype(dtype))
+    limits = np.iinfo(numpy_dtype(dtype).name)
     return int(limits.min if kind is Max else limits.max)
