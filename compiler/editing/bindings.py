@@ -10,7 +10,7 @@ from compiler.errors.diagnostics import Source, Span
 from compiler.frontend.scope import ModuleScope, Namespace, Signature
 from compiler.support.record import record
 from compiler.syntax import tree
-from compiler.syntax.walk import dimensions_of, scans_in, statements_within
+from compiler.syntax.walk import dimensions_of, first_name, scans_in, statements_within
 
 
 @record(eq=False)
@@ -135,10 +135,18 @@ class Bindings:
             case tree.OutputDeclaration(names):
                 for name in names:
                     self.bind(Kind.OUTPUT, name.id, name.span, statement)
+            case tree.View(names):
+                self._bind_view(names, statement)
             case tree.LossDeclaration(name):
                 self.bind(Kind.LOSS, name.id, name.span, statement)
             case _:
                 pass
+
+    def _bind_view(self, names: tuple[tree.Name, ...], statement: tree.View) -> None:
+        """Views are inputs of the model; the column that they show may be another name of the data."""
+        column = first_name(statement.value)
+        for name in (*(() if column is None else (column,)), *names):
+            self.bind(Kind.INPUT, name.id, name.span, statement)
 
     def _bind_dimensions(self, annotation: tree.TensorAnnotation) -> None:
         for dimension in dimensions_of(annotation):

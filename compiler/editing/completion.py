@@ -28,6 +28,7 @@ _STATEMENTS = {
     "schedule": ("state", "if", "for", "return"),
     "optimizer": ("state", "if", "for"),
     "test": ("if", "for"),
+    "augment": ("view", "if", "for"),
 }
 _UNIVERSAL = {"optimizer": ("on", "decay_on"), "penalty": ("on",)}
 _MOST_FILES = 200
@@ -102,6 +103,8 @@ def _words(documented: Mapping[str, str]) -> Iterator[Completion]:
 
 def _statements(document: Document, context: Context, line: int) -> Iterator[Completion]:
     keyword = context.stretch.keyword.text if context.stretch is not None else ""
+    if context.word == "augment":
+        keyword = context.word
     if keyword in ("train", "generate"):
         given = _given(context)
         for key, meaning in (keys.TRAIN if keyword == "train" else keys.GENERATE).items():

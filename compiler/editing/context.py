@@ -63,7 +63,7 @@ class Context:
     stretch: Stretch | None = None
     call: CallAround | None = None
     namespace: Namespace | None = None
-    word: str = ""  # the keyword of the statement, or the key of the line
+    word: str = ""  # the keyword of the statement, or the key of the line; where one begins, the word before the `{`
 
 
 def context_at(document: Document, line: int, column: int) -> Context:
@@ -123,7 +123,8 @@ class _Finder:
         if mark == "{" and self.tokens[opening - 1].text == "=":  # values by name
             return Context(Place.LOSS if last.text in ("{", ",") else Place.VALUE, self.stretch, None, None, word)
         if mark == "{":
-            return self._statement(start, word, last)
+            around = self.tokens[opening - 1].text
+            return self._statement(start, word if start <= self.index else around, last)
         if mark == "[" and self._is_type(opening):
             return Context(Place.DIMENSION, self.stretch, None, None, word)
         call = self.call() if mark == "(" else None
@@ -163,7 +164,7 @@ class _Finder:
 
     def _statement(self, start: int, word: str, last: Token) -> Context:
         if start > self.index:
-            return Context(Place.STATEMENT, self.stretch)
+            return Context(Place.STATEMENT, self.stretch, None, None, word)
         keyword = self.stretch.keyword.text
         if last.text == "|>":
             return Context(Place.PIPE, self.stretch, None, None, word)
@@ -172,7 +173,7 @@ class _Finder:
         if last.text == "=" and word in ("param", "state"):
             return Context(Place.FORM, self.stretch, None, Namespace.INIT, word)
         is_loss = word == "loss" and keyword in ("layer", "model")
-        if (is_loss or word in ("param", "state", "input", "target")) and start == self.index:
+        if (is_loss or word in ("param", "state", "input", "target", "view")) and start == self.index:
             return Context(Place.NEW_NAME, self.stretch)
         if keyword in ("train", "generate") and word in FORMS and last.text == "=":
             return Context(Place.FORM, self.stretch, None, FORMS[word], word)

@@ -210,6 +210,7 @@ def _declaration_text(symbol: Symbol) -> str:
             | tree.ParamDeclaration()
             | tree.StateDeclaration()
             | tree.LossDeclaration()
+            | tree.View()
             | tree.Assign()
         ):
             return one_line(symbol.node.span)

@@ -46,6 +46,7 @@ STATEMENTS: Mapping[str, str] = {
     "input": "`input x: f32[batch, 4]`: a tensor that the data gives.",
     "output": "`output y = …`: a result of the model.",
     "loss": "`loss balance = …`: a scalar that is added to the training loss, and shown beside it.",
+    "view": "`view a, b = image |> random_flip`: in `augment`, inputs that are drawn of one column, each anew.",
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
     "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
     "return": "`return value`: the result of a function or layer.",

@@ -204,7 +204,7 @@ class Walker:
 
     def _statement(self, statement: tree.Statement) -> None:
         match statement:
-            case tree.Assign(names) | tree.For(names) | tree.OutputDeclaration(names):
+            case tree.Assign(names) | tree.For(names) | tree.OutputDeclaration(names) | tree.View(names):
                 for name in names:
                     self._local(name, is_written=True)
             case tree.StateUpdate(target) | tree.LossDeclaration(target):

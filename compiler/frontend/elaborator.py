@@ -163,12 +163,15 @@ class StatedLoss:
 class ModelRecord:
     """The inputs and outputs that the body of a model has declared so far.
 
-    `losses`, by their names, are those that the body and its layers state.
+    `losses`, by their names, are those that the body and its layers state. `columns` say of the inputs that `augment`
+    views which column of the data each shows; `views` are these inputs, and `inputs` has the column in their place.
     """
 
     inputs: list[InputSpec] = field(default_factory=list[InputSpec])
     outputs: dict[str, TensorValue] = field(default_factory=dict[str, TensorValue])
     losses: dict[str, StatedLoss] = field(default_factory=dict[str, "StatedLoss"])
+    columns: Mapping[str, tree.Name] = field(default_factory=dict[str, tree.Name])
+    views: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     is_sound: bool = True
 
 

@@ -119,7 +119,9 @@ def stretches_of(source: Source) -> Iterator[Stretch]:
         before = token
 
 
-_BEFORE_NAMES = frozenset(("PARAM", "STATE", "INPUT", "OUTPUT", "LOSS", "TARGET", "FEED", "FROM", "BY", "CARRY"))
+_BEFORE_NAMES = frozenset(
+    ("PARAM", "STATE", "INPUT", "OUTPUT", "LOSS", "VIEW", "TARGET", "FEED", "FROM", "BY", "CARRY")
+)
 """Words that are keywords only where a name follows."""
 _BEHIND_NAMES = ("=", "(", ",", ")", "|>")
 

@@ -12,6 +12,7 @@ from compiler.lints.parameters import find_shared_layers, find_start_values, fin
 from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.rows import find_mixed_rows, find_padded_reductions
 from compiler.lints.train_keys import find_frozen_to_the_end, find_moving_statistics, find_schedule_length
+from compiler.lints.views import find_equal_views, find_loss_of_equal_views
 
 LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_double_softmax,
@@ -26,6 +27,8 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_padded_reductions,
     find_exchanged_arguments,
     find_opposed_losses,
+    find_equal_views,
+    find_loss_of_equal_views,
 )
 
 

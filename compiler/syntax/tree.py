@@ -362,6 +362,16 @@ class LossDeclaration:
     span: Span
 
 
+@record
+class View:
+    """`view a, b = value` of an `augment`: the value, drawn anew for each name. It begins with a column of the data."""
+
+    names: tuple[Name, ...]
+    value: Expression
+    doc: str | None
+    span: Span
+
+
 Statement: TypeAlias = (
     Assign
     | StateUpdate
@@ -375,6 +385,7 @@ Statement: TypeAlias = (
     | InputDeclaration
     | OutputDeclaration
     | LossDeclaration
+    | View
 )
 
 # Declarations
@@ -436,6 +447,21 @@ class Entry:
 
 
 @record
+class Update:
+    """`update NAME { … }`: parameters of a `train` with their own loss and optimizer; `place` is that of the name."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    doc: str | None
+    span: Span
+    place: Span
+
+    def place_of(self, key: str) -> Span:
+        """Where the value of a key stands; the name of the block without the key."""
+        return next((entry.value.span for entry in self.entries if entry.key == key), self.place)
+
+
+@record
 class Train:
     """`train NAME: Model(settings) { … }`; `name` is None when left out."""
 
@@ -445,6 +471,7 @@ class Train:
     targets: tuple[InputDeclaration, ...]
     entries: tuple[Entry, ...]
     augment: Block | None
+    updates: tuple[Update, ...]
     doc: str | None
     span: Span
     head: Span

@@ -75,6 +75,19 @@ def is_requirement(expression: tree.Expression) -> bool:
             return False
 
 
+def first_name(expression: tree.Expression) -> tree.Name | None:
+    """The name that stands first in an expression as its first operand: `image` in `image / 255 |> flip`."""
+    match expression:
+        case tree.Name():
+            return expression
+        case tree.Pipe(first) | tree.Binary(_, first) | tree.Index(first) | tree.Attribute(first):
+            return first_name(first)
+        case tree.Call(_, (first, *_)):
+            return first_name(first)
+        case _:
+            return None
+
+
 def statements_of(block: tree.Block) -> Iterator[tree.Statement]:
     """All statements of a block and of the blocks in it, in the order of the text."""
     for statement in block.statements:
@@ -113,6 +126,7 @@ def values_of(statement: tree.Statement) -> tuple[tree.Expression, ...]:
             | tree.ExpressionStatement()
             | tree.OutputDeclaration()
             | tree.LossDeclaration()
+            | tree.View()
         ):
             return (statement.value,)
         case tree.ParamDeclaration() | tree.StateDeclaration():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
@@ -171,19 +172,55 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
     end = end_of_range(statement)
     decided = end.id if end is not None and not is_constant(frame, end.id) else None
     spec = InputSpec(statement.name, type_, is_target, low, high, statement.span, names, decided)
-    elaborator.session.inputs[spec.name] = spec
+    fed = _column_of(model, statement, spec)
+    elaborator.session.inputs[fed.name] = fed
     if unknown:
         _ask_for(elaborator, unknown)
-    _add(elaborator, model, spec, axes)
+    _add(elaborator, model, spec, axes, fed)
     if statement.mask is not None:
         _declare_mask(elaborator, model, spec, axes, statement.mask)
 
 
-def _add(elaborator: Elaborator, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...]) -> None:
-    value = elaborator.input(spec.name, Role.DATA, spec.type)
+def _column_of(model: ModelRecord, statement: tree.InputDeclaration, spec: InputSpec) -> InputSpec:
+    """The column of the data that an input shows: its own, but for a view."""
+    column = model.columns.get(spec.name)
+    if column is None or spec.is_target or column.id == spec.name:
+        return spec
+    if statement.mask is not None:
+        message = f"`{spec.name}` is a view of the column `{column.id}`, and `padded by` asks for a mask of its own"
+        advice = hint(f"declare an input `{column.id}` that is padded, and show it: `view {column.id}, … = …`")
+        raise failure("E0613", message, statement.span, advice)
+    return replace(spec, name=column.id, span=column.span)
+
+
+def _add(
+    elaborator: Elaborator, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...], fed: InputSpec | None = None
+) -> None:
+    """A value in the graph for an input; `fed` is the column of the data that it shows, where that has another name.
+
+    Only training has views. In other graphs, each is the column itself.
+    """
+    fed = fed or spec
+    is_view = spec.name in model.columns and not spec.is_target
+    value = elaborator.input(spec.name if elaborator.training else fed.name, Role.DATA, spec.type)
     tensor = elaborator.frame.variables[spec.name] = TensorValue(value, axes)
     record_binding(elaborator, spec.name, spec.span, tensor)
-    model.inputs.append(spec)
+    if is_view:
+        model.views[spec.name] = spec
+    known = next((other for other in model.inputs if other.name == fed.name), None)
+    if known is None:
+        model.inputs.append(fed)
+        return
+    if fed is spec:
+        model.inputs[model.inputs.index(known)] = spec
+    if (known.type, known.low, known.high) != (fed.type, fed.low, fed.high):
+        message = f"`{spec.name}` is {_limited(spec)}, and another view of the column `{fed.name}` is {_limited(known)}"
+        advice = hint("an evaluation shows the column itself, so all its views have one type")
+        raise failure("E0613", message, spec.span, advice)
+
+
+def _limited(spec: InputSpec) -> str:
+    return f"{spec.type}" if spec.low is None else f"{spec.type} in {spec.low}..{spec.high}"
 
 
 def _declare_mask(
@@ -350,7 +387,9 @@ def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:
 
 def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
     """Inputs and outputs are known to data and predictions by their names."""
-    first = next((spec.span for spec in model.inputs if spec.name == name), None)
+    of_views = {column.id: column.span for column in model.columns.values()}
+    declared = (spec for spec in (*model.inputs, *model.views.values()) if spec.name == name)
+    first = next((spec.span for spec in declared if spec.span != of_views.get(name)), None)
     if first is not None or name in model.outputs:
         notes = () if first is None else (Note("first declared here", first),)
         kind = "output" if first is None else "input"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.setting_binding import Keywords
@@ -14,12 +16,19 @@ from compiler.graph.ir import Role
 from compiler.syntax import tree
 
 
-def start(session: Session, model: tree.Model, scope: ModuleScope, name: str, training: bool) -> Evaluator:
-    """An evaluator with the frame of a model, whose settings are not bound yet."""
+def start(
+    session: Session,
+    model: tree.Model,
+    scope: ModuleScope,
+    name: str,
+    training: bool,
+    columns: Mapping[str, tree.Name] | None = None,
+) -> Evaluator:
+    """An evaluator with the frame of a model, whose settings are not bound yet; some inputs may be views of columns."""
     frame = Frame(scope, "model", model.name, session.new_scope(), application="#0")
     frame.ordinals = ordinals_in(session, frame, model)
     evaluator = Evaluator(session, GraphBuilder(name), frame, training)
-    evaluator.model = ModelRecord()
+    evaluator.model = ModelRecord(columns=columns or {})
     evaluator.span = model.head
     return evaluator
 

@@ -66,7 +66,7 @@ def _poison(elaborator: Elaborator, statement: tree.Statement) -> bool:
         match inner:
             case tree.Assign(targets) | tree.For(targets):
                 names.update((target.id, POISON) for target in targets if target.id not in elaborator.frame.states)
-            case tree.OutputDeclaration(targets):
+            case tree.OutputDeclaration(targets) | tree.View(targets):
                 names.update((target.id, POISON) for target in targets)
                 if elaborator.model is not None:
                     elaborator.model.is_sound = False
@@ -118,6 +118,8 @@ def _execute(elaborator: Elaborator, statement: tree.Statement) -> bool:
         case tree.LossDeclaration():
             frame.variable = statement.name.id
             declare_loss(elaborator, statement)
+        case tree.View():
+            _draw_views(elaborator, statement)
         case tree.Emit(values):
             emit(elaborator, values, statement.span)
         case _:
@@ -150,6 +152,20 @@ def _assign(elaborator: Elaborator, targets: Sequence[tree.Name], expression: tr
     items = unpacked(value, len(targets), expression.span, isinstance(expression, tree.Scan))
     for target, item in zip(targets, items, strict=True):
         _bind(elaborator, target, item, expression.span)
+
+
+def _draw_views(elaborator: Elaborator, statement: tree.View) -> None:
+    """The value once for each name. Its draws follow from the name, whatever else is drawn."""
+    frame = elaborator.frame
+    around, draws, values = frame.application, frame.draws, list[Value]()
+    try:
+        for name in statement.names:
+            frame.application, frame.draws = f"{around}.{name.id}", [0]
+            values.append(elaborator.evaluate(statement.value))
+    finally:
+        frame.application, frame.draws = around, draws
+    for name, value in zip(statement.names, values, strict=True):
+        _bind(elaborator, name, value, statement.value.span)
 
 
 def _bind(elaborator: Elaborator, target: tree.Name, value: Value, span: Span) -> None:

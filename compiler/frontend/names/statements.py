@@ -11,7 +11,7 @@ from compiler.frontend.elaborator import Session
 from compiler.frontend.names.expressions import FIXED, ExpressionNames, NameKind
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.syntax import tree
-from compiler.syntax.walk import dimensions_of, is_requirement
+from compiler.syntax.walk import dimensions_of, first_name, is_requirement
 
 _MAY_OWN = ("layer", "model")
 _PLACES = {
@@ -19,6 +19,7 @@ _PLACES = {
     "target": "a `train`",
     "output": "a `model`",
     "loss": "a `layer` or `model`",
+    "view": "an `augment`, in no `if` and no `for`",
     "param": "a `layer` or `model`",
     "state": "a `layer`, `model` or `optimizer`",
     "<-": "a `layer` or `model`",
@@ -34,6 +35,9 @@ class StatementNames(ExpressionNames):
     def __init__(self, session: Session, scope: ModuleScope) -> None:
         super().__init__(session, scope)
         self.layer_names: set[str] = set()  # names that stand in the paths of parameters
+        self.views: tuple[tree.View, ...] = ()  # those that stand in the block of an `augment`
+        self.inputs: dict[str, Span | None] = {}  # of the model; with the place of the view that one is
+        self.columns: set[str] = set()  # those that a `view` can show
 
     def _block(self, block: tree.Block, is_last: bool = False) -> bool:
         """Check statements in order. True if they always end in a `return`."""
@@ -78,15 +82,14 @@ class StatementNames(ExpressionNames):
                 self._expect_place("input", self.keyword == "model", statement.span, in_scan=False)
                 self._input(statement)
             case tree.OutputDeclaration():
-                self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
-                self.expression(statement.value)
-                for name in statement.names:
-                    self.environment.bind(name.id, NameKind.OUTPUT, name.span)
+                self._output(statement)
             case tree.LossDeclaration(name):
                 self._expect_place("loss", self.keyword in _MAY_OWN, name.span, in_scan=False)
                 self.expression(statement.value)
                 self._expect_free(name.id, name.span, "cannot be the name of a loss")
                 self.environment.bind(name.id, NameKind.LOSS, name.span)
+            case tree.View():
+                self._view(statement)
             case tree.Emit():
                 self._expect_place("emit", self.is_in_scan, statement.span)
                 for value in statement.values:
@@ -174,6 +177,50 @@ class StatementNames(ExpressionNames):
             self._annotation(statement.annotation)
         self.form(Namespace.INIT, statement.initializer, ())
         self.environment.bind(statement.name, NameKind.STATE if keyword == "state" else NameKind.TENSOR, statement.span)
+
+    def _output(self, statement: tree.OutputDeclaration) -> None:
+        self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
+        self.expression(statement.value)
+        for name in statement.names:
+            self.environment.bind(name.id, NameKind.OUTPUT, name.span)
+
+    def _view(self, statement: tree.View) -> None:
+        """A view begins with a column of the data, which may be an input, and gives inputs of the model."""
+        if statement not in self.views:
+            self._expect_place("view", False, statement.span)
+            return
+        self._column(statement)
+        self.expression(statement.value)
+        for name in statement.names:
+            if name.id not in self.inputs:
+                self.unknown(name, "input of the model", self.inputs)
+            elif (first := self.inputs[name.id]) is not None:
+                note = Note("first drawn here", first)
+                self.report.mistake("E0202", f"`{name.id}` is a view already", name.span, note)
+            else:
+                self.inputs[name.id] = name.span
+            self.columns.add(name.id)
+            self.environment.bind(name.id, NameKind.INPUT, name.span)
+
+    def _column(self, statement: tree.View) -> None:
+        """The column stands first: an input of the model, or a name of the data that means nothing else."""
+        column = first_name(statement.value)
+        if column is not None and self._is_column(column.id, statement):
+            self.columns.add(column.id)
+            if column.id not in self.environment:
+                self.environment.bind(column.id, NameKind.INPUT, column.span)
+            return
+        place, why = (statement.value.span, "") if column is None else (column.span, f", and `{column.id}` is none")
+        message = f"the value of a `view` begins with a column of the data{why}"
+        advice = hint("such as `view a, b = image |> random_flip`, where the data has a column `image`")
+        self.report.mistake("E0613", message, place, advice)
+
+    def _is_column(self, name: str, statement: tree.View) -> bool:
+        drawn_later = any(n.id == name for view in self.views if view is not statement for n in view.names)
+        if name in self.columns or name in self.environment or drawn_later:
+            return name in self.columns
+        own = self.scope.lookup(Namespace.VALUE, name)
+        return own is None or own.scope.is_library
 
     def _update(self, statement: tree.StateUpdate) -> None:
         self._expect_place("<-", self.keyword in _MAY_OWN, statement.span)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Note, Span, hint
@@ -14,7 +14,7 @@ from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, InputSpec
 from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.values import TensorValue, describe
+from compiler.frontend.values import POISON, TensorValue, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
@@ -24,6 +24,7 @@ from compiler.ops.sources import Constant, Iota, Threefry
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.record import record
 from compiler.syntax import tree
+from compiler.syntax.walk import first_name
 from compiler.types import BatchExtent, DType, Shape, TensorType, batch_axis, static_elements
 
 _NUMBER = TensorType(DType.I64)
@@ -64,34 +65,59 @@ class SampleEvaluator(Evaluator):
 
 
 def augmentation(
-    session: Session, train: tree.Train, block: tree.Block, around: Frame, inputs: Sequence[InputSpec]
+    session: Session, train: tree.Train, block: tree.Block, around: Frame, model: ModelRecord
 ) -> Augmentation:
     """The `augment` block of a `train`; `around` has the settings of the model. Raises `Failure` and `Poisoned`."""
+    inputs = model.inputs
     frame = replace(around, variables=dict(around.variables), dimensions=dict(around.dimensions), draws=[0])
     frame.application = "#augment"
     evaluator = SampleEvaluator(session, GraphBuilder("augmentation"), frame, True)
     evaluator.user_scopes.add(frame.scope)
-    evaluator.model = ModelRecord(list(inputs))
+    record = evaluator.model = ModelRecord(list(inputs))
+    for name in model.views:
+        frame.variables.pop(name, None)
     for spec in inputs:
         axes = tuple(Axis(frozenset({(frame.scope, n)}) if n else frozenset(), spec.span) for n in spec.dimension_names)
         frame.variables[spec.name] = TensorValue(evaluator.input(spec.name, Role.DATA, spec.type), axes)
     for target in train.targets:
         declare_input(evaluator, target)
-    specs = evaluator.model.inputs
-    before = {spec.name: frame.variables[spec.name] for spec in specs}
+    targets = tuple(record.inputs[len(inputs) :])
+    before = {spec.name: frame.variables[spec.name] for spec in record.inputs}
     run_body(evaluator, block)
     values: dict[str, TensorValue] = {}
-    for spec in specs:
+    for spec in _seen(model, targets):
         place = _place_of(block, spec.name)
-        value = values[spec.name] = _checked(evaluator, spec, frame.variables[spec.name], place)
-        if value is not before[spec.name]:
+        value = values[spec.name] = _checked(evaluator, spec, frame.variables.get(spec.name, POISON), place)
+        if value is not before.get(spec.name):
             evaluator.builder.output(spec.name, Role.OUTPUT, value.value)
-    return Augmentation(evaluator.builder.build(), tuple(specs[len(inputs) :]), values)
+    return Augmentation(evaluator.builder.build(), targets, values)
+
+
+def columns_of(train: tree.Train) -> dict[str, tree.Name]:
+    """For each input that the `augment` of a `train` makes as a view, the name of the column that it shows."""
+    found: dict[str, tree.Name] = {}
+    for statement in () if train.augment is None else train.augment.statements:
+        if isinstance(statement, tree.View) and (column := first_name(statement.value)) is not None:
+            found |= dict.fromkeys((name.id for name in statement.names), found.get(column.id, column))
+    return found
+
+
+def _seen(model: ModelRecord, targets: Sequence[InputSpec]) -> Iterator[InputSpec]:
+    """Inputs and targets. A column that only views show is no input of the model."""
+    of_views = {column.span for column in model.columns.values()}
+    yield from (s for s in model.inputs if s.name not in model.views and s.span not in of_views)
+    yield from model.views.values()
+    yield from targets
 
 
 def _place_of(block: tree.Block, name: str) -> Span:
     """The last statement that assigns `name`."""
-    assigned = [s for s in block.statements if isinstance(s, tree.Assign) and any(t.id == name for t in s.targets)]
+    assigned = [
+        statement
+        for statement in block.statements
+        if (isinstance(statement, tree.Assign) and any(target.id == name for target in statement.targets))
+        or (isinstance(statement, tree.View) and any(target.id == name for target in statement.names))
+    ]
     return assigned[-1].span if assigned else block.span
 
 

@@ -259,7 +259,7 @@ import "other.dl"
 
 CONTEXTUAL = (
     *("const", "fn", "layer", "init", "model", "optimizer", "schedule", "train", "generate", "test", "import"),
-    *("param", "state", "input", "output", "target", "augment", "feed", "from", "gradient", "padded", "by"),
+    *("param", "state", "input", "output", "view", "target", "augment", "feed", "from", "gradient", "padded", "by"),
     *("over", "carry"),
 )
 
