@@ -77,6 +77,7 @@ class Manifest:
     may read, and never use, the rows up to it; `row_bytes` are those of the largest. Where there are loops, `advances`
     has a line for each relocation: by how much its word grows with each step of each of the loops around it, the
     outermost first. A step has up to `most_rows` rows where pairs of rows have places for so many; 0 stands for any.
+    outermost first. `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Manifest:
     setting_dtypes: tuple[DType, ...]
     advances: tuple[tuple[int, ...], ...] = ()
     most_rows: int = 0
+    shared_rows: int = 0
 
 
 def capacity_for(batch_bytes: int, rows: int) -> int:

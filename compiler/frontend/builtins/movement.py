@@ -88,7 +88,11 @@ def _scatter_add(
     extent = _count(elaborator, size, "the size of `scatter_add`")
     rows = by_row is True
     end = place + indices.rank - rows
-    if x.shape[place:end] != indices.shape[rows:] or extent < 1 or (rows and (not place or not indices.rank)):
+    if (
+        x.shape[place:end] != indices.shape[rows:]
+        or (extent < 1 and 0 not in x.shape)
+        or (rows and (not place or not indices.rank))
+    ):
         elaborator.fail(
             "E0409",
             f"`scatter_add` of {shown(elaborator, x)} along axis {place} of size {extent}: the axes of the indices "

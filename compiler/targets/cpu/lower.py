@@ -15,6 +15,7 @@ from compiler.nest.ir import BufferPointer, FlagPointer, Items, Nest, SharedPoin
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Loop, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
+from compiler.schedule.order.threads import shared_rows
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.emit import emit
@@ -173,6 +174,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in settings),
             self.advance_table(),
             most_rows(self.graph, self.batch),
+            shared_rows(self.plan),
         )
 
     def left_results(self) -> set[int]:
