@@ -11,6 +11,7 @@ from compiler.frontend.program import (
     COMMAND_LINE,
     EPOCH_NUMBER,
     KEPT,
+    ROW_NUMBERS,
     SAMPLE_NUMBERS,
     SET,
     Cut,
@@ -27,6 +28,7 @@ from compiler.frontend.program import (
     PartSource,
     Plateau,
     Program,
+    Sampler,
     Setting,
     SettingValue,
     StartWeights,
@@ -34,7 +36,19 @@ from compiler.frontend.program import (
     class_in,
     rows_of_class,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Steps, Tensors
+from compiler.interface import (
+    ALONE,
+    FUSIONS,
+    Alone,
+    Array,
+    Decoding,
+    Executable,
+    Options,
+    Peers,
+    Results,
+    Steps,
+    Tensors,
+)
 from compiler.programs.executables import (
     OPTIMIZER_STATES,
     VALUES,

@@ -23,6 +23,12 @@ EPOCH_NUMBER = "augment.epoch"
 Both count from 0; a row keeps its number whatever the order in which an epoch visits the rows.
 """
 
+ROW_NUMBERS = "sample.row"
+"""The input of a sampler that is no field of the data: the number of each row (i64[batch]), from 0."""
+
+FIRST_ROW = "(first row)"
+"""The input of a shard that says which number its first row has in the batch; nothing of a program has such a name."""
+
 KEPT = ":kept"
 """Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
 
@@ -334,15 +340,21 @@ SHARE_OF_THE_NEW = "(1 - ema)"
 
 @record
 class Accumulation:
-    """An update is made of `batches` batches. `states`, by their full names, hold what is added up over them:
+    """An update is made of `batches` batches, or of `shards` parts of one batch, and one of both numbers is 1.
 
-    `PATH:(gradient)` for each parameter, what the loss is divided by as `(counts):K` (`counts` of them), and other sums
-    of the loss and the metrics as `(sums):K`.
+    `states`, by their full names, hold what is added up over them: `PATH:(gradient)` for each parameter, what the loss
+    is divided by as `(counts):K` (`counts` of them), and other sums of the loss and the metrics as `(sums):K`.
+    Over shards, so are the new `states_of_rows` of the model, each times the rows of its shard, as `PATH:(state)`, and
+    those rows, as `(rows of states)`. Shards have tensors of their own for all this, which no checkpoint holds.
     """
 
     batches: int
     counts: int
     states: tuple[OptimizerState, ...]
+    shards: int = 1
+    states_of_rows: tuple[str, ...] = ()  # that differ from shard to shard, by their paths
+
+    ROWS = "(rows of states)"
 
     @staticmethod
     def gradient(path: str) -> str:
@@ -355,6 +367,10 @@ class Accumulation:
     @staticmethod
     def sum(number: int) -> str:
         return f"(sums):{number}"
+
+    @staticmethod
+    def state(path: str) -> str:
+        return f"{path}:(state)"
 
 
 @record
@@ -447,6 +463,15 @@ class TrainingPlan:
         return self.precision == "f64"
 
     @property
+    def shards(self) -> int:
+        """Into how many parts a batch is cut."""
+        return 1 if self.accumulation is None else self.accumulation.shards
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.shards > 1
+
+    @property
     def every_rule(self) -> tuple[UpdateRule, ...]:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
@@ -471,7 +496,7 @@ class TrainingPlan:
     def optimizer_states(self) -> Mapping[str, OptimizerState]:
         """All tensors that are neither parameters nor states of the model, by their full names."""
         of_rules = {f"{rule.parameter}:{state.name}": state for rule in self.every_rule for state in rule.states}
-        added_up = () if self.accumulation is None else self.accumulation.states
+        added_up = () if self.accumulation is None or self.is_sharded else self.accumulation.states
         return of_rules | {state.name: state for state in added_up}
 
     def other_end(self, updates: int, sizes: Mapping[str, int] | None = None) -> int | float | None:
@@ -507,6 +532,20 @@ class Generation:
 
 
 @record
+class Sampler:
+    """A `sample` at `place`: rows that are made of the seed and their numbers alone.
+
+    `graph` takes parameters and states of the model, ROW_NUMBERS, `seed` and run-time settings, each where it is
+    needed. Its outputs have the batch first. The settings of the sampler are those of the program that begin with its
+    name and a dot.
+    """
+
+    name: str
+    graph: Graph
+    place: Span
+
+
+@record
 class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 
@@ -535,6 +574,7 @@ class Program:
     warnings: tuple[Diagnostic, ...] = ()
     augmentation: Graph | None = None
     generation: Generation | None = None
+    samplers: tuple[Sampler, ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
     index_limits: tuple[IndexLimit, ...] = ()
     axes: NamedAxes | None = field(
