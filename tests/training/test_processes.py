@@ -1,4 +1,4 @@
-"""Trainings by several processes through MPI: the same bits in any number, and failures that end all of them by name."""
+"""Trainings by several processes through MPI: the same bits in any number, and failures that end all by name."""
 
 from __future__ import annotations
 
