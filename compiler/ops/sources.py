@@ -129,6 +129,8 @@ class RandomUniform(FlatOp):
     Positions count row by row, with the batch axis outermost wherever it stands: draws do not depend on the batch size.
     (k0, k1) = threefry(key = seed, counter = (low half of step, stream)); element e is the first word of
     threefry(key = (k0, k1), counter = e), shifted right by 8, times 2^-24.
+
+    A third operand, an i64 scalar, is the position of the first element: that of a shard in its batch.
     """
 
     shape: Shape
@@ -137,7 +139,7 @@ class RandomUniform(FlatOp):
     category = Category.SOURCE
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 3 if len(operands) == 3 else 2)
         for operand in operands:
             if operand != TensorType(DType.I64):
                 raise TypeRuleError(f"random_uniform takes a seed and a step of type i64[], but got {operand}")
@@ -149,7 +151,8 @@ class RandomUniform(FlatOp):
         axis = batch_axis(self.shape) or 0
         shape = list(at_batch(self.shape, batch))
         stored = [*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :]]
-        positions = np.arange(math.prod(shape), dtype=np.uint64)
+        first = int(operands[2]) if len(operands) == 3 else 0
+        positions = np.arange(first, first + math.prod(shape), dtype=np.uint64)
         draws = uniform(seed, step, self.stream, positions).reshape(stored)
         return (np.moveaxis(draws, 0, axis) if shape else draws,)
 
