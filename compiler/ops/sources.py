@@ -10,7 +10,7 @@ from compiler.graph.op import Category, FlatOp, Op, TypeRuleError, Types
 from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, numpy_dtype
+from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, is_of_pairs, numpy_dtype
 
 
 @final
@@ -67,7 +67,6 @@ class Iota(FlatOp):
         result = TensorType(self.dtype, self.shape)
         rules.expect_dtype(self.name, result, rules.NUMBERS)
         rules.expect_axis(self.name, self.axis, result)
-        rules.expect_one_batch_extent(self.name, self.shape)
         return (result,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -143,7 +142,8 @@ class RandomUniform(FlatOp):
         for operand in operands:
             if operand != TensorType(DType.I64):
                 raise TypeRuleError(f"random_uniform takes a seed and a step of type i64[], but got {operand}")
-        rules.expect_one_batch_extent(self.name, self.shape)
+        if is_of_pairs(self.shape):
+            raise TypeRuleError(f"nothing is drawn for pairs of rows, as {TensorType(DType.F32, self.shape)} would be")
         return (TensorType(DType.F32, self.shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Role
+from compiler.graph_passes.lay_out_pairs import most_rows
 from compiler.loops import ir as kernels
 from compiler.machine import Machine
 from compiler.nest.ir import BufferPointer, FlagPointer, Items, Nest, SharedPointer, StreamNumber
@@ -172,6 +173,7 @@ class _Lowering:
             self.shared,
             tuple(i.value.type.dtype for i in settings),
             self.advance_table(),
+            most_rows(self.graph, self.batch),
             shared_rows(self.plan),
         )
 
