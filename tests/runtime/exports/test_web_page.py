@@ -232,7 +232,8 @@ def test_byte_pairs_of_a_prompt_go_on_in_a_browser(
 ) -> None:
     pytest.importorskip("tokenizers", reason="the extra `text` is not installed")
     (tmp_path / "letters.txt").write_text("größer and größer, the größte of all größen; " * 20)
-    model = TEXTS.replace('tokens = "char"', 'tokens = "bpe", vocabulary = 290').replace('start = "a"', 'start = "größer"')
+    model = TEXTS.replace('tokens = "char"', 'tokens = "bpe", vocabulary = 290')
+    model = model.replace('start = "a"', 'start = "größer"')
     page = exported(tmp_path, model)
     asked = {
         "state": LOADED,
