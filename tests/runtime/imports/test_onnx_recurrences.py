@@ -147,10 +147,7 @@ def test_a_loop_over_time_that_gathers_its_rows(gives: str, tmp_path: Path) -> N
         nodes,
         "body",
         [info("round", whole, []), info("before", onnx.TensorProto.BOOL, []), info("state", floats, ["N", UNITS])],
-        [
-            info("goes_on", onnx.TensorProto.BOOL, []),
-            *(info(name, floats, ["N", UNITS]) for name in ("next", "given_out")),
-        ],
+        [info("goes_on", onnx.TensorProto.BOOL, []), *made],
     )
     times = net.add("Squeeze", net.add("Slice", net.add("Shape", x), net.whole(0), net.whole(1)))
     last, sequence = net.add("Loop", times, net.hold(np.bool_(True)), net.zero_state(), outputs=2, body=body)
