@@ -344,6 +344,8 @@ def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source,
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
+    if not session.report.has_errors:
+        session.report.attempt(lambda: expect_followed(session))
     generation = generation_of(session, model.name, evaluators[1])
     for mistake in session.settings.unknown():
         session.report.add(mistake)

@@ -254,21 +254,40 @@ class StepBuilder:
         steps = self.input("step", Role.STEP, TensorType(DType.I64))
         specs = {spec.path: spec for spec in self.program.parameters}
         states: list[tuple[str, Value]] = []
+        updated = dict(self.inputs)
         for rule in self.plan.rules:
             if rule.group:
-                states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps))
+                states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps, updated))
                 continue
             spec = specs[rule.parameter]
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
                 results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
                 if self.plan.ema is not None:
                     results[AVERAGE] = self._averaged(rule.parameter, results["p"])
+                updated[spec.path] = results["p"]
                 self.builder.output(spec.path, Role.PARAMETER, results["p"], updates=spec.path)
             states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
+        self._follow(updated, steps)
         for name, value in states:
             self.builder.output(name, Role.OPTIMIZER_STATE, value, updates=name)
 
-    def _update_together(self, rule: UpdateRule, specs: list[ParameterSpec], steps: Value) -> list[tuple[str, Value]]:
+    def _follow(self, updated: Mapping[str, Value], steps: Value) -> None:
+        """Move the states that are averages of parameters, after these."""
+        for spec in self.program.parameters:
+            average = spec.average
+            if average is None or spec.frozen:
+                continue
+            with self.builder.at(_place_of(spec, Direction.UPDATE)):
+                known = {"t": self.builder.emit(Cast(DType.F32), steps)}
+                momentum = self.call(average.momentum, known, _update_of(spec.path))["momentum"]
+                new = updated.get(average.path) or self.input(average.path, Role.PARAMETER, spec.type)
+                before = self.input(spec.path, Role.STATE, spec.type)
+                share = (1 - Symbolic(self.builder, momentum)).value
+                self.builder.output(spec.path, Role.STATE, self._moved(before, share, new), updates=spec.path)
+
+    def _update_together(
+        self, rule: UpdateRule, specs: list[ParameterSpec], steps: Value, updated: dict[str, Value]
+    ) -> list[tuple[str, Value]]:
         """Apply a rule to its parameters as one vector; its new states by their full names."""
         known = {
             "p": joined(self.builder, [self.inputs[spec.path] for spec in specs]),
@@ -283,15 +302,20 @@ class StepBuilder:
         evaluation = LossEvaluation(self.builder, self.prepared, self.arguments, specs)
         results = evaluation.inline(rule.graph, arguments)
         for spec, value in zip(specs, taken_apart(self.builder, results["p"], specs), strict=True):
+            updated[spec.path] = value
             self.builder.output(spec.path, Role.PARAMETER, value, updates=spec.path)
         return [(full, results[name]) for name, full in names.items()]
 
     def _averaged(self, path: str, new: Value) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - ema) (p - a)."""
-        before = Symbolic(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
-        share = self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32))
-        share = Symbolic(self.builder, spread(self.builder, share, new.type.shape))
-        return (before + share * (Symbolic(self.builder, new) - before)).value
+        before = self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type)
+        return self._moved(before, self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32)), new)
+
+    def _moved(self, average: Value, share: Value, new: Value) -> Value:
+        """An average with a share of what is new in place of its own."""
+        before = Symbolic(self.builder, average)
+        part = Symbolic(self.builder, spread(self.builder, share, new.type.shape))
+        return (before + part * (Symbolic(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
