@@ -74,14 +74,13 @@ class Average:
 
 @record
 class Stored:
-    """A parameter or state of the layer `owner` stays as a safetensors file or run, named at `span`, has it.
+    """A parameter or state stays as a safetensors file or run, named at `span`, has it.
 
     Below `at` in the file, by default below the only path that has the whole layer, stands the layer.
     """
 
     file: str
     at: str | None
-    owner: str
     span: Span
 
 
@@ -89,8 +88,8 @@ class Stored:
 class ParameterSpec:
     """A `param` or `state` of the model, declared at `span`, which `calls` led to.
 
-    `initializer` has one input, the seed, and one output, `value`. A state may be the `average` of a parameter, or
-    `stored` in a file, which then decides its first value.
+    `initializer` has one input, the seed, and one output, `value`. A state may belong to a `twin`, the path of an
+    averaged or frozen layer: it may be the `average` of a parameter, or `stored` in a file with its first value.
     """
 
     path: str
@@ -100,6 +99,7 @@ class ParameterSpec:
     span: Span
     calls: tuple[Span, ...] = ()
     frozen: bool = False
+    twin: str = ""
     average: Average | None = None
     stored: Stored | None = None
 

@@ -104,7 +104,15 @@ def _declare(
     elaborator.session.trace.initializers[path] = value
     average, stored = follows(frame, path, role)
     elaborator.session.parameters[path] = ParameterSpec(
-        path, role_in(frame, role), type_, initializer, statement.span, frame.calls, average=average, stored=stored
+        path,
+        role_in(frame, role),
+        type_,
+        initializer,
+        statement.span,
+        frame.calls,
+        twin=frame.twin[0] if frame.twin is not None else "",
+        average=average,
+        stored=stored,
     )
 
 

@@ -9,7 +9,6 @@ from compiler.frontend.scope import Namespace
 from compiler.frontend.values import LayerInstance, TupleValue, Value
 from compiler.syntax import tree, walk
 
-
 MAKERS = ("fresh", "average", "frozen")
 """Built-in functions that make an instance of the layer that they are given."""
 

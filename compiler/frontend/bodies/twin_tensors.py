@@ -33,9 +33,9 @@ def follows(frame: Frame, path: str, role: Role) -> tuple[Average | None, Stored
     """What decides a tensor of a twin; the states of an averaged layer are its own."""
     if frame.twin is None:
         return None, None
-    own, twin = frame.twin
+    twin = frame.twin[1]
     if twin.momentum is None:
-        return None, Stored(twin.file, twin.at, own, twin.span)
+        return None, Stored(twin.file, twin.at, twin.span)
     return (Average(start_path(frame, path), twin.momentum) if role is Role.PARAMETER else None), None
 
 
