@@ -24,6 +24,7 @@ from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Su
 from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
+from compiler.programs.batched_executable import in_batches
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.executables import executable
 from compiler.programs.load import complete, in_precision
@@ -57,17 +58,15 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     """
     program = in_precision(complete(program), options)
     step = StepBuilder(*in_phase(program, phase))
-    step.differentiate(step.forward["loss"])
+    step.make_updates()
     gradients = [path for path in paths if path.endswith(GRADIENT)]
     for path in gradients:
         parameter = path.removesuffix(GRADIENT)
-        if parameter not in step.gradients:
-            raise _unknown(parameter, "trained parameter", list(step.gradients), "")
-        step.builder.output(path, Role.OUTPUT, step.gradients[parameter])
+        if parameter not in step.slopes:
+            raise _unknown(parameter, "trained parameter", list(step.slopes), "")
+        step.builder.output(path, Role.OUTPUT, step.slopes[parameter])
     for path in dict.fromkeys(path for path in paths if path in program.outputs):
         step.builder.output(path, Role.OUTPUT, step.forward[path])
-    step.clip()
-    step.update()
     step.keep_states()
     step.report()
     ready = prepared(eliminate_dead(step.builder.build()), options)
@@ -77,7 +76,8 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     whole = replace(ready, outputs=(*ready.outputs, *further.values()))
     names: dict[str, tuple[str, ...]] = {path: (path,) for path in gradients}
     names.update((path, tuple(output.name for output in outputs)) for path, outputs in chosen.items())
-    return InspectedStep(target_of(options).load(prepared_compilation(whole, options)), names)
+    made = target_of(options).load(prepared_compilation(whole, options))
+    return InspectedStep(in_batches(program, made), names)
 
 
 def _values(graph: Graph, outputs: Sequence[str], path: str) -> list[GraphOutput]:
@@ -138,13 +138,14 @@ class WatchedStep:
 
 def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     """A step of a phase that changes nothing: units without effect, sizes of gradients and updates."""
-    graph, watched = _watched(StepBuilder(*in_phase(in_precision(complete(program), options), phase)))
-    return WatchedStep(executable(graph, options), watched)
+    program = in_precision(complete(program), options)
+    graph, watched = _watched(StepBuilder(*in_phase(program, phase)))
+    return WatchedStep(in_batches(program, executable(graph, options)), watched)
 
 
 def _watched(step: StepBuilder) -> tuple[Graph, tuple[WatchedNumber, ...]]:
     builder = step.builder
-    forward = list(builder.nodes)
+    step.make_updates()
     watched: list[WatchedNumber] = []
 
     def watch(kind: str, path: str, node: Node | None, value: Value, units: int) -> None:
@@ -154,16 +155,14 @@ def _watched(step: StepBuilder) -> tuple[Graph, tuple[WatchedNumber, ...]]:
         builder.output(name, Role.OUTPUT, value)
         watched.append(WatchedNumber(name, kind, span, path, units))
 
-    for node in forward:
+    for node in step.evaluated:
         found = _without_effect(builder, node)
         if found is not None:
             kind, share, units = found
             origin = origin_of(node)
             watch(kind, "" if origin is None else origin.path, node, share, units)
-    step.differentiate(step.forward["loss"])
-    before = dict(step.gradients)
-    step.clip()
-    step.update()
+    before = step.slopes
+    tensors = {entry.name: entry.value for entry in builder.inputs}
     updated = {output.updates: output.value for output in builder.outputs if output.role is Role.PARAMETER}
     builder.outputs[:] = [output for output in builder.outputs if output.updates is None]
     for spec in step.program.parameters:
@@ -171,7 +170,7 @@ def _watched(step: StepBuilder) -> tuple[Graph, tuple[WatchedNumber, ...]]:
             continue
         start = len(watched)
         count = static_elements(spec.type.shape)
-        old, new = step.inputs[spec.path], updated[spec.path]
+        old, new = tensors[spec.path], updated[spec.path]
         change = builder.emit(Subtract(), new, old)
         sizes = {"gradient": before[spec.path], "update": change, "weight": old}
         for kind, value in sizes.items():

@@ -9,7 +9,16 @@ from compiler.errors.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import KEPT, Clip, Generation, ParameterSpec, Program, TrainingPlan, UpdateRule
+from compiler.frontend.program import (
+    KEPT,
+    Clip,
+    Generation,
+    ParameterSpec,
+    Program,
+    TrainingPlan,
+    UpdateBlock,
+    UpdateRule,
+)
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
@@ -70,6 +79,7 @@ def finished(
             if plan.follower is None
             else replace(plan.follower, graph=with_constants(session, plan.follower.graph)),
             clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
+            updates=tuple(_update_with_constants(session, block) for block in plan.updates),
         )
         plan = _with_finishing(plan, training.builder.build(), inference.builder.build(), record.losses)
     return Program(
@@ -93,7 +103,7 @@ def finished(
 
 def _with_counts(graph: Graph, plan: TrainingPlan | None) -> Graph:
     """With the number of elements that the loss is the mean of, by which an epoch weighs it."""
-    if plan is None:
+    if plan is None or plan.updates:
         return graph
     count = divisor_of(graph, graph.output("loss").value)
     added = () if count is None else (GraphOutput("loss" + KEPT, Role.OUTPUT, count),)
@@ -109,8 +119,9 @@ def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph, state
     loss = graphs[1].output("loss").value
     is_plain = dependent_on_the_batch(graphs[1], (loss,), graphs[1].nodes) is None
     averaged = tuple(name for name in stated if not _follows_from_totals(graphs, name))
-    plan = replace(plan, averaged=averaged)
-    finished = (*(("loss",) if is_plain and is_mean(graphs[1], loss) else ()), *plan.finished_metrics)
+    plan = replace(plan, averaged=(*(block.loss for block in plan.updates), *averaged))
+    is_finished = is_plain and not plan.updates and is_mean(graphs[1], loss)
+    finished = (*(("loss",) if is_finished else ()), *plan.finished_metrics)
 
     def values(graph: Graph, names: Sequence[str]) -> list[IrValue]:
         return [graph.output(name).value for name in names]
@@ -145,6 +156,15 @@ def _spec_with_constants(session: Session, spec: ParameterSpec) -> ParameterSpec
     if spec.average is None:
         return spec
     return replace(spec, average=replace(spec.average, momentum=with_constants(session, spec.average.momentum)))
+
+
+def _update_with_constants(session: Session, block: UpdateBlock) -> UpdateBlock:
+    return replace(
+        block,
+        rules=_rules_with_constants(session, block.rules),
+        schedule=None if block.schedule is None else with_constants(session, block.schedule),
+        clip=None if block.clip is None else _clip_with_constants(session, block.clip),
+    )
 
 
 def _clip_with_constants(session: Session, clip: Clip) -> Clip:

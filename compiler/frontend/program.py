@@ -269,6 +269,31 @@ class Phase:
     rules: tuple[UpdateRule, ...]
 
 
+@record
+class UpdateBlock:
+    """`update NAME { … }`: in each step, `rules` update some parameters by the gradient of their own loss.
+
+    It is done `times` times, each on a batch of its own, and in each step whose number (from 1) `every` divides.
+    `schedule` and `clip` are as those of the plan.
+    """
+
+    name: str
+    rules: tuple[UpdateRule, ...]
+    schedule: Graph | None = None
+    clip: Clip | None = None
+    times: int = 1
+    every: int = 1
+
+    @property
+    def loss(self) -> str:
+        """The output with its loss, and what this is called where metrics stand."""
+        return loss_of_update(self.name)
+
+
+def loss_of_update(name: str) -> str:
+    return f"{name}.loss"
+
+
 SUPPOSED_ROWS = 1024
 """How many rows `batch = all` has to those who do not know the data, such as `dlc plan`."""
 
@@ -338,6 +363,10 @@ class TrainingPlan:
     is `gathered` of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions`
     says of the loss and of metrics whether the larger is the better, where that is known; by `best`, which is one of
     these, epochs are compared. `places` says where the keys stand, and the settings of the command line.
+
+    A step makes the `updates` one after the other, each from the parameters that the one before left. Where there are
+    any, `rules` are those of all, `loss` is the sum of their losses, which are among the `metrics`, no key of their own
+    is one of the plan, and `best` is "" where nothing says by what epochs are compared.
     """
 
     rules: tuple[UpdateRule, ...]
@@ -369,6 +398,12 @@ class TrainingPlan:
     best: str = "loss"
     restores: bool = True  # whether a training ends with the weights of the best epoch, and not the last
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
+    updates: tuple[UpdateBlock, ...] = ()
+
+    @property
+    def batches(self) -> int:
+        """How many batches a step with `updates` takes: the most that one of them asks for."""
+        return max((block.times for block in self.updates), default=1)
 
     @property
     def cuts(self) -> Cuts:
@@ -401,7 +436,8 @@ class TrainingPlan:
     @property
     def usual_rows(self) -> int:
         """How many rows an update takes where enough are there; a supposition for `batch = all`."""
-        return (self.batch or SUPPOSED_ROWS) * (1 if self.accumulation is None else self.accumulation.batches)
+        batches = self.batches if self.accumulation is None else self.accumulation.batches
+        return (self.batch or SUPPOSED_ROWS) * batches
 
     @property
     def optimizer_states(self) -> Mapping[str, OptimizerState]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from compiler.frontend.program import Program
+from compiler.frontend.program import Program, TrainingPlan
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
@@ -58,6 +58,10 @@ def joined(program: Program, graphs: Mapping[GraphKind, Executable]) -> Executab
     """The executables of `graphs_of_step` as one."""
     by_purpose = {kind.purpose: made for kind, made in graphs.items()}
     plan = program.plan
+    if plan is not None and plan.batches > 1 and Purpose.TRAINING in by_purpose:
+        from compiler.programs.batched_executable import in_batches  # few steps take several batches
+
+        return in_batches(program, by_purpose[Purpose.TRAINING])
     if len(by_purpose) == 1 or plan is None or plan.batch is None or plan.accumulation is None:
         return next(iter(by_purpose.values()))
     from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
@@ -142,9 +146,15 @@ def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
     """The options with the batch that a graph runs on: first contents have nothing to do with it."""
     if kind.purpose in _OF_ONE_ROW:
         return replace(options, batch=1)
-    if kind.purpose in ACCUMULATION and program.plan is not None and program.plan.batch is not None:
-        return replace(options, batch=program.plan.batch)
+    plan = program.plan
+    takes_several = plan is not None and (kind.purpose in ACCUMULATION or _is_batched(plan, kind))
+    if takes_several and plan is not None and plan.batch is not None:
+        return replace(options, batch=plan.batch)
     return options
+
+
+def _is_batched(plan: TrainingPlan, kind: GraphKind) -> bool:
+    return kind.purpose is Purpose.TRAINING and plan.batches > 1
 
 
 def _entry_name(name: str, options: Options) -> str:

@@ -54,6 +54,7 @@ class _Entries:
     entries: tuple[tree.Entry, ...]
     targets: tuple[tree.InputDeclaration, ...]
     augments: tuple[_Augment, ...]
+    updates: tuple[tree.Update, ...]
     feeds: tuple[_Feed, ...]
     span: Span
 
@@ -121,15 +122,14 @@ class SyntaxBuilder:
             targets=entries.targets,
             entries=entries.entries,
             augment=entries.augments[0].block if entries.augments else None,
+            updates=entries.updates,
             doc=self._doc(span),
             span=span,
             head=self._span(keyword, settings or model),
         )
 
     def generate(self, keyword: Token, model: tree.Name, entries: _Entries) -> tree.Generate:
-        for part in (*entries.targets, *entries.augments):
-            word = "target" if isinstance(part, tree.InputDeclaration) else "augment"
-            self._report("E0101", f"a `{word}` belongs to a `train`", part.span)
+        self._refuse_lines(entries, "`train`")
         for second in entries.feeds[1:]:
             first = Note("the first one", entries.feeds[0].span)
             self._report("E0116", "a `generate` has one `feed` line", second.span, first)
@@ -294,13 +294,14 @@ class SyntaxBuilder:
     # The lines of `train` and `generate`
 
     def entries(
-        self, opening: Token, *rest: tree.Entry | tree.InputDeclaration | _Augment | _Feed | Token | None
+        self, opening: Token, *rest: tree.Entry | tree.InputDeclaration | _Augment | tree.Update | _Feed | Token | None
     ) -> _Entries:
         parts, span = self._enclosed(opening, rest)
         return _Entries(
             tuple(part for part in parts if isinstance(part, tree.Entry)),
             tuple(part for part in parts if isinstance(part, tree.InputDeclaration)),
             tuple(part for part in parts if isinstance(part, _Augment)),
+            tuple(part for part in parts if isinstance(part, tree.Update)),
             tuple(part for part in parts if isinstance(part, _Feed)),
             span,
         )
@@ -316,6 +317,19 @@ class SyntaxBuilder:
         span = self._span(keyword, block)
         self._doc(span)
         return _Augment(block, span)
+
+    def update(self, keyword: Token, name: tree.Name, entries: _Entries) -> tree.Update:
+        for feed in entries.feeds:
+            self._report("E0101", "a `feed` line belongs to a `generate`", feed.span)
+        self._refuse_lines(entries, "`train`, outside an `update`")
+        span = self._span(keyword, entries)
+        return tree.Update(name.id, entries.entries, self._doc(span), span, name.span)
+
+    def _refuse_lines(self, entries: _Entries, place: str) -> None:
+        """Report the lines of `train` that stand in another declaration or block."""
+        for part in (*entries.targets, *entries.augments, *entries.updates):
+            word = {tree.InputDeclaration: "target", _Augment: "augment", tree.Update: "update"}[type(part)]
+            self._report("E0101", f"a line `{word}` belongs to a {place}", part.span)
 
     def feed(self, keyword: Token, tokens: tree.Name, logits: tree.Name) -> _Feed:
         span = self._span(keyword, logits)

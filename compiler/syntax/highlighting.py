@@ -35,6 +35,7 @@ _FOLLOWED = {
     "loss": rf"(?=[ \t]+{_NAME}[ \t]*=(?!=))",
     "view": rf"(?=[ \t]+{_NAME}[ \t]*(?:,|=(?!=)))",
     "augment": r"(?=[ \t]*\{)",
+    "update": rf"(?=[ \t]+{_NAME}[ \t]*\{{)",
     "feed": rf"(?=[ \t]+{_NAME}[ \t]+from\b)",
     "from": rf"(?=[ \t]+{_NAME})",
     "gradient": rf"(?=[ \t]*\([ \t]*(?:{_NAME}[ \t]*,[ \t]*)*{_NAME}[ \t]*\)[ \t]*(?:=|\{{))",

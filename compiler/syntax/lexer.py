@@ -16,7 +16,7 @@ DECLARATIONS = frozenset(
     ("const", "fn", "layer", "init", "model", "optimizer", "schedule", "train", "generate", "test", "import")
 )
 _BODIES = frozenset(
-    ("param", "state", "input", "output", "loss", "view", "target", "augment", "feed", "from", "gradient")
+    ("param", "state", "input", "output", "loss", "view", "target", "augment", "update", "feed", "from", "gradient")
 )
 _CLAUSES = frozenset(("padded", "by", "over", "carry"))
 CONTEXTUAL = DECLARATIONS | _BODIES | _CLAUSES
@@ -38,7 +38,7 @@ OPERATORS = {
     "..": "RANGE",
     "...": "ELLIPSIS",
     "=": "EQUAL",
-    "<-": "UPDATE",
+    "<-": "BECOMES",
     "->": "ARROW",
     "|>": "PIPE",
     "==": "EQUALS",

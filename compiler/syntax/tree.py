@@ -447,6 +447,21 @@ class Entry:
 
 
 @record
+class Update:
+    """`update NAME { … }`: parameters of a `train` with their own loss and optimizer; `place` is that of the name."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    doc: str | None
+    span: Span
+    place: Span
+
+    def place_of(self, key: str) -> Span:
+        """Where the value of a key stands; the name of the block without the key."""
+        return next((entry.value.span for entry in self.entries if entry.key == key), self.place)
+
+
+@record
 class Train:
     """`train NAME: Model(settings) { … }`; `name` is None when left out."""
 
@@ -456,6 +471,7 @@ class Train:
     targets: tuple[InputDeclaration, ...]
     entries: tuple[Entry, ...]
     augment: Block | None
+    updates: tuple[Update, ...]
     doc: str | None
     span: Span
     head: Span

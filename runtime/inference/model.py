@@ -8,7 +8,7 @@ from compiler.driver import Program, Setting, TrainingPlan
 from compiler.errors.diagnostics import Span, UsageError
 from compiler.support.record import record
 from compiler.types import BatchExtent, static_elements
-from runtime.runs.position import Length
+from runtime.runs.position import Length, steps_of_rows
 
 
 def parameter_count(program: Program) -> int:
@@ -115,8 +115,12 @@ def training_of(program: Program) -> TrainingPlan:
 def length_of(plan: TrainingPlan, rows: int) -> Length:
     """How far a training over `rows` rows goes. Raises UsageError where nothing says it."""
     batch = plan.rows_of(rows)
+    in_epoch = steps_of_rows(rows, batch, plan.batches)
+    if not in_epoch:
+        message = f"a step takes {plan.batches} batches, and there are {rows} rows to train on"
+        raise UsageError(message, "give more rows, or lower `times` in the `update` blocks")
     if plan.steps is not None:
-        return Length(rows, batch, plan.steps)
+        return Length(rows, batch, plan.steps, plan.batches)
     if plan.epochs is None:
         raise UsageError("nothing says how long to train", "give --epochs N, or `epochs = N` in `train`")
-    return Length(rows, batch, plan.epochs * -(-rows // batch))
+    return Length(rows, batch, plan.epochs * in_epoch, plan.batches)

@@ -15,15 +15,19 @@ from runtime.runs.totals import NOTHING, Totals, added_in_order, means_of
 
 @record
 class Length:
-    """How far a training goes. An epoch's last step may have fewer rows than `batch`."""
+    """How far a training goes. An epoch's last step may have fewer rows than `batch`.
+
+    A step divides its rows evenly into `batches`, and leaves out those that are too few for one more in each.
+    """
 
     rows: int
     batch: int
     total_steps: int
+    batches: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.rows // self.batch)
+        return steps_of_rows(self.rows, self.batch, self.batches)
 
     @property
     def epochs(self) -> float:
@@ -32,7 +36,14 @@ class Length:
     def rows_of_steps(self, first_step: int, steps: int) -> Array:
         """The number of rows of each of the steps from `first_step`."""
         in_epoch = np.arange(first_step, first_step + steps) % self.steps_per_epoch
-        return np.minimum(self.batch, self.rows - in_epoch * self.batch)
+        rows = np.minimum(self.batch, self.rows - in_epoch * self.batch)
+        return rows // self.batches * self.batches
+
+
+def steps_of_rows(rows: int, batch: int, batches: int = 1) -> int:
+    """How many steps go through so many rows: the last may be short, but each of its batches has a row."""
+    full, rest = divmod(rows, batch)
+    return full + (rest >= batches)
 
 
 @record

@@ -236,7 +236,9 @@ class _Training:
         scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in averaged}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
         rows = job.length.rows_of_steps(position.step, steps)
-        totals = None if job.finisher is None else position.totals.plus(results, int(rows.sum()))
+        # metrics are those of the last batch of a step
+        measured = int(rows.sum()) // job.length.batches
+        totals = None if job.finisher is None else position.totals.plus(results, measured)
         return position.advanced(scalars, rows, seconds, rate, totals)
 
     def _scalars(self) -> dict[str, float]:
@@ -277,7 +279,9 @@ class _Training:
             return
         scalars = self._scalars()
         plan = job.plan
-        quality = (validation or scalars)[plan.best] * (-1 if plan.directions.get(plan.best) else 1)
+        quality = math.nan  # of which none is better than another
+        if plan.best:
+            quality = (validation or scalars)[plan.best] * (-1 if plan.directions.get(plan.best) else 1)
         epoch = (position.step - 1) // job.length.steps_per_epoch + 1
         seconds = time.perf_counter() - begin
         after = position.after_epoch(epoch, quality, seconds, plan.early_stop, plan.plateau)

@@ -12,7 +12,7 @@ from compiler.frontend.generation import check_keys
 from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
-from compiler.frontend.train.entries import EVALUATED, local_entries
+from compiler.frontend.train.entries import EVALUATED, OF_UPDATES, lines_of, local_entries
 from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, statements_of, values_of
@@ -42,7 +42,7 @@ def _read_by_experiments(modules: tuple[tree.Module, ...]) -> dict[str, set[str]
         dimensions = [d for target in train.targets for d in dimensions_of(target.annotation)]
         statements = () if train.augment is None else statements_of(train.augment)
         augmented = [value for statement in statements for value in values_of(statement)]
-        for expression in (*(entry.value for entry in train.entries), *ranges, *dimensions, *augmented):
+        for expression in (*(entry.value for entry in lines_of(train)), *ranges, *dimensions, *augmented):
             read.setdefault(train.model.id, set()).update(name.id for name in names_in(expression))
     return read
 
@@ -189,7 +189,7 @@ class _DeclarationNames(StatementNames):
         for entry in local_entries(train):
             self.expression(entry.value)
             self.environment.bind(entry.key, NameKind.TENSOR, entry.span)
-        for entry in train.entries:
+        for entry in lines_of(train):
             self._entry(entry)
 
     def _generate(self, generate: tree.Generate) -> None:
@@ -259,7 +259,7 @@ class _DeclarationNames(StatementNames):
             case "init_from" if is_form(entry.value):
                 for value in (*entry.value.positional, *(keyword.value for keyword in entry.value.keywords)):
                     self.expression(value)
-            case key if key in EVALUATED:
+            case key if key in EVALUATED or key in OF_UPDATES:
                 self.expression(entry.value)
             case _:
                 return  # data sources have names of their own, and what an unknown key takes is not known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from compiler.errors.diagnostics import Note, Span, hint
@@ -32,14 +32,21 @@ _EXAMPLES = {
     "batch": "batch = 32",
 }
 _APART = ("data", "validation", "test", "target", "augment", "early_stop", "plateau", "best", "precision")
+OF_UPDATES = ("parameters", "loss", "optimizer", "schedule", "clip", "penalty", "times", "every")
+"""The keys of an `update` block."""
 EVALUATED = frozenset(KEYS) - set(_APART)
 """The keys whose values are expressions over names of the file; data sources have names of their own, for example."""
 _EXPRESSIONS = ("loss", "auxiliary", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
 
+def lines_of(train: tree.Train) -> tuple[tree.Entry, ...]:
+    """The lines with keys and values, with those of `update` blocks behind the others."""
+    return (*train.entries, *(entry for block in train.updates for entry in block.entries))
+
+
 def local_entries(train: tree.Train) -> tuple[tree.Entry, ...]:
     """The values with a name of their own, which the loss, the metrics or each other read, in the order of the text."""
-    return _values_read(train, [entry for entry in train.entries if entry.key in ("loss", "metrics")])
+    return _values_read(train, [entry for entry in lines_of(train) if entry.key in ("loss", "metrics")])
 
 
 def _values_read(train: tree.Train, readers: list[tree.Entry]) -> tuple[tree.Entry, ...]:
@@ -65,18 +72,69 @@ class _Given:
     origin: str
 
 
-class Entries:
-    """The keys of one `train`, with their replacements on the command line."""
+class Keys:
+    """Keys with their replacements on the command line, where `prefix` stands before each.
 
-    def __init__(self, session: Session, train: tree.Train) -> None:
-        self.session, self.train, self.report = session, train, session.report
-        self.written = {entry.key: entry for entry in train.entries}
-        self.local = local_entries(train)
-        given = {key: found for key in _EXPRESSIONS if (found := self._given(key)) is not None}
+    `expressions` are those whose values are expressions over tensors, or forms.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        train: tree.Train,
+        entries: Sequence[tree.Entry],
+        expressions: Sequence[str],
+        prefix: str = "",
+    ) -> None:
+        self.session, self.train, self.report, self.prefix = session, train, session.report, prefix
+        self.written = {entry.key: entry for entry in entries}
+        given = {key: found for key in expressions if (found := self._given(key)) is not None}
         self._expressions = {key: found.expression for key, found in given.items()}
         for key, found in given.items():
             if found.origin == COMMAND_LINE:
-                session.settings.record(key, session.settings.overrides[key].text, COMMAND_LINE)
+                session.settings.record(prefix + key, session.settings.overrides[prefix + key].text, COMMAND_LINE)
+
+    def expression(self, key: str) -> tree.Expression | None:
+        """The value of a key that is an expression over tensors or a form."""
+        return self._expressions.get(key)
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average is kept of each parameter."""
+        return False
+
+    def is_given(self, key: str) -> bool:
+        return key in self.written or self.prefix + key in self.session.settings.used
+
+    def _given(self, key: str) -> _Given | None:
+        override = self.session.settings.take(self.prefix + key)
+        if override is not None:
+            return _Given(override.as_expression, override.as_text, override.span, COMMAND_LINE)
+        entry = self.written.get(key)
+        return None if entry is None else _Given(entry.value, entry.value, entry.value.span, "train")
+
+    def _constant(self, key: str, wanted: forms.Wanted) -> Value:
+        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
+        given = self._given(key)
+        if given is None:
+            return None
+        with self.report.recording():
+            value = forms.evaluate_constant(self.session, self.train, given.expression)
+            self.session.settings.record(self.prefix + key, value, given.origin)
+            return forms.checked(value, key, wanted, given.place)
+        return None
+
+    def _whole(self, key: str, least: int) -> int | None:
+        value = self._constant(key, forms.whole_from(least))
+        return value if isinstance(value, int) else None
+
+
+class Entries(Keys):
+    """The keys of one `train`."""
+
+    def __init__(self, session: Session, train: tree.Train) -> None:
+        super().__init__(session, train, train.entries, _EXPRESSIONS)
+        self.local = local_entries(train)
         self.takes_all = self._says_all("batch")
         self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
@@ -99,14 +157,14 @@ class Entries:
         self.best, self.best_span = self._best()
 
     @property
+    def averages(self) -> bool:
+        return self.ema is not None
+
+    @property
     def places(self) -> dict[str, Span]:
         """Where the keys, and the settings that the command line gives, stand."""
         written = {key: entry.value.span for key, entry in self.written.items()}
         return written | {name: given.span for name, given in self.session.settings.overrides.items()}
-
-    def expression(self, key: str) -> tree.Expression | None:
-        """The value of a key that is an expression over tensors or a form."""
-        return self._expressions.get(key)
 
     def check(self) -> None:
         """Unknown, repeated and missing keys, and those that are not compiled yet."""
@@ -121,7 +179,8 @@ class Entries:
             seen.setdefault(entry.key, entry.span)
         # An unknown key is most likely the missing one, misspelt.
         has_unknown = any(entry.key not in (*KEYS, *local) for entry in self.train.entries)
-        missing = [] if has_unknown else [key for key in _EXAMPLES if not self.is_given(key)]
+        needed = [key for key in _EXAMPLES if not (self.train.updates and key in OF_UPDATES)]
+        missing = [] if has_unknown else [key for key in needed if not self.is_given(key)]
         if missing:
             named = " and ".join(f"`{key}`" for key in missing)
             noun = "key" if len(missing) == 1 else "keys"
@@ -145,31 +204,6 @@ class Entries:
                 return
             notes = (hint(f"the keys are {', '.join(KEYS)}; other names are values that `loss` or `metrics` read"),)
         self.report.mistake("E0601", f"`train` has no key `{entry.key}`", entry.span, *notes)
-
-    def is_given(self, key: str) -> bool:
-        return key in self.written or key in self.session.settings.used
-
-    def _given(self, key: str) -> _Given | None:
-        override = self.session.settings.take(key)
-        if override is not None:
-            return _Given(override.as_expression, override.as_text, override.span, COMMAND_LINE)
-        entry = self.written.get(key)
-        return None if entry is None else _Given(entry.value, entry.value, entry.value.span, "train")
-
-    def _constant(self, key: str, wanted: forms.Wanted) -> Value:
-        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
-        given = self._given(key)
-        if given is None:
-            return None
-        with self.report.recording():
-            value = forms.evaluate_constant(self.session, self.train, given.expression)
-            self.session.settings.record(key, value, given.origin)
-            return forms.checked(value, key, wanted, given.place)
-        return None
-
-    def _whole(self, key: str, least: int) -> int | None:
-        value = self._constant(key, forms.whole_from(least))
-        return value if isinstance(value, int) else None
 
     def _says_all(self, key: str) -> bool:
         """Whether a key is `all`, as in `batch = all`."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from compiler.errors.diagnostics import Source, Span, hint
 from compiler.frontend.arithmetic import Formula
-from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
-from compiler.frontend.bodies.setting_binding import Argument, ready
+from compiler.frontend.bodies.setting_binding import Argument
 from compiler.frontend.bodies.twin_tensors import expect_followed
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
@@ -28,26 +27,21 @@ from compiler.frontend.program import (
     Phase,
     Program,
     TrainingPlan,
+    UpdateBlock,
     UpdateRule,
+    loss_of_update,
 )
 from compiler.frontend.scope import Located, ModuleScope, Namespace
-from compiler.frontend.tensors.operators import arithmetic, cast, scalar
-from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.train import updates
+from compiler.frontend.tensors.operators import arithmetic
+from compiler.frontend.train import losses, updates
 from compiler.frontend.train.augmentation import augmentation, columns_of
-from compiler.frontend.train.entries import KEYS, Entries
+from compiler.frontend.train.entries import KEYS, Entries, Keys
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
-from compiler.frontend.train.patterns import (
-    Freezing,
-    freezing_of,
-    select,
-    select_parameters,
-    selector_of,
-    without_keywords,
-)
+from compiler.frontend.train.patterns import Freezing, freezing_of, select
 from compiler.frontend.train.stated_losses import KEY as AUXILIARY
 from compiler.frontend.train.stated_losses import expect_same_losses, totals_of, with_stated_losses
-from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.frontend.train.update_blocks import BlockKeys, check_updates, claimed, refuse_stated, unclaimed
+from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_of
@@ -78,6 +72,8 @@ class _Experiment:
         self.session, self.train, self.scope, self.report = session, train, scope, session.report
         self.found, self.model = found, model
         self.entries = Entries(session, train)
+        self.blocks = tuple(BlockKeys(session, self.entries, block) for block in train.updates)
+        self.claims: dict[str, str] | None = None  # the update of each parameter, once these are known
         session.data = self.entries.data
         session.cuts = Cuts(self.entries.validation, self.entries.test, self.entries.seed)
         self.schedule_end: Formula | int | float | str | None = None
@@ -92,6 +88,7 @@ class _Experiment:
 
     def program(self, sources: tuple[Source, ...]) -> Program | None:
         self.entries.check()
+        check_updates(self.entries, self.blocks, {setting.name: setting.span for setting in self.model.settings})
         training = self._evaluate("training", True)
         inference = self._evaluate("inference", False)
         if not self.report.has_errors:
@@ -133,7 +130,7 @@ class _Experiment:
         """The training from an epoch on, in which less is frozen than before."""
         self.epoch = epoch
         training = self._evaluate("training", True)
-        return Phase(epoch, training.builder.build(), self._rules(training))
+        return Phase(epoch, training.builder.build(), self._rules(training, self.entries, self._trained()))
 
     def _freeze(self, evaluator: Evaluator) -> None:
         """Layers whose states are frozen must know it before they are evaluated."""
@@ -224,10 +221,14 @@ class _Experiment:
         self._bind_local(evaluator, self.entries.local)
         totals = totals_of(evaluator, self.report)
         with self.report.recording():
-            loss = self._loss(evaluator)
-            loss = with_stated_losses(evaluator, loss, totals, self.entries.expression(AUXILIARY))
-            if evaluator.training:
-                loss = self._with_penalties(evaluator, loss)
+            if self.blocks:
+                refuse_stated(totals, evaluator, self.train)
+                loss = self._loss_of_updates(evaluator)
+            else:
+                loss = losses.loss_of(evaluator, self.entries)
+                loss = with_stated_losses(evaluator, loss, totals, self.entries.expression(AUXILIARY))
+                if evaluator.training:
+                    loss = losses.with_penalties(evaluator, loss, self.entries, self._trained(), self._ever_trained())
             evaluator.builder.output("loss", Role.OUTPUT, loss.value)
         # A metric knows no nominal batch: its rows are all that are measured.
         nominal = variables.pop("batch", None)
@@ -235,7 +236,7 @@ class _Experiment:
         named = self._metric_names(evaluator)
         for name, expression in named:
             with self.report.recording():
-                metric = self._scalar(evaluator, "E0611", f"the metric `{name}`", expression)
+                metric = losses.scalar_of(evaluator, "E0611", f"the metric `{name}`", expression)
                 evaluator.builder.output(name, Role.OUTPUT, metric.value)
                 if metric.value.index in evaluator.directions:
                     self.directions[name] = evaluator.directions[metric.value.index]
@@ -263,35 +264,24 @@ class _Experiment:
                 of_the_batch.add(entry.key)
                 yield entry
 
-    def _loss(self, evaluator: Evaluator) -> TensorValue:
-        expression = self.entries.expression("loss")
-        if expression is None:
-            raise Poisoned
-        loss = self._scalar(evaluator, "E0604", "`loss`", expression)
-        if evaluator.directions.get(loss.value.index):
-            advice = hint(
-                "write a value that training should minimise, such as a cross-entropy, or the negative of this one"
-            )
-            raise failure(
-                "E0604", "training makes `loss` small, and a large value of this is good", expression.span, advice
-            )
-        return loss
-
-    def _scalar(self, evaluator: Evaluator, code: str, what: str, expression: tree.Expression) -> TensorValue:
-        evaluator.span = expression.span
-        value = evaluator.evaluate(expression)
-        if not isinstance(value, TensorValue):
-            raise failure(code, f"{what} must be a scalar tensor, not {describe(value)}", expression.span)
-        if value.rank:
-            message = f"{what} must be a scalar, but has the type {shown(evaluator, value)}"
-            raise failure(code, message, expression.span, hint("`mean(…)` or `sum(…)` reduces it to one number"))
-        evaluator.span = expression.span
-        if value.dtype.is_float:
-            return value
-        number = cast(evaluator, value, DType.F32)
-        if value.value.index in evaluator.directions:
-            evaluator.directions[number.value.index] = evaluator.directions[value.value.index]
-        return number
+    def _loss_of_updates(self, evaluator: Evaluator) -> TensorValue:
+        """The sum of the losses of all updates, each of which is an output of its own."""
+        if evaluator.training and not self.report.has_errors:
+            paths = [spec.path for spec in self.session.parameters.values() if spec.role is Role.PARAMETER]
+            self.claims = self.report.attempt(lambda: claimed(self.blocks, paths))
+        total: TensorValue | None = None
+        for keys in self.blocks:
+            loss = losses.loss_of(evaluator, keys)
+            if evaluator.training:
+                loss = losses.with_penalties(evaluator, loss, keys, self._trained_by(keys), self._ever_trained())
+            name = loss_of_update(keys.block.name)
+            evaluator.builder.output(name, Role.OUTPUT, loss.value)
+            self.directions[name] = False
+            added = loss if total is None else arithmetic(evaluator, "+", total, loss)
+            assert isinstance(added, TensorValue)
+            total = added
+        assert total is not None
+        return total
 
     def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
         record = evaluator.model
@@ -299,48 +289,19 @@ class _Experiment:
         return named_metrics(self.entries.expression("metrics"), record.outputs, tuple(record.losses))
 
     def _told(self, evaluator: Evaluator) -> tuple[str, ...]:
-        """What is told of each epoch beside the loss: the metrics, and the losses that the model states."""
+        """What is told of each epoch beside the loss: those of updates, the metrics, and those that models state."""
         assert evaluator.model is not None
-        return (*(name for name, _ in self._metric_names(evaluator)), *evaluator.model.losses)
-
-    def _with_penalties(self, evaluator: Evaluator, loss: TensorValue) -> TensorValue:
-        """The training loss plus each penalty of each parameter that its `on` selects."""
-        value = self.entries.expression("penalty")
-        if value is None:
-            return loss
-        items = value.items if isinstance(value, tree.ListLiteral) else (value,)
-        for number, item in enumerate(items):
-            prefix = "penalty" if len(items) == 1 else f"penalty.{number}"
-            on, form = self._selective(evaluator, Namespace.PENALTY, item, prefix)
-            paths = [spec.path for spec in self._trained()]
-            selected = select_parameters(on, self._ever_trained(), "on", item.span)
-            for path in paths:
-                if path in selected:
-                    loss = self._plus_penalty(evaluator, loss, form, path, item.span)
-        return loss
-
-    def _plus_penalty(
-        self, evaluator: Evaluator, loss: TensorValue, form: FormValue, path: str, span: Span
-    ) -> TensorValue:
-        spec = self.session.parameters[path]
-        parameter = TensorValue(
-            evaluator.input(path, Role.PARAMETER, spec.type), tuple(Axis() for _ in spec.type.shape)
-        )
-        evaluator.span = span
-        value = evaluator.apply(form, (ready(parameter, span),), ())
-        evaluator.span = span
-        if is_number(value):
-            value = scalar(evaluator, value, loss.dtype)
-        if not isinstance(value, TensorValue) or value.rank:
-            raise failure("E0604", f"a penalty must be a scalar, not {describe(value)}", span)
-        total = arithmetic(evaluator, "+", loss, value)
-        assert isinstance(total, TensorValue)
-        return total
+        of_updates = (loss_of_update(keys.block.name) for keys in self.blocks)
+        return (*of_updates, *(name for name, _ in self._metric_names(evaluator)), *evaluator.model.losses)
 
     def _trained(self) -> list[ParameterSpec]:
         """The parameters that are neither states nor frozen."""
-        specs = self.session.parameters.values()
-        return [s for s in specs if s.role is Role.PARAMETER and not self.freezing.is_frozen(s.path, self.epoch)]
+        frozen = self._frozen()
+        return [s for s in self.session.parameters.values() if s.role is Role.PARAMETER and s.path not in frozen]
+
+    def _trained_by(self, keys: BlockKeys) -> list[ParameterSpec]:
+        claims = self.claims or {}
+        return [spec for spec in self._trained() if claims.get(spec.path) == keys.block.name]
 
     def _ever_trained(self) -> dict[str, TensorType]:
         """The parameters that some epoch trains, by their paths."""
@@ -348,18 +309,16 @@ class _Experiment:
         return {s.path: s.type for s in specs if s.role is Role.PARAMETER and self.freezing.since(s.path) is not None}
 
     def _frozen(self) -> frozenset[str]:
-        return frozenset(path for path in self.session.parameters if self.freezing.is_frozen(path, self.epoch))
+        idle = {spec.path for spec in self._idle()}
+        specs = self.session.parameters
+        return frozenset(path for path in specs if path in idle or self.freezing.is_frozen(path, self.epoch))
 
-    def _selective(
-        self, evaluator: Evaluator, namespace: Namespace, expression: tree.Expression, prefix: str
-    ) -> tuple[tuple[str, ...], FormValue]:
-        """A form without its universal setting `on`, and the parameters that `on` selects."""
-        expression, given = without_keywords(expression, ("on",))
-        patterns: tuple[str, ...] = ("*",)
-        if "on" in given:
-            patterns = selector_of(given["on"], "on", evaluator.evaluate)
-        evaluator.span = expression.span
-        return patterns, evaluator.evaluate_form(namespace, expression, prefix)
+    def _idle(self) -> list[ParameterSpec]:
+        """The parameters that no update trains, though no key freezes them."""
+        if self.claims is None:
+            return []
+        specs = (spec for spec in self.session.parameters.values() if spec.role is Role.PARAMETER)
+        return [s for s in specs if s.path not in self.claims and not self.freezing.is_frozen(s.path, self.epoch)]
 
     # The plan
 
@@ -369,9 +328,13 @@ class _Experiment:
             self.report.attempt(self._check_patterns)
             frozen, specs = self._frozen(), self.session.parameters
             specs.update({path: replace(spec, frozen=True) for path, spec in specs.items() if path in frozen})
-        rules = self.report.attempt(lambda: self._rules(evaluator))
-        schedule = self.report.attempt(lambda: self._schedule(evaluator))
-        clip = self.report.attempt(lambda: self._clip(evaluator))
+        updates = tuple(self.report.attempt(lambda keys=keys: self._update(evaluator, keys)) for keys in self.blocks)
+        known = tuple(block for block in updates if block is not None)
+        rules = tuple(rule for block in known for rule in block.rules)
+        if not self.blocks:
+            rules = self.report.attempt(lambda: self._rules(evaluator, self.entries, self._trained()))
+        schedule = self.report.attempt(lambda: self._schedule(evaluator, self.entries))
+        clip = self.report.attempt(lambda: self._clip(evaluator, self.entries))
         metrics = self._told(evaluator)
         if self.report.has_errors or rules is None:
             return None
@@ -379,8 +342,12 @@ class _Experiment:
         self.report.attempt(
             lambda: expect_direction(self.entries.best, (LOSS, *metrics), self.directions, self.entries.best_span)
         )
+        warning = unclaimed(self._idle(), self.train)
+        if warning is not None:
+            self.report.add(warning)
         entries = self.entries
         assert entries.batch is not None or entries.takes_all
+        compares = not self.blocks or entries.is_given("best")
         return TrainingPlan(
             rules=rules,
             schedule=None if schedule is None else schedule[0],
@@ -400,12 +367,13 @@ class _Experiment:
             accumulation=accumulation,
             precision=entries.precision,
             keep=entries.keep,
-            restores=entries.restores and (entries.early_stop is None or entries.early_stop.restore),
+            restores=compares and entries.restores and (entries.early_stop is None or entries.early_stop.restore),
             init_from=entries.init_from,
             schedule_end=self.schedule_end,
             directions=self.directions,
-            best=self.entries.best,
+            best=self.entries.best if compares else "",
             places=self.entries.places,
+            updates=known,
         )
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
@@ -428,35 +396,44 @@ class _Experiment:
         if start is not None and start.span is not None:
             select(start.fresh, paths, "fresh", start.span)
 
-    def _rules(self, evaluator: Evaluator) -> tuple[UpdateRule, ...]:
-        expression = self.entries.expression("optimizer")
+    def _update(self, evaluator: Evaluator, keys: BlockKeys) -> UpdateBlock:
+        rules = self._rules(evaluator, keys, self._trained_by(keys))
+        schedule, follower = self._schedule(evaluator, keys) or (None, None)
+        if follower is not None:
+            message = "a schedule that follows the epochs does not go with `update` blocks"
+            raise failure("E0620", message, keys.block.place_of("schedule"))
+        return UpdateBlock(keys.block.name, rules, schedule, self._clip(evaluator, keys), keys.times, keys.every)
+
+    def _rules(self, evaluator: Evaluator, keys: Keys, trained: Sequence[ParameterSpec]) -> tuple[UpdateRule, ...]:
+        expression = keys.expression("optimizer")
         if expression is None:
             raise Poisoned
-        optimizers = updates.Optimizers(self.session, self.entries, self.freezing, evaluator, expression)
+        optimizers = updates.Optimizers(self.session, keys, self.freezing, evaluator, expression)
         if self.report.has_errors:
             # The parameters are not all known, so that only the forms could be judged.
             raise Poisoned
-        return optimizers.updates(self._trained(), self._ever_trained())
+        return optimizers.updates(trained, self._ever_trained())
 
-    def _schedule(self, evaluator: Evaluator) -> tuple[Graph, Follower | None] | None:
-        found = self._form(evaluator, Namespace.SCHEDULE, "schedule")
+    def _schedule(self, evaluator: Evaluator, keys: Keys) -> tuple[Graph, Follower | None] | None:
+        found = self._form(evaluator, keys, Namespace.SCHEDULE, "schedule")
         if found is None:
             return None
-        self.schedule_end = updates.schedule_end(found[0])
+        if keys is self.entries:
+            self.schedule_end = updates.schedule_end(found[0])
         return updates.elaborate_schedule(self.session, *found)
 
-    def _clip(self, evaluator: Evaluator) -> Clip | None:
-        found = self._form(evaluator, Namespace.CLIP, "clip")
+    def _clip(self, evaluator: Evaluator, keys: Keys) -> Clip | None:
+        found = self._form(evaluator, keys, Namespace.CLIP, "clip")
         if found is None:
             return None
         clip = updates.elaborate_clip(self.session, *found)
         clip.graph_of(TensorType(DType.F32, (2, 2)))
         return clip
 
-    def _form(self, evaluator: Evaluator, namespace: Namespace, key: str) -> tuple[FormValue, Span] | None:
+    def _form(self, evaluator: Evaluator, keys: Keys, namespace: Namespace, key: str) -> tuple[FormValue, Span] | None:
         """The form that a key is set to, and where it stands."""
-        expression = self.entries.expression(key)
+        expression = keys.expression(key)
         if expression is None:
             return None
         evaluator.span = expression.span
-        return evaluator.evaluate_form(namespace, expression, key), expression.span
+        return evaluator.evaluate_form(namespace, expression, keys.prefix + key), expression.span

@@ -19,7 +19,7 @@ from compiler.frontend.settings import as_formula, plain
 from compiler.frontend.tensors.binding import declared_type, expect_tensor
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.train.entries import Entries
+from compiler.frontend.train.entries import Keys
 from compiler.frontend.train.patterns import Freezing, select_parameters, selector_of, without_keywords
 from compiler.frontend.values import (
     POISON,
@@ -94,9 +94,12 @@ class OptimizerEntry:
 _ALONE = ("clip", "accumulate", "ema", "unfreeze")
 
 
-def refuse_with_objective(entries: Entries, rule: OptimizerEntry, specs: Sequence[ParameterSpec]) -> None:
+def refuse_with_objective(entries: Keys, rule: OptimizerEntry, specs: Sequence[ParameterSpec]) -> None:
     """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
     name = rule.form.declaration.name
+    if entries.prefix:
+        message = f"`{name}` evaluates the one loss of a `train` itself, and an `update` is a part of a step"
+        raise failure("E0615", message, rule.span, hint("take an optimizer of `(p, g, t)`, such as `adam()`"))
     for key in _ALONE:
         if entries.is_given(key):
             message = f"`{key}` does not go with the optimizer `{name}`, which evaluates the loss itself"
@@ -224,7 +227,7 @@ class Optimizers:
     """The value of `optimizer`: one rule, or a list of which the first that selects a parameter updates it."""
 
     def __init__(
-        self, session: Session, entries: Entries, freezing: Freezing, evaluator: Evaluator, expression: tree.Expression
+        self, session: Session, entries: Keys, freezing: Freezing, evaluator: Evaluator, expression: tree.Expression
     ) -> None:
         self.session, self.entries, self.freezing, self.evaluator = session, entries, freezing, evaluator
         self.span = expression.span
@@ -232,7 +235,7 @@ class Optimizers:
         self.known: dict[tuple[int, TensorType, bool], tuple[Graph, tuple[OptimizerState, ...]]] = {}
         items = expression.items if isinstance(expression, tree.ListLiteral) else (expression,)
         self.rules = [
-            self._rule(item, "optimizer" if len(items) == 1 else f"optimizer.{number}")
+            self._rule(item, entries.prefix + ("optimizer" if len(items) == 1 else f"optimizer.{number}"))
             for number, item in enumerate(items)
         ]
         self._expect_rates()
@@ -290,7 +293,7 @@ class Optimizers:
         if key not in self.known:
             self.known[key] = elaborate_rule(self.session, rule, spec.path, spec.type, decays)
         graph, states = self.known[key]
-        if self.entries.ema is not None:
+        if self.entries.averages:
             states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
         return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
 

@@ -72,6 +72,7 @@ def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuild
         step.gradients[path] = step.builder.emit(Add(), added_up, gradient)
     step.clip()
     step.update()
+    step.keep_updates()
     step.report()
     assert plan.accumulation is not None
     for state in plan.accumulation.states:

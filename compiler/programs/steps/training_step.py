@@ -17,7 +17,7 @@ from compiler.frontend.program import (
     UpdateRule,
 )
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
+from compiler.graph.ir import Direction, Graph, GraphInput, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled, spread
@@ -26,6 +26,7 @@ from compiler.ops.spreading import Sum
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.steps.finishing import with_totals
 from compiler.programs.steps.objective import LossEvaluation, joined, taken_apart
+from compiler.programs.steps.updates import BlocksOfStep, states_of
 from compiler.types import DType, TensorType, static_elements
 
 
@@ -39,9 +40,7 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     program, plan = in_phase(program, phase)
     graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
     step = StepBuilder(replace(program, training_graph=graph), plan)
-    step.differentiate(step.forward["loss"])
-    step.clip()
-    step.update()
+    step.make_updates()
     step.keep_states()
     step.report()
     for name in gathered:
@@ -96,8 +95,8 @@ def augmentation_graph(program: Program) -> Graph:
 def gradient_graph(program: Program) -> Graph:
     """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
     step = StepBuilder(program, _plan_of(program, "gradient_graph"))
-    step.differentiate(step.forward["loss"])
-    for path, gradient in step.gradients.items():
+    step.make_updates()
+    for path, gradient in step.slopes.items():
         square = step.builder.emit(Multiply(), gradient, gradient)
         total = Symbolic(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
         step.builder.output(path, Role.OUTPUT, (total / static_elements(gradient.type.shape)).value)
@@ -178,29 +177,46 @@ def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
 
 
 class StepBuilder:
-    """The step under construction: inputs, gradients and rates by name."""
+    """The step under construction: inputs, gradients and rates by name.
+
+    `inputs` are what tensors hold, `changed` what they become, and `slopes` the gradients before clipping. `evaluated`
+    are the nodes of the last evaluation of the model.
+    """
 
     def __init__(self, program: Program, plan: TrainingPlan) -> None:
         self.program, self.plan = program, plan
         self.builder = GraphBuilder(program.name)
         self.inputs: dict[str, Value] = {}
-        changed = self._augmented()
-        arguments = [
-            changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training_graph.inputs
-        ]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
         self.prepared = prepare_for_gradients(program.training_graph, plan.is_double)
-        self.forward = self.builder.inline(self.prepared, arguments)
-        self.arguments = dict(zip((i.name for i in program.training_graph.inputs), arguments, strict=True))
         self.gradients: dict[str, Value] = {}
+        self.slopes: dict[str, Value] = {}
         self.rates: dict[str, Value] = {}
+        self.changed: dict[str, tuple[Role, Value]] = {}
+        self.made: Value | None = None  # the updates that were made before; None: one in each step
+        self.blocks = BlocksOfStep(self) if plan.updates else None
+        if self.blocks is None:
+            self.evaluate()
 
-    def _augmented(self) -> dict[str, Value]:
+    def evaluate(self, find: Callable[[GraphInput], Value | None] = lambda _: None) -> None:
+        """Append the model with its loss; an input for which `find` has no value is read as it stands."""
+        begin = len(self.builder.nodes)
+        changed = self._augmented(find)
+        entries = self.program.training_graph.inputs
+        arguments = [changed.get(i.name) or self._argument(i, find) for i in entries]
+        self.forward = self.builder.inline(self.prepared, arguments)
+        self.arguments = dict(zip((i.name for i in entries), arguments, strict=True))
+        self.evaluated = self.builder.nodes[begin:]
+
+    def _augmented(self, find: Callable[[GraphInput], Value | None]) -> dict[str, Value]:
         """The inputs and targets that `augment` changes."""
         graph = self.program.augmentation
         if graph is None:
             return {}
-        return self.builder.inline(graph, [self.input(i.name, i.role, i.value.type) for i in graph.inputs])
+        return self.builder.inline(graph, [self._argument(i, find) for i in graph.inputs])
+
+    def _argument(self, entry: GraphInput, find: Callable[[GraphInput], Value | None]) -> Value:
+        return find(entry) or self.input(entry.name, entry.role, entry.value.type)
 
     def input(self, name: str, role: Role, type_: TensorType) -> Value:
         """The input called `name`, new unless it is there."""
@@ -213,12 +229,28 @@ class StepBuilder:
         arguments = [known.get(i.name) or self.input(i.name, Role.SETTING, i.value.type) for i in graph.inputs]
         return self.builder.inline(graph, arguments, stamp)
 
-    def differentiate(self, loss: Value) -> None:
+    def make_updates(self) -> None:
+        """All of the step that changes parameters."""
+        if self.blocks is not None:
+            self.blocks.make_all()
+            return
+        self.make_update(self.forward["loss"])
+        self.keep_updates()
+
+    def make_update(self, loss: Value, begin: int = 0) -> None:
+        """Change the parameters of the plan by the gradient of `loss`, which nodes from number `begin` on compute."""
+        self.differentiate(loss, begin)
+        self.slopes |= self.gradients
+        self.clip()
+        self.update()
+
+    def differentiate(self, loss: Value, begin: int = 0) -> None:
         """The gradient of `loss` for each trained parameter; zeros where it does not depend on it."""
         ruled = {path for rule in self.plan.rules for path in rule.paths}
         trained = [spec for spec in self.program.parameters if spec.path in ruled]
         values = [self.input(spec.path, Role.PARAMETER, spec.type) for spec in trained]
-        found = gradients_of(self.builder, tuple(self.builder.nodes), loss, values)
+        found = gradients_of(self.builder, tuple(self.builder.nodes[begin:]), loss, values)
+        self.gradients = {}
         for spec, gradient in zip(trained, found, strict=True):
             with self.builder.at(_place_of(spec, Direction.BACKWARD)):
                 self.gradients[spec.path] = filled(self.builder, 0, spec.type) if gradient is None else gradient
@@ -254,40 +286,42 @@ class StepBuilder:
         steps = self.input("step", Role.STEP, TensorType(DType.I64))
         specs = {spec.path: spec for spec in self.program.parameters}
         states: list[tuple[str, Value]] = []
-        updated = dict(self.inputs)
         for rule in self.plan.rules:
             if rule.group:
-                states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps, updated))
+                states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps))
                 continue
             spec = specs[rule.parameter]
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
                 results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
                 if self.plan.ema is not None:
                     results[AVERAGE] = self._averaged(rule.parameter, results["p"])
-                updated[spec.path] = results["p"]
-                self.builder.output(spec.path, Role.PARAMETER, results["p"], updates=spec.path)
-            states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
-        self._follow(updated, steps)
-        for name, value in states:
-            self.builder.output(name, Role.OPTIMIZER_STATE, value, updates=name)
+                self.changed[spec.path] = Role.PARAMETER, results["p"]
+            given = [state.name for state in rule.states if state.name in results]
+            states.extend((f"{rule.parameter}:{name}", results[name]) for name in given)
+        self.changed |= {name: (Role.OPTIMIZER_STATE, value) for name, value in states}
 
-    def _follow(self, updated: Mapping[str, Value], steps: Value) -> None:
+    def keep_updates(self) -> None:
+        """The tensors that updates have changed become outputs, and the averages that follow them."""
+        self._follow()
+        for name, (role, value) in self.changed.items():
+            self.builder.output(name, role, value, updates=name)
+
+    def _follow(self) -> None:
         """Move the states that are averages of parameters, after these."""
         for spec in self.program.parameters:
             average = spec.average
             if average is None or spec.frozen:
                 continue
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
+                steps = self.input("step", Role.STEP, TensorType(DType.I64))
                 known = {"t": self.builder.emit(Cast(DType.F32), steps)}
                 momentum = self.call(average.momentum, known, _update_of(spec.path))["momentum"]
-                new = updated.get(average.path) or self.input(average.path, Role.PARAMETER, spec.type)
-                before = self.input(spec.path, Role.STATE, spec.type)
                 share = (1 - Symbolic(self.builder, momentum)).value
-                self.builder.output(spec.path, Role.STATE, self._moved(before, share, new), updates=spec.path)
+                _, new = self.changed.get(average.path) or (None, self.input(average.path, Role.PARAMETER, spec.type))
+                before = self.input(spec.path, Role.STATE, spec.type)
+                self.changed[spec.path] = Role.STATE, self._moved(before, share, new)
 
-    def _update_together(
-        self, rule: UpdateRule, specs: list[ParameterSpec], steps: Value, updated: dict[str, Value]
-    ) -> list[tuple[str, Value]]:
+    def _update_together(self, rule: UpdateRule, specs: list[ParameterSpec], steps: Value) -> list[tuple[str, Value]]:
         """Apply a rule to its parameters as one vector; its new states by their full names."""
         known = {
             "p": joined(self.builder, [self.inputs[spec.path] for spec in specs]),
@@ -302,8 +336,7 @@ class StepBuilder:
         evaluation = LossEvaluation(self.builder, self.prepared, self.arguments, specs)
         results = evaluation.inline(rule.graph, arguments)
         for spec, value in zip(specs, taken_apart(self.builder, results["p"], specs), strict=True):
-            updated[spec.path] = value
-            self.builder.output(spec.path, Role.PARAMETER, value, updates=spec.path)
+            self.changed[spec.path] = Role.PARAMETER, value
         return [(full, results[name]) for name, full in names.items()]
 
     def _averaged(self, path: str, new: Value) -> Value:
@@ -319,7 +352,8 @@ class StepBuilder:
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
-        count = Symbolic(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
+        made = steps if self.made is None else self.made
+        count = Symbolic(self.builder, self.builder.emit(Cast(DType.F32), made)) + 1
         if rule.since:
             in_epoch = self.input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
             count = count - rule.since * Symbolic(self.builder, in_epoch)
@@ -346,14 +380,15 @@ class StepBuilder:
 
     def keep_states(self) -> None:
         """The new states of the model."""
-        for output in self.program.training_graph.outputs:
-            if output.role is Role.STATE:
-                self.builder.output(output.name, Role.STATE, self.forward[output.name], output.updates)
+        for output in states_of(self.program.training_graph):
+            value = self.forward[output.name] if self.blocks is None else self.blocks.states[output.name]
+            self.builder.output(output.name, Role.STATE, value, output.updates)
 
     def report(self) -> None:
         """The loss, the metrics and the rate."""
+        scalars = self.forward if self.blocks is None else self.forward | self.blocks.losses()
         for name in reported(self.program.training_graph, self.plan):
-            self.builder.output(name, Role.OUTPUT, self.forward[name])
+            self.builder.output(name, Role.OUTPUT, scalars[name])
         told = _plan_of(self.program, "training_step").told_rate
         if told in self.rates:  # not while everything is frozen
             self.builder.output("lr", Role.OUTPUT, self.rates[told])

@@ -19,6 +19,11 @@ export function graphOf(app, root, own = null) {
     return picture;
   };
   const draw = () => {
+    const focused = document.activeElement?.dataset?.key;
+    paint();
+    if (focused) [...view.querySelectorAll(".box")].find((box) => box.dataset.key === focused)?.focus({ preventScroll: true });
+  };
+  const paint = () => {
     const forward = pictureOf(root, "the graph");
     if (!app.showsBackward || own || !root.slopes) return view.replaceChildren(forward);
     return view.replaceChildren(h("div", { class: "sides" }, h("div", {}, h("h3", { class: "group" }, "forward, downwards"), forward), h("div", {}, h("h3", { class: "group" }, "backward, upwards: the operations of gradients, and on the edges the gradients"), pictureOf(backwardOf(root), "the backward pass"))));
@@ -102,7 +107,7 @@ function closedBox(app, level, open, own, redraw) {
     const group = frame(app, level, open, own, redraw, size, x, y);
     labels(group, level, x, y);
     const share = app.model.shareOf(level);
-    if (share > 0.002) group.append(svg("rect", { class: "heat", x: x + 8, y: y + size.height - 4, width: Math.max(2, (size.width - 16) * share), height: 3, rx: 1 }));
+    if (share > 0.002) group.append(svg("rect", { class: "heat", x: x + PAD, y: y + size.height - 5, width: Math.max(2, (size.width - 2 * PAD) * share), height: 2.5, rx: 1.25 }));
     parent.append(group);
   };
   return { ...size, paint };

@@ -117,6 +117,28 @@ def test_boxes_of_the_graph_open(running: Any, net: str):
         assert tab.locator(".box").count() == before
 
 
+def test_boxes_of_the_graph_open_by_keyboard_and_keep_the_focus(running: Any, net: str):
+    with opened(running, net + "#view=Graph") as tab:
+        before = tab.locator(".box").count()
+        tab.locator(".box.opens").first.focus()
+        tab.keyboard.press("Enter")
+        assert tab.locator(".box").count() > before
+        tab.keyboard.press("Enter")
+        assert tab.locator(".box").count() == before
+
+
+def test_the_peak_of_memory_is_told_by_line(running: Any, net: str):
+    with opened(running, net + "#view=Memory") as tab:
+        shares = tab.locator(".peak td:nth-child(4)").all_text_contents()
+        assert len(shares) > 2
+        assert sum(float(text.strip("<% ")) for text in shares) == pytest.approx(100, abs=0.6)
+        row = tab.locator(".peak tr", has_text="line 10, forward").first
+        row.locator(".goes").focus()
+        assert row.locator("td").nth(2).inner_text() in tab.inner_text(".memory .said")
+        row.locator(".goes").click()
+        assert chosen(tab) == "line-0-10"
+
+
 def test_inputs_of_one_box_stand_beside_each_other(running: Any, tmp_path: Path):
     path, out = tmp_path / "two.dl", tmp_path / "two.html"
     path.write_text(

@@ -1,0 +1,6 @@
+"""What inputs of rows are called in a step that takes several batches."""
+
+
+def name_in_batch(name: str, batch: int, batches: int) -> str:
+    """The name of an input for one of the batches of a step, from 0; the last one has the plain name."""
+    return name if batch == batches - 1 else f"{name} (batch {batch + 1})"
