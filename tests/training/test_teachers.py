@@ -163,6 +163,28 @@ def test_averages_beside_other_keys(change: tuple[str, str]) -> None:
             np.testing.assert_allclose(found[step][name], average, rtol=1e-5, atol=1e-6)
 
 
+def test_an_average_moves_once_in_a_step_of_several_updates() -> None:
+    blocks = """    update first {
+        parameters = "student.dense.*"
+        loss = cross_entropy(y, label)
+        optimizer = adam(lr = 0.1)
+        times = 2
+    }
+    update second {
+        parameters = "student.dense_2.*"
+        loss = mse(y, goal)
+        optimizer = gradient_descent(lr = 0.1)
+    }
+"""
+    text = AVERAGED.replace(" |> batch_norm", "").replace("batch = all", "batch = 12")
+    text = text.replace("    loss = cross_entropy(y, label) + mse(y, goal)\n    optimizer = adam(lr = 1e-1)\n", blocks)
+    found = [weights_after(steps, text) for steps in range(3)]
+    average = found[0]["student.dense.W"].astype(np.float64)
+    for step in (1, 2):
+        average = 0.9 * average + 0.1 * found[step]["student.dense.W"]
+        np.testing.assert_allclose(found[step]["teacher.dense.W"], average, rtol=1e-5, atol=1e-6)
+
+
 def test_a_frozen_average_stays() -> None:
     text = AVERAGED.replace("batch = all", 'batch = all\n    freeze = ["teacher.*"]')
     start, found = weights_after(0, text), weights_after(3, text)
