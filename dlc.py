@@ -335,6 +335,7 @@ class Model:
 
         Of a data frame, the columns with the names of inputs are taken; where there is one input and no such column,
         the whole of it. They hold what the data held: where training scaled columns or numbered words, so does this.
+        Of no rows, outputs have none; those that have no axis `batch`, such as a mean over all rows, are left out.
         """
         specs = [spec for spec in self._program.inputs if not spec.is_target]
         if isinstance(inputs, Frame) and not isinstance(inputs, Mapping):
@@ -345,7 +346,7 @@ class Model:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: np.asarray(inputs)}
-        part = self._part(specs, inputs)
+        part = self._part(specs, inputs, may_be_empty=True)
         refuse_outside_inputs(self._program, part)
         return self._prediction().predict(self._tensors(), part)
 
@@ -389,12 +390,12 @@ class Model:
         """
         replace_tensors(Path(path), dict(self.parameters))
 
-    def _part(self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array]) -> Part:
+    def _part(self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array], may_be_empty: bool = False) -> Part:
         """The arrays as the training prepared its own. Raises UsageError where it is not known and matters."""
         plan = self._program.plan
         if self._training_rows is None and self._preparation is None and plan is not None and plan.data is not None:
             refuse_unprepared("the arrays", dict(plan.data.options))
-        return part_of_arrays(specs, arrays, self._preparation)
+        return part_of_arrays(specs, arrays, self._preparation, may_be_empty)
 
     def _evaluation(self) -> PartEvaluator:
         if self._evaluator is None:

@@ -30,7 +30,19 @@ from compiler.frontend.program import (
     Stored,
     TrainingPlan,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Steps, Tensors
+from compiler.interface import (
+    ALONE,
+    FUSIONS,
+    Alone,
+    Array,
+    Decoding,
+    Executable,
+    Options,
+    Peers,
+    Results,
+    Steps,
+    Tensors,
+)
 from compiler.programs.executables import (
     OPTIMIZER_STATES,
     VALUES,

@@ -23,6 +23,9 @@ EPOCH_NUMBER = "augment.epoch"
 Both count from 0; a row keeps its number whatever the order in which an epoch visits the rows.
 """
 
+FIRST_ROW = "(first row)"
+"""The input of a shard that says which number its first row has in the batch; nothing of a program has such a name."""
+
 KEPT = ":kept"
 """Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
 
@@ -307,15 +310,21 @@ SHARE_OF_THE_NEW = "(1 - ema)"
 
 @record
 class Accumulation:
-    """An update is made of `batches` batches. `states`, by their full names, hold what is added up over them:
+    """An update is made of `batches` batches, or of `shards` parts of one batch, and one of both numbers is 1.
 
-    `PATH:(gradient)` for each parameter, what the loss is divided by as `(counts):K` (`counts` of them), and other sums
-    of the loss and the metrics as `(sums):K`.
+    `states`, by their full names, hold what is added up over them: `PATH:(gradient)` for each parameter, what the loss
+    is divided by as `(counts):K` (`counts` of them), and other sums of the loss and the metrics as `(sums):K`.
+    Over shards, so are the new `states_of_rows` of the model, each times the rows of its shard, as `PATH:(state)`, and
+    those rows, as `(rows of states)`. Shards have tensors of their own for all this, which no checkpoint holds.
     """
 
     batches: int
     counts: int
     states: tuple[OptimizerState, ...]
+    shards: int = 1
+    states_of_rows: tuple[str, ...] = ()  # that differ from shard to shard, by their paths
+
+    ROWS = "(rows of states)"
 
     @staticmethod
     def gradient(path: str) -> str:
@@ -328,6 +337,10 @@ class Accumulation:
     @staticmethod
     def sum(number: int) -> str:
         return f"(sums):{number}"
+
+    @staticmethod
+    def state(path: str) -> str:
+        return f"{path}:(state)"
 
 
 @record
@@ -419,6 +432,15 @@ class TrainingPlan:
         return self.precision == "f64"
 
     @property
+    def shards(self) -> int:
+        """Into how many parts a batch is cut."""
+        return 1 if self.accumulation is None else self.accumulation.shards
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.shards > 1
+
+    @property
     def every_rule(self) -> tuple[UpdateRule, ...]:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
@@ -443,7 +465,7 @@ class TrainingPlan:
     def optimizer_states(self) -> Mapping[str, OptimizerState]:
         """All tensors that are neither parameters nor states of the model, by their full names."""
         of_rules = {f"{rule.parameter}:{state.name}": state for rule in self.every_rule for state in rule.states}
-        added_up = () if self.accumulation is None else self.accumulation.states
+        added_up = () if self.accumulation is None or self.is_sharded else self.accumulation.states
         return of_rules | {state.name: state for state in added_up}
 
     def other_end(self, updates: int, sizes: Mapping[str, int] | None = None) -> int | float | None:

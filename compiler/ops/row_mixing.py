@@ -13,7 +13,7 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Iota, RandomUniform, Threefry
 from compiler.ops.spreading import Reshape
 from compiler.ops.window import Fold, Window
-from compiler.types import BatchExtent, Shape, batch_axis
+from compiler.types import BatchExtent, Shape, batch_axis, is_of_pairs
 
 
 def rows_are_apart(graph: Graph) -> bool:
@@ -71,6 +71,8 @@ def mixed_values(nodes: Iterable[Node], with_draws: bool = False) -> dict[int, N
 
 def mixes_rows(node: Node) -> bool:
     axes = [axis for operand in node.operands if (axis := batch_axis(operand.type.shape)) is not None]
+    if any(is_of_pairs(result.type.shape) for result in node.results):
+        return True
     if axes and all(batch_axis(result.type.shape) is None for result in node.results):
         return True
     match node.op:

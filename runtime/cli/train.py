@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import StartWeights
+from compiler.driver import ALONE, StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step
+from runtime.cli.together import run_together
+from runtime.processes.joining import Processes, launched, share_of_processors, started_together
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
-from runtime.train.events import Observer, event_as_json, print_event, told
+from runtime.train.events import Observer, event_as_json, ignore, print_event, told
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, TrainingSession, begun, prepared, resumed
 from runtime.train.steering import RunSteering
@@ -48,6 +50,8 @@ def configure(parser: Parser) -> None:
     parser.add_option("--batch", "N", "rows in a step; `all`: every row", type=rows_of_a_step)
     parser.add_whole("--seed", "the seed of start values, shuffling and dropout", least=0)
     parser.add_option("--out", "DIR", "the folder of the run (default: a new one below runs)")
+    parser.add_whole("--shards", "cut each batch into N parts, which any number of processes compute alike")
+    parser.add_whole("--processes", "train in N processes of this machine, which divide the shards among them")
     parser.add_option("--resume", "RUN", "go on with an interrupted run, or for more epochs")
     parser.add_option(
         "--init-from", "WEIGHTS", "start from the tensors of a safetensors file or a run, matched by name"
@@ -73,14 +77,34 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    if (arguments.processes or 1) > 1:
+        return launched(arguments.processes, _of_each(sys.argv[1:]))
+    if started_together() == 1:
+        return _run_session(arguments, ALONE)
+    return run_together(lambda peers: _run_session(arguments, peers))
+
+
+def _of_each(words: Sequence[str]) -> list[str]:
+    """The command line of each process."""
+    place = next(k for k, word in enumerate(words) if word.split("=")[0] == "--processes")
+    return [*words[:place], *words[place + (1 if "=" in words[place] else 2) :]]
+
+
+def _run_session(arguments: Namespace, peers: Processes) -> int:
+    if peers.size > 1:
+        for option in ("overfit", "profile"):
+            _refuse(arguments, (option,), "several processes", "leave one of them out")
+        arguments.threads = arguments.threads or share_of_processors(peers)
+    if peers.rank:
+        arguments.view = arguments.watch = False
     listening = _listening_for_page(arguments)
-    session = _session(arguments)
+    session = _session(arguments, peers)
     watcher = _watcher(session, arguments) if arguments.watch else None
     session = replace(session, job=replace(session.job, on_nan=arguments.on_nan, watch=watcher))
     try:
         if arguments.overfit is not None:
             return _overfit(session, arguments)
-        return _run(session, arguments, listening)
+        return _follow(session) if peers.rank else _run(session, arguments, listening)
     finally:
         if watcher is not None and watcher.looks:
             _print_sights(watcher, arguments.json)
@@ -100,6 +124,11 @@ def _listening_for_page(arguments: Namespace) -> socket.socket | None:
     from runtime.cli.listening import listening_on_loopback  # sockets, which a training without a page does without
 
     return listening_on_loopback(arguments.port or 0, "--view")
+
+
+def _follow(session: TrainingSession) -> int:
+    """Train as a process beside the first, which tells everything."""
+    return INTERRUPTED if run_training(session.job, session.position, ignore).reason == "interrupted" else 0
 
 
 def _run(session: TrainingSession, arguments: Namespace, listening: socket.socket | None) -> int:
@@ -214,7 +243,7 @@ def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
     return opened.enter_context(closing(TextReporter()))
 
 
-def _session(arguments: Namespace) -> TrainingSession:
+def _session(arguments: Namespace, peers: Processes) -> TrainingSession:
     overrides = _overrides(arguments)
     if arguments.overfit is not None:
         others = ("resume", "out", "epochs", "log", "dry_run")
@@ -224,7 +253,7 @@ def _session(arguments: Namespace) -> TrainingSession:
     if arguments.resume is not None:
         others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
         _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
-        return resumed(Path(arguments.resume), file, overrides, options)
+        return resumed(Path(arguments.resume), file, overrides, options, peers)
     if file is None:
         raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
     request = TrainingRequest(
@@ -237,6 +266,7 @@ def _session(arguments: Namespace) -> TrainingSession:
         options=options,
         command_line=sys.argv,
         within=folder_of_imports(arguments),
+        peers=peers,
     )
     return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 
@@ -262,8 +292,8 @@ def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
 
 
 def _overrides(arguments: Namespace) -> Overrides:
-    options = (("epochs", arguments.epochs), ("batch", arguments.batch), ("seed", arguments.seed))
-    given = {key: str(value) for key, value in options if value is not None}
+    options = ("epochs", "batch", "seed", "shards")
+    given = {key: str(value) for key in options if (value := getattr(arguments, key)) is not None}
     if twice := next((key for key, _ in arguments.settings if key in given), None):
         raise UsageError(f"--{twice} and --set give `{twice}` twice", "leave one out")
     return (*arguments.settings, *given.items())

@@ -117,7 +117,7 @@ def load_rows(
     if form == "csv" and preparation is not None and not preparation.table:
         kept = {}  # the training's data was no table
     source = DataSource(form, str(path.absolute()), (), _GIVEN)
-    dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
+    dataset = read_dataset(source, inputs, preparation, kept, is_training=False, may_be_empty=True)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     if dataset.test is not None:
@@ -423,11 +423,17 @@ def _named(dataset: Dataset, table: TableOptions, options: SourceOptions) -> Dat
 _PLACE = Path("arrays")  # stands where messages name a file
 
 
-def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], saved: Preparation | None = None) -> Part:
+def part_of_arrays(
+    specs: Sequence[InputSpec],
+    arrays: Mapping[str, Array],
+    saved: Preparation | None = None,
+    may_be_empty: bool = False,
+) -> Part:
     """All rows of `arrays`, which must hold each input and target of `specs` by name and nothing else.
 
     They hold what the data of the training held, and are prepared as it was, by `saved`: scaled where columns were.
-    Raises DataError for a wrong name, shape or value, and where the numbers of rows differ.
+    Raises DataError for a wrong name, shape or value, where the numbers of rows differ, and unless `may_be_empty` where
+    there are none.
     """
     names = [spec.name for spec in specs]
     for name in arrays:
@@ -437,7 +443,7 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
         raise DataError(f"{quoted(missing)} missing", _PLACE, fix=f"give {quoted(names)}")
     fields = {name: Field(_array_of(name, arrays[name]), _PLACE) for name in names}
     counts = {name: len(field.values) if field.values.ndim else 0 for name, field in fields.items()}
-    if len(set(counts.values())) != 1 or 0 in counts.values():
+    if len(set(counts.values())) != 1 or (0 in counts.values() and not may_be_empty):
         said = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
         raise DataError(f"the numbers of rows differ or are 0: {said}", _PLACE, fix="give as many rows of each")
     if saved is not None and saved.is_of_columns:

@@ -70,10 +70,12 @@ def read_dataset(
     options: Mapping[str, SettingValue] | None = None,
     also: Iterable[str] = (),
     is_training: bool = True,
+    may_be_empty: bool = False,
 ) -> Dataset:
     """The content of a source; `specs` say which fields are wanted, beside those of `also`. Raises DataError.
 
     `is_training`: rows to train on are needed, and those that a folder sets aside for tests are not enough.
+    `may_be_empty`: a table or arrays may have no rows.
     """
     place = str(source.span)
     known = format_named(source.format, place)
@@ -86,11 +88,11 @@ def read_dataset(
         raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
     wanted = frozenset((*(spec.name for spec in specs), *also))
     if preparation is None or not preparation.table or known.name != "csv":
-        return known.read(SourceRequest(path, given, wanted, others=others, is_training=is_training))
+        return known.read(SourceRequest(path, given, wanted, frozenset(), (), others, is_training, may_be_empty))
     needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
     layouts = (preparation.table, needed)
     texts = frozenset(preparation.vocabularies)
-    return known.read(SourceRequest(path, given, wanted | frozenset(needed), texts, layouts))
+    return known.read(SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty))
 
 
 def _path_fix(source: DataSource) -> str:

@@ -21,7 +21,7 @@ from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleVa
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.syntax import tree
-from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch
+from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, is_of_pairs
 
 
 def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) -> TensorValue:
@@ -175,6 +175,10 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
         advice = hint(f"declare it as {type_.dtype.value}[batch, …]")
         elaborator.fail("E0410", message, advice, span=statement.annotation.span)
     low, high = _limits(elaborator, statement, type_)
+    if is_of_pairs(type_.shape):
+        message = f"`{statement.name}` is {type_}, but data has elements for each row, not for pairs of rows"
+        advice = hint("make pairs from rows, such as `x @ x.T`")
+        elaborator.fail("E0410", message, advice, span=statement.annotation.span)
     names = tuple(next((name for number, name in axis.labels if number == frame.scope), None) for axis in axes)
     is_target = statement.keyword == "target"
     end = end_of_range(statement)
@@ -324,10 +328,19 @@ def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) ->
     for name, item in zip(statement.names, items, strict=True):
         if not isinstance(item, TensorValue):
             elaborator.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
+        _expect_rows(elaborator, name, item)
         _expect_new_name(model, name.id, name.span)
         model.outputs[name.id] = item
         elaborator.frame.variables[name.id] = item
         record_binding(elaborator, name.id, name.span, item)
+
+
+def _expect_rows(elaborator: Elaborator, name: tree.Name, item: TensorValue) -> None:
+    if is_of_pairs(item.shape):
+        told = shown(elaborator, item)
+        message = f"the output `{name.id}` is {told}: a prediction has elements for each row, not for pairs of rows"
+        advice = hint("reduce an axis of the batch, as in `max(…, axis = 1)`, or let what reads the vectors pair them")
+        elaborator.fail("E0410", message, advice, span=name.span)
 
 
 def declare_loss(elaborator: Elaborator, statement: tree.LossDeclaration) -> None:

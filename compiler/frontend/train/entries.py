@@ -21,7 +21,7 @@ from compiler.syntax import tree
 KEYS = [
     *("data", "validation", "test", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
-    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "ema"),
+    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "ema"),
     *("keep", "best", "restore", "precision", "seed"),
 ]
 _Form = TypeVar("_Form")
@@ -138,6 +138,7 @@ class Entries(Keys):
         self.takes_all = self._says_all("batch")
         self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
+        self.shards = self._whole("shards", 1) or 1
         epochs, steps = self._whole("epochs", 1), self._whole("steps", 1)
         # A length on the command line replaces that of the text.
         set_there = [key for key in ("epochs", "steps") if key in session.settings.used]
@@ -189,10 +190,26 @@ class Entries(Keys):
         if self.takes_all and self.accumulate > 1:
             message = "`accumulate` is for several batches, and `batch = all` is one"
             self.report.mistake("E0603", message, self.train.head, hint("give `batch` a number of rows"))
+        self._check_shards()
         if "epochs" in self.written and "steps" in self.written:
             entry = self.written["steps"]
             other = Note("`epochs` is given here", self.written["epochs"].span)
             self.report.mistake("E0608", "`epochs` and `steps` both say how long to train", entry.span, other)
+
+    def _check_shards(self) -> None:
+        """Report a number of shards that no batch has, or that goes with no `accumulate`."""
+        if self.shards > 1 and self.accumulate > 1:
+            message = "`shards` does not go with `accumulate`: a batch is cut, and not put together of several"
+            self.report.mistake(
+                "E0603", message, self.place_of("shards"), hint("take a larger `batch`, which shards divide")
+            )
+        elif self.batch is not None and self.shards > self.batch:
+            message = f"a batch of {self.batch} rows cannot be cut into {self.shards} shards"
+            self.report.mistake("E0603", message, self.place_of("shards"), hint("a shard takes at least one row"))
+
+    def place_of(self, key: str) -> Span:
+        """Where a key that is given stands."""
+        return self.places.get(key, self.train.head)
 
     def _report_unknown(self, entry: tree.Entry) -> None:
         """Report a name that is no key and that nothing reads; a value that a misspelt key reads is no mistake."""

@@ -378,7 +378,7 @@ class _Experiment:
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
         """The sums over the batches of an update, where there are several."""
-        if self.entries.accumulate == 1:
+        if self.entries.accumulate == self.entries.shards == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]
         metrics = self._told(evaluator)
@@ -386,7 +386,8 @@ class _Experiment:
         assert loss is not None
         assert evaluator.model is not None
         places = {name: stated.place for name, stated in evaluator.model.losses.items()} | {LOSS: loss.span}
-        return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, places)
+        training, shards = evaluator.builder.build(), self.entries.shards
+        return accumulation_of(self.entries.accumulate, training, ever, metrics, places, shards)
 
     def _check_patterns(self) -> None:
         """Those of keys whose expressions are not evaluated with the parameters at hand."""

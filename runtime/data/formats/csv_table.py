@@ -67,7 +67,7 @@ def read_csv(request: SourceRequest) -> Dataset:
         has_header=head.has_header,
     )
     first = 1 if head.has_header else 0
-    if len(lines.texts) == first:
+    if len(lines.texts) == first and not request.may_be_empty:
         raise DataError("the file has a header but no rows", path, fix="add the rows")
     body = _Lines(path, lines.texts[first:], lines.numbers[first:], lines.separator)
     texts = request.texts | set(columns_at(table.categories, head.names, path))
@@ -156,6 +156,8 @@ def _is_numeric(position: int, head: Head) -> bool:
 
 def _parse_numbers(lines: _Lines, positions: list[int], width: int) -> Array | None:
     """Some columns by NumPy's parser, or None where it meets something else than a finite number."""
+    if not lines.texts:
+        return np.empty((0, len(positions)))
     # The parser is told which columns to take, so it does not see whether a row has too many or too few.
     if len(positions) == width and any(line.count(lines.separator) != width - 1 for line in lines.texts):
         return None
