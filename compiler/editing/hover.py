@@ -55,7 +55,7 @@ class _Known:
             case Builtin():
                 yield _code(symbol.node.signature)
                 yield f"{symbol.node.document}\n\n*built in*"
-            case tree.Const() | tree.Callable() | tree.Model() | tree.Test():
+            case tree.Const() | tree.Callable() | tree.Model() | tree.Sample() | tree.Test():
                 yield _code(head_of(symbol.node))
                 if symbol.node.doc:
                     yield symbol.node.doc

@@ -45,7 +45,7 @@ STATEMENTS: Mapping[str, str] = {
     "param": "`param W: [n, units] = glorot_uniform`: a parameter of the layer or model, with its initialiser.",
     "state": "`state mean: [c] = zeros`: a tensor that is kept from step to step and is not trained.",
     "input": "`input x: f32[batch, 4]`: a tensor that the data gives.",
-    "output": "`output y = …`: a result of the model.",
+    "output": "`output y = …`: a result of the model or sample.",
     "loss": "`loss balance = …`: a scalar that is added to the training loss, and shown beside it.",
     "view": "`view a, b = image |> random_flip`: in `augment`, inputs that are drawn of one column, each anew.",
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
@@ -65,6 +65,7 @@ DECLARATIONS: Mapping[str, str] = {
     "schedule": "`schedule name(settings)(lr, t) = …`: the rate at an update.",
     "train": "`train Model { … }`: an experiment: data, loss and optimizer of a model.",
     "generate": "`generate Model { … }`: how sequences are decoded from a model.",
+    "sample": "`sample name(settings) from Model { … }`: new rows, made with a trained model.",
     "test": "`test name { … }`: claims that `dlc test` checks.",
     "import": '`import "file.dl"`: the declarations of another file.',
 }

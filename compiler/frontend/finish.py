@@ -15,6 +15,7 @@ from compiler.frontend.program import (
     Generation,
     ParameterSpec,
     Program,
+    Sampler,
     TrainingPlan,
     UpdateBlock,
     UpdateRule,
@@ -56,6 +57,7 @@ def finished(
     plan: TrainingPlan | None,
     augmentation: Graph | None = None,
     generation: Generation | None = None,
+    samplers: Sequence[Sampler] = (),
 ) -> Program:
     """The program of two evaluated graphs."""
     record = training.model
@@ -96,6 +98,7 @@ def finished(
         without_suppressed(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
         generation,
+        tuple(replace(sampler, graph=with_constants(session, sampler.graph)) for sampler in samplers),
         axes=NamedAxes(training.axes, training.user_scopes),
         applications=tuple(training.applied),
     )

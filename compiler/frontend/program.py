@@ -23,6 +23,9 @@ EPOCH_NUMBER = "augment.epoch"
 Both count from 0; a row keeps its number whatever the order in which an epoch visits the rows.
 """
 
+ROW_NUMBERS = "sample.row"
+"""The input of a sampler that is no field of the data: the number of each row (i64[batch]), from 0."""
+
 FIRST_ROW = "(first row)"
 """The input of a shard that says which number its first row has in the batch; nothing of a program has such a name."""
 
@@ -501,6 +504,20 @@ class Generation:
 
 
 @record
+class Sampler:
+    """A `sample` at `place`: rows that are made of the seed and their numbers alone.
+
+    `graph` takes parameters and states of the model, ROW_NUMBERS, `seed` and run-time settings, each where it is
+    needed. Its outputs have the batch first. The settings of the sampler are those of the program that begin with its
+    name and a dot.
+    """
+
+    name: str
+    graph: Graph
+    place: Span
+
+
+@record
 class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 
@@ -529,6 +546,7 @@ class Program:
     warnings: tuple[Diagnostic, ...] = ()
     augmentation: Graph | None = None
     generation: Generation | None = None
+    samplers: tuple[Sampler, ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
     index_limits: tuple[IndexLimit, ...] = ()
     axes: NamedAxes | None = field(

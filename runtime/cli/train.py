@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import ALONE, StartWeights
+from compiler.driver import ALONE, Program, StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
@@ -285,10 +285,18 @@ def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
     if end.reason == "interrupted":
         say(f"resume: dlc train --resume {end.run}")
         return INTERRUPTED
-    generates = session.program.generation is not None
-    use = f"dlc generate {end.run}" if generates else f"dlc predict {end.run} --input FILE"
-    say(f"next: dlc eval {end.run}\n  or: {use}")
+    say(f"next: dlc eval {end.run}\n  or: {_use_of(session.program, str(end.run))}")
     return 0
+
+
+def _use_of(program: Program, run: str) -> str:
+    """The command that shows what a model of this kind does."""
+    if program.generation is not None:
+        return f"dlc generate {run}"
+    if program.samplers:
+        name = program.samplers[0].name
+        return f"dlc sample {run}" if len(program.samplers) == 1 else f"dlc sample {run} --sampler {name}"
+    return f"dlc predict {run} --input FILE"
 
 
 def _overrides(arguments: Namespace) -> Overrides:

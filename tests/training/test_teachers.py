@@ -297,6 +297,49 @@ def test_layers_in_arguments_are_averaged_too() -> None:
         np.testing.assert_allclose(found[1][name], average, rtol=1e-5, atol=1e-7)
 
 
+MOMENTUM_CONTRAST = """
+model Moco(width = 3, rows = 4, length = 12) {
+    input a: f32[batch, 6]
+    encoder = dense(width)
+    teacher = average(encoder, 0.5)
+    state queue: [length, width] = zeros
+    output code = a |> encoder |> unit_vectors
+    output key = a |> teacher |> unit_vectors
+    output odds = concat(sum(code * key, axis = 1, keepdims = true), code @ queue.T) / 0.1
+    newest = scatter_add(key, arange(batch), rows)
+    next = concat(newest, queue[0:-rows], axis = 0)
+    if training { queue <- where(sum(ones(batch)) >= rows, next, queue) }
+}
+
+train Moco {
+    data = npz("data.npz")
+    loss = -mean(log_softmax(odds)[:, 0])
+    optimizer = gradient_descent(lr = 1e-1)
+    restore = false
+    steps = 3
+    batch = 4
+}
+"""
+
+
+def test_a_queue_of_keys_is_a_state() -> None:
+    """Three batches of 4 rows in a queue of 12, the newest first; each as the teacher saw it in its step."""
+    arrays = {"a": ARRAYS["x"][:12]}
+    queues: list[Array] = []
+    for steps in (1, 2, 3):
+        model = dlc.loads(MOMENTUM_CONTRAST.replace("steps = 3", f"steps = {steps}"))
+        model.train(arrays)
+        queues.append(np.array(model.parameters["queue"]))
+    for older, newer in zip(queues, queues[1:], strict=False):
+        np.testing.assert_array_equal(newer[4:], older[:-4])
+        assert not np.array_equal(newer[:4], older[:4])
+    np.testing.assert_allclose((queues[2] ** 2).sum(axis=1), 1, rtol=1e-5)
+    assert (queues[0][4:] == 0).all()
+    short = dlc.loads(MOMENTUM_CONTRAST.replace("steps = 3", "epochs = 1"))
+    short.train({"a": ARRAYS["x"][:6]})  # a batch of 4, and one of 2, which stays out
+    assert (np.array(short.parameters["queue"])[4:] == 0).all()
+
+
 # Frozen layers
 
 FROZEN = f"""{LAYER}

@@ -31,6 +31,7 @@ from compiler.frontend.program import (
     UpdateRule,
     loss_of_update,
 )
+from compiler.frontend.samplers import samplers_of
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic
 from compiler.frontend.train import losses, updates
@@ -48,6 +49,7 @@ from compiler.syntax.walk import statements_of
 from compiler.types import DType, TensorType
 
 _Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind", bound=Evaluator)
 
 
 def elaborate_train(
@@ -96,6 +98,7 @@ class _Experiment:
             self.report.attempt(lambda: expect_followed(self.session))
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
+        samplers = samplers_of(self.session, self.found, self.model, self._begun)
         if plan is not None:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
@@ -106,18 +109,16 @@ class _Experiment:
             return None
         name = self.train.name or self.model.name
         model = self.model.name
-        return finished(self.session, name, model, sources, training, inference, plan, self.augmentation, generation)
+        parts = self.augmentation, generation, samplers
+        return finished(self.session, name, model, sources, training, inference, plan, *parts)
 
     # The graphs
 
     def _evaluate(self, name: str, training: bool) -> Evaluator:
         """The model with targets, loss and metrics; the training program adds penalties and new states."""
-        evaluator = start(self.session, self.model, self.found.scope, name, training, columns_of(self.train))
+        evaluator = self._started(name, training, Evaluator)
         with self.report.recording():
-            caller = self._caller(evaluator)
-            keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
-            bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
-            self._freeze(evaluator)
+            self._bind(evaluator)
             run_model(evaluator, self.model)
             self._enter_train(evaluator)
             if evaluator.model is not None and evaluator.model.is_sound:
@@ -125,6 +126,23 @@ class _Experiment:
                 self._add_loss(evaluator)
             add_states(evaluator, self._frozen())
         return evaluator
+
+    def _started(self, name: str, training: bool, kind: type[_Kind]) -> _Kind:
+        columns = columns_of(self.train)
+        return start(self.session, self.model, self.found.scope, name, training, kind, columns)
+
+    def _begun(self, name: str, kind: type[_Kind]) -> _Kind:
+        """An evaluator of the inference program with the settings of the model."""
+        evaluator = self._started(name, False, kind)
+        self._bind(evaluator)
+        return evaluator
+
+    def _bind(self, evaluator: Evaluator) -> None:
+        """The settings of the model, and which of its layers keep their states."""
+        caller = self._caller(evaluator)
+        keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
+        bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
+        self._freeze(evaluator)
 
     def _phase(self, epoch: int) -> Phase:
         """The training from an epoch on, in which less is frozen than before."""
