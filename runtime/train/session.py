@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import ALONE, Options, Program, StartWeights, Tensors
+from compiler.driver import ALONE, Alone, Options, Program, StartWeights, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
@@ -69,12 +69,12 @@ class TrainingSession:
 
 def prepared(request: TrainingRequest) -> TrainingSession:
     """Everything but the run directory, as for `--dry-run`. Nothing is written."""
-    return _prepared(*_program(request))[0]
+    return _prepared(*program_of(request))[0]
 
 
 def begun(request: TrainingRequest) -> TrainingSession:
     """A new training with its run directory. The directory is made last, when everything else has succeeded."""
-    program, request = _program(request)
+    program, request = program_of(request)
     session, data = _prepared(program, request)
     expect_agreement(request.peers, lambda: _facts(program, data, session.job))
     if request.peers.rank:
@@ -171,7 +171,7 @@ def _resumed(
     )
 
 
-def _program(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
+def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     """The program, and the request with the precision that it asks for."""
     program = driver.load(
         request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
@@ -211,7 +211,7 @@ def expect_shards(program: Program, peers: Processes) -> None:
 
 
 def _among(peers: Processes) -> str:
-    return f" in {peers.size} processes" if peers.size > 1 else ""
+    return "" if isinstance(peers, Alone) else f" in {peers.description}"
 
 
 def _facts(program: Program, data: LoadedData, job: Job) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -330,7 +331,7 @@ def test_a_queue_of_keys_is_a_state() -> None:
         model = dlc.loads(MOMENTUM_CONTRAST.replace("steps = 3", f"steps = {steps}"))
         model.train(arrays)
         queues.append(np.array(model.parameters["queue"]))
-    for older, newer in zip(queues, queues[1:], strict=False):
+    for older, newer in pairwise(queues):
         np.testing.assert_array_equal(newer[4:], older[:-4])
         assert not np.array_equal(newer[:4], older[:4])
     np.testing.assert_allclose((queues[2] ** 2).sum(axis=1), 1, rtol=1e-5)

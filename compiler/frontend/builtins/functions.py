@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
+from compiler.frontend.builtins.data import DATA
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES
 from compiler.frontend.builtins.reductions import REDUCTIONS
 from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParameter, ElementTypeValue, X, built_in
@@ -386,5 +387,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
     *map(built_in, (_rank, _per_axis, _extent, _place, _one_of, require, _len, _except, _fresh, _average, _frozen)),
 )
 
-BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)}
+BUILTINS: Mapping[str, Builtin] = {
+    b.name: b for b in (*FUNCTIONS, *DATA, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)
+}
 CONSTANTS: Mapping[str, Value] = {"inf": math.inf, "pi": math.pi}

@@ -77,7 +77,8 @@ class _Experiment:
         self.blocks = tuple(BlockKeys(session, self.entries, block) for block in train.updates)
         self.claims: dict[str, str] | None = None  # the update of each parameter, once these are known
         session.data = self.entries.data
-        session.cuts = Cuts(self.entries.validation, self.entries.test, self.entries.seed)
+        entries = self.entries
+        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample)
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()
@@ -378,6 +379,7 @@ class _Experiment:
             seed=entries.seed,
             data=entries.data,
             validation=entries.validation,
+            oversample=entries.oversample,
             test=entries.test,
             early_stop=entries.early_stop,
             plateau=entries.plateau,
