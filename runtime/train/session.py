@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import ALONE, Options, Program, StartWeights, Tensors
+from compiler.driver import ALONE, Alone, Options, Program, StartWeights, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
@@ -204,7 +204,7 @@ def expect_shards(program: Program, peers: Processes) -> None:
 
 
 def _among(peers: Processes) -> str:
-    return f" in {peers.size} processes" if peers.size > 1 else ""
+    return "" if isinstance(peers, Alone) else f" in {peers.description}"
 
 
 def _facts(program: Program, data: LoadedData, job: Job) -> Mapping[str, str]:
