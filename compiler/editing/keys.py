@@ -7,8 +7,10 @@ from collections.abc import Mapping
 TRAIN: Mapping[str, str] = {
     "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
     "or `pairs(…)`, with their options.",
-    "validation": "The rows that measure each epoch: a fraction of the data, or a data source.",
-    "test": "The rows that are measured once, after the training: a fraction of the data, or a data source.",
+    "validation": "The rows that measure each epoch: a fraction of the data, `stratified(0.2)`, `grouped(…)`, "
+    '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
+    "test": "The rows that are measured once, after the training: said as for `validation`.",
+    "oversample": "A column whose rarer values are met in training as often as the others.",
     "target": "`target NAME: type`: a value of the data that only loss and metrics see.",
     "loss": "The scalar that training makes smaller: an expression over outputs and targets.",
     "metrics": "A list of scalars that are measured beside the loss.",
@@ -45,7 +47,7 @@ STATEMENTS: Mapping[str, str] = {
     "param": "`param W: [n, units] = glorot_uniform`: a parameter of the layer or model, with its initialiser.",
     "state": "`state mean: [c] = zeros`: a tensor that is kept from step to step and is not trained.",
     "input": "`input x: f32[batch, 4]`: a tensor that the data gives.",
-    "output": "`output y = …`: a result of the model.",
+    "output": "`output y = …`: a result of the model or sample.",
     "loss": "`loss balance = …`: a scalar that is added to the training loss, and shown beside it.",
     "view": "`view a, b = image |> random_flip`: in `augment`, inputs that are drawn of one column, each anew.",
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
@@ -65,6 +67,7 @@ DECLARATIONS: Mapping[str, str] = {
     "schedule": "`schedule name(settings)(lr, t) = …`: the rate at an update.",
     "train": "`train Model { … }`: an experiment: data, loss and optimizer of a model.",
     "generate": "`generate Model { … }`: how sequences are decoded from a model.",
+    "sample": "`sample name(settings) from Model { … }`: new rows, made with a trained model.",
     "test": "`test name { … }`: claims that `dlc test` checks.",
     "import": '`import "file.dl"`: the declarations of another file.',
 }

@@ -187,10 +187,11 @@ def _entry_name(name: str, options: Options) -> str:
 
 def _identity(program: Program, kind: GraphKind) -> str:
     """All that decides the graphs of a program: its texts and its settings, except values that reach it at run time."""
+    others = {sampler.name for sampler in program.samplers} - {kind.sampler}
     settings = [
         (s.name, None if s.is_runtime or s.is_within else s.value)
         for s in program.settings
-        if s.name.split(".")[0] not in _OF_THE_RUN
+        if s.name.split(".")[0] not in (*_OF_THE_RUN, *others)
         and (kind.purpose in DECODING or not s.name.startswith("generate."))
         and s.name not in _OF_A_SEQUENCE
     ]

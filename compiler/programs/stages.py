@@ -20,6 +20,7 @@ from compiler.programs.steps.attention_weights import attention_graph
 from compiler.programs.steps.decoding.incremental import position_graph, prompt_graph
 from compiler.programs.steps.decoding.window import window_graph
 from compiler.programs.steps.finishing import finishing_graph
+from compiler.programs.steps.sampling import sampling_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 
@@ -32,6 +33,7 @@ GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     Purpose.EVALUATION: lambda program, kind: training_step.evaluation_graph(program),
     Purpose.BATCH_EVALUATION: lambda program, kind: training_step.batch_evaluation_graph(program),
     Purpose.PREDICTION: lambda program, kind: training_step.prediction_graph(program),
+    Purpose.SAMPLING: lambda program, kind: sampling_graph(program, kind.sampler),
     Purpose.ATTENTION: lambda program, kind: attention_graph(program),
     Purpose.GRADIENTS: lambda program, kind: training_step.gradient_graph(program),
     Purpose.SCHEDULE: lambda program, kind: training_step.schedule_graph(program),
