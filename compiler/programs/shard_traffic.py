@@ -35,7 +35,9 @@ def traffic_of(program: Program, options: Options, processes: int) -> Traffic:
     accumulation = program.plan.accumulation
     specs = [] if accumulation is None else specs_of_shards(accumulation, options)
     counts = {Accumulation.count(number) for number in range(0 if accumulation is None else accumulation.counts)}
-    rows = [*_lines([s for s in specs if s.name in counts]), *_lines([s for s in specs if s.name not in counts])]
+    rows = _lines([s for s in specs if s.name not in counts])
+    if accumulation is not None and not accumulation.counts_rows:
+        rows += _lines([s for s in specs if s.name in counts])
     shards = program.plan.shards
     nodes = [len(of_process) for of_process in nodes_of_processes(shards, processes)]
     sent = [sum(_lines_sent(rank, nodes[rank], processes, lines) for lines in rows) for rank in range(processes)]

@@ -111,9 +111,11 @@ def test_any_number_of_processes_makes_the_same_bits(processes: int, dtype: str)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])
-def test_the_plan_says_what_is_sent(processes: int) -> None:
+@pytest.mark.parametrize("loss", [LOSS, "mse(r, y)", "sum(r ^ 2)"])
+def test_the_plan_says_what_is_sent(processes: int, loss: str) -> None:
+    """What the number of rows counts is not sent."""
     options = Options(threads=1)
-    program = loaded(text(), 8)
+    program = loaded(text(loss=loss), 8)
 
     def sent(peers: ThreadPeers) -> tuple[int, int]:
         tensors = driver.allocate(program, options)
