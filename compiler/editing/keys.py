@@ -50,7 +50,7 @@ STATEMENTS: Mapping[str, str] = {
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
     "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
     "return": "`return value`: the result of a function or layer.",
-    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis.",
+    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis, `until …` rows are done.",
     "emit": "`emit value`: what a step of a scan gives.",
     "feed": "`feed tokens from logits`: the token chosen from an output extends an input.",
 }
