@@ -56,6 +56,7 @@ from runtime.inference.buckets import Sizes
 from runtime.inference.evaluation import PartEvaluator, evaluator_of
 from runtime.inference.model import parameter_count, weight_names
 from runtime.inference.prediction import Predictor
+from runtime.inference.sampling import RowSampler, sampler_of
 from runtime.reporting.units import measure, value_text
 from runtime.runs.position import Position
 from runtime.runs.tensor_files import replace_tensors
@@ -349,6 +350,21 @@ class Model:
         part = self._part(specs, inputs, may_be_empty=True)
         refuse_outside_inputs(self._program, part)
         return self._prediction().predict(self._tensors(), part)
+
+    @for_caller
+    def sample(
+        self, count: int = 16, *, seed: int = 0, sampler: str | None = None, **settings: SettingValue
+    ) -> dict[str, Array]:
+        """Each output of a `sample` of the text by name, for the rows from 0 to `count`, which depend on nothing else.
+
+        `sampler` chooses among several. `settings` are those of the sampler, such as `steps=20`.
+        """
+        chosen = sampler_of(self._program, sampler)
+        if count < 1 or seed < 0:
+            raise UsageError(f"{count} rows of seed {seed}", "ask for 1 row or more, with a seed of 0 or more")
+        given = {f"{chosen.name}.{name}": value for name, value in settings.items()}
+        program = self._elaborate(overrides_of(self._settings | given)) if given else self._program
+        return RowSampler(program, sampler_of(program, chosen.name), self._options).rows(self._tensors(), count, seed)
 
     @for_caller
     def plan(self, batch: int | None = None) -> Plan:

@@ -11,25 +11,45 @@ from compiler.frontend.program import (
     COMMAND_LINE,
     EPOCH_NUMBER,
     KEPT,
+    ROW_NUMBERS,
     SAMPLE_NUMBERS,
     SET,
+    Cut,
     Cuts,
     DataQuestion,
     DataSource,
     DimensionsOf,
     EarlyStop,
+    Fold,
     Generation,
     IndexLimit,
     InputSpec,
     ParameterSpec,
+    PartSource,
     Plateau,
     Program,
+    Sampler,
     Setting,
     SettingValue,
     StartWeights,
+    Stored,
     TrainingPlan,
+    class_in,
+    rows_of_class,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Steps, Tensors
+from compiler.interface import (
+    ALONE,
+    FUSIONS,
+    Alone,
+    Array,
+    Decoding,
+    Executable,
+    Options,
+    Peers,
+    Results,
+    Steps,
+    Tensors,
+)
 from compiler.programs.executables import (
     OPTIMIZER_STATES,
     VALUES,
@@ -44,7 +64,7 @@ from compiler.programs.executables import (
     memory_needed,
     predicts_row_by_row,
 )
-from compiler.programs.exported import exported_library, generates_alone, independent_settings
+from compiler.programs.exported import exported_library, generates_alone, independent_settings, without_teachers
 from compiler.programs.kinds import (
     BATCH_EVALUATION,
     EVALUATION,

@@ -9,7 +9,17 @@ from compiler.errors.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import KEPT, Clip, Generation, Program, TrainingPlan, UpdateBlock, UpdateRule
+from compiler.frontend.program import (
+    KEPT,
+    Clip,
+    Generation,
+    ParameterSpec,
+    Program,
+    Sampler,
+    TrainingPlan,
+    UpdateBlock,
+    UpdateRule,
+)
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
@@ -47,6 +57,7 @@ def finished(
     plan: TrainingPlan | None,
     augmentation: Graph | None = None,
     generation: Generation | None = None,
+    samplers: Sequence[Sampler] = (),
 ) -> Program:
     """The program of two evaluated graphs."""
     record = training.model
@@ -80,13 +91,14 @@ def finished(
         session.settings.resolved(session.run_time, session.decided, session.limits),
         tuple(record.inputs),
         tuple(record.outputs),
-        tuple(session.parameters.values()),
+        tuple(_spec_with_constants(session, spec) for spec in session.parameters.values()),
         _with_counts(with_constants(session, training.builder.build()), plan),
         _with_counts(with_constants(session, inference.builder.build()), plan),
         plan,
         without_suppressed(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
         generation,
+        tuple(replace(sampler, graph=with_constants(session, sampler.graph)) for sampler in samplers),
         axes=NamedAxes(training.axes, training.user_scopes),
         applications=tuple(training.applied),
     )
@@ -141,6 +153,12 @@ def _follows_from_totals(graphs: Sequence[Graph], name: str) -> bool:
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:
     return tuple(replace(rule, graph=with_constants(session, rule.graph)) for rule in rules)
+
+
+def _spec_with_constants(session: Session, spec: ParameterSpec) -> ParameterSpec:
+    if spec.average is None:
+        return spec
+    return replace(spec, average=replace(spec.average, momentum=with_constants(session, spec.average.momentum)))
 
 
 def _update_with_constants(session: Session, block: UpdateBlock) -> UpdateBlock:

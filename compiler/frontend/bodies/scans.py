@@ -199,9 +199,13 @@ class _Elaboration:
         same = {v.index: self._before(path) for path, v in self.record.states.items() if v.index not in moved}
         nodes = [replace(n, operands=tuple(same.get(v.index, v) for v in n.operands)) for n in self.nodes]
         stacks = [stack for stack in (*steps.stacks, steps.mask, steps.cuts) if stack is not None]
-        elements = [element for element in (*self.elements, self.mask, self.cut) if element is not None]
+        elements = [element.value for element in (*self.elements, self.mask, self.cut) if element is not None]
+        if self.record.place is not None:
+            places = self.elaborator.emit(Iota((steps.length,), 0, DType.I64))
+            stacks.append(TensorValue(places, (steps.axis,)))
+            elements.append(self.record.place)
         self.elaborator.axes.update((stack.value.index, stack.axes) for stack in stacks)
-        inputs = [*(element.value for element in elements), *(c.seen for c in carried)]
+        inputs = [*elements, *(c.seen for c in carried)]
         outputs = [same.get(v.index, v) for v in (*(c.handed_on for c in carried), *emitted)]
         captures = _captures(inputs, nodes, outputs)
         body = scan_body((*inputs, *captures), nodes, outputs)
