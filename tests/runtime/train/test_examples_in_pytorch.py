@@ -83,6 +83,36 @@ def test_burgers() -> None:
     )
 
 
+def test_wave() -> None:
+    with np.load(EXAMPLES / "wave" / "points.npz") as file:
+        rows = {name: file[name][::50] for name in file}  # where it was measured, and where not
+    count = len(rows["place"])
+    model = dlc.load(EXAMPLES / "wave" / "model.dl", experiment="start", precision="f64", batch=count, steps=STEPS)
+    value, known = torch.tensor(rows["value"]).double(), torch.tensor(rows["known"])
+    assert 0 < known.sum() < count
+
+    def loss_of(tensors: Tensors) -> Any:
+        place = torch.tensor(rows["place"]).double().requires_grad_()
+        h = 2 * place - 1
+        for layer in range(4):
+            h = torch.tanh(h @ tensors[f"h.{layer}.dense.W"] + tensors[f"h.{layer}.dense.b"])
+        u = (h @ tensors["u.dense.W"] + tensors["u.dense.b"])[:, 0]
+        (slope,) = torch.autograd.grad(u.sum(), place, create_graph=True)
+        by_t, by_x = (torch.autograd.grad(slope[:, k].sum(), place, create_graph=True)[0][:, k] for k in (0, 1))
+        residual = by_t - tensors["speed"] ** 2 * by_x
+        return (residual**2).mean() + 100 * ((u - value)[known] ** 2).mean()
+
+    start = float(model.parameters["speed"][0])
+    expect_equal_steps(
+        model,
+        rows,
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=5e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+    assert float(model.parameters["speed"][0]) != start
+
+
 @pytest.mark.parametrize("weight", [0.1, 0.0])
 def test_experts(weight: float) -> None:
     table = np.loadtxt(EXAMPLES / "digits" / "digits.csv.gz", delimiter=",", skiprows=1)[:96]
