@@ -1,4 +1,4 @@
-"""A training step of `examples/burgers` or `examples/wave` beside the same program in PyTorch: derivatives of derivatives.
+"""A training step of `examples/burgers` or `examples/wave` beside the same program in PyTorch: slopes of slopes.
 
     python benchmarks/equations.py [--example wave] [--threads 2] [--rounds 9] [--seconds 0.5]
 
