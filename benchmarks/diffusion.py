@@ -95,7 +95,7 @@ def theirs(weights: Tensors, data: Tensors, loss: Any) -> Callable[[Draws], floa
         value.backward()
         adam.step()
         with torch.no_grad():
-            torch._foreach_lerp_(averages, list(tensors.values()), 1 - EMA)  # pyright: ignore[reportPrivateUsage]
+            torch._foreach_lerp_(averages, list(tensors.values()), 1 - EMA)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         return value.item()
 
     return step

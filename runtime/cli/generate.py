@@ -53,9 +53,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_whole("--top-k", "draw among the K likeliest tokens", metavar="K")
     parser.add_option("--top-p", "P", "draw among the likeliest tokens whose probabilities add up to P", type=_SHARE)
-    said = (
-        "divide positive scores of tokens in the window by R, and multiply the others: above 1 against repetition"
-    )
+    said = "divide positive scores of tokens in the window by R, and multiply the others: above 1 against repetition"
     parser.add_option("--repetition-penalty", "R", said, type=_PENALTY)
     parser.add_whole("--beam", "search for the likeliest sequences with B beams", metavar="B")
     said = "the exponent of the length in beam search; 0.6 favours longer sequences"

@@ -1,4 +1,4 @@
-"""`examples/vae` and `examples/diffusion`: what they learn in short trainings, judged by the classifier of the digits."""
+"""`examples/vae` and `examples/diffusion`: what they learn soon, judged by the classifier of the digits."""
 
 from __future__ import annotations
 
