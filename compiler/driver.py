@@ -14,22 +14,28 @@ from compiler.frontend.program import (
     ROW_NUMBERS,
     SAMPLE_NUMBERS,
     SET,
+    Cut,
     Cuts,
     DataQuestion,
     DataSource,
     DimensionsOf,
     EarlyStop,
+    Fold,
     Generation,
     IndexLimit,
     InputSpec,
     ParameterSpec,
+    PartSource,
     Plateau,
     Program,
     Sampler,
     Setting,
     SettingValue,
     StartWeights,
+    Stored,
     TrainingPlan,
+    class_in,
+    rows_of_class,
 )
 from compiler.interface import (
     ALONE,
@@ -58,7 +64,7 @@ from compiler.programs.executables import (
     memory_needed,
     predicts_row_by_row,
 )
-from compiler.programs.exported import exported_library, generates_alone, independent_settings
+from compiler.programs.exported import exported_library, generates_alone, independent_settings, without_teachers
 from compiler.programs.kinds import (
     BATCH_EVALUATION,
     EVALUATION,

@@ -15,7 +15,7 @@ from compiler.editing.symbols import Kind, Symbol
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS
 from compiler.frontend.samplers import ROW, names_of_parts
 from compiler.frontend.scope import OWN_FORMS, Named, Namespace
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
@@ -80,8 +80,9 @@ def _at(document: Document, context: Context, line: int) -> Iterator[Completion]
         case Place.MODEL:
             yield from _declared(document, Namespace.MODEL)
         case Place.SOURCE:
+            known = OPTIONS if context.word == "data" else {**OPTIONS, **CUTS}
             yield from (
-                Completion(name, Kind.FORMAT, f"options: {', '.join(o) or 'none'}") for name, o in OPTIONS.items()
+                Completion(name, Kind.FORMAT, f"options: {', '.join(o) or 'none'}") for name, o in known.items()
             )
         case Place.ATTRIBUTE:
             yield from _parts(document, context.word)
@@ -148,8 +149,9 @@ def _settings(call: CallAround | None, word: str) -> Iterator[Completion]:
     """The settings of what is called that are not given yet."""
     if call is None:
         return
-    if call.name in OPTIONS and word in ("data", "validation", "test"):
-        for option in OPTIONS[call.name]:
+    options = OPTIONS if word == "data" else {**OPTIONS, **CUTS} if word in ("validation", "test") else {}
+    if call.name in options:
+        for option in options[call.name]:
             if option not in call.given:
                 yield Completion(option, Kind.OPTION, f"option of {call.name}", "", f"{option} = ", 1)
         return

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 TRAIN: Mapping[str, str] = {
     "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
     "or `pairs(…)`, with their options.",
-    "validation": "The rows that measure each epoch: a fraction of the data, or a data source.",
-    "test": "The rows that are measured once, after the training: a fraction of the data, or a data source.",
+    "validation": "The rows that measure each epoch: a fraction of the data, `stratified(0.2)`, `grouped(…)`, "
+    '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
+    "test": "The rows that are measured once, after the training: said as for `validation`.",
+    "oversample": "A column whose rarer values are met in training as often as the others.",
     "target": "`target NAME: type`: a value of the data that only loss and metrics see.",
     "loss": "The scalar that training makes smaller: an expression over outputs and targets.",
     "metrics": "A list of scalars that are measured beside the loss.",

@@ -13,7 +13,7 @@ from compiler.frontend.builtins.table import Builtin
 from compiler.frontend.samplers import ROW
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.train.entries import local_entries
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of, statements_of, values_of
 
@@ -215,7 +215,7 @@ class Walker:
                 self._expression(item)
 
     def _source(self, call: tree.Call, name: tree.Name) -> None:
-        self.found.append(Occurrence(name.span, Kind.FORMAT if name.id in OPTIONS else Kind.UNKNOWN))
+        self.found.append(Occurrence(name.span, Kind.FORMAT if name.id in {**OPTIONS, **CUTS} else Kind.UNKNOWN))
         for value in call.positional:
             self._expression(value)
         for keyword in call.keywords:

@@ -17,6 +17,7 @@ from compiler.frontend.bodies.expected_work import refuse_endless
 from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import ready
+from compiler.frontend.bodies.twin_tensors import expect_followed
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Report, failure
@@ -24,7 +25,7 @@ from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
 from compiler.frontend.library import library_scope
 from compiler.frontend.names.declarations import check_names
-from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
+from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue, class_in
 from compiler.frontend.samplers import samplers_of, samples_of
 from compiler.frontend.scope import Located, ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
@@ -265,9 +266,17 @@ def _without_open_dimensions(session: Session, chosen: tree.Train | tree.Model) 
         if finding.code != "E0415" or not isinstance(chosen, tree.Train):
             yield finding
     if isinstance(chosen, tree.Train):
+        told = set[Span]()
         for name, place in session.open_dimensions.items():
-            message = f"the shapes of `{chosen.model.id}` are not checked: only the data says how large `{name}` is"
-            fix = "put the data where `train` says, or make the dimension a setting of the model"
+            of_class = class_in(name)
+            if place in told:
+                continue
+            told.add(place)
+            said = f"how large `{name}` is" if of_class is None else f"how many rows each class of `{of_class[0]}` has"
+            message = f"the shapes of `{chosen.model.id}` are not checked: only the data says {said}"
+            fix = "put the data where `train` says" + (
+                ", or make the dimension a setting of the model" if of_class is None else ", or write the weights"
+            )
             yield Diagnostic("W0105", message, place, (hint(fix),), "warning")
 
 
@@ -352,6 +361,8 @@ def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source,
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
+    if not session.report.has_errors:
+        session.report.attempt(lambda: expect_followed(session))
     generation = generation_of(session, model.name, evaluators[1])
     samplers = samplers_of(session, Located(model, scope), model, begun)
     for mistake in session.settings.unknown():

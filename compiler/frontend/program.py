@@ -35,6 +35,20 @@ SEEN = "generate.seen"
 KEPT = ":kept"
 """Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
 
+_ROWS_OF_CLASS = ".rows_of_class."
+
+
+def rows_of_class(target: str, label: int) -> str:
+    """The name of the number of rows to train on that a class has; the data says it, as it says dimensions."""
+    return f"{target}{_ROWS_OF_CLASS}{label}"
+
+
+def class_in(name: str) -> tuple[str, int] | None:
+    """The target and the class of such a name; None of another."""
+    target, found, label = name.rpartition(_ROWS_OF_CLASS)
+    return (target, int(label)) if found else None
+
+
 SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
 
@@ -70,10 +84,35 @@ class IndexLimit:
 
 
 @record
+class Average:
+    """A state is the exponential moving average of the parameter `path`.
+
+    `momentum` takes t, the updates made so far (f32 scalar), and run-time settings; its output `momentum` is how much
+    of the average stays in a step.
+    """
+
+    path: str
+    momentum: Graph
+
+
+@record
+class Stored:
+    """A parameter or state stays as a safetensors file or run, named at `span`, has it.
+
+    Below `at` in the file, by default below the only path that has the whole layer, stands the layer.
+    """
+
+    file: str
+    at: str | None
+    span: Span
+
+
+@record
 class ParameterSpec:
     """A `param` or `state` of the model, declared at `span`, which `calls` led to.
 
-    `initializer` has one input, the seed, and one output, `value`.
+    `initializer` has one input, the seed, and one output, `value`. A state may belong to a `twin`, the path of an
+    averaged or frozen layer: it may be the `average` of a parameter, or `stored` in a file with its first value.
     """
 
     path: str
@@ -83,6 +122,14 @@ class ParameterSpec:
     span: Span
     calls: tuple[Span, ...] = ()
     frozen: bool = False
+    twin: str = ""
+    average: Average | None = None
+    stored: Stored | None = None
+
+    @property
+    def place(self) -> Span:
+        """The user's line that led to it."""
+        return next((p for p in (self.span, *reversed(self.calls)) if not p.source.is_library), self.span)
 
 
 Limit: TypeAlias = "tuple[str, int | float]"  # a comparison and the number on its right
@@ -122,20 +169,66 @@ class DataSource:
     others: tuple[tuple[str, str], ...] = ()
 
 
+CUT_WAYS = ("random", "stratified", "grouped", "latest")
+"""How the rows of a share are chosen."""
+
+
+@record
+class Fold:
+    """The part `number`, from 1, of `count` parts of about equal size that rows are cut into."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"fold({self.number}, of = {self.count})"
+
+
+@record
+class Cut:
+    """Rows of the data for a part: a share of them, chosen in one of the `CUT_WAYS`, or all `where` a condition holds.
+
+    `by` is the column by whose values a share is stratified, grouped or sorted, or "" for the usual one.
+    """
+
+    way: str
+    share: float | Fold = 0.0
+    by: str = ""
+    condition: str = ""
+
+    def __str__(self) -> str:
+        if self.way == "where":
+            return f'where("{self.condition}")'
+        by = f', by = "{self.by}"' if self.by else ""
+        return str(self.share) if self.way == CUT_WAYS[0] else f"{self.way}({self.share}{by})"
+
+
+PartSource: TypeAlias = "float | Cut | DataSource | None"
+"""Where a part comes from: a fraction of the data, which is a random share, a cut, or a source of its own."""
+
+
 @record
 class Cuts:
-    """Where validation and test come from: a fraction of the data, cut off by the seed, or a source of their own."""
+    """Where validation and test come from; what is cut off from the data follows from the seed.
 
-    validation: float | DataSource | None = None
-    test: float | DataSource | None = None
+    `oversample` is the column of which each value is to be met equally often in training, or "".
+    """
+
+    validation: PartSource = None
+    test: PartSource = None
     seed: int = 0
+    oversample: str = ""
 
     @property
-    def shares(self) -> tuple[float, float]:
-        """The fractions of the data that both are; 0 for one that has a source of its own."""
-        parts = (self.validation, self.test)
-        validation, test = (0.0 if part is None or isinstance(part, DataSource) else part for part in parts)
-        return validation, test
+    def of_data(self) -> tuple[Cut | None, Cut | None]:
+        """Both cuts of the data; None for a part that there is not, or that has a source of its own."""
+        return _cut_of(self.validation), _cut_of(self.test)
+
+
+def _cut_of(part: PartSource) -> Cut | None:
+    if isinstance(part, Cut):
+        return part
+    return None if part is None or isinstance(part, DataSource) else Cut(CUT_WAYS[0], part)
 
 
 @record
@@ -364,8 +457,8 @@ class TrainingPlan:
     steps: int | None
     seed: int
     data: DataSource | None
-    validation: float | DataSource | None
-    test: float | DataSource | None
+    validation: PartSource
+    test: PartSource
     early_stop: EarlyStop | None
     keep: int | None
     init_from: StartWeights | None
@@ -382,6 +475,7 @@ class TrainingPlan:
     gathered: tuple[TensorType, ...] = ()
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
+    oversample: str = ""
     restores: bool = True  # whether a training ends with the weights of the best epoch, and not the last
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
     updates: tuple[UpdateBlock, ...] = ()
@@ -393,7 +487,7 @@ class TrainingPlan:
 
     @property
     def cuts(self) -> Cuts:
-        return Cuts(self.validation, self.test, self.seed)
+        return Cuts(self.validation, self.test, self.seed, self.oversample)
 
     @property
     def finished_metrics(self) -> tuple[str, ...]:

@@ -67,7 +67,9 @@ class ShardedExecutable:
         programs = self._programs
         if programs.counting is not None and memory.counts is not None:
             memory.counts.add_up(present, compute(programs.counting, memory.counting))
+            memory.tensors.note_change()
         memory.sums.add_up(present, compute(programs.accumulating, memory.accumulating))
+        memory.tensors.note_change()
         updated = programs.updating.run(replace(update, tensors=memory.whole, rows=_NO_ROWS, batch=1))
         return _Update(found, updated, update.first_step)
 

@@ -134,6 +134,10 @@ class TensorStore:
         array.flags.writeable = True  # the arena behind it is
         array[...] = values
         array.flags.writeable = False
+        self.note_change()
+
+    def note_change(self) -> None:
+        """The content of some tensor, of these or of those beside them, was changed by no program of theirs."""
         self.version += 1
 
     def address(self, name: str) -> int:

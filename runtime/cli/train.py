@@ -70,6 +70,7 @@ def configure(parser: Parser) -> None:
     parser.add_flag("--dry-run", "check, load and compile; train and write nothing")
     parser.add_flag("--view", "serve a page that follows the training: curves, figures by line, pause and stop")
     parser.add_whole("--port", "the port of that page (default: a free one)", least=0, most=65535)
+    parser.add_whole("--folds", "cross-validate: train so often, each fold of the data validating once", least=2)
     parser.add_option("--log", "KIND", "also log to the run's folder: tensorboard", choices=LOGS)
     parser.add_settings()
     parser.add_compilation()
@@ -77,6 +78,14 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    if arguments.folds is not None:
+        from runtime.cli.folds import run_folds  # a single training does without
+
+        others = ("resume", "overfit", "dry_run", "view", "log", "watch", "profile", "processes")
+        _refuse(arguments, others, "--folds", "it makes several trainings")
+        if started_together() > 1:
+            raise UsageError("--folds does not go with mpiexec", "it makes several trainings")
+        return run_folds(_request(arguments, ALONE), arguments.folds, arguments.json)
     if (arguments.processes or 1) > 1:
         return launched(arguments.processes, _of_each(sys.argv[1:]))
     if started_together() == 1:
@@ -254,21 +263,26 @@ def _session(arguments: Namespace, peers: Processes) -> TrainingSession:
         others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
         _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
         return resumed(Path(arguments.resume), file, overrides, options, peers)
-    if file is None:
+    request = _request(arguments, peers)
+    return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
+
+
+def _request(arguments: Namespace, peers: Processes) -> TrainingRequest:
+    """A new training. Raises UsageError."""
+    if arguments.file is None:
         raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
-    request = TrainingRequest(
-        file=file,
+    return TrainingRequest(
+        file=model_file(arguments.file),
         experiment=arguments.experiment,
-        overrides=overrides,
+        overrides=_overrides(arguments),
         data=_path(arguments.data),
         out=_path(arguments.out),
         init_from=_start_weights(arguments),
-        options=options,
+        options=compile_options(arguments, None if arguments.batch == "all" else arguments.batch),
         command_line=sys.argv,
         within=folder_of_imports(arguments),
         peers=peers,
     )
-    return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 
 
 def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:

@@ -35,14 +35,20 @@ class MpiPeers:
         self._data, self._verdicts = world.Dup(), world.Dup()
         near = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.is_first_of_host = near.Get_rank() == 0
-        self.hosts: tuple[str, ...] = tuple(self.gathered(MPI.Get_processor_name()))
+        self.places: tuple[tuple[str, int], ...] = tuple(self.gathered((MPI.Get_processor_name(), os.getpid())))
         self._pulse = Pulse(world.Dup(), self.name_of, self._abort) if _may_use_threads() else None
         seen: list[set[int]] = near.allgather(set(_usable_numbers()))
         self.share_of_processors = max(1, len(set[int]().union(*seen)) // near.Get_size())
 
     def name_of(self, rank: int) -> str:
         """A process in messages."""
-        return f"rank {rank} on {self.hosts[rank]}"
+        return f"rank {rank} on {self.places[rank][0]}"
+
+    @property
+    def description(self) -> str:
+        """The processes by rank, as launchers name them."""
+        each = (f"{self.name_of(rank)} (process {number})" for rank, (_, number) in enumerate(self.places))
+        return f"{self.size} processes: {', '.join(each)}"
 
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
         requests = [

@@ -18,7 +18,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
-from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
+from runtime.data.dataset import SCALINGS, Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.content import text_of
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
@@ -63,7 +63,7 @@ def read_csv(request: SourceRequest) -> Dataset:
         columns=options.columns("columns"),
         categories=options.columns("categories"),
         missing=options.choice("missing", ("error", "drop", "mean")) or "error",
-        normalise=options.flag("normalise") or False,
+        normalise=_scaling(options),
         has_header=head.has_header,
     )
     first = 1 if head.has_header else 0
@@ -75,6 +75,14 @@ def read_csv(request: SourceRequest) -> Dataset:
     fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
     prints = {path.name: fingerprint(path)}
     return Dataset("csv", path, fields, table=table, windows=_windows(options), fingerprints=prints, notes=head.notes)
+
+
+def _scaling(options: SourceOptions) -> str:
+    """`normalise = true` is the standard scaling."""
+    value = options.values.get("normalise")
+    if isinstance(value, str):
+        return options.choice("normalise", SCALINGS) or ""
+    return SCALINGS[0] if options.flag("normalise") else ""
 
 
 def _windows(options: SourceOptions) -> WindowPlan | None:
