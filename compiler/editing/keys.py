@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TRAIN: Mapping[str, str] = {
-    "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
+    "data": 'The data: `csv("data.csv")`, `parquet(…)`, `arrow(…)`, `jsonl(…)`, '
+    "`npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` "
     "or `pairs(…)`, with their options.",
     "validation": "The rows that measure each epoch: a fraction of the data, `stratified(0.2)`, `grouped(…)`, "
     '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
