@@ -41,6 +41,7 @@ TRAIN: Mapping[str, str] = {
 GENERATE: Mapping[str, str] = {
     "start": "The text or tokens that a sequence begins with.",
     "length": "The most tokens that are generated.",
+    "repetition_penalty": "Scores of tokens in the window are divided by it where positive, and multiplied elsewhere.",
     "sample": "How the next token is chosen: `greedy`, `temperature(0.8)`, `top_k(40)`, `beam(4)` …",
     "stop": "The text or token at which a sequence ends.",
 }
