@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from burgers import sampled
+
 from compiler import driver
 from compiler.driver import Options, Steps
 from compiler.programs.kinds import TRAINING
