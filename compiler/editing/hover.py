@@ -89,7 +89,7 @@ class _Known:
 
     def _of_key(self, entry: tree.Entry) -> Iterator[str]:
         yield _code(one_line(entry.span))
-        told = keys.TRAIN.get(entry.key) or keys.GENERATE.get(entry.key)
+        told = next((k[entry.key] for k in (keys.TRAIN, keys.UPDATE, keys.GENERATE) if entry.key in k), None)
         if told:
             yield told
         values = [s for s in self.settings if s.name == entry.key or s.name.startswith(f"{entry.key}.")]
