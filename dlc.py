@@ -56,6 +56,7 @@ from runtime.inference.buckets import Sizes
 from runtime.inference.evaluation import PartEvaluator, evaluator_of
 from runtime.inference.model import parameter_count, weight_names
 from runtime.inference.prediction import Predictor
+from runtime.inference.sampling import RowSampler, sampler_of
 from runtime.reporting.units import measure, value_text
 from runtime.runs.position import Position
 from runtime.runs.tensor_files import replace_tensors
@@ -335,6 +336,7 @@ class Model:
 
         Of a data frame, the columns with the names of inputs are taken; where there is one input and no such column,
         the whole of it. They hold what the data held: where training scaled columns or numbered words, so does this.
+        Of no rows, outputs have none; those that have no axis `batch`, such as a mean over all rows, are left out.
         """
         specs = [spec for spec in self._program.inputs if not spec.is_target]
         if isinstance(inputs, Frame) and not isinstance(inputs, Mapping):
@@ -345,9 +347,24 @@ class Model:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: np.asarray(inputs)}
-        part = self._part(specs, inputs)
+        part = self._part(specs, inputs, may_be_empty=True)
         refuse_outside_inputs(self._program, part)
         return self._prediction().predict(self._tensors(), part)
+
+    @for_caller
+    def sample(
+        self, count: int = 16, *, seed: int = 0, sampler: str | None = None, **settings: SettingValue
+    ) -> dict[str, Array]:
+        """Each output of a `sample` of the text by name, for the rows from 0 to `count`, which depend on nothing else.
+
+        `sampler` chooses among several. `settings` are those of the sampler, such as `steps=20`.
+        """
+        chosen = sampler_of(self._program, sampler)
+        if count < 1 or seed < 0:
+            raise UsageError(f"{count} rows of seed {seed}", "ask for 1 row or more, with a seed of 0 or more")
+        given = {f"{chosen.name}.{name}": value for name, value in settings.items()}
+        program = self._elaborate(overrides_of(self._settings | given)) if given else self._program
+        return RowSampler(program, sampler_of(program, chosen.name), self._options).rows(self._tensors(), count, seed)
 
     @for_caller
     def plan(self, batch: int | None = None) -> Plan:
@@ -389,12 +406,12 @@ class Model:
         """
         replace_tensors(Path(path), dict(self.parameters))
 
-    def _part(self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array]) -> Part:
+    def _part(self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array], may_be_empty: bool = False) -> Part:
         """The arrays as the training prepared its own. Raises UsageError where it is not known and matters."""
         plan = self._program.plan
         if self._training_rows is None and self._preparation is None and plan is not None and plan.data is not None:
             refuse_unprepared("the arrays", dict(plan.data.options))
-        return part_of_arrays(specs, arrays, self._preparation)
+        return part_of_arrays(specs, arrays, self._preparation, may_be_empty)
 
     def _evaluation(self) -> PartEvaluator:
         if self._evaluator is None:

@@ -3,8 +3,9 @@
     python benchmarks/exports.py [--models gpt,vgg] [--rounds 3] [--json]
 
 Seconds on the clock, the median of the rounds, without and with the training step; and those of all processes on
-processors with it. The weights are those from which a training starts: data is not needed. Experiments that train
-another model of the same file are left out, as are files that other tools are asked about.
+processors with it. The bytecode of Python is there, as it is where dlc is installed. The weights are those from which a
+training starts: data is not needed. Experiments that train another model of the same file are left out, as are files
+that other tools are asked about.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ def write_start_weights(source: Source, file: Path) -> None:
     replace_tensors(file, {path: tensors[path] for path in kept})
 
 
-def export(source: Source, weights: Path, form: str, folder: Path) -> tuple[float, float]:
+def export(source: Source, weights: Path, form: str, folder: Path, bytecode: Path) -> tuple[float, float]:
     """Seconds on the clock, and on processors."""
     words = ["export", str(source.file), "--weights", str(weights), "--to", "c", *FORMS[form]]
     words += ["--experiment", source.experiment] if source.experiment else []
-    environment = os.environ | {"DLC_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(HERE.parent)}
+    environment = _environment(bytecode) | {"DLC_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(HERE.parent)}
     command = [sys.executable, "-m", "runtime.cli", *words, "-o", str(folder / "out")]
     before, begun = _spent(), time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
@@ -55,6 +56,16 @@ def export(source: Source, weights: Path, form: str, folder: Path) -> tuple[floa
     if done.returncode:
         raise SystemExit(f"{source.name}: {done.stderr.strip()}")
     return lasted, _spent() - before
+
+
+def write_bytecode(folder: Path) -> None:
+    """Compile the modules of Python, as an installation does."""
+    command = [sys.executable, "-m", "compileall", "-q", str(HERE.parent / "compiler"), str(HERE.parent / "runtime")]
+    subprocess.run(command, env=_environment(folder), check=True)
+
+
+def _environment(bytecode: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def _spent() -> float:
@@ -76,6 +87,8 @@ def main() -> None:
         names = arguments.models.split(",") if arguments.models else list(known)
         if unknown := [n for n in names if n not in known]:
             raise SystemExit(f"there is no example {unknown[0]}; known: {', '.join(known)}")
+        bytecode = folder / "bytecode"
+        write_bytecode(bytecode)
         for model in names:
             weights = folder / "weights.safetensors"
             write_start_weights(known[model], weights)
@@ -84,7 +97,7 @@ def main() -> None:
                 times = []
                 for _ in range(arguments.rounds):
                     with tempfile.TemporaryDirectory(dir=folder) as place:
-                        times.append(export(known[model], weights, form, Path(place)))
+                        times.append(export(known[model], weights, form, Path(place), bytecode))
                 found.setdefault(model, {})[form] = times
                 print(f"{model}, {form}: {times}", file=sys.stderr, flush=True)
     if arguments.json:

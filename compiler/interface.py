@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean
@@ -90,13 +90,47 @@ class Tensors(Protocol):
         ...
 
 
+class Peers(Protocol):
+    """The processes that make the same steps, each with the whole of data and tensors; this is number `rank`.
+
+    Each call is answered when all processes have made it.
+    """
+
+    rank: int
+    size: int
+
+    def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
+        """Send arrays to each process, and fill those that each sends, which have the same sizes; none to itself."""
+        ...
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The value of each process, in their order: plain data and arrays."""
+        ...
+
+
+class Alone:
+    """The only process."""
+
+    rank, size = 0, 1
+
+    def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
+        pass
+
+    def gathered(self, value: Any) -> list[Any]:
+        return [value]
+
+
+ALONE = Alone()
+
+
 @record(eq=False)
 class Steps:
     """Steps that follow each other: one for each `batch` of consecutive entries of `rows`; the last may be short.
 
     data: each input and target, all rows, in the declared dtype; each row is dense, and rows may overlap, as windows of
     a series do. `rows` (i64) says which to gather, and is not changed afterwards. `first_step` counts updates made
-    before; `settings` has the run-time settings that the program reads.
+    before; `settings` has the run-time settings that the program reads. A step that is cut into shards is divided
+    among `peers`.
     """
 
     tensors: Tensors
@@ -106,6 +140,7 @@ class Steps:
     first_step: int = 0
     seed: int = 0
     settings: Mapping[str, float] = field(default_factory=dict[str, float])
+    peers: Peers = ALONE
 
     def each(self) -> Iterator[Steps]:
         """The steps one by one."""

@@ -18,6 +18,7 @@ from compiler.graph_passes.fold_products import fold_products
 from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
+from compiler.graph_passes.lay_out_pairs import has_pairs, lay_out_pairs
 from compiler.graph_passes.narrow import narrow
 from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
 from compiler.graph_passes.scans import merge_scans, split_scans
@@ -77,6 +78,14 @@ def to_f64(graph: Graph) -> Graph:
     return to_dtype(graph, DType.F64)
 
 
+def laid_out(graph: Graph, rows: int) -> Graph:
+    """The graph with one batch axis at most in each value, for batches of up to so many rows, rounded up.
+
+    What holds of pairs of rows is simplified before the places that hold none come in between.
+    """
+    return lay_out_pairs(simplified(graph), rows) if has_pairs(graph) else graph
+
+
 def passes_of(options: Options) -> tuple[Pass, ...]:
     """Everything that is done to the graph of a program until kernels are formed of it, in order."""
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
@@ -84,7 +93,8 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
     machine = kernel_target_of(options).machine(options, runs=False)
     fixing_passes = fixing(options.without, options.batch, machine).items()
     fixes = [Pass(name, graph_pass) for name, graph_pass in fixing_passes]
-    return (Pass(number_pass.__name__, number_pass), *optimising, *fixes)
+    laying_out = Pass(lay_out_pairs.__name__, partial(laid_out, rows=options.batch))
+    return (Pass(number_pass.__name__, number_pass), laying_out, *optimising, *fixes)
 
 
 def everywhere(graph_pass: GraphPass, graph: Graph) -> Graph:

@@ -73,7 +73,7 @@ Shape: TypeAlias = tuple[Extent, ...]
 
 @record
 class TensorType:
-    """The element type and shape of a tensor. At most one extent depends on the batch."""
+    """The element type and shape of a tensor. Where several extents depend on the batch, it holds pairs of rows."""
 
     dtype: DType
     shape: Shape = ()
@@ -105,12 +105,34 @@ def depends_on_batch(shape: Shape) -> bool:
 
 
 def batch_axis(shape: Shape) -> int | None:
-    """The axis that depends on the batch."""
+    """The first axis that depends on the batch."""
     return next((axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
 
 
+def batch_axes(shape: Shape) -> tuple[int, ...]:
+    """The axes that depend on the batch, in order."""
+    return tuple(axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent))
+
+
+def is_of_pairs(shape: Shape) -> bool:
+    """Whether a tensor has an element for each pair of rows, or for several of them."""
+    return depends_on_batch(shape) and len(batch_axes(shape)) > 1
+
+
+def size_of(shape: Shape) -> tuple[int, int]:
+    """The number of elements as (count, power): count * batch ^ power."""
+    return static_elements(shape), len(batch_axes(shape))
+
+
+def size_text(shape: Shape) -> str:
+    """The number of elements as text: `4*batch*batch`."""
+    count, power = size_of(shape)
+    return "*".join([*([str(count)] if count != 1 or not power else []), *["batch"] * power])
+
+
 def elements(shape: Shape) -> Extent:
-    """The number of elements, as an extent."""
+    """The number of elements, as an extent, of a shape of which one axis at most depends on the batch."""
+    assert not is_of_pairs(shape), f"{list(map(str, shape))} has more elements than a multiple of the batch"
     count = static_elements(shape)
     return BatchExtent(count) if depends_on_batch(shape) else count
 

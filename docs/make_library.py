@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script sees its own folder only
 
+from compiler.frontend.builtins.data import DATA  # noqa: E402
 from compiler.frontend.builtins.functions import CONSTANTS, FUNCTIONS  # noqa: E402
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES  # noqa: E402
 from compiler.frontend.builtins.reductions import REDUCTIONS  # noqa: E402
@@ -45,6 +46,7 @@ SECTIONS = (
 )
 BUILT_IN = (
     ("Functions of elements", FUNCTIONS),
+    ("Numbers of the data", DATA),
     ("Reductions", REDUCTIONS),
     ("Shapes and products", MOVEMENT),
     ("Windows", WINDOWS),

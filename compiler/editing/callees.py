@@ -30,7 +30,7 @@ class Callees:
     """Finds what is called; signatures, names of models and the like are made once for each declaration."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, object], tuple[Named, Any]] = {}
+        self._kept: dict[tuple[int, object], tuple[Named | tree.Sample, Any]] = {}
         self._names: dict[str, object] = {}  # what each text declares
         self._met = 0
 
@@ -54,7 +54,7 @@ class Callees:
             self._names[module.source.name] = names
             self._kept = {key: made for key, made in self._kept.items() if made[0].span.source.is_library}
 
-    def signature(self, declaration: tree.Callable | tree.Model, scope: ModuleScope) -> Signature:
+    def signature(self, declaration: tree.Callable | tree.Model | tree.Sample, scope: ModuleScope) -> Signature:
         known = self._kept.get((id(declaration), signature_of))
         if known is None or known[0] is not declaration:
             return self.kept_as(declaration, signature_of, signature_of(declaration, scope, BUILTINS.__contains__))
@@ -79,7 +79,7 @@ class Callees:
                     names = self.names_in(found.declaration, found.scope)
                     yield from ((name, symbol) for name, symbol in names.items() if symbol.kind is Kind.LOSS)
 
-    def kept_as(self, declaration: Named, key: object, value: _Made) -> _Made:
+    def kept_as(self, declaration: Named | tree.Sample, key: object, value: _Made) -> _Made:
         self._kept[id(declaration), key] = declaration, value
         return value
 
@@ -103,7 +103,7 @@ class Callees:
         if name in local:
             return self._layer_of(local[name], scope)
         namespaces = [Namespace.VALUE, *([OWN_FORMS[keyword]] if keyword in OWN_FORMS else [])]
-        if keyword == "test":
+        if keyword in ("test", "sample"):
             namespaces.append(Namespace.MODEL)
         for namespace in namespaces:
             found = scope.lookup(namespace, name)

@@ -13,8 +13,9 @@ from compiler.editing.document import Document
 from compiler.editing.signatures import head_of, one_line, origin_of, signature_text
 from compiler.editing.symbols import Kind, Symbol
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS
+from compiler.frontend.samplers import ROW, names_of_parts
 from compiler.frontend.scope import OWN_FORMS, Named, Namespace
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
@@ -27,6 +28,7 @@ _STATEMENTS = {
     "init": ("if", "for", "return"),
     "schedule": ("state", "if", "for", "return"),
     "optimizer": ("state", "if", "for"),
+    "sample": ("output", "if", "for"),
     "test": ("if", "for"),
     "augment": ("view", "if", "for"),
 }
@@ -78,10 +80,12 @@ def _at(document: Document, context: Context, line: int) -> Iterator[Completion]
         case Place.MODEL:
             yield from _declared(document, Namespace.MODEL)
         case Place.SOURCE:
+            known = OPTIONS if context.word == "data" else {**OPTIONS, **CUTS}
             yield from (
-                Completion(name, Kind.FORMAT, f"options: {', '.join(o) or 'none'}") for name, o in OPTIONS.items()
+                Completion(name, Kind.FORMAT, f"options: {', '.join(o) or 'none'}") for name, o in known.items()
             )
         case Place.ATTRIBUTE:
+            yield from _parts(document, context.word)
             yield Completion("T", Kind.ATTRIBUTE, "the transpose over the last two axes")
         case Place.FORM:
             yield from _settings(context.call, context.word)
@@ -94,6 +98,15 @@ def _at(document: Document, context: Context, line: int) -> Iterator[Completion]
         case Place.VALUE:
             yield from _settings(context.call, context.word)
             yield from _values(document, line)
+
+
+def _parts(document: Document, owner: str) -> Iterator[Completion]:
+    """The parts of a model that a `sample` can name behind its name and a dot."""
+    found = document.scope.lookup(Namespace.MODEL, owner)
+    if found is not None and isinstance(found.declaration, tree.Model):
+        symbols = document.callees.names_in(found.declaration, found.scope)
+        for name in names_of_parts(found.declaration):
+            yield Completion(name, symbols[name].kind, detail_of(symbols[name]), rank=1)
 
 
 def _words(documented: Mapping[str, str]) -> Iterator[Completion]:
@@ -151,8 +164,9 @@ def _settings(call: CallAround | None, word: str) -> Iterator[Completion]:
     """The settings of what is called that are not given yet."""
     if call is None:
         return
-    if call.name in OPTIONS and word in ("data", "validation", "test"):
-        for option in OPTIONS[call.name]:
+    options = OPTIONS if word == "data" else {**OPTIONS, **CUTS} if word in ("validation", "test") else {}
+    if call.name in options:
+        for option in options[call.name]:
             if option not in call.given:
                 yield Completion(option, Kind.OPTION, f"option of {call.name}", "", f"{option} = ", 1)
         return
@@ -185,8 +199,10 @@ def _values(document: Document, line: int, applied: bool = False) -> Iterator[Co
                 "",
                 rank.get(completion.kind, 5),
             )
-    if document.keyword_at(line) == "test":
+    if document.keyword_at(line) in ("test", "sample"):
         yield from _declared(document, Namespace.MODEL)
+    if document.keyword_at(line) == "sample":
+        yield Completion(ROW, Kind.CONSTANT, "the number of each row, from 0", rank=3)
     for name, builtin in BUILTINS.items():
         yield Completion(name, Kind.BUILTIN, builtin.signature, builtin.document, rank=6)
     if applied:

@@ -63,7 +63,9 @@ class Context:
     stretch: Stretch | None = None
     call: CallAround | None = None
     namespace: Namespace | None = None
-    word: str = ""  # the keyword of the statement, or the key of the line; where one begins, the word before the `{`
+    # the keyword of the statement, or the key of the line; where one begins, the word before the `{`; behind a dot in a
+    # `sample`, the name before it
+    word: str = ""
 
 
 def context_at(document: Document, line: int, column: int) -> Context:
@@ -114,7 +116,8 @@ class _Finder:
         opening = self._opening(self.index)
         last = self.tokens[self.index]
         if last.text == ".":
-            return Context(Place.ATTRIBUTE, self.stretch)
+            owner = self.tokens[self.index - 1].text if self.stretch.keyword.text == "sample" else ""
+            return Context(Place.ATTRIBUTE, self.stretch, word=owner)
         if opening is None:
             return self._head(last)
         start = self._statement_start(opening)
@@ -159,6 +162,8 @@ class _Finder:
         """Behind the keyword of a declaration, or between the parts of its head."""
         keyword = self.stretch.keyword.text
         if keyword in ("train", "generate") and (last is self.stretch.keyword or last.text == ":"):
+            return Context(Place.MODEL, self.stretch)
+        if keyword == "sample" and last.text == "from":
             return Context(Place.MODEL, self.stretch)
         if last is self.stretch.keyword:
             return Context(Place.NEW_NAME, self.stretch)

@@ -12,7 +12,7 @@ from compiler.editing.subject_facts import Dimension, Meaning, SettingFact
 from compiler.editing.symbols import LOCAL, Kind, Occurrence, Symbol
 from compiler.errors.diagnostics import Span
 from compiler.frontend.builtins.table import Builtin
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.support.record import record
 from compiler.syntax import tree
 
@@ -55,7 +55,7 @@ class _Known:
             case Builtin():
                 yield _code(symbol.node.signature)
                 yield f"{symbol.node.document}\n\n*built in*"
-            case tree.Const() | tree.Callable() | tree.Model() | tree.Test():
+            case tree.Const() | tree.Callable() | tree.Model() | tree.Sample() | tree.Test():
                 yield _code(head_of(symbol.node))
                 if symbol.node.doc:
                     yield symbol.node.doc
@@ -79,8 +79,10 @@ class _Known:
     def _of_plain(self, occurrence: Occurrence) -> Iterator[str]:
         word = occurrence.place.text
         if occurrence.kind is Kind.FORMAT:
-            yield _code(f"{word}(path)")
-            yield f"A data format. Options: {', '.join(f'`{name}`' for name in OPTIONS[word]) or 'none'}"
+            options = {**OPTIONS, **CUTS}[word]
+            yield _code(f"{word}(path)" if word in OPTIONS else f"{word}({', '.join(options)})")
+            kind = "A data format" if word in OPTIONS else "Rows that are cut from the data"
+            yield f"{kind}. Options: {', '.join(f'`{name}`' for name in options) or 'none'}"
         elif occurrence.kind is Kind.ATTRIBUTE:
             yield "The transpose over the last two axes."
         meaning = self._exact(occurrence.place)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 TRAIN: Mapping[str, str] = {
     "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
     "or `pairs(…)`, with their options.",
-    "validation": "The rows that measure each epoch: a fraction of the data, or a data source.",
-    "test": "The rows that are measured once, after the training: a fraction of the data, or a data source.",
+    "validation": "The rows that measure each epoch: a fraction of the data, `stratified(0.2)`, `grouped(…)`, "
+    '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
+    "test": "The rows that are measured once, after the training: said as for `validation`.",
+    "oversample": "A column whose rarer values are met in training as often as the others.",
     "target": "`target NAME: type`: a value of the data that only loss and metrics see.",
     "loss": "The scalar that training makes smaller: an expression over outputs and targets.",
     "metrics": "A list of scalars that are measured beside the loss.",
@@ -27,6 +29,7 @@ TRAIN: Mapping[str, str] = {
     "early_stop": "`patience(n)`: stop after so many epochs without a better `best`.",
     "plateau": "`reduce(factor = 0.1, patience = 10)`: lower the rates after so many epochs without a better `best`.",
     "accumulate": "An update takes so many batches, and is that of one batch of all their rows.",
+    "shards": "A batch is cut into so many parts, which any number of processes compute with the same bits.",
     "ema": "How much of itself an average of each parameter keeps in a step; predictions use the averages.",
     "keep": "How many checkpoints are kept beside the best.",
     "best": "The metric by which epochs are compared; `loss` by default.",
@@ -55,7 +58,7 @@ STATEMENTS: Mapping[str, str] = {
     "param": "`param W: [n, units] = glorot_uniform`: a parameter of the layer or model, with its initialiser.",
     "state": "`state mean: [c] = zeros`: a tensor that is kept from step to step and is not trained.",
     "input": "`input x: f32[batch, 4]`: a tensor that the data gives.",
-    "output": "`output y = …`: a result of the model.",
+    "output": "`output y = …`: a result of the model or sample.",
     "loss": "`loss balance = …`: a scalar that is added to the training loss, and shown beside it.",
     "view": "`view a, b = image |> random_flip`: in `augment`, inputs that are drawn of one column, each anew.",
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
@@ -76,6 +79,7 @@ DECLARATIONS: Mapping[str, str] = {
     "schedule": "`schedule name(settings)(lr, t) = …`: the rate at an update.",
     "train": "`train Model { … }`: an experiment: data, loss and optimizer of a model.",
     "generate": "`generate Model { … }`: how sequences are decoded from a model.",
+    "sample": "`sample name(settings) from Model { … }`: new rows, made with a trained model.",
     "test": "`test name { … }`: claims that `dlc test` checks.",
     "import": '`import "file.dl"`: the declarations of another file.',
 }

@@ -10,9 +10,10 @@ from compiler.editing.symbols import Kind, Occurrence, Symbol
 from compiler.errors.diagnostics import Span
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.builtins.table import Builtin
+from compiler.frontend.samplers import ROW
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.train.entries import lines_of, local_entries
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of, statements_of, values_of
 
@@ -25,6 +26,7 @@ FORMS = {
 }
 """The keys of `train` and `generate` whose names are looked up in a namespace of their own."""
 SOURCES = ("data", "validation", "test")
+_KNOWN = ("training", "total_steps", "steps_per_epoch", "batch")
 _BY_KIND = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
 
 
@@ -41,10 +43,10 @@ class Walker:
     def walk(self, declarations: Iterable[tree.Declaration]) -> None:
         listed = tuple(declarations)
         for declaration in listed:  # models first: experiments see their names
-            if not isinstance(declaration, tree.Train | tree.Generate):
+            if not isinstance(declaration, tree.Train | tree.Generate | tree.Sample):
                 self._declaration(declaration)
         for declaration in listed:
-            if isinstance(declaration, tree.Train | tree.Generate):
+            if isinstance(declaration, tree.Train | tree.Generate | tree.Sample):
                 self._declaration(declaration)
 
     def _declaration(self, declaration: tree.Declaration) -> None:
@@ -66,6 +68,8 @@ class Walker:
                 self._train(declaration)
             case tree.Generate():
                 self._generate(declaration)
+            case tree.Sample():
+                self._sample(declaration)
             case tree.Test():
                 place = self.places.of_name(declaration.span, declaration.name, 1)
                 self._define(Symbol(Kind.TEST, declaration.name, place, declaration))
@@ -175,6 +179,28 @@ class Walker:
         for entry in generate.entries:
             self._entry(entry)
 
+    def _sample(self, sample: tree.Sample) -> None:
+        """A `sample` sees settings and sizes of its model, and the model by its name."""
+        place = self.places.of_name(sample.span, sample.name, 1)
+        self._define(Symbol(Kind.SAMPLE, sample.name, place, sample))
+        seen = self._model_names(sample.model)
+        bindings = Bindings(self.places, self.scope, sample.name)
+        bindings.names = {n: s for n, s in seen.items() if s.kind in (Kind.SETTING, Kind.DIMENSION)}
+        bindings.bind_signature(self.callees.signature(sample, self.scope))
+        self._names = bindings.names
+        self._parameters(sample.settings, Kind.SETTING, self.callees.signature(sample, self.scope).types)
+        bindings.bind_block(sample.body)
+        self._block(sample.body)
+
+    def _part(self, owner: tree.Expression, name: str) -> Symbol | None:
+        """In a `sample`, what `Model.name` stands for."""
+        if self._keyword != "sample" or not isinstance(owner, tree.Name) or owner.id in self._names:
+            return None
+        found = self.scope.lookup(Namespace.MODEL, owner.id)
+        if found is None or not isinstance(found.declaration, tree.Model):
+            return None
+        return self.callees.names_in(found.declaration, found.scope).get(name)
+
     def _entry(self, entry: tree.Entry) -> None:
         self.found.append(
             Occurrence(_beginning(entry.span, entry.key), Kind.KEY, Symbol(Kind.KEY, entry.key, None, entry), True)
@@ -189,7 +215,7 @@ class Walker:
                 self._expression(item)
 
     def _source(self, call: tree.Call, name: tree.Name) -> None:
-        self.found.append(Occurrence(name.span, Kind.FORMAT if name.id in OPTIONS else Kind.UNKNOWN))
+        self.found.append(Occurrence(name.span, Kind.FORMAT if name.id in {**OPTIONS, **CUTS} else Kind.UNKNOWN))
         for value in call.positional:
             self._expression(value)
         for keyword in call.keywords:
@@ -262,7 +288,8 @@ class Walker:
                 span = expression.span
                 column = span.end_column - len(name)
                 place = Span(span.source, span.end_line, column, span.end_line, span.end_column)
-                self.found.append(Occurrence(place, Kind.ATTRIBUTE))
+                part = self._part(value, name)
+                self.found.append(Occurrence(place, part.kind if part else Kind.ATTRIBUTE, part))
             case tree.Scan():
                 self._scan(expression)
             case tree.ByName(items):
@@ -298,13 +325,13 @@ class Walker:
         found = self.scope.lookup(Namespace.VALUE, name)
         if found is None and keyword in OWN_FORMS and name not in BUILTINS:
             found = self.scope.lookup(OWN_FORMS[keyword], name)
-        if found is None and keyword == "test":  # which applies models
+        if found is None and keyword in ("test", "sample"):  # which apply models
             found = self.scope.lookup(Namespace.MODEL, name)
         if found is not None:
             return self.callees.symbol(found.declaration)
         if name in BUILTINS:
             return Symbol(Kind.BUILTIN, name, None, BUILTINS[name])
-        if name in CONSTANTS or name in ("training", "total_steps", "steps_per_epoch", "batch"):
+        if name in CONSTANTS or name in _KNOWN or (name == ROW and keyword == "sample"):
             return Symbol(Kind.CONSTANT, name)
         return None
 

@@ -12,7 +12,14 @@ from compiler.syntax import tree
 from compiler.syntax.lexer import CONTEXTUAL, Token
 from compiler.syntax.walk import statements_of
 
-_KINDS = {**DECLARED, "const": Kind.CONST, "model": Kind.MODEL, "train": Kind.TRAIN, "test": Kind.TEST}
+_KINDS = {
+    **DECLARED,
+    "const": Kind.CONST,
+    "model": Kind.MODEL,
+    "train": Kind.TRAIN,
+    "sample": Kind.SAMPLE,
+    "test": Kind.TEST,
+}
 
 
 @record(eq=False)
@@ -42,6 +49,8 @@ def _declaration(document: Document, stretch: Stretch) -> Entry:
         name, detail = node.name or node.model.id, f"train {node.model.id}"
     elif isinstance(node, tree.Generate):
         name, detail = f"generate {node.model.id}", "generate"
+    elif isinstance(node, tree.Sample):
+        detail = f"sample from {node.model.id}"
     parts = tuple(_parts(document, node)) if node is not None else ()
     kind = _KINDS.get(keyword.text, Kind.TRAIN)
     return Entry(name, detail, kind, whole, document.span_of(named), parts)
@@ -53,7 +62,7 @@ def _is_name(token: Token) -> bool:
 
 def _parts(document: Document, node: tree.Declaration) -> Iterator[Entry]:
     match node:
-        case tree.Model():
+        case tree.Model() | tree.Sample():
             yield from _settings(node.settings)
             yield from _statements(document, node.body)
         case tree.Callable():

@@ -77,7 +77,5 @@ def _is_stated_elsewhere(document: Document, symbol: Symbol) -> bool:
 
 def _is_declared(document: Document, symbol: Symbol, new: str) -> bool:
     declared = (*document.syntax.module.declarations, *(d for m in document.imports for d in m.declarations))
-    names = {
-        d.name for d in declared if isinstance(d, tree.Const | tree.Callable | tree.Model | tree.Test | tree.Train)
-    }
+    names = {d.name for d in declared if not isinstance(d, tree.Generate | tree.Import)}
     return new in names

@@ -49,7 +49,7 @@ def signature_text(callee: Declared | Builtin) -> SignatureText:
 def head_of(declaration: tree.Declaration) -> str:
     """The head of a declaration in one line, with its keyword."""
     match declaration:
-        case tree.Callable() | tree.Model() | tree.Train():
+        case tree.Callable() | tree.Model() | tree.Train() | tree.Sample():
             return one_line(declaration.head).replace("( ", "(").replace(" )", ")").replace(",)", ")")
         case tree.Const():
             return one_line(declaration.span)

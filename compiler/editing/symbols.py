@@ -24,6 +24,7 @@ class Kind(Enum):
     MODEL = "model"
     TRAIN = "experiment"
     TEST = "test"
+    SAMPLE = "sampler"
     SETTING = "setting"
     TENSOR = "tensor"
     DIMENSION = "dimension"

@@ -38,6 +38,7 @@ _CLASSES = {
     Kind.MODEL: Class.LAYER,
     Kind.TRAIN: Class.VARIABLE,
     Kind.TEST: Class.VARIABLE,
+    Kind.SAMPLE: Class.VARIABLE,
     Kind.SETTING: Class.SETTING,
     Kind.BUILTIN: Class.FUNCTION,
     Kind.CONSTANT: Class.CONSTANT,

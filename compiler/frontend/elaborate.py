@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
 from compiler.errors.other_names import advice
@@ -24,8 +24,9 @@ from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
 from compiler.frontend.library import library_scope
 from compiler.frontend.names.declarations import check_names
-from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
-from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
+from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue, class_in
+from compiler.frontend.samplers import samplers_of, samples_of
+from compiler.frontend.scope import Located, ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.tensors.operators import as_tensor
 from compiler.frontend.test_blocks import elaborate_test
@@ -39,6 +40,7 @@ from compiler.syntax.suppressions import without_suppressed
 from compiler.types import BatchExtent, TensorType
 
 _RECURSION = 20_000
+_Kind = TypeVar("_Kind", bound=Evaluator)
 
 
 def elaborate(
@@ -204,6 +206,7 @@ def _new_session(
         report.add(mistake)
     session = Session(report, modules, scopes, library, BUILTINS.__contains__, settings, dimensions or {})
     session.generates = _generates(session)
+    session.samples = samples_of(session)
     return session
 
 
@@ -262,9 +265,17 @@ def _without_open_dimensions(session: Session, chosen: tree.Train | tree.Model) 
         if finding.code != "E0415" or not isinstance(chosen, tree.Train):
             yield finding
     if isinstance(chosen, tree.Train):
+        told = set[Span]()
         for name, place in session.open_dimensions.items():
-            message = f"the shapes of `{chosen.model.id}` are not checked: only the data says how large `{name}` is"
-            fix = "put the data where `train` says, or make the dimension a setting of the model"
+            of_class = class_in(name)
+            if place in told:
+                continue
+            told.add(place)
+            said = f"how large `{name}` is" if of_class is None else f"how many rows each class of `{of_class[0]}` has"
+            message = f"the shapes of `{chosen.model.id}` are not checked: only the data says {said}"
+            fix = "put the data where `train` says" + (
+                ", or make the dimension a setting of the model" if of_class is None else ", or write the weights"
+            )
             yield Diagnostic("W0105", message, place, (hint(fix),), "warning")
 
 
@@ -334,22 +345,30 @@ def _elaborated(session: Session, chosen: tree.Train | tree.Model) -> Program | 
 
 def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source, ...]) -> Program | None:
     scope = next(s for s in session.scopes.values() if s.lookup(Namespace.MODEL, model.name))
-    evaluators: list[Evaluator] = []
-    for name, training in (("training", True), ("inference", False)):
-        evaluator = start(session, model, scope, name, training)
+
+    def begun(name: str, kind: type[_Kind], training: bool = False) -> _Kind:
+        evaluator = start(session, model, scope, name, training, kind)
         caller = Frame(scope, "model", model.name, session.new_scope())
         caller.ordinals = evaluator.frame.ordinals
         bind_model_settings(evaluator, model, scope, (), caller)
+        return evaluator
+
+    evaluators: list[Evaluator] = []
+    for name, training in (("training", True), ("inference", False)):
+        evaluator = begun(name, Evaluator, training)
         run_model(evaluator, model)
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
     generation = generation_of(session, model.name, evaluators[1])
+    samplers = samplers_of(session, Located(model, scope), model, begun)
     for mistake in session.settings.unknown():
         session.report.add(mistake)
     if session.report.has_errors:
         return None
-    return finished(session, model.name, model.name, sources, evaluators[0], evaluators[1], None, generation=generation)
+    training, inference = evaluators
+    name = model.name
+    return finished(session, name, name, sources, training, inference, None, None, generation, samplers)
 
 
 def _function(

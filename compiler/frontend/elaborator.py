@@ -95,6 +95,9 @@ class Session:
     generates: Mapping[str, tuple[tree.Generate, ModuleScope]] = field(
         default_factory=dict[str, "tuple[tree.Generate, ModuleScope]"]
     )  # by the model
+    samples: Mapping[str, tuple[tuple[tree.Sample, ModuleScope], ...]] = field(
+        default_factory=dict[str, "tuple[tuple[tree.Sample, ModuleScope], ...]"]
+    )  # by the model
     inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     open_dimensions: dict[str, Span] = field(default_factory=dict[str, Span])
     decided: set[str] = field(default_factory=set[str])
@@ -117,7 +120,7 @@ class Session:
     def root(self) -> ModuleScope:
         return self.scopes[self.modules[-1].source.name]
 
-    def signature(self, declaration: tree.Callable | tree.Model, scope: ModuleScope) -> Signature:
+    def signature(self, declaration: tree.Callable | tree.Model | tree.Sample, scope: ModuleScope) -> Signature:
         key = id(declaration)
         if key not in self.signatures:
             self.signatures[key] = signature_of(declaration, scope, self.is_builtin)
@@ -177,9 +180,13 @@ class ModelRecord:
 
 @mutable_record
 class ScanRecord:
-    """The body of a `scan` that is being elaborated: its emitted values, and each state as a step finds it."""
+    """The body of a `scan` that is being elaborated: its emitted values, and each state as a step finds it.
+
+    `place` is that of the step along the scanned axis, an i64 scalar, where something asks for it.
+    """
 
     frame: Frame
+    place: ir.Value | None = None
     emitted: list[TensorValue] = field(default_factory=list[TensorValue])
     states: dict[str, ir.Value] = field(default_factory=dict[str, ir.Value])
 
@@ -195,6 +202,7 @@ class Elaborator(ABC):
         self.draws_by_seed_alone = False
         self.takes_settings = True
         self.keeps_states = False
+        self.applies_trained = False  # whether parameters are those that the model has already
         self.span: Span | None = None
         self.running: list[int] = []  # the declarations that are being applied, by their ids, the innermost last
         self.inputs: dict[str, ir.Value] = {}
@@ -300,6 +308,12 @@ class Elaborator(ABC):
         if path not in found:
             found[path] = self.builder.value(start.type)
         return found[path]
+
+    def place_in(self, scan: ScanRecord) -> ir.Value:
+        """The place of the step of a `scan` along the scanned axis, from 0: an i64 scalar."""
+        if scan.place is None:
+            scan.place = self.builder.value(TensorType(DType.I64))
+        return scan.place
 
     def draw_operands(self) -> tuple[ir.Value, ir.Value]:
         """The seed and the step that a random draw depends on."""

@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import KEPT, Clip, Generation, Program, TrainingPlan, UpdateBlock, UpdateRule
+from compiler.frontend.program import KEPT, Clip, Generation, Program, Sampler, TrainingPlan, UpdateBlock, UpdateRule
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
@@ -47,6 +47,7 @@ def finished(
     plan: TrainingPlan | None,
     augmentation: Graph | None = None,
     generation: Generation | None = None,
+    samplers: Sequence[Sampler] = (),
 ) -> Program:
     """The program of two evaluated graphs."""
     record = training.model
@@ -87,6 +88,7 @@ def finished(
         without_suppressed(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
         generation,
+        tuple(replace(sampler, graph=with_constants(session, sampler.graph)) for sampler in samplers),
         axes=NamedAxes(training.axes, training.user_scopes),
         applications=tuple(training.applied),
     )

@@ -23,8 +23,28 @@ EPOCH_NUMBER = "augment.epoch"
 Both count from 0; a row keeps its number whatever the order in which an epoch visits the rows.
 """
 
+ROW_NUMBERS = "sample.row"
+"""The input of a sampler that is no field of the data: the number of each row (i64[batch]), from 0."""
+
+FIRST_ROW = "(first row)"
+"""The input of a shard that says which number its first row has in the batch; nothing of a program has such a name."""
+
 KEPT = ":kept"
 """Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
+
+_ROWS_OF_CLASS = ".rows_of_class."
+
+
+def rows_of_class(target: str, label: int) -> str:
+    """The name of the number of rows to train on that a class has; the data says it, as it says dimensions."""
+    return f"{target}{_ROWS_OF_CLASS}{label}"
+
+
+def class_in(name: str) -> tuple[str, int] | None:
+    """The target and the class of such a name; None of another."""
+    target, found, label = name.rpartition(_ROWS_OF_CLASS)
+    return (target, int(label)) if found else None
+
 
 SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
@@ -113,20 +133,66 @@ class DataSource:
     others: tuple[tuple[str, str], ...] = ()
 
 
+CUT_WAYS = ("random", "stratified", "grouped", "latest")
+"""How the rows of a share are chosen."""
+
+
+@record
+class Fold:
+    """The part `number`, from 1, of `count` parts of about equal size that rows are cut into."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"fold({self.number}, of = {self.count})"
+
+
+@record
+class Cut:
+    """Rows of the data for a part: a share of them, chosen in one of the `CUT_WAYS`, or all `where` a condition holds.
+
+    `by` is the column by whose values a share is stratified, grouped or sorted, or "" for the usual one.
+    """
+
+    way: str
+    share: float | Fold = 0.0
+    by: str = ""
+    condition: str = ""
+
+    def __str__(self) -> str:
+        if self.way == "where":
+            return f'where("{self.condition}")'
+        by = f', by = "{self.by}"' if self.by else ""
+        return str(self.share) if self.way == CUT_WAYS[0] else f"{self.way}({self.share}{by})"
+
+
+PartSource: TypeAlias = "float | Cut | DataSource | None"
+"""Where a part comes from: a fraction of the data, which is a random share, a cut, or a source of its own."""
+
+
 @record
 class Cuts:
-    """Where validation and test come from: a fraction of the data, cut off by the seed, or a source of their own."""
+    """Where validation and test come from; what is cut off from the data follows from the seed.
 
-    validation: float | DataSource | None = None
-    test: float | DataSource | None = None
+    `oversample` is the column of which each value is to be met equally often in training, or "".
+    """
+
+    validation: PartSource = None
+    test: PartSource = None
     seed: int = 0
+    oversample: str = ""
 
     @property
-    def shares(self) -> tuple[float, float]:
-        """The fractions of the data that both are; 0 for one that has a source of its own."""
-        parts = (self.validation, self.test)
-        validation, test = (0.0 if part is None or isinstance(part, DataSource) else part for part in parts)
-        return validation, test
+    def of_data(self) -> tuple[Cut | None, Cut | None]:
+        """Both cuts of the data; None for a part that there is not, or that has a source of its own."""
+        return _cut_of(self.validation), _cut_of(self.test)
+
+
+def _cut_of(part: PartSource) -> Cut | None:
+    if isinstance(part, Cut):
+        return part
+    return None if part is None or isinstance(part, DataSource) else Cut(CUT_WAYS[0], part)
 
 
 @record
@@ -274,15 +340,21 @@ SHARE_OF_THE_NEW = "(1 - ema)"
 
 @record
 class Accumulation:
-    """An update is made of `batches` batches. `states`, by their full names, hold what is added up over them:
+    """An update is made of `batches` batches, or of `shards` parts of one batch, and one of both numbers is 1.
 
-    `PATH:(gradient)` for each parameter, what the loss is divided by as `(counts):K` (`counts` of them), and other sums
-    of the loss and the metrics as `(sums):K`.
+    `states`, by their full names, hold what is added up over them: `PATH:(gradient)` for each parameter, what the loss
+    is divided by as `(counts):K` (`counts` of them), and other sums of the loss and the metrics as `(sums):K`.
+    Over shards, so are the new `states_of_rows` of the model, each times the rows of its shard, as `PATH:(state)`, and
+    those rows, as `(rows of states)`. Shards have tensors of their own for all this, which no checkpoint holds.
     """
 
     batches: int
     counts: int
     states: tuple[OptimizerState, ...]
+    shards: int = 1
+    states_of_rows: tuple[str, ...] = ()  # that differ from shard to shard, by their paths
+
+    ROWS = "(rows of states)"
 
     @staticmethod
     def gradient(path: str) -> str:
@@ -295,6 +367,10 @@ class Accumulation:
     @staticmethod
     def sum(number: int) -> str:
         return f"(sums):{number}"
+
+    @staticmethod
+    def state(path: str) -> str:
+        return f"{path}:(state)"
 
 
 @record
@@ -345,8 +421,8 @@ class TrainingPlan:
     steps: int | None
     seed: int
     data: DataSource | None
-    validation: float | DataSource | None
-    test: float | DataSource | None
+    validation: PartSource
+    test: PartSource
     early_stop: EarlyStop | None
     keep: int | None
     init_from: StartWeights | None
@@ -363,6 +439,7 @@ class TrainingPlan:
     gathered: tuple[TensorType, ...] = ()
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
+    oversample: str = ""
     restores: bool = True  # whether a training ends with the weights of the best epoch, and not the last
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
     updates: tuple[UpdateBlock, ...] = ()
@@ -374,7 +451,7 @@ class TrainingPlan:
 
     @property
     def cuts(self) -> Cuts:
-        return Cuts(self.validation, self.test, self.seed)
+        return Cuts(self.validation, self.test, self.seed, self.oversample)
 
     @property
     def finished_metrics(self) -> tuple[str, ...]:
@@ -384,6 +461,15 @@ class TrainingPlan:
     @property
     def is_double(self) -> bool:
         return self.precision == "f64"
+
+    @property
+    def shards(self) -> int:
+        """Into how many parts a batch is cut."""
+        return 1 if self.accumulation is None else self.accumulation.shards
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.shards > 1
 
     @property
     def every_rule(self) -> tuple[UpdateRule, ...]:
@@ -410,7 +496,7 @@ class TrainingPlan:
     def optimizer_states(self) -> Mapping[str, OptimizerState]:
         """All tensors that are neither parameters nor states of the model, by their full names."""
         of_rules = {f"{rule.parameter}:{state.name}": state for rule in self.every_rule for state in rule.states}
-        added_up = () if self.accumulation is None else self.accumulation.states
+        added_up = () if self.accumulation is None or self.is_sharded else self.accumulation.states
         return of_rules | {state.name: state for state in added_up}
 
     def other_end(self, updates: int, sizes: Mapping[str, int] | None = None) -> int | float | None:
@@ -446,6 +532,20 @@ class Generation:
 
 
 @record
+class Sampler:
+    """A `sample` at `place`: rows that are made of the seed and their numbers alone.
+
+    `graph` takes parameters and states of the model, ROW_NUMBERS, `seed` and run-time settings, each where it is
+    needed. Its outputs have the batch first. The settings of the sampler are those of the program that begin with its
+    name and a dot.
+    """
+
+    name: str
+    graph: Graph
+    place: Span
+
+
+@record
 class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 
@@ -474,6 +574,7 @@ class Program:
     warnings: tuple[Diagnostic, ...] = ()
     augmentation: Graph | None = None
     generation: Generation | None = None
+    samplers: tuple[Sampler, ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
     index_limits: tuple[IndexLimit, ...] = ()
     axes: NamedAxes | None = field(

@@ -143,7 +143,7 @@ def scope_of_tests(scope: ModuleScope) -> ModuleScope:
 def as_layer(model: tree.Model) -> tree.Callable:
     """A model as a layer of its inputs that returns its outputs."""
     inputs = [s for s in model.body.statements if isinstance(s, tree.InputDeclaration)]
-    tensors = tuple(tree.Parameter(i.name, i.annotation, None, i.doc, i.span) for i in inputs)
+    tensors = tuple(parameter for i in inputs for parameter in _parameters_of(i))
     outputs: list[tree.Name] = []
     statements: list[tree.Statement] = []
     for statement in model.body.statements:
@@ -161,6 +161,15 @@ def as_layer(model: tree.Model) -> tree.Callable:
     return tree.Callable("layer", model.name, groups, (), body, None, model.doc, model.span, model.head)
 
 
+def _parameters_of(statement: tree.InputDeclaration) -> Iterator[tree.Parameter]:
+    """An input as a tensor of a layer, and behind it its mask, where it is padded."""
+    yield tree.Parameter(statement.name, statement.annotation, None, statement.doc, statement.span)
+    if statement.mask is not None:
+        dimensions = None if statement.annotation.dimensions is None else statement.annotation.dimensions[:2]
+        annotation = tree.TensorAnnotation("bool", dimensions, statement.annotation.span)
+        yield tree.Parameter(statement.mask, annotation, None, None, statement.span)
+
+
 ANY = ""
 """The type of a setting that is neither annotated nor given away by its default."""
 
@@ -169,7 +178,7 @@ ANY = ""
 class Signature:
     """The settings and tensors of a declaration. `types` holds the type of each setting, or `ANY`."""
 
-    declaration: tree.Callable | tree.Model
+    declaration: tree.Callable | tree.Model | tree.Sample
     settings: tuple[tree.Parameter, ...]
     tensors: tuple[tree.Parameter, ...]
     types: dict[str, str]
@@ -196,9 +205,9 @@ def groups_of(declaration: tree.Callable) -> tuple[tuple[tree.Parameter, ...], t
 
 
 def signature_of(
-    declaration: tree.Callable | tree.Model, scope: ModuleScope, is_builtin: Callable[[str], bool]
+    declaration: tree.Callable | tree.Model | tree.Sample, scope: ModuleScope, is_builtin: Callable[[str], bool]
 ) -> Signature:
-    if isinstance(declaration, tree.Model):
+    if not isinstance(declaration, tree.Callable):
         settings, tensors = declaration.settings, ()
     else:
         settings, tensors = groups_of(declaration)

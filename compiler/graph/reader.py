@@ -182,7 +182,7 @@ class _Reader:
         return value
 
     def _shape(self) -> Shape:
-        """Extents of at least 0, of which one at most depends on the batch."""
+        """Extents of at least 0."""
         found = self._attribute()
         if not isinstance(found, tuple):
             raise self._wrong("expected a shape")
@@ -190,8 +190,6 @@ class _Reader:
         multiples = [e.multiple if isinstance(e, BatchExtent) else e for e in extents]
         if len(extents) != len(found) or min(multiples, default=0) < 0:
             raise self._wrong("an extent of a shape is no whole number of at least 0")
-        if sum(isinstance(extent, BatchExtent) for extent in extents) > 1:
-            raise self._wrong("a shape has two extents that depend on the batch")
         return tuple(extents)
 
     def _use(self, values: dict[int, Value]) -> Value:

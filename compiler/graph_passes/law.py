@@ -9,6 +9,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Op
 from compiler.ops.build import constant_of, filled
+from compiler.ops.spreading import Broadcast
 
 Kind = TypeVar("Kind", bound=Op)
 # Of a workbench, an op and its operands: a value equal to the single result, made of smaller or fewer nodes; None where
@@ -28,7 +29,10 @@ class Workbench:
         self.builder, self._laws, self.becomes_double = builder, laws, becomes_double
 
     def simplified(self, node: Node) -> Value | None:
-        """The result of the first law that applies to `node`."""
+        """The result of the first law that applies to `node`; what has no elements is made of nothing."""
+        if 0 in node.results[0].type.shape and len(node.results) == 1:
+            is_filled = isinstance(node.op, Broadcast) and self.number(node.operands[0]) is not None
+            return None if is_filled else self.filled_like(node.results[0], 0)
         for law in self._laws.get(type(node.op), ()):
             value = law(self, node.op, *node.operands)
             if value is not None:

@@ -6,6 +6,7 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Op
 from compiler.graph_passes.law import Workbench
 from compiler.ops.elementwise import Add
+from compiler.ops.indexing import ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.sources import Iota
 from compiler.types import BatchExtent, Extent, Shape
@@ -18,6 +19,10 @@ def wide_axes(shape: Shape) -> list[int]:
 
 def wide_extents(shape: Shape) -> list[Extent]:
     return [extent for extent in shape if extent != 1]
+
+
+def scatter_of_empty(bench: Workbench, op: ScatterAdd, indices: Value, updates: Value) -> Value | None:
+    return bench.filled(op, (indices, updates), 0) if 0 in updates.type.shape else None
 
 
 def reshape(bench: Workbench, op: Reshape, x: Value) -> Value | None:

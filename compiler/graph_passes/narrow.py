@@ -16,7 +16,7 @@ from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slic
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.rules import other_axes
 from compiler.ops.window import Window
-from compiler.types import Shape, elements
+from compiler.types import Shape, size_of
 
 ReadRanges: TypeAlias = "tuple[range | None, ...]"  # by axis: the places that are read; None for all of them
 
@@ -199,7 +199,7 @@ def _before_reshape(before: Shape, after: Shape, reach: ReadRanges) -> tuple[Rea
 
 
 def _same(before: Shape, after: Shape) -> bool:
-    return elements(before) == elements(after)
+    return size_of(before) == size_of(after)
 
 
 def _all_of(value: Value) -> ReadRanges:

@@ -14,6 +14,7 @@ from compiler.graph_passes.movement_laws import pull_reshapes, push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops import OPS, elementwise
 from compiler.ops.contraction import Contraction
+from compiler.ops.indexing import ScatterAdd
 from compiler.ops.mathematics import Log, Power
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import Sum
@@ -44,6 +45,7 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
     Reverse: (movement.reverse,),
     Iota: (movement.iota,),
     Contraction: (movement.sum_of_empty,),
+    ScatterAdd: (movement.scatter_of_empty,),
     Sum: (
         movement.sum_of_empty,
         sums.sum_over_units,

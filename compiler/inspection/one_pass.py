@@ -13,9 +13,12 @@ from compiler.graph.printer import print_graph, print_node
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
 from compiler.graph_passes.eliminate import eliminate_dead
+from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_kernels
 from compiler.ops import OPS
+from compiler.ops.pairs import FitRows
 from compiler.ops.scan import Scan
+from compiler.pipeline import SIMPLIFYING
 from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.printer import fused_to_json, print_fused
 from compiler.schedule.fusion.reader import read_fused
@@ -28,6 +31,7 @@ _EVERY_OP = (*OPS, *INTERNAL_OPS)
 _BEFORE_MEMORY = ("read_inserted", "rematerialise_cheap", "join_siblings", "read_unpadded", "store_in_place")
 # Other passes over graphs do not know that the ops of the fixed form write into memory.
 _ON_FIXED = (eliminate_dead.__name__, fix_numerics.__name__, rematerialise.__name__, FUSE)
+_OF_PAIRS = ("widen_numbers", "to_f64", "lay_out_pairs", *(each.__name__ for each in SIMPLIFYING))
 # The errors of type rules and passes for attributes that no compiler would write.
 _OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
 KERNELS = ("product", "rows", "elements", "columns")  # first words of their texts
@@ -68,7 +72,11 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> PassForm:
     if not is_fused:
         graph = read_graph(text, _EVERY_OP, source)
         _accepted(source, lambda: expect_valid(graph))
-        made = next((node.op.name for node in graph.nodes if isinstance(node.op, INTERNAL_OPS)), None)
+        if has_pairs(graph) and name not in _OF_PAIRS:
+            message = f"has the batch on several axes of a value, and {name} takes a graph behind lay_out_pairs"
+            raise DataError(message, source, fix="run `dlc pass lay_out_pairs` before")
+        late = tuple(op for op in INTERNAL_OPS if op is not FitRows)  # which lay_out_pairs makes
+        made = next((node.op.name for node in graph.nodes if isinstance(node.op, late)), None)
         if made is not None and name not in _ON_FIXED:
             message = (
                 f"is in the form of the stage `fixed`, as it has the op {made}, and {name} takes a graph before that"

@@ -16,6 +16,7 @@ from compiler.programs.executables import executable
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.targets.target import LoadedProgram
+from compiler.types import at_batch, is_of_pairs
 
 LOSS = "loss"
 INFERENCE = "inference"
@@ -63,7 +64,7 @@ class WatchedValues:
         lasting = {name: steps[-1] for name, steps in results.scalars.items()}
         arrays: dict[str, Array] = {**results.arrays, **lasting}
         found = {one: np.array(rows[name] if name in rows else tensors[name]) for name, one in self.given.items()}
-        return found | {one: np.array(arrays[name]) for name, one in self.outputs.items()}
+        return found | {one: np.array(_rows(arrays[name], one.value, batch)) for name, one in self.outputs.items()}
 
 
 def watched_values(program: Program, named: Sequence[Named], options: Options) -> WatchedValues:
@@ -95,6 +96,11 @@ def watched_gradients(program: Program, named: Sequence[Named], options: Options
     outputs = [GraphOutput(key, Role.OUTPUT, slope) for key, (_, slope) in found.items() if slope is not None]
     whole = _with_needed_inputs(replace(builder.build(), outputs=tuple(outputs)))
     return WatchedValues(executable(whole, options), {o.name: found[o.name][0] for o in outputs}, {})
+
+
+def _rows(array: Array, value: Value, batch: int) -> Array:
+    """An array without the places of pairs behind the last row."""
+    return array[tuple(map(slice, at_batch(value.type.shape, batch)))] if is_of_pairs(value.type.shape) else array
 
 
 def _with_needed_inputs(graph: Graph) -> Graph:

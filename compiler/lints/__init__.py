@@ -11,7 +11,12 @@ from compiler.lints.opposed_losses import find_opposed_losses
 from compiler.lints.parameters import find_shared_layers, find_start_values, find_unreached_parameters
 from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.rows import find_mixed_rows, find_padded_reductions
-from compiler.lints.train_keys import find_frozen_to_the_end, find_moving_statistics, find_schedule_length
+from compiler.lints.train_keys import (
+    find_frozen_to_the_end,
+    find_moving_statistics,
+    find_rows_of_shards,
+    find_schedule_length,
+)
 from compiler.lints.views import find_equal_views, find_loss_of_equal_views
 
 LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
@@ -27,6 +32,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_padded_reductions,
     find_exchanged_arguments,
     find_opposed_losses,
+    find_rows_of_shards,
     find_equal_views,
     find_loss_of_equal_views,
 )

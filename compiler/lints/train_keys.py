@@ -1,4 +1,4 @@
-"""W0110, W0111 and W0116: keys of `train` that do not go together, such as the ends of a run and of its schedule."""
+"""W0110, W0111, W0116 and W0125: keys of `train` that do not go together, such as ends of a run and of its schedule."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Subject
-from compiler.graph.ir import Role
-from compiler.lints.flow import owner_place
+from compiler.graph.ir import Node, Role
+from compiler.lints.flow import inlined, owner_place, place_of
+from compiler.ops.reduction import Moments
+from compiler.ops.row_mixing import mixes_rows
+from compiler.ops.sources import BatchSize
+from compiler.ops.spreading import Sum
+from compiler.types import depends_on_batch
 
 
 def find_schedule_length(subject: Subject) -> Iterator[Diagnostic]:
@@ -70,3 +75,24 @@ def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
             advice = hint(f'freeze the whole layer: `"{path}.*"`')
             note = Note("the layer stands here", owner_place(specs[0]))
             yield Diagnostic("W0111", message, place, (advice, note), "warning")
+
+
+def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:
+    """W0125: rows that take something other than statistics from the rows beside them, while `shards` cut the batch."""
+    plan, train = subject.program.plan, subject.train
+    if plan is None or train is None or not plan.is_sharded:
+        return
+    mixing: dict[int, Node] = {}
+    for node in inlined(subject.program.training_graph).nodes:
+        begins = mixes_rows(node) and not isinstance(node.op, Sum | Moments | BatchSize)
+        maker = node if begins else next((mixing[o.index] for o in node.operands if o.index in mixing), None)
+        if maker is None:
+            continue
+        mixing.update((result.index, maker) for result in node.results)
+        if any(depends_on_batch(result.type.shape) for result in node.results):
+            shards = plan.shards
+            rows = "the rows" if plan.batch is None else f"the {-(-plan.batch // shards)} rows"
+            message = f"rows meet here, and with `shards = {shards}` only {rows} of a shard do"
+            advice = hint("take a larger batch, or fewer shards")
+            yield Diagnostic("W0125", message, place_of(maker) or train.place_of("shards"), (advice,), "warning")
+            return

@@ -108,7 +108,7 @@ class _Check:
         loads = (t for t in self.touched if not t.is_store)
         return {
             Law.KNOWN: (Doubt(Law.KNOWN, access) for access in self.regions.unknown),
-            Law.INSIDE: (Doubt(Law.INSIDE, t.access) for t in self._outside if not self._is_endless(t)),
+            Law.INSIDE: (Doubt(Law.INSIDE, t.access) for t in self._outside if not self._is_by_index(t)),
             Law.CLAMPED: (Doubt(Law.CLAMPED, t.access) for t in self._outside if self._is_unclamped(t)),
             Law.ONCE: (Doubt(Law.ONCE, t.access) for stores in results for t in self._repeated(stores)),
             Law.APART: (Doubt(Law.APART, t.access) for stores in results for t in self._shared(stores)),
@@ -122,8 +122,15 @@ class _Check:
 
     def _is_unclamped(self, touched: Touched) -> bool:
         """Whether an index from memory has no bounds, which the program has not made."""
-        is_made = isinstance(touched.of, ir.Given) and touched.of.slot in self.call.indexed
-        return self._is_endless(touched) and not is_made
+        return self._is_endless(touched) and not self._is_made(touched)
+
+    def _is_by_index(self, touched: Touched) -> bool:
+        """Whether an index from memory has no bounds, or the program has made it, of its batch."""
+        is_of_data = any(touched.base.involves_dims(DIM.in_, k, 1) for k in self.regions.of_data)
+        return self._is_endless(touched) or (is_of_data and self._is_made(touched))
+
+    def _is_made(self, touched: Touched) -> bool:
+        return isinstance(touched.of, ir.Given) and touched.of.slot in self.call.indexed
 
     def _is_endless(self, touched: Touched) -> bool:
         """Whether an address grows with a number from memory, for a batch of one row already."""

@@ -17,7 +17,7 @@ from compiler.ops.elementwise import Divide
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
 from compiler.support.record import record
-from compiler.types import depends_on_batch
+from compiler.types import depends_on_batch, is_of_pairs
 
 
 @record
@@ -61,13 +61,14 @@ def adds_up(node: Node) -> bool:
         case BatchSize():
             return True
         case Sum(axes=axes):
-            return any(depends_on_batch((node.operands[0].type.shape[axis],)) for axis in axes)
+            shape = node.operands[0].type.shape  # pairs of a batch are more than those of its parts
+            return not is_of_pairs(shape) and any(depends_on_batch((shape[axis],)) for axis in axes)
         case Contraction(lhs=lhs, rhs=rhs, out=out):
             labels = [
                 {label for label, extent in zip(own, operand.type.shape, strict=True) if depends_on_batch((extent,))}
                 for own, operand in zip((lhs, rhs), node.operands, strict=True)
             ]
-            return labels[0] == labels[1] and not labels[0] & set(out)
+            return labels[0] == labels[1] and len(labels[0]) == 1 and not labels[0] & set(out)
         case _:
             return False
 

@@ -9,12 +9,12 @@ from compiler.graph.ir import Value
 from compiler.ops import rules
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast, Reshape
-from compiler.types import Shape, TensorType
+from compiler.types import DType, Shape, TensorType
 
 
 def filled(builder: GraphBuilder, value: float, type_: TensorType) -> Value:
     """A tensor of `type_` whose every element is `value`."""
-    number = value if type_.dtype.is_float else int(value)
+    number = value if type_.dtype.is_float else bool(value) if type_.dtype is DType.BOOL else int(value)
     return spread(builder, builder.emit(Constant(number, type_.dtype)), type_.shape)
 
 

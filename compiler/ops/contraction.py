@@ -40,7 +40,6 @@ class Contraction(DifferentiableOp):
                 if extents.setdefault(label, extent) != extent:
                     raise TypeRuleError(f"the product of {left} and {right} pairs {extents[label]} with {extent}")
         shape = tuple(extents[label] for label in self.out)
-        rules.expect_one_batch_extent(self.name, shape)
         return (TensorType(left.dtype, shape),)
 
     def _expect_labels(self, left: TensorType, right: TensorType) -> None:

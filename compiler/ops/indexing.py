@@ -40,7 +40,6 @@ class Gather(DifferentiableOp):
             raise TypeRuleError(f"axis {self.axis} of {x} is empty, so no index can pick from it")
         _expect_rows(self.name, self.axis, self.by_row, x, indices)
         shape = (*x.shape[: self.axis], *indices.shape[self.by_row :], *x.shape[self.axis + 1 :])
-        rules.expect_one_batch_extent(self.name, shape)
         return (TensorType(x.dtype, shape),)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:

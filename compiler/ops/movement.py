@@ -12,7 +12,7 @@ from compiler.ops import rules
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, Extent, Shape, TensorType, at_batch
+from compiler.types import BatchExtent, Extent, Shape, TensorType, at_batch, batch_axes, is_of_pairs
 
 __all__ = ["Broadcast", "Concat", "Pad", "Reshape", "Reverse", "Slice", "Transpose"]
 
@@ -204,6 +204,9 @@ class Reverse(DifferentiableOp):
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         rules.expect_operands(self.name, operands, 1)
         rules.expect_axes(self.name, self.axes, operands[0])
+        shape = operands[0].shape
+        if is_of_pairs(shape) and {*batch_axes(shape)} & {*self.axes}:
+            raise TypeRuleError(f"the rows of {operands[0]}, which holds pairs of them, cannot be reversed")
         return (operands[0],)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:

@@ -15,18 +15,20 @@ from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import DType, Extent, Shape, TensorType, elements
+from compiler.types import DType, Shape, TensorType, size_of
 
 __all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]
 
 
 def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtype: DType) -> Value:
     """The number of elements that a reduction of `shape` over `axes` combines, as a scalar of `dtype`."""
-    count: Extent = elements(tuple(shape[a] for a in axes))
-    if isinstance(count, int):
+    count, power = size_of(tuple(shape[a] for a in axes))
+    if not power:
         return builder.emit(Constant(count, dtype))
-    batch = Symbolic(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
-    return (batch if count.multiple == 1 else batch * count.multiple).value
+    batch = found = Symbolic(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
+    for _ in range(power - 1):
+        found = found * batch
+    return (found if count == 1 else found * count).value
 
 
 def _reduced(name: str, operands: Types, axes: Sequence[int], accepted: Sequence[DType]) -> TensorType:

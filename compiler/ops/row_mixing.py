@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.indexing import Put, ScatterAdd
@@ -13,7 +13,7 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Iota, RandomUniform, Threefry
 from compiler.ops.spreading import Reshape
 from compiler.ops.window import Fold, Window
-from compiler.types import BatchExtent, Shape, batch_axis
+from compiler.types import BatchExtent, Shape, batch_axis, is_of_pairs
 
 
 def rows_are_apart(graph: Graph) -> bool:
@@ -23,23 +23,35 @@ def rows_are_apart(graph: Graph) -> bool:
     """
     outputs = [output.value for output in graph.outputs]
     inputs = [entry.value for entry in graph.inputs]
+    is_drawn = any(isinstance(node.op, RandomUniform | Threefry) for node in _all_nodes(graph.nodes))
     return all(map(_has_one_row_each, [*inputs, *outputs])) and (
-        not any(map(_may_mix, graph.nodes)) and all(batch_axis(output.type.shape) is not None for output in outputs)
+        not is_drawn
+        and where_rows_meet(graph.nodes) is None
+        and all(batch_axis(output.type.shape) is not None for output in outputs)
     )
+
+
+def where_rows_meet(nodes: Iterable[Node]) -> Node | None:
+    """The first node whose results for a row may depend on the rows beside it; draws count as those of the row."""
+    return next((node for node in _all_nodes(nodes) if _may_mix(node)), None)
+
+
+def _all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The nodes, and those in the bodies of scans before the scans."""
+    for node in nodes:
+        if isinstance(node.op, Scan):
+            yield from _all_nodes(node.op.body.nodes)
+        yield node
 
 
 def _may_mix(node: Node) -> bool:
     if mixes_rows(node) or not all(map(_has_one_row_each, node.results)):
         return True
     match node.op:
-        case RandomUniform() | Threefry():
-            return True
         case ScatterAdd() | Put():
             return any(batch_axis(operand.type.shape) is not None for operand in node.operands)
         case Reshape(shape):
             return _before_batch(shape) != _before_batch(node.operands[0].type.shape)
-        case Scan(body):
-            return any(map(_may_mix, body.nodes))
         case _:
             return False
 
@@ -71,6 +83,8 @@ def mixed_values(nodes: Iterable[Node], with_draws: bool = False) -> dict[int, N
 
 def mixes_rows(node: Node) -> bool:
     axes = [axis for operand in node.operands if (axis := batch_axis(operand.type.shape)) is not None]
+    if any(is_of_pairs(result.type.shape) for result in node.results):
+        return True
     if axes and all(batch_axis(result.type.shape) is None for result in node.results):
         return True
     match node.op:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from compiler.errors.suggestions import counted
 from compiler.graph.op import TypeRuleError
 from compiler.support.arrays import Array, np
-from compiler.types import BatchExtent, DType, Shape, TensorType
+from compiler.types import DType, Shape, TensorType
 
 FLOATS = (DType.F32, DType.F64, DType.BF16)
 INTEGERS = (DType.I32, DType.I64, DType.U8)
@@ -59,12 +59,6 @@ def expect_axes(name: str, axes: Sequence[int], operand: TensorType) -> None:
         expect_axis(name, axis, operand)
     if any(a >= b for a, b in pairwise(axes)):
         raise TypeRuleError(f"{name}: the axes {list(axes)} must be increasing and different")
-
-
-def expect_one_batch_extent(name: str, shape: Shape) -> None:
-    if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
-        shown = ", ".join(map(str, shape))
-        raise TypeRuleError(f"{name} would give a tensor [{shown}] with more than one batch axis")
 
 
 def without_axes(shape: Shape, axes: Sequence[int]) -> Shape:

@@ -16,7 +16,7 @@ from compiler.ops.elementwise import Add
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import DType, TensorType
+from compiler.types import DType, TensorType, depends_on_batch
 
 _STREAM_STEP = 0x9E3779B9  # odd: streams of different steps differ
 
@@ -122,6 +122,13 @@ def scan_body(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[
 def draws(node: Node) -> bool:
     """Whether a node draws random numbers, which differ from step to step of a scan."""
     return isinstance(node.op, RandomUniform) or (isinstance(node.op, Scan) and any(map(draws, node.op.body.nodes)))
+
+
+def draws_for_rows(node: Node) -> bool:
+    """Whether a node draws for each row of the batch."""
+    if isinstance(node.op, Scan):
+        return any(map(draws_for_rows, node.op.body.nodes))
+    return isinstance(node.op, RandomUniform) and depends_on_batch(node.op.shape)
 
 
 def _shifted(body: Graph, shift: int) -> Graph:

@@ -10,7 +10,7 @@ from compiler.graph.op import Category, FlatOp, Op, TypeRuleError, Types
 from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, numpy_dtype
+from compiler.types import DType, Shape, TensorType, at_batch, batch_axis, is_of_pairs, numpy_dtype
 
 
 @final
@@ -67,7 +67,6 @@ class Iota(FlatOp):
         result = TensorType(self.dtype, self.shape)
         rules.expect_dtype(self.name, result, rules.NUMBERS)
         rules.expect_axis(self.name, self.axis, result)
-        rules.expect_one_batch_extent(self.name, self.shape)
         return (result,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -129,6 +128,8 @@ class RandomUniform(FlatOp):
     Positions count row by row, with the batch axis outermost wherever it stands: draws do not depend on the batch size.
     (k0, k1) = threefry(key = seed, counter = (low half of step, stream)); element e is the first word of
     threefry(key = (k0, k1), counter = e), shifted right by 8, times 2^-24.
+
+    A third operand, an i64 scalar, is the position of the first element: that of a shard in its batch.
     """
 
     shape: Shape
@@ -137,11 +138,12 @@ class RandomUniform(FlatOp):
     category = Category.SOURCE
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        rules.expect_operands(self.name, operands, 2)
+        rules.expect_operands(self.name, operands, 3 if len(operands) == 3 else 2)
         for operand in operands:
             if operand != TensorType(DType.I64):
                 raise TypeRuleError(f"random_uniform takes a seed and a step of type i64[], but got {operand}")
-        rules.expect_one_batch_extent(self.name, self.shape)
+        if is_of_pairs(self.shape):
+            raise TypeRuleError(f"nothing is drawn for pairs of rows, as {TensorType(DType.F32, self.shape)} would be")
         return (TensorType(DType.F32, self.shape),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -149,7 +151,8 @@ class RandomUniform(FlatOp):
         axis = batch_axis(self.shape) or 0
         shape = list(at_batch(self.shape, batch))
         stored = [*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :]]
-        positions = np.arange(math.prod(shape), dtype=np.uint64)
+        first = int(operands[2]) if len(operands) == 3 else 0
+        positions = np.arange(first, first + math.prod(shape), dtype=np.uint64)
         draws = uniform(seed, step, self.stream, positions).reshape(stored)
         return (np.moveaxis(draws, 0, axis) if shape else draws,)
 

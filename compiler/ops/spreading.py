@@ -9,7 +9,7 @@ from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleEr
 from compiler.ops import rules
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import DType, Shape, TensorType, at_batch, elements
+from compiler.types import DType, Extent, Shape, TensorType, at_batch, depends_on_batch, is_of_pairs, size_of, size_text
 
 if TYPE_CHECKING:
     from compiler.graph.builder import GraphBuilder
@@ -29,7 +29,6 @@ class Broadcast(DifferentiableOp):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         rules.expect_operands(self.name, operands, 1)
         operand, result = operands[0], TensorType(operands[0].dtype, self.shape)
-        rules.expect_one_batch_extent(self.name, self.shape)
         if len(self.axes) != operand.rank:
             raise TypeRuleError(f"broadcast needs a place for each axis of {operand}, but got {list(self.axes)}")
         rules.expect_axes(self.name, self.axes, result)
@@ -77,6 +76,32 @@ class Sum(DifferentiableOp):
         return (np.sum(x, axis=self.axes, dtype=wide).astype(x.dtype),)
 
 
+def keeps_rows(before: Shape, after: Shape) -> bool:
+    """Whether a reshape leaves each axis of the batch one, of which a row is so many neighbours: [batch, 3] may become
+    [3*batch], and [3, batch] may not."""
+    sides = [list(before), list(after)]
+    while sides[0] and sides[1]:
+        group = [[side.pop(0)] for side in sides]
+        while (sizes := [_power_first(part) for part in group])[0] != sizes[1]:
+            shorter = 0 if sizes[0] < sizes[1] else 1
+            if not sides[shorter]:
+                return False
+            group[shorter].append(sides[shorter].pop(0))
+        if any(depends_on_batch(tuple(part[_units(part) + 1 :])) for part in group):
+            return False
+    return all(extent == 1 for side in sides for extent in side)
+
+
+def _power_first(extents: Sequence[Extent]) -> tuple[int, int]:
+    count, power = size_of(tuple(extents))
+    return power, count
+
+
+def _units(extents: Sequence[Extent]) -> int:
+    """How many extents of 1 stand first."""
+    return next((place for place, extent in enumerate(extents) if extent != 1), len(extents))
+
+
 @final
 @record
 class Reshape(DifferentiableOp):
@@ -89,10 +114,11 @@ class Reshape(DifferentiableOp):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         rules.expect_operands(self.name, operands, 1)
         operand, result = operands[0], TensorType(operands[0].dtype, self.shape)
-        rules.expect_one_batch_extent(self.name, self.shape)
-        before, after = elements(operand.shape), elements(self.shape)
-        if before != after:
+        if size_of(operand.shape) != size_of(self.shape):
+            before, after = size_text(operand.shape), size_text(self.shape)
             raise TypeRuleError(f"{operand} has {before} elements and cannot be reshaped to {result} with {after}")
+        if is_of_pairs(self.shape) and not keeps_rows(operand.shape, self.shape):
+            raise TypeRuleError(f"a reshape of {operand} to {result} would tear rows of the batch apart")
         return (result,)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:

@@ -223,8 +223,8 @@ def simulated_step(program: Program, kind: GraphKind, options: Options, threads:
     counts, real_counts = sorted({1, cores, threads}), [cores] if cores > 1 else []
     made = simulated_programs(program, kind, options, counts, real_counts)
     parts = tuple(SimulatedPart(turns, *size_of(program, part, options)) for part, turns in made.items())
-    in_turns = {n: joined(program, {part: turns.in_turns[n] for part, turns in made.items()}) for n in counts}
-    at_once = joined(program, {part: turns.real[cores] for part, turns in made.items()}) if cores > 1 else None
+    in_turns = {n: joined(program, {part: turns.in_turns[n] for part, turns in made.items()}, options) for n in counts}
+    at_once = joined(program, {part: turns.real[cores] for part, turns in made.items()}, options) if cores > 1 else None
     is_possible = threads <= usable_cores()
     real = compile_program(program, kind, replace(options, threads=threads)) if is_possible else None
     machine = kernel_target_of(options).machine(options)

@@ -78,8 +78,8 @@ def profiled_step(program: Program, kind: GraphKind, options: Options) -> Profil
     peaks = {1: target.peaks(options, 1, dtype)}
     if threads > 1:
         peaks[threads] = target.peaks(options, min(threads, cores), dtype, peaks[1].gflops)
-    plain = joined(program, {part.kind: part.program.plain for part in parts})
-    stamped = joined(program, {part.kind: part.program.stamped for part in parts})
+    plain = joined(program, {part.kind: part.program.plain for part in parts}, options)
+    stamped = joined(program, {part.kind: part.program.stamped for part in parts}, options)
     return ProfiledStep(program, options, target.machine(options), parts, plain, stamped, peaks)
 
 
@@ -93,4 +93,6 @@ def size_of(program: Program, kind: GraphKind, options: Options) -> tuple[int, i
     """The rows of one of the programs that a step is made of, and how often a step runs it."""
     is_repeated = kind.purpose in (Purpose.COUNTING, Purpose.ACCUMULATING)
     accumulation = program.plan.accumulation if is_repeated and program.plan is not None else None
-    return fitting(program, kind, options).batch, 1 if accumulation is None else accumulation.batches
+    return fitting(
+        program, kind, options
+    ).batch, 1 if accumulation is None else accumulation.batches * accumulation.shards

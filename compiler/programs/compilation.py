@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Graph
 from compiler.interface import Options
 from compiler.targets.registry import target_of
@@ -26,12 +28,19 @@ def compilation(graph: Callable[[], Graph], options: Options, name: str | None =
 
         return prepared(graph(), options)
 
-    return Compilation(name, options, ready, partial(_scheduled, options))
+    def for_rows(rows: int) -> Compilation:
+        return compilation(graph, replace(options, batch=rows), None if name is None else f"{name}, for {rows} rows")
+
+    return Compilation(name, options, ready, partial(_scheduled, options), for_rows)
 
 
 def prepared_compilation(graph: Graph, options: Options) -> Compilation:
     """A graph that is optimised."""
-    return Compilation(None, options, lambda: graph, partial(_scheduled, options))
+
+    def for_rows(rows: int) -> Compilation:
+        raise CompilerBug("compilation", f"{graph.name} is optimised for {options.batch} rows, not for {rows}")
+
+    return Compilation(None, options, lambda: graph, partial(_scheduled, options), for_rows)
 
 
 def _scheduled(options: Options, ready: Graph, machine: Machine) -> Schedule:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
-from compiler.frontend.program import Program, TrainingPlan
+from compiler.frontend.program import OptimizerState, Program, TrainingPlan
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
@@ -38,7 +39,8 @@ def compile_program(program: Program, kind: GraphKind, options: Options) -> Exec
 
     The attention weights of a model without attention raise UsageError.
     """
-    return joined(program, {part: load_program(program, part, options) for part in graphs_of_step(program, kind)})
+    parts = {part: load_program(program, part, options) for part in graphs_of_step(program, kind)}
+    return joined(program, parts, options)
 
 
 def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedProgram:
@@ -54,7 +56,7 @@ def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:
     return [replace(kind, purpose=part) for part in ACCUMULATION[0 if accumulation.counts else 1 :]]
 
 
-def joined(program: Program, graphs: Mapping[GraphKind, Executable]) -> Executable:
+def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options: Options) -> Executable:
     """The executables of `graphs_of_step` as one."""
     by_purpose = {kind.purpose: made for kind, made in graphs.items()}
     plan = program.plan
@@ -62,17 +64,37 @@ def joined(program: Program, graphs: Mapping[GraphKind, Executable]) -> Executab
         from compiler.programs.batched_executable import in_batches  # few steps take several batches
 
         return in_batches(program, by_purpose[Purpose.TRAINING])
-    if len(by_purpose) == 1 or plan is None or plan.batch is None or plan.accumulation is None:
+    if len(by_purpose) == 1 or plan is None or plan.accumulation is None:
         return next(iter(by_purpose.values()))
+    counting = by_purpose.get(Purpose.COUNTING)
+    accumulating, updating = by_purpose[Purpose.ACCUMULATING], by_purpose[Purpose.UPDATING]
+    if plan.is_sharded:
+        from compiler.programs.sharded_executable import ShardedExecutable, ShardPrograms  # few models have shards
+
+        programs = ShardPrograms(counting, accumulating, updating, _adder(options))
+        return ShardedExecutable(programs, plan.accumulation, _specs_of(plan.accumulation.states, options))
     from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
 
-    return AccumulatingExecutable(
-        by_purpose.get(Purpose.COUNTING),
-        by_purpose[Purpose.ACCUMULATING],
-        by_purpose[Purpose.UPDATING],
-        plan.batch,
-        plan.accumulation.batches,
-    )
+    assert plan.batch is not None
+    return AccumulatingExecutable(counting, accumulating, updating, plan.batch, plan.accumulation.batches)
+
+
+def _adder(options: Options) -> Callable[[DType, int], Executable]:
+    """Gives the programs that add rows of elements, each compiled once."""
+
+    @cache
+    def adder(dtype: DType, elements: int) -> Executable:
+        plain = replace(options, batch=1, dtype="f32")
+        name = _entry_name(f"adding {dtype.value} {elements}", plain)
+        return target_of(plain).load(compilation(lambda: _adding(dtype, elements), plain, name))
+
+    return adder
+
+
+def _adding(dtype: DType, elements: int) -> Graph:
+    from compiler.programs.steps.adding import adding_graph  # a cached program is loaded without any op
+
+    return adding_graph(dtype, elements)
 
 
 def executable(graph: Graph, options: Options) -> LoadedProgram:
@@ -149,7 +171,7 @@ def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
     plan = program.plan
     takes_several = plan is not None and (kind.purpose in ACCUMULATION or _is_batched(plan, kind))
     if takes_several and plan is not None and plan.batch is not None:
-        return replace(options, batch=plan.batch)
+        return replace(options, batch=-(-plan.batch // plan.shards))
     return options
 
 
@@ -165,10 +187,11 @@ def _entry_name(name: str, options: Options) -> str:
 
 def _identity(program: Program, kind: GraphKind) -> str:
     """All that decides the graphs of a program: its texts and its settings, except values that reach it at run time."""
+    others = {sampler.name for sampler in program.samplers} - {kind.sampler}
     settings = [
         (s.name, None if s.is_runtime or s.is_within else s.value)
         for s in program.settings
-        if s.name.split(".")[0] not in _OF_THE_RUN
+        if s.name.split(".")[0] not in (*_OF_THE_RUN, *others)
         and (kind.purpose in DECODING or not s.name.startswith("generate."))
         and s.name not in _OF_A_SEQUENCE
     ]
@@ -186,6 +209,10 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
         states = program.plan.optimizer_states.items()
         specs += [_spec(name, Role.OPTIMIZER_STATE, state.type, options) for name, state in states]
     return specs
+
+
+def _specs_of(states: Sequence[OptimizerState], options: Options) -> list[TensorSpec]:
+    return [_spec(state.name, Role.OPTIMIZER_STATE, state.type, options) for state in states]
 
 
 def memory_needed(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Role
+from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.interface import Options
 from compiler.programs.executables import compilation_of, compile_ahead, graphs_of_step
 from compiler.programs.kinds import BATCH_EVALUATION, POSITIONS_OF_A_WINDOW, PREDICTION, TRAINING, GraphKind, Purpose
+from compiler.programs.load import complete
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import ExportedLibrary, LibraryForm, LibraryFunction, LibraryTensors, Limits
 
@@ -29,6 +32,7 @@ def exported_library(
     With `generates`, also `generate_next`. The caller gives the settings of run time that no other number is made of:
     those of sampling to `generate_next`, the others to `step`.
     """
+    options = _with_places(program, options)
     needed = {i.name for i in program.inference_graph.inputs if i.role is Role.SETTING}
     evaluates = program.plan is not None and needed <= {*settings}
     kinds = [PREDICTION, *([BATCH_EVALUATION] if evaluates else [])]
@@ -48,6 +52,13 @@ def exported_library(
         window = window_of(program)
     form = LibraryForm(prefix, seed or 0, batch, batches, window, POSITIONS_OF_A_WINDOW)
     return kernel_target_of(options).library(functions, tensors, form)
+
+
+def _with_places(program: Program, options: Options) -> Options:
+    """The options with a batch of the training's size where pairs of rows need places for so many."""
+    program = complete(program)
+    pairs = has_pairs(program.training_graph) or has_pairs(program.inference_graph)
+    return replace(options, batch=program.plan.usual_rows) if pairs and program.plan is not None else options
 
 
 def independent_settings(settings: Mapping[str, float]) -> tuple[str, ...]:

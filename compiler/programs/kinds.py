@@ -21,6 +21,7 @@ class Purpose(Enum):
     EVALUATION = "evaluation"  # loss and metrics, without an update
     BATCH_EVALUATION = "batch_evaluation"  # loss and metrics of the rows at hand, as one batch
     PREDICTION = "prediction"  # the outputs of the model
+    SAMPLING = "sampling"  # the outputs of a `sample`
     ATTENTION = "attention"  # the attention weights by the paths of their layers, the batch first, the keys last
     GRADIENTS = "gradients"  # the mean square of each parameter's gradient, by its path; nothing is updated
     SCHEDULE = "schedule"  # the rate `lr` of a step, with the arithmetic of the training step
@@ -36,15 +37,19 @@ class Purpose(Enum):
 
 @record
 class GraphKind:
-    """`phase` is that of the training, where later ones have less frozen; `rows` are the sequences to decode."""
+    """`phase` is that of the training, where later ones have less frozen; `rows` are the sequences to decode.
+
+    `sampler` is the name of a `sample`.
+    """
 
     purpose: Purpose
     phase: int = 0
     rows: int = 0
+    sampler: str = ""
 
     def __str__(self) -> str:
-        number = self.phase or self.rows
-        return f"{self.purpose.value} {number}" if number else self.purpose.value
+        which = self.phase or self.rows or self.sampler
+        return f"{self.purpose.value} {which}" if which else self.purpose.value
 
 
 INITIALISATION = GraphKind(Purpose.INITIALISATION)
@@ -55,5 +60,6 @@ BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
+LEFT, RIGHT = "left", "right"  # the tensors of the program that adds rows of elements of shards
 POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)

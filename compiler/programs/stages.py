@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
+from compiler.graph_passes.flush_updates import flush_updates
+from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
-from compiler.pipeline import optimise_graph, to_f64
+from compiler.pipeline import laid_out, optimise_graph, simplified, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
 from compiler.programs.steps import training_step
@@ -18,6 +20,7 @@ from compiler.programs.steps.attention_weights import attention_graph
 from compiler.programs.steps.decoding.incremental import position_graph, prompt_graph
 from compiler.programs.steps.decoding.window import window_graph
 from compiler.programs.steps.finishing import finishing_graph
+from compiler.programs.steps.sampling import sampling_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 
@@ -30,6 +33,7 @@ GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     Purpose.EVALUATION: lambda program, kind: training_step.evaluation_graph(program),
     Purpose.BATCH_EVALUATION: lambda program, kind: training_step.batch_evaluation_graph(program),
     Purpose.PREDICTION: lambda program, kind: training_step.prediction_graph(program),
+    Purpose.SAMPLING: lambda program, kind: sampling_graph(program, kind.sampler),
     Purpose.ATTENTION: lambda program, kind: attention_graph(program),
     Purpose.GRADIENTS: lambda program, kind: training_step.gradient_graph(program),
     Purpose.SCHEDULE: lambda program, kind: training_step.schedule_graph(program),
@@ -56,7 +60,9 @@ def graph_of(program: Program, kind: GraphKind, options: Options | None = None) 
 def prepared(graph: Graph, options: Options, before_each: Callable[[], None] = lambda: None) -> Graph:
     """The optimised graph in the element type that the options ask for. `before_each` pass may raise an error."""
     graph = to_f64(graph) if options.dtype == "f64" else widen_numbers(graph)
-    return optimise_graph(graph, options.verify, before_each)
+    if options.target == "reference" and has_pairs(graph):
+        return flush_updates(simplified(graph))  # NumPy needs no places for pairs, so it says what these should give
+    return optimise_graph(laid_out(graph, options.batch), options.verify, before_each)
 
 
 def scheduled(

@@ -43,9 +43,16 @@ def kernels_of(fused: FusedGraph, checks: bool = True) -> Kernels:
     storage = Storage.of_graph(fused, index)
     checked = {o.value.index: o.name for o in fused.outputs if checks and o.value.type.dtype.is_float}
     lowered = tuple(
-        (g, _lowered(g, k, index, storage, fused.machine.tuning, checked)) for k, g in enumerate(fused.groups)
+        (g, _lowered(g, k, index, storage, fused.machine.tuning, checked))
+        for k, g in enumerate(fused.groups)
+        if not _is_empty(g)
     )
     return Kernels(fused, storage, lowered)
+
+
+def _is_empty(group: Group) -> bool:
+    """Whether there is nothing to compute: no result has an element."""
+    return all(0 in result.type.shape for member in group.members for result in member.node.results)
 
 
 def _lowered(

@@ -9,6 +9,7 @@ from typing import assert_never
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
 from compiler.loops import ir as loops
+from compiler.ops.elementwise import Add
 from compiler.ops.indexing import Gather
 from compiler.ops.mathematics import MATHEMATICS
 from compiler.ops.reduction import Max, Min, Sum
@@ -358,8 +359,13 @@ class GroupLowering:
         keys = [self.operand(link, loops.Space.SCALAR, stage) for link in member.links]
         shape = node.results[0].type.shape
         place = self.position(address(shape, axis_maps(shape)), DType.I64, space, stage)
+        out = self.where(stage, space)
+        for first in keys[2:]:
+            place, within = self.fresh(), place
+            wide = (DType.I64, DType.I64)
+            self.append(out, node, loops.Compute(place, Add(), (within, first), wide, DType.I64, space))
         value = self.fresh()
-        self.append(self.where(stage, space), node, loops.Random(value, place, keys[0], keys[1], op.stream, space))
+        self.append(out, node, loops.Random(value, place, keys[0], keys[1], op.stream, space))
         return value
 
     def finish(self, member: Member) -> None:

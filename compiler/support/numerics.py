@@ -18,6 +18,7 @@ CHAINS = 4  # of such a sum, and of a sum over the rows of a column: they hide e
 # Sums over the elements of a tensor (`fix_numerics`)
 LONG_STRETCH = 2**22  # elements from which a sum is cut between axes: few accumulators lose small numbers beside them
 LONG_ROW = 16  # elements of a row of the batch from which moments are taken row by row
+PAIR_BLOCK = 128  # rows of the batch whose pairs with a row are summed by themselves (`lay_out_pairs`)
 # Sums of products by column (`ProductSum`)
 FEWEST_SUMS = 4  # with one factor in common, from which their chains hide each other's latency
 FEWEST_COLUMNS = 16  # of each

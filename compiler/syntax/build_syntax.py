@@ -137,6 +137,13 @@ class SyntaxBuilder:
         feed = (entries.feeds[0].tokens, entries.feeds[0].logits) if entries.feeds else None
         return tree.Generate(model, feed, entries.entries, self._doc(span), span)
 
+    def sample(
+        self, keyword: Token, name: tree.Name, group: _Group | None, model: tree.Name, body: tree.Block
+    ) -> tree.Sample:
+        span, head = self._span(keyword, body), self._span(keyword, model)
+        settings = group.parameters if group else ()
+        return tree.Sample(name.id, settings, model, body, self._doc(span), span, head)
+
     def test(self, keyword: Token, name: tree.Name, body: tree.Block) -> tree.Test:
         span = self._span(keyword, body)
         return tree.Test(name.id, body, self._doc(span), span)

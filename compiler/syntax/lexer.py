@@ -13,7 +13,10 @@ RESERVED = frozenset(
     ("if", "else", "for", "in", "scan", "return", "emit", "and", "or", "not", "true", "false", "none", "None")
 )
 DECLARATIONS = frozenset(
-    ("const", "fn", "layer", "init", "model", "optimizer", "schedule", "train", "generate", "test", "import")
+    (
+        *("const", "fn", "layer", "init", "model", "optimizer", "schedule"),
+        *("train", "generate", "sample", "test", "import"),
+    )
 )
 _BODIES = frozenset(
     ("param", "state", "input", "output", "loss", "view", "target", "augment", "update", "feed", "from", "gradient")

@@ -493,6 +493,19 @@ class Generate:
 
 
 @record
+class Sample:
+    """`sample NAME(settings) from MODEL { … }`."""
+
+    name: str
+    settings: tuple[Parameter, ...]
+    model: Name
+    body: Block
+    doc: str | None
+    span: Span
+    head: Span
+
+
+@record
 class Test:
     name: str
     body: Block
@@ -506,7 +519,7 @@ class Import:
     span: Span
 
 
-Declaration: TypeAlias = "Const | Callable | Model | Train | Generate | Test | Import"
+Declaration: TypeAlias = "Const | Callable | Model | Train | Generate | Sample | Test | Import"
 
 
 @record

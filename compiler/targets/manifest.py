@@ -76,7 +76,8 @@ class Manifest:
     The first `once` entries need not run again while the tensors stay as they are. `batch` is the nominal one: kernels
     may read, and never use, the rows up to it; `row_bytes` are those of the largest. Where there are loops, `advances`
     has a line for each relocation: by how much its word grows with each step of each of the loops around it, the
-    outermost first.
+    outermost first. A step has up to `most_rows` rows where pairs of rows have places for so many; 0 stands for any.
+    outermost first. `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do.
     """
 
     name: str
@@ -99,6 +100,8 @@ class Manifest:
     shared_bytes: int
     setting_dtypes: tuple[DType, ...]
     advances: tuple[tuple[int, ...], ...] = ()
+    most_rows: int = 0
+    shared_rows: int = 0
 
 
 def capacity_for(batch_bytes: int, rows: int) -> int:

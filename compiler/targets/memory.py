@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -58,6 +58,13 @@ class Workspace:
         return True
 
 
+class _Content:
+    """What stores of the same tensors have in common: how often their content has changed."""
+
+    def __init__(self) -> None:
+        self.version = 0
+
+
 class TensorStore:
     """The persistent tensors of a model, each a NumPy view of one arena.
 
@@ -72,7 +79,7 @@ class TensorStore:
         self._addresses: dict[str, int] = {}
         self._kept: tuple[object, ...] = ()
         self.specs = tuple(specs)
-        self.version = 0
+        self._content = _Content()
         self.workspace = Workspace()
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
@@ -92,6 +99,30 @@ class TensorStore:
         store.specs = (*self.specs, *store.specs)
         return store
 
+    def stretch(self, names: Sequence[str]) -> Array:
+        """The memory of tensors of one type that lie one behind the other, as one row; between them are zeros."""
+        first, last = self._arrays[names[0]], self._arrays[names[-1]]
+        begin = self._addresses[names[0]] - address_of(self._arena)
+        end = self._addresses[names[-1]] - address_of(self._arena) + last.nbytes
+        return self._arena[begin : -(-end // 64) * 64].view(first.dtype)
+
+    def beside(self, arrays: Mapping[str, Array]) -> TensorStore:
+        """These tensors, and others in memory that the caller holds; version and workspace are those of this store."""
+        store = TensorStore(())
+        store._kept = (self, dict(arrays))
+        store._arrays = {**self._arrays, **arrays}
+        store._addresses = {**self._addresses, **{name: address_of(array) for name, array in arrays.items()}}
+        store._content, store.workspace = self._content, self.workspace
+        return store
+
+    @property
+    def version(self) -> int:
+        return self._content.version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self._content.version = version
+
     def names(self) -> tuple[str, ...]:
         return tuple(self._arrays)
 
@@ -103,6 +134,10 @@ class TensorStore:
         array.flags.writeable = True  # the arena behind it is
         array[...] = values
         array.flags.writeable = False
+        self.note_change()
+
+    def note_change(self) -> None:
+        """The content of some tensor, of these or of those beside them, was changed by no program of theirs."""
         self.version += 1
 
     def address(self, name: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.evaluate import evaluate, inputs_of
-from compiler.graph.ir import Graph, GraphOutput, Role
+from compiler.graph.ir import PERSISTENT, Graph, GraphOutput, Role
 from compiler.interface import Array, Options, Results, Steps, Tensors
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.memory import allocated
@@ -23,7 +23,7 @@ class ReferenceExecutable:
 
     @property
     def tensors(self) -> Sequence[TensorSpec]:
-        kept = (i for i in self.graph.inputs if i.role in (Role.PARAMETER, Role.STATE))
+        kept = (i for i in self.graph.inputs if i.role in PERSISTENT)
         return [TensorSpec(i.name, i.role, i.value.type.dtype, at_batch(i.value.type.shape, 1)) for i in kept]
 
     @property

@@ -29,13 +29,15 @@ class Compilation:
     """A graph to compile: `prepared` gives it optimised, and `scheduled` its kernels for a machine.
 
     `name` identifies the program with everything that went into it; under it, a target finds a program again that was
-    compiled before, and asks for no graph. None where there is no such name.
+    compiled before, and asks for no graph. None where there is no such name. `for_rows` compiles the graph for batches
+    of so many rows, which only pairs of rows need.
     """
 
     name: str | None
     options: Options
     prepared: Callable[[], Graph]
     scheduled: Callable[[Graph, Machine], Schedule]
+    for_rows: Callable[[int], Compilation]
 
 
 class LoadedProgram(Executable, Protocol):
@@ -223,13 +225,17 @@ class LibraryTensors:
 
 @record
 class LibrarySignature:
-    """The arguments of a function of a library: settings with their usual values and their limits, inputs, outputs."""
+    """The arguments of a function of a library: settings with their usual values and their limits, inputs, outputs.
+
+    It takes up to `most_rows` rows where it makes pairs of them; 0 stands for any.
+    """
 
     name: str
     inputs: tuple[InputSlot, ...]
     outputs: tuple[ResultSlot, ...]
     settings: tuple[tuple[str, DType, float], ...]
     limits: Limits
+    most_rows: int = 0
 
 
 @record

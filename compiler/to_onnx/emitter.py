@@ -14,7 +14,17 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Node, Value
 from compiler.support.arrays import Array
 from compiler.support.record import mutable_record, record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, depends_on_batch, elements, numpy_dtype
+from compiler.types import (
+    BatchExtent,
+    DType,
+    Extent,
+    Shape,
+    TensorType,
+    depends_on_batch,
+    elements,
+    is_of_pairs,
+    numpy_dtype,
+)
 
 ELEMENT_TYPES = {
     DType.F32: TensorProto.FLOAT,
@@ -212,6 +222,8 @@ class Emitter:
             return name
         if depends_on_batch(after) and 0 in after:
             return self.emit("Reshape", name, self.extents(after), allowzero=1)
+        if is_of_pairs(after):
+            return self.emit("Reshape", name, self.extents(after))
         target = [extent if isinstance(extent, int) else -1 for extent in after]
         return self.emit("Reshape", name, self.integers(target), allowzero=1 if 0 in target else None)
 

@@ -9,8 +9,8 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.movement import Pad
 from compiler.ops.window import Window
 from compiler.support.record import record
-from compiler.to_onnx.emitter import Emitter
-from compiler.types import BatchExtent, DType, Extent, Shape, elements
+from compiler.to_onnx.emitter import Emitter, NotInOnnxError
+from compiler.types import BatchExtent, DType, Extent, Shape, elements, is_of_pairs
 
 _MOST_SPATIAL_AXES = 3  # of the convolutions of ONNX Runtime
 
@@ -29,7 +29,7 @@ class Operand:
         name = e.transposed(e.full(self.value), [self.labels.index(label) for label in order])
         before = tuple(shape[label] for label in order)
         kept = [shape[label] for group in groups[:apart] for label in group]
-        joined = [elements(tuple(shape[label] for label in group)) for group in groups[apart:]]
+        joined = [_joined(tuple(shape[label] for label in group)) for group in groups[apart:]]
         return e.reshape(name, before, (*kept, *joined))
 
 
@@ -63,8 +63,8 @@ def _matmul(e: Emitter, left: Operand, right: Operand, out: Labels, shape: Shape
     second = right.arranged(e, shared, summed, columns, apart=1)
     product = e.emit("MatMul", first, second)
     found = [*shared, *rows, *columns]
-    row_axes = [elements(tuple(extents[label] for label in rows))] if shared else [extents[label] for label in rows]
-    given = (*(extents[label] for label in shared), *row_axes, elements(tuple(extents[label] for label in columns)))
+    row_axes = [_joined(tuple(extents[label] for label in rows))] if shared else [extents[label] for label in rows]
+    given = (*(extents[label] for label in shared), *row_axes, _joined(tuple(extents[label] for label in columns)))
     product = e.reshape(product, given, tuple(extents[label] for label in found))
     return e.transposed(product, [found.index(label) for label in out])
 
@@ -149,6 +149,13 @@ class _Convolution:
         assert isinstance(image, int)
         padded = image + (self.pads[place] + self.pads[place + len(self.axes)] if self.pads else 0)
         return (padded - axis.dilation * (kernel - 1) - 1) // axis.stride + 1
+
+
+def _joined(extents: Shape) -> Extent:
+    """The extent of several axes as one."""
+    if is_of_pairs(extents):
+        raise NotInOnnxError("it would join two axes of the batch")
+    return elements(extents)
 
 
 def _count(extents: dict[int, Extent], labels: Sequence[int]) -> int:

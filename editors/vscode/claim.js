@@ -3,7 +3,7 @@
 
 "use strict";
 
-const BEGINNING = /^(?:\s|#[^\n]*(?:\n|$))*(?:(const|fn|layer|init|model|optimizer|schedule|train|generate|test|import)(?=\s)|$)/;
+const BEGINNING = /^(?:\s|#[^\n]*(?:\n|$))*(?:(const|fn|layer|init|model|optimizer|schedule|train|generate|sample|test|import)(?=\s)|$)/;
 
 function isModel(text) {
   return BEGINNING.test(text);

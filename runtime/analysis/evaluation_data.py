@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
@@ -62,6 +65,8 @@ def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
     if part is None:
         part = next(name for name, rows in parts.items() if rows is not None)
     rows = parts[part]
+    if part == "train":  # each row once, also where rare classes are met more often
+        rows = replace(data.train, rows=np.unique(data.train.rows))
     if rows is None:
         there = " and ".join(name for name, rows in parts.items() if rows is not None)
         raise UsageError(f"the data has no {part} part", f"it has {there}")

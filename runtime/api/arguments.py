@@ -63,9 +63,8 @@ def frozen(name: str, value: object) -> driver.SettingValue:
         case Sequence():
             return tuple(frozen(name, item) for item in cast("Sequence[object]", value))
         case _:
-            raise UsageError(
-                f"the setting `{name}` cannot be {type(value).__name__}", "give a number, a text or a list"
-            )
+            fix = f'give a number, a text or a list; arrays go to `train` in a dictionary: {{"{name}": …}}'
+            raise UsageError(f"the setting `{name}` cannot be {type(value).__name__}", fix)
 
 
 def arrays_or_path(data: Data | None) -> Mapping[str, Array] | Path | None:

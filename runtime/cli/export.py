@@ -93,6 +93,9 @@ def run(arguments: Namespace) -> int:
         say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
     if arguments.to in ("c", "shared", *WEB):
         say_notes(_of_sequences(trained.program))
+    say_notes(
+        [f"the sampler `{s.name}` is no part of an export: `dlc sample` runs it" for s in trained.program.samplers]
+    )
     if arguments.to == "onnx":
         return _onnx(trained, arguments, folder)
     files, library, tensors = (_for_the_web if arguments.to in WEB else _for_a_machine)(trained, arguments)

@@ -173,6 +173,7 @@ COMMANDS = (
     Command("export", "Write a trained model as a library for C, Python or the web, or as ONNX", "runtime.cli.export"),
     Command("serve", "Serve a trained model over HTTP", "runtime.cli.serve"),
     Command("generate", "Extend a text with a trained model, token by token", "runtime.cli.generate"),
+    Command("sample", "Make new rows, such as pictures, with a trained model", "runtime.cli.sample"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
     Command("replay", "Compute tensors of a past step of a run again", "runtime.cli.replay"),
     Command("data", "Show a sample as training sees it", "runtime.cli.data"),

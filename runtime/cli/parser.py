@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from compiler.errors.diagnostics import UsageError, wrapped
 from compiler.errors.suggestions import did_you_mean
+from runtime.cli.outputs import refuse_own_input
 from runtime.reporting.terminal import width_of
 
 Namespace = argparse.Namespace
@@ -159,6 +160,7 @@ class Parser(argparse.ArgumentParser):
         given = [key for key, _ in getattr(namespace, "settings", [])]
         if twice := next((key for key in given if given.count(key) > 1), None):
             raise UsageError(f"--set gives `{twice}` twice", "leave one out")
+        refuse_own_input(namespace)
         return namespace
 
     def usage_line(self) -> str:

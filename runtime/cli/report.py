@@ -15,6 +15,7 @@ from compiler.driver import Options
 from compiler.errors.diagnostics import SourceError
 from runtime.analysis.evaluation_data import PARTS
 from runtime.cli.common import compile_options, print_json
+from runtime.cli.outputs import page_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.run_facts import ReportSelection, RunFacts, facts_of, report_json
 from runtime.reporting.terminal import say, say_notes
@@ -40,6 +41,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     folder, *others = (Path(run) for run in arguments.runs)
+    out = folder / "report.html" if arguments.out is None else page_file(arguments.out)
     asked = ReportSelection(arguments.last, arguments.data, arguments.part, arguments.rows)
     options = compile_options(arguments)
     if arguments.json and arguments.out is None:
@@ -48,7 +50,6 @@ def run(arguments: Namespace) -> int:
     else:
         facts, page = _page(folder, others, options, asked)
         _say(facts)
-        out = folder / "report.html" if arguments.out is None else Path(arguments.out)
         if arguments.out is None:
             replace_file(out, page)  # a link in a folder that others made leads nowhere
         else:

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import StartWeights
+from compiler.driver import ALONE, Program, StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step
+from runtime.cli.together import run_together
+from runtime.processes.joining import Processes, launched, share_of_processors, started_together
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
-from runtime.train.events import Observer, event_as_json, print_event, told
+from runtime.train.events import Observer, event_as_json, ignore, print_event, told
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, TrainingSession, begun, prepared, resumed
 from runtime.train.steering import RunSteering
@@ -48,6 +50,8 @@ def configure(parser: Parser) -> None:
     parser.add_option("--batch", "N", "rows in a step; `all`: every row", type=rows_of_a_step)
     parser.add_whole("--seed", "the seed of start values, shuffling and dropout", least=0)
     parser.add_option("--out", "DIR", "the folder of the run (default: a new one below runs)")
+    parser.add_whole("--shards", "cut each batch into N parts, which any number of processes compute alike")
+    parser.add_whole("--processes", "train in N processes of this machine, which divide the shards among them")
     parser.add_option("--resume", "RUN", "go on with an interrupted run, or for more epochs")
     parser.add_option(
         "--init-from", "WEIGHTS", "start from the tensors of a safetensors file or a run, matched by name"
@@ -66,6 +70,7 @@ def configure(parser: Parser) -> None:
     parser.add_flag("--dry-run", "check, load and compile; train and write nothing")
     parser.add_flag("--view", "serve a page that follows the training: curves, figures by line, pause and stop")
     parser.add_whole("--port", "the port of that page (default: a free one)", least=0, most=65535)
+    parser.add_whole("--folds", "cross-validate: train so often, each fold of the data validating once", least=2)
     parser.add_option("--log", "KIND", "also log to the run's folder: tensorboard", choices=LOGS)
     parser.add_settings()
     parser.add_compilation()
@@ -73,14 +78,42 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    if arguments.folds is not None:
+        from runtime.cli.folds import run_folds  # a single training does without
+
+        others = ("resume", "overfit", "dry_run", "view", "log", "watch", "profile", "processes")
+        _refuse(arguments, others, "--folds", "it makes several trainings")
+        if started_together() > 1:
+            raise UsageError("--folds does not go with mpiexec", "it makes several trainings")
+        return run_folds(_request(arguments, ALONE), arguments.folds, arguments.json)
+    if (arguments.processes or 1) > 1:
+        return launched(arguments.processes, _of_each(sys.argv[1:]))
+    if started_together() == 1:
+        return _run_session(arguments, ALONE)
+    return run_together(lambda peers: _run_session(arguments, peers))
+
+
+def _of_each(words: Sequence[str]) -> list[str]:
+    """The command line of each process."""
+    place = next(k for k, word in enumerate(words) if word.split("=")[0] == "--processes")
+    return [*words[:place], *words[place + (1 if "=" in words[place] else 2) :]]
+
+
+def _run_session(arguments: Namespace, peers: Processes) -> int:
+    if peers.size > 1:
+        for option in ("overfit", "profile"):
+            _refuse(arguments, (option,), "several processes", "leave one of them out")
+        arguments.threads = arguments.threads or share_of_processors(peers)
+    if peers.rank:
+        arguments.view = arguments.watch = False
     listening = _listening_for_page(arguments)
-    session = _session(arguments)
+    session = _session(arguments, peers)
     watcher = _watcher(session, arguments) if arguments.watch else None
     session = replace(session, job=replace(session.job, on_nan=arguments.on_nan, watch=watcher))
     try:
         if arguments.overfit is not None:
             return _overfit(session, arguments)
-        return _run(session, arguments, listening)
+        return _follow(session) if peers.rank else _run(session, arguments, listening)
     finally:
         if watcher is not None and watcher.looks:
             _print_sights(watcher, arguments.json)
@@ -100,6 +133,11 @@ def _listening_for_page(arguments: Namespace) -> socket.socket | None:
     from runtime.cli.listening import listening_on_loopback  # sockets, which a training without a page does without
 
     return listening_on_loopback(arguments.port or 0, "--view")
+
+
+def _follow(session: TrainingSession) -> int:
+    """Train as a process beside the first, which tells everything."""
+    return INTERRUPTED if run_training(session.job, session.position, ignore).reason == "interrupted" else 0
 
 
 def _run(session: TrainingSession, arguments: Namespace, listening: socket.socket | None) -> int:
@@ -214,7 +252,7 @@ def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
     return opened.enter_context(closing(TextReporter()))
 
 
-def _session(arguments: Namespace) -> TrainingSession:
+def _session(arguments: Namespace, peers: Processes) -> TrainingSession:
     overrides = _overrides(arguments)
     if arguments.overfit is not None:
         others = ("resume", "out", "epochs", "log", "dry_run")
@@ -224,21 +262,27 @@ def _session(arguments: Namespace) -> TrainingSession:
     if arguments.resume is not None:
         others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
         _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
-        return resumed(Path(arguments.resume), file, overrides, options)
-    if file is None:
+        return resumed(Path(arguments.resume), file, overrides, options, peers)
+    request = _request(arguments, peers)
+    return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
+
+
+def _request(arguments: Namespace, peers: Processes) -> TrainingRequest:
+    """A new training. Raises UsageError."""
+    if arguments.file is None:
         raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
-    request = TrainingRequest(
-        file=file,
+    return TrainingRequest(
+        file=model_file(arguments.file),
         experiment=arguments.experiment,
-        overrides=overrides,
+        overrides=_overrides(arguments),
         data=_path(arguments.data),
         out=_path(arguments.out),
         init_from=_start_weights(arguments),
-        options=options,
+        options=compile_options(arguments, None if arguments.batch == "all" else arguments.batch),
         command_line=sys.argv,
         within=folder_of_imports(arguments),
+        peers=peers,
     )
-    return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 
 
 def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
@@ -255,15 +299,23 @@ def _train(session: TrainingSession, observer: Observer, dry_run: bool) -> int:
     if end.reason == "interrupted":
         say(f"resume: dlc train --resume {end.run}")
         return INTERRUPTED
-    generates = session.program.generation is not None
-    use = f"dlc generate {end.run}" if generates else f"dlc predict {end.run} --input FILE"
-    say(f"next: dlc eval {end.run}\n  or: {use}")
+    say(f"next: dlc eval {end.run}\n  or: {_use_of(session.program, str(end.run))}")
     return 0
 
 
+def _use_of(program: Program, run: str) -> str:
+    """The command that shows what a model of this kind does."""
+    if program.generation is not None:
+        return f"dlc generate {run}"
+    if program.samplers:
+        name = program.samplers[0].name
+        return f"dlc sample {run}" if len(program.samplers) == 1 else f"dlc sample {run} --sampler {name}"
+    return f"dlc predict {run} --input FILE"
+
+
 def _overrides(arguments: Namespace) -> Overrides:
-    options = (("epochs", arguments.epochs), ("batch", arguments.batch), ("seed", arguments.seed))
-    given = {key: str(value) for key, value in options if value is not None}
+    options = ("epochs", "batch", "seed", "shards")
+    given = {key: str(value) for key in options if (value := getattr(arguments, key)) is not None}
     if twice := next((key for key, _ in arguments.settings if key in given), None):
         raise UsageError(f"--{twice} and --set give `{twice}` twice", "leave one out")
     return (*arguments.settings, *given.items())

@@ -16,6 +16,7 @@ from compiler.errors import rendering
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.listening import listening_on_loopback
+from runtime.cli.outputs import page_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say, say_notes, wants_colour, width_of
 from runtime.support.files import write_output
@@ -80,9 +81,7 @@ def _write(viewed: Viewed, arguments: Namespace) -> int:
     """The page as a file."""
     from runtime.view.page_text import page_text
 
-    out = Path(arguments.html)
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder", "name a file")
+    out = page_file(arguments.html)
     reading = viewed.reading()
     mistakes = tuple(finding for finding in reading.findings if finding.severity == "error")
     if mistakes:

@@ -105,7 +105,7 @@ def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) 
         values = np.where(np.isnan(values), preparation.fills[name], values)
     scale = None if spec.is_target else preparation.scales.get(name)
     if scale is not None:
-        values = (values - scale.mean) / scale.deviation
+        values = (values - scale.centre) / scale.spread
     return _converted(values, dtype_of(spec), _Place(spec, name, field, vocabulary))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError
@@ -41,20 +41,30 @@ class Field:
         """The name of row `row` (from 0) in a message."""
         return row + 1 if self.row_numbers is None else int(self.row_numbers[row])
 
+    def at(self, rows: Array) -> Field:
+        """The field with these rows alone, which keep their names."""
+        numbers = rows + 1 if self.row_numbers is None else self.row_numbers[rows]
+        files = tuple(self.files[int(row)] for row in rows.tolist()) if self.files else ()
+        return replace(self, values=self.values[rows], row_numbers=numbers, files=files)
+
+
+SCALINGS = ("standard", "min-max", "robust")
+"""How columns of numbers are scaled: by mean and deviation, by their least and largest number, by quartiles."""
+
 
 @record
 class TableOptions:
     """How the columns of a table become inputs and targets; other formats match by name alone.
 
     `target` and `columns` hold column names, or positions as integers (negative from the end).
-    `missing` is `error`, `drop` or `mean`.
+    `missing` is `error`, `drop` or `mean`; `normalise` is "" or one of `SCALINGS`.
     """
 
     target: tuple[str | int, ...] = ()
     columns: tuple[str | int, ...] = ()
     categories: tuple[str | int, ...] = ()
     missing: str = "error"
-    normalise: bool = False
+    normalise: str = ""
     has_header: bool = False
 
 
@@ -99,6 +109,7 @@ class Dataset:
     """The result of a reader. `test` is the part that the format itself sets aside for testing, if it has one.
 
     `unread` names what the file holds besides `fields` and nobody asked for; `fingerprints` are by file.
+    `chosen_by` are the columns by which rows were chosen.
     """
 
     format: str
@@ -111,6 +122,7 @@ class Dataset:
     unread: tuple[str, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    chosen_by: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from compiler.driver import DataQuestion, DimensionsOf
+from compiler.driver import DataQuestion, DimensionsOf, class_in
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
+from runtime.data.cutting import columns_of_cuts
 from runtime.data.dataset import SYNONYMS, Dataset, TextPlan, WindowPlan
-from runtime.data.loading import learnt_tokenizers
+from runtime.data.loading import learnt_tokenizers, load_training_data
 from runtime.data.matching import free_columns
 from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located, read_dataset, source_at
-from runtime.data.specs import InputSpec
+from runtime.data.specs import DataSource, InputSpec
 from runtime.data.text.rows import TextRows
 from runtime.data.windows import columns_of_series
 
@@ -27,7 +29,11 @@ def dimensions_of(path: Path | None) -> DimensionsOf:
         source = question.source if path is None else source_at(path, question.source)
         if source is None:
             return {}
-        dataset = read_dataset(source, question.inputs, also=question.targets)
+        if any(class_in(name) for name in question.names):
+            sizes = tuple(name for name in question.names if not class_in(name))
+            found = _rows_of_classes(question, source)
+            return {**found, **answer(replace(question, names=sizes))} if sizes else found
+        dataset = read_dataset(source, question.inputs, also=(*question.targets, *columns_of_cuts(question.cuts)))
         if dataset.text is not None:
             return _of_text(question, dataset, dataset.text)
         return _found(question, dataset) if dataset.windows is None else _of_series(question, dataset, dataset.windows)
@@ -41,9 +47,18 @@ def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
     return dimensions_of(None)(question) if found else {}
 
 
+def _rows_of_classes(question: DataQuestion, source: DataSource) -> dict[str, int]:
+    """How many rows to train on each class has that is asked for."""
+    train = load_training_data(question.inputs, source, replace(question.cuts, oversample="")).train
+    asked = {name: found for name in question.names if (found := class_in(name)) is not None}
+    labels = {target: train.arrays[target][train.rows] for target, _ in asked.values()}
+    return {name: int((labels[target] == label).sum()) for name, (target, label) in asked.items()}
+
+
 def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[str, int]:
     """The sizes of vocabularies, learnt from the training part, the longest text, and the most synonyms of a word."""
-    tokenizers = learnt_tokenizers(dataset, question.cuts)
+    target = question.targets[0] if len(question.targets) == 1 else ""
+    tokenizers = learnt_tokenizers(dataset, question.cuts, target)
     fields = {spec.name: spec.mask_of or spec.name for spec in question.inputs}
     columns = {spec.name: (fields[spec.name],) for spec in question.inputs if fields[spec.name] in plan.readings}
     rows = TextRows(dataset.fields, Preparation(columns, tokenizers=tokenizers, readings=plan.readings), [])

@@ -12,12 +12,13 @@ import numpy as np
 from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.arrays import array_for, array_in_columns
+from runtime.data.cutting import PartRows, columns_of_cuts, oversampled, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import LoadedData, LoadedPart, Part, PartRows, RowNames, loaded_data, split_rows
+from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import (
     Preparation,
@@ -28,7 +29,7 @@ from runtime.data.preparation import (
     vocabulary_of,
 )
 from runtime.data.reading import format_of, read_dataset
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
 from runtime.data.text.rows import TextRows, longest_row
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
@@ -49,27 +50,32 @@ def load_training_data(
     Without a test among these, the test part is the one that the format sets aside, if any. The tokenizers are those of
     `known`, where a training goes on. Raises DataError.
     """
-    dataset = read_dataset(data, specs)
+    cut_by = columns_of_cuts(cuts)
+    dataset = read_dataset(data, specs, also=cut_by)
     if dataset.windows is not None:
         return load_series(specs, data, dataset, cuts, known)
     preparation = _matched(specs, dataset)
     loading = _Loading(specs, dataset.notes)
     dataset = loading.without_gaps(dataset, preparation)
     used = {name for names in preparation.columns.values() for name in names}
-    if unused := sorted((set(dataset.fields) - used) | set(dataset.unread)):
+    if unused := sorted((set(dataset.fields) - {*used, *cut_by, *dataset.chosen_by}) | set(dataset.unread)):
         loading.notes += notes_of_unused(dataset.path, unused)
-    split = split_rows(dataset.rows, cuts, dataset.path)
+    split = split_rows(dataset, cuts, _target_column(specs, preparation))
     preparation = _fitted(specs, dataset, preparation, split, known)
     preparation = replace(preparation, looks=looks_of(specs, dataset, preparation.columns, split.train))
     whole = loading.everything(dataset.fields, preparation)
-    train = replace(whole, rows=split.train, lengths=_lengths(dataset, whole.arrays))
+    rows = split.train
+    if cuts.oversample:
+        rows, remark = oversampled(dataset, cuts.oversample, rows, cuts.seed)
+        loading.notes.append(remark)
+    train = replace(whole, rows=rows, lengths=_lengths(dataset, whole.arrays))
     official = None
     if dataset.test is not None and cuts.test is None:
         official = loading.everything(dataset.test, preparation)
     elif dataset.test is not None:
         loading.notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
 
-    def other_part(source: float | DataSource | None, rows: Array) -> Part | None:
+    def other_part(source: PartSource, rows: Array) -> Part | None:
         if isinstance(source, DataSource):
             return loading.further(source, preparation)
         return replace(whole, rows=rows) if len(rows) else None
@@ -78,12 +84,21 @@ def load_training_data(
     return loaded_data(dataset, data, parts, preparation, cuts.seed, loading.notes)
 
 
-def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
-    """The tokenizers that a training with these cuts takes from its part of the texts."""
+def _target_column(specs: Sequence[InputSpec], preparation: Preparation) -> str:
+    """The column of the only target, or ""."""
+    columns = [column for spec in specs if spec.is_target for column in preparation.columns.get(spec.name, ())]
+    return columns[0] if len(columns) == 1 else ""
+
+
+def learnt_tokenizers(dataset: Dataset, cuts: Cuts, target: str = "") -> Mapping[str, Tokenizer]:
+    """The tokenizers that a training with these cuts takes from its part of the texts.
+
+    `target` is the field of the only target.
+    """
     assert dataset.text is not None
     if dataset.windows is not None:
         return tokenizers_of_series(dataset, cuts)
-    split = split_rows(dataset.rows, cuts, dataset.path)
+    split = split_rows(dataset, cuts, target)
     return tokenizers_of(dataset.text, dataset.fields, split.train)
 
 
@@ -117,7 +132,7 @@ def load_rows(
     if form == "csv" and preparation is not None and not preparation.table:
         kept = {}  # the training's data was no table
     source = DataSource(form, str(path.absolute()), (), _GIVEN)
-    dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
+    dataset = read_dataset(source, inputs, preparation, kept, is_training=False, may_be_empty=True)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     if dataset.test is not None:
@@ -263,7 +278,7 @@ class _Loading:
             raise DataError("every row misses a value", dataset.path, fix=fix)
         left_out = f"{dataset.rows - len(keep)} of {dataset.rows} rows miss a value and are left out"
         self.notes.append(f"{dataset.path.name}: {left_out}")
-        return replace(dataset, fields={name: _rows_of(field, keep) for name, field in dataset.fields.items()})
+        return replace(dataset, fields={name: field.at(keep) for name, field in dataset.fields.items()})
 
     def everything(self, fields: Mapping[str, Field], preparation: Preparation) -> Part:
         """All rows of the fields."""
@@ -322,11 +337,6 @@ def _columns_of(specs: Sequence[InputSpec], saved: Preparation, path: Path) -> d
         message = f"the saved preparation has no columns for `{absent.name}`"
         raise DataError(message, path, fix="train again after changing the inputs or targets of the program")
     return columns
-
-
-def _rows_of(field: Field, rows: Array) -> Field:
-    numbers = rows + 1 if field.row_numbers is None else field.row_numbers[rows]
-    return Field(field.values[rows], field.file, numbers)
 
 
 def _fitted(
@@ -423,11 +433,17 @@ def _named(dataset: Dataset, table: TableOptions, options: SourceOptions) -> Dat
 _PLACE = Path("arrays")  # stands where messages name a file
 
 
-def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], saved: Preparation | None = None) -> Part:
+def part_of_arrays(
+    specs: Sequence[InputSpec],
+    arrays: Mapping[str, Array],
+    saved: Preparation | None = None,
+    may_be_empty: bool = False,
+) -> Part:
     """All rows of `arrays`, which must hold each input and target of `specs` by name and nothing else.
 
     They hold what the data of the training held, and are prepared as it was, by `saved`: scaled where columns were.
-    Raises DataError for a wrong name, shape or value, and where the numbers of rows differ.
+    Raises DataError for a wrong name, shape or value, where the numbers of rows differ, and unless `may_be_empty` where
+    there are none.
     """
     names = [spec.name for spec in specs]
     for name in arrays:
@@ -437,7 +453,7 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
         raise DataError(f"{quoted(missing)} missing", _PLACE, fix=f"give {quoted(names)}")
     fields = {name: Field(_array_of(name, arrays[name]), _PLACE) for name in names}
     counts = {name: len(field.values) if field.values.ndim else 0 for name, field in fields.items()}
-    if len(set(counts.values())) != 1 or 0 in counts.values():
+    if len(set(counts.values())) != 1 or (0 in counts.values() and not may_be_empty):
         said = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
         raise DataError(f"the numbers of rows differ or are 0: {said}", _PLACE, fix="give as many rows of each")
     if saved is not None and saved.is_of_columns:

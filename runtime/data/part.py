@@ -14,11 +14,10 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Program
-from compiler.errors.diagnostics import DataError
 from compiler.support.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.preparation import Preparation
-from runtime.data.specs import Cuts, DataSource
+from runtime.data.specs import DataSource
 from runtime.support.files import JsonObject, JsonValue
 
 
@@ -133,7 +132,7 @@ def at_epoch(arrays: Mapping[str, Array], epoch: int) -> Mapping[str, Array]:
     return {**arrays, driver.EPOCH_NUMBER: np.array(epoch, np.int64)}
 
 
-_EPOCHS, _SPLITS, _SHIFTS, _BATCHES = range(4)
+_EPOCHS, _SPLITS, _SHIFTS, _BATCHES, _REPEATS = range(5)
 _POOL = 64  # batches among whose rows those of similar length are put together
 
 
@@ -170,6 +169,11 @@ def split_order(rows: int, seed: int) -> Array:
     return _permutation(rows, seed, 0, _SPLITS)
 
 
+def oversampling_order(rows: int, seed: int) -> Array:
+    """The order (i64) in which rows of a rare class are taken once more."""
+    return _permutation(rows, seed, 0, _REPEATS)
+
+
 def _permutation(rows: int, seed: int, epoch: int, purpose: int) -> Array:
     return np.argsort(_words(rows, seed, epoch, purpose), kind="stable").astype(np.int64)
 
@@ -179,48 +183,3 @@ def _words(count: int, seed: int, epoch: int, purpose: int) -> Array:
     key = np.array([seed & mask, epoch & mask], np.uint64)
     # The purpose is the highest word of the counter, which no count of rows reaches.
     return np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose], np.uint64)).random_raw(count)
-
-
-@record
-class PartRows:
-    """Row indices (i64, ascending) of each part; a part that was not asked for is empty."""
-
-    train: Array
-    validation: Array
-    test: Array
-
-
-def split_rows(rows: int, cuts: Cuts, file: Path) -> PartRows:
-    """Cut `rows` rows by fractions of the whole, at random by the seed, without regard to classes. Raises DataError."""
-    count_validation, count_test = _counts(rows, cuts, "row", file)
-    order = split_order(rows, cuts.seed)
-    taken = count_test + count_validation
-    return PartRows(np.sort(order[taken:]), np.sort(order[count_test:taken]), np.sort(order[:count_test]))
-
-
-def split_steps(steps: int, cuts: Cuts, file: Path) -> tuple[int, int]:
-    """Where in a series of so many steps the validation part begins, and where the test part. Raises DataError.
-
-    The training part comes first, as the past of what it shall tell.
-    """
-    count_validation, count_test = _counts(steps, cuts, "step", file)
-    return steps - count_test - count_validation, steps - count_test
-
-
-def _counts(whole: int, cuts: Cuts, noun: str, file: Path) -> tuple[int, int]:
-    """How many rows or steps both fractions are."""
-    validation, test = cuts.shares
-    for name, fraction in (("validation", validation), ("test", test)):
-        if not 0 <= fraction < 1:
-            message = f"`{name} = {fraction}` is no fraction of the {noun}s"
-            raise DataError(message, file, fix="give one from 0 to 1", key=name)
-    counts = round(whole * validation), round(whole * test)
-    for name, fraction, count in zip(("validation", "test"), (validation, test), counts, strict=True):
-        if fraction > 0 and count == 0:
-            message = f"`{name} = {fraction}` of {whole} {noun}s is no {noun}"
-            raise DataError(message, file, fix="take a larger fraction or more data", key=name)
-    if sum(counts) >= whole:
-        message = f"of {whole} {noun}s, {counts[0]} for validation and {counts[1]} for the test leave none to train on"
-        fix = "take smaller fractions or more data"
-        raise DataError(message, file, fix=fix, key="validation" if validation >= test else "test")
-    return counts

@@ -21,10 +21,14 @@ from runtime.support.restored import restored
 
 @record
 class Scale:
-    """Standardisation of one column: `(x - mean) / deviation`; a constant column has deviation 1."""
+    """The scaling of one column: `(x - centre) / spread`; a constant column has spread 1.
 
-    mean: float
-    deviation: float
+    Centre and spread are mean and deviation, the least number and the range, or the median and the distance of the
+    quartiles.
+    """
+
+    centre: float
+    spread: float
 
 
 @record
@@ -92,15 +96,22 @@ def preparation_from_json(value: JsonValue) -> Preparation:
     """The inverse of `Preparation.to_json`. Raises CheckpointError where `value` is something else."""
     later = ("tokenizers", "classes", "readings", "buckets", "looks")  # than the first runs
     try:
-        found = restored(Preparation, value, later, {Tokenizer: tokenizer_from_json})
-        if any(scale.deviation <= 0 for scale in found.scales.values()):
-            raise ValueError("a deviation that is not positive")
+        found = restored(Preparation, value, later, {Tokenizer: tokenizer_from_json, Scale: _scale_from_json})
+        if any(scale.spread <= 0 for scale in found.scales.values()):
+            raise ValueError("a spread that is not positive")
         if not {reading.vocabulary for reading in found.readings.values()} <= found.tokenizers.keys():
             raise ValueError("the reading of a text without its tokenizer")
         return found
     except ValueError as error:
         fix = "use another run, or train again to get a whole one"
         raise CheckpointError(f"the saved preparation of the data holds {error}", fix=fix) from None
+
+
+def _scale_from_json(value: JsonValue) -> Scale:
+    """A scale; older runs call its numbers `mean` and `deviation`."""
+    if isinstance(value, Mapping) and "deviation" in value:
+        value = {"centre": value.get("mean"), "spread": value["deviation"]}
+    return restored(Scale, value)
 
 
 def vocabulary_of(field: Field) -> tuple[str, ...]:
@@ -153,11 +164,11 @@ def _missing_fix(spec: InputSpec, field: Field) -> str:
 
 
 def fitted(
-    preparation: Preparation, fields: Mapping[str, Field], specs: Sequence[InputSpec], rows: Array, normalise: bool
+    preparation: Preparation, fields: Mapping[str, Field], specs: Sequence[InputSpec], rows: Array, normalise: str
 ) -> Preparation:
     """The preparation with the means (`missing = "mean"`) and scales (`normalise`) of the given rows.
 
-    Both concern columns of numbers that feed inputs, scales only those of float inputs. Deviations divide by n.
+    Both concern columns of numbers that feed inputs, scales only those of float inputs.
     """
     fills: dict[str, float] = {}
     scales: dict[str, Scale] = {}
@@ -172,10 +183,26 @@ def fitted(
             if preparation.missing == "mean":
                 fills[name] = float(present.mean())
             if normalise and spec.type.dtype.is_float:
-                # A constant column has no spread to divide by, whatever rounding makes of its deviation.
-                deviation = float(present.std()) if present.min() < present.max() else 1.0
-                scales[name] = Scale(float(present.mean()), deviation)
+                scales[name] = _scale_of(present, normalise)
     return replace(preparation, fills=fills, scales=scales)
+
+
+def _scale_of(present: Array, scaling: str) -> Scale:
+    """The scale of numbers. Deviations divide by n; quartiles are interpolated linearly."""
+    least, most = float(present.min()), float(present.max())
+    centre, spread = {
+        "standard": lambda: (float(present.mean()), float(present.std())),
+        "min-max": lambda: (least, most - least),
+        "robust": lambda: _middle(present),
+    }[scaling]()
+    # A constant column has no spread to divide by, whatever rounding makes of its deviation.
+    return Scale(centre, spread if least < most and spread > 0 else 1.0)
+
+
+def _middle(present: Array) -> tuple[float, float]:
+    """The median, and how far the quartiles lie apart."""
+    first, median, third = (float(q) for q in np.quantile(present, [0.25, 0.5, 0.75]))
+    return median, third - first
 
 
 def _missing(field: Field) -> Array:

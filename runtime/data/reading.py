@@ -6,10 +6,14 @@ The list of data formats stands here, and the choice of one by name or by the en
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from compiler.errors.diagnostics import DataError, Source, Span
 from compiler.errors.suggestions import did_you_mean, quoted
+from runtime.data.conditions import Condition, read_condition
 from runtime.data.dataset import Dataset
 from runtime.data.formats.cifar import CIFAR
 from runtime.data.formats.csv_table import CSV
@@ -70,10 +74,12 @@ def read_dataset(
     options: Mapping[str, SettingValue] | None = None,
     also: Iterable[str] = (),
     is_training: bool = True,
+    may_be_empty: bool = False,
 ) -> Dataset:
     """The content of a source; `specs` say which fields are wanted, beside those of `also`. Raises DataError.
 
     `is_training`: rows to train on are needed, and those that a folder sets aside for tests are not enough.
+    `may_be_empty`: a table or arrays may have no rows.
     """
     place = str(source.span)
     known = format_named(source.format, place)
@@ -84,13 +90,30 @@ def read_dataset(
     absent = next((p for p in (path, *others.values()) if not is_there(p)), None)
     if absent is not None:
         raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
-    wanted = frozenset((*(spec.name for spec in specs), *also))
-    if preparation is None or not preparation.table or known.name != "csv":
-        return known.read(SourceRequest(path, given, wanted, others=others, is_training=is_training))
-    needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
-    layouts = (preparation.table, needed)
-    texts = frozenset(preparation.vocabularies)
-    return known.read(SourceRequest(path, given, wanted | frozenset(needed), texts, layouts))
+    condition = read_condition(told, place) if (told := given.text("rows")) is not None else None
+    columns = () if condition is None else tuple(condition.columns.values())
+    wanted = frozenset((*(spec.name for spec in specs), *also, *columns))
+    request = SourceRequest(path, given, wanted, frozenset(), (), others, is_training, may_be_empty)
+    if preparation is not None and preparation.table and known.name == "csv":
+        needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
+        layouts, texts = (preparation.table, needed), frozenset(preparation.vocabularies)
+        request = SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty)
+    dataset = known.read(request)
+    return dataset if condition is None else _chosen(dataset, condition)
+
+
+def _chosen(dataset: Dataset, condition: Condition) -> Dataset:
+    """The dataset with the rows for which a condition holds. Raises DataError where there is none."""
+    keep = np.flatnonzero(condition.mask(dataset.fields))
+    if len(keep) == 0:
+        raise DataError(f"no row satisfies `{condition.text}`", dataset.path, fix="change `rows`")
+    if dataset.windows is not None and int(keep[-1] - keep[0]) >= len(keep):
+        message = f"`{condition.text}` leaves gaps in a series, and windows would go over them"
+        raise DataError(message, dataset.path, fix="choose rows that follow each other")
+    note = f"{dataset.path.name}: {len(keep)} of {dataset.rows} rows satisfy `{condition.text}`"
+    fields = {name: field.at(keep) for name, field in dataset.fields.items()}
+    chosen_by = tuple(condition.columns.values())
+    return replace(dataset, fields=fields, notes=(*dataset.notes, note), chosen_by=chosen_by)
 
 
 def _path_fix(source: DataSource) -> str:

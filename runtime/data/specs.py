@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.driver import Array, Cuts, DataSource, InputSpec, SettingValue
+from compiler.driver import Array, Cut, Cuts, DataSource, Fold, InputSpec, PartSource, SettingValue
 from compiler.errors.diagnostics import DataError
 from compiler.types import BatchExtent, DType, numpy_dtype
 
-__all__ = ["Array", "Cuts", "DataSource", "InputSpec", "SettingValue", "dtype_of", "row_shape"]
+__all__ = [
+    "Array",
+    "Cut",
+    "Cuts",
+    "DataSource",
+    "Fold",
+    "InputSpec",
+    "PartSource",
+    "SettingValue",
+    "dtype_of",
+    "row_shape",
+]
 
 
 def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:

@@ -16,12 +16,13 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import columns_for
+from runtime.data.cutting import split_steps
 from runtime.data.dataset import Dataset, Field, columns_at
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import LoadedData, Part, loaded_data, split_steps
+from runtime.data.part import LoadedData, Part, loaded_data
 from runtime.data.preparation import Preparation, fitted, refuse_missing, tokenizers_of
 from runtime.data.reading import read_dataset
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, dtype_of, row_shape
 from runtime.data.text.rows import check_vocabulary, longest_row
 from runtime.data.text.tokenizer import Tokenizer
 
@@ -152,11 +153,14 @@ def load_series(
     specs: Sequence[InputSpec], source: DataSource, dataset: Dataset, cuts: Cuts, known: Preparation | None
 ) -> LoadedData:
     """The first part of the series is for training, the last for the test. Raises DataError."""
+    if cuts.oversample:
+        fix = "leave out `oversample`"
+        raise DataError("windows of a series have no classes", dataset.path, fix=fix, key="oversample")
     loaded = _table(specs, dataset, cuts) if dataset.text is None else _text(specs, dataset, cuts, known)
     series, preparation, borders = loaded
     train = series.part("train", 0, borders[0])
 
-    def other_part(name: str, given: float | DataSource | None, begin: int, end: int) -> Part | None:
+    def other_part(name: str, given: PartSource, begin: int, end: int) -> Part | None:
         if isinstance(given, DataSource):
             return series_part(specs, read_dataset(given, specs, preparation), preparation)
         return series.part(name, begin, end) if given else None

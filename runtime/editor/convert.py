@@ -34,6 +34,7 @@ _SYMBOLS = {
     Kind.MODEL: lsp.SymbolKind.Module,
     Kind.TRAIN: lsp.SymbolKind.Event,
     Kind.TEST: lsp.SymbolKind.Method,
+    Kind.SAMPLE: lsp.SymbolKind.Method,
     Kind.SETTING: lsp.SymbolKind.Property,
     Kind.KEY: lsp.SymbolKind.Key,
     Kind.PARAM: lsp.SymbolKind.Field,

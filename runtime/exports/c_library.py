@@ -47,6 +47,7 @@ class Function:
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
     limits: Mapping[str, tuple[tuple[str, float], ...]]
+    most_rows: int = 0
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -149,6 +150,7 @@ def function_of(program: Program, signature: LibrarySignature, prefix: str) -> F
         tuple(_input(i, specs.get(i.name), identifiers) for i in signature.inputs),
         tuple(_array(o.name, o.dtype, o.shape, identifiers) for o in signature.outputs),
         {settings[name]: limits for name, limits in signature.limits.items()},
+        signature.most_rows,
     )
 
 
@@ -183,7 +185,7 @@ def _header(program: Program, library: ExportedLibrary, tensors: LibraryTensors,
         fixed=library.memory.fixed,
         values=_most_values(library.memory, upper),
         errors=codes,
-        functions="\n\n".join(_declaration(function, _note_of_batches(program)) for function in functions),
+        functions="\n\n".join(_declaration(function, _note_of(program, function)) for function in functions),
         changing=changing if library.changes else "",
     )
 
@@ -204,10 +206,12 @@ def _most_values(memory: LibraryMemory, upper: str) -> str:
     return f"{most}" if len(terms) > 1 else f"({most})"
 
 
-def _note_of_batches(program: Program) -> str:
-    """In a comment on the step, the rows of an update that takes several batches."""
+def _note_of(program: Program, function: Function) -> str:
+    """In a comment on a function, how many rows it takes: pairs of rows, or an update that takes several batches."""
+    if function.most_rows:
+        return f" * It makes pairs of rows: a call takes up to {function.most_rows} of them; more are refused.\n"
     plan = program.plan
-    if plan is None or plan.accumulation is None:
+    if function.name != "step" or plan is None or plan.accumulation is None:
         return ""
     rows, batches = plan.batch, plan.accumulation.batches
     return f" * An update takes up to {batches} batches of {rows} rows, in memory for {rows}; more are refused.\n"

@@ -67,13 +67,13 @@ const void *{prefix}_tensor(void *memory, const char *name, int64_t *bytes);
 DECLARATIONS = {
     "predict": """\
 /* Compute the outputs of `rows` rows.
- *
+{note} *
 {arrays}
  */
 int {prefix}_predict({parameters});""",
     "evaluate": """\
 /* Compute the loss and the metrics of `rows` rows, as one batch; no weight changes.
- *
+{note} *
 {arrays}
  */
 int {prefix}_evaluate({parameters});""",

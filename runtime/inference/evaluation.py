@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from compiler import driver
-from compiler.driver import EVALUATION, Array, Executable, Options, Program, Results, Steps, Tensors
+from compiler.driver import ALONE, EVALUATION, Array, Executable, Options, Peers, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import mutable_record
 from runtime.data.part import Part, in_precision
@@ -59,9 +59,11 @@ class PartEvaluator:
         dtype: str = "f32",
         buckets: Buckets | None = None,
         finisher: Finisher | None = None,
+        peers: Peers = ALONE,
     ) -> None:
+        """Each of `peers` runs some of the batches, and all get the same result."""
         self._executable, self._batch, self._settings, self._dtype = executable, batch, settings, dtype
-        self._buckets, self._finisher = buckets, finisher
+        self._buckets, self._finisher, self._peers = buckets, finisher, peers
         self._pace = Pace()
 
     def evaluate(
@@ -78,9 +80,10 @@ class PartEvaluator:
         for order in self._stretches(part):
             first = 0
             while first < len(order):
-                if stop_requested():
+                told = self._peers.gathered((stop_requested(), self._pace.steps))
+                if any(stops for stops, _ in told):
                     return None
-                rows = order[first : first + self._pace.steps * self._batch]
+                rows = order[first : first + told[0][1] * self._peers.size * self._batch]
                 first += len(rows)
                 results, weights = self._run(tensors, part, rows, batches)
                 batches += len(weights)
@@ -112,14 +115,24 @@ class PartEvaluator:
 
     def _run(self, tensors: Tensors, part: Part, rows: Array, first: int) -> tuple[Results, Array]:
         """The results of steps over `rows`, numbered from `first`, and the number of rows of each."""
-        begin = time.perf_counter()
-        run = Steps(tensors, part.arrays, rows, self._batch, first, settings=self._settings)
-        results = self._executable.run(run)
-        steps = -(-len(rows) // self._batch)
-        self._pace.observe(steps, time.perf_counter() - begin)
+        steps, peers = -(-len(rows) // self._batch), self._peers
+        own = range(steps * peers.rank // peers.size, steps * (peers.rank + 1) // peers.size)
+        results: Results | None = None
+        if own:
+            begin = time.perf_counter()
+            mine = rows[own.start * self._batch : own.stop * self._batch]
+            run = Steps(tensors, part.arrays, mine, self._batch, first + own.start, settings=self._settings)
+            results = self._executable.run(run)
+            self._pace.observe(len(own), time.perf_counter() - begin)
+        if peers.size > 1 or results is None:
+            results = self._joined([found for found in peers.gathered(results) if found is not None])
         weights = np.full(steps, self._batch)
         weights[-1] = len(rows) - (steps - 1) * self._batch
         return results, weights
+
+    def _joined(self, made: Sequence[Results]) -> Results:
+        assert self._buckets is not None, "an evaluation of several processes has them"
+        return made[0] if len(made) == 1 else self._buckets.joined(made)
 
 
 CALL_SECONDS = 0.05

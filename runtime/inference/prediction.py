@@ -15,7 +15,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import PREDICTION, Array, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.errors.diagnostics import SourceError
-from compiler.types import Shape, numpy_dtype
+from compiler.types import Shape, at_batch, numpy_dtype
 from runtime.data.part import Part, in_dtype, in_precision
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec
@@ -43,10 +43,13 @@ class Predictor:
         self._dtypes = {o.name: in_dtype(numpy_dtype(o.value.type.dtype), self._dtype) for o in outputs}
 
     def predict(self, tensors: Tensors, part: Part) -> dict[str, Array]:
-        """Each output by name, one row for each row of `part`, which has at least one.
+        """Each output by name, one row for each row of `part`.
 
-        An output without a batch axis, such as a mean over all rows, is that of the last batch.
+        An output without a batch axis, such as a mean over all rows, is that of the last batch; without rows, there is
+        none.
         """
+        if not len(part.rows):
+            return self._of_no_rows()
         part = in_precision(part, self._dtype)
         order = self._buckets.ordered(part.arrays, part.rows)
         pieces: dict[str, list[Array]] = {}
@@ -68,6 +71,11 @@ class Predictor:
             name: pieces[name][-1] if axis is None else np.concatenate(pieces[name], axis).take(places, axis)
             for name, axis in self._axes.items()
         }
+
+    def _of_no_rows(self) -> dict[str, Array]:
+        shapes = _output_shapes(self._buckets.program(0))
+        rowed = [name for name, axis in self._axes.items() if axis is not None]
+        return {name: np.empty(at_batch(shapes[name], 0), self._dtypes[name]) for name in rowed}
 
     def rows_first(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs that have a part for each row, with that axis in front."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Mapping, Sequence
 
 from compiler.errors.diagnostics import size
@@ -80,6 +81,8 @@ def text_of(name: str, value: JsonValue) -> str:
             return value
         case Mapping():
             return ", ".join(f"{key}: {text_of(str(key), item)}" for key, item in value.items())
+        case _ if name == "command_line":
+            return shlex.join(map(str, value))
         case _:
             return ", ".join(text_of(name, item) for item in value)
 

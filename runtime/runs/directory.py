@@ -5,7 +5,7 @@ source/             the program as it was           data.json         fingerprin
 settings.json       each value and its origin       metrics.jsonl     one line an epoch
 checkpoints/        see `checkpoint`                events.log        what happened when
 result.json         how it ended, with test metrics lock              see `RunLock`
-live/               while a page looks, see `live`
+time.json           how long it took up to a step   live/             while a page looks, see `live`
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,11 +25,12 @@ from compiler.errors.diagnostics import CheckpointError, Source
 from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in, read_json, read_mapping
+from runtime.runs.position import Position
 from runtime.support import locks, regular_files
 from runtime.support.files import JsonObject, JsonValue, explained, json_bytes, json_text, parse_json, replace_file
 from runtime.support.restored import restored
 
-RESULT, LOCK = "result.json", "lock"
+RESULT, LOCK, _TIMES = "result.json", "lock", "time.json"
 _RUN, _VERSION = "run.json", 1
 _MADE_FIRST = {  # all that a training writes before its first checkpoint
     *(_RUN, "environment.json", "source", "data.json", "settings.json", "init_from.json", "metrics.jsonl"),
@@ -111,6 +113,23 @@ class RunDirectory:
         """Add a line with the time to `events.log`."""
         line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {message}\n"
         _append(self.path / "events.log", line.encode("utf-8", "backslashreplace"))
+
+    def write_times(self, position: Position) -> None:
+        """Keep how long the training took up to its newest checkpoint, which itself holds no times."""
+        times: JsonObject = {
+            "step": position.step,
+            "seconds": position.seconds,
+            "epoch_seconds": position.epoch_seconds,
+        }
+        self.write_json(_TIMES, times)
+
+    def with_times(self, position: Position) -> Position:
+        """The position of the newest checkpoint with its times, as far as they are known."""
+        kept = self.read_record(_TIMES)
+        seconds, of_epoch = kept.get("seconds"), kept.get("epoch_seconds")
+        if kept.get("step") != position.step or not isinstance(seconds, float) or not isinstance(of_epoch, float):
+            return position
+        return replace(position, seconds=seconds, epoch_seconds=of_epoch)
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -289,8 +308,10 @@ def _step_of(record: JsonObject) -> float:
 _PACKAGES = ("dlc", "numpy", "llvmlite", "lark", "networkx", "safetensors")
 
 
-def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, float]) -> dict[str, JsonValue]:
-    """For `environment.json`. `threads` is the number that computed; the processors are those this process may use.
+def environment(
+    command_line: Sequence[str], threads: int, tuning: Mapping[str, float], processes: int = 1
+) -> dict[str, JsonValue]:
+    """For `environment.json`. `threads` computed in each process; the processors are those this process may use.
 
     `tuning` has the numbers that are not the usual ones: they decide no bit, and how fast the run is.
     """
@@ -303,6 +324,7 @@ def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, 
         "cpu": cpu_name(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
+        "processes": processes,
         "tuning": tuning,
     }
 

@@ -85,6 +85,11 @@ class Position:
     kept: Mapping[str, float] = field(default_factory=dict[str, float])
     totals: Totals = NOTHING
 
+    @property
+    def timeless(self) -> Position:
+        """Without its times, which no two trainings have in common."""
+        return replace(self, seconds=0.0, epoch_seconds=0.0)
+
     def means(self) -> dict[str, float]:
         return means_of(self.sums, self.rows)
 

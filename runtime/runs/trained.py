@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.driver import Array, DataSource, DimensionsOf, Options, Program, Tensors
+from compiler.driver import Array, DataSource, DimensionsOf, Options, PartSource, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
@@ -115,8 +115,8 @@ def located_in(program: Program, folder: Path) -> Program:
         others = tuple((role, str(folder / Path(other).expanduser())) for role, other in source.others)
         return replace(source, path=str(folder / Path(source.path).expanduser()), others=others)
 
-    def located_part(part: float | DataSource | None) -> float | DataSource | None:
-        return part if isinstance(part, float | int) else located(part)
+    def located_part(part: PartSource) -> PartSource:
+        return located(part) if isinstance(part, DataSource) else part
 
     plan = replace(
         plan, data=located(plan.data), validation=located_part(plan.validation), test=located_part(plan.test)

@@ -70,8 +70,8 @@ class Batcher:
         metrics.pending.set_function(lambda: len(self._pending))
         self._times: deque[tuple[int, float]] = deque(maxlen=_BATCHES)  # rows and seconds of the last batches
 
-    async def submit(self, request: InferenceRequest) -> Answer:
-        """The outputs of a request. Raises Refusal, also where too many wait."""
+    def submit(self, request: InferenceRequest) -> asyncio.Future[Answer]:
+        """The outputs of a request, or a Refusal. Raises Refusal where too many wait."""
         if self._is_closing:
             raise closing()
         if len(self._pending) >= self._limits.most_pending:
@@ -80,7 +80,7 @@ class Batcher:
         self._pending.append(job)
         self._pending_rows += request.rows
         self._schedule()
-        return await job.answer
+        return job.answer
 
     async def between_batches(self, work: Callable[[], _Result]) -> _Result:
         """The result of `work`, which runs on the thread that computes batches, while there is none."""

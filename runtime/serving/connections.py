@@ -1,19 +1,26 @@
-"""Connections within limits: how many there are, how long heads of requests take to arrive, and how long they are."""
+"""Connections within limits: how many there are, how long heads of requests take to arrive, and how long they are.
+
+A small inference request that arrives whole is answered at once, without the task and the messages of ASGI.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from functools import partial
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from compiler.support.record import record
+from runtime.serving.application import Application
 from runtime.serving.metrics import Metrics
-from runtime.serving.refusals import JSON, Refusal
+from runtime.serving.refusals import JSON, Headers, Refusal
+from runtime.serving.service import Said
 
 _MOST_HEAD = 1 << 16  # bytes of a request's first line and headers
 _FRAMES = 8  # times as long as a body may be all that carries it: sizes of chunks, trailers
+_MOST_WHOLE = 1 << 16  # bytes of a body that may be read and answered without another task
 _LINGER = 2.0  # seconds in which the rest of a body is thrown away, so that its sender sees the answer
 
 
@@ -27,11 +34,11 @@ class ConnectionLimits:
     body_seconds: float = 30.0
 
 
-def protocol_within(limits: ConnectionLimits, metrics: Metrics) -> type[HttpToolsProtocol]:
+def protocol_within(limits: ConnectionLimits, metrics: Metrics, application: Application) -> type[HttpToolsProtocol]:
     """The protocol of a server's connections."""
 
     class Protocol(_GuardedProtocol):
-        LIMITS, METRICS = limits, metrics
+        LIMITS, METRICS, APPLICATION = limits, metrics, application
 
     return Protocol
 
@@ -54,14 +61,37 @@ class _WholeResponses:
             self._head = b""
 
 
+class _NoEvent:
+    def set(self) -> None:
+        """Nobody waits for it."""
+
+
+class _WholeRequest:
+    """In the place of uvicorn's cycle for a request that arrived whole, until its answer is sent."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+    message_event = _NoEvent()
+
+    def __init__(self) -> None:
+        self.keep_alive = True  # until the server shuts down
+        self.disconnected = self.response_complete = False
+
+    @property
+    def response_started(self) -> bool:
+        return self.response_complete
+
+
 class _GuardedProtocol(HttpToolsProtocol):
     """HTTP over one connection. A deadline runs while it owes the rest of a head, or of a body that was answered."""
 
     LIMITS: ConnectionLimits
     METRICS: Metrics
+    APPLICATION: Application
     _deadline: asyncio.TimerHandle | None = None
     _has_begun = False  # a request, of which the end has not come
     _has_head = False
+    _has_ended = False  # a request, in the bytes that are being read
+    _pieces: list[bytes] | None = None  # of the body of a request that may arrive whole in these bytes
     _received = 0  # bytes since a request began
     _is_cut_off = False
 
@@ -84,10 +114,13 @@ class _GuardedProtocol(HttpToolsProtocol):
             return
         had_begun, had_head = self._has_begun, self._has_head
         self._received += len(data)
+        self._has_ended = False
         super().data_received(data)
+        if self._pieces is not None:
+            self._go_on_by_parts()
         if not self._has_begun:
             self._received = 0
-            if had_begun or not self._is_answered():
+            if had_begun or self._has_ended or not self._is_answered():
                 self._clear_deadline()
             else:
                 self._set_deadline(self.LIMITS.head_seconds)  # empty lines are no request, and extend no time
@@ -109,13 +142,67 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._has_begun, self._has_head = True, False
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        if self._may_be_whole():
+            self._pieces = []
+        else:
+            self._begin_cycle()
         self._has_head = True
+
+    def _begin_cycle(self) -> None:
+        super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", _WholeResponses(self.transport, self.cycle))
 
+    def on_body(self, body: bytes) -> None:
+        if self._pieces is None:
+            super().on_body(body)
+        else:
+            self._pieces.append(body)
+
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._has_begun = False
+        self._has_begun, self._has_ended = False, True
+        pieces, self._pieces = self._pieces, None
+        if pieces is None:
+            super().on_message_complete()
+        else:
+            self._answer_whole(b"".join(pieces))
+
+    def _may_be_whole(self) -> bool:
+        """Whether a request, once its body is there, can be answered without a cycle; none is under way."""
+        parser = self.parser
+        assert parser is not None
+        if self.url != self.APPLICATION.infer_path or parser.get_method() != b"POST":
+            return False
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        is_small = length.isdigit() and len(length) < 9 and int(length) <= _MOST_WHOLE
+        is_plain = not self.expect_100_continue and parser.get_http_version() == "1.1"
+        is_free = self._is_answered() and not self.pipeline and not self.flow.write_paused
+        return is_small and is_plain and is_free and parser.should_keep_alive()
+
+    def _go_on_by_parts(self) -> None:
+        """The rest of a body comes later: as ASGI has it."""
+        pieces, self._pieces = self._pieces or [], None
+        self._begin_cycle()
+        for piece in pieces:
+            super().on_body(piece)
+
+    def _answer_whole(self, body: bytes) -> None:
+        service, cycle = self.APPLICATION.service, _WholeRequest()
+        assert service is not None
+        self.cycle = cast("RequestResponseCycle", cycle)
+        service.answer(dict(self.headers), body, partial(self._send_whole, cycle))
+
+    def _send_whole(self, cycle: _WholeRequest, said: Said) -> None:
+        if cycle.disconnected:
+            return
+        status, content, headers = said
+        cycle.response_complete = True
+        headers.append((b"content-length", b"%d" % len(content)))
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        self.transport.write(_head(status, [*self.server_state.default_headers, *headers]) + content)
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -156,9 +243,8 @@ class _GuardedProtocol(HttpToolsProtocol):
         if self._is_answered() or is_read:
             self.METRICS.answered(refusal.status)
             body = refusal.body()
-            head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-            lines = b"".join(name + b": " + value + b"\r\n" for name, value in head)
-            self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+            headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+            self.transport.write(_head(refusal.status, headers) + body)
             self.transport.write_eof()
         if is_read:
             self.cycle.disconnected = True  # who reads the body is told that no more comes
@@ -170,3 +256,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         """Close the connection after a while: at once, bytes that are not read would take the answer with them."""
         if not self.transport.is_closing():
             self._deadline = self.loop.call_later(_LINGER, self.transport.close)
+
+
+def _head(status: int, headers: Headers) -> bytes:
+    return STATUS_LINE[status] + b"".join([name + b": " + value + b"\r\n" for name, value in headers]) + b"\r\n"

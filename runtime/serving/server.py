@@ -16,13 +16,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from compiler.support.record import record
-from runtime.serving.application import Application, Service
+from runtime.serving.application import Application
 from runtime.serving.batching import Batcher, Limits
 from runtime.serving.connections import ConnectionLimits, protocol_within
 from runtime.serving.metrics import Metrics
 from runtime.serving.model import ServedModel
 from runtime.serving.reloading import Reloader
 from runtime.serving.requests import Interface
+from runtime.serving.service import Service
 
 # A thread that wants to go on in Python asks for its turn after this time. The usual 5 ms would be the latency of a
 # request that is read while a batch is computed or a model loaded.
@@ -108,7 +109,7 @@ def run_server(
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what concerns a request is its answer, and is counted
     config = uvicorn.Config(
         application,
-        http=protocol_within(limits.connections, metrics),
+        http=protocol_within(limits.connections, metrics, application),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import EVALUATION, INITIALISATION, GraphKind, Options, Program, Purpose, Steps, Tensors
+from compiler.driver import (
+    ALONE,
+    EVALUATION,
+    INITIALISATION,
+    GraphKind,
+    Options,
+    Peers,
+    Program,
+    Purpose,
+    Steps,
+    Tensors,
+)
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
@@ -101,7 +112,9 @@ def fresh_tensors(program: Program, options: Options) -> Tensors:
     return tensors
 
 
-def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
+def job_of(
+    program: Program, parts: DataParts, tensors: Tensors, options: Options, keeper: Keeper, peers: Peers = ALONE
+) -> Job:
     """Compile the programs of the training. Raises UsageError where nothing says how long to train."""
     plan = model.training_of(program)
     length = model.length_of(plan, len(parts.train.rows))
@@ -111,7 +124,13 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
     if parts.validation is not None or parts.test is not None:
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
         evaluator = PartEvaluator(
-            executable, length.batch // length.batches, settings, options.dtype, buckets, finisher_of(program, options)
+            executable,
+            length.batch // length.batches,
+            settings,
+            options.dtype,
+            buckets,
+            finisher_of(program, options),
+            peers,
         )
     return Job(
         step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),
@@ -130,6 +149,7 @@ def job_of(program: Program, parts: DataParts, tensors: Tensors, options: Option
         explain=_explanation(buckets, options, length.steps_per_epoch),
         following=following_of(program, tensors, options),
         buckets=buckets,
+        peers=peers,
     )
 
 

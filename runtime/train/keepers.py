@@ -1,4 +1,4 @@
-"""The two keepers of a training's results, memory and a run directory, and averaged weights (`ema` in `train`).
+"""The keepers of a training's results, such as memory and a run directory, and averaged weights (`ema` in `train`).
 
 Beside each trained parameter, the step moves an average. While training, parameters hold the weights that the optimizer
 moves. Whenever the model is measured or saved, averages stand in their place: a checkpoint holds the average as the
@@ -51,6 +51,24 @@ class MemoryKeeper:
             self._tensors.write(name, values)
 
 
+class OthersKeeper:
+    """Of a process beside the first, which keeps everything for all."""
+
+    run: Path | None = None
+
+    def epoch_ended(self, position: Position, event: EpochEnded) -> None:
+        del position, event
+
+    def save(self, position: Position) -> None:
+        del position
+
+    def give_up(self) -> bool:
+        return False
+
+    def restore_best(self) -> None:
+        pass
+
+
 class RunKeeper:
     """Writes checkpoints and metrics of a run.
 
@@ -66,7 +84,10 @@ class RunKeeper:
         seed: int,
         keep: int,
         averages: Mapping[str, str] | None = None,
+        saves_each_epoch: bool = False,
     ) -> None:
+        """`saves_each_epoch`: however short epochs are, so that no time decides which checkpoints there are."""
+        self._saves_each_epoch = saves_each_epoch
         self._directory, self._tensors, self._weights = directory, tensors, weights
         self._exchanged = {**(averages or {}), **{average: path for path, average in (averages or {}).items()}}
         self._seed, self._keep = seed, keep
@@ -82,7 +103,7 @@ class RunKeeper:
         """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
         with self._resumable():
             self._directory.append_metrics(event_as_json(event))
-        if time.monotonic() >= self._may_save_at:
+        if self._saves_each_epoch or time.monotonic() >= self._may_save_at:
             if not event.is_best:
                 self._write_put_off()
             self._write(self._checkpoint(position), event.is_best)
@@ -121,7 +142,9 @@ class RunKeeper:
     def _write(self, checkpoint: Checkpoint, is_best: bool) -> None:
         begin = time.monotonic()
         with self._resumable():
-            write_checkpoint(self._directory.checkpoints, checkpoint, is_best, self._keep)
+            timeless = replace(checkpoint, position=checkpoint.position.timeless)
+            write_checkpoint(self._directory.checkpoints, timeless, is_best, self._keep)
+            self._directory.write_times(checkpoint.position)
         end = time.monotonic()
         self._may_save_at = end + 20 * (end - begin)
         self._written = checkpoint.position
@@ -151,8 +174,8 @@ def _copies(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name: values.copy() for name, values in tensors.items()}
 
 
-Keeper: TypeAlias = MemoryKeeper | RunKeeper
-"""Keeps what must outlast a training: in memory, or in a run directory."""
+Keeper: TypeAlias = MemoryKeeper | RunKeeper | OthersKeeper
+"""Keeps what must outlast a training: in memory, in a run directory, or leaves that to another process."""
 
 
 def averages_of(program: Program) -> Mapping[str, str]:

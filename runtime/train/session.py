@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import Options, Program, StartWeights, Tensors
+from compiler.driver import ALONE, Alone, Options, Program, StartWeights, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
+from runtime.processes.joining import Processes, expect_agreement, in_turn
 from runtime.runs import trained
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
-from runtime.runs.directory import RunDirectory, create_run, environment, open_run
+from runtime.runs.directory import RunDirectory, create_run, environment, open_run, version_of
 from runtime.runs.numerics import NEW, VersionSpans, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
 from runtime.support.files import JsonValue
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
-from runtime.train.keepers import MemoryKeeper, RunKeeper, averages_of, exchange
+from runtime.train.keepers import MemoryKeeper, OthersKeeper, RunKeeper, averages_of, exchange
 from runtime.train.steering import RunSteering
 from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
-_FIXED = ("batch", "seed", "data")  # with another value, the position in the epoch would mean other rows
+_FIXED = ("batch", "seed", "data", "shards")  # another value would mean other rows in a position, or other bits
 
 
 @record
@@ -42,6 +45,7 @@ class TrainingRequest:
     init_from: StartWeights | None = None
     command_line: Sequence[str] = ()
     within: Path | None = None  # where imported files lie; None for the folder of `file`
+    peers: Processes = ALONE
 
 
 @record
@@ -63,13 +67,16 @@ class TrainingSession:
 
 def prepared(request: TrainingRequest) -> TrainingSession:
     """Everything but the run directory, as for `--dry-run`. Nothing is written."""
-    return _prepared(*_program(request))[0]
+    return _prepared(*program_of(request))[0]
 
 
 def begun(request: TrainingRequest) -> TrainingSession:
     """A new training with its run directory. The directory is made last, when everything else has succeeded."""
-    program, request = _program(request)
+    program, request = program_of(request)
     session, data = _prepared(program, request)
+    expect_agreement(request.peers, lambda: _facts(program, data, session.job))
+    if request.peers.rank:
+        return replace(session, job=replace(session.job, keeper=OthersKeeper()))
     *imported, main = program.sources
     directory = create_run(program.name, request.out, (main, *imported))
     choices = trained.Choices(
@@ -84,12 +91,12 @@ def begun(request: TrainingRequest) -> TrainingSession:
     try:
         directory.write_json("settings.json", _settings(program, choices, session.job, NEW))
         options = request.options
-        said = environment(request.command_line, options.threads, options.tuning.changes)
+        said = environment(request.command_line, options.threads, options.tuning.changes, request.peers.size)
         directory.write_json("environment.json", said)
         directory.write_json("data.json", data.summary)
         if session.weights is not None:
             directory.write_json(INIT_FROM, session.weights.to_json())
-        directory.log("training began")
+        directory.log("training began" + _among(request.peers))
     except CheckpointError:
         directory.close()
         raise
@@ -99,7 +106,9 @@ def begun(request: TrainingRequest) -> TrainingSession:
     return replace(session, job=job, notes=notes, directory=directory)
 
 
-def resumed(run: Path, file: Path | None, overrides: trained.Overrides, options: Options) -> TrainingSession:
+def resumed(
+    run: Path, file: Path | None, overrides: trained.Overrides, options: Options, peers: Processes = ALONE
+) -> TrainingSession:
     """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
 
     `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
@@ -107,16 +116,16 @@ def resumed(run: Path, file: Path | None, overrides: trained.Overrides, options:
     for key in (key for key, _ in overrides if key in _FIXED):
         message = f"a run cannot change its `{key}`"
         raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")
-    directory = open_run(run, for_writing=True)
+    directory = open_run(run, for_writing=peers.rank == 0)
     try:
-        return _resumed(directory, file, overrides, options)
+        return _resumed(directory, file, overrides, options, peers)
     except BaseException:
         directory.close()
         raise
 
 
 def _resumed(
-    directory: RunDirectory, file: Path | None, overrides: trained.Overrides, options: Options
+    directory: RunDirectory, file: Path | None, overrides: trained.Overrides, options: Options, peers: Processes
 ) -> TrainingSession:
     choices = trained.choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
@@ -130,21 +139,26 @@ def _resumed(
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)
-    compile_ahead(program, parts, options, found.checkpoint.position.step)
+    expect_shards(program, peers)
+    in_turn(peers, lambda: compile_ahead(program, parts, options, found.checkpoint.position.step))
     tensors = fresh_tensors(program, options)
     trained.put_weights(program, tensors, found.checkpoint.weights, found.path)
     put_optimizer_states(program, tensors, found.checkpoint, found.path)
-    position = found.checkpoint.position
+    position = directory.with_times(found.checkpoint.position)
+    job = job_of(program, parts, tensors, options, OthersKeeper(), peers)
+    expect_agreement(peers, lambda: _facts(program, data, job))
+    if peers.rank:
+        return TrainingSession(program, job, position, ())
     keeper = _keeper(directory, program, tensors)
     keeper.resumes_at(position)
-    job = replace(job_of(program, parts, tensors, options, keeper), steering=RunSteering(directory.path))
+    job = replace(job, keeper=keeper, steering=RunSteering(directory.path))
     directory.truncate_metrics(position.step)
     choices = replace(choices, overrides=choices.overrides + overrides)
     stretches = stretches_of(directory.read_json("settings.json"))
     warning = resumed_by_another(stretches, position.step)
     now = continued(stretches, position.step)
     directory.write_json("settings.json", _settings(program, choices, job, now))
-    directory.log(f"training resumed at step {position.step}" + (f": {warning}" if warning else ""))
+    directory.log(f"training resumed at step {position.step}{_among(peers)}" + (f": {warning}" if warning else ""))
     notes = [*directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
@@ -153,7 +167,7 @@ def _resumed(
     )
 
 
-def _program(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
+def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     """The program, and the request with the precision that it asks for."""
     program = driver.load(
         request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
@@ -166,23 +180,56 @@ def _program(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
 def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:
     data = load_data(program, request.data)
     parts = DataParts(data.train, data.validation, data.test)
-    compiled = compile_ahead(program, parts, request.options)
+    expect_shards(program, request.peers)
+    compiled = in_turn(request.peers, lambda: compile_ahead(program, parts, request.options))
     tensors = fresh_tensors(program, request.options)
     start = request.init_from or start_weights_of(program)
     weights = None if start is None else take_over_weights(program, tensors, start)
     notes = [*data.notes, *(() if weights is None else weights.lines())]
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
-    job = job_of(program, parts, tensors, request.options, keeper)
+    job = job_of(program, parts, tensors, request.options, keeper, request.peers)
     notes += [remark.text for remark in length_remarks(program, job.length)]
     if not job.plan.best:
         notes.append("no `best` says by which metric epochs are compared: the last weights are taken")
     return TrainingSession(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
 
 
+def expect_shards(program: Program, peers: Processes) -> None:
+    """Raise UsageError where there are fewer shards than processes."""
+    shards = training_of(program).shards
+    if peers.size > shards:
+        has = "a batch is one shard" if shards == 1 else f"a batch has {shards} shards"
+        raise UsageError(
+            f"{peers.size} processes were started, and {has}",
+            f"cut it with --shards {peers.size} or more, which decides the bits, or start fewer processes",
+        )
+
+
+def _among(peers: Processes) -> str:
+    return "" if isinstance(peers, Alone) else f" in {peers.description}"
+
+
+def _facts(program: Program, data: LoadedData, job: Job) -> Mapping[str, str]:
+    """All that processes which train together have in common, by its names."""
+    texts = [source.text for source in program.sources if not source.is_library]
+    settings = [(s.name, s.value) for s in resolved_settings(program, job.length, job.train.buckets)]
+    weights = hashlib.blake2b()
+    for name in job.tensors.names():
+        weights.update(job.tensors[name].tobytes())
+    return {
+        "version of dlc": f"{version_of('dlc')}, numerics {NUMERICS}",
+        "model file": repr(texts),
+        "setting": repr(settings),
+        "data": repr(data.summary["fingerprints"]),
+        "division of data": repr([None if p is None else len(p.rows) for p in (job.train, job.validation, job.test)]),
+        "start of weights": weights.hexdigest(),
+    }
+
+
 def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:
     plan = training_of(program)
     keep = plan.keep or _CHECKPOINTS_TO_KEEP
-    return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program))
+    return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program), plan.is_sharded)
 
 
 def _settings(program: Program, choices: trained.Choices, job: Job, numerics: VersionSpans) -> JsonValue:

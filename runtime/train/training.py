@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from compiler.driver import KEPT, Array, Executable, Results, Steps, Tensors, TrainingPlan
+from compiler.driver import ALONE, KEPT, Array, Executable, Peers, Results, Steps, Tensors, TrainingPlan
 from compiler.errors.diagnostics import DlcError
 from compiler.support.record import record
 from runtime.data.part import Part, at_epoch, rows_of_epoch
@@ -93,6 +93,7 @@ class Job:
     finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is
     steering: Steering | None = None
     buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
+    peers: Peers = ALONE  # the processes that train together, each of which has a job of its own
 
     @property
     def scalars(self) -> tuple[str, ...]:
@@ -131,7 +132,7 @@ def steps_at(job: Job, position: Position, count: int = 1, order: Array | None =
     if order is None:
         order = rows_of_epoch(job.train, job.plan.seed, epoch, batch)
     rows = order[number * batch : (number + count) * batch]
-    return Steps(job.tensors, data, rows, batch, position.step, job.plan.seed, settings_at(job, position))
+    return Steps(job.tensors, data, rows, batch, position.step, job.plan.seed, settings_at(job, position), job.peers)
 
 
 def settings_at(job: Job, position: Position) -> Mapping[str, float]:
@@ -163,12 +164,13 @@ class _Training:
         self._saved_at = self._reported_at = time.monotonic()
         self._speed = 0.0  # rows a second, in the last call
         self._snapshot = Snapshot(job.tensors)
+        self._stops = False  # whether all have agreed to
         self._skipped, self._is_reported = 0, False
         self._last_spoilt: int | None = None
 
     def run(self) -> TrainingEnded:
         position = self.go_on()
-        if self._interruption.requested and not self._is_over():
+        if self._stops and not self._is_over():
             return self._end("interrupted")
         return self._end("finished" if position.step >= self._job.length.total_steps else "stopped early")
 
@@ -177,10 +179,10 @@ class _Training:
         if self._position.step == 0:
             for path, average in self._job.averages.items():
                 self._job.tensors.write(average, self._job.tensors[path])
-        while not self._is_over() and not self._interruption.requested:
+        while not self._is_over() and not self._stops:
             if self._has_whole_epoch():
                 self._close_epoch()
-            elif self._may_advance():
+            else:
                 self._advance()
         return self._position
 
@@ -198,17 +200,27 @@ class _Training:
         step, length = self._position.step, self._job.length
         return self._position.rows > 0 and (step % length.steps_per_epoch == 0 or step >= length.total_steps)
 
-    def _may_advance(self) -> bool:
+    def _agreed(self) -> tuple[int, bool]:
+        """How many steps the next call makes, and whether a snapshot is due before, as the first process has it.
+
+        All stop where one of them is to.
+        """
         job = self._job
         if job.steering is not None:
             job.steering.meet(job, self._position, self._interruption, self._observer)
-        return not self._interruption.requested
+        told = job.peers.gathered((self._interruption.requested, self._pace.steps, self._snapshot.is_due))
+        self._stops = any(stops for stops, _, _ in told)
+        return told[0][1:]
 
     def _advance(self) -> None:
         job, position = self._job, self._position
+        pace, is_snapshot_due = self._agreed()
+        if self._stops:
+            return
         in_epoch = position.step % job.length.steps_per_epoch
-        steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, self._until - position.step)
-        self._snapshot.keep_up(position)
+        steps = min(pace, job.length.steps_per_epoch - in_epoch, self._until - position.step)
+        if is_snapshot_due:
+            self._snapshot.take(position)
         if job.watch is not None:
             job.watch(job, position)
         begin = time.perf_counter()
@@ -276,6 +288,7 @@ class _Training:
         with averaged(job.tensors, job.averages):
             validation = self._evaluated("validation", job.validation)
         if validation is None:  # interrupted; a resumed training begins with this validation
+            self._stops = True
             return
         scalars = self._scalars()
         plan = job.plan
@@ -321,6 +334,7 @@ class _Training:
         if reason != "interrupted":
             if self._job.plan.restores:
                 self._job.keeper.restore_best()
+                self._spread_weights()
             test = self._evaluated("test", self._job.test) or {}
         position, length = self._position, self._job.length
         event = TrainingEnded(
@@ -334,6 +348,20 @@ class _Training:
         )
         self._observer(event)
         return event
+
+    def _spread_weights(self) -> None:
+        """Give the weights of the first process, which has read them, to the others."""
+        peers, tensors = self._job.peers, self._job.tensors
+        if peers.size == 1:
+            return
+        arrays = {name: tensors[name].copy() for name in tensors.names()}
+        every, nothing = list(arrays.values()), [list[Array]() for _ in range(peers.size)]
+        if peers.rank == 0:
+            peers.swap([[], *(every for _ in range(1, peers.size))], nothing)
+        else:
+            peers.swap(nothing, [every, *nothing[1:]])
+        for name, array in arrays.items():
+            tensors.write(name, array)
 
     def _save(self) -> None:
         self._job.keeper.save(self._position)
@@ -404,6 +432,7 @@ class _Training:
         if keeper.run is not None and report is not None:
             keeper.save(position)
             has_good_state = True
+        self._job.peers.gathered(None)  # all fail, and the first process has saved
         epoch = position.step // self._job.length.steps_per_epoch + 1
         text, fix = "" if report is None else report.text(), remedy(report, position.step)
         if has_good_state:
@@ -425,10 +454,10 @@ class Snapshot:
         self._position: Position | None = None
         self._next_at = 0.0
 
-    def keep_up(self, position: Position) -> None:
-        """Copy the tensors, which are at `position`, if it is time to."""
-        if self._position is None or time.perf_counter() >= self._next_at:
-            self.take(position)
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to take it."""
+        return self._position is None or time.perf_counter() >= self._next_at
 
     def take(self, position: Position) -> None:
         """Copy the tensors, which are at `position`."""

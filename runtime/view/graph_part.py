@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from compiler.inspection.level_work import LevelWork, work_by_level
 from compiler.inspection.levels import Level, flows, levels_of
-from compiler.types import TensorType, elements, size_at
+from compiler.types import TensorType, at_batch
 from runtime.support.files import JsonObject, JsonValue
 
 if TYPE_CHECKING:
@@ -81,4 +82,4 @@ def _shape(type_: TensorType) -> str:
 
 
 def _bytes(type_: TensorType, batch: int) -> int:
-    return size_at(elements(type_.shape), batch) * type_.dtype.size
+    return math.prod(at_batch(type_.shape, batch)) * type_.dtype.size

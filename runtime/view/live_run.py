@@ -53,6 +53,11 @@ class LiveRun:
         self._looks: list[JsonObject] = []
         self._samples: JsonObject | None = None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a process trains the run now."""
+        return live.training_of(self._run) is not None
+
     def follow(self) -> None:
         """Look at the training, for a page that is connected; is called about once a second."""
         with self._lock:

@@ -167,6 +167,7 @@ class Session:
         live: dict[str, JsonValue] = {"version": shown.version, "whole": shown.is_whole}
         live |= {"saved": shown.text == self._saved, "editable": self.viewed.run is None}
         live |= {"compares": self.viewed.other is not None, "trains": self.training is not None}
+        live |= {"is_training": self.training is not None and self.training.goes_on}
         curves = {} if self.viewed.run is None else {"run": run_to_json(self.viewed.run)}
         return {**shown.page.document, **curves, "live": live}
 

@@ -58,11 +58,11 @@ OF_THE_MODEL = (
     ("dense(3, weights = uniform(low = v))(s)", "0.0", ("0.1",)),
 )
 OF_LOSSES = (
-    ("mmd(2, bandwidth = v)(logits, t)", "1.0", ("0.0", "-1.0")),
-    ("info_nce(2, temperature = v)(logits, t)", "1.0", ("0.0", "-1.0")),
-    ("nt_xent(2, temperature = v)(logits, t)", "1.0", ("0.0", "-1.0")),
-    ("supervised_contrastive(2, temperature = v)(logits, label)", "1.0", ("0.0", "-1.0")),
-    ("triplet_hard(2, margin = v)(logits, label)", "0.0", NEGATIVE),
+    ("mmd(bandwidth = v)(logits, t)", "1.0", ("0.0", "-1.0")),
+    ("info_nce(temperature = v)(logits, t)", "1.0", ("0.0", "-1.0")),
+    ("nt_xent(temperature = v)(logits, t)", "1.0", ("0.0", "-1.0")),
+    ("supervised_contrastive(temperature = v)(logits, label)", "1.0", ("0.0", "-1.0")),
+    ("triplet_hard(margin = v)(logits, label)", "0.0", NEGATIVE),
     ("huber(delta = v)(logits, t)", "0.5", ("0.0", "-1.0")),
     ("binary_cross_entropy(eps = v)(sigmoid(logits), t)", "0.0", ("-0.2", "0.5")),
     ("cross_entropy(logits, label, smoothing = v)", "1.0", NO_PROBABILITY),

@@ -28,6 +28,11 @@ generate Words {
     feed tokens from logits
     length = 8
 }
+
+sample lines from Words {
+    first = cast(12 * random(batch, 8), i32)
+    output scores = Words(first)[:, -1]
+}
 """
 
 
@@ -38,8 +43,9 @@ def test_every_purpose_has_a_graph() -> None:
 def test_names_tell_kinds_apart() -> None:
     kinds = [GraphKind(purpose) for purpose in Purpose]
     kinds += [GraphKind(Purpose.TRAINING, phase=2), GraphKind(Purpose.POSITION, rows=2)]
+    kinds += [GraphKind(Purpose.SAMPLING, sampler="prior")]
     assert len({str(kind) for kind in kinds}) == len(kinds)
-    assert [str(kind) for kind in kinds[-2:]] == ["training 2", "position 2"]
+    assert [str(kind) for kind in kinds[-3:]] == ["training 2", "position 2", "sampling prior"]
     assert [str(kind) for kind in STEP_OF_MODE.values()] == ["training", "prediction"]
 
 
@@ -49,6 +55,7 @@ def test_names_tell_kinds_apart() -> None:
         *map(GraphKind, (Purpose.INITIALISATION, Purpose.STATES, Purpose.TRAINING, Purpose.EVALUATION)),
         *map(GraphKind, (Purpose.PREDICTION, Purpose.GRADIENTS, Purpose.SCHEDULE, Purpose.FINISHING, Purpose.WINDOW)),
         *(GraphKind(purpose, rows=3) for purpose in (Purpose.PROMPT, Purpose.POSITION)),
+        GraphKind(Purpose.SAMPLING, sampler="lines"),
     ],
     ids=str,
 )

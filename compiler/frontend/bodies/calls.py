@@ -226,8 +226,10 @@ class Caller(SettingBinder):
         frame = self.frame
         if not frame.makes_instances:
             message = f"a layer `{declaration.name}` cannot be made in the {frame.keyword} `{frame.name}`"
-            advice = hint("only the bodies of `layer` and `model` make layers; take it as a setting of type `layer`")
-            self.fail("E0501", message, advice)
+            advice = "only the bodies of `layer` and `model` make layers; take it as a setting of type `layer`"
+            if frame.keyword == "sample":
+                advice = "a `sample` applies those that were trained: name one in the model, and write `Model.name(x)`"
+            self.fail("E0501", message, hint(advice))
         ordinal = frame.ordinals.get(id(name), 1)
         site = (frame.path, id(name), frame.rounds)
         return LayerInstance(declaration, module, {}, place_of(frame, declaration.name, ordinal), site)

@@ -20,7 +20,7 @@ from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleVa
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.syntax import tree
-from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch
+from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, is_of_pairs
 
 
 def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) -> TensorValue:
@@ -66,6 +66,9 @@ def _tensor(
     known = elaborator.session.parameters.get(path)
     if known is None:
         _declare(elaborator, statement, path, role, type_)
+    elif known.type != type_ and elaborator.applies_trained:
+        message = f"`{path}` of the model is {known.type}; here it would have to be {type_}"
+        elaborator.fail("E0502", message, hint("give the layer a tensor of the size that the model gives it"))
     elif known.type != type_:
         elaborator.fail(
             "E0502",
@@ -155,7 +158,7 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
     """An input or target becomes an input of the graph."""
     frame, model = elaborator.frame, _record(elaborator, statement.span, statement.keyword)
     elaborator.span = statement.annotation.span
-    _expect_new_name(model, statement.name, statement.span)
+    _expect_new_name(elaborator, model, statement.name, statement.span)
     unknown = _bind_free_dimensions(elaborator, statement)
     type_, axes = declared_type(elaborator, statement.annotation)
     if not type_.shape or type_.shape[0] != BatchExtent():
@@ -163,6 +166,10 @@ def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> N
         advice = hint(f"declare it as {type_.dtype.value}[batch, …]")
         elaborator.fail("E0410", message, advice, span=statement.annotation.span)
     low, high = _limits(elaborator, statement, type_)
+    if is_of_pairs(type_.shape):
+        message = f"`{statement.name}` is {type_}, but data has elements for each row, not for pairs of rows"
+        advice = hint("make pairs from rows, such as `x @ x.T`")
+        elaborator.fail("E0410", message, advice, span=statement.annotation.span)
     names = tuple(next((name for number, name in axis.labels if number == frame.scope), None) for axis in axes)
     is_target = statement.keyword == "target"
     end = end_of_range(statement)
@@ -226,7 +233,7 @@ def _declare_mask(
     if padded.type.rank < 2:
         message = f"`padded by` is about the second dimension, and `{padded.name}` is {padded.type}"
         elaborator.fail("E0410", message, hint(f"declare it as {padded.type.dtype.value}[batch, time]"))
-    _expect_new_name(model, name, padded.span)
+    _expect_new_name(elaborator, model, name, padded.span)
     type_ = TensorType(DType.BOOL, padded.type.shape[:2])
     names = padded.dimension_names[:2]
     spec = InputSpec(name, type_, padded.is_target, None, None, padded.span, names, mask_of=padded.name)
@@ -312,10 +319,19 @@ def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) ->
     for name, item in zip(statement.names, items, strict=True):
         if not isinstance(item, TensorValue):
             elaborator.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
-        _expect_new_name(model, name.id, name.span)
+        _expect_rows(elaborator, name, item)
+        _expect_new_name(elaborator, model, name.id, name.span)
         model.outputs[name.id] = item
         elaborator.frame.variables[name.id] = item
         record_binding(elaborator, name.id, name.span, item)
+
+
+def _expect_rows(elaborator: Elaborator, name: tree.Name, item: TensorValue) -> None:
+    if is_of_pairs(item.shape):
+        told = shown(elaborator, item)
+        message = f"the output `{name.id}` is {told}: a prediction has elements for each row, not for pairs of rows"
+        advice = hint("reduce an axis of the batch, as in `max(…, axis = 1)`, or let what reads the vectors pair them")
+        elaborator.fail("E0410", message, advice, span=name.span)
 
 
 def declare_loss(elaborator: Elaborator, statement: tree.LossDeclaration) -> None:
@@ -367,12 +383,13 @@ def _scalar_loss(elaborator: Elaborator, name: str, value: Value) -> TensorValue
 
 
 def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:
-    if elaborator.model is None or elaborator.frame.keyword not in ("model", "train") or elaborator.scans:
+    allowed = ("model", "sample") if keyword == "output" else ("model", "train")
+    if elaborator.model is None or elaborator.frame.keyword not in allowed or elaborator.scans:
         raise failure("E0205", f"`{keyword}` stands in a model only", span)
     return elaborator.model
 
 
-def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
+def _expect_new_name(elaborator: Elaborator, model: ModelRecord, name: str, span: Span) -> None:
     """Inputs and outputs are known to data and predictions by their names."""
     of_views = {column.id: column.span for column in model.columns.values()}
     declared = (spec for spec in (*model.inputs, *model.views.values()) if spec.name == name)
@@ -380,7 +397,8 @@ def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
     if first is not None or name in model.outputs:
         notes = () if first is None else (Note("first declared here", first),)
         kind = "output" if first is None else "input"
-        raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
+        owner = "sample" if elaborator.frame.keyword == "sample" else "model"
+        raise failure("E0202", f"the {owner} has an {kind} `{name}` already", span, hint("use another name"), *notes)
 
 
 def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:

@@ -95,7 +95,7 @@ class Evaluator(Caller):
             return value
         if name.id in frame.dimensions:
             return extent_value(frame.dimensions[name.id])
-        if frame.keyword in ("model", "train") and name.id in self.session.open_dimensions:
+        if frame.keyword in ("model", "train", "sample") and name.id in self.session.open_dimensions:
             raise Poisoned
         value = self._global(name)
         if isinstance(value, FormValue) and value.settings is None and value.declaration.keyword == "layer":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_in
@@ -15,6 +16,8 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role
 from compiler.syntax import tree
 
+_Kind = TypeVar("_Kind", bound=Evaluator)
+
 
 def start(
     session: Session,
@@ -22,12 +25,16 @@ def start(
     scope: ModuleScope,
     name: str,
     training: bool,
+    kind: type[_Kind],
     columns: Mapping[str, tree.Name] | None = None,
-) -> Evaluator:
-    """An evaluator with the frame of a model, whose settings are not bound yet; some inputs may be views of columns."""
+) -> _Kind:
+    """An evaluator of a kind with the frame of a model, whose settings are not bound yet.
+
+    Some inputs may be views of columns.
+    """
     frame = Frame(scope, "model", model.name, session.new_scope(), application="#0")
     frame.ordinals = ordinals_in(session, frame, model)
-    evaluator = Evaluator(session, GraphBuilder(name), frame, training)
+    evaluator = kind(session, GraphBuilder(name), frame, training)
     evaluator.model = ModelRecord(columns=columns or {})
     evaluator.span = model.head
     return evaluator

@@ -21,6 +21,7 @@ from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, resolve_axis
 from compiler.frontend.values import AxisName, TensorValue, TupleValue, Value, describe, is_number
 from compiler.graph import ir
 from compiler.graph.ir import Node
+from compiler.ops.build import filled
 from compiler.ops.movement import Transpose
 from compiler.ops.scan import Scan, scan_body
 from compiler.ops.sources import Iota
@@ -161,14 +162,21 @@ class _Elaboration:
 
     def _emit(self, carried: Sequence[_Carried], emitted: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
         steps = self.steps
+        if not steps.length:  # the carries stay as they begin, and stacks are empty
+            stacks = (TensorType(value.type.dtype, (0, *value.type.shape)) for value in emitted)
+            return (*(c.start for c in carried), *(filled(self.elaborator.builder, 0, type_) for type_ in stacks))
         moved = {c.seen.index for c in carried}
         # A state that no step changes is a capture.
         same = {v.index: self._before(path) for path, v in self.record.states.items() if v.index not in moved}
         nodes = [replace(n, operands=tuple(same.get(v.index, v) for v in n.operands)) for n in self.nodes]
         stacks = [stack for stack in (*steps.stacks, steps.mask, steps.cuts) if stack is not None]
-        elements = [element for element in (*self.elements, self.mask, self.cut) if element is not None]
+        elements = [element.value for element in (*self.elements, self.mask, self.cut) if element is not None]
+        if self.record.place is not None:
+            places = self.elaborator.emit(Iota((steps.length,), 0, DType.I64))
+            stacks.append(TensorValue(places, (steps.axis,)))
+            elements.append(self.record.place)
         self.elaborator.axes.update((stack.value.index, stack.axes) for stack in stacks)
-        inputs = [*(element.value for element in elements), *(c.seen for c in carried)]
+        inputs = [*elements, *(c.seen for c in carried)]
         outputs = [same.get(v.index, v) for v in (*(c.handed_on for c in carried), *emitted)]
         captures = _captures(inputs, nodes, outputs)
         body = scan_body((*inputs, *captures), nodes, outputs)
@@ -257,8 +265,6 @@ def _positions(elaborator: Elaborator, value: Value) -> TensorValue:
     if not isinstance(value, range):
         message = f"a `scan` runs over a tensor or a range, not {describe(value)}"
         elaborator.fail("E0312", message, hint("a `for` runs over a list"))
-    if not value:
-        elaborator.fail("E0419", f"a `scan` needs at least one step, and {describe(value)} has none")
     positions = TensorValue(elaborator.emit(Iota((len(value),), 0, DType.I32)), (Axis(origin=elaborator.here),))
     return binary(elaborator, "+", positions, value.start) if value.start else positions
 
@@ -266,8 +272,6 @@ def _positions(elaborator: Elaborator, value: Value) -> TensorValue:
 def _length(elaborator: Elaborator, scan: tree.Scan, stack: TensorValue, before: Sequence[int]) -> int:
     length = stack.shape[0]
     assert isinstance(length, int)
-    if length == 0:
-        elaborator.fail("E0419", "a `scan` needs at least one step, and this axis is 0 long")
     if before and length != before[0]:
         names = [scanned.name for scanned in scan.inputs]
         elaborator.fail(

@@ -191,7 +191,9 @@ class SettingBinder(Elaborator):
         """Defaults see the settings before them, and make layers where the caller could."""
         frame = self.frame
         declaration = signature.declaration
-        is_owner = isinstance(declaration, tree.Model) or declaration.keyword == "layer"
+        is_owner = isinstance(declaration, tree.Model) or (
+            isinstance(declaration, tree.Callable) and declaration.keyword == "layer"
+        )
         keyword = frame.keyword if is_owner else "fn"
         return Frame(
             module,

@@ -34,7 +34,7 @@ def run_body(elaborator: Elaborator, body: tree.Block) -> Value:
     is_complete = run_block(elaborator, body)
     if frame.has_result:
         return frame.result
-    if is_complete and frame.keyword not in ("model", "train", "test"):
+    if is_complete and frame.keyword not in ("model", "train", "sample", "test"):
         elaborator.fail("E0207", f"`{frame.name}` ends without a result", hint("end its body with `return`"))
     return POISON
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
+from compiler.frontend.builtins.data import DATA
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES
 from compiler.frontend.builtins.reductions import REDUCTIONS
 from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParameter, ElementTypeValue, X, built_in
@@ -41,7 +42,7 @@ from compiler.ops.control import StopGradient
 from compiler.ops.movement import Concat
 from compiler.ops.spreading import Reshape
 from compiler.syntax import tree
-from compiler.types import DType, static_elements
+from compiler.types import DType, TensorType, static_elements
 
 _MOST_NUMBERS = 10_000
 _NEAR = 1e-5
@@ -51,13 +52,16 @@ def _tensor(elaborator: Elaborator, values: Value) -> Value:
     """A tensor of the numbers in nested lists."""
     # a node for each number: what a test writes down is short
     numbers, shape = _flat(elaborator, values)
-    if not numbers or len(numbers) > _MOST_NUMBERS:
-        elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")
+    if len(numbers) > _MOST_NUMBERS:
+        elaborator.fail("E0312", f"`tensor` is made of at most {_MOST_NUMBERS} numbers, not of {len(numbers)}")
+    axes = tuple(Axis(origin=elaborator.here) for _ in shape)
+    if not numbers:
+        return TensorValue(filled(elaborator.builder, 0, TensorType(DType.F32, shape)), axes)
     are_whole = all(isinstance(number, int) for number in numbers)
     dtype = DType.BOOL if isinstance(numbers[0], bool) else DType.I32 if are_whole else DType.F32
     parts = [elaborator.emit(Reshape((1,)), scalar(elaborator, number, dtype).value) for number in numbers]
     flat = elaborator.emit(Concat(0), *parts) if len(parts) > 1 else parts[0]
-    return TensorValue(elaborator.emit(Reshape(shape), flat), tuple(Axis(origin=elaborator.here) for _ in shape))
+    return TensorValue(elaborator.emit(Reshape(shape), flat), axes)
 
 
 def _flat(elaborator: Elaborator, value: Value) -> tuple[list[bool | int | float], tuple[int, ...]]:
@@ -373,5 +377,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
     *map(built_in, (_rank, _per_axis, _extent, _place, _one_of, require, _len, _except, _fresh)),
 )
 
-BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)}
+BUILTINS: Mapping[str, Builtin] = {
+    b.name: b for b in (*FUNCTIONS, *DATA, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)
+}
 CONSTANTS: Mapping[str, Value] = {"inf": math.inf, "pi": math.pi}

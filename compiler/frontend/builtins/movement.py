@@ -18,7 +18,7 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Concat, Pad, Reverse, Slice, Transpose
 from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape
-from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, elements, static_elements
+from compiler.types import BatchExtent, DType, Extent, TensorType, size_of, size_text
 
 _DIMENSIONS = BuiltinParameter("dimensions", "dimension", is_variadic=True)
 
@@ -46,8 +46,6 @@ def _new_shape(elaborator: Elaborator, dimensions: Value) -> tuple[tuple[Extent,
     shape, axes = _dimensions(elaborator, dimensions)
     if -1 in shape:
         elaborator.fail("E0413", "a dimension of a new tensor must not be negative, but is -1")
-    if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
-        elaborator.fail("E0410", f"[{', '.join(map(str, shape))}] depends on the batch twice")
     elaborator.expect_size(TensorType(DType.F32, shape))
     return shape, axes
 
@@ -90,7 +88,11 @@ def _scatter_add(
     extent = _count(elaborator, size, "the size of `scatter_add`")
     rows = by_row is True
     end = place + indices.rank - rows
-    if x.shape[place:end] != indices.shape[rows:] or extent < 1 or (rows and (not place or not indices.rank)):
+    if (
+        x.shape[place:end] != indices.shape[rows:]
+        or (extent < 1 and 0 not in x.shape)
+        or (rows and (not place or not indices.rank))
+    ):
         elaborator.fail(
             "E0409",
             f"`scatter_add` of {shown(elaborator, x)} along axis {place} of size {extent}: the axes of the indices "
@@ -105,15 +107,13 @@ def _reshape(elaborator: Elaborator, x: TensorValue, dimensions: tuple[Dimension
     """The same elements in another shape; one dimension may be -1."""
     shape, axes = _dimensions(elaborator, dimensions)
     shape = _inferred(elaborator, x, shape)
-    if elements(shape) != elements(x.shape):
+    if size_of(shape) != size_of(x.shape):
         elaborator.fail(
             "E0407",
-            f"{shown(elaborator, x)} has {elements(x.shape)} elements, but "
-            f"[{', '.join(map(str, shape))}] has {elements(shape)}",
+            f"{shown(elaborator, x)} has {size_text(x.shape)} elements, but "
+            f"[{', '.join(map(str, shape))}] has {size_text(shape)}",
             *origin_notes(elaborator, *zip(x.shape, x.axes, strict=True)),
         )
-    if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
-        elaborator.fail("E0410", f"[{', '.join(map(str, shape))}] depends on the batch twice")
     known = _axes_left_whole(x, shape)
     merged = tuple(Axis(known[i].labels | a.labels, known[i].origin) if i in known else a for i, a in enumerate(axes))
     if shape == x.shape:
@@ -144,16 +144,15 @@ def _inferred(elaborator: Elaborator, tensor: TensorValue, shape: tuple[Extent, 
         elaborator.fail("E0407", "one dimension of a reshape may be -1")
     place = shape.index(-1)
     known = (*shape[:place], *shape[place + 1 :])
-    total, part = static_elements(tensor.shape), static_elements(known)
-    needs_batch = depends_on_batch(tensor.shape) and not depends_on_batch(known)
-    if part == 0 or total % part or (depends_on_batch(known) and not depends_on_batch(tensor.shape)):
+    (total, power), (part, known_power) = size_of(tensor.shape), size_of(known)
+    if part == 0 or total % part or not 0 <= power - known_power <= 1:
         elaborator.fail(
             "E0407",
-            f"{shown(elaborator, tensor)} has {elements(tensor.shape)} elements, which "
+            f"{shown(elaborator, tensor)} has {size_text(tensor.shape)} elements, which "
             f"{' × '.join(map(str, known))} does not divide",
             *origin_notes(elaborator, *zip(tensor.shape, tensor.axes, strict=True)),
         )
-    rest: Extent = BatchExtent(total // part) if needs_batch else total // part
+    rest: Extent = BatchExtent(total // part) if power > known_power else total // part
     return (*shape[:place], rest, *shape[place + 1 :])
 
 

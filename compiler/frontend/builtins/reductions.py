@@ -69,6 +69,8 @@ def _count(tensor: TensorValue, axes: Sequence[int]) -> Value:
 def _variance(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
     tensor = operators.real(elaborator, tensor)
+    if _is_empty(tensor, axes):
+        return _kept(elaborator, arguments, tensor, axes, _average(elaborator, arguments, tensor, axes))
     if _mask(elaborator, arguments, tensor) is None:
         _, variance = elaborator.emit_all(Moments(tuple(axes)), tensor.value)
         return _kept(elaborator, arguments, tensor, axes, variance)
@@ -82,7 +84,10 @@ def _variance(elaborator: Elaborator, **arguments: Value) -> Value:
 def _moments(elaborator: Elaborator, **arguments: Value) -> Value:
     tensor, axes = _operand(elaborator, arguments)
     tensor = operators.real(elaborator, tensor)
-    both = elaborator.emit_all(Moments(tuple(axes)), tensor.value)
+    if _is_empty(tensor, axes):
+        both = (_average(elaborator, arguments, tensor, axes),) * 2
+    else:
+        both = elaborator.emit_all(Moments(tuple(axes)), tensor.value)
     return TupleValue(tuple(_kept(elaborator, arguments, tensor, axes, value) for value in both))
 
 
@@ -112,8 +117,7 @@ def _extreme(name: str) -> Builtin:
         mask = _mask(elaborator, arguments, tensor)
         if mask is not None:
             tensor = operators.choose(elaborator, mask, operators.real(elaborator, tensor), start)
-        if any(tensor.shape[axis] == 0 for axis in axes):
-            elaborator.fail("E0406", f"`{name}` over an axis of 0 elements, of {shown(elaborator, tensor)}")
+        _expect_elements(elaborator, name, tensor, axes)
         return _kept(elaborator, arguments, tensor, axes, elaborator.emit(op(tuple(axes)), tensor.value))
 
     document = f"Elementwise {name}imum of two values, or the {name}imum of one tensor over axes."
@@ -125,9 +129,11 @@ def _argmax(elaborator: Elaborator, x: TensorValue, *, axis: AxisValue = None, k
     """The position of the largest element along an axis; the first of ties."""
     tensor = operators.numeric(elaborator, x)
     if axis is None:
-        value = elaborator.emit(Reshape((_flat(elaborator, tensor),)), tensor.value)
-        return TensorValue(elaborator.emit(ArgMax(0), value), ())
+        count = _flat(elaborator, tensor)
+        _expect_elements(elaborator, "argmax", tensor, range(tensor.rank))
+        return TensorValue(elaborator.emit(ArgMax(0), elaborator.emit(Reshape((count,)), tensor.value)), ())
     place = resolve_axis(elaborator, tensor, axis)
+    _expect_elements(elaborator, "argmax", tensor, (place,))
     largest = elaborator.emit(ArgMax(place), tensor.value)
     return _kept(elaborator, {"keepdims": keepdims}, tensor, (place,), largest)
 
@@ -155,10 +161,25 @@ def _truth(name: str) -> Builtin:
         tensor, axes = _operand(elaborator, arguments)
         if tensor.dtype is not DType.BOOL:
             elaborator.fail("E0416", f"`{name}` needs a tensor of bool, not {shown(elaborator, tensor)}")
-        numbers = elaborator.emit(op(tuple(axes)), elaborator.emit(Cast(DType.I32), tensor.value))
-        return _kept(elaborator, arguments, tensor, axes, elaborator.emit(Cast(DType.BOOL), numbers))
+        if _is_empty(tensor, axes):  # nothing is false, and nothing true
+            shape = tuple(tensor.shape[i] for i in range(tensor.rank) if i not in axes)
+            found = operators.spread(elaborator, operators.scalar(elaborator, name == "all", DType.BOOL), shape)
+        else:
+            numbers = elaborator.emit(op(tuple(axes)), elaborator.emit(Cast(DType.I32), tensor.value))
+            found = elaborator.emit(Cast(DType.BOOL), numbers)
+        return _kept(elaborator, arguments, tensor, axes, found)
 
     return Builtin(name, (X, _AXIS, _KEEP), f"Whether {name} of the elements along axes are true.", evaluate)
+
+
+def _is_empty(tensor: TensorValue, axes: Sequence[int]) -> bool:
+    return any(tensor.shape[axis] == 0 for axis in axes)
+
+
+def _expect_elements(elaborator: Elaborator, name: str, tensor: TensorValue, axes: Sequence[int]) -> None:
+    if _is_empty(tensor, axes):
+        message = f"`{name}` over an axis of 0 elements, of {shown(elaborator, tensor)}"
+        elaborator.fail("E0406", message, hint("no element is there to choose; `if` can ask for the size of an axis"))
 
 
 def _operand(elaborator: Elaborator, arguments: Arguments) -> tuple[TensorValue, tuple[int, ...]]:

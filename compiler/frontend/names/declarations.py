@@ -11,12 +11,15 @@ from compiler.frontend.generation import KEYS as GENERATE_KEYS
 from compiler.frontend.generation import check_keys
 from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
+from compiler.frontend.samplers import ROW, names_of_parts
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
-from compiler.frontend.train.entries import EVALUATED, OF_UPDATES, lines_of, local_entries
+from compiler.frontend.train.entries import EVALUATED, KEYS, OF_UPDATES, lines_of, local_entries
 from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
-from compiler.syntax.walk import dimensions_of, statements_of, values_of
+from compiler.syntax.walk import dimensions_of, expressions_in, statements_of, values_of
 
+OF_THE_DATA = ("bucket",)
+"""What begins the names of settings that the data decides."""
 # The tensors of declarations that are called by training, not by the text.
 _TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "optimizer": ("(p, g, t)", (3, 4)),
@@ -35,8 +38,12 @@ def check_names(session: Session) -> None:
 
 
 def _read_by_experiments(modules: tuple[tree.Module, ...]) -> dict[str, set[str]]:
-    """For each model, the names that a `train` of it reads."""
+    """For each model, the names that a `train` or `sample` of it reads."""
     read: dict[str, set[str]] = {}
+    for sample in (d for module in modules for d in module.declarations if isinstance(d, tree.Sample)):
+        for part in (p for s in statements_of(sample.body) for v in values_of(s) for p in expressions_in(v)):
+            if isinstance(part, tree.Attribute):
+                read.setdefault(sample.model.id, set()).add(part.name)
     for train in (d for module in modules for d in module.declarations if isinstance(d, tree.Train)):
         ranges = [target.range for target in train.targets if target.range is not None]
         dimensions = [d for target in train.targets for d in dimensions_of(target.annotation)]
@@ -74,6 +81,8 @@ class _DeclarationNames(StatementNames):
                 self._train(declaration)
             case tree.Generate():
                 self._generate(declaration)
+            case tree.Sample():
+                self._sample(declaration)
             case tree.Test():
                 self._test(declaration)
             case tree.Import():
@@ -211,6 +220,53 @@ class _DeclarationNames(StatementNames):
                 self.form(Namespace.SAMPLE, entry.value, ())
             elif entry.key in GENERATE_KEYS:
                 self.expression(entry.value)
+
+    def _sample(self, sample: tree.Sample) -> None:
+        """A `sample` sees the settings and sizes of its model, and the model by its name."""
+        self.keyword, self.declaration = "sample", sample.name
+        found = self.scope.lookup(Namespace.MODEL, sample.model.id)
+        if found is None or not isinstance(found.declaration, tree.Model):
+            self.unknown(sample.model, "model", self.scope.names(Namespace.MODEL))
+            return
+        model = found.declaration
+        signature = self.session.signature(sample, self.scope)
+        self._expect_distinct((sample.settings,))
+        self._expect_free_names(sample, model)
+        for parameter in sample.settings:
+            if parameter.default is None:
+                message = f"the setting `{parameter.name}` of the `sample` needs a default"
+                self.report.mistake("E0630", message, parameter.span, hint(f"such as `{parameter.name} = 1.0`"))
+        for setting in model.settings:
+            self.environment.bind(setting.name, NameKind.SETTING, setting.span)
+        for statement in model.body.statements:
+            if isinstance(statement, tree.InputDeclaration):
+                self._input_dimensions(statement)
+                self.inner.add(statement.name)
+            elif isinstance(statement, tree.OutputDeclaration):
+                self.inner.update(name.id for name in statement.names)
+        self.environment.bind(ROW, NameKind.TENSOR, sample.head)
+        self.environment.bind(model.name, NameKind.TENSOR, sample.head)
+        self.environment.used |= {setting.name for setting in model.settings}
+        self.model_of_sample, self.parts = model.name, tuple(dict.fromkeys(names_of_parts(model)))
+        self._settings(signature.settings, signature.types)
+        self._block(sample.body, is_last=True)
+        if not any(isinstance(statement, tree.OutputDeclaration) for statement in statements_of(sample.body)):
+            advice = hint("declare what it makes: `output image = …`")
+            self.report.mistake("E0630", f"the sample `{sample.name}` has no output", sample.head, advice)
+        self.environment.used |= {n for n, kind in self.environment.kinds.items() if kind is NameKind.OUTPUT}
+        self._warn_of_unused()
+
+    def _expect_free_names(self, sample: tree.Sample, model: tree.Model) -> None:
+        """`--set` can tell the settings of a sampler from all others."""
+        if sample.name in (*KEYS, "generate", *OF_THE_DATA):
+            message = f"`{sample.name}` begins the names of other settings, so it cannot be the name of a `sample`"
+            self.report.mistake("E0630", message, sample.head, hint("use another name"))
+        taken = {setting.name: setting.span for setting in model.settings}
+        for parameter in sample.settings:
+            if parameter.name in taken:
+                message = f"`{parameter.name}` is a setting of `{model.name}`, and this one would hide it"
+                first = Note("declared here", taken[parameter.name])
+                self.report.mistake("E0630", message, parameter.span, first, hint("use another name"))
 
     def _augment(self, block: tree.Block) -> None:
         """Samples are changed before the model sees them, so that its outputs are not known here."""

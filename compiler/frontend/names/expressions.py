@@ -100,7 +100,9 @@ class ExpressionNames:
         self.declaration = ""
         self.is_training = False
         self.is_in_scan = False
-        self.inner: set[str] = set()  # names in a model's body that its `train` does not see
+        self.inner: set[str] = set()  # names in a model's body that its `train` or `sample` does not see
+        self.model_of_sample = ""  # whose parts a `sample` can name
+        self.parts: tuple[str, ...] = ()
         self.losses: set[str] = set()  # names of losses that layers and models state, which no `train` sees
         self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
 
@@ -148,6 +150,19 @@ class ExpressionNames:
                 self.report.mistake("E0201", message, root.span, advice)
             return
         self.expression(expression.value)
+        is_part = isinstance(expression.value, tree.Name) and expression.value.id == self.model_of_sample
+        if is_part and expression.name not in self.parts:
+            self._unknown_part(expression)
+
+    def _unknown_part(self, expression: tree.Attribute) -> None:
+        model, name = self.model_of_sample, expression.name
+        message = f"the body of `{model}` has no layer, parameter or state `{name}`"
+        listed = (hint(f"there are {', '.join(self.parts)}"),) if self.parts else ()
+        is_setting = self.environment.kinds.get(name) is NameKind.SETTING
+        own = (hint(f"a setting of the model stands under its own name: `{name}`"),) if is_setting else ()
+        self.report.mistake(
+            "E0632", message, expression.span, *(own or self.report.nearest(name, self.parts) or listed)
+        )
 
     def _is_known(self, name: str) -> bool:
         return name in self.environment or name in self.environment.partial or self._is_outside(name)
@@ -172,7 +187,7 @@ class ExpressionNames:
                 self.report.mistake("E0201", message, name.span, note)
                 return
         message = f"there is no `{name.id}` here"
-        notes = self._notes_in_train(name) if self.keyword == "train" else ()
+        notes = self._notes_in_train(name) if self.keyword == "train" else self._notes_in_sample(name)
         notes = notes or self.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
         self.report.mistake("E0201", message, name.span, *notes)
 
@@ -187,6 +202,15 @@ class ExpressionNames:
         seen = (NameKind.INPUT, NameKind.OUTPUT, NameKind.TENSOR, NameKind.VARIABLE)
         there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
         return self.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
+
+    def _notes_in_sample(self, name: tree.Name) -> tuple[Note, ...]:
+        """Of a name of the model, which a `sample` sees in another way."""
+        model = self.model_of_sample
+        if name.id in self.parts:
+            return (hint(f"`{model}.{name.id}` is that of the model"),)
+        if name.id in self.inner:
+            return (hint(f"a `sample` has no data: `{model}(x)` applies the model to tensors, and gives its outputs"),)
+        return ()
 
     def unknown(self, name: tree.Name, what: str, known: Iterable[str]) -> None:
         names = tuple(known)

@@ -17,7 +17,7 @@ _MAY_OWN = ("layer", "model")
 _PLACES = {
     "input": "a `model`",
     "target": "a `train`",
-    "output": "a `model`",
+    "output": "a `model` or `sample`",
     "loss": "a `layer` or `model`",
     "view": "an `augment`, in no `if` and no `for`",
     "param": "a `layer` or `model`",
@@ -26,6 +26,7 @@ _PLACES = {
     "emit": "a `scan`",
     "return": "a `fn`, `layer`, `init`, `optimizer` or `schedule`",
 }
+_WITHOUT_RESULT = ("model", "train", "sample", "test")
 _SCAN_OPTIONS = ("reverse", "where", "truncate")
 
 
@@ -58,9 +59,7 @@ class StatementNames(ExpressionNames):
                 self.expression(statement.value)
                 self._assign_all(statement)
             case tree.Return():
-                self._expect_place(
-                    "return", self.keyword not in ("model", "train", "test"), statement.span, in_scan=False
-                )
+                self._expect_place("return", self.keyword not in _WITHOUT_RESULT, statement.span, in_scan=False)
                 self.expression(statement.value)
                 return True
             case tree.If():
@@ -179,7 +178,7 @@ class StatementNames(ExpressionNames):
         self.environment.bind(statement.name, NameKind.STATE if keyword == "state" else NameKind.TENSOR, statement.span)
 
     def _output(self, statement: tree.OutputDeclaration) -> None:
-        self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
+        self._expect_place("output", self.keyword in ("model", "sample"), statement.span, in_scan=False)
         self.expression(statement.value)
         for name in statement.names:
             self.environment.bind(name.id, NameKind.OUTPUT, name.span)

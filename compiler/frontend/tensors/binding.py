@@ -21,7 +21,7 @@ from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.support.record import record
 from compiler.syntax import tree
-from compiler.types import BatchExtent, DType, Extent, TensorType
+from compiler.types import DType, Extent, TensorType
 
 _SAID = ("logits", "log_probability", "probability", "prediction", "score", "scores")
 """Names of parameters for the output of a model, in the library and as a rule elsewhere."""
@@ -313,9 +313,6 @@ def declared_type(elaborator: Elaborator, annotation: tree.TensorAnnotation) -> 
         is_name = isinstance(dimension, tree.Name) and dimension.id in frame.dimensions
         labels = frozenset({(frame.scope, dimension.id)}) if is_name and isinstance(dimension, tree.Name) else None
         axes.append(Axis(labels, dimension.span) if labels else Axis(origin=dimension.span))
-    if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
-        message = f"[{', '.join(map(str, shape))}] depends on the batch twice"
-        elaborator.fail("E0410", message, hint("one dimension of a tensor may depend on `batch`"), span=annotation.span)
     if annotation.dtype == tree.ANY:
         message = "`any` stands in the signature of a function or layer, and here the element type must be said"
         elaborator.fail("E0416", message, span=annotation.span)

@@ -12,10 +12,13 @@ from compiler.frontend.tensors.operators import cast, real, widest
 from compiler.frontend.tensors.shapes import UNNAMED, broadcast, origin_notes, shown, shown_axis
 from compiler.frontend.values import TensorValue
 from compiler.graph import ir
+from compiler.ops.build import filled
 from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Equal, Where
 from compiler.ops.movement import Slice, Transpose
+from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape, Sum
-from compiler.types import BatchExtent, Extent, TensorType, static_elements
+from compiler.types import BatchExtent, DType, Extent, TensorType, static_elements
 
 
 def matrix_product(elaborator: Elaborator, left: TensorValue, right: TensorValue) -> TensorValue:
@@ -143,9 +146,10 @@ def _diagonal(
     if extents[1][0] != count:
         both = " and ".join(shown_axis(elaborator, *extent) for extent in extents)
         elaborator.fail("E0408", f'`{name}` in "{pattern}" is both {both}', *origin_notes(elaborator, *extents))
-    if not isinstance(count, int):
-        elaborator.fail("E0410", f'`{name}` stands twice in "{pattern}", and the batch has no diagonal')
     kept = [axis for axis in range(tensor.rank) if axis not in (first, second)]
+    if not isinstance(count, int):
+        axes = (*(tensor.axes[axis] for axis in kept), tensor.axes[first])
+        return TensorValue(_own_pairs(elaborator, tensor, first, second, kept), axes)
     shape = tuple(tensor.shape[axis] for axis in kept)
     turned = elaborator.emit(Transpose((*kept, first, second)), tensor.value)
     flat = elaborator.emit(Reshape((*shape, count * count)), turned)
@@ -153,6 +157,15 @@ def _diagonal(
     return TensorValue(
         elaborator.emit(Slice(*places), flat), (*(tensor.axes[axis] for axis in kept), tensor.axes[first])
     )
+
+
+def _own_pairs(elaborator: Elaborator, tensor: TensorValue, first: int, second: int, kept: Sequence[int]) -> ir.Value:
+    """The diagonal along two axes of the batch: no stride says it, so all else is left out of a sum."""
+    turned = elaborator.emit(Transpose((*kept, first, second)), tensor.value)
+    shape, rank = turned.type.shape, turned.type.rank
+    places = [elaborator.emit(Iota(shape, axis, DType.I32)) for axis in (rank - 2, rank - 1)]
+    is_own, zero = elaborator.emit(Equal(), *places), filled(elaborator.builder, 0, turned.type)
+    return elaborator.emit(Sum((rank - 1,)), elaborator.emit(Where(), is_own, turned, zero))
 
 
 def _contracted(

@@ -127,8 +127,30 @@ def _expect_aligned_names(elaborator: Elaborator, symbol: str, left: TensorValue
         return
     for label, theirs in _places_of_names(right).items():
         ours = places.get(label)
-        if ours is not None and not ours & theirs:
-            _misplaced(elaborator, symbol, left, right, label, max(ours), max(theirs))
+        if ours is None:
+            continue
+        if not ours & theirs:
+            if not _is_outer(left, right, ours, theirs):
+                _misplaced(elaborator, symbol, left, right, label, max(ours), max(theirs))
+        elif left.rank != right.rank and len(ours) != len(theirs):
+            _ambiguous(elaborator, symbol, left, right, label)
+
+
+def _is_outer(left: TensorValue, right: TensorValue, ours: set[int], theirs: set[int]) -> bool:
+    """Whether each operand has an axis of 1 where the other has the name, as in `x[:, None] - x[None, :]`."""
+    if left.rank != right.rank:
+        return False
+    return all(right.shape[place] == 1 for place in ours) and all(left.shape[place] == 1 for place in theirs)
+
+
+def _ambiguous(elaborator: Elaborator, symbol: str, left: TensorValue, right: TensorValue, label: Label) -> None:
+    smaller, larger = (left, right) if left.rank < right.rank else (right, left)
+    elaborator.fail(
+        "E0402",
+        f"`{symbol}` of {shown(elaborator, left)} and {shown(elaborator, right)}: the dimension `{label[1]}` of "
+        f"{shown_shape(elaborator, smaller)} may be either of those of {shown_shape(elaborator, larger)}",
+        hint("say which with axes of 1: `[:, None]` puts it before the last, `[None, :]` makes it the last"),
+    )
 
 
 def _places_of_names(tensor: TensorValue) -> dict[Label, set[int]]:
@@ -155,7 +177,8 @@ def _misplaced(
 def _alignment_hint(elaborator: Elaborator, smaller: TensorValue, larger: TensorValue, label: Label) -> str:
     if smaller.rank == 1 and larger.rank == 2 and label in larger.axes[0].labels:
         first = "drop the axis of 1 with `[:, 0]`, or " if larger.shape[1] == 1 else ""
-        return f"{first}add an axis to {shown_shape(elaborator, smaller)} with `[:, None]`"
+        pairs = "; for pairs of rows, give both an axis of 1: `x[:, None]` and `y[None, :]`" if first else ""
+        return f"{first}add an axis to {shown_shape(elaborator, smaller)} with `[:, None]`{pairs}"
     return "`align(v, x)` puts the named dimensions of `v` where `x` has them; an index with `None` adds an axis of 1"
 
 

@@ -9,6 +9,7 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.declared_tensors import declare_input
 from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.bodies.row_draws import NUMBER, RowEvaluator
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.failures import Poisoned, failure
@@ -19,16 +20,10 @@ from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.elementwise import Add
-from compiler.ops.movement import Transpose
-from compiler.ops.sources import Constant, Iota, Threefry
-from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.walk import first_name
-from compiler.types import BatchExtent, DType, Shape, TensorType, batch_axis, static_elements
-
-_NUMBER = TensorType(DType.I64)
-_NUMBERS = TensorType(DType.I64, (BatchExtent(),))
+from compiler.types import BatchExtent
 
 
 @record
@@ -40,28 +35,13 @@ class Augmentation:
     values: dict[str, TensorValue]
 
 
-class SampleEvaluator(Evaluator):
+class SampleEvaluator(RowEvaluator):
     """Draws belong to a sample in an epoch: they are the same in any batch, and whatever was trained before."""
 
-    def draw(self, shape: Shape) -> ir.Value:
-        stream = self.emit(Constant(self.next_stream() << 32, DType.I64))
-        epoch = self.emit(Add(), self.input(EPOCH_NUMBER, Role.DATA, _NUMBER), stream)
-        key = self.emit(Threefry(DType.I64), self.input("seed", Role.SEED, _NUMBER), epoch)
-        axis = batch_axis(shape)
-        flat: Shape = (static_elements(shape),)
-        if axis is not None:
-            flat = (BatchExtent(), *flat)
-            rows = self.input(SAMPLE_NUMBERS, Role.DATA, _NUMBERS)
-            key = self.emit(Threefry(DType.I64), self.emit(Broadcast(rows.type.shape, ()), key), rows)
-        keys = self.emit(Broadcast(flat, tuple(range(key.type.rank))), key)
-        drawn = self.emit(Threefry(DType.F32), keys, self.emit(Iota(flat, len(flat) - 1, DType.I64)))
-        return self.emit(Reshape(shape), drawn) if not axis else self._placed(drawn, shape, axis)
+    rows = SAMPLE_NUMBERS
 
-    def _placed(self, drawn: ir.Value, shape: Shape, axis: int) -> ir.Value:
-        """Draws with the batch first, where the shape has it."""
-        first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-        order = (*range(1, axis + 1), 0, *range(axis + 1, len(shape)))
-        return self.emit(Transpose(order), self.emit(Reshape(first), drawn))
+    def counter(self, stream: ir.Value) -> ir.Value:
+        return self.emit(Add(), self.input(EPOCH_NUMBER, Role.DATA, NUMBER), stream)
 
 
 def augmentation(

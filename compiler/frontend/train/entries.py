@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from compiler.errors.diagnostics import Note, Span, hint
@@ -10,18 +11,18 @@ from compiler.errors.other_names import IN_TRAIN
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
-from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, SettingValue, StartWeights
-from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.train import forms
+from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, PartSource, SettingValue, StartWeights
+from compiler.frontend.settings import COMMAND_LINE, Override, plain
+from compiler.frontend.train import cuts, forms
 from compiler.frontend.values import RunTimeNumber, Value, describe
-from compiler.support.data_formats import OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.support.record import record
 from compiler.syntax import tree
 
 KEYS = [
-    *("data", "validation", "test", "target", "loss", "metrics"),
+    *("data", "validation", "test", "oversample", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
-    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "ema"),
+    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "ema"),
     *("keep", "best", "restore", "precision", "seed"),
 ]
 _Form = TypeVar("_Form")
@@ -31,7 +32,7 @@ _EXAMPLES = {
     "optimizer": "optimizer = adam(lr = 1e-3)",
     "batch": "batch = 32",
 }
-_APART = ("data", "validation", "test", "target", "augment", "early_stop", "plateau", "best", "precision")
+_APART = ("data", "validation", "test", "oversample", "target", "augment", "early_stop", "plateau", "best", "precision")
 OF_UPDATES = ("parameters", "loss", "optimizer", "schedule", "clip", "penalty", "times", "every")
 """The keys of an `update` block."""
 EVALUATED = frozenset(KEYS) - set(_APART)
@@ -113,13 +114,17 @@ class Keys:
         entry = self.written.get(key)
         return None if entry is None else _Given(entry.value, entry.value, entry.value.span, "train")
 
-    def _constant(self, key: str, wanted: forms.Wanted) -> Value:
-        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
+    def _constant(self, key: str, wanted: forms.Wanted, is_text: bool = False) -> Value:
+        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong.
+
+        A text stands on the command line without quotes.
+        """
         given = self._given(key)
         if given is None:
             return None
         with self.report.recording():
-            value = forms.evaluate_constant(self.session, self.train, given.expression)
+            expression = given.text if is_text else given.expression
+            value = forms.evaluate_constant(self.session, self.train, expression)
             self.session.settings.record(self.prefix + key, value, given.origin)
             return forms.checked(value, key, wanted, given.place)
         return None
@@ -138,6 +143,7 @@ class Entries(Keys):
         self.takes_all = self._says_all("batch")
         self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
+        self.shards = self._whole("shards", 1) or 1
         epochs, steps = self._whole("epochs", 1), self._whole("steps", 1)
         # A length on the command line replaces that of the text.
         set_there = [key for key in ("epochs", "steps") if key in session.settings.used]
@@ -152,6 +158,7 @@ class Entries(Keys):
         self.data = self._data()
         self.validation = self._part("validation")
         self.test = self._part("test")
+        self.oversample = str(self._constant("oversample", cuts.TEXT, is_text=True) or "")
         self.ema = self._average()
         self.precision = self._precision()
         self.best, self.best_span = self._best()
@@ -189,10 +196,26 @@ class Entries(Keys):
         if self.takes_all and self.accumulate > 1:
             message = "`accumulate` is for several batches, and `batch = all` is one"
             self.report.mistake("E0603", message, self.train.head, hint("give `batch` a number of rows"))
+        self._check_shards()
         if "epochs" in self.written and "steps" in self.written:
             entry = self.written["steps"]
             other = Note("`epochs` is given here", self.written["epochs"].span)
             self.report.mistake("E0608", "`epochs` and `steps` both say how long to train", entry.span, other)
+
+    def _check_shards(self) -> None:
+        """Report a number of shards that no batch has, or that goes with no `accumulate`."""
+        if self.shards > 1 and self.accumulate > 1:
+            message = "`shards` does not go with `accumulate`: a batch is cut, and not put together of several"
+            self.report.mistake(
+                "E0603", message, self.place_of("shards"), hint("take a larger `batch`, which shards divide")
+            )
+        elif self.batch is not None and self.shards > self.batch:
+            message = f"a batch of {self.batch} rows cannot be cut into {self.shards} shards"
+            self.report.mistake("E0603", message, self.place_of("shards"), hint("a shard takes at least one row"))
+
+    def place_of(self, key: str) -> Span:
+        """Where a key that is given stands."""
+        return self.places.get(key, self.train.head)
 
     def _report_unknown(self, entry: tree.Entry) -> None:
         """Report a name that is no key and that nothing reads; a value that a misspelt key reads is no mistake."""
@@ -253,20 +276,48 @@ class Entries(Keys):
         if override is None:
             if declared is not None:
                 self.session.settings.record("data", declared.path, "train")
-            return declared
+            return self._with_options(declared, "train")
         self.session.settings.record("data", override.text, COMMAND_LINE)
         if isinstance(override.expression, tree.Call):
-            return self._source("data", override.expression)
-        return source_from_path(override.as_text.value, declared, override.span)
+            return self._with_options(self._source("data", override.expression), COMMAND_LINE)
+        return self._with_options(source_from_path(override.as_text.value, declared, override.span), "train")
+
+    def _with_options(self, source: DataSource | None, origin: str) -> DataSource | None:
+        """The source with options that the command line gives: `--set data.rows='year < 2010'`."""
+        if source is None:
+            return None
+        settings, options = self.session.settings, dict(source.options)
+        origins = dict.fromkeys(options, origin)
+        for name in OPTIONS[source.format]:
+            override = settings.take(f"data.{name}")
+            if override is not None:
+                options[name] = self._option(override)
+                origins[name] = COMMAND_LINE
+        for name, value in options.items():
+            settings.record(f"data.{name}", value, origins[name])
+        return replace(source, options=tuple(options.items()))
+
+    def _option(self, override: Override) -> SettingValue:
+        """A number, a switch or a list is what it says; anything else is a text."""
+        expression = override.expression
+        if isinstance(expression, tree.Number | tree.Boolean | tree.ListLiteral | tree.Unary):
+            return plain(forms.evaluate_constant(self.session, self.train, expression))
+        return override.as_text.value
 
     def _source(self, key: str, expression: tree.Expression) -> DataSource | None:
         return self.report.attempt(lambda: data_source(self.session, self.train, key, expression))
 
-    def _part(self, key: str) -> float | DataSource | None:
-        """A fraction of the data, or a source of its own."""
+    def _part(self, key: str) -> PartSource:
+        """A fraction of the data, a cut, or a source of its own."""
         given = self._given(key)
         if given is None:
             return None
+        called, form = given.expression, cuts.form_of(given.expression)
+        if isinstance(called, tree.Call) and form is not None:
+            cut = self.report.attempt(lambda: cuts.cut_of(self.session, self.train, key, called, form))
+            if cut is not None:
+                self.session.settings.record(key, str(cut), given.origin)
+            return cut
         if isinstance(given.expression, tree.Call):
             source = self._source(key, given.expression)
             if source is not None:
@@ -277,7 +328,7 @@ class Entries(Keys):
         def is_right(value: Value) -> bool:
             return (isinstance(value, str) and may_be_path) or (forms.is_plain_number(value) and 0 <= value < 1)
 
-        value = self._constant(key, forms.Wanted("a fraction from 0 to below 1, or a data source", is_right))
+        value = self._constant(key, forms.Wanted("a fraction from 0 to below 1, a cut, or a data source", is_right))
         if isinstance(value, str):
             return source_from_path(value, self.data, given.place)
         return float(value) if isinstance(value, int | float) else None
@@ -325,7 +376,8 @@ def data_source(session: Session, train: tree.Train, key: str, expression: tree.
         raise failure("E0603", message, expression.span, hint('such as `csv("data.csv")` or `idx("data/mnist")`'))
     name = expression.function
     if name.id not in FORMATS:
-        notes = nearest(name.id, FORMATS) or (hint(f"the formats are {', '.join(FORMATS)}"),)
+        known = FORMATS if key == "data" else (*FORMATS, *CUTS)
+        notes = nearest(name.id, known) or (hint(f"the formats are {', '.join(FORMATS)}"),)
         raise failure("E0201", f"there is no data format `{name.id}`", name.span, *notes)
     positional = list(expression.positional)
     options: dict[str, SettingValue] = {}

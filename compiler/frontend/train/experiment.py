@@ -30,6 +30,7 @@ from compiler.frontend.program import (
     UpdateRule,
     loss_of_update,
 )
+from compiler.frontend.samplers import samplers_of
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic
 from compiler.frontend.train import losses, updates
@@ -47,6 +48,7 @@ from compiler.syntax.walk import statements_of
 from compiler.types import DType, TensorType
 
 _Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind", bound=Evaluator)
 
 
 def elaborate_train(
@@ -74,7 +76,8 @@ class _Experiment:
         self.blocks = tuple(BlockKeys(session, self.entries, block) for block in train.updates)
         self.claims: dict[str, str] | None = None  # the update of each parameter, once these are known
         session.data = self.entries.data
-        session.cuts = Cuts(self.entries.validation, self.entries.test, self.entries.seed)
+        entries = self.entries
+        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample)
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()
@@ -94,6 +97,7 @@ class _Experiment:
             expect_same_losses(training, inference, self.report)
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
+        samplers = samplers_of(self.session, self.found, self.model, self._begun)
         if plan is not None:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
@@ -104,18 +108,16 @@ class _Experiment:
             return None
         name = self.train.name or self.model.name
         model = self.model.name
-        return finished(self.session, name, model, sources, training, inference, plan, self.augmentation, generation)
+        parts = self.augmentation, generation, samplers
+        return finished(self.session, name, model, sources, training, inference, plan, *parts)
 
     # The graphs
 
     def _evaluate(self, name: str, training: bool) -> Evaluator:
         """The model with targets, loss and metrics; the training program adds penalties and new states."""
-        evaluator = start(self.session, self.model, self.found.scope, name, training, columns_of(self.train))
+        evaluator = self._started(name, training, Evaluator)
         with self.report.recording():
-            caller = self._caller(evaluator)
-            keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
-            bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
-            self._freeze(evaluator)
+            self._bind(evaluator)
             run_model(evaluator, self.model)
             self._enter_train(evaluator)
             if evaluator.model is not None and evaluator.model.is_sound:
@@ -123,6 +125,23 @@ class _Experiment:
                 self._add_loss(evaluator)
             add_states(evaluator, self._frozen())
         return evaluator
+
+    def _started(self, name: str, training: bool, kind: type[_Kind]) -> _Kind:
+        columns = columns_of(self.train)
+        return start(self.session, self.model, self.found.scope, name, training, kind, columns)
+
+    def _begun(self, name: str, kind: type[_Kind]) -> _Kind:
+        """An evaluator of the inference program with the settings of the model."""
+        evaluator = self._started(name, False, kind)
+        self._bind(evaluator)
+        return evaluator
+
+    def _bind(self, evaluator: Evaluator) -> None:
+        """The settings of the model, and which of its layers keep their states."""
+        caller = self._caller(evaluator)
+        keywords = [(k.name, Argument(k.span, expression=k.value)) for k in self.train.settings]
+        bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
+        self._freeze(evaluator)
 
     def _phase(self, epoch: int) -> Phase:
         """The training from an epoch on, in which less is frozen than before."""
@@ -358,6 +377,7 @@ class _Experiment:
             seed=entries.seed,
             data=entries.data,
             validation=entries.validation,
+            oversample=entries.oversample,
             test=entries.test,
             early_stop=entries.early_stop,
             plateau=entries.plateau,
@@ -376,7 +396,7 @@ class _Experiment:
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
         """The sums over the batches of an update, where there are several."""
-        if self.entries.accumulate == 1:
+        if self.entries.accumulate == self.entries.shards == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]
         metrics = self._told(evaluator)
@@ -384,7 +404,8 @@ class _Experiment:
         assert loss is not None
         assert evaluator.model is not None
         places = {name: stated.place for name, stated in evaluator.model.losses.items()} | {LOSS: loss.span}
-        return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, places)
+        training, shards = evaluator.builder.build(), self.entries.shards
+        return accumulation_of(self.entries.accumulate, training, ever, metrics, places, shards)
 
     def _check_patterns(self) -> None:
         """Those of keys whose expressions are not evaluated with the parameters at hand."""

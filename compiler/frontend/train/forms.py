@@ -6,7 +6,7 @@ the file or run whose weights a training starts from, and says how its names bec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeGuard
 
 from compiler.errors.diagnostics import Span, hint
@@ -84,18 +84,23 @@ def _form(
 ) -> dict[str, Value]:
     """The settings that a call of `name` gives, by position or by name."""
     match expression:
-        case tree.Call(tree.Name(called), positional, keywords) if called == name and len(positional) <= len(settings):
+        case tree.Call(tree.Name(called), positional) if called == name and len(positional) <= len(settings):
             pass
         case _:
             raise failure("E0603", message, expression.span)
-    given = [*zip(settings, positional, strict=False), *((keyword.name, keyword.value) for keyword in keywords)]
     found: dict[str, Value] = {}
-    for key, value in given:
+    for key, value in settings_of(expression, settings):
         if key not in settings or key in found:
             fault = f"`{name}` has no setting `{key}`" if key not in settings else f"`{key}` is given twice"
             raise failure("E0603", fault, value.span, *nearest(key, tuple(settings)))
         found[key] = checked(evaluate_constant(session, train, value), key, settings[key], value.span)
     return found
+
+
+def settings_of(call: tree.Call, names: Iterable[str]) -> list[tuple[str, tree.Expression]]:
+    """The arguments of a call, those without a name by the place of one in `names`."""
+    by_place = zip(names, call.positional, strict=False)
+    return [*by_place, *((keyword.name, keyword.value) for keyword in call.keywords)]
 
 
 def _overridden(

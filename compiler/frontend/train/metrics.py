@@ -10,13 +10,15 @@ from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Role
+from compiler.graph.ir import Graph, GraphOutput, Node, Role, depending
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of, taken_apart, trained_sums
 from compiler.ops.build import filled
 from compiler.ops.control import resolve_custom_gradients
+from compiler.ops.scan import draws_for_rows
+from compiler.ops.sources import BatchSize
 from compiler.ops.totals import dependent_on_the_batch
 from compiler.syntax import tree
-from compiler.types import TensorType
+from compiler.types import DType, TensorType, depends_on_batch
 
 LOSS = "loss"
 _KEYS = (
@@ -127,31 +129,56 @@ def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str,
 
 
 def accumulation_of(
-    batches: int, training: Graph, trained: Sequence[ParameterSpec], metrics: Sequence[str], losses: Mapping[str, Span]
+    batches: int,
+    training: Graph,
+    trained: Sequence[ParameterSpec],
+    metrics: Sequence[str],
+    losses: Mapping[str, Span],
+    shards: int = 1,
 ) -> Accumulation:
-    """The tensors that add up over the batches of an update.
+    """The tensors that add up over the batches of an update, or over the shards of a batch.
 
     `losses` has the places of the losses that the model states, then that of `loss`. What is not made of sums over rows
     is told by the epoch, not by the update. Raises Failure for a loss that does not follow from such sums.
     """
+    key, parts = ("accumulate", "batches") if shards == 1 else ("shards", "shards")
     for name, place in losses.items():
         if not made_of_sums(training, (name,)):
-            message = (
-                f"`accumulate` cannot put `{name}` together from several batches: it is not made of sums over rows"
-            )
+            message = f"`{key}` cannot put `{name}` together from several {parts}: it is not made of sums over rows"
             advice = hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot")
             raise failure("E0614", message, place, advice)
     if not _adds_up(training, LOSS):
         name = next(name for name in losses if not _adds_up(training, name))
-        message = f"`accumulate` cannot add up gradients of `{name}`: it is not linear in its sums over rows"
+        message = f"`{key}` cannot add up gradients of `{name}`: it is not linear in its sums over rows"
         advice = hint("a mean of rows is, a product, root or quotient of sums that depend on parameters is not")
         raise failure("E0614", message, losses[name], advice)
     ledger = ledger_of(training, made_of_sums(training, metrics))
     named = [(Accumulation.gradient(spec.path), spec.type) for spec in trained]
     named += [(Accumulation.count(number), value.type) for number, value in enumerate(ledger.counts)]
     named += [(Accumulation.sum(number), value.type) for number, value in enumerate(ledger.sums)]
+    of_rows: list[GraphOutput] = []
+    if shards > 1:
+        of_rows = _states_of_rows(training, losses[LOSS])
+        named += [(Accumulation.ROWS, TensorType(DType.I64))]
+        named += [(Accumulation.state(output.name), output.value.type) for output in of_rows]
     states = tuple(OptimizerState(name, type_, _zeros(type_), is_zero=True) for name, type_ in named)
-    return Accumulation(batches, len(ledger.counts), states)
+    return Accumulation(batches, len(ledger.counts), states, shards, tuple(output.name for output in of_rows))
+
+
+def _states_of_rows(training: Graph, fallback: Span) -> list[GraphOutput]:
+    """The states of the model that rows have a part in. Raises Failure for one that has no mean over shards."""
+    given = (i.value.index for i in training.inputs if depends_on_batch(i.value.type.shape))
+    varying = depending(training.nodes, given, lambda node: isinstance(node.op, BatchSize) or draws_for_rows(node))
+    found = [o for o in training.outputs if o.role is Role.STATE and o.value.index in varying]
+    for output in found:
+        if not output.value.type.dtype.is_float:
+            makers = (n for n in training.nodes if output.value in n.results and n.origins)
+            place = next((node.origins[0].user_span for node in makers), fallback)
+            dtype = output.value.type.dtype.value
+            message = f"the state `{output.name}` has no mean over shards: its elements are {dtype}"
+            advice = hint("let it hold floats, or make it of what is the same for all rows; or leave `shards` out")
+            raise failure("E0614", message, place, advice)
+    return found
 
 
 def _adds_up(training: Graph, name: str) -> bool:

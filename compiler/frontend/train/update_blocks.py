@@ -22,7 +22,7 @@ _EXAMPLES = {
     "optimizer": "optimizer = adam(lr = 1e-4)",
 }
 """The keys that a block must have, with an example of each."""
-_OF_ONE_LOSS = ("auxiliary", "accumulate", "unfreeze")
+_OF_ONE_LOSS = ("auxiliary", "accumulate", "shards", "unfreeze")
 
 
 class BlockKeys(Keys):

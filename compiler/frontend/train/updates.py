@@ -91,7 +91,7 @@ class OptimizerEntry:
         return len(session.signature(self.form.declaration, self.form.module).tensor_names) == 4
 
 
-_ALONE = ("clip", "accumulate", "ema", "unfreeze")
+_ALONE = ("clip", "accumulate", "shards", "ema", "unfreeze")
 
 
 def refuse_with_objective(entries: Keys, rule: OptimizerEntry, specs: Sequence[ParameterSpec]) -> None:

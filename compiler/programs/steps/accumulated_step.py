@@ -1,7 +1,8 @@
-"""The step of a training whose updates take several batches (`accumulate`), as three graphs.
+"""The step of a training whose updates take several batches (`accumulate`) or shards of one, as three graphs.
 
 For each batch, `counting` adds up the divisor of the loss, and `accumulating`, once that is known of all batches,
-gradients and sums. `updating` then does for the whole what a step does after its gradients.
+gradients and sums. `updating` then does for the whole what a step does after its gradients. For each shard of a batch
+the first two store the same in tensors of its own, and whoever runs them adds these up.
 """
 
 from __future__ import annotations
@@ -16,25 +17,28 @@ from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.simplify import simplify
 from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, made_of_sums, slopes_of
-from compiler.ops.build import filled
-from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.build import filled, spread
+from compiler.ops.elementwise import Add, Cast, Divide, Multiply
+from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
 from compiler.programs.kinds import ACCUMULATION, GraphKind
 from compiler.programs.steps.finishing import with_totals
+from compiler.programs.steps.shard_draws import numbered_by_batch
 from compiler.programs.steps.training_step import StepBuilder, finished_in_training, in_phase, reported
-from compiler.types import depends_on_batch
+from compiler.types import DType, TensorType, depends_on_batch
 
 _SHARE = "(share)"
 
 
 def accumulated_step(program: Program, kind: GraphKind) -> Graph:
-    """One of ACCUMULATION. Their sums lie in the tensors that `Accumulation` names; updating empties them."""
+    """One of ACCUMULATION. Sums lie in the tensors that `Accumulation` names; updating empties those of batches."""
     program, plan = in_phase(program, kind.phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
     ledger = ledger_of(program.training_graph, made_of_sums(program.training_graph, plan.metrics))
     build = (_counting, _accumulating, _updating)[ACCUMULATION.index(kind.purpose)]
-    return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
+    graph = eliminate_dead(build(program, plan, ledger).builder.build())
+    return _with_used_inputs(numbered_by_batch(graph) if plan.is_sharded else graph)
 
 
 def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
@@ -53,10 +57,24 @@ def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepB
     for path, gradient in step.gradients.items():
         _add(step, Accumulation.gradient(path), gradient)
     _add_all(step, ledger.sums, Accumulation.sum)
-    step.keep_states()
+    if plan.is_sharded:
+        _weigh_states(step)
+    else:
+        step.keep_states()
     for name in gathered:
         step.builder.output(name, Role.OUTPUT, step.forward[name])
     return step
+
+
+def _weigh_states(step: StepBuilder) -> None:
+    """The new states that differ from shard to shard, times the rows of the shard; and these rows."""
+    assert step.plan.accumulation is not None
+    rows = step.builder.emit(BatchSize())
+    _add(step, Accumulation.ROWS, rows)
+    for path in step.plan.accumulation.states_of_rows:
+        new = step.forward[path]
+        weight = spread(step.builder, step.builder.emit(Cast(new.type.dtype), rows), new.type.shape)
+        _add(step, Accumulation.state(path), step.builder.emit(Multiply(), new, weight))
 
 
 def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
@@ -75,11 +93,33 @@ def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuild
     step.keep_updates()
     step.report()
     assert plan.accumulation is not None
+    if plan.is_sharded:
+        _keep_states_of_shards(step, program.training_graph, plan.accumulation)
+        return step
     for state in plan.accumulation.states:
         step.input(state.name, Role.OPTIMIZER_STATE, state.type)
         nothing = filled(step.builder, 0, state.type)
         step.builder.output(state.name, Role.OPTIMIZER_STATE, nothing, updates=state.name)
     return step
+
+
+def _keep_states_of_shards(step: StepBuilder, graph: Graph, accumulation: Accumulation) -> None:
+    """The new states of the model: means over the rows of all shards, and those that rows have no part in."""
+    others: list[GraphOutput] = []
+    for output in graph.outputs:
+        if output.role is Role.STATE and output.name in accumulation.states_of_rows:
+            type_ = output.value.type
+            rows = step.input(Accumulation.ROWS, Role.OPTIMIZER_STATE, TensorType(DType.I64))
+            count = spread(step.builder, step.builder.emit(Cast(type_.dtype), rows), type_.shape)
+            total = step.input(Accumulation.state(output.name), Role.OPTIMIZER_STATE, type_)
+            step.input(output.name, Role.STATE, type_)
+            step.builder.output(output.name, Role.STATE, step.builder.emit(Divide(), total, count), output.updates)
+        elif output.role is Role.STATE:
+            others.append(output)
+    without_rows = eliminate_dead(replace(graph, outputs=tuple(others)))
+    arguments = [step.input(entry.name, entry.role, entry.value.type) for entry in without_rows.inputs]
+    for name, value in step.builder.inline(without_rows, arguments).items():
+        step.builder.output(name, Role.STATE, value, updates=graph.output(name).updates)
 
 
 def _add_all(step: StepBuilder, values: Sequence[Value], name: Callable[[int], str]) -> None:
@@ -89,7 +129,8 @@ def _add_all(step: StepBuilder, values: Sequence[Value], name: Callable[[int], s
 
 def _add(step: StepBuilder, name: str, value: Value) -> None:
     before = step.input(name, Role.OPTIMIZER_STATE, value.type)
-    step.builder.output(name, Role.OPTIMIZER_STATE, step.builder.emit(Add(), before, value), updates=name)
+    added_up = value if step.plan.is_sharded else step.builder.emit(Add(), before, value)
+    step.builder.output(name, Role.OPTIMIZER_STATE, added_up, updates=name)
 
 
 def _with_share(graph: Graph, ledger: Ledger) -> Graph:

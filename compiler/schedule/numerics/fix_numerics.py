@@ -21,6 +21,7 @@ from compiler.ops.build import filled, spread
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.indexing import Gather, Put, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Transpose
+from compiler.ops.pairs import FitRows
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
@@ -85,10 +86,8 @@ class _Rewriter:
                 return (self.argmax(operands[0], axis),)
             case Contraction(lhs=lhs, rhs=rhs, out=out):
                 return (self.contraction(operands, lhs, rhs, out, self.orders.get(node.results[0].index)),)
-            case Concat(axis=axis):
-                return (self.concatenated(operands, axis, node.results[0].type),)
-            case Pad(low=low, value=value):
-                return (self.padded(operands[0], low, value, node.results[0].type),)
+            case Concat() | Pad() | FitRows():
+                return (self.resized(node.op, operands, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
                 return (self.reversed_batch(operands[0], axes),)
             case Reshape(shape=shape) if through(node, axis_maps(shape)) is None:
@@ -214,6 +213,16 @@ class _Rewriter:
         beyond = filled(builder, 2**31 - 1, place.type)
         return self.reduced(Min, builder.emit(elementwise.Where(), found, place, beyond), (axis,))
 
+    def resized(self, op: Concat | Pad | FitRows, operands: Sequence[Value], type_: TensorType) -> Value:
+        """A value with more or fewer elements along some axes."""
+        match op:
+            case Concat(axis=axis):
+                return self.concatenated(operands, axis, type_)
+            case Pad(low=low, value=value):
+                return self.padded(operands[0], low, value, type_)
+            case FitRows(axis=axis, extent=extent):
+                return self.fitted(operands[0], axis, extent, type_.shape)
+
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
         result, start = self.builder.emit(Empty(type_)), 0
         for part in parts:
@@ -256,6 +265,19 @@ class _Rewriter:
                 index = builder.emit(elementwise.Subtract(), last, index)
             indices.append(index)
         return self.by_index(value, shape, indices)
+
+    def fitted(self, value: Value, axis: int, extent: Extent, result: Shape) -> Value:
+        """The first rows along an axis, by computed index: no stride could say where a batch ends."""
+        builder, before = self.builder, value.type.shape[axis]
+        indices = [builder.emit(Iota(result, place, DType.I64)) for place in range(len(result))]
+        last = builder.emit(elementwise.Subtract(), self.extent([before], result), self.whole(1, result))
+        last = builder.emit(elementwise.Maximum(), last, self.whole(0, result))
+        position, indices[axis] = indices[axis], builder.emit(elementwise.Minimum(), indices[axis], last)
+        found = self.by_index(self.table(value), result, indices)
+        if isinstance(extent, BatchExtent):
+            return found
+        is_there = builder.emit(elementwise.Less(), position, self.extent([before], result))
+        return builder.emit(elementwise.Where(), is_there, found, filled(builder, 0, found.type))
 
     def reshaped(self, value: Value, result: Shape) -> Value:
         """A reshape whose strides would depend on the batch, by computed index."""

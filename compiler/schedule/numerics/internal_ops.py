@@ -11,6 +11,7 @@ from compiler.graph.ir import Node
 from compiler.graph.op import Category, Cotangents, Op, Types
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
+from compiler.ops.pairs import FitRows
 from compiler.ops.rules import without_axes
 from compiler.support import numerics
 from compiler.support.arrays import Array, np
@@ -228,6 +229,7 @@ INTERNAL_OPS: tuple[type[Op], ...] = (
     Copy,
     Empty,
     Insert,
+    FitRows,
     Pick,
     SplitContraction,
     OrderedContraction,

@@ -134,10 +134,11 @@ class _Instances:
 
 
 def add_transfers(schedule: Schedule) -> Schedule:
-    """The schedule with an instance for each input that rows are fetched of, and for each result."""
+    """The schedule with an instance for each input that rows are fetched of, and for each result with elements."""
     once = [instance for instance in schedule.instances if instance.once]
-    fetched = [_fetch(k, item) for k, item in enumerate(schedule.inputs) if item.batch_axis is not None]
-    collected = [_collect(k, item) for k, item in enumerate(schedule.results)]
+    given = [(k, item) for k, item in enumerate(schedule.inputs) if item.batch_axis is not None]
+    fetched = [_fetch(k, item) for k, item in given if item.row_elements]
+    collected = [_collect(k, item) for k, item in enumerate(schedule.results) if 0 not in item.shape]
     return replace(schedule, instances=(*once, *fetched, *schedule.instances[len(once) :], *collected))
 
 

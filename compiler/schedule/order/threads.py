@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import field, replace
+from functools import partial
 
 from compiler.loops import ir as loops
 from compiler.schedule.ir import Instance, Schedule, spans_of_loops
 from compiler.support.record import mutable_record
-from compiler.types import Extent, elements, size_at
+from compiler.types import BatchExtent, Extent, elements, size_at
 
 
 def share_work(schedule: Schedule) -> Schedule:
@@ -16,6 +18,27 @@ def share_work(schedule: Schedule) -> Schedule:
     least, batch = schedule.machine.tuning.serial_work, schedule.batch
     instances = [replace(i, parallel=True) if work_of(i, batch) > least else i for i in schedule.instances]
     return replace(schedule, instances=tuple(instances))
+
+
+def shared_rows(schedule: Schedule) -> int:
+    """The fewest rows of a step at which work that is shared at the nominal batch pays for it; 0 where none is shared.
+
+    Bits do not depend on it.
+    """
+    least, fewest = schedule.machine.tuning.serial_work, schedule.batch
+    shared = [instance for instance in schedule.instances if instance.parallel]
+    for instance in shared:
+        if _work_of_rows(instance, fewest - 1) > least:
+            fewest = bisect_right(range(fewest), least, key=partial(_work_of_rows, instance))
+    return max(1, fewest) if shared else 0
+
+
+def _work_of_rows(instance: Instance, rows: int) -> int:
+    """As `work_of`, with the elements of flat kernels over the batch as such."""
+    work, kernel = work_of(instance, rows), instance.kernel
+    if isinstance(kernel, loops.FlatKernel) and isinstance(kernel.elements, BatchExtent):
+        return work // kernel.columns
+    return work
 
 
 def work_of(instance: Instance, batch: int) -> int:

@@ -48,7 +48,7 @@ class NativeExecutable:
     def __init__(self, manifest: Manifest, team: Team) -> None:
         self.manifest = manifest
         self._team = team
-        self._parallel = any(e.flags & runner.PARALLEL for e in manifest.entries)
+        self._shared_rows = manifest.shared_rows or sys.maxsize
         layout = control_layout(manifest)
         self._control = reserve(layout.size)
         control = address_of(self._control)
@@ -160,7 +160,7 @@ class NativeExecutable:
             fresh = fresh or size > self._filled
             step = steps.first_step + first
             CONTROL.pack_into(self._control_bytes, 0, steps.seed & WORD, step, 0, size, place, count, 0, fresh)
-            self._team.run(self._blocks, size, self._capacity, self._parallel)
+            self._team.run(self._blocks, size, self._capacity, size >= self._shared_rows)
             fresh, self._filled = False, max(size, self._filled)
             if any(self._flags):
                 raised = [k for k, flag in enumerate(self._flags) if flag]
@@ -243,6 +243,9 @@ class NativeExecutable:
         in_place = consecutive and len(rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
         self._span = (int(self._rows[0]), int(self._rows[-1]) + 1) if in_place else None
         most = min(batch, len(rows))
+        if 0 < self.manifest.most_rows < most:
+            message = f"{most} rows, and pairs of rows have places for {self.manifest.most_rows}"
+            raise CompilerBug("executable", message)
         capacity = capacity_for(self.manifest.batch_bytes, most)
         if capacity > self._capacity:
             each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * rounded_up(most) // 64) * 64

@@ -5,7 +5,9 @@ $NULLS
 nonnull:
 $CHECKS
 settled:
-  %code = call i32 @ready(ptr %memory, i64 %rows)
+  %too.many = icmp sgt i64 %rows, $MOST_ROWS
+  %asked = select i1 %too.many, i64 -1, i64 %rows
+  %code = call i32 @ready(ptr %memory, i64 %asked)
   %is.ready = icmp eq i32 %code, 0
   br i1 %is.ready, label %ready, label %refused
 ready:

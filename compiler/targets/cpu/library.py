@@ -36,7 +36,10 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 ERRORS = (
     ("OK", "no error"),
-    ("WRONG_ROWS", "rows is below 1, or more than the memory was laid out for, or than an update takes"),
+    (
+        "WRONG_ROWS",
+        "rows is below 1, or more than the memory was laid out for, or than an update or pairs of rows take",
+    ),
     ("SMALL_MEMORY", "the memory is smaller than {upper}_MEMORY(rows), with {upper}_WORKER_MEMORY(rows) a worker more"),
     ("UNALIGNED", "the memory does not begin at a multiple of {upper}_ALIGNMENT bytes"),
     ("NOT_INITIALISED", "{prefix}_init has not laid out this memory"),

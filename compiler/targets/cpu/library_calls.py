@@ -38,7 +38,12 @@ class Call:
     def signature(self) -> LibrarySignature:
         limits = self.programs[0].program.limits
         own = {name: limits[name] for name, _, _ in self.settings if name in limits}
-        return LibrarySignature(self.name, self.inputs, self.outputs, self.settings, own)
+        return LibrarySignature(self.name, self.inputs, self.outputs, self.settings, own, self.most_rows)
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows a call takes; 0 where it may be any, and where an update takes several batches."""
+        return self.programs[0].manifest.most_rows if len(self.programs) == 1 else 0
 
     @property
     def checks(self) -> list[str]:
@@ -71,6 +76,7 @@ def call_text(call: Call, form: LibraryForm, sequence: int) -> str:
     words = {
         "NAME": call.name,
         "TRAINS": str(function.program.trains).lower(),
+        "MOST_ROWS": call.most_rows or (1 << 63) - 1,
         "PARAMETERS": _listed(given),
         "NULLS": lines(_null_checks(["%memory", *given])),
         "CHECKS": lines(call.checks),

@@ -8,12 +8,14 @@ from hashlib import sha256
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Role
+from compiler.graph_passes.lay_out_pairs import most_rows
 from compiler.loops import ir as kernels
 from compiler.machine import Machine
 from compiler.nest.ir import BufferPointer, FlagPointer, Items, Nest, SharedPointer, StreamNumber
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Loop, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
+from compiler.schedule.order.threads import shared_rows
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.emit import emit
@@ -171,6 +173,8 @@ class _Lowering:
             self.shared,
             tuple(i.value.type.dtype for i in settings),
             self.advance_table(),
+            most_rows(self.graph, self.batch),
+            shared_rows(self.plan),
         )
 
     def left_results(self) -> set[int]:

@@ -51,7 +51,8 @@ class StampedExecutable(NativeExecutable):
         results = super().run(steps)
         wall = time.perf_counter_ns() - start
         # what follows is left for later, so that the next call finds the caches as a plain one would
-        running = self._threads if self._parallel else 1  # without work for several threads, the first is alone
+        is_shared = max(size for _, _, size, _ in self._phases) >= self._shared_rows
+        running = self._threads if is_shared else 1  # without work for several threads, the first is alone
         counts = [int(buffer[:8].view(np.int64)[0]) for buffer in self._buffers[:running]]
         raw = [
             buffer[EVENTS : EVENTS + 8 * EVENT_SLOTS * min(count, self.room)].view(np.int64).copy()

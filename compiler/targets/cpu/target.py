@@ -13,6 +13,7 @@ from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores, usable_processors
 from compiler.targets import target
 from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.growing import GrowingExecutable
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.host import machine_elsewhere, machine_of
@@ -47,12 +48,15 @@ class CpuTarget:
 
         return lower(graph, plan, machine, batch, begin, keeps_nests)
 
-    def load(self, compilation: target.Compilation) -> NativeExecutable:
+    def load(self, compilation: target.Compilation) -> NativeExecutable | GrowingExecutable:
         options = compilation.options
         machine = _machine(options)
         found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, machine))
         library = Library(found.objects, [*found.symbols, *SYMBOLS], machine)
-        return NativeExecutable(found.manifest, Team(options.threads or usable_cores(), library))
+        made = NativeExecutable(found.manifest, Team(options.threads or usable_cores(), library))
+        if not made.manifest.most_rows:
+            return made
+        return GrowingExecutable(made, lambda rows: self.load(compilation.for_rows(rows)))
 
     def missing(self, names: Sequence[str], options: Options, elsewhere: bool = False) -> list[str]:
         return _front_door(options, elsewhere).missing(names)

@@ -141,7 +141,7 @@ def _cell(name: str, value: Array, preparation: Preparation) -> str:
     words = preparation.classes.get(name, preparation.vocabularies.get(name))
     scale = preparation.scales.get(name)
     if scale is not None:
-        return f"{float(value) * scale.deviation + scale.mean:.6g}"
+        return f"{float(value) * scale.spread + scale.centre:.6g}"
     return described(np.asarray(value), words)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
-from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
+from runtime.data.dataset import SCALINGS, Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.content import text_of
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
@@ -63,11 +63,11 @@ def read_csv(request: SourceRequest) -> Dataset:
         columns=options.columns("columns"),
         categories=options.columns("categories"),
         missing=options.choice("missing", ("error", "drop", "mean")) or "error",
-        normalise=options.flag("normalise") or False,
+        normalise=_scaling(options),
         has_header=head.has_header,
     )
     first = 1 if head.has_header else 0
-    if len(lines.texts) == first:
+    if len(lines.texts) == first and not request.may_be_empty:
         raise DataError("the file has a header but no rows", path, fix="add the rows")
     body = _Lines(path, lines.texts[first:], lines.numbers[first:], lines.separator)
     texts = request.texts | set(columns_at(table.categories, head.names, path))
@@ -75,6 +75,14 @@ def read_csv(request: SourceRequest) -> Dataset:
     fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
     prints = {path.name: fingerprint(path)}
     return Dataset("csv", path, fields, table=table, windows=_windows(options), fingerprints=prints, notes=head.notes)
+
+
+def _scaling(options: SourceOptions) -> str:
+    """`normalise = true` is the standard scaling."""
+    value = options.values.get("normalise")
+    if isinstance(value, str):
+        return options.choice("normalise", SCALINGS) or ""
+    return SCALINGS[0] if options.flag("normalise") else ""
 
 
 def _windows(options: SourceOptions) -> WindowPlan | None:
@@ -156,6 +164,8 @@ def _is_numeric(position: int, head: Head) -> bool:
 
 def _parse_numbers(lines: _Lines, positions: list[int], width: int) -> Array | None:
     """Some columns by NumPy's parser, or None where it meets something else than a finite number."""
+    if not lines.texts:
+        return np.empty((0, len(positions)))
     # The parser is told which columns to take, so it does not see whether a row has too many or too few.
     if len(positions) == width and any(line.count(lines.separator) != width - 1 for line in lines.texts):
         return None

@@ -105,6 +105,7 @@ class SourceRequest:
     there, `layouts` the lists of column names that a table without a fitting header may have, by position.
 
     `is_training`: rows to train on are needed. Else the part that a folder sets aside for tests may be all there is.
+    `may_be_empty`: a table or arrays without rows are an answer too, as for a prediction.
     """
 
     path: Path
@@ -114,6 +115,7 @@ class SourceRequest:
     layouts: tuple[tuple[str, ...], ...] = ()
     others: Mapping[str, Path] = field(default_factory=dict[str, Path])
     is_training: bool = True
+    may_be_empty: bool = False
 
 
 @record

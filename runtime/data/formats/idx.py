@@ -23,7 +23,7 @@ _EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte, with or withou
 def read_idx(request: SourceRequest) -> Dataset:
     """A folder gives its official training and test parts; a single file gives one field, named by its rank."""
     if not request.path.is_dir():
-        values = array_of(request.path)
+        values = array_of(request.path, request.may_be_empty)
         name = "label" if values.ndim == 1 else "image"
         prints = {request.path.name: fingerprint(request.path)}
         return Dataset("idx", request.path, {name: Field(values, request.path)}, fingerprints=prints)
@@ -74,7 +74,7 @@ def _expect_labels_for_all(fields: dict[str, Field]) -> None:
         raise DataError(message, fields["label"].file, fix="use the labels that belong to these images")
 
 
-def array_of(path: Path) -> Array:
+def array_of(path: Path, may_be_empty: bool = False) -> Array:
     """The array of one idx file, rows first, in native byte order. Raises DataError."""
     content = content_of(path, lambda beginning: _length_of(beginning, path))
     start, shape, dtype, expected = _header_of(content, path)
@@ -82,7 +82,7 @@ def array_of(path: Path) -> Array:
         sizes = " × ".join(map(str, shape))
         there = "more" if len(content) - start > expected else str(len(content) - start)  # not all was read
         raise DataError(f"{sizes} values need {expected} bytes, but the file holds {there}", path, fix=_AGAIN)
-    if expected == 0:
+    if expected == 0 and not may_be_empty:
         raise DataError("the file holds no rows", path, fix=_AGAIN)
     values: Array = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)

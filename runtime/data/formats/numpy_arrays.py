@@ -46,7 +46,7 @@ def read_npz(request: SourceRequest) -> Dataset:
     """The arrays that the program names; the others stay unread. All must have as many rows as each other."""
     path = request.path
     fields, unread = npz_fields(path, request.wanted)
-    _expect_rows(fields, path)
+    _expect_rows(fields, request)
     return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
 
 
@@ -74,12 +74,13 @@ def read_npy(request: SourceRequest) -> Dataset:
         message = f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}"
         raise DataError(message, path, fix="save the arrays in one npz file, each under its name")
     fields = {next(iter(request.wanted)): Field(values, path)}
-    _expect_rows(fields, path)
+    _expect_rows(fields, request)
     return Dataset("npy", path, fields, fingerprints={path.name: fingerprint(path)})
 
 
-def _expect_rows(fields: dict[str, Field], path: Path) -> None:
+def _expect_rows(fields: dict[str, Field], request: SourceRequest) -> None:
     """That all arrays have rows, and as many of them."""
+    path = request.path
     for name, found in fields.items():
         if found.values.ndim == 0:
             raise DataError(
@@ -89,7 +90,7 @@ def _expect_rows(fields: dict[str, Field], path: Path) -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
         raise DataError(f"the arrays differ in their number of rows: {listed}", path, fix="give all the same rows")
-    if 0 in counts.values():
+    if 0 in counts.values() and not request.may_be_empty:
         raise DataError("the arrays have no rows", path, fix="save at least one row")
 
 

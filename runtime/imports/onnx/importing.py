@@ -255,12 +255,10 @@ def examined(
 
 
 def _without_empty(graph: Graph) -> Graph:
-    """The graph without outputs that have no elements. Raises Unsupported where it has no others."""
+    """The graph without outputs that have no elements, unless it has no others."""
     known = [name for name in graph.outputs if name in graph.values]
     empty = tuple(name for name in known if all(0 in shape for shape in graph.values[name].shapes))
-    if empty and len(empty) == len(graph.outputs):
-        raise Unsupported("no output of the model has an element", "there is nothing to compute")
-    if not empty:
+    if not empty or len(empty) == len(graph.outputs):
         return graph
     return replace(graph, outputs=tuple(name for name in graph.outputs if name not in empty), empty=empty)
 

@@ -171,6 +171,9 @@ class Site:
         content = value.constant
         assert content is not None
         self.dtype(value)
+        if not content.size:
+            none = Code(f"zeros({', '.join(map(str, content.shape))})")
+            return none if value.dtype == "float32" else code.call("cast", none, Code(self.dtype(value)))
         if value.weight:
             return self.own(value.name, value)
         plain = self._plain(content, value)

@@ -22,7 +22,7 @@ const KEYS = [["j  k", "next and previous line"], ["← →", "previous and next
 class App {
   constructor(data, code) {
     this.openBoxes = new Set();
-    this.first = data.report ? "Report" : "Ledger";
+    this.first = data.report ? "Report" : data.live?.is_training ? "Live" : "Ledger";
     this.view = this.first;
     this.tab = TABS[0];
     this.line = null;

@@ -1,5 +1,6 @@
 // Curves by epoch: read out under the pointer or by arrow keys, smoothed, on a logarithmic axis, of several runs over one another.
 import { h, svg } from "./dom.js";
+import { grouped } from "./model.js";
 import { measure } from "./units.js";
 
 const CHART = { width: 560, height: 230, left: 58, right: 14, top: 10, bottom: 26 };
@@ -51,17 +52,18 @@ function chartOf(name, runs, areMany, chosen) {
   if (!chosen.axes.has(name)) chosen.axes.set(name, canBe && name !== "rate" && Math.max(...values) / Math.min(...values) > FAR_APART);
   const isLogarithmic = () => chosen.axes.get(name) && canBe;
   const toggle = h("input", { type: "checkbox", checked: isLogarithmic(), disabled: !canBe, onchange: () => { chosen.axes.set(name, toggle.checked); paint(); } });
-  const paint = () => card.replaceChildren(h("figcaption", {}, h("b", {}, name.replaceAll("_", " ")), h("label", { class: "quiet" }, toggle, "logarithmic")), said, ...curvePicture(name, runs, lines, isLogarithmic(), chosen.weight, said));
+  const paint = () => card.replaceChildren(h("figcaption", {}, h("b", {}, name.replaceAll("_", " ")), h("label", { class: "quiet" }, toggle, "logarithmic")), said, ...curvePicture(name, runs, areMany, lines, isLogarithmic(), chosen.weight, said));
   paint();
   return card;
 }
 
-function curvePicture(name, runs, lines, isLogarithmic, weight, said) {
+function curvePicture(name, runs, areMany, lines, isLogarithmic, weight, said) {
   if (!lines.length) return [h("p", { class: "quiet" }, "no finite value")];
   const epochs = [...new Set(lines.flatMap(({ points }) => points.map(([epoch]) => epoch)))].sort((a, b) => a - b);
   const place = scalesOf(epochs, lines, isLogarithmic);
   const picture = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", tabindex: 0, "aria-label": `${name} by epoch` }, ...curveAxes(place));
-  for (const epoch of new Set(runs.map((run) => run.best).filter(Boolean))) picture.append(...bestOf(epoch, place));
+  const best = grouped(runs.filter((run) => run.best), (run) => run.best); // one ink where several runs share the epoch
+  for (const [epoch, those] of best) picture.append(...bestOf(epoch, place, areMany && those.length === 1 ? inkOf(those[0].n) : null));
   for (const line of lines) {
     if (weight) picture.append(curveStroke(line, line.points, place, 0.25));
     picture.append(curveStroke(line, smoothed(line.points, weight), place, 1));
@@ -140,10 +142,11 @@ export function written(text, x, y, anchor) {
   return found;
 }
 
-function bestOf(epoch, place) {
+// The best epoch; of several runs in the ink of its own.
+function bestOf(epoch, place, ink) {
   const x = place.across(epoch);
   const isRight = x > CHART.width - 90;
-  return [svg("line", { class: "best", x1: x, x2: x, y1: CHART.top, y2: CHART.height - CHART.bottom }), written("best", x + (isRight ? -5 : 5), CHART.top + 9, isRight ? "end" : "start")];
+  return [svg("line", { class: "best", x1: x, x2: x, y1: CHART.top, y2: CHART.height - CHART.bottom, stroke: ink ?? "var(--faint)" }), written("best", x + (isRight ? -5 : 5), CHART.top + 9, isRight ? "end" : "start")];
 }
 
 function curveStroke(line, points, place, opacity) {

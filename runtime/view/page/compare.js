@@ -49,6 +49,7 @@ const shownSetting = (value) => (value === null || value === undefined ? "—" :
 
 // As a report names it: `test_loss` is "loss, test".
 function nameOfMetric(name) {
+  if (name === "best_epoch") return "best epoch";
   const [prefix, part] = [["test_", "test"], ["val_", "validation"]].find(([begin]) => name.startsWith(begin)) ?? ["", "training"];
   return `${name.slice(prefix.length).replaceAll("_", " ")}, ${part}`;
 }
@@ -61,7 +62,7 @@ function comparedRow(app, line) {
   const of = (kinds) => line.differences.filter((one) => kinds.includes(one.kind));
   const told = of(["setting", "metric"]).map((one) => `${one.kind === "metric" ? nameOfMetric(one.name) : one.name} ${one.pair.map(shownSetting).join(" → ")}`);
   const cells = [h("span", { class: "n" }, line.first || ""), h("span", { class: "n" }, line.second || ""),
-    h("span", { class: `t ${kind}` }, { gone: "− ", new: "+ " }[kind] ?? "  ", line.text, ...told.map((text) => h("span", { class: "told" }, text))), differenceCell(of(["parameter", "state"])), differenceCell(of(["value"]))];
+    h("span", { class: `t ${kind}`, style: { "--hang": `${line.text.length - line.text.trimStart().length + 6}ch` } }, { gone: "− ", new: "+ " }[kind] ?? "  ", line.text, ...told.map((text) => h("span", { class: "told" }, text))), differenceCell(of(["parameter", "state"])), differenceCell(of(["value"]))];
   if (line.first) cells[2].addEventListener("click", () => goToLine(app, line));
   return cells;
 }
@@ -77,8 +78,10 @@ function differenceCell(differences) {
   const other = differences.find((one) => one.shapes || one.only !== undefined);
   const sizes = differences.filter((one) => !one.shapes && one.only === undefined).map((one) => one.relative ?? Infinity);
   const most = Math.max(0, ...sizes);
-  const text = other ? (other.shapes ? "other shapes" : "not in both") : most === Infinity ? "from 0" : most === 0 ? "the same" : share(most);
-  return h("span", { class: "difference", title: said }, h("span", { class: "bar" }, h("i", { class: "forward", style: { width: `${Math.min(100, 100 * most)}%` } })), h("span", { class: most ? "r" : "r quiet" }, text));
+  const size = most === Infinity ? "from 0" : most === 0 ? "the same" : share(most);
+  const without = other && (other.shapes ? "other shapes" : "not in both");
+  const texts = [...(sizes.length ? [h("span", { class: most ? "" : "quiet" }, size)] : []), ...(without ? [h("span", { class: "quiet" }, without)] : [])];
+  return h("span", { class: "difference", title: said }, h("span", { class: "bar" }, h("i", { class: "forward", style: { width: `${Math.min(100, 100 * most)}%` } })), h("span", { class: "r" }, ...texts.flatMap((text, n) => (n ? [h("br"), text] : [text]))));
 }
 
 function saidDifference(one) {

@@ -1,10 +1,12 @@
 // The graph in levels: boxes that open, from top to bottom, with the values that go between them.
 import { h, svg } from "./dom.js";
+import { isLong, layoutOf, roundedPath } from "./layout.js";
+import { grouped } from "./model.js";
 import { amount, bytes, joined } from "./units.js";
 
 const ROW = 30;
 const PAD = 14;
-const GAP = { across: 28, down: 32 };
+const ABOVE = 32; // of the first boxes
 const TEXT = 7.4; // pixels of a character, about
 
 // `own` is a line whose boxes are marked, and opened down to.
@@ -19,6 +21,11 @@ export function graphOf(app, root, own = null) {
     return picture;
   };
   const draw = () => {
+    const focused = document.activeElement?.dataset?.key;
+    paint();
+    if (focused) [...view.querySelectorAll(".box")].find((box) => box.dataset.key === focused)?.focus({ preventScroll: true });
+  };
+  const paint = () => {
     const forward = pictureOf(root, "the graph");
     if (!app.showsBackward || own || !root.slopes) return view.replaceChildren(forward);
     return view.replaceChildren(h("div", { class: "sides" }, h("div", {}, h("h3", { class: "group" }, "forward, downwards"), forward), h("div", {}, h("h3", { class: "group" }, "backward, upwards: the operations of gradients, and on the edges the gradients"), pictureOf(backwardOf(root), "the backward pass"))));
@@ -102,7 +109,7 @@ function closedBox(app, level, open, own, redraw) {
     const group = frame(app, level, open, own, redraw, size, x, y);
     labels(group, level, x, y);
     const share = app.model.shareOf(level);
-    if (share > 0.002) group.append(svg("rect", { class: "heat", x: x + 8, y: y + size.height - 4, width: Math.max(2, (size.width - 16) * share), height: 3, rx: 1 }));
+    if (share > 0.002) group.append(svg("rect", { class: "heat", x: x + PAD, y: y + size.height - 5, width: Math.max(2, (size.width - 2 * PAD) * share), height: 2.5, rx: 1.25 }));
     parent.append(group);
   };
   return { ...size, paint };
@@ -127,92 +134,87 @@ function operationsBox(app, level, open, own, redraw) {
   return { ...size, paint };
 }
 
-// Parts in ranks: each below all that it reads.
 function openedBox(app, level, open, own, redraw, isRoot) {
   const parts = level.parts.map((part) => ({ part, ...boxesOf(app, part, open, own, redraw) }));
-  const place = new Map(parts.map((entry, n) => [entry.part.key, n]));
-  const arrows = level.arrows.filter((arrow) => place.has(arrow.to) && (place.has(arrow.from) || arrow.from === ""));
-  const rank = parts.map(() => 0);
-  parts.forEach((_, n) => {
-    for (const arrow of arrows) if (place.get(arrow.to) === n && place.has(arrow.from)) rank[n] = Math.max(rank[n], rank[place.get(arrow.from)] + 1);
-  });
-  const ranks = [];
-  parts.forEach((entry, n) => (ranks[rank[n]] ??= []).push(entry));
-  const widths = ranks.map((row) => row.reduce((all, entry) => all + entry.width + GAP.across, -GAP.across));
-  const said = Math.max(0, ...arrows.map((arrow) => 20 + 6.4 * arrow.shape.length)); // stands beside an edge in the middle
-  const inner = Math.max(...widths, 2 * said, isRoot ? 0 : widthOf(level) - 2 * PAD);
-  const top = isRoot ? 0 : ROW;
+  const keys = new Set(level.parts.map((part) => part.key));
+  const arrows = level.arrows.filter((arrow) => keys.has(arrow.to) && (keys.has(arrow.from) || arrow.from === ""));
   const edge = isRoot ? 0 : PAD;
-  const side = lanes(arrows, place, rank) * 12;
-  let down = top + (isRoot ? GAP.down : 16);
-  ranks.forEach((row, r) => {
-    let across = edge + (inner - widths[r]) / 2;
-    const tall = Math.max(...row.map((entry) => entry.height));
-    for (const entry of row) {
-      entry.x = across;
-      entry.y = down;
-      across += entry.width + GAP.across;
-    }
-    down += tall + GAP.down;
-  });
-  const size = { width: inner + 2 * edge + side, height: down - GAP.down + (isRoot ? 26 : PAD + 22) };
+  const places = layoutOf(parts, arrows, isRoot ? ABOVE : ROW + 16);
+  const needed = Math.max(places.width, isRoot ? 0 : widthOf(level) - 2 * PAD);
+  for (const entry of parts) entry.x += edge + (needed - places.width) / 2;
+  const words = Math.max(0, ...places.flows.map(({ arrow, from }) => from.x + from.width / 2 + 16 + 6.4 * arrow.shape.length)); // stand beside edges
+  const side = Math.max(0, ...[...places.lanes.values()].map((lane) => lane + 4));
+  const right = Math.max(edge + needed, words - edge);
+  const size = { width: right + edge + side, height: places.height + (isRoot ? 26 : PAD + 22) };
   const paint = (parent, x, y) => {
     const group = isRoot ? svg("g") : frame(app, level, open, own, redraw, size, x, y);
     if (!isRoot) labels(group, level, x, y);
-    const edges = svg("g");
+    const edges = svg("g", { transform: `translate(${x} ${y})` });
+    const said = svg("g", { transform: `translate(${x} ${y})` });
     group.append(edges);
     for (const entry of parts) entry.paint(group, x + entry.x, y + entry.y);
-    paintArrows(edges, arrows, parts, place, rank, x, y, top, edge + inner);
-    parts.filter(({ part }) => !arrows.some((arrow) => arrow.from === part.key)).forEach((entry) => paintResult(edges, entry, x, y));
+    group.append(said);
+    for (const flow of places.flows) if (!flow.arrow.isIdle) paintFlow(edges, flow, places.lanes, right);
+    paintWords(said, places.flows);
+    paintInputs(edges, said, parts, arrows);
+    parts.filter((entry) => !arrows.some((arrow) => arrow.from === entry.part.key)).forEach((entry) => paintResult(edges, said, entry));
     parent.append(group);
   };
   return { ...size, paint };
 }
 
-// The type of what no other part reads, below its box.
-function paintResult(group, entry, x, y) {
-  const [across, down] = [x + entry.x + entry.width / 2, y + entry.y + entry.height];
-  group.append(svg("path", { class: "edge", d: `M${across} ${down} v10` }));
-  label(group, entry.part.type, across, down + 21, "middle");
+const middleOf = (entry) => entry.x + entry.width / 2;
+const thickness = (arrow) => 1 + Math.min(5, Math.max(0, Math.log10(Math.max(1, arrow.bytes) / 1e4)));
+
+function hintOf(arrow) {
+  const hint = svg("title");
+  hint.textContent = `${arrow.input ? `${arrow.input}: ` : ""}${arrow.shape}, ${joined(bytes(arrow.bytes))}`;
+  return hint;
 }
 
-const isLong = (arrow, place, rank) => place.has(arrow.from) && rank[place.get(arrow.to)] - rank[place.get(arrow.from)] > 1;
-const lanes = (arrows, place, rank) => Math.min(6, new Set(arrows.filter((arrow) => isLong(arrow, place, rank)).map((arrow) => arrow.from)).size);
+// The type of what no other part reads, below its box.
+function paintResult(edges, said, entry) {
+  const [across, down] = [middleOf(entry), entry.y + entry.height];
+  edges.append(svg("path", { class: "edge", d: `M${across} ${down} v10` }));
+  label(said, entry.part.type, across, down + 21, "middle");
+}
 
-function paintArrows(group, arrows, parts, place, rank, x, y, top, right) {
-  const said = new Set();
-  const lane = new Map();
-  const inputs = new Map(arrows.map((arrow) => [arrow.to, [...new Set(arrows.filter((one) => one.from === "" && one.to === arrow.to && one.input && !one.isIdle).map((one) => one.input))]]));
-  for (const arrow of arrows) {
-    if (arrow.isIdle) continue; // no gradient goes there
-    const to = parts[place.get(arrow.to)];
-    const thick = 1 + Math.min(5, Math.max(0, Math.log10(Math.max(1, arrow.bytes) / 1e4)));
-    const end = { x: x + to.x + to.width / 2, y: y + to.y };
-    const hint = svg("title");
-    hint.textContent = `${arrow.input ? `${arrow.input}: ` : ""}${arrow.shape}, ${joined(bytes(arrow.bytes))}`;
-    if (arrow.from === "") {
-      if (!arrow.input && rank[place.get(arrow.to)] > 0) continue;
-      const aside = rank[place.get(arrow.to)] > 0 ? end.x - to.width / 3 : end.x; // beside what comes from other boxes
-      group.append(svg("path", { class: "edge", "stroke-width": thick, d: `M${aside} ${end.y - 16} V${end.y}` }, hint));
-      const names = inputs.get(arrow.to);
-      const text = names.join(", ");
-      if (arrow.input === names[0]) label(group, text, rank[place.get(arrow.to)] > 0 ? Math.min(aside, end.x - 10 - 3.2 * text.length) : aside, end.y - 19, "middle");
-      continue;
-    }
-    const from = parts[place.get(arrow.from)];
-    const start = { x: x + from.x + from.width / 2, y: y + from.y + from.height };
-    if (isLong(arrow, place, rank)) {
-      if (!lane.has(arrow.from)) lane.set(arrow.from, lane.size % 6);
-      const out = x + right + 8 + 12 * lane.get(arrow.from);
-      const leave = { x: x + from.x + from.width, y: y + from.y + from.height / 2 };
-      const enter = { x: x + to.x + to.width, y: y + to.y + to.height / 2 };
-      group.append(svg("path", { class: "edge", "stroke-width": thick, d: `M${leave.x} ${leave.y} H${out - 6} Q${out} ${leave.y} ${out} ${leave.y + 6} V${enter.y - 6} Q${out} ${enter.y} ${out - 6} ${enter.y} H${enter.x}` }, hint));
-      continue;
-    }
-    const middle = (start.y + end.y) / 2;
-    group.append(svg("path", { class: "edge", "stroke-width": thick, d: `M${start.x} ${start.y} C${start.x} ${middle} ${end.x} ${middle} ${end.x} ${end.y}` }, hint));
-    if (!said.has(arrow.from)) label(group, arrow.shape, (start.x + end.x) / 2 + 8, middle + 4, "start");
-    said.add(arrow.from);
+// From a box to one of the next rank, or in a lane beside all boxes past others.
+function paintFlow(edges, flow, lanes, right) {
+  const { arrow, from, to } = flow;
+  const start = { x: middleOf(from), y: from.y + from.height };
+  const end = { x: middleOf(to), y: to.y };
+  const middle = (start.y + end.y) / 2;
+  const curve = () => `M${start.x} ${start.y} C${start.x} ${middle} ${end.x} ${middle} ${end.x} ${end.y}`;
+  const path = () => {
+    const lane = right + lanes.get(from);
+    const leave = from.isLast ? [{ x: from.x + from.width, y: from.y + from.height / 2 }] : [start, { x: start.x, y: start.y + 7 }];
+    const enter = to.isLast ? [{ x: to.x + to.width, y: to.y + to.height / 2 }] : [{ x: end.x, y: end.y - 7 }, end];
+    return roundedPath([...leave, { x: lane, y: leave.at(-1).y }, { x: lane, y: enter[0].y }, ...enter]);
+  };
+  edges.append(svg("path", { class: "edge", "stroke-width": thickness(arrow), d: isLong(flow) ? path() : curve() }, hintOf(arrow)));
+}
+
+// The shape of what leaves a box, once: beside an edge that goes straight down, else where its edges begin.
+function paintWords(said, flows) {
+  for (const [from, own] of grouped(flows, (flow) => flow.from)) {
+    const near = own.filter((flow) => !isLong(flow) && !flow.arrow.isIdle);
+    if (!near.length) continue;
+    const isStraight = near.length === 1 && Math.abs(middleOf(near[0].to) - middleOf(from)) < 4;
+    const y = isStraight ? (from.y + from.height + near[0].to.y) / 2 + 4 : from.y + from.height + 14;
+    label(said, near[0].arrow.shape, middleOf(from) + 8, y, "start");
+  }
+}
+
+// What a box reads of the inputs of the model, above it; of what surrounds it, a stroke.
+function paintInputs(edges, said, parts, arrows) {
+  for (const entry of parts) {
+    const own = arrows.filter((arrow) => arrow.from === "" && arrow.to === entry.part.key && !arrow.isIdle && (arrow.input || !entry.rank));
+    if (!own.length) continue;
+    const aside = entry.rank ? middleOf(entry) - entry.width / 3 : middleOf(entry); // beside what comes from other boxes
+    for (const arrow of own) edges.append(svg("path", { class: "edge", "stroke-width": thickness(arrow), d: `M${aside} ${entry.y - 16} V${entry.y}` }, hintOf(arrow)));
+    const text = [...new Set(own.map((arrow) => arrow.input).filter(Boolean))].join(", ");
+    if (text) label(said, text, entry.rank ? Math.min(aside, middleOf(entry) - 10 - 3.2 * text.length) : aside, entry.y - 19, "middle");
   }
 }
 

@@ -26,9 +26,9 @@ export function ledgerOf(model, choose, isEdited = false) {
 
 function heading(model) {
   const keys = DIRECTIONS.map((name) => h("span", { class: "key" }, h("i", { class: name }), name));
-  const what = model.profile ? "time" : "share of FLOPs";
-  return h("div", { class: "row head" }, h("span"), h("span", {}, ""), h("span", {}, "shape"), h("span", { class: "r" }, "parameters"),
-    h("span", { class: "r" }, "FLOPs"), h("span", { class: "r" }, "bytes"), h("span", { class: "cost", title: what }, ...keys));
+  const what = model.profile ? "bars: time of a step" : "bars: FLOPs of a step";
+  return h("div", { class: "row head" }, h("span"), h("span", {}, what), h("span", {}, "shape"), h("span", { class: "r" }, "parameters"),
+    h("span", { class: "r" }, "FLOPs"), h("span", { class: "r" }, "bytes"), h("span", { class: "cost" }, ...keys));
 }
 
 function lineRow(model, file, line, text, choose) {

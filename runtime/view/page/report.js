@@ -19,6 +19,11 @@ export function reportOf(app) {
   const parts = order.map((name) => h("section", { id: `report-${name}` }, h("h2", {}, name), ...sections[name]));
   const jump = (name) => document.getElementById(`report-${name}`).scrollIntoView({ block: "start" });
   const contents = h("nav", { ariaLabel: "sections" }, ...order.map((name) => h("button", { onclick: () => jump(name) }, name)));
+  const reached = new IntersectionObserver((all) => {
+    const last = all.filter((one) => one.isIntersecting).at(-1);
+    if (last) [...contents.children].forEach((button) => button.setAttribute("aria-current", String(last.target.id === `report-${button.textContent}`)));
+  }, { rootMargin: "-10% 0px -80% 0px" });
+  parts.forEach((part) => reached.observe(part));
   return h("div", { class: "report" }, contents, h("div", { class: "parts" }, ...parts));
 }
 

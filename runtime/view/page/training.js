@@ -88,10 +88,10 @@ export class Training {
     const cards = Object.keys(run.curves).filter((name) => name !== "rate").map((name) => {
       const { training, validation } = run.curves[name];
       const recent = name === "loss" ? points.map(([step, value]) => [step, value]) : [];
-      return traceOf(name.replaceAll("_", " "), [{ name: "so far", ink: "var(--forward)", isFaint: true, points: recent }, { name: "training", ink: "var(--forward)", points: byStep(training) },
+      return traceOf(name.replaceAll("_", " "), [{ name: "last rows", ink: "var(--forward)", isFaint: true, points: recent }, { name: "training", ink: "var(--forward)", points: byStep(training) },
         { name: "validation", ink: "var(--backward)", points: byStep(validation) }], each, last);
     });
-    if (!cards.length && points.length) cards.push(traceOf("loss", [{ name: "so far", ink: "var(--forward)", points: points.map(([step, value]) => [step, value]) }], each, last));
+    if (!cards.length && points.length) cards.push(traceOf("loss", [{ name: "last rows", ink: "var(--forward)", points: points.map(([step, value]) => [step, value]) }], each, last));
     const rates = points.filter((point) => point[2] !== null).map(([step, , rate]) => [step, rate]);
     const epochs = byStep(run.curves.rate?.training).filter(([step]) => !rates.length || step < rates[0][0]);
     if (rates.length || epochs.length) cards.push(traceOf("learning rate", [{ name: "rate", ink: "var(--update)", points: [...epochs, ...rates] }], each, last, true));
@@ -106,7 +106,8 @@ export class Training {
       return;
     }
     const largest = Math.max(0, ...last.lines.map((row) => row.gradient ?? 0));
-    const head = ["", "", "gradient", "", "update ÷ weight", "", "dead units", ""].map((text) => h("th", { scope: "col" }, text));
+    const heads = ["", "", "gradient", "", "update ÷ weight", "", ...(last.lines.some((row) => row.units) ? ["dead units", ""] : [])];
+    const head = heads.map((text) => h("th", { scope: "col" }, text));
     const rows = last.lines.map((row) => this.rowOf(row, looks, largest));
     this.table.replaceChildren(h("h3", { class: "group" }, `By line, at the step after ${whole(last.step)}`), h("table", { class: "training-lines" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
   }

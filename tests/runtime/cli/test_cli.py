@@ -27,6 +27,33 @@ def dlc(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["view", "model.dl", "--html", "model.dl"],
+        ["view", "model.dl", "--html", "./model.dl"],
+        ["view", "model.dl", "--html", "link.html"],
+        ["view", "model.dl", "--html", "parts.dl"],
+        ["show", "model.dl", "-o", "model.dl"],
+        ["show", "model.dl:2", "--stage", "asm", "--output", "model.dl"],
+        ["predict", "model.dl", "--weights", "w.safetensors", "--input", "rows.npz", "-o", "rows.npz"],
+        ["predict", "model.dl", "--weights", "w.safetensors", "--input", "rows.npz", "-o", "w.safetensors"],
+        ["report", "run", "--out", "model.dl"],
+    ],
+)
+def test_what_a_command_reads_is_not_written_over(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.dl", "parts.dl", "rows.npz", "w.safetensors"):
+        Path(name).write_text("model M {\n    input x: f32[batch, 2]\n    output y = x |> dense(1)\n}\n")
+    Path("link.html").symlink_to("model.dl")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main(words) == 2
+    assert "another file" in (said := capsys.readouterr().err) or "ends in .html" in said
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out

@@ -143,8 +143,8 @@ def test_means_and_scales_come_from_the_training_rows_alone(tmp_path: Path) -> N
     train = table[data.train.rows]
     present = train[data.train.rows % 7 != 0, 0]
     assert data.preparation.fills["column_1"] == pytest.approx(present.mean())
-    assert data.preparation.scales["column_2"].mean == pytest.approx(train[:, 1].mean())
-    assert data.preparation.scales["column_2"].deviation == pytest.approx(train[:, 1].std())
+    assert data.preparation.scales["column_2"].centre == pytest.approx(train[:, 1].mean())
+    assert data.preparation.scales["column_2"].spread == pytest.approx(train[:, 1].std())
     assert data.train.arrays["x"][data.train.rows, 1].std() == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(data.train.arrays["y"], table[:, 2], rtol=1e-6)
 
@@ -265,7 +265,7 @@ def test_other_sources_are_prepared_as_the_training_data(tmp_path: Path) -> None
     assert data.validation is not None
     scale = data.preparation.scales["width"]
     assert data.validation.arrays["species"].tolist() == [2]
-    assert data.validation.arrays["features"][0, 0] == pytest.approx((2 - scale.mean) / scale.deviation)
+    assert data.validation.arrays["features"][0, 0] == pytest.approx((2 - scale.centre) / scale.spread)
     strange = source(write(tmp_path / "strange.csv", "width,area,species\n1,2,rose\n1,1,roes\n"))
     with pytest.raises(DataError, match=r"row 3: `species` is `roes`.*did you mean `rose`\?"):
         load(SPECIES, training, strange)
@@ -366,7 +366,7 @@ def test_arrays_for_a_model_of_normalised_columns_are_scaled_like_them(tmp_path:
     table = write(tmp_path / "a.csv", "width,area,species\n3,9,rose\n4,16,rose\n")
     expected = load_rows(table, SPECIES, trained.preparation, {}).part.arrays["features"]
     scale = trained.preparation.scales["area"]
-    assert expected[0, 1] == pytest.approx((9 - scale.mean) / scale.deviation)
+    assert expected[0, 1] == pytest.approx((9 - scale.centre) / scale.spread)
     for name in ("a.npz", "a.npy"):
         found = load_rows(tmp_path / name, SPECIES, trained.preparation, {}).part.arrays["features"]
         np.testing.assert_array_equal(found, expected)

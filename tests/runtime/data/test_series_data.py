@@ -53,11 +53,9 @@ def test_parts_follow_one_another_and_look_back(tmp_path: Path) -> None:
     told = [part.arrays["level"][part.rows].tolist() for part in (data.train, data.validation, data.test)]
     assert told == [list(range(4, 14)), [14, 15, 16, 17], [18, 19]]
     scale = data.preparation.scales["level"]
-    assert (scale.mean, scale.deviation) == (np.arange(14).mean(), np.arange(14).std())
+    assert (scale.centre, scale.spread) == (np.arange(14).mean(), np.arange(14).std())
     rows = load_rows(series(tmp_path, 5), specs, data.preparation, {"window": 4})
-    np.testing.assert_allclose(
-        rows.part.arrays["past"][1, :, 0], (np.arange(1, 5) - scale.mean) / scale.deviation, 1e-6
-    )
+    np.testing.assert_allclose(rows.part.arrays["past"][1, :, 0], (np.arange(1, 5) - scale.centre) / scale.spread, 1e-6)
     assert len(rows.part.rows) == 2
     steps = np.arange(5.0)
     np.save(tmp_path / "windows.npy", np.stack([steps[:4], 10 * steps[:4]], axis=1)[None])

@@ -92,7 +92,11 @@ def answered(
 ) -> list[Answer | BaseException]:
     async def run() -> list[Answer | BaseException]:
         batcher = Batcher(ServedModel(trained, "one"), limits, metrics)
-        found = await asyncio.gather(*map(batcher.submit, requests), return_exceptions=True)
+
+        async def asked(request: InferenceRequest) -> Answer:
+            return await batcher.submit(request)
+
+        found = await asyncio.gather(*map(asked, requests), return_exceptions=True)
         await batcher.close()
         return found
 
@@ -175,7 +179,7 @@ def test_what_runs_between_batches_has_its_turn() -> None:
             time.sleep(0.02)
             running -= 1
 
-        asked = [asyncio.create_task(batcher.submit(request)) for request in requests]
+        asked = [batcher.submit(request) for request in requests]
         await asyncio.sleep(0.005)
         turns = [asyncio.create_task(batcher.between_batches(work)) for _ in range(3)]
         turns[1].cancel()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,8 +16,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from runtime.serving.application import Application
 from runtime.serving.connections import ConnectionLimits, protocol_within
 from runtime.serving.metrics import Metrics
+from runtime.serving.service import Said
 
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 WHOLE = HEAD + b"content-length: 2\r\n\r\n{}"
@@ -34,12 +39,19 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+def refused(headers: dict[bytes, bytes], body: bytes, say: Callable[[Said], None]) -> None:
+    say((422, body, []))
+
+
+AT_ONCE = cast("Application", SimpleNamespace(infer_path=b"/infer", service=SimpleNamespace(answer=refused)))
+
+
 def exchange(pieces: list[bytes], pause: float = 0.0) -> tuple[bytes, float]:
     """What the server sends until it closes the connection, and when it does, for at most six seconds."""
 
     async def run() -> tuple[bytes, float]:
         metrics = Metrics()
-        protocol = protocol_within(ConnectionLimits(9, 10_000, PATIENCE, PATIENCE), metrics)
+        protocol = protocol_within(ConnectionLimits(9, 10_000, PATIENCE, PATIENCE), metrics, AT_ONCE)
         config = uvicorn.Config(application, http=protocol, ws="none", lifespan="off", log_config=None)
         config.load()
         state = ServerState()
@@ -111,3 +123,13 @@ def test_trailers_and_sizes_of_chunks_are_bounded() -> None:
     begin = HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n \r\n0\r\n"
     found, _ = exchange([begin, *[b"x: " + b"a" * 900 + b"\r\n"] * 400])
     assert found.startswith(b"HTTP/1.1 4")
+
+
+def test_an_answer_at_once_leaves_the_connection_its_time() -> None:
+    at_once = WHOLE.replace(b"POST /", b"POST /infer")
+    found, seconds = exchange(
+        [at_once, at_once, at_once + at_once, at_once.replace(b"host", b"connection: close\r\nhost")], 0.6
+    )
+    assert found.count(b"HTTP/1.1 422") == 4
+    assert found.count(b"HTTP/1.1 200") == 1  # the last one is asked of the application
+    assert 3 * PATIENCE < seconds < 5

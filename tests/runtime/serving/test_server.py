@@ -150,6 +150,28 @@ def test_requests_in_one_piece_are_answered_in_their_order(place: tuple[str, int
     assert places == sorted(places)
 
 
+def test_a_request_in_parts_is_answered_as_a_whole_one(place: tuple[str, int]) -> None:
+    def lines(answer: bytes) -> list[bytes]:
+        return [line for line in answer.split(b"\r\n") if not line.startswith(b"date:")]
+
+    body = json.dumps({**ROW, "id": "seven"}).encode()
+    head = HEAD + b"content-length: %d\r\n" % len(body)
+    whole = raw(place, head + b"\r\n" + body)
+    assert whole.startswith(b"HTTP/1.1 200")
+    assert b'"id":"seven"' in whole
+    assert lines(raw(place, head + b"\r\n", body[:50], body[50:])) == lines(whole)
+    closing = raw(place, head + b"connection: close\r\n\r\n" + body)
+    assert sorted(lines(closing)) == sorted([*lines(whole), b"connection: close"])
+
+
+def test_a_refused_request_leaves_its_connection_open(place: tuple[str, int]) -> None:
+    wrong = HEAD + b"content-length: 2\r\n\r\n{}"
+    body = json.dumps(ROW).encode()
+    found = raw(place, wrong, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+    assert found.startswith(b"HTTP/1.1 400")
+    assert b"HTTP/1.1 200" in found
+
+
 def test_more_connections_than_the_limit_are_told(place: tuple[str, int]) -> None:
     opened = [socket.create_connection(place, timeout=5) for _ in range(8)]
     try:

@@ -117,6 +117,55 @@ def test_boxes_of_the_graph_open(running: Any, net: str):
         assert tab.locator(".box").count() == before
 
 
+def test_boxes_of_the_graph_open_by_keyboard_and_keep_the_focus(running: Any, net: str):
+    with opened(running, net + "#view=Graph") as tab:
+        before = tab.locator(".box").count()
+        tab.locator(".box.opens").first.focus()
+        tab.keyboard.press("Enter")
+        assert tab.locator(".box").count() > before
+        tab.keyboard.press("Enter")
+        assert tab.locator(".box").count() == before
+
+
+CROSSED = """() => {
+    const closed = [...document.querySelectorAll('#graph .box:not(.opened) > rect:first-of-type')].map((rect) => rect.getBoundingClientRect());
+    const inside = (x, y) => closed.some((box) => box.left + 2 < x && x < box.right - 2 && box.top + 2 < y && y < box.bottom - 2);
+    const overlaps = closed.flatMap((one, n) => closed.slice(n + 1).filter((other) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom));
+    const crossing = [...document.querySelectorAll('#graph path.edge')].filter((path) => {
+        const place = path.getScreenCTM();
+        const long = path.getTotalLength();
+        return [...Array(41).keys()].some((n) => { const at = path.getPointAtLength((long * n) / 40).matrixTransform(place); return inside(at.x, at.y); });
+    });
+    return [closed.length, overlaps.length, crossing.length];
+}"""  # noqa: E501
+"""How many boxes are closed, how many of them overlap, and how many edges go through one."""
+
+
+def test_boxes_stand_apart_and_edges_go_around_them(running: Any, tmp_path: Path):
+    out = tmp_path / "page.html"
+    assert main(["view", str(ROOT / "examples" / "transformer" / "model.dl"), "--html", str(out)]) == 0
+    with opened(running, out.as_uri() + "#view=Graph") as tab:
+        tab.wait_for_selector("#graph svg")
+        closed, *wrong = tab.evaluate(CROSSED)
+        assert (closed > 12, wrong) == (True, [0, 0])
+        for name in ("encoder_block", "decoder_block"):
+            tab.locator("#graph .box.opens", has_text=name).first.locator("rect").first.click()
+        more, *wrong = tab.evaluate(CROSSED)
+        assert (more > closed + 6, wrong) == (True, [0, 0])
+
+
+def test_the_peak_of_memory_is_told_by_line(running: Any, net: str):
+    with opened(running, net + "#view=Memory") as tab:
+        shares = tab.locator(".peak td:nth-child(4)").all_text_contents()
+        assert len(shares) > 2
+        assert sum(float(text.strip("<% ")) for text in shares) == pytest.approx(100, abs=0.6)
+        row = tab.locator(".peak tr", has_text="line 10, forward").first
+        row.locator(".goes").focus()
+        assert row.locator("td").nth(2).inner_text() in tab.inner_text(".memory .said")
+        row.locator(".goes").click()
+        assert chosen(tab) == "line-0-10"
+
+
 def test_inputs_of_one_box_stand_beside_each_other(running: Any, tmp_path: Path):
     path, out = tmp_path / "two.dl", tmp_path / "two.html"
     path.write_text(

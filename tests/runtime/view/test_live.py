@@ -144,7 +144,7 @@ def test_a_browser_pauses_a_training_lets_it_go_on_and_stops_it(tmp_path: Path):
 
     folder = tmp_path / "run"
     with training(folder, "--epochs", "200000") as (process, url), browser() as running, opened(running, url) as tab:
-        tab.keyboard.press("v")
+        assert tab.locator("#live").is_visible()
         state(tab, "Training")
         tab.locator(".training-lines tbody tr").first.wait_for(timeout=150_000)
         tab.locator(".wrong-row canvas").first.wait_for(timeout=150_000)

@@ -127,8 +127,10 @@ def _item(site: Site, value: Value, axis: int, starts: list[int], ends: list[int
 
     parts = [range(shape[axis])[s:e:step] for shape, s, e in zip(value.shapes, starts, ends, strict=True)]
     sizes = [shape[axis] for shape in value.shapes]
+    if all(len(part) == 0 for part in parts):
+        return "0:0"
     if any(len(part) == 0 for part in parts):
-        raise site.refuse("gives a tensor without elements", "leave it out of the model")
+        raise site.refuse("gives a tensor without elements for some sizes", "fix the sizes with --dims")
     if step == 1 and all(len(part) == size for part, size in zip(parts, sizes, strict=True)):
         return ":"
     points = site.graph.sizes

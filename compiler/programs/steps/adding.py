@@ -1,0 +1,18 @@
+"""The program that adds rows of elements: a node of the tree over shards."""
+
+from __future__ import annotations
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.ops.elementwise import Add
+from compiler.programs.kinds import LEFT, RIGHT
+from compiler.types import DType, TensorType
+
+
+def adding_graph(dtype: DType, elements: int) -> Graph:
+    """A sum takes the place of its first summand."""
+    builder = GraphBuilder("adding")
+    type_ = TensorType(dtype, (elements,))
+    left, right = (builder.input(name, Role.OPTIMIZER_STATE, type_) for name in (LEFT, RIGHT))
+    builder.output(LEFT, Role.OPTIMIZER_STATE, builder.emit(Add(), left, right), updates=LEFT)
+    return builder.build()

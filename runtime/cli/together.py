@@ -1,0 +1,49 @@
+"""A command in several processes that were started together: its exit code, and how a failure ends all of them."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import TYPE_CHECKING
+
+from runtime.cli.failure import report_failure
+from runtime.cli.main import INTERRUPTED
+from runtime.processes.joining import joined_peers
+from runtime.reporting.terminal import say
+
+if TYPE_CHECKING:
+    from runtime.processes.mpi import MpiPeers
+
+
+def run_together(command: Callable[[MpiPeers], int]) -> int:
+    """Run a command as one of the processes that `mpiexec` has started. What fails in one ends all of them.
+
+    A mistake that all find, as in the text of a model, is told once.
+    """
+    peers = joined_peers()
+    try:
+        code = command(peers)
+    except (Exception, KeyboardInterrupt) as error:
+        if peers.all_fail(f"{type(error).__name__}: {error}"):
+            peers.close()
+            return _reported(error) if peers.rank == 0 else _code_of(error)
+        say(f"{peers.name_of(peers.rank)} ends all {peers.size} processes:")
+        peers.abort(_reported(error))
+        raise
+    peers.close()
+    return code
+
+
+def _reported(error: BaseException) -> int:
+    if isinstance(error, Exception):
+        return report_failure(error)
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code, and nothing is printed."""
+    with redirect_stderr(io.StringIO()):
+        return _reported(error)

@@ -1,0 +1,101 @@
+"""How this process is one of several: whether `mpiexec` started it, how a launcher is found, and whether all agree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from compiler.driver import Alone
+from compiler.errors.diagnostics import DlcError, UsageError
+from runtime.support.files import missing
+
+if TYPE_CHECKING:
+    from runtime.processes.mpi import MpiPeers
+
+Processes: TypeAlias = "MpiPeers | Alone"
+_Result = TypeVar("_Result")
+
+# How many processes there are, as MPICH, Open MPI, and Slurm's `srun` tell each of them.
+_COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+# Open MPI on one machine: more processes than cores are no mistake, and threads are not bound to one core.
+_OPEN_MPI = {
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+}
+
+
+class DisagreementError(DlcError):
+    """Processes that were started together would not train the same model in the same way."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self._advise(fix)
+
+
+def started_together() -> int:
+    """How many processes were started together with this one, 1 where it is alone."""
+    return next((int(os.environ[name]) for name in _COUNTS if os.environ.get(name, "").isdigit()), 1)
+
+
+def joined_peers() -> MpiPeers:
+    """The processes that were started together. Raises UsageError without mpi4py."""
+    try:
+        from runtime.processes.mpi import MpiPeers  # an extra
+    except ImportError as error:
+        raise missing("mpi4py", "mpi", "training in several processes") from error
+    return MpiPeers()
+
+
+def share_of_processors(peers: Processes) -> int:
+    """How many threads a process has where nothing says it: all processes of a host use its processors once."""
+    return 0 if isinstance(peers, Alone) else peers.share_of_processors
+
+
+def launched(processes: int, command_line: Sequence[str]) -> int:
+    """Become a launcher of so many processes with this command line. Raises UsageError where there is none."""
+    if started_together() > 1:
+        raise UsageError("--processes does not go with mpiexec, which has started several", "leave one of them out")
+    launcher = _launcher()
+    program = [sys.executable, "-P", "-m", "runtime.cli", *command_line]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ.update({name: value for name, value in _OPEN_MPI.items() if name not in os.environ})
+    os.execv(launcher, [launcher, "-n", str(processes), *program])
+
+
+def _launcher() -> str:
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.is_file() else shutil.which("mpiexec")
+    if found is None:
+        raise missing("mpi4py", "mpi", "`--processes`")
+    return found
+
+
+def in_turn(peers: Processes, work: Callable[[], _Result]) -> _Result:
+    """Do some work whose results are cached: the first process of each host does it before the others look for them."""
+    if isinstance(peers, Alone):
+        return work()
+    if not peers.is_first_of_host:
+        peers.gathered(None)
+        return work()
+    made = work()
+    peers.gathered(None)
+    return made
+
+
+def expect_agreement(peers: Processes, facts: Callable[[], Mapping[str, str]]) -> None:
+    """Compare what each process has, by the names of it. Raises DisagreementError in all of them."""
+    if isinstance(peers, Alone):
+        return
+    every: list[Mapping[str, str]] = peers.gathered(dict(facts()))
+    for what in every[0]:
+        for rank, told in enumerate(every):
+            if told.get(what) != every[0].get(what):
+                message = f"{peers.name_of(rank)} has another {what} than {peers.name_of(0)}"
+                raise DisagreementError(message, "start all processes with the same version, files, settings and data")

@@ -1,0 +1,124 @@
+"""The processes that `mpiexec` started together, through mpi4py.
+
+No call waits in MPI itself: each looks from time to time whether its messages have come, and sleeps between. A process
+that stops answering is found by its neighbour (`pulse`), and one that fails ends all (`failed`), so that nothing hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from compiler.driver import Array
+from runtime.processes.pulse import Pulse
+
+_SPINS = 200  # looks before a wait begins to sleep
+_SHORTEST, _LONGEST = 20e-6, 2e-3  # seconds between two looks while it sleeps
+_SECONDS_FOR_THE_SAME = 2.0  # within which a failure of all processes is one failure
+_VERDICT = 512  # bytes of the words that are compared
+_ABORTED = 1
+
+
+class MpiPeers:
+    """See `compiler.interface.Peers`."""
+
+    def __init__(self) -> None:
+        world = MPI.COMM_WORLD
+        self.rank, self.size = world.Get_rank(), world.Get_size()
+        self._data, self._verdicts = world.Dup(), world.Dup()
+        near = world.Split_type(MPI.COMM_TYPE_SHARED)
+        self.is_first_of_host = near.Get_rank() == 0
+        self.places: tuple[tuple[str, int], ...] = tuple(self.gathered((MPI.Get_processor_name(), os.getpid())))
+        self._pulse = Pulse(world.Dup(), self.name_of, self._abort) if _may_use_threads() else None
+        seen: list[set[int]] = near.allgather(set(_usable_numbers()))
+        self.share_of_processors = max(1, len(set[int]().union(*seen)) // near.Get_size())
+
+    def name_of(self, rank: int) -> str:
+        """A process in messages."""
+        return f"rank {rank} on {self.places[rank][0]}"
+
+    @property
+    def description(self) -> str:
+        """The processes by rank, as launchers name them."""
+        each = (f"{self.name_of(rank)} (process {number})" for rank, (_, number) in enumerate(self.places))
+        return f"{self.size} processes: {', '.join(each)}"
+
+    def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
+        requests = [
+            self._data.Irecv(_bytes(array), rank, tag)
+            for rank, arrays in enumerate(received)
+            for tag, array in enumerate(arrays)
+        ]
+        requests += [
+            self._data.Isend(_bytes(array), rank, tag)
+            for rank, arrays in enumerate(sent)
+            for tag, array in enumerate(arrays)
+        ]
+        _wait(lambda: MPI.Request.Testall(requests))
+
+    def gathered(self, value: Any) -> list[Any]:
+        own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        request = self._data.Iallgather(np.array([len(own)], np.int64), sizes)
+        _wait(request.Test)
+        every = np.empty(int(sizes.sum()), np.uint8)
+        request = self._data.Iallgatherv(own, (every, sizes.tolist()))
+        _wait(request.Test)
+        ends = np.cumsum(sizes)
+        return [pickle.loads(every[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
+
+    def all_fail(self, what: str) -> bool:
+        """Whether every process fails with these words at this time."""
+        own, every = np.zeros(_VERDICT, np.uint8), np.zeros((self.size, _VERDICT), np.uint8)
+        words = np.frombuffer(what.encode()[:_VERDICT], np.uint8)
+        own[: len(words)] = words
+        request = self._verdicts.Iallgather(own, every)
+        end = time.monotonic() + _SECONDS_FOR_THE_SAME
+        _wait(lambda: request.Test() or time.monotonic() > end)
+        return bool(request.Test()) and bool((every == own).all())
+
+    def abort(self, code: int) -> None:
+        """End all processes at once."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(code)
+
+    def close(self) -> None:
+        """Leave together with all others."""
+        self.gathered(None)
+        if self._pulse is not None:
+            self._pulse.stop()
+
+    def _abort(self, message: str) -> None:
+        print(f"error: {message}", file=sys.stderr)
+        self.abort(_ABORTED)
+
+
+def _usable_numbers() -> Iterable[int]:
+    """The numbers of the processors that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+
+
+def _may_use_threads() -> bool:
+    return MPI.Query_thread() == MPI.THREAD_MULTIPLE
+
+
+def _bytes(array: Array) -> Array:
+    return array.reshape(-1).view(np.uint8)
+
+
+def _wait(is_done: Callable[[], bool]) -> None:
+    for _ in range(_SPINS):
+        if is_done():
+            return
+    pause = _SHORTEST
+    while not is_done():
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST)

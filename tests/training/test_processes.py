@@ -1,0 +1,202 @@
+"""Trainings by several processes through MPI: the same bits in any number, and failures that end all by name."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from killing import write_project
+
+from runtime.runs.checkpoint import newest_checkpoint
+
+pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+LAUNCHER = Path(sys.executable).with_name("mpiexec")
+pytestmark = pytest.mark.skipif(not LAUNCHER.is_file(), reason="mpiexec is not installed beside Python")
+SHARDS, LONG = 8, "4000"
+SECONDS = 240.0  # of a test whose machine has other work
+DLC = (sys.executable, "-P", "-m", "runtime.cli", "train")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with statistics and draws, whose last batches have fewer rows than shards, and `alone`, its run."""
+    folder = tmp_path_factory.mktemp("processes")
+    write_project(folder, epochs=2)
+    text = (folder / "model.dl").read_text().replace("batch = 8", f"batch = 9\n    shards = {SHARDS}")
+    (folder / "model.dl").write_text(text)
+    done = subprocess.run([*DLC, "model.dl", "--out", "alone"], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Launched:
+    """A training in so many processes; what is left of it is killed at the end."""
+
+    def __init__(self, folder: Path, processes: int, *words: str, silence: float = 30.0) -> None:
+        command = [str(LAUNCHER), "-n", str(processes), *DLC, *words, "--threads", "1"]
+        self._errors = folder / f"errors-{len(list(folder.glob('errors-*')))}"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+                env={**os.environ, "DLC_PEER_SILENCE": str(silence)},
+            )
+
+    @property
+    def ranks(self) -> list[int]:
+        """The processes that train, in the order of their ranks."""
+        found: dict[int, int] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+                command = (entry / "cmdline").read_bytes()
+                parent = os.getsid(int(entry.name)) == self._process.pid or self._is_below(int(entry.name))
+            except OSError:
+                continue
+            rank = next((word.split(b"=")[1] for word in environment if word.startswith(b"PMI_RANK=")), None)
+            if rank is not None and b"runtime.cli" in command and parent:
+                found[int(rank)] = int(entry.name)
+        return [found[rank] for rank in sorted(found)]
+
+    def _is_below(self, process: int) -> bool:
+        while process > 1:
+            if process == self._process.pid:
+                return True
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        return False
+
+    def interrupt(self) -> None:
+        """What Ctrl-C at a terminal does: a signal to the launcher."""
+        self._process.send_signal(signal.SIGINT)
+
+    def end(self, seconds: float = SECONDS) -> tuple[int, str]:
+        """The exit code and all that was printed to standard error."""
+        try:
+            code = self._process.wait(seconds)
+        finally:
+            for process in (*self.ranks, self._process.pid):
+                try:
+                    os.kill(process, signal.SIGKILL)
+                except OSError:
+                    continue
+        return code, self._errors.read_text()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + SECONDS
+    while not (path.is_dir() and any(path.glob("0*"))):
+        assert time.monotonic() < end, f"{path} stays empty"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_any_number_of_processes_writes_the_same_files(project: Path, processes: int) -> None:
+    out = f"in-{processes}"
+    code, errors = Launched(project, processes, "model.dl", "--out", out).end()
+    assert code == 0, errors
+    assert files(project / out / "checkpoints") == files(project / "alone" / "checkpoints")
+    assert f"in {processes} processes" in (project / out / "events.log").read_text()
+
+
+def test_a_command_starts_processes_itself(project: Path) -> None:
+    command = [*DLC, "model.dl", "--out", "started", "--processes", "2", "--json"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"event": "end"') == 1
+    assert files(project / "started" / "checkpoints") == files(project / "alone" / "checkpoints")
+
+
+def test_an_interrupted_training_goes_on_in_another_number(project: Path) -> None:
+    started = Launched(project, 3, "model.dl", "--out", "broken", "--epochs", "12")
+    wait_for(project / "broken" / "checkpoints")
+    started.interrupt()
+    code, errors = started.end()
+    assert code == 130, errors
+    assert "--resume broken" in errors
+    code, errors = Launched(project, 2, "--resume", "broken").end()
+    assert code == 0, errors
+    whole = subprocess.run([*DLC, "model.dl", "--out", "whole", "--epochs", "12"], cwd=project, capture_output=True)
+    assert whole.returncode == 0
+    newest = [newest_checkpoint(project / run / "checkpoints").path for run in ("broken", "whole")]
+    for name in ("weights.safetensors", "optimizer.safetensors", "position.json"):
+        assert (newest[0] / name).read_bytes() == (newest[1] / name).read_bytes()
+
+
+def test_a_killed_process_ends_all(project: Path) -> None:
+    """At any moment; the last checkpoint is whole, and the run goes on from it."""
+    draw = random.Random(3)
+    for moment in (draw.uniform(0.0, 0.3), draw.uniform(0.3, 2.0)):
+        shutil.rmtree(project / "killed", ignore_errors=True)
+        started = Launched(project, 3, "model.dl", "--out", "killed", "--epochs", LONG)
+        wait_for(project / "killed" / "checkpoints")
+        time.sleep(moment)
+        os.kill(draw.choice(started.ranks), signal.SIGKILL)
+        begin = time.monotonic()
+        code, errors = started.end(60)
+        assert code != 0, errors
+        assert time.monotonic() - begin < 5
+        assert newest_checkpoint(project / "killed" / "checkpoints").notes == ()
+
+
+def test_a_process_that_stops_answering_is_named(project: Path) -> None:
+    started = Launched(project, 3, "model.dl", "--out", "stalled", "--epochs", LONG, silence=2)
+    wait_for(project / "stalled" / "checkpoints")
+    os.kill(started.ranks[1], signal.SIGSTOP)
+    code, errors = started.end()
+    assert code != 0
+    assert "rank 1 on " in errors
+    assert "has not answered for 2 s" in errors
+
+
+def test_processes_that_disagree_are_named(project: Path) -> None:
+    other = (project / "model.dl").read_text().replace("hidden = 24", "hidden = 25")
+    (project / "other.dl").write_text(other)
+    second = [*("-n", "1"), *DLC, "other.dl", "--out", "apart"]
+    code, errors = Launched(project, 1, "model.dl", "--out", "apart", ":", *second).end()
+    assert code == 1
+    assert errors.count("has another") == 1
+    assert "has another model file than rank 0" in errors
+    assert not (project / "apart").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "code"),
+    [
+        (["nothing.dl"], "nothing.dl", 2),
+        (["model.dl", "--set", "width=3"], "E0610", 1),
+        (["model.dl", "--shards", "2"], "3 processes were started, and a batch has 2 shards", 2),
+        (["model.dl", "--overfit", "3"], "--overfit does not go with several processes", 2),
+    ],
+)
+def test_a_mistake_of_all_is_told_once(project: Path, words: Sequence[str], told: str, code: int) -> None:
+    found, errors = Launched(project, 3, *words).end()
+    assert errors.count(told) == 1, errors
+    assert found == code
+
+
+def test_a_process_that_cannot_read_ends_all(project: Path) -> None:
+    """The second process finds no data where it looks."""
+    second = [*("-n", "1"), *DLC, "model.dl", "--data", "nowhere.csv"]
+    begin = time.monotonic()
+    code, errors = Launched(project, 1, "model.dl", "--out", "unread", ":", *second).end()
+    assert code not in (0, 130)
+    assert "rank 1 on " in errors
+    assert "nowhere.csv" in errors
+    assert time.monotonic() - begin < 60
