@@ -63,6 +63,10 @@ class _Known:
             case tree.Train():
                 yield _code(head_of(symbol.node))
                 yield from self._settings_of(symbol.node)
+            case tree.Update():
+                yield keys.STATEMENTS["update"]
+                if symbol.node.doc:
+                    yield symbol.node.doc
             case tree.Entry():
                 yield from self._of_key(symbol.node)
             case _:

@@ -165,6 +165,9 @@ class Walker:
         local = local_entries(train)
         for entry in local:
             bindings.bind(Kind.VARIABLE, entry.key, _beginning(entry.span, entry.key), entry)
+        for block in train.updates:
+            symbol = Symbol(Kind.KEY, block.name, block.place, block)
+            self.found.append(Occurrence(block.place, Kind.KEY, symbol, True))
         for entry in lines_of(train):
             if entry in local:
                 self._named(entry.key, _beginning(entry.span, entry.key))
