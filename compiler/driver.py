@@ -32,6 +32,7 @@ from compiler.frontend.program import (
     Setting,
     SettingValue,
     StartWeights,
+    Stored,
     TrainingPlan,
     class_in,
     rows_of_class,
@@ -63,7 +64,7 @@ from compiler.programs.executables import (
     memory_needed,
     predicts_row_by_row,
 )
-from compiler.programs.exported import exported_library, generates_alone, independent_settings
+from compiler.programs.exported import exported_library, generates_alone, independent_settings, without_teachers
 from compiler.programs.kinds import (
     BATCH_EVALUATION,
     EVALUATION,

@@ -17,6 +17,7 @@ from compiler.frontend.bodies.expected_work import refuse_endless
 from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import ready
+from compiler.frontend.bodies.twin_tensors import expect_followed
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Report, failure
@@ -360,6 +361,8 @@ def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source,
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
+    if not session.report.has_errors:
+        session.report.attempt(lambda: expect_followed(session))
     generation = generation_of(session, model.name, evaluators[1])
     samplers = samplers_of(session, Located(model, scope), model, begun)
     for mistake in session.settings.unknown():

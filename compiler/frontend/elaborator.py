@@ -16,7 +16,7 @@ from compiler.frontend.program import Cuts, DataSource, InputSpec, Limit, Parame
 from compiler.frontend.scope import ModuleScope, Signature, signature_of
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.trace import Claim, Seen, Trace
-from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Value
+from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, Twin, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
@@ -62,6 +62,7 @@ class Frame:
     result: Value = None
     has_result: bool = False
     is_frozen: bool = False  # `training` is false: the states of the layer stay as they are
+    twin: tuple[str, Twin] | None = None  # around, with its path: an averaged or a stored layer
     losses: dict[tuple[str, tuple[int, ...]], Span] = field(
         default_factory=dict["tuple[str, tuple[int, ...]]", Span]
     )  # that it has stated, by name and round

@@ -9,7 +9,17 @@ from compiler.errors.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import KEPT, Clip, Generation, Program, Sampler, TrainingPlan, UpdateBlock, UpdateRule
+from compiler.frontend.program import (
+    KEPT,
+    Clip,
+    Generation,
+    ParameterSpec,
+    Program,
+    Sampler,
+    TrainingPlan,
+    UpdateBlock,
+    UpdateRule,
+)
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
@@ -81,7 +91,7 @@ def finished(
         session.settings.resolved(session.run_time, session.decided, session.limits),
         tuple(record.inputs),
         tuple(record.outputs),
-        tuple(session.parameters.values()),
+        tuple(_spec_with_constants(session, spec) for spec in session.parameters.values()),
         _with_counts(with_constants(session, training.builder.build()), plan),
         _with_counts(with_constants(session, inference.builder.build()), plan),
         plan,
@@ -143,6 +153,12 @@ def _follows_from_totals(graphs: Sequence[Graph], name: str) -> bool:
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:
     return tuple(replace(rule, graph=with_constants(session, rule.graph)) for rule in rules)
+
+
+def _spec_with_constants(session: Session, spec: ParameterSpec) -> ParameterSpec:
+    if spec.average is None:
+        return spec
+    return replace(spec, average=replace(spec.average, momentum=with_constants(session, spec.average.momentum)))
 
 
 def _update_with_constants(session: Session, block: UpdateBlock) -> UpdateBlock:

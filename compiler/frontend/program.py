@@ -81,10 +81,35 @@ class IndexLimit:
 
 
 @record
+class Average:
+    """A state is the exponential moving average of the parameter `path`.
+
+    `momentum` takes t, the updates made so far (f32 scalar), and run-time settings; its output `momentum` is how much
+    of the average stays in a step.
+    """
+
+    path: str
+    momentum: Graph
+
+
+@record
+class Stored:
+    """A parameter or state stays as a safetensors file or run, named at `span`, has it.
+
+    Below `at` in the file, by default below the only path that has the whole layer, stands the layer.
+    """
+
+    file: str
+    at: str | None
+    span: Span
+
+
+@record
 class ParameterSpec:
     """A `param` or `state` of the model, declared at `span`, which `calls` led to.
 
-    `initializer` has one input, the seed, and one output, `value`.
+    `initializer` has one input, the seed, and one output, `value`. A state may belong to a `twin`, the path of an
+    averaged or frozen layer: it may be the `average` of a parameter, or `stored` in a file with its first value.
     """
 
     path: str
@@ -94,6 +119,14 @@ class ParameterSpec:
     span: Span
     calls: tuple[Span, ...] = ()
     frozen: bool = False
+    twin: str = ""
+    average: Average | None = None
+    stored: Stored | None = None
+
+    @property
+    def place(self) -> Span:
+        """The user's line that led to it."""
+        return next((p for p in (self.span, *reversed(self.calls)) if not p.source.is_library), self.span)
 
 
 Limit: TypeAlias = "tuple[str, int | float]"  # a comparison and the number on its right

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from compiler.errors.diagnostics import Span
 from compiler.frontend.axes import Axis, Label
 from compiler.frontend.scope import ModuleScope
 from compiler.graph import ir
@@ -132,6 +133,22 @@ class LayerInstance:
     path: str | None = None
     items: tuple[int, ...] = ()
     children: list[tuple[str, LayerInstance]] = field(default_factory=list[tuple[str, "LayerInstance"]])
+    twin: Twin | None = None
+
+
+@record(eq=False)
+class Twin:
+    """Why the parameters of an instance are states, which no gradient reaches.
+
+    They are averages of those of `source`, of which `momentum` stays in a step (a graph as in `program.Average`), or
+    those of a `file`, in which the layer stands `at` a path.
+    """
+
+    source: LayerInstance
+    span: Span
+    momentum: ir.Graph | None = None
+    file: str = ""
+    at: str | None = None
 
 
 @record

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.frontend.program import Program
-from compiler.graph.ir import Role
+from compiler.graph.ir import Role, needed_by
 from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.interface import Options
 from compiler.programs.executables import compilation_of, compile_ahead, graphs_of_step
 from compiler.programs.kinds import BATCH_EVALUATION, POSITIONS_OF_A_WINDOW, PREDICTION, TRAINING, GraphKind, Purpose
 from compiler.programs.load import complete
+from compiler.programs.steps.training_step import prediction_graph
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import ExportedLibrary, LibraryForm, LibraryFunction, LibraryTensors, Limits
 
@@ -52,6 +53,22 @@ def exported_library(
         window = window_of(program)
     form = LibraryForm(prefix, seed or 0, batch, batches, window, POSITIONS_OF_A_WINDOW)
     return kernel_target_of(options).library(functions, tensors, form)
+
+
+def without_teachers(program: Program) -> Program:
+    """For predictions alone: without averaged and frozen layers that no output depends on, and the loss that asks them.
+
+    The program itself where there are none.
+    """
+    graph = prediction_graph(program)
+    _, read = needed_by(graph.nodes, (output.value.index for output in graph.outputs))
+    used = {entry.name for entry in graph.inputs if entry.value.index in read}
+    teachers = {s.path for s in program.parameters if s.twin and s.path not in used}
+    if not teachers:
+        return program
+    inputs = tuple(entry for entry in graph.inputs if entry.name not in teachers)
+    kept = tuple(spec for spec in program.parameters if spec.path not in teachers)
+    return replace(program, parameters=kept, inference_graph=replace(graph, inputs=inputs), plan=None)
 
 
 def _with_places(program: Program, options: Options) -> Options:

@@ -17,6 +17,7 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located
 from runtime.inference.model import length_of, length_remarks, training_of
+from runtime.runs.frozen_weights import frozen_findings
 from runtime.train.jobs import load_data
 
 _MOST_BYTES = 1 << 30
@@ -44,6 +45,7 @@ def data_findings(
             program = driver.load(file, name, overrides, dimensions_if_there, within)
         except SourceError:  # sizes of absent data, of which the check has warned
             continue
+        yield from without_suppressed(frozen_findings(program))
         if program.plan is not None and program.plan.data is not None:
             yield from without_suppressed(_findings(program, program.plan, program.plan.data))
 

@@ -20,7 +20,7 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.reporting.units import value_text
 from runtime.runs.start_weights import start_weights_of, take_over_weights
-from runtime.train.jobs import DataParts, fresh_tensors, load_data
+from runtime.train.jobs import DataParts, first_tensors, load_data
 
 SettingValue: TypeAlias = "int | float | bool | str | Sequence[SettingValue] | None"
 
@@ -110,7 +110,7 @@ def _part(program: driver.Program, arrays: Mapping[str, Array]) -> Part:
 
 def start_tensors(program: driver.Program, options: Options) -> Tensors:
     """The start values of the seed, or the weights that `init_from` names."""
-    tensors = fresh_tensors(program, options)
+    tensors = first_tensors(program, options)
     start = start_weights_of(program)
     if start is not None:
         take_over_weights(program, tensors, start)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.driver import Array, ExportedLibrary, LibraryTensors, Pieces, Program, generates_alone
+from compiler.driver import Array, ExportedLibrary, LibraryTensors, Pieces, Program, generates_alone, without_teachers
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import quoted
 from runtime.analysis.evaluation_data import evaluation_data
@@ -89,6 +89,8 @@ def run(arguments: Namespace) -> int:
     if arguments.prefix is not None:
         _expect_prefix(arguments.prefix, arguments.to)
     trained = trained_of(arguments)
+    if not arguments.training:
+        trained = replace(trained, program=without_teachers(trained.program))
     if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
         say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
     if arguments.to in ("c", "shared", *WEB):

@@ -24,7 +24,7 @@ from runtime.inference.model import training_of, weight_names
 from runtime.reporting.terminal import say, say_notes, width_of
 from runtime.reporting.units import measure
 from runtime.support.files import finite
-from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.jobs import DataParts, compile_ahead, first_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _range(arguments: Namespace) -> RateRange:
     options = driver.options_of(program, compile_options(arguments, plan.batch))
     parts = DataParts(data.train)
     compile_ahead(program, parts, options)
-    tensors = fresh_tensors(program, options)
+    tensors = first_tensors(program, options)
     job = job_of(program, parts, tensors, options, MemoryKeeper(tensors, weight_names(program)))
     return rate_range(program, job, arguments.low, arguments.high, arguments.steps)
 

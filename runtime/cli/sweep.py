@@ -30,12 +30,16 @@ from runtime.train.session import TrainingRequest
 EXAMPLES = (
     "dlc sweep model.dl --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64] --trials 20",
     "dlc sweep model.dl --set dropout=0.0..0.5 --sampler tpe --metric val_accuracy --trials 50",
+    "dlc sweep model.dl --set hidden=[32,64,128] --workers 2 --pruner median --out study",
+    "dlc sweep --join study",
 )
 _SAMPLERS = ("random", "tpe")
+PRUNERS = ("median", "hyperband")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_program()
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --join")
+    parser.add_settings()
     parser.add_whole("--trials", "the number of trials (default: 20)", default=20)
     parser.add_option("--sampler", "NAME", "random (the default), or Optuna's tpe", choices=_SAMPLERS, default="random")
     parser.add_option("--metric", "NAME", "the metric to optimise (default: val_loss, or loss without validation)")
@@ -45,6 +49,10 @@ def configure(parser: Parser) -> None:
     parser.add_whole("--epochs", "passes over the data in each trial")
     parser.add_whole("--seed", "the seed of the search (default: 0)", least=0, default=0)
     parser.add_option("--out", "DIR", "the folder of the sweep (default: a new one below runs)")
+    parser.add_whole("--workers", "processes of this machine that share the trials (needs Optuna)")
+    parser.add_option("--join", "STUDY", "be one more worker of a sweep in this folder, from any machine that sees it")
+    parser.add_option("--pruner", "NAME", "end hopeless trials early: median, or hyperband", choices=PRUNERS)
+    parser.add_option("--storage", "URL", "keep the trials in a database, not in the folder: postgresql://…")
     parser.add_compilation()
     parser.add_json("print one JSON object: every trial, and the best")
 
@@ -52,11 +60,18 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     if arguments.maximise and arguments.minimise:
         raise UsageError("--maximise does not go with --minimise", "leave one out")
+    if arguments.join is not None:
+        return _join(arguments)
+    if arguments.file is None:
+        raise UsageError("FILE is missing", "usage: dlc sweep FILE --set KEY=A..B, or dlc sweep --join STUDY")
     space = space_of(arguments.settings)
     file = model_file(arguments.file)
+    maximise = True if arguments.maximise else False if arguments.minimise else None
+    if arguments.workers or arguments.pruner or arguments.storage:
+        return _shared(arguments, _request(arguments, file), space, maximise)
     sampler = _sampler(arguments.sampler, space, arguments.seed)
     folder = _folder(arguments, file)
-    goal = Goal(arguments.metric, True if arguments.maximise else False if arguments.minimise else None)
+    goal = Goal(arguments.metric, maximise)
     found: list[Trial] = []
     lines = TrialLines([dimension.key for dimension in space.dimensions], arguments.trials)
     was_interrupted = False
@@ -78,6 +93,58 @@ def run(arguments: Namespace) -> int:
     if found:
         _say_best(best_of(found), arguments, space)
     return INTERRUPTED if was_interrupted else 0
+
+
+def _shared(arguments: Namespace, request: TrainingRequest, space: SearchSpace, maximise: bool | None) -> int:
+    """A search of several workers, or one that prunes."""
+    from runtime.cli import shared_sweep  # Optuna is slow to import, and need not be there
+
+    folder = _folder(arguments, request.file)
+    study = shared_sweep.begun(folder, shared_sweep.plan_of(arguments, request, maximise))
+    table = _SharedTable(arguments, folder, space, study.plan.trials)
+    if (arguments.workers or 1) > 1:
+        code = shared_sweep.work_together(study, arguments, table.tell)
+    else:
+        code = shared_sweep.work_alone(study, request, table.tell)
+    return table.end(code)
+
+
+def _join(arguments: Namespace) -> int:
+    from runtime.cli import shared_sweep
+
+    shared_sweep.expect_join_alone(arguments)
+    folder = Path(arguments.join)
+    study, request = shared_sweep.joined(folder, compile_options(arguments))
+    table = _SharedTable(arguments, folder, study.plan.space, study.plan.trials)
+    return table.end(shared_sweep.work_alone(study, request, table.tell))
+
+
+class _SharedTable:
+    """The table of a search whose trials end in any order, and its `sweep.json`."""
+
+    def __init__(self, arguments: Namespace, folder: Path, space: SearchSpace, trials: int) -> None:
+        self._arguments, self._folder, self._space = arguments, folder, space
+        self._lines = TrialLines([dimension.key for dimension in space.dimensions], trials)
+        self._found: list[Trial] = []
+
+    def tell(self, found: Sequence[Trial]) -> None:
+        """Tell the trials that have ended since the last time."""
+        known = {trial.number for trial in self._found}
+        self._found = list(found)
+        best = best_of(self._found)
+        for trial in found:
+            if trial.number not in known:
+                self._lines.tell(trial, is_best=trial is best)
+        if len(found) > len(known):
+            replace_file(self._folder / "sweep.json", json_bytes(_as_json(found, best)))
+
+    def end(self, code: int) -> int:
+        best = best_of(self._found)
+        if self._arguments.json:
+            print_json(_as_json(self._found, best))
+        if self._found and not self._arguments.join:
+            _say_best(best, self._arguments, self._space)
+        return code
 
 
 def _sampler(name: str, space: SearchSpace, seed: int) -> Sampler:
@@ -202,4 +269,5 @@ def _named(trial: Trial) -> list[str]:
 
 def _remarks(trial: Trial, is_best: bool) -> list[str]:
     best = ["best"] if is_best and trial.value is not None else []
+    best += ["pruned"] if trial.is_pruned else []
     return [*best, f"{counted(trial.compiled, 'program')} compiled"] if trial.compiled else best

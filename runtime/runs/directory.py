@@ -33,7 +33,16 @@ from runtime.support.restored import restored
 RESULT, LOCK, _TIMES = "result.json", "lock", "time.json"
 _RUN, _VERSION = "run.json", 1
 _MADE_FIRST = {  # all that a training writes before its first checkpoint
-    *(_RUN, "environment.json", "source", "data.json", "settings.json", "init_from.json", "metrics.jsonl"),
+    *(
+        _RUN,
+        "environment.json",
+        "source",
+        "data.json",
+        "settings.json",
+        "init_from.json",
+        "frozen.json",
+        "metrics.jsonl",
+    ),
     *("checkpoints", "events.log", "tensorboard", "live", LOCK),
 }
 _RESTORE = "restore the file, or train again"

@@ -71,15 +71,16 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
 
     Raises CheckpointError where one is missing that must be there, and UsageError where there is no such file.
     """
-    weights, source = _weights_at(Path(start.path))
-    names = renamed(tuple(weights), start.renames, source)
+    weights, source = weights_at(Path(start.path))
+    names = _with_followers(program, renamed(tuple(weights), start.renames, source))
     patterns = [pattern_of(text) for text in start.fresh]
     fresh = [spec.path for spec in program.parameters if any(p.fullmatch(spec.path) for p in patterns)]
-    wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters if spec.path not in fresh}
+    own = (spec for spec in program.parameters if spec.path not in fresh and spec.stored is None)
+    wanted = {spec.path: tensors[spec.path].shape for spec in own}
     match = match_tensors({path: weights[name] for path, name in names.items()}, wanted)
     report = WeightsReport(
         str(source),
-        fingerprint(_file_of(source)),
+        fingerprint(file_of(source)),
         {path: names[path] for path in match.matched},
         tuple(fresh),
         replace(match, unused=tuple(names[path] for path in match.unused)),
@@ -98,7 +99,7 @@ def put_recorded_weights(tensors: Tensors, recorded: JsonValue, place: Path) -> 
     """
     match recorded:
         case {"source": str(source), "fingerprint": str(known), "matched": Mapping() as matched}:
-            file = _file_of(Path(source))
+            file = file_of(Path(source))
         case _:
             raise CheckpointError("the file does not name the weights that the run started from", place, _LATER)
     if not file.is_file() or fingerprint(file) != known:
@@ -108,12 +109,20 @@ def put_recorded_weights(tensors: Tensors, recorded: JsonValue, place: Path) -> 
         tensors.write(str(path), weights[str(name)])
 
 
-def _file_of(source: Path) -> Path:
+def _with_followers(program: Program, names: Mapping[str, str]) -> dict[str, str]:
+    """An average that the file does not have starts from what it follows."""
+    averages = {spec.path: spec.average.path for spec in program.parameters if spec.average is not None}
+    missing = {path: names[other] for path, other in averages.items() if path not in names and other in names}
+    return {**names, **missing}
+
+
+def file_of(source: Path) -> Path:
     """The file of the weights, of a file or a checkpoint."""
     return source / WEIGHTS if source.is_dir() else source
 
 
-def _weights_at(source: Path) -> tuple[Mapping[str, Array], Path]:
+def weights_at(source: Path) -> tuple[Mapping[str, Array], Path]:
+    """The tensors of a safetensors file, or of the best checkpoint of a run, and where that is."""
     if source.is_dir():
         found = best_checkpoint(open_run(source).checkpoints)
         return found.checkpoint.weights, found.path

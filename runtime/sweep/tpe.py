@@ -23,13 +23,13 @@ class TpeSampler:
     def __init__(self, space: SearchSpace, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
-        self._distributions = {dimension.key: _distribution(dimension) for dimension in space.dimensions}
+        self._distributions = {dimension.key: distribution_of(dimension) for dimension in space.dimensions}
         self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         self._trial: optuna.Trial | None = None
 
     def ask(self) -> Mapping[str, str]:
         self._trial = self._study.ask(self._distributions)
-        return {d.key: _written(d, self._trial.params[d.key]) for d in self._space.dimensions}
+        return {d.key: written(d, self._trial.params[d.key]) for d in self._space.dimensions}
 
     def tell(self, value: float | None) -> None:
         assert self._trial is not None
@@ -39,7 +39,7 @@ class TpeSampler:
             self._study.tell(self._trial, value)
 
 
-def _distribution(dimension: SearchDimension) -> BaseDistribution:
+def distribution_of(dimension: SearchDimension) -> BaseDistribution:
     if isinstance(dimension, ValueList):
         return CategoricalDistribution(dimension.options)
     if dimension.is_whole:
@@ -47,5 +47,5 @@ def _distribution(dimension: SearchDimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
 
 
-def _written(dimension: SearchDimension, value: object) -> str:
+def written(dimension: SearchDimension, value: object) -> str:
     return dimension.written(float(str(value))) if not isinstance(dimension, ValueList) else str(value)

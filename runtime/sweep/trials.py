@@ -24,6 +24,7 @@ from runtime.support.files import JsonValue
 from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, told
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, TrainingSession, begun
+from runtime.train.steering import RunSteering
 from runtime.train.training import LOSS, TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
@@ -46,7 +47,7 @@ class Trial:
 
     `compiled` is how many programs the trial shares with none before it. `metric` is the name of the value, and
     `maximise` says whether a larger one is better. `kept` is the epoch of the run's best weights, which another measure
-    than the goal may have chosen.
+    than the goal may have chosen. A trial that `is_pruned` ended early, as it was hopeless beside others.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Trial:
     metric: str = ""
     maximise: bool = False
     kept: int | None = None
+    is_pruned: bool = False
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
@@ -70,6 +72,7 @@ class Trial:
             "run": None if self.run is None else str(self.run),
             "failure": self.failure or None,
             "compiled": self.compiled,
+            **({"pruned": True} if self.is_pruned else {}),
         }
 
 
@@ -98,7 +101,7 @@ def trials(
         out = folder / f"trial-{number:03d}"
         wanted = replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items()), out=out)
         try:
-            trial, was_interrupted = _trained(number, chosen, wanted, goal, tell)
+            trial, was_interrupted = trained(number, chosen, wanted, goal, tell)
         except (SourceError, UsageError, DataError, ResourceError) as error:
             if number == 1:
                 raise
@@ -129,9 +132,17 @@ def best_of(found: list[Trial]) -> Trial | None:
     return min(valued, key=lambda pair: -pair[0] if pair[1].maximise else pair[0])[1]
 
 
-def _trained(
-    number: int, chosen: Mapping[str, str], request: TrainingRequest, goal: Goal, tell: Callable[[str], None]
+def trained(
+    number: int,
+    chosen: Mapping[str, str],
+    request: TrainingRequest,
+    goal: Goal,
+    tell: Callable[[str], None],
+    is_hopeless: Callable[[float, int], bool] = lambda value, epoch: False,
 ) -> tuple[Trial, bool]:
+    """A trial, and whether it was interrupted. `is_hopeless` is told each epoch's value, the lower the better, and may
+    end the training behind the epoch, whose run then goes on as an interrupted one does.
+    """
     session = begun(request)
     assert session.directory is not None
     epochs: list[EpochEnded] = []
@@ -140,12 +151,22 @@ def _trained(
 
     signs = SignsOfLife(started, lambda line: tell(f"trial {number}: {line}"))
 
-    def watch(event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            epochs.append(event)
-
     with session.directory as directory:
         metric, maximise = _aim(goal, session)
+        is_pruned = False
+
+        def watch(event: Event) -> None:
+            nonlocal is_pruned
+            if not isinstance(event, EpochEnded):
+                return
+            epochs.append(event)
+            value, _ = _achieved(epochs[-1:], metric, maximise)
+            if value is not None and is_hopeless(-value if maximise else value, event.epoch):
+                steering = session.job.steering
+                assert isinstance(steering, RunSteering)
+                steering.stop_after_epoch()
+                is_pruned = True
+
         try:
             end = run_training(session.job, session.position, told([watch, signs]))
         except TrainingError as error:
@@ -156,8 +177,14 @@ def _trained(
         directory.write_json(RESULT, event_as_json(end))
         directory.log(f"training {end.reason} at step {end.step}")
     value, epoch = _achieved(epochs, metric, maximise)
-    trial = Trial(number, chosen, value, epoch, directory.path, "", session.compiled, metric, maximise, end.best_epoch)
-    return trial, end.reason == "interrupted"
+    was_interrupted = end.reason == "interrupted"
+    steering = session.job.steering
+    is_pruned = is_pruned and was_interrupted and isinstance(steering, RunSteering) and steering.has_stopped
+    trial = Trial(
+        *(number, chosen, value, epoch, directory.path, "", session.compiled, metric, maximise, end.best_epoch),
+        is_pruned=is_pruned,
+    )
+    return trial, was_interrupted and not is_pruned
 
 
 def _aim(goal: Goal, session: TrainingSession) -> tuple[str, bool]:

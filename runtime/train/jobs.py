@@ -29,6 +29,7 @@ from runtime.data.reading import source_at
 from runtime.inference import model
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
+from runtime.runs.frozen_weights import put_frozen_weights
 from runtime.runs.position import Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
@@ -109,6 +110,13 @@ def fresh_tensors(program: Program, options: Options) -> Tensors:
     """All persistent tensors, with the start values that the seed gives."""
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, program.plan.seed if program.plan else 0, options)
+    return tensors
+
+
+def first_tensors(program: Program, options: Options) -> Tensors:
+    """The tensors with which a training begins: as `fresh_tensors`, with the weights of frozen layers."""
+    tensors = fresh_tensors(program, options)
+    put_frozen_weights(program, tensors)
     return tensors
 
 

@@ -15,6 +15,7 @@ from runtime.data.loading import LoadedData
 from runtime.inference.model import training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, checkpoints_in, read_checkpoint
 from runtime.runs.directory import RunDirectory, open_run
+from runtime.runs.frozen_weights import FROZEN, put_recorded_layers
 from runtime.runs.numerics import replayed_by_another, stretches_of, versions_in
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, put_recorded_weights
@@ -111,6 +112,8 @@ def _put_start(directory: RunDirectory, program: Program, tensors: Tensors, step
         put_weights(program, tensors, found[0].weights, found[1])
         put_optimizer_states(program, tensors, found[0], found[1])
         return found[0].position
+    if (directory.path / FROZEN).exists():
+        put_recorded_layers(tensors, directory.read_json(FROZEN), directory.path / FROZEN)
     if (directory.path / INIT_FROM).exists():
         put_recorded_weights(tensors, directory.read_json(INIT_FROM), directory.path / INIT_FROM)
     return Position()

@@ -19,6 +19,7 @@ from runtime.processes.joining import Processes, expect_agreement, in_turn
 from runtime.runs import trained
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
 from runtime.runs.directory import RunDirectory, create_run, environment, open_run, version_of
+from runtime.runs.frozen_weights import FROZEN, FrozenLayer, put_frozen_weights
 from runtime.runs.numerics import NEW, VersionSpans, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
@@ -63,6 +64,7 @@ class TrainingSession:
     weights: WeightsReport | None = None  # the start of a new training
     compiled: int = 0
     warnings: tuple[str, ...] = ()
+    frozen: tuple[FrozenLayer, ...] = ()
 
 
 def prepared(request: TrainingRequest) -> TrainingSession:
@@ -96,6 +98,8 @@ def begun(request: TrainingRequest) -> TrainingSession:
         directory.write_json("data.json", data.summary)
         if session.weights is not None:
             directory.write_json(INIT_FROM, session.weights.to_json())
+        if session.frozen:
+            directory.write_json(FROZEN, [layer.to_json() for layer in session.frozen])
         directory.log("training began" + _among(request.peers))
     except CheckpointError:
         directory.close()
@@ -183,15 +187,18 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
     expect_shards(program, request.peers)
     compiled = in_turn(request.peers, lambda: compile_ahead(program, parts, request.options))
     tensors = fresh_tensors(program, request.options)
+    frozen = put_frozen_weights(program, tensors)
     start = request.init_from or start_weights_of(program)
     weights = None if start is None else take_over_weights(program, tensors, start)
-    notes = [*data.notes, *(() if weights is None else weights.lines())]
+    notes = [*data.notes, *map(str, frozen), *(() if weights is None else weights.lines())]
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper, request.peers)
     notes += [remark.text for remark in length_remarks(program, job.length)]
     if not job.plan.best:
         notes.append("no `best` says by which metric epochs are compared: the last weights are taken")
-    return TrainingSession(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
+    return TrainingSession(
+        program, job, Position(), tuple(notes), weights=weights, compiled=compiled, frozen=frozen
+    ), data
 
 
 def expect_shards(program: Program, peers: Processes) -> None:

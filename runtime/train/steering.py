@@ -60,6 +60,10 @@ class RunSteering:
             self._pause(job, position, interruption, observer)
         self._next_look = time.monotonic() + max(_SECONDS_BETWEEN_LOOKS, (end - now) / _SHARE)
 
+    def stop_after_epoch(self) -> None:
+        """End the training when its epoch has ended, as a page does."""
+        self._stops = True
+
     def leave(self) -> None:
         """The training ends: its files mean nothing any more."""
         if self._has_written:

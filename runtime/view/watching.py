@@ -18,6 +18,7 @@ from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.part import Part, in_precision
 from runtime.data.preparation import Preparation
 from runtime.inference.model import runtime_settings, weight_names
+from runtime.runs.frozen_weights import put_frozen_weights
 from runtime.runs.trained import open_trained_run
 from runtime.train.jobs import load_data
 from runtime.view.changes import Change, expect_known_integers, made_to
@@ -64,6 +65,7 @@ def examples_of(viewed: Viewed, reading: Reading) -> Examples:
     name, part = next((name, part) for name, part in parts.items() if part is not None)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, program.plan.seed, options)
+    put_frozen_weights(program, tensors)
     said = f"the {name} part, first weights of seed {program.plan.seed}"
     return Examples(program, options, in_precision(part, options.dtype), data.preparation, tensors, said)
 

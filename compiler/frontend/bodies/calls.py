@@ -11,6 +11,7 @@ from compiler.frontend.bodies.instances import ordinals_in, place_of, settle
 from compiler.frontend.bodies.own_graphs import with_own_gradient
 from compiler.frontend.bodies.setting_binding import Argument, Keywords, SettingBinder, ready
 from compiler.frontend.bodies.statements import run_body
+from compiler.frontend.bodies.twin_tensors import twin_around
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.builtins.table import Builtin, Required
 from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
@@ -326,6 +327,7 @@ class Caller(SettingBinder):
             dict(bound.settings or {}),
             draws=outer.draws,
             is_frozen=outer.is_frozen,
+            twin=outer.twin,
         )
         if isinstance(bound, LayerInstance):
             if bound.path is None:
@@ -337,7 +339,9 @@ class Caller(SettingBinder):
             frame.application = f"{bound.path}#{count}"
             frame.draws = [0]
             frame.ordinals = ordinals_in(self.session, frame, declaration)
-            frame.is_frozen = self._keeps_its_states(declaration, bound.path)
+            frame.twin = (bound.path, bound.twin) if bound.twin is not None else twin_around(outer, bound.path)
+            is_stored = frame.twin is not None and bool(frame.twin[1].file)
+            frame.is_frozen = is_stored or self._keeps_its_states(declaration, bound.path)
         if not bound.module.is_library:
             self.user_scopes.add(frame.scope)
         return frame

@@ -9,6 +9,7 @@ from typing import NoReturn
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.bindings import record_binding
+from compiler.frontend.bodies.twin_tensors import follows, role_in, start_path
 from compiler.frontend.elaborator import Elaborator, ModelRecord, StatedLoss, joined
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import InputSpec, ParameterSpec
@@ -63,9 +64,10 @@ def _tensor(
     elaborator: Elaborator, statement: tree.ParamDeclaration | tree.StateDeclaration, role: Role, type_: TensorType
 ) -> ir.Value:
     path = _path(elaborator, statement.name)
+    declared, role = role, role_in(elaborator.frame, role)
     known = elaborator.session.parameters.get(path)
     if known is None:
-        _declare(elaborator, statement, path, role, type_)
+        _declare(elaborator, statement, path, declared, type_)
     elif known.type != type_ and elaborator.applies_trained:
         message = f"`{path}` of the model is {known.type}; here it would have to be {type_}"
         elaborator.fail("E0502", message, hint("give the layer a tensor of the size that the model gives it"))
@@ -100,10 +102,20 @@ def _declare(
             "E0413", f"`{path}` would be {type_}, which has no elements", hint("make the axis at least 1 long")
         )
     value = elaborator.evaluate_initializer(statement.initializer)
-    initializer = elaborator.initializer_graph(path, type_, value, statement.initializer.span)
+    frame = elaborator.frame
+    initializer = elaborator.initializer_graph(start_path(frame, path), type_, value, statement.initializer.span)
     elaborator.session.trace.initializers[path] = value
+    average, stored = follows(frame, path, role)
     elaborator.session.parameters[path] = ParameterSpec(
-        path, role, type_, initializer, statement.span, elaborator.frame.calls
+        path,
+        role_in(frame, role),
+        type_,
+        initializer,
+        statement.span,
+        frame.calls,
+        twin=frame.twin[0] if frame.twin is not None else "",
+        average=average,
+        stored=stored,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_EXPRESSIONS, in_place_of_a_method
@@ -10,6 +12,7 @@ from compiler.frontend.bodies.calls import Caller
 from compiler.frontend.bodies.own_graphs import initializer_graph
 from compiler.frontend.bodies.scans import evaluate_scan
 from compiler.frontend.bodies.setting_binding import Argument, Keywords, ready, written
+from compiler.frontend.bodies.twins import TWINS
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS
 from compiler.frontend.elaborator import Frame
 from compiler.frontend.failures import Poisoned, failure, with_article
@@ -267,6 +270,9 @@ class Evaluator(Caller):
         self.span = call.span
         if isinstance(callee, BuiltinValue) and callee.builtin.name == "fresh":
             return self._fresh(arguments, keywords, name)
+        if isinstance(callee, BuiltinValue) and callee.builtin.name in TWINS:
+            evaluate = partial(TWINS[callee.builtin.name], token=name)
+            return self.call(replace(callee, builtin=replace(callee.builtin, evaluate=evaluate)), arguments, keywords)
         if isinstance(callee, FormValue) and callee.settings is None:
             return self.call_declaration(callee, arguments, keywords, name)
         return self.call(callee, arguments, keywords)
@@ -340,9 +346,9 @@ class Evaluator(Caller):
         return function.id in BUILTINS and self.frame.module.lookup(Namespace.VALUE, function.id) is None
 
     def initializer_graph(self, path: str, type_: TensorType, value: FormValue, span: Span) -> ir.Graph:
-        return initializer_graph(self, self._child, path, type_, value, span)
+        return initializer_graph(self, self.child, path, type_, value, span)
 
-    def _child(self, name: str, frame: Frame) -> Evaluator:
+    def child(self, name: str, frame: Frame) -> Evaluator:
         """An evaluator that builds another graph of the same program."""
         child = Evaluator(self.session, GraphBuilder(name), frame, self.training)
         child.user_scopes |= self.user_scopes

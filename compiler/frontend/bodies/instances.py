@@ -9,6 +9,9 @@ from compiler.frontend.scope import Namespace
 from compiler.frontend.values import LayerInstance, TupleValue, Value
 from compiler.syntax import tree, walk
 
+MAKERS = ("fresh", "average", "frozen")
+"""Built-in functions that make an instance of the layer that they are given."""
+
 
 def unsettled(value: Value) -> Iterator[LayerInstance]:
     """The instances in a value that have no path yet."""
@@ -113,7 +116,7 @@ class _Numbering:
             self.visit(argument, variable)
 
     def _count(self, name: tree.Name, variable: str) -> None:
-        if self._names_layer(name) or name.id == "fresh":
+        if self._names_layer(name) or name.id in MAKERS:
             key = (variable, name.id)
             self.counts[key] = self.counts.get(key, 0) + 1
             self.ordinals[id(name)] = self.counts[key]

@@ -361,6 +361,16 @@ def _fresh(elaborator: Elaborator, layer: Value) -> Value:
     elaborator.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(layer)}")
 
 
+def _average(elaborator: Elaborator, layer: Value, momentum: Value) -> Value:
+    """An instance of a layer whose parameters are averages of those of `layer`, of which `momentum` stays in a step."""
+    elaborator.fail("E0303", "`average` takes a layer and a momentum", hint("write `average(encoder, 0.996)`"))
+
+
+def _frozen(elaborator: Elaborator, file: Value, layer: Value, at: Value = None) -> Value:
+    """An instance of a layer that stays as a safetensors file or a run has it, where it stands `at` a path."""
+    elaborator.fail("E0303", "`frozen` takes a file and a layer", hint('write `frozen("w.safetensors", encoder)`'))
+
+
 FUNCTIONS: tuple[Builtin, ...] = (
     *(_elementwise(op.name, op.document) for op in mathematics.FUNCTIONS),
     _elementwise("floor", "The largest whole number that is not above x."),
@@ -374,7 +384,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
     built_in(_cast),
     _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
     _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),
-    *map(built_in, (_rank, _per_axis, _extent, _place, _one_of, require, _len, _except, _fresh)),
+    *map(built_in, (_rank, _per_axis, _extent, _place, _one_of, require, _len, _except, _fresh, _average, _frozen)),
 )
 
 BUILTINS: Mapping[str, Builtin] = {

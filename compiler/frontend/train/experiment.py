@@ -13,6 +13,7 @@ from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import Argument
+from compiler.frontend.bodies.twin_tensors import expect_followed
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.finish import finished
@@ -95,6 +96,7 @@ class _Experiment:
         inference = self._evaluate("inference", False)
         if not self.report.has_errors:
             expect_same_losses(training, inference, self.report)
+            self.report.attempt(lambda: expect_followed(self.session))
         plan = self._plan(training)
         generation = generation_of(self.session, self.model.name, inference)
         samplers = samplers_of(self.session, self.found, self.model, self._begun)

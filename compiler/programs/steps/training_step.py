@@ -96,6 +96,7 @@ def gradient_graph(program: Program) -> Graph:
     """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
     step = StepBuilder(program, _plan_of(program, "gradient_graph"))
     step.make_updates()
+    step.builder.outputs.clear()  # nothing changes
     for path, gradient in step.slopes.items():
         square = step.builder.emit(Multiply(), gradient, gradient)
         total = Symbolic(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
@@ -301,9 +302,25 @@ class StepBuilder:
         self.changed |= {name: (Role.OPTIMIZER_STATE, value) for name, value in states}
 
     def keep_updates(self) -> None:
-        """The tensors that updates have changed become outputs."""
+        """The tensors that updates have changed become outputs, and the averages that follow them."""
+        self._follow()
         for name, (role, value) in self.changed.items():
             self.builder.output(name, role, value, updates=name)
+
+    def _follow(self) -> None:
+        """Move the states that are averages of parameters, after these."""
+        for spec in self.program.parameters:
+            average = spec.average
+            if average is None or spec.frozen:
+                continue
+            with self.builder.at(_place_of(spec, Direction.UPDATE)):
+                steps = self.input("step", Role.STEP, TensorType(DType.I64))
+                known = {"t": self.builder.emit(Cast(DType.F32), steps)}
+                momentum = self.call(average.momentum, known, _update_of(spec.path))["momentum"]
+                share = (1 - Symbolic(self.builder, momentum)).value
+                _, new = self.changed.get(average.path) or (None, self.input(average.path, Role.PARAMETER, spec.type))
+                before = self.input(spec.path, Role.STATE, spec.type)
+                self.changed[spec.path] = Role.STATE, self._moved(before, share, new)
 
     def _update_together(self, rule: UpdateRule, specs: list[ParameterSpec], steps: Value) -> list[tuple[str, Value]]:
         """Apply a rule to its parameters as one vector; its new states by their full names."""
@@ -325,10 +342,14 @@ class StepBuilder:
 
     def _averaged(self, path: str, new: Value) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - ema) (p - a)."""
-        before = Symbolic(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
-        share = self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32))
-        share = Symbolic(self.builder, spread(self.builder, share, new.type.shape))
-        return (before + share * (Symbolic(self.builder, new) - before)).value
+        before = self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type)
+        return self._moved(before, self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32)), new)
+
+    def _moved(self, average: Value, share: Value, new: Value) -> Value:
+        """An average with a share of what is new in place of its own."""
+        before = Symbolic(self.builder, average)
+        part = Symbolic(self.builder, spread(self.builder, share, new.type.shape))
+        return (before + part * (Symbolic(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""

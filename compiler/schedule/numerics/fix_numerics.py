@@ -302,8 +302,8 @@ class _Rewriter:
         first = (0,) if op.by_row else tuple(a for a in others if is_batch[a])
         rest = tuple(a for a in others if a not in first)
         placed = (*first, *indexed, *rest)
-        moved = self.dense(builder.emit(Transpose(placed), updates) if placed != tuple(range(len(shape))) else updates)
-        result = builder.emit(ScatterAdd(len(first), op.extent, op.by_row), self.dense(indices), moved)
+        moved = self.table(builder.emit(Transpose(placed), updates) if placed != tuple(range(len(shape))) else updates)
+        result = builder.emit(ScatterAdd(len(first), op.extent, op.by_row), self.table(indices), moved)
         order = (*first, -1, *rest)
         wanted = (*(a for a in others if a < axis), -1, *(a for a in others if a >= axis))
         if order == wanted:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from elaboration import codes, mistakes, modules, program
 from golden import Golden, cases
+from safetensors.numpy import save_file
 
 from compiler.diagnosis.gradient_check import check_gradients
 from compiler.diagnosis.test_run import failures_of
@@ -24,7 +25,7 @@ from runtime.analysis.checked_data import data_findings
 # E01 are syntax: tests/language/syntax/test_parser_errors.py.
 # These are found only when an experiment is chosen and set.
 _ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
-_OF_DATA = ("E0701", "W0119", "W0120")
+_OF_DATA = ("E0509", "E0701", "W0119", "W0120")
 # E10 and W10 are found by tests alone.
 ENTRIES = [entry for entry in ERRORS.values() if not entry.code.startswith("E01")]
 
@@ -43,11 +44,12 @@ def found(entry: ErrorEntry, text: str) -> list[Diagnostic]:
 
 
 def found_in_data(text: str) -> list[Diagnostic]:
-    """What `dlc check` says of 32 rows of six numbers and a label."""
+    """What `dlc check` says of 32 rows of six numbers and a label, and of the weights of a `dense(3)`."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("model.dl").write_text(text, encoding="utf-8")
         rows = ["a,b,c,d,e,f,label", *(f"{k},1,2,3,4,5,{k % 3}" for k in range(32))]
         Path("data.csv").write_text("\n".join(rows), encoding="utf-8")
+        save_file({"body.W": np.zeros((6, 3), np.float32), "body.b": np.zeros(3, np.float32)}, "weights.safetensors")
         shown = list(data_findings(Path("model.dl"), None, (), None))
         return [replace(found, message=found.message.replace(f"{Path.cwd()}/", "")) for found in shown]
 

@@ -51,6 +51,8 @@ def expect_equal_steps(
     assert result.steps == STEPS
     assert result.history[-1].scalars["loss"] == pytest.approx(losses[-1], rel=1e-9)
     for name, found in model.parameters.items():
+        if "running_" in name:  # a state of the model, which no gradient moves
+            continue
         np.testing.assert_allclose(np.array(found), tensors[name].detach().numpy(), rtol=0, atol=1e-9, err_msg=name)
     return result
 
@@ -112,3 +114,78 @@ def test_experts(weight: float) -> None:
         lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
     )
     assert result.history[-1].scalars["balance"] == pytest.approx(balances[-1], rel=1e-9)
+
+
+def without_augment(example: str, folder: Path) -> Path:
+    """The text of an example without `augment`, for PyTorch to see the same inputs."""
+    lines = (EXAMPLES / example / "model.dl").read_text().replace("../digits", str(EXAMPLES / "digits")).splitlines()
+    path = folder / "model.dl"
+    path.write_text("\n".join(line for line in lines if not line.strip().startswith("augment")) + "\n")
+    return path
+
+
+def unit(x: Any) -> Any:
+    return x / x.norm(dim=1, keepdim=True)
+
+
+def test_simclr(tmp_path: Path) -> None:
+    table = np.loadtxt(EXAMPLES / "digits" / "digits.csv.gz", delimiter=",", skiprows=1)[:96]
+    random = np.random.default_rng(0)
+    views = {name: table[:, :64] + random.integers(-2, 3, (96, 64)) for name in "ab"}
+    model = dlc.load(without_augment("simclr", tmp_path), precision="f64", batch=96, steps=STEPS, test=0)
+    a, b = (torch.tensor(views[name]) for name in "ab")
+    label = torch.tensor(table[:, 64]).long()
+
+    def dense(tensors: Tensors, name: str, x: Any) -> Any:
+        return x @ tensors[f"{name}.W"] + tensors[f"{name}.b"]
+
+    def loss_of(tensors: Tensors) -> Any:
+        codes: list[Any] = []
+        for x in (b, a):
+            h = torch.relu(dense(tensors, "encode.dense", x / 16))
+            h = torch.relu(dense(tensors, "encode.dense_2", h))
+            projected = torch.relu(dense(tensors, "project.dense", h))
+            codes.append(unit(dense(tensors, "project.dense_2", projected)))
+        scores = torch.cat(codes) @ torch.cat(codes).T / 0.5
+        scores = scores.masked_fill(torch.eye(192, dtype=torch.bool), -math.inf)
+        contrast = torch.nn.functional.cross_entropy(scores, (torch.arange(192) + 96) % 192)
+        h = h.detach()
+        normal = (h - h.mean(dim=0)) / torch.sqrt(h.var(dim=0, unbiased=False) + 1e-5)
+        normal = normal * tensors["logits.batch_norm.gamma"] + tensors["logits.batch_norm.beta"]
+        return contrast + torch.nn.functional.cross_entropy(dense(tensors, "logits.dense", normal), label)
+
+    expect_equal_steps(
+        model,
+        {**views, "label": table[:, 64].astype(np.int32)},
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=2e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+
+
+def test_clip(tmp_path: Path) -> None:
+    with np.load(EXAMPLES / "clip" / "pairs.npz") as file:
+        rows = {name: file[name][:80] for name in file}
+    model = dlc.load(without_augment("clip", tmp_path), precision="f64", batch=80, steps=STEPS, test=0)
+    image, caption = torch.tensor(rows["image"]).double() / 255, torch.tensor(rows["caption"]).long()
+
+    def loss_of(tensors: Tensors) -> Any:
+        kernels = tensors["drawn.conv2d.W"].permute(3, 2, 0, 1)
+        drawn = torch.nn.functional.conv2d(image.permute(0, 3, 1, 2), kernels, tensors["drawn.conv2d.b"])
+        drawn = torch.nn.functional.max_pool2d(torch.relu(drawn), 2).flatten(1)
+        words = tensors["text.embedding.W"][caption].flatten(1)
+        codes: list[Any] = []
+        for name, x in (("picture", drawn), ("text", words)):
+            h = torch.relu(x @ tensors[f"{name}.dense.W"] + tensors[f"{name}.dense.b"])
+            codes.append(unit(h @ tensors[f"{name}.dense_2.W"] + tensors[f"{name}.dense_2.b"]))
+        scores, own = codes[0] @ codes[1].T * tensors["warmth"].exp(), torch.arange(80)
+        entropy = torch.nn.functional.cross_entropy
+        return (entropy(scores, own) + entropy(scores.T, own)) / 2
+
+    expect_equal_steps(
+        model,
+        rows,
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=2e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )

@@ -1,0 +1,137 @@
+"""`dlc sweep` with several workers: the same trials for any number, trials of dead workers, pruning, joining."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import write_project
+
+from runtime.cli.main import main
+
+pytest.importorskip("optuna")
+SPACE = ("--set", "optimizer.lr=1e-3..1e-1:log", "--set", "batch=[8,16]")
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(tmp_path, epochs=2)
+    monkeypatch.chdir(tmp_path)
+
+
+def sweep(*arguments: str) -> int:
+    return main(["sweep", *arguments])
+
+
+def result(folder: str) -> dict[str, Any]:
+    return json.loads(Path(folder, "sweep.json").read_text())
+
+
+def values(folder: str) -> set[tuple[object, ...]]:
+    return {(trial["value"], *sorted(trial["settings"].items())) for trial in result(folder)["trials"]}
+
+
+def test_any_number_of_workers_makes_the_trials_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("model.dl", *SPACE, "--trials", "5", "--workers", "2", "--out", "two", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == result("two")
+    assert sweep("model.dl", *SPACE, "--trials", "5", "--workers", "1", "--out", "one") == 0
+    assert sweep("model.dl", *SPACE, "--trials", "5", "--out", "plain") == 0
+    assert values("two") == values("one") == values("plain")
+    assert [trial["trial"] for trial in told["trials"]] == [1, 2, 3, 4, 5]
+    best = min(told["trials"], key=lambda trial: trial["value"])
+    assert told["best"] == best["trial"]
+    assert all(Path(trial["run"], "result.json").exists() for trial in told["trials"])
+    capsys.readouterr()
+    assert sweep("--join", "two") == 0  # nothing is left
+    assert capsys.readouterr().err.count("trial ") == 5
+
+
+def test_a_worker_that_is_killed_gives_its_trial_back() -> None:
+    write_project(Path(), epochs=20_000)
+    command = [sys.executable, "-m", "runtime.cli", "sweep"]
+    begin = [*command, "model.dl", *SPACE, "--trials", "2", "--pruner", "median", "--out", "study"]
+    worker = subprocess.Popen(begin, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not Path("study/trial-001/metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    plan = json.loads(Path("study/study.json").read_text())
+    Path("study/study.json").write_text(json.dumps({**plan, "epochs": 2}))
+    assert sweep("--join", "study") == 0
+    found = result("study")["trials"]
+    assert len(found) == 2
+    assert sorted(trial["trial"] for trial in found) == [2, 3]  # the first was made again as the third
+    first = json.loads(Path("study/trial-001/settings.json").read_text())["settings"]["optimizer.lr"]["value"]
+    again = next(trial for trial in found if trial["trial"] == 3)
+    assert float(again["settings"]["optimizer.lr"]) == first
+    assert os.listdir("study/workers") == [f"{socket.gethostname()}-{worker.pid}"]
+
+
+def test_hopeless_trials_are_pruned_and_can_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    write_project(Path(), epochs=12)
+    rates = "optimizer.lr=[0.05, 0.04, 0.03, 0.06, 0.07, 1e-9, 2e-9, 3e-9]"
+    options = ("--pruner", "median", "--trials", "8", "--seed", "1")
+    assert sweep("model.dl", "--set", rates, *options, "--out", "study") == 0
+    found = result("study")["trials"]
+    pruned = [trial for trial in found if trial.get("pruned")]
+    assert pruned
+    assert any(float(trial["settings"]["optimizer.lr"]) < 1e-8 for trial in pruned)
+    assert all(trial["trial"] > 5 for trial in pruned)  # the first five are what others are compared with
+    assert "pruned" in capsys.readouterr().err
+    run = pruned[0]["run"]
+    epochs = len(Path(run, "metrics.jsonl").read_text().splitlines())
+    assert epochs < 12
+    assert main(["train", "--resume", run]) == 0
+    assert len(Path(run, "metrics.jsonl").read_text().splitlines()) == 12
+
+
+def test_trials_may_lie_in_a_database() -> None:
+    pytest.importorskip("sqlalchemy")
+    url = f"sqlite:///{Path('study.db').absolute()}"
+    assert sweep("model.dl", *SPACE, "--trials", "3", "--storage", url, "--out", "study") == 0
+    assert not Path("study/journal.log").exists()
+    assert len(result("study")["trials"]) == 3
+    assert sweep("--join", "study") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--join", "nothing"], "there is no search that others could join"),
+        (["--join", "study", "model.dl"], "FILE does not go with --join"),
+        (["--join", "study", "--workers", "2"], "--workers does not go with --join"),
+        ([], "FILE is missing"),
+        (["model.dl", *SPACE, "--workers", "0"], "at least 1"),
+        (["model.dl", *SPACE, "--pruner", "medium"], "median"),
+        (["model.dl", *SPACE, "--storage", "nonsense", "--out", "new"], "--storage cannot be opened"),
+    ],
+)
+def test_mistakes_are_told(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("study").mkdir()
+    assert sweep(*arguments) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_a_text_that_changed_is_not_joined(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("model.dl", *SPACE, "--trials", "1", "--workers", "1", "--out", "study") == 0
+    Path("model.dl").write_text(Path("model.dl").read_text() + "\n# another\n")
+    assert sweep("--join", "study") == 2
+    assert "has changed since the search began" in capsys.readouterr().err
+    Path("study/study.json").write_text("[3]")
+    assert sweep("--join", "study") == 1
+    assert "this is no plan of a search" in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_settings_ends_all_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("model.dl", "--set", "optimiser.lr=[1, 2]", "--workers", "2", "--out", "study") == 1
+    assert "there is no setting `optimiser.lr`" in capsys.readouterr().err
