@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TRAIN: Mapping[str, str] = {
-    "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
+    "data": 'The data: `csv("data.csv")`, `parquet(…)`, `arrow(…)`, `jsonl(…)`, '
+    "`npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` "
     "or `pairs(…)`, with their options.",
     "validation": "The rows that measure each epoch: a fraction of the data, `stratified(0.2)`, `grouped(…)`, "
     '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
@@ -40,6 +41,7 @@ TRAIN: Mapping[str, str] = {
 GENERATE: Mapping[str, str] = {
     "start": "The text or tokens that a sequence begins with.",
     "length": "The most tokens that are generated.",
+    "repetition_penalty": "Scores of tokens in the window are divided by it where positive, and multiplied elsewhere.",
     "sample": "How the next token is chosen: `greedy`, `temperature(0.8)`, `top_k(40)`, `beam(4)` …",
     "stop": "The text or token at which a sequence ends.",
 }
@@ -53,7 +55,7 @@ STATEMENTS: Mapping[str, str] = {
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
     "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
     "return": "`return value`: the result of a function or layer.",
-    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis.",
+    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis, `until …` rows are done.",
     "emit": "`emit value`: what a step of a scan gives.",
     "feed": "`feed tokens from logits`: the token chosen from an output extends an input.",
 }

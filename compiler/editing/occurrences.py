@@ -326,7 +326,7 @@ class Walker:
             self._named(part.name, self.places.of_name(part.span, part.name))
         for option in scan.options:
             self.found.append(Occurrence(_key_place(option), Kind.OPTION))
-        for part in parts_of(scan):
+        for part in (*parts_of(scan), *([] if scan.until is None else [scan.until])):
             self._expression(part)
         self._block(scan.body)
 

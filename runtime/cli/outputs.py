@@ -27,7 +27,7 @@ def page_file(out: str) -> Path:
     """Where a page goes. Raises UsageError for a folder, and for the name of a model file."""
     path = Path(out)
     if path.is_dir():
-        raise UsageError(f"{out} is a folder", "name a file")
+        raise UsageError(f"{out}: this is a folder", "name a file")
     if path.suffix == ".dl":
         raise UsageError(f"{out} has the name of a model file", "name a file that ends in .html")
     return path

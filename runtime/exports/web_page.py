@@ -16,7 +16,8 @@ from compiler.driver import InputSpec, LibraryTensors
 from compiler.support import palette
 from compiler.types import DType, numpy_dtype
 from runtime.data.specs import Array as Numbers
-from runtime.data.text.tokenizer import START
+from runtime.data.text.byte_pairs import merges_of
+from runtime.data.text.tokenizer import SPECIAL, START
 from runtime.exports.c_library import Array, Function
 from runtime.exports.web_library import MODULE, SLOW_MODULE
 from runtime.inference.model import parameter_count
@@ -25,7 +26,7 @@ from runtime.runs.trained import Trained
 
 _FOLDER = Path(__file__).with_name("web")
 _SMALLEST_PICTURE = 4  # pixels along a side
-_UNITS = ("char", "word", "space")  # of tokens that the page cuts itself
+_SCRIPTS = ("model.js", "byte_pairs.js", "page.js")
 
 
 def web_page(
@@ -48,7 +49,7 @@ def web_page(
         "row_count": len(rows[functions["predict"].inputs[0].name]) if rows else 0,
     }
     text = (_FOLDER / "page.html").read_text(encoding="utf-8")
-    script = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("model.js", "page.js"))
+    script = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     content = json.dumps(data).replace("<", "\\u003c")  # no text of the data may end the element that it stands in
     for word, filled in (
         ("$STYLE", palette.style_as_system(":root")),
@@ -94,7 +95,8 @@ def _text(trained: Trained, predict: Function) -> dict[str, object] | None:
     if generation is None or generation.beam is not None or trained.preparation is None or len(predict.inputs) != 1:
         return None
     feed, tokenizer = predict.inputs[0], trained.preparation.tokenizer_of(generation.feed)
-    if tokenizer is None or tokenizer.rules.unit not in _UNITS or len(feed.shape) != 2:
+    merges = None if tokenizer is None or tokenizer.pairs is None else merges_of(tokenizer.pairs)
+    if tokenizer is None or (tokenizer.pairs is not None and merges is None) or len(feed.shape) != 2:
         return None
     wording = Wording(trained.program, trained.preparation)
     start = wording.prompt(None) if generation.start is not None else (START,)
@@ -104,6 +106,8 @@ def _text(trained: Trained, predict: Function) -> dict[str, object] | None:
         "output": generation.source,
         "window": feed.elements,
         "tokens": tokenizer.tokens,
+        "merges": merges,
+        "special": len(SPECIAL),
         "unit": tokenizer.rules.unit,
         "lower": tokenizer.rules.lower,
         "start": start,

@@ -19,6 +19,9 @@ class Refusal(Exception):
         self.status, self.error, self.where, self.fix = status, error, where, fix
         self.headers: Headers = headers or []
 
+    def __reduce__(self) -> tuple[type[Refusal], tuple[object, ...]]:
+        return Refusal, (self.status, self.error, self.where, self.fix, self.headers)
+
     def body(self) -> bytes:
         return orjson.dumps({"error": self.error, "where": self.where, "fix": self.fix})
 

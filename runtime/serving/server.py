@@ -61,7 +61,7 @@ def application_of(
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
                     await watching
-            await batcher.close()
+            await service.close()
 
     application = Application(lifespan)
     return application

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runtime.reporting.terminal import say_labelled
 from runtime.serving.batching import Answer, Batcher
+from runtime.serving.large_requests import LARGE, LargeRequests
 from runtime.serving.metrics import Metrics
 from runtime.serving.refusals import JSON, Headers, Refusal, busy, closing
 from runtime.serving.requests import InferenceRequest, Interface, inference_request
@@ -19,7 +20,7 @@ from runtime.serving.responses import response_body
 
 _BINARY = b"application/octet-stream"
 _HEADER_LENGTH = b"inference-header-content-length"
-_BODIES = 16  # times as long as a body may be all of them together that are still arriving
+_BODIES = 16  # times as long as a body may be all of them together that are not read yet
 
 Said: TypeAlias = tuple[int, bytes, Headers]  # status, body, and the headers but for the length
 
@@ -32,11 +33,17 @@ class Service:
         self.batcher, self.interface, self.metrics = batcher, interface, metrics
         self.is_ready = True
         self._most_bytes = most_bytes
-        self._held = 0  # bytes of bodies that are still arriving
+        self._held = 0  # bytes of bodies that are not read yet
+        self._large = LargeRequests(interface)
 
     @property
     def name(self) -> str:
         return self.batcher.model.name
+
+    async def close(self) -> None:
+        """Finish what waits, and end."""
+        await self.batcher.close()
+        self._large.close()
 
     def metadata(self) -> dict[str, object]:
         return {
@@ -52,11 +59,10 @@ class Service:
         try:
             headers: dict[bytes, bytes] = dict(scope["headers"])
             header_length = self._admitted(headers)
-            body = await self._body(receive)
-            if body is None:
+            found = await self._read(receive, header_length)
+            if found is None:
                 return
-            begin = time.perf_counter()
-            request = inference_request(body, header_length, self.interface)
+            request, begin = found
             said = self._predicted(request, await self.batcher.submit(request), begin)
         except Exception as error:
             said = self._refused(error)
@@ -114,11 +120,11 @@ class Service:
         self.metrics.answered(said[0])
         return said
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """The body of a request; None where the client has gone, or was too slow. Raises Refusal."""
-        size, pieces = 0, list[bytes]()
+    async def _read(self, receive: Receive, header_length: int | None) -> tuple[InferenceRequest, float] | None:
+        """A request, and when its body was there; None where the client has gone, or was too slow. Raises Refusal."""
+        size, pieces, is_whole = 0, list[bytes](), False
         try:
-            while True:
+            while not is_whole:
                 message: Message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
@@ -129,8 +135,12 @@ class Service:
                     raise _too_large(self._most_bytes)
                 if self._held > _BODIES * self._most_bytes:
                     raise busy("the bodies of all requests fill the memory for them", "try again")
-                if not message.get("more_body", False):
-                    return b"".join(pieces) if len(pieces) > 1 else pieces[0]
+                is_whole = not message.get("more_body", False)
+            body, begin = b"".join(pieces) if len(pieces) > 1 else pieces[0], time.perf_counter()
+            pieces.clear()
+            if min(size, size if header_length is None else header_length) < LARGE:
+                return inference_request(body, header_length, self.interface), begin
+            return await self._large.read(body, header_length), begin
         finally:
             self._held -= size
 

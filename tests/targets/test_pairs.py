@@ -55,6 +55,25 @@ def test_losses_and_their_gradients(case: FunctionCase) -> None:
         np.testing.assert_allclose(single[name], value, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_of_many_rows_and_of_few_in_their_places(name: str) -> None:
+    """A batch that fills its places, one that does not, and a single row, pair by pair in NumPy."""
+    case = next(case for case in LOSSES if case.name == name)
+    graph = applied(case.call, case.operands, is_double=False, in_batches=True)
+    programs = {dtype: executable(graph, Options(batch=144, dtype=dtype, threads=2)) for dtype in ("f32", "f64")}
+    random = np.random.default_rng(3)
+    for rows in (144, 37, 1):
+        arrays = {
+            key: random.normal(size=(rows, *array.shape[1:])) if array.dtype == np.float64
+            else random.integers(0, 4, rows).astype(np.int32)
+            for key, array in case.operands.items()
+        }  # fmt: skip
+        expected = case.expected(**arrays)
+        np.testing.assert_allclose(run(programs["f64"], arrays, rows)["result"], expected, rtol=1e-10, atol=1e-12)
+        single = run(programs["f32"], narrowed(arrays), rows)["result"]
+        np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-5)
+
+
 def inputs_of(graph: Graph, rows: int, seed: int) -> dict[str, Array]:
     random = np.random.default_rng(seed)
     found: dict[str, Array] = {}

@@ -96,6 +96,7 @@ def gradient_graph(program: Program) -> Graph:
     """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
     step = StepBuilder(program, _plan_of(program, "gradient_graph"))
     step.make_updates()
+    step.builder.outputs.clear()  # nothing changes
     for path, gradient in step.slopes.items():
         square = step.builder.emit(Multiply(), gradient, gradient)
         total = Symbolic(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))

@@ -311,6 +311,8 @@ def pairs_of(
         of_classes = [name for name, values in looked_at.items() if looked_at is not outputs and scores(values, spec)]
         if of_classes or spec.name in by_class:
             names = of_classes or [by_class[spec.name]]
+            # labels whose places in a sequence are not known have no score of their own
+            names = [name for name in names if outputs[name].shape[1:-1] == array.shape[1:]]
             found += [Pair(spec, name, spec.high, mask) for name in names]
             continue
         fitting = [name for name, values in looked_at.items() if _fits(values, array)]

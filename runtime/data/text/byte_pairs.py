@@ -9,10 +9,21 @@ import numpy as np
 
 from compiler.errors.diagnostics import CheckpointError
 from runtime.data.specs import Array
-from runtime.support.files import missing, parse_json
+from runtime.support.files import JsonValue, missing, parse_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+# Choices of the library that `learnt` does not make.
+_OTHER_WAYS = (
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "byte_fallback",
+    "ignore_merges",
+)
 
 
 def learnt(texts: Iterable[str], most: int, min_frequency: int) -> tuple[str, tuple[str, ...]]:
@@ -73,6 +84,27 @@ def is_like_learnt(pairs: str, count: int) -> bool:
                 return False
     except ValueError:
         return False
+
+
+def merges_of(pairs: str) -> tuple[tuple[str, str], ...] | None:
+    """The pairs of tokens that are joined, the first ones first; None where texts are cut in another way."""
+    match parse_json(pairs.encode()):
+        case {
+            "pre_tokenizer": {"add_prefix_space": False, "use_regex": True},
+            "model": {"merges": list(merges), **model},
+        }:
+            found = tuple(map(_pair, merges))
+            return None if any(model.get(key) for key in _OTHER_WAYS) else found
+        case _:
+            return None
+
+
+def _pair(merge: JsonValue) -> tuple[str, str]:
+    match merge:
+        case [str(left), str(right)]:
+            return left, right
+        case _:
+            raise CheckpointError("the byte pairs of the tokenizer are damaged", fix="restore data.json of the run")
 
 
 def _loaded(pairs: str) -> Tokenizer:

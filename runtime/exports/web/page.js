@@ -269,23 +269,33 @@ function fieldsOf(item) {
 function tokenizer() {
   const { tokens, unit, lower } = page;
   const numbers = new Map(tokens.map((token, number) => [token, number]));
+  const plain = (text) => (lower ? text.toLowerCase() : text);
+  if (page.merges) {
+    const { encode, writer } = bytePairs(tokens, numbers, page.merges);
+    return { encode: (text) => encode(plain(text)), writer };
+  }
   const word = /[\p{L}\p{N}_]+(?:[-'’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu;
   const pieces = (text) => (unit === "char" ? Array.from(text) : unit === "word" ? text.match(word) ?? [] : text.split(/\s+/).filter(Boolean));
   const isFree = (token, before) => before === undefined || /^[.,;:!?)\]}%…]$/.test(token) || /^[([{]$/.test(before);
   return {
-    encode: (text) => pieces(lower ? text.toLowerCase() : text).map((piece) => numbers.get(piece) ?? 1),
-    piece: (number, before) => {
-      const token = tokens[number] ?? "";
-      if (unit === "char") return token;
-      return (unit === "space" ? before === undefined : isFree(token, tokens[before])) ? token : ` ${token}`;
-    },
+    encode: (text) => pieces(plain(text)).map((piece) => numbers.get(piece) ?? 1),
+    /* Token by token to text, behind the token `before`. */
+    writer: (before) => ({
+      add: (number) => {
+        const token = tokens[number] ?? "";
+        const isAlone = unit === "char" || (unit === "space" ? before === undefined : isFree(token, tokens[before]));
+        before = number;
+        return isAlone ? token : ` ${token}`;
+      },
+      end: () => "",
+    }),
   };
 }
 
 /* The text so far, which the model goes on with: the tokens that `dlc generate` chooses with the same seed. */
 function writing() {
   const { input, window: most, start, stop } = page;
-  const { encode, piece } = tokenizer();
+  const { encode, writer } = tokenizer();
   const prompt = element("textarea", { "aria-label": "The text so far" });
   const shown = element("pre", { tabindex: "0", "aria-label": "The text with what the model adds" });
   const length = element("input", { type: "number", min: "1", max: "5000", value: String(page.length) });
@@ -299,6 +309,7 @@ function writing() {
     const filled = sampling.filter(([, field]) => field.value !== "");
     const chosen = Object.fromEntries(filled.map(([name, field]) => [name, Number(field.value)]));
     const begin = performance.now();
+    const written = writer(shown.textContent ? sequence.at(-1) : undefined);
     let count = 0;
     for (const end = Number(length.value); isRunning && count < end; ) {
       let text = "";
@@ -307,7 +318,7 @@ function writing() {
         const token = model.next(sequence, drawn, chosen);
         hasEnded = stop.includes(token);
         if (hasEnded) break;
-        text += piece(token, shown.textContent || text ? sequence.at(-1) : undefined);
+        text += written.add(token);
         sequence.push(token);
         count += 1;
       }
@@ -315,6 +326,7 @@ function writing() {
       if (hasEnded) break;
       await new Promise((done) => setTimeout(done));
     }
+    shown.append(written.end());
     speed.textContent = `${count} tokens, ${rounded((count * 1000) / (performance.now() - begin))} a second`;
   };
   const run = async () => {

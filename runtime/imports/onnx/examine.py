@@ -156,7 +156,8 @@ class Examiner:
             if contents is not None:
                 found = tuple(content[i] for content in contents)
                 shapes = tuple(one.shape for one in found)
-                self.values[name] = Value(name, found[0].dtype.name, shapes, found, weight)
+                origin = weight if found[0].dtype.kind == "f" else ()  # the shape of a weight is none
+                self.values[name] = Value(name, found[0].dtype.name, shapes, found, origin)
             else:
                 dtypes, shapes = zip(*(one[name] for one in types), strict=True)
                 self.values[name] = Value(name, dtypes[0], tuple(shapes))

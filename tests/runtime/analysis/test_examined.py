@@ -349,3 +349,26 @@ train M {
     part = Part({"x": np.zeros((3, 2)), "t": values, "w": values, "keep": values > 0}, np.arange(3))
     found = pairs_of(program.inputs, {"y": values}, part, judged, {})
     assert [(pair.target.name, pair.output) for pair in found] == [("t", "y")]
+
+
+def test_labels_without_places_are_paired_with_no_scores() -> None:
+    text = """
+model M {
+    input x: f32[batch, 6, 2]
+    output logits = x |> dense(3)
+}
+
+train M {
+    target labels: i32[batch, 4] in 0..3
+    loss = ctc_loss()(logits, labels)
+    optimizer = gradient_descent(lr = 0.1)
+    epochs = 1
+    batch = 4
+}
+"""
+    program = driver.load_text(text, "text")
+    part = Part({"x": np.zeros((2, 6, 2), np.float32), "labels": np.ones((2, 4), np.int32)}, np.arange(2))
+    outputs = {"logits": np.zeros((2, 6, 3), np.float32)}
+    assert pairs_of(program.inputs, outputs, part, comparisons.judged_outputs(program), {}) == []
+    of_steps = {"logits": np.zeros((2, 4, 3), np.float32)}
+    assert len(pairs_of(program.inputs, of_steps, part, {"labels": ("logits",)}, {})) == 1

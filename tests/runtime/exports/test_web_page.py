@@ -226,6 +226,33 @@ def test_a_text_goes_on_in_a_browser(browser: str, tmp_path: Path, capsys: pytes
     assert found["is trained"] is True
 
 
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_byte_pairs_of_a_prompt_go_on_in_a_browser(
+    browser: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tokenizers", reason="the extra `text` is not installed")
+    (tmp_path / "letters.txt").write_text("größer and größer, the größte of all größen; " * 20)
+    model = TEXTS.replace('tokens = "char"', 'tokens = "bpe", vocabulary = 290')
+    model = model.replace('start = "a"', 'start = "größer"')
+    page = exported(tmp_path, model)
+    asked = {
+        "state": LOADED,
+        "chooses": "document.querySelector('[placeholder=\"another each time\"]').value = '5'",
+        "prompt": "document.querySelector('textarea').value = 'the größte ü'",
+        "generates": click("Generate"),
+        "ends": until("/^12 tokens/.test(document.querySelector('section [role=status]').textContent)"),
+        "generated": "document.querySelector('pre').textContent",
+    }
+    errors, *values = in_browser(page, tmp_path / "profile", [*asked.values()], browser)
+    found = dict(zip(asked, values, strict=True))
+    assert errors == []
+    assert found["ends"] is True
+    capsys.readouterr()
+    prompted = ["generate", str(tmp_path / "run"), "--seed", "5", "--max", "12", "--prompt", "the größte ü"]
+    assert main(prompted) == 0
+    assert capsys.readouterr().out.rstrip("\n") == found["generated"].rstrip("\n")
+
+
 def test_fields_are_filled_in_and_predicted_in_a_browser(tmp_path: Path) -> None:
     rows = [f"{100 + 10 * n},{'red' if n % 2 else 'blue'},{n}" for n in range(8)]
     (tmp_path / "table.csv").write_text("\n".join(["width,colour,price", *rows]))

@@ -5,15 +5,18 @@ Skipped where PyTorch is not installed.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
 import dlc
+from compiler import driver
 
 torch = pytest.importorskip("torch")
 
@@ -51,6 +54,8 @@ def expect_equal_steps(
     assert result.steps == STEPS
     assert result.history[-1].scalars["loss"] == pytest.approx(losses[-1], rel=1e-9)
     for name, found in model.parameters.items():
+        if "running_" in name:  # a state of the model, which no gradient moves
+            continue
         np.testing.assert_allclose(np.array(found), tensors[name].detach().numpy(), rtol=0, atol=1e-9, err_msg=name)
     return result
 
@@ -81,6 +86,36 @@ def test_burgers() -> None:
         lambda tensors: torch.optim.Adam(tensors, lr=5e-3),
         lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
     )
+
+
+def test_wave() -> None:
+    with np.load(EXAMPLES / "wave" / "points.npz") as file:
+        rows = {name: file[name][::50] for name in file}  # where it was measured, and where not
+    count = len(rows["place"])
+    model = dlc.load(EXAMPLES / "wave" / "model.dl", experiment="start", precision="f64", batch=count, steps=STEPS)
+    value, known = torch.tensor(rows["value"]).double(), torch.tensor(rows["known"])
+    assert 0 < known.sum() < count
+
+    def loss_of(tensors: Tensors) -> Any:
+        place = torch.tensor(rows["place"]).double().requires_grad_()
+        h = 2 * place - 1
+        for layer in range(4):
+            h = torch.tanh(h @ tensors[f"h.{layer}.dense.W"] + tensors[f"h.{layer}.dense.b"])
+        u = (h @ tensors["u.dense.W"] + tensors["u.dense.b"])[:, 0]
+        (slope,) = torch.autograd.grad(u.sum(), place, create_graph=True)
+        by_t, by_x = (torch.autograd.grad(slope[:, k].sum(), place, create_graph=True)[0][:, k] for k in (0, 1))
+        residual = by_t - tensors["speed"] ** 2 * by_x
+        return (residual**2).mean() + 100 * ((u - value)[known] ** 2).mean()
+
+    start = float(model.parameters["speed"][0])
+    expect_equal_steps(
+        model,
+        rows,
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=5e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+    assert float(model.parameters["speed"][0]) != start
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.0])
@@ -141,3 +176,111 @@ def test_byol() -> None:
     last = {name: np.array(array) for name, array in model.parameters.items() if "running" not in name}
     for name, found in last.items():
         np.testing.assert_allclose(found, tensors[name].detach().numpy(), rtol=0, atol=1e-6, err_msg=name)
+
+
+def without_augment(example: str, folder: Path) -> Path:
+    """The text of an example without `augment`, for PyTorch to see the same inputs."""
+    lines = (EXAMPLES / example / "model.dl").read_text().replace("../digits", str(EXAMPLES / "digits")).splitlines()
+    path = folder / "model.dl"
+    path.write_text("\n".join(line for line in lines if not line.strip().startswith("augment")) + "\n")
+    return path
+
+
+def unit(x: Any) -> Any:
+    return x / x.norm(dim=1, keepdim=True)
+
+
+def test_simclr(tmp_path: Path) -> None:
+    table = np.loadtxt(EXAMPLES / "digits" / "digits.csv.gz", delimiter=",", skiprows=1)[:96]
+    random = np.random.default_rng(0)
+    views = {name: table[:, :64] + random.integers(-2, 3, (96, 64)) for name in "ab"}
+    model = dlc.load(without_augment("simclr", tmp_path), precision="f64", batch=96, steps=STEPS, test=0)
+    a, b = (torch.tensor(views[name]) for name in "ab")
+    label = torch.tensor(table[:, 64]).long()
+
+    def dense(tensors: Tensors, name: str, x: Any) -> Any:
+        return x @ tensors[f"{name}.W"] + tensors[f"{name}.b"]
+
+    def loss_of(tensors: Tensors) -> Any:
+        codes: list[Any] = []
+        for x in (b, a):
+            h = torch.relu(dense(tensors, "encode.dense", x / 16))
+            h = torch.relu(dense(tensors, "encode.dense_2", h))
+            projected = torch.relu(dense(tensors, "project.dense", h))
+            codes.append(unit(dense(tensors, "project.dense_2", projected)))
+        scores = torch.cat(codes) @ torch.cat(codes).T / 0.5
+        scores = scores.masked_fill(torch.eye(192, dtype=torch.bool), -math.inf)
+        contrast = torch.nn.functional.cross_entropy(scores, (torch.arange(192) + 96) % 192)
+        h = h.detach()
+        normal = (h - h.mean(dim=0)) / torch.sqrt(h.var(dim=0, unbiased=False) + 1e-5)
+        normal = normal * tensors["logits.batch_norm.gamma"] + tensors["logits.batch_norm.beta"]
+        return contrast + torch.nn.functional.cross_entropy(dense(tensors, "logits.dense", normal), label)
+
+    expect_equal_steps(
+        model,
+        {**views, "label": table[:, 64].astype(np.int32)},
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=2e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+
+
+def test_clip(tmp_path: Path) -> None:
+    with np.load(EXAMPLES / "clip" / "pairs.npz") as file:
+        rows = {name: file[name][:80] for name in file}
+    model = dlc.load(without_augment("clip", tmp_path), precision="f64", batch=80, steps=STEPS, test=0)
+    image, caption = torch.tensor(rows["image"]).double() / 255, torch.tensor(rows["caption"]).long()
+
+    def loss_of(tensors: Tensors) -> Any:
+        kernels = tensors["drawn.conv2d.W"].permute(3, 2, 0, 1)
+        drawn = torch.nn.functional.conv2d(image.permute(0, 3, 1, 2), kernels, tensors["drawn.conv2d.b"])
+        drawn = torch.nn.functional.max_pool2d(torch.relu(drawn), 2).flatten(1)
+        words = tensors["text.embedding.W"][caption].flatten(1)
+        codes: list[Any] = []
+        for name, x in (("picture", drawn), ("text", words)):
+            h = torch.relu(x @ tensors[f"{name}.dense.W"] + tensors[f"{name}.dense.b"])
+            codes.append(unit(h @ tensors[f"{name}.dense_2.W"] + tensors[f"{name}.dense_2.b"]))
+        scores, own = codes[0] @ codes[1].T * tensors["warmth"].exp(), torch.arange(80)
+        entropy = torch.nn.functional.cross_entropy
+        return (entropy(scores, own) + entropy(scores.T, own)) / 2
+
+    expect_equal_steps(
+        model,
+        rows,
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=2e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+
+
+def measured(name: str) -> ModuleType:
+    """The module of a benchmark, which has the example in PyTorch."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", EXAMPLES.parent / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_diffusion() -> None:
+    """Both get the same draws, which are those of the steps of a training."""
+    peer = measured("diffusion")
+    program, rows = peer.load(("precision", "f64"), ("schedule", "constant")), peer.rows_of(100)
+    step, tensors = peer.ours(program, driver.Options(batch=100), rows)
+    weights = {spec.path: torch.tensor(np.array(tensors[spec.path])).requires_grad_() for spec in program.parameters}
+    averages = {name: value.detach().clone() for name, value in weights.items()}
+    data = {"pixels": torch.tensor(rows["pixels"]).double(), "label": torch.tensor(rows["label"]).long()}
+    adam = torch.optim.Adam(weights.values(), lr=peer.RATE)
+    for number in range(STEPS):
+        adam.zero_grad()
+        loss = peer.loss_of(weights, data, peer.draws_of(program, number, 100, torch.float64))
+        loss.backward()
+        adam.step()
+        for name, average in averages.items():
+            average.lerp_(weights[name].detach(), 1 - peer.EMA)
+        assert step() == pytest.approx(loss.item(), rel=1e-9)
+    for name, value in weights.items():
+        np.testing.assert_allclose(np.array(tensors[name]), value.detach(), rtol=0, atol=1e-8, err_msg=name)
+        average = np.array(tensors[f"{name}:{driver.AVERAGE}"])
+        np.testing.assert_allclose(average, averages[name], rtol=0, atol=1e-8, err_msg=name)

@@ -25,9 +25,7 @@ def _matmul(site: Site) -> Code:
         bias = 2 if site.has(2) else None  # joined by a pass
         return _dense(site, site.tensor(0), site.held(1), 1, bias)
     found = code.binary("@", site.tensor(0), site.tensor(1))
-    if not site.result().dtype.startswith("float"):
-        return found
-    return found
+    return code.binary("+", found, operand(site, 2)) if site.has(2) else found
 
 
 def _gemm(site: Site) -> Code:
