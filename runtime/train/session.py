@@ -194,6 +194,8 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper, request.peers)
     notes += [remark.text for remark in length_remarks(program, job.length)]
+    if not job.plan.best:
+        notes.append("no `best` says by which metric epochs are compared: the last weights are taken")
     return TrainingSession(
         program, job, Position(), tuple(notes), weights=weights, compiled=compiled, frozen=frozen
     ), data
