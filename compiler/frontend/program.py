@@ -389,6 +389,7 @@ class Accumulation:
     states: tuple[OptimizerState, ...]
     shards: int = 1
     states_of_rows: tuple[str, ...] = ()  # that differ from shard to shard, by their paths
+    counts_rows: bool = False  # whether the counts follow from the number of rows alone, and are whole numbers
 
     ROWS = "(rows of states)"
 
