@@ -118,12 +118,20 @@ def _statements(document: Document, context: Context, line: int) -> Iterator[Com
     keyword = context.stretch.keyword.text if context.stretch is not None else ""
     if context.word == "augment":
         keyword = context.word
+    if context.word == "update":
+        given = _given_in_update(context, line)
+        for key, meaning in keys.UPDATE.items():
+            if key not in given:
+                yield Completion(key, Kind.KEY, "key", meaning, f"{key} = ", 1)
+        return
     if keyword in ("train", "generate"):
         given = _given(context)
         for key, meaning in (keys.TRAIN if keyword == "train" else keys.GENERATE).items():
             if key not in given or key == "target":
                 inserted = {"target": "target ", "augment": "augment { "}.get(key, f"{key} = ")
                 yield Completion(key, Kind.KEY, "key", meaning, inserted, 1)
+        if keyword == "train":
+            yield Completion("update", Kind.KEY, "", keys.STATEMENTS["update"], "update ", 1)
         if keyword == "generate" and "feed" not in given:
             yield Completion("feed", Kind.KEY, "", keys.STATEMENTS["feed"], "feed ", 1)
         return
@@ -143,6 +151,13 @@ def _given(context: Context) -> set[str]:
     if isinstance(node, tree.Generate) and node.feed is not None:
         found.add("feed")
     return found
+
+
+def _given_in_update(context: Context, line: int) -> set[str]:
+    """The keys of the `update` around a line."""
+    node = context.stretch.node if context.stretch is not None else None
+    blocks = node.updates if isinstance(node, tree.Train) else ()
+    return {entry.key for b in blocks if b.span.line <= line <= b.span.end_line for entry in b.entries}
 
 
 def _settings(call: CallAround | None, word: str) -> Iterator[Completion]:

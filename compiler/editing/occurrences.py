@@ -12,7 +12,7 @@ from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TY
 from compiler.frontend.builtins.table import Builtin
 from compiler.frontend.samplers import ROW
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
-from compiler.frontend.train.entries import local_entries
+from compiler.frontend.train.entries import lines_of, local_entries
 from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of, statements_of, values_of
@@ -165,7 +165,10 @@ class Walker:
         local = local_entries(train)
         for entry in local:
             bindings.bind(Kind.VARIABLE, entry.key, _beginning(entry.span, entry.key), entry)
-        for entry in train.entries:
+        for block in train.updates:
+            symbol = Symbol(Kind.KEY, block.name, block.place, block)
+            self.found.append(Occurrence(block.place, Kind.KEY, symbol, True))
+        for entry in lines_of(train):
             if entry in local:
                 self._named(entry.key, _beginning(entry.span, entry.key))
                 self._expression(entry.value)
@@ -308,7 +311,7 @@ class Walker:
             self._named(part.name, self.places.of_name(part.span, part.name))
         for option in scan.options:
             self.found.append(Occurrence(_key_place(option), Kind.OPTION))
-        for part in parts_of(scan):
+        for part in (*parts_of(scan), *([] if scan.until is None else [scan.until])):
             self._expression(part)
         self._block(scan.body)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from compiler.frontend.program import OptimizerState, Program, TrainingPlan
+from compiler.frontend.program import Accumulation, Program, TrainingPlan
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
@@ -72,7 +72,7 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
         from compiler.programs.sharded_executable import ShardedExecutable, ShardPrograms  # few models have shards
 
         programs = ShardPrograms(counting, accumulating, updating, _adder(options))
-        return ShardedExecutable(programs, plan.accumulation, _specs_of(plan.accumulation.states, options))
+        return ShardedExecutable(programs, plan.accumulation, specs_of_shards(plan.accumulation, options))
     from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
 
     assert plan.batch is not None
@@ -211,8 +211,9 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
     return specs
 
 
-def _specs_of(states: Sequence[OptimizerState], options: Options) -> list[TensorSpec]:
-    return [_spec(state.name, Role.OPTIMIZER_STATE, state.type, options) for state in states]
+def specs_of_shards(accumulation: Accumulation, options: Options) -> list[TensorSpec]:
+    """The tensors that each shard has of its own."""
+    return [_spec(state.name, Role.OPTIMIZER_STATE, state.type, options) for state in accumulation.states]
 
 
 def memory_needed(

@@ -172,12 +172,16 @@ class Carry:
 
 @record
 class Scan:
-    """`scan a in x over axis [reverse = …] [where = …] [truncate = …] carry h = … { body }`."""
+    """`scan a in x over axis [reverse = …] [where = …] [truncate = …] carry h = … [until …] { body }`.
+
+    `until` sees the carries; all other expressions are evaluated outside of the body.
+    """
 
     inputs: tuple[ScanInput, ...]
     axis: Expression
     options: tuple[Keyword, ...]
     carries: tuple[Carry, ...]
+    until: Expression | None
     body: Block
     span: Span
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from elaboration import codes, mistakes
 from killing import final_state, write_project
-from peers_in_threads import together
+from peers_in_threads import ThreadPeers, together
 
 from compiler import driver
 from compiler.driver import ALONE, EVALUATION, Array, Options, Peers, Program
@@ -108,6 +108,26 @@ def test_any_number_of_processes_makes_the_same_bits(processes: int, dtype: str)
         for one, other in zip(told, reported, strict=True):
             assert one.keys() == other.keys()
             assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+@pytest.mark.parametrize("loss", [LOSS, "mse(r, y)", "sum(r ^ 2)"])
+def test_the_plan_says_what_is_sent(processes: int, loss: str) -> None:
+    """What the number of rows counts is not sent."""
+    options = Options(threads=1)
+    program = loaded(text(loss=loss), 8)
+
+    def sent(peers: ThreadPeers) -> tuple[int, int]:
+        tensors = driver.allocate(program, options)
+        driver.initialise(program, tensors, 0, options)
+        own = driver.compile_program(program, TRAINING, options)
+        own.run(Steps(tensors, DATA, np.arange(14), 14, 0, 0, runtime_settings(program), peers))
+        return peers.sent_bytes, peers.messages
+
+    found = together(processes, sent)
+    said = driver.traffic_of(program, options, processes)
+    assert said.sent_bytes == max(size for size, _ in found)
+    assert said.messages == max(count for _, count in found)
 
 
 def test_draws_inside_a_scan_belong_to_rows_of_the_batch() -> None:
