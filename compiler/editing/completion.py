@@ -79,6 +79,7 @@ def _at(document: Document, context: Context, line: int) -> Iterator[Completion]
             yield from _declared(document, Namespace.VALUE, (Kind.CONST,))
         case Place.MODEL:
             yield from _declared(document, Namespace.MODEL)
+            yield from _experiments(document)
         case Place.SOURCE:
             known = OPTIONS if context.word == "data" else {**OPTIONS, **CUTS}
             yield from (
@@ -107,6 +108,13 @@ def _parts(document: Document, owner: str) -> Iterator[Completion]:
         symbols = document.callees.names_in(found.declaration, found.scope)
         for name in names_of_parts(found.declaration):
             yield Completion(name, symbols[name].kind, detail_of(symbols[name]), rank=1)
+
+
+def _experiments(document: Document) -> Iterator[Completion]:
+    """Those on which another one can build."""
+    for declaration in document.syntax.module.declarations:
+        if isinstance(declaration, tree.Train) and declaration.name is not None:
+            yield Completion(declaration.name, Kind.TRAIN, "experiment", declaration.doc or "", declaration.name)
 
 
 def _words(documented: Mapping[str, str]) -> Iterator[Completion]:

@@ -39,9 +39,11 @@ class Walker:
         self.bindings: dict[int, dict[str, Symbol]] = {}  # of each declaration, by its line
         self._names: dict[str, Symbol] = {}
         self._keyword = ""
+        self._experiments: dict[str, tree.Train] = {}  # by their names
 
     def walk(self, declarations: Iterable[tree.Declaration]) -> None:
         listed = tuple(declarations)
+        self._experiments = {d.name: d for d in listed if isinstance(d, tree.Train) and d.name is not None}
         for declaration in listed:  # models first: experiments see their names
             if not isinstance(declaration, tree.Train | tree.Generate | tree.Sample):
                 self._declaration(declaration)
@@ -136,20 +138,36 @@ class Walker:
     def _model_names(self, name: tree.Name) -> dict[str, Symbol]:
         """The names that a model offers to an experiment; the name of the model is recorded."""
         found = self.scope.lookup(Namespace.MODEL, name.id)
+        if found is None and name.id in self._experiments:
+            self.found.append(Occurrence(name.span, Kind.TRAIN, self._symbol_of(self._experiments[name.id])))
+            found = self.scope.lookup(Namespace.MODEL, self._model_of(name.id))
+            if found is not None and isinstance(found.declaration, tree.Model):
+                return dict(visible_in_train(self.callees.names_in(found.declaration, found.scope)))
+            return {}
         if found is None or not isinstance(found.declaration, tree.Model):
             self.found.append(Occurrence(name.span, Kind.MODEL))
             return {}
         self.found.append(Occurrence(name.span, Kind.MODEL, self.callees.symbol(found.declaration)))
         return dict(visible_in_train(self.callees.names_in(found.declaration, found.scope)))
 
+    def _model_of(self, experiment: str) -> str:
+        """The model of an experiment, or of the one on which it builds."""
+        name = experiment
+        for _ in self._experiments:
+            name = self._experiments[name].model.id if name in self._experiments else name
+        return name
+
+    def _symbol_of(self, train: tree.Train) -> Symbol:
+        name = train.name or ""
+        return Symbol(Kind.TRAIN, name, self.places.of_name(train.span, name, 1), train)
+
     def _train(self, train: tree.Train) -> None:
         if train.name is not None:
-            place = self.places.of_name(train.span, train.name, 1)
-            self._define(Symbol(Kind.TRAIN, train.name, place, train))
+            self._define(self._symbol_of(train))
         seen = self._model_names(train.model)
         bindings = Bindings(self.places, self.scope, train.name or train.model.id)
         bindings.names = self._names = seen
-        found = self.scope.lookup(Namespace.MODEL, train.model.id)
+        found = self.scope.lookup(Namespace.MODEL, self._model_of(train.model.id))
         callee = (
             Declared(found.declaration, found.scope) if found and isinstance(found.declaration, tree.Model) else None
         )

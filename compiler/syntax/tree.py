@@ -467,7 +467,10 @@ class Update:
 
 @record
 class Train:
-    """`train NAME: Model(settings) { … }`; `name` is None when left out."""
+    """`train NAME: Model(settings) { … }`; `name` is None when left out.
+
+    In the text, an experiment may stand in place of the model; elaboration joins both, and keeps it as the `base`.
+    """
 
     name: str | None
     model: Name
@@ -479,6 +482,7 @@ class Train:
     doc: str | None
     span: Span
     head: Span
+    base: Name | None = None
 
     def place_of(self, key: str) -> Span:
         """Where the value of a key stands; the head of a `train` without the key."""

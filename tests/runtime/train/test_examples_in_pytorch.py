@@ -149,6 +149,35 @@ def test_experts(weight: float) -> None:
     assert result.history[-1].scalars["balance"] == pytest.approx(balances[-1], rel=1e-9)
 
 
+def test_byol() -> None:
+    """The views are given: two columns of data in place of draws."""
+    from byol import follow, loss_of, text_without_views, trained, views
+
+    rows = {name: array[:48] for name, array in views().items()}
+    model = dlc.loads(text_without_views(), experiment="Byol", precision="f64", batch=48, steps=STEPS, test=0)
+    tensors = {name: torch.tensor(np.array(array)) for name, array in model.parameters.items()}
+    for tensor in trained(tensors):
+        tensor.requires_grad_()
+    adam = torch.optim.AdamW(trained(tensors), lr=2e-3, weight_decay=1e-4)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
+    a, b = (torch.tensor(rows[name]) for name in ("a", "b"))
+    losses: list[float] = []
+    for step in range(STEPS):
+        adam.zero_grad()
+        loss = loss_of(tensors, a, b)
+        loss.backward()
+        adam.step()
+        rates.step()
+        follow(tensors, step, STEPS)
+        losses.append(float(loss.detach()))
+    result = model.train(rows)
+    assert result.steps == STEPS
+    assert result.history[-1].scalars["loss"] == pytest.approx(losses[-1], rel=1e-7)
+    last = {name: np.array(array) for name, array in model.parameters.items() if "running" not in name}
+    for name, found in last.items():
+        np.testing.assert_allclose(found, tensors[name].detach().numpy(), rtol=0, atol=1e-6, err_msg=name)
+
+
 def without_augment(example: str, folder: Path) -> Path:
     """The text of an example without `augment`, for PyTorch to see the same inputs."""
     lines = (EXAMPLES / example / "model.dl").read_text().replace("../digits", str(EXAMPLES / "digits")).splitlines()
