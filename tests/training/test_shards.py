@@ -12,6 +12,7 @@ from peers_in_threads import ThreadPeers, together
 
 from compiler import driver
 from compiler.driver import ALONE, EVALUATION, Array, Options, Peers, Program
+from compiler.inspection.shard_traffic import traffic_of
 from compiler.interface import Steps
 from compiler.programs.kinds import TRAINING
 from compiler.programs.shard_tree import children, deepest, first_rows, nodes_of_processes, shards_of
@@ -125,7 +126,7 @@ def test_the_plan_says_what_is_sent(processes: int, loss: str) -> None:
         return peers.sent_bytes, peers.messages
 
     found = together(processes, sent)
-    said = driver.traffic_of(program, options, processes)
+    said = traffic_of(program, options, processes)
     assert said.sent_bytes == max(size for size, _ in found)
     assert said.messages == max(count for _, count in found)
 

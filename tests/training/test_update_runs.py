@@ -134,12 +134,21 @@ def test_averaged_weights_move_once_a_step() -> None:
     [
         (["train", "gan.dl", "--overfit", "8"], "several updates"),
         (["lr", "gan.dl"], "several updates"),
+        (["sweep", "gan.dl", "--set", "critic.optimizer.lr=[0.1,0.2]", "--trials", "2"], "several updates"),
         (["train", "gan.dl", "--set", "steps=1", "--set", "critic.times=200"], "takes 200 batches"),
     ],
 )
 def test_what_needs_one_loss_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) != 0
     assert told in capsys.readouterr().err
+
+
+def test_a_value_that_is_not_finite_names_its_line_and_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("gan.dl").write_text(TEXT.replace("loss = mean(softplus(-fake_score))", "loss = mean(log(fake_score - 100))"))
+    assert main(["train", "gan.dl"]) != 0
+    told = capsys.readouterr().err
+    assert "`log` gives nan" in told
+    assert "of the data" not in told  # several batches: no place in one of them is a row
 
 
 def test_an_export_of_the_step_takes_one_batch(capsys: pytest.CaptureFixture[str]) -> None:
