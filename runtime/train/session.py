@@ -30,6 +30,7 @@ from runtime.train.steering import RunSteering
 from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
+_PROCESSES_TOLD = 16  # of more, `events.log` tells
 _FIXED = ("batch", "seed", "data", "shards")  # another value would mean other rows in a position, or other bits
 
 
@@ -105,7 +106,7 @@ def begun(request: TrainingRequest) -> TrainingSession:
         directory.close()
         raise
     keeper = _keeper(directory, program, session.job.tensors)
-    notes = (*directory.notes, *session.notes)
+    notes = (*_on_processes(request.peers), *directory.notes, *session.notes)
     job = replace(session.job, keeper=keeper, steering=RunSteering(directory.path))
     return replace(session, job=job, notes=notes, directory=directory)
 
@@ -163,7 +164,7 @@ def _resumed(
     now = continued(stretches, position.step)
     directory.write_json("settings.json", _settings(program, choices, job, now))
     directory.log(f"training resumed at step {position.step}{_among(peers)}" + (f": {warning}" if warning else ""))
-    notes = [*directory.notes, *data.notes, *found.notes]
+    notes = [*_on_processes(peers), *directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
     return TrainingSession(
@@ -199,6 +200,11 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
     return TrainingSession(
         program, job, Position(), tuple(notes), weights=weights, compiled=compiled, frozen=frozen
     ), data
+
+
+def _on_processes(peers: Processes) -> tuple[str, ...]:
+    """A remark on the processes: a launcher names one that was killed by its number alone."""
+    return () if isinstance(peers, Alone) or peers.size > _PROCESSES_TOLD else (peers.description,)
 
 
 def _among(peers: Processes) -> str:

@@ -147,10 +147,14 @@ def test_a_killed_process_ends_all(project: Path) -> None:
         started = Launched(project, 3, "model.dl", "--out", "killed", "--epochs", LONG)
         wait_for(project / "killed" / "checkpoints")
         time.sleep(moment)
-        os.kill(draw.choice(started.ranks), signal.SIGKILL)
+        rank = draw.randrange(3)
+        process = started.ranks[rank]
+        os.kill(process, signal.SIGKILL)
         begin = time.monotonic()
         code, errors = started.end(60)
         assert code != 0, errors
+        assert f"rank {rank} on " in errors
+        assert f"(process {process})" in errors
         assert time.monotonic() - begin < 5
         assert newest_checkpoint(project / "killed" / "checkpoints").notes == ()
 
