@@ -77,7 +77,6 @@ from compiler.programs.kinds import (
     Purpose,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
-from compiler.programs.shard_traffic import Traffic, traffic_of
 from compiler.targets.manifest import InputSlot
 from compiler.targets.target import (
     ExportedLibrary,
