@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from burgers import sampled
 from compiler import driver
 from compiler.driver import Options, Steps
 from compiler.programs.kinds import TRAINING
+from equations import sampled
 from runtime.data.dimensions import dimensions_if_there
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
-COLOURS = 160  # of a picture: text and flat surfaces need no more
+COLOURS = 256  # of a picture: text and flat surfaces need no more
 WIDTH = 1280
 
 # Name, example, place in the page, light or dark, height.
@@ -26,7 +26,7 @@ SHOTS = (
     ("view-ledger", "resnet20", "line=0:11&tab=What%20it%20is", "light", 760),
     ("view-assembly", "lenet", "line=0:7&tab=Assembly", "dark", 760),
     ("view-graph", "gpt", "line=0:8&tab=Graph", "light", 760),
-    ("view-memory", "resnet20", "view=Memory", "light", 560),
+    ("view-memory", "resnet20", "view=Memory", "light", 760),
     ("view-lesson", "lenet", "", "light", 900),
     ("view-report", "digits", "", "dark", 900),
 )

@@ -26,11 +26,15 @@ from compiler.interface import Array, Options, Steps
 from compiler.ops.movement import Concat, Slice
 from compiler.ops.scan import Scan
 from compiler.ops.spreading import Reshape
+from compiler.programs.batched_executable import divided, inputs_of_rows
 from compiler.programs.kinds import GraphKind
 from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType
+
+UNKNOWN_ROW = -1
+"""A row of a step that takes several batches: the place in its batch is all that is told."""
 
 
 def explain_step(program: Program, kind: GraphKind, options: Options, step: Steps) -> NonfiniteReport | None:
@@ -39,6 +43,10 @@ def explain_step(program: Program, kind: GraphKind, options: Options, step: Step
     Its tensors are as before the step, and stay so. None where the reference finds all values finite.
     """
     program = complete(program)
+    batches = 1 if program.plan is None else program.plan.batches
+    if batches > 1:
+        step = divided(step, inputs_of_rows(program), batches)
+        step = replace(step, rows=np.full(len(step.rows), UNKNOWN_ROW))
     whole = graph_of(program, kind, options)
     optimised = _evaluated(prepared(whole, replace(options, verify=False)), step)
     # As it is written, a step is easier to read; but rewriting may remove what is not finite.
@@ -143,8 +151,9 @@ def _shown_place(type_: TensorType, names: Names, place: tuple[int, ...], rows: 
     shown: list[str] = []
     for extent, name, position in zip(type_.shape, names, place, strict=True):
         if isinstance(extent, BatchExtent):
-            row = position // extent.multiple
-            shown.append(f"batch {position} (row {rows[row]} of the data)")
+            row = rows[position // extent.multiple]
+            told = "" if row == UNKNOWN_ROW else f" (row {row} of the data)"
+            shown.append(f"batch {position}{told}")
         else:
             shown.append(f"{name} {position}".strip())
     return f"[{', '.join(shown)}]" if shown else ""

@@ -79,6 +79,7 @@ def _at(document: Document, context: Context, line: int) -> Iterator[Completion]
             yield from _declared(document, Namespace.VALUE, (Kind.CONST,))
         case Place.MODEL:
             yield from _declared(document, Namespace.MODEL)
+            yield from _experiments(document)
         case Place.SOURCE:
             known = OPTIONS if context.word == "data" else {**OPTIONS, **CUTS}
             yield from (
@@ -109,6 +110,13 @@ def _parts(document: Document, owner: str) -> Iterator[Completion]:
             yield Completion(name, symbols[name].kind, detail_of(symbols[name]), rank=1)
 
 
+def _experiments(document: Document) -> Iterator[Completion]:
+    """Those on which another one can build."""
+    for declaration in document.syntax.module.declarations:
+        if isinstance(declaration, tree.Train) and declaration.name is not None:
+            yield Completion(declaration.name, Kind.TRAIN, "experiment", declaration.doc or "", declaration.name)
+
+
 def _words(documented: Mapping[str, str]) -> Iterator[Completion]:
     for word, document in documented.items():
         yield Completion(word, Kind.KEY, "", document, f"{word} ", 1)
@@ -118,12 +126,20 @@ def _statements(document: Document, context: Context, line: int) -> Iterator[Com
     keyword = context.stretch.keyword.text if context.stretch is not None else ""
     if context.word == "augment":
         keyword = context.word
+    if context.word == "update":
+        given = _given_in_update(context, line)
+        for key, meaning in keys.UPDATE.items():
+            if key not in given:
+                yield Completion(key, Kind.KEY, "key", meaning, f"{key} = ", 1)
+        return
     if keyword in ("train", "generate"):
         given = _given(context)
         for key, meaning in (keys.TRAIN if keyword == "train" else keys.GENERATE).items():
             if key not in given or key == "target":
                 inserted = {"target": "target ", "augment": "augment { "}.get(key, f"{key} = ")
                 yield Completion(key, Kind.KEY, "key", meaning, inserted, 1)
+        if keyword == "train":
+            yield Completion("update", Kind.KEY, "", keys.STATEMENTS["update"], "update ", 1)
         if keyword == "generate" and "feed" not in given:
             yield Completion("feed", Kind.KEY, "", keys.STATEMENTS["feed"], "feed ", 1)
         return
@@ -143,6 +159,13 @@ def _given(context: Context) -> set[str]:
     if isinstance(node, tree.Generate) and node.feed is not None:
         found.add("feed")
     return found
+
+
+def _given_in_update(context: Context, line: int) -> set[str]:
+    """The keys of the `update` around a line."""
+    node = context.stretch.node if context.stretch is not None else None
+    blocks = node.updates if isinstance(node, tree.Train) else ()
+    return {entry.key for b in blocks if b.span.line <= line <= b.span.end_line for entry in b.entries}
 
 
 def _settings(call: CallAround | None, word: str) -> Iterator[Completion]:

@@ -126,7 +126,7 @@ class _Finder:
         if mark == "{" and self.tokens[opening - 1].text == "=":  # values by name
             return Context(Place.LOSS if last.text in ("{", ",") else Place.VALUE, self.stretch, None, None, word)
         if mark == "{":
-            around = self.tokens[opening - 1].text
+            around = self.tokens[opening - 2 if self._is_update(opening) else opening - 1].text
             return self._statement(start, word if start <= self.index else around, last)
         if mark == "[" and self._is_type(opening):
             return Context(Place.DIMENSION, self.stretch, None, None, word)
@@ -136,6 +136,10 @@ class _Finder:
         if mark == "(" and self._is_head(opening):
             return Context(Place.VALUE if last.text == "=" else Place.NEW_NAME, self.stretch, None, None, word)
         return self._argument(call, last, word)
+
+    def _is_update(self, opening: int) -> bool:
+        """Whether a brace opens an `update NAME { … }`."""
+        return self.stretch.keyword.text == "train" and self.tokens[opening - 2].text == "update"
 
     def _argument(self, call: CallAround | None, last: Token, word: str) -> Context:
         namespace = None

@@ -140,12 +140,17 @@ class _Watch:
             self.made[self._key(seen)] = facts
 
     def _seen_by(self, subject: tree.Train | tree.Model) -> tuple[tree.Declaration, ...]:
-        """The declarations that a subject can see: its model, and all that are no experiments or models."""
+        """The declarations that a subject can see: its model, and all that are no experiments or models.
+
+        An experiment that builds on another sees all of them.
+        """
         model = subject.model.id if isinstance(subject, tree.Train) else subject.name
+        builds = isinstance(subject, tree.Train) and subject.base is not None
         return tuple(
             d
             for d in self.root.declarations
-            if d is subject or (d.name == model if isinstance(d, tree.Model) else not isinstance(d, tree.Train))
+            if d is subject
+            or (d.name == model if isinstance(d, tree.Model) else builds or not isinstance(d, tree.Train))
         )
 
     def _key(self, seen: tuple[tree.Declaration, ...]) -> object:

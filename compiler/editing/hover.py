@@ -63,6 +63,10 @@ class _Known:
             case tree.Train():
                 yield _code(head_of(symbol.node))
                 yield from self._settings_of(symbol.node)
+            case tree.Update():
+                yield keys.STATEMENTS["update"]
+                if symbol.node.doc:
+                    yield symbol.node.doc
             case tree.Entry():
                 yield from self._of_key(symbol.node)
             case _:
@@ -91,7 +95,7 @@ class _Known:
 
     def _of_key(self, entry: tree.Entry) -> Iterator[str]:
         yield _code(one_line(entry.span))
-        told = keys.TRAIN.get(entry.key) or keys.GENERATE.get(entry.key)
+        told = next((k[entry.key] for k in (keys.TRAIN, keys.UPDATE, keys.GENERATE) if entry.key in k), None)
         if told:
             yield told
         values = [s for s in self.settings if s.name == entry.key or s.name.startswith(f"{entry.key}.")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TRAIN: Mapping[str, str] = {
-    "data": 'The data: `csv("data.csv")`, `npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` '
+    "data": 'The data: `csv("data.csv")`, `parquet(…)`, `arrow(…)`, `jsonl(…)`, '
+    "`npz(…)`, `npy(…)`, `idx(…)`, `cifar(…)`, `images(…)`, `lines(…)`, `text(…)` "
     "or `pairs(…)`, with their options.",
     "validation": "The rows that measure each epoch: a fraction of the data, `stratified(0.2)`, `grouped(…)`, "
     '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
@@ -37,9 +38,21 @@ TRAIN: Mapping[str, str] = {
     "precision": "`f32`, or `f64`: the type that takes the place of f32 in the whole program.",
     "seed": "The number that start values, shuffling, cuts and draws follow from; 0 by default.",
 }
+UPDATE: Mapping[str, str] = {
+    "parameters": 'Patterns of the parameters that the update changes: `"critic.*"`, or a list of them.',
+    "loss": "The scalar that the update makes smaller, by these parameters alone.",
+    "optimizer": "The rule that changes the parameters, or a list of rules, each `on` some of them.",
+    "schedule": "The rate over the steps, as a factor of the optimizer's.",
+    "clip": "The clipping of the gradients of this update.",
+    "penalty": "A term for its parameters that is added to its loss in training, or a list of them.",
+    "times": "How often a step makes the update, each time on a batch of its own; 1 by default.",
+    "every": "The update is made in each step whose number this divides; 1 by default.",
+}
+"""The lines of an `update` in `train`."""
 GENERATE: Mapping[str, str] = {
     "start": "The text or tokens that a sequence begins with.",
     "length": "The most tokens that are generated.",
+    "repetition_penalty": "Scores of tokens in the window are divided by it where positive, and multiplied elsewhere.",
     "sample": "How the next token is chosen: `greedy`, `temperature(0.8)`, `top_k(40)`, `beam(4)` …",
     "stop": "The text or token at which a sequence ends.",
 }
@@ -53,8 +66,9 @@ STATEMENTS: Mapping[str, str] = {
     "if": "`if condition { … } else { … }`: decided while the program is elaborated.",
     "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
     "return": "`return value`: the result of a function or layer.",
-    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis.",
+    "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis, `until …` rows are done.",
     "emit": "`emit value`: what a step of a scan gives.",
+    "update": '`update critic { parameters = "critic.*" … }`: some parameters of a training with a loss of their own.',
     "feed": "`feed tokens from logits`: the token chosen from an output extends an input.",
 }
 DECLARATIONS: Mapping[str, str] = {

@@ -12,7 +12,7 @@ from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TY
 from compiler.frontend.builtins.table import Builtin
 from compiler.frontend.samplers import ROW
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
-from compiler.frontend.train.entries import local_entries
+from compiler.frontend.train.entries import lines_of, local_entries
 from compiler.support.data_formats import CUTS, OPTIONS
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of, statements_of, values_of
@@ -39,9 +39,11 @@ class Walker:
         self.bindings: dict[int, dict[str, Symbol]] = {}  # of each declaration, by its line
         self._names: dict[str, Symbol] = {}
         self._keyword = ""
+        self._experiments: dict[str, tree.Train] = {}  # by their names
 
     def walk(self, declarations: Iterable[tree.Declaration]) -> None:
         listed = tuple(declarations)
+        self._experiments = {d.name: d for d in listed if isinstance(d, tree.Train) and d.name is not None}
         for declaration in listed:  # models first: experiments see their names
             if not isinstance(declaration, tree.Train | tree.Generate | tree.Sample):
                 self._declaration(declaration)
@@ -136,20 +138,36 @@ class Walker:
     def _model_names(self, name: tree.Name) -> dict[str, Symbol]:
         """The names that a model offers to an experiment; the name of the model is recorded."""
         found = self.scope.lookup(Namespace.MODEL, name.id)
+        if found is None and name.id in self._experiments:
+            self.found.append(Occurrence(name.span, Kind.TRAIN, self._symbol_of(self._experiments[name.id])))
+            found = self.scope.lookup(Namespace.MODEL, self._model_of(name.id))
+            if found is not None and isinstance(found.declaration, tree.Model):
+                return dict(visible_in_train(self.callees.names_in(found.declaration, found.scope)))
+            return {}
         if found is None or not isinstance(found.declaration, tree.Model):
             self.found.append(Occurrence(name.span, Kind.MODEL))
             return {}
         self.found.append(Occurrence(name.span, Kind.MODEL, self.callees.symbol(found.declaration)))
         return dict(visible_in_train(self.callees.names_in(found.declaration, found.scope)))
 
+    def _model_of(self, experiment: str) -> str:
+        """The model of an experiment, or of the one on which it builds."""
+        name = experiment
+        for _ in self._experiments:
+            name = self._experiments[name].model.id if name in self._experiments else name
+        return name
+
+    def _symbol_of(self, train: tree.Train) -> Symbol:
+        name = train.name or ""
+        return Symbol(Kind.TRAIN, name, self.places.of_name(train.span, name, 1), train)
+
     def _train(self, train: tree.Train) -> None:
         if train.name is not None:
-            place = self.places.of_name(train.span, train.name, 1)
-            self._define(Symbol(Kind.TRAIN, train.name, place, train))
+            self._define(self._symbol_of(train))
         seen = self._model_names(train.model)
         bindings = Bindings(self.places, self.scope, train.name or train.model.id)
         bindings.names = self._names = seen
-        found = self.scope.lookup(Namespace.MODEL, train.model.id)
+        found = self.scope.lookup(Namespace.MODEL, self._model_of(train.model.id))
         callee = (
             Declared(found.declaration, found.scope) if found and isinstance(found.declaration, tree.Model) else None
         )
@@ -165,7 +183,10 @@ class Walker:
         local = local_entries(train)
         for entry in local:
             bindings.bind(Kind.VARIABLE, entry.key, _beginning(entry.span, entry.key), entry)
-        for entry in train.entries:
+        for block in train.updates:
+            symbol = Symbol(Kind.KEY, block.name, block.place, block)
+            self.found.append(Occurrence(block.place, Kind.KEY, symbol, True))
+        for entry in lines_of(train):
             if entry in local:
                 self._named(entry.key, _beginning(entry.span, entry.key))
                 self._expression(entry.value)
@@ -308,7 +329,7 @@ class Walker:
             self._named(part.name, self.places.of_name(part.span, part.name))
         for option in scan.options:
             self.found.append(Occurrence(_key_place(option), Kind.OPTION))
-        for part in parts_of(scan):
+        for part in (*parts_of(scan), *([] if scan.until is None else [scan.until])):
             self._expression(part)
         self._block(scan.body)
 

@@ -73,6 +73,9 @@ def _parts(document: Document, node: tree.Declaration) -> Iterator[Entry]:
                 yield _part(target.name, "target", Kind.TARGET, target.span)
             for entry in node.entries:
                 yield _part(entry.key, "", Kind.KEY, entry.span)
+            for block in node.updates if isinstance(node, tree.Train) else ():
+                lines = tuple(_part(entry.key, "", Kind.KEY, entry.span) for entry in block.entries)
+                yield Entry(block.name, "update", Kind.KEY, block.span, block.place, lines)
         case _:
             return
 

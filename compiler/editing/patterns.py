@@ -9,12 +9,13 @@ from compiler.editing.document import Document
 from compiler.editing.symbols import Kind, Symbol
 from compiler.errors.diagnostics import Span
 from compiler.frontend.scope import Namespace
+from compiler.frontend.train.entries import lines_of
 from compiler.frontend.train.patterns import matches
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.walk import expressions_in
 
-_ENTRIES = ("freeze", "unfreeze")
+_ENTRIES = ("freeze", "unfreeze", "parameters")
 _SETTINGS = ("on", "decay_on", "fresh", "rename")
 _OF_MODELS = (Kind.VARIABLE, Kind.OUTPUT, Kind.LOSS, Kind.PARAM, Kind.STATE)
 _OF_LAYERS = (*_OF_MODELS, Kind.SETTING)
@@ -64,7 +65,7 @@ def _is_within(place: Span, outer: Span) -> bool:
 
 
 def _patterns_of(train: tree.Train) -> Iterator[tree.Text]:
-    for entry in train.entries:
+    for entry in lines_of(train):
         for expression in expressions_in(entry.value):
             if isinstance(expression, tree.Text) and entry.key in _ENTRIES:
                 yield expression

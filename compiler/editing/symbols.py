@@ -70,7 +70,9 @@ LOCAL = frozenset(
 )
 """Names that belong to one declaration."""
 
-Meant: TypeAlias = "tree.Declaration | tree.Parameter | tree.Statement | tree.Entry | tree.Scan | Builtin | None"
+Meant: TypeAlias = (
+    "tree.Declaration | tree.Parameter | tree.Statement | tree.Entry | tree.Update | tree.Scan | Builtin | None"
+)
 
 
 @record(eq=False)

@@ -7,6 +7,7 @@ every message, and, by `docs/make_names.py`, the tables of `docs/coming-from.md`
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def advice(name: str, known: Iterable[str], said: Mapping[str, str] | None = Non
         remark = (IN_EXPRESSIONS if said is None else said).get(written)
         if remark is not None:
             return remark
-    return did_you_mean(name, names) or None
+    meant = did_you_mean(name, names)
+    line = next((LINES[here] for here in NAMES.get(written, ()) if here in names and here in LINES), None)
+    return f"{meant} Write `{line}`" if line else meant or None
 
 
 def in_place_of_a_method(name: str, tensor: str, known: Iterable[str]) -> str | None:
@@ -33,14 +36,17 @@ def in_place_of_a_method(name: str, tensor: str, known: Iterable[str]) -> str | 
         if remark is not None:
             return remark
     found = name if name in names else nearest(name, names)
-    return None if found is None else f"functions take the tensor first: `{found}({tensor}, …)`"
+    if found is None:
+        return None
+    line = re.sub(r"\bx\b", tensor, LINES[found]) if found in LINES else f"{found}({tensor}, …)"
+    return f"functions take the tensor first: `{line}`"
 
 
 def in_place_of_a_member(name: str, known: Iterable[str]) -> str:
     """A hint for `nn.name`, which is a name by itself here."""
     names = set(known)
     if name in names:
-        return f"it stands by itself: `{name}`"
+        return f"it stands by itself: `{LINES.get(name, name)}`"
     return advice(name, names) or IN_EXPRESSIONS["nn"]
 
 
@@ -65,6 +71,8 @@ OTHER_NAMES = tuple(
 )
 FORMS: Mapping[str, str] = _TABLES["forms"]
 """Expressions that stand where other frameworks have a function."""
+LINES: Mapping[str, str] = _TABLES["lines"]
+"""How a name is used, of the tensor x."""
 
 
 def _by_name(table: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.tensors.operators import as_tensor
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject, TestProgram
+from compiler.frontend.train.bases import with_bases
 from compiler.frontend.train.experiment import elaborate_train
 from compiler.frontend.values import FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
@@ -57,6 +58,7 @@ def elaborate(
     What `lint` finds are warnings of the program, or mistakes. Raises `SourceError` with all independent mistakes,
     `UsageError` where the name is unknown or several experiments leave it open.
     """
+    modules = with_bases(modules)
     with _deep_recursion():
         chosen = _chosen(modules[-1], experiment)
 
@@ -105,6 +107,7 @@ def check(
     `overrides`. `watch` is given what each was elaborated to, with mistakes and without.
     Raises `UsageError` where what can be read has no such name.
     """
+    modules = with_bases(modules)
     with _deep_recursion():
 
         def begun(dimensions: Mapping[str, int]) -> Session:

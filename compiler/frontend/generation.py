@@ -10,7 +10,7 @@ from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
-from compiler.frontend.program import BeamSearch, Generation, InputSpec, SettingValue
+from compiler.frontend.program import SEEN, BeamSearch, Generation, InputSpec, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.tensors.shapes import shown
@@ -20,7 +20,7 @@ from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, TensorType
 
-KEYS = ("start", "length", "sample", "stop")
+KEYS = ("start", "length", "sample", "stop", "repetition_penalty")
 TIME = 1
 """The axis along which a sequence grows."""
 
@@ -163,6 +163,27 @@ class _Generate:
         self.session.settings.record("generate.sample", form, origin)
         return form, expression.span
 
+    def _penalised(self, evaluator: Evaluator, logits: TensorValue) -> Value:
+        """The logits with those of tokens of the window made smaller, where a penalty is given."""
+        if not self._is_given("repetition_penalty"):
+            return logits
+        value, place = self._constant("repetition_penalty", None)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            message = f"`repetition_penalty` of `generate` is a number, not {describe(value)}"
+            raise failure("E0621", message, place, hint("such as `repetition_penalty = 1.2`"))
+        name = "generate.repetition_penalty"
+        number = RunTimeNumber(name, float(value), frozenset({name}))
+        found = self.session.library.lookup(Namespace.VALUE, "penalise_seen")
+        assert found is not None
+        assert isinstance(found.declaration, tree.Callable)
+        form = FormValue(found.declaration, found.scope, {"penalty": number})
+        seen = evaluator.input(SEEN, Role.DATA, TensorType(DType.BOOL, logits.shape))
+        evaluator.span = place
+        return evaluator.apply(form, (ready(logits, place), ready(TensorValue(seen, logits.axes), place)), ())
+
+    def _is_given(self, key: str) -> bool:
+        return key in self.written or f"generate.{key}" in self.session.settings.overrides
+
     def _sampler(self, form: FormValue, classes: int, place: Span) -> tuple[Graph, BeamSearch | None]:
         """The graph from `logits` to `token`, or to the `scores` that a beam search adds up."""
         evaluator = self._evaluator(place)
@@ -170,7 +191,9 @@ class _Generate:
         logits = TensorValue(
             evaluator.input("logits", Role.DATA, type_), tuple(Axis(origin=place) for _ in type_.shape)
         )
-        result = evaluator.apply(form, (ready(logits, place),), ())
+        penalised = self._penalised(evaluator, logits)
+        evaluator.span = place
+        result = evaluator.apply(form, (ready(penalised, place),), ())
         match result:
             case TensorValue(value) if value.type == TensorType(DType.I32, (BatchExtent(),)):
                 evaluator.builder.output("token", Role.OUTPUT, value)

@@ -29,6 +29,9 @@ ROW_NUMBERS = "sample.row"
 FIRST_ROW = "(first row)"
 """The input of a shard that says which number its first row has in the batch; nothing of a program has such a name."""
 
+SEEN = "generate.seen"
+"""The input of a sampler of tokens that says of each token whether a sequence has it (bool[batch, tokens])."""
+
 KEPT = ":kept"
 """Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
 
@@ -386,6 +389,7 @@ class Accumulation:
     states: tuple[OptimizerState, ...]
     shards: int = 1
     states_of_rows: tuple[str, ...] = ()  # that differ from shard to shard, by their paths
+    counts_rows: bool = False  # whether the counts follow from the number of rows alone, and are whole numbers
 
     ROWS = "(rows of states)"
 
@@ -551,7 +555,8 @@ class Generation:
     """Sequences are decoded from the model: the token chosen by the output `source` extends the input `feed`.
 
     `sampler` makes `token` (i32[batch]) of `logits` (f32[batch, tokens]), or, for `beam` search, the `scores` of each
-    token; it takes `seed`, `step` (the position of the token before) and run-time settings. `start` and `stop` are a
+    token; it takes `seed`, `step` (the position of the token before), run-time settings, and SEEN where tokens of the
+    window are penalised. `start` and `stop` are a
     text or tokens; `length` is the most tokens that are generated.
     """
 

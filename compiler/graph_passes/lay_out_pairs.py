@@ -107,8 +107,9 @@ class _Layout:
             results = self.builder.repeat(repeated, operands)
             self.by_rows.update((old.index, new) for old, new in zip(node.results, results, strict=True))
             return
+        is_of_places = is_of_pairs if isinstance(node.op, Scan) else depends_on_batch  # whose body keeps single rows
         for old, new in zip(node.results, self.laid_out(node), strict=True):
-            known = self.by_places if depends_on_batch(old.type.shape) else self.by_rows
+            known = self.by_places if is_of_places(old.type.shape) else self.by_rows
             known[old.index] = new
 
     # Values

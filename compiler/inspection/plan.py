@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -54,7 +54,10 @@ class KernelRow:
 
 @record
 class PlanReport:
-    """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory."""
+    """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory.
+
+    A step makes `batches` of them.
+    """
 
     model: str
     batch: int
@@ -64,9 +67,10 @@ class PlanReport:
     parameters: int = 0
     flops_forward: int = 0
     flops_step: int = 0
+    batches: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "batches" or self.batches > 1}
 
 
 @record(eq=False)
@@ -96,6 +100,8 @@ class Compiled:
 
 def forms_of(program: Program, options: Options) -> Forms:
     program = in_precision(complete(program), options)
+    if program.plan is not None:  # a step computes batch by batch where it takes several
+        options = replace(options, batch=max(1, options.batch // program.plan.batches))
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
     return Forms(program, options, training, simplified(predicting), simplified(training))
@@ -131,6 +137,7 @@ def plan_of(found: Compiled) -> PlanReport:
         sum(static_elements(p.type.shape) for p in forms.program.parameters if p.role is Role.PARAMETER),
         flops_of(forms.forward.nodes, batch),
         flops_of(forms.step.nodes, batch),
+        1 if forms.program.plan is None else forms.program.plan.batches,
     )
 
 

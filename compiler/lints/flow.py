@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Span
@@ -83,34 +84,63 @@ def place_of(node: Node) -> Span | None:
 def inlined(graph: Graph) -> Graph:
     """A step's element is the first of its stack, and a stack repeats the emitted value.
 
-    A carry is an input of which nothing is known. The values of bodies stay as they are.
+    A carry is an input of which nothing is known. The values of bodies stay as they are, but for those whose number
+    another value has: bodies of gradients are numbered by themselves.
     """
     if not any(isinstance(node.op, Scan) for node in graph.nodes):
         return graph
     opened = _Opened(graph)
     for node in graph.nodes:
-        opened.add(node)
+        opened.add(node, {})
     return replace(graph, inputs=tuple(opened.builder.inputs), nodes=tuple(opened.builder.nodes))
+
+
+def _with_bodies(graph: Graph) -> tuple[list[GraphInput], list[Node]]:
+    inputs, nodes = list(graph.inputs), list(graph.nodes)
+    for node in graph.nodes:
+        if isinstance(node.op, Scan):
+            more = _with_bodies(node.op.body)
+            inputs += more[0]
+            nodes += more[1]
+    return inputs, nodes
 
 
 class _Opened:
     def __init__(self, graph: Graph) -> None:
-        self.builder = GraphBuilder.continuing(graph)
+        self.taken = {v.index for v in (*(e.value for e in graph.inputs), *(r for n in graph.nodes for r in n.results))}
+        inputs, nodes = _with_bodies(graph)
+        self.builder = GraphBuilder.continuing(replace(graph, inputs=tuple(inputs), nodes=tuple(nodes)))
+        self.builder.inputs = list(graph.inputs)
 
-    def add(self, node: Node) -> None:
+    def add(self, node: Node, named: Mapping[int, Value]) -> None:
+        """The node, of a body whose values are `named`."""
         op, builder = node.op, self.builder
+        operands, results = (tuple(named.get(v.index, v) for v in part) for part in (node.operands, node.results))
         if not isinstance(op, Scan):
-            builder.append(node)
+            builder.append(Node(op, operands, results, node.origins))
             return
+        own = {
+            v.index: operand for v, operand in zip(op.captured_inputs, operands[op.scanned + op.carries :], strict=True)
+        }
+        made = (result for inner in op.body.nodes for result in inner.results)
+        own |= {v.index: self._own(v) for v in (*op.step_inputs, *op.carried_inputs, *made)}
         with builder.at(node.origins):
-            for element, stack in zip(op.step_inputs, node.operands, strict=False):
-                self._take_first(element, stack)
-        builder.inputs.extend(GraphInput("(carry)", Role.DATA, value) for value in op.carried_inputs)
+            for element, stack in zip(op.step_inputs, operands, strict=False):
+                self._take_first(own[element.index], stack)
+        carried = (own[v.index] for v in op.carried_inputs)
+        builder.inputs.extend(GraphInput("(carry)", Role.DATA, value) for value in carried)
         for inner in op.body.nodes:
-            self.add(inner)
-        for given, result in zip((*op.next_carries, *op.emitted), node.results, strict=True):
+            self.add(inner, own)
+        for inside, result in zip((*op.next_carries, *op.emitted), results, strict=True):
+            given = own.get(inside.index, inside)
             kept = tuple(range(result.type.rank - given.type.rank, result.type.rank))
             builder.append(Node(Broadcast(result.type.shape, kept), (given,), (result,), node.origins))
+
+    def _own(self, value: Value) -> Value:
+        if value.index in self.taken:
+            return self.builder.value(value.type)
+        self.taken.add(value.index)
+        return value
 
     def _take_first(self, element: Value, stack: Value) -> None:
         _, *rest = stack.type.shape

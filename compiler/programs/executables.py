@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from compiler.frontend.program import OptimizerState, Program, TrainingPlan
+from compiler.frontend.program import Accumulation, Program, TrainingPlan
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
+from compiler.programs.shard_tree import deepest
 from compiler.support.arrays import Array, np
 from compiler.support.cache import compiler_version
 from compiler.support.processors import usable_processors
@@ -72,7 +73,7 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
         from compiler.programs.sharded_executable import ShardedExecutable, ShardPrograms  # few models have shards
 
         programs = ShardPrograms(counting, accumulating, updating, _adder(options))
-        return ShardedExecutable(programs, plan.accumulation, _specs_of(plan.accumulation.states, options))
+        return ShardedExecutable(programs, plan.accumulation, specs_of_shards(plan.accumulation, options))
     from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
 
     assert plan.batch is not None
@@ -211,8 +212,9 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
     return specs
 
 
-def _specs_of(states: Sequence[OptimizerState], options: Options) -> list[TensorSpec]:
-    return [_spec(state.name, Role.OPTIMIZER_STATE, state.type, options) for state in states]
+def specs_of_shards(accumulation: Accumulation, options: Options) -> list[TensorSpec]:
+    """The tensors that each shard has of its own."""
+    return [_spec(state.name, Role.OPTIMIZER_STATE, state.type, options) for state in accumulation.states]
 
 
 def memory_needed(
@@ -233,7 +235,18 @@ def memory_needed(
         of_rows = chosen if rows is None else replace(chosen, batch=rows)
         found = target.bytes_of_step(_entry_name(_identity(program, part), chosen), of_rows)
         needed[VALUES] = max(needed[VALUES], found or 0)
+    if any(kind.purpose is Purpose.TRAINING for kind in kinds):
+        needed[VALUES] += _held_of_shards(program, options)
     return needed
+
+
+def _held_of_shards(program: Program, options: Options) -> int:
+    """Bytes of the gradients and sums of shards that a process holds at once, where it computes all shards."""
+    plan = program.plan
+    if plan is None or plan.accumulation is None or not plan.is_sharded:
+        return 0
+    of_shard = sum(math.prod(s.shape) * s.dtype.size for s in specs_of_shards(plan.accumulation, options))
+    return of_shard * deepest([range(plan.shards)])
 
 
 def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorSpec:

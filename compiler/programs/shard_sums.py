@@ -21,6 +21,11 @@ LINE = 64  # bytes; slices begin at whole lines
 _NO_ROWS = np.zeros(1, np.int64)
 
 
+def lines_of(rank: int, processes: int, lines: int) -> range:
+    """Which lines of a row a process adds up."""
+    return range(lines * rank // processes, lines * (rank + 1) // processes)
+
+
 class SummandMemory:
     """Room for tensors that are added up: `tensors` by their names, and all of an element type as one row of it."""
 
@@ -78,8 +83,8 @@ class ShardSums:
     def _slice(self, rank: int, row: Array) -> slice:
         """The elements of a row that a process adds up."""
         line = LINE // row.itemsize
-        lines = len(row) // line
-        return slice(line * (lines * rank // self._peers.size), line * (lines * (rank + 1) // self._peers.size))
+        lines = lines_of(rank, self._peers.size, len(row) // line)
+        return slice(line * lines.start, line * lines.stop)
 
     def _share(self, dtype: DType, present: int) -> None:
         peers, row, room = self._peers, self.total.rows[dtype], self._slices[dtype]

@@ -65,7 +65,9 @@ class ShardedExecutable:
             return of_shard
 
         programs = self._programs
-        if programs.counting is not None and memory.counts is not None:
+        if programs.counting is not None and self._plan.counts_rows:  # the same for the whole as over its shards
+            programs.counting.run(replace(update, tensors=memory.whole, batch=len(update.rows)))
+        elif programs.counting is not None and memory.counts is not None:
             memory.counts.add_up(present, compute(programs.counting, memory.counting))
             memory.tensors.note_change()
         memory.sums.add_up(present, compute(programs.accumulating, memory.accumulating))

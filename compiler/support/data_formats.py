@@ -6,11 +6,16 @@ The runtime gives them their meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar, cast
 
 _TOKENS = ("tokens", "vocabulary", "min_frequency", "lower", "encoding")
 _TABLE = ("header", "names", "separator")
+_COLUMNS = ("target", "columns", "categories", "rows", "missing", "normalise", "window", "horizon", "stride")
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "csv": (*_TABLE, "target", "columns", "categories", "rows", "missing", "normalise", "window", "horizon", "stride"),
+    "csv": (*_TABLE, *_COLUMNS),
+    "parquet": _COLUMNS,
+    "arrow": _COLUMNS,
+    "jsonl": _COLUMNS,
     "idx": ("images", "labels", "test_images", "test_labels"),
     "cifar": (),
     "images": ("size", "channels", "fit"),
@@ -20,6 +25,8 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "lines": (*_TOKENS, *_TABLE, "label", "text", "each", "longest", "ends", "bucket"),
     "pairs": (*_TOKENS, "separator", "shared", "longest", "bucket"),
 }
+TABLES = ("csv", "parquet", "arrow", "jsonl")
+"""The formats whose fields are columns, which inputs and targets share."""
 CUTS: Mapping[str, tuple[str, ...]] = {
     "stratified": ("share", "by"),
     "grouped": ("share", "by"),
@@ -27,3 +34,15 @@ CUTS: Mapping[str, tuple[str, ...]] = {
     "where": ("condition",),
     "fold": ("number", "of"),
 }
+
+
+_Options = TypeVar("_Options", bound="tuple[tuple[str, object], ...]")
+
+
+def options_for(format_name: str, like: str, options: _Options) -> _Options:
+    """The options of a source that hold for one of another format too: those of one table for another."""
+    if format_name == like:
+        return options
+    are_tables = format_name in TABLES and like in TABLES
+    kept = tuple(each for each in options if are_tables and each[0] in OPTIONS[format_name])
+    return cast("_Options", kept)

@@ -430,9 +430,10 @@ class SyntaxBuilder:
         axis: tree.Expression,
         options: tuple[tree.Keyword, ...] | None,
         carries: tuple[tree.Carry, ...] | None,
+        until: tree.Expression | None,
         body: tree.Block,
     ) -> tree.Scan:
-        return tree.Scan(inputs, axis, options or (), carries or (), body, self._span(keyword, body))
+        return tree.Scan(inputs, axis, options or (), carries or (), until, body, self._span(keyword, body))
 
     def scan_input(self, name: tree.Name, value: tree.Expression) -> tree.ScanInput:
         return tree.ScanInput(name.id, value, self._span(name, value))

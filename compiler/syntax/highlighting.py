@@ -43,6 +43,7 @@ _FOLLOWED = {
     "by": rf"(?=[ \t]+{_NAME})",
     "over": rf"(?=[ \t]+{_NAME}|[ \t]+[\d\[(-])",
     "carry": rf"(?=[ \t]+{_NAME}[ \t]*=)",
+    "until": rf"(?=[ \t]+{_NAME}|[ \t]+[\d\[(-])",
 }
 """Keywords of statements that are names elsewhere, each with what follows it where it is one."""
 

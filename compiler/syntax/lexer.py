@@ -21,7 +21,7 @@ DECLARATIONS = frozenset(
 _BODIES = frozenset(
     ("param", "state", "input", "output", "loss", "view", "target", "augment", "update", "feed", "from", "gradient")
 )
-_CLAUSES = frozenset(("padded", "by", "over", "carry"))
+_CLAUSES = frozenset(("padded", "by", "over", "carry", "until"))
 CONTEXTUAL = DECLARATIONS | _BODIES | _CLAUSES
 
 NEWLINE = "_NEWLINE"

@@ -172,12 +172,16 @@ class Carry:
 
 @record
 class Scan:
-    """`scan a in x over axis [reverse = …] [where = …] [truncate = …] carry h = … { body }`."""
+    """`scan a in x over axis [reverse = …] [where = …] [truncate = …] carry h = … [until …] { body }`.
+
+    `until` sees the carries; all other expressions are evaluated outside of the body.
+    """
 
     inputs: tuple[ScanInput, ...]
     axis: Expression
     options: tuple[Keyword, ...]
     carries: tuple[Carry, ...]
+    until: Expression | None
     body: Block
     span: Span
 
@@ -463,7 +467,10 @@ class Update:
 
 @record
 class Train:
-    """`train NAME: Model(settings) { … }`; `name` is None when left out."""
+    """`train NAME: Model(settings) { … }`; `name` is None when left out.
+
+    In the text, an experiment may stand in place of the model; elaboration joins both, and keeps it as the `base`.
+    """
 
     name: str | None
     model: Name
@@ -475,6 +482,7 @@ class Train:
     doc: str | None
     span: Span
     head: Span
+    base: Name | None = None
 
     def place_of(self, key: str) -> Span:
         """Where the value of a key stands; the head of a `train` without the key."""

@@ -9,7 +9,9 @@ from compiler.syntax import tree
 
 
 def parts_of(expression: tree.IndexItem) -> Iterator[tree.Expression]:
-    """The expressions directly inside an expression, in the order of the text; the body of a `scan` is not entered."""
+    """The expressions directly inside an expression, in the order of the text; the body of a `scan` and its `until`
+    are not entered.
+    """
     match expression:
         case (
             tree.Number()

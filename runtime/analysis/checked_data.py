@@ -81,7 +81,7 @@ def _poles(program: Program, part: Part, preparation: Preparation) -> Iterator[D
             continue
         row = int(is_outside.any(axis=tuple(range(1, values.ndim))).argmax())
         named = part.names.get(found.name)
-        where = f"row {row}" if named is None else f"row {named.of(row)} of {named.file.name}"
+        where = f"row {row}" if named is None else f"row {named.of(row)} of {named.file_of(row).name}"
         is_scaled = any(column in preparation.scales for column in preparation.columns.get(found.name, ()))
         scaled, advice = (" after `normalise`", "leave `normalise` out") if is_scaled else ("", "correct the data")
         message = f"`{found.function}` of `{found.name}`, which is {values[row].min():g} in {where}{scaled}"

@@ -34,6 +34,7 @@ EXAMPLES = (
 
 
 _AT_LEAST_0 = number("a number of at least 0", lambda value: value >= 0)
+_PENALTY = number("a number from 1e-30 to 1e30", lambda value: 1e-30 <= value <= 1e30)
 _SHARE = number("a number above 0 and at most 1", lambda value: 1e-9 <= value <= 1)
 
 
@@ -52,6 +53,8 @@ def configure(parser: Parser) -> None:
     )
     parser.add_whole("--top-k", "draw among the K likeliest tokens", metavar="K")
     parser.add_option("--top-p", "P", "draw among the likeliest tokens whose probabilities add up to P", type=_SHARE)
+    said = "divide positive scores of tokens in the window by R, and multiply the others: above 1 against repetition"
+    parser.add_option("--repetition-penalty", "R", said, type=_PENALTY)
     parser.add_whole("--beam", "search for the likeliest sequences with B beams", metavar="B")
     said = "the exponent of the length in beam search; 0.6 favours longer sequences"
     parser.add_option("--length-penalty", "A", said, type=_AT_LEAST_0)
@@ -135,6 +138,8 @@ def _overrides(arguments: Namespace) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if arguments.max is not None:
         found.append(("generate.length", str(arguments.max)))
+    if arguments.repetition_penalty is not None:
+        found.append(("generate.repetition_penalty", str(arguments.repetition_penalty)))
     form = _way(arguments)
     if form is not None:
         found.append(("generate.sample", form))

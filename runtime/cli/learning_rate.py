@@ -69,7 +69,9 @@ def _range(arguments: Namespace) -> RateRange:
         program = chosen_program(arguments, asked, overrides=(*overrides, ("schedule", "constant")))
     except SourceError:
         # of a bare model, this says that it has no `train`
-        training_of(chosen_program(arguments, asked, overrides=overrides))
+        if training_of(chosen_program(arguments, asked, overrides=overrides)).updates:
+            message = "a range of rates is judged by one loss, and this `train` has several updates"
+            raise UsageError(message, "try rates with `dlc sweep` and a metric") from None
         raise
     plan = training_of(program)
     if plan.epochs is None and plan.steps is None:  # the test says itself how long it is

@@ -7,6 +7,7 @@ import re
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from compiler.errors.diagnostics import UsageError
 
@@ -34,7 +35,7 @@ def page_file(out: str) -> Path:
 
 
 def _texts(value: object) -> list[str]:
-    values = value if isinstance(value, list) else [value]
+    values = cast("list[object]", value) if isinstance(value, list) else [value]
     return [text for text in values if isinstance(text, str)]
 
 

@@ -36,7 +36,9 @@ class _Place:
         shown = f"{value:.9g}" if values.dtype.kind == "f" else str(value)
         if self.vocabulary is not None:
             shown += f" (`{self.vocabulary[int(value)]}`)"
-        raise DataError(f"{self.label}: {message.format(shown)}", self.field.file, self.field.row_number(row), fix)
+        raise DataError(
+            f"{self.label}: {message.format(shown)}", self.field.file_of(row), self.field.row_number(row), fix
+        )
 
     @property
     def label(self) -> str:
@@ -137,7 +139,7 @@ def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, 
         row = int(np.argmax((found < 0).reshape(len(found), -1).any(axis=1)))
         text = str(field.values[row] if found.ndim == 1 else field.values[row][found[row] < 0].flat[0])
         message = f"`{name}` is `{text}`, which the training data does not have{did_you_mean(text, vocabulary, '; ')}"
-        raise DataError(message, field.file, field.row_number(row), f"use one of {quoted(vocabulary)}")
+        raise DataError(message, field.file_of(row), field.row_number(row), f"use one of {quoted(vocabulary)}")
     return found, vocabulary
 
 

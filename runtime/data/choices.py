@@ -47,7 +47,7 @@ def _refuse(program: Program, limits: Sequence[IndexLimit], part: Part, outputs:
         return
     limit = found.limit
     names = part.names.get(limit.names[0])
-    place, row = (None, None) if names is None else (names.file, names.of(found.row))
+    place, row = (None, None) if names is None else (names.file_of(found.row), names.of(found.row))
     whose = quoted(limit.names) if limit.is_direct else f"a number computed from {quoted(limit.names)}"
     message = f"{whose}: {found.value} is none of {_places(limit)}"
     raise DataError(message, place, row, _fix(limit, part.arrays[limit.names[0]], found.value, place))

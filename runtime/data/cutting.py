@@ -196,8 +196,9 @@ def _column(dataset: Dataset, key: str, name: str) -> Array:
         raise DataError(message, dataset.path, fix="name a column of single values", key=key)
     gaps = values == "" if field.is_text else np.isnan(values) if values.dtype.kind == "f" else np.zeros(1, np.bool_)
     if gaps.any():
-        row = field.row_number(int(np.argmax(gaps)))
-        raise DataError(f"column `{name}`, by which rows are cut, has no value", field.file, row, "fill in the value")
+        row = int(np.argmax(gaps))
+        message = f"column `{name}`, by which rows are cut, has no value"
+        raise DataError(message, field.file_of(row), field.row_number(row), "fill in the value")
     return values
 
 

@@ -23,7 +23,8 @@ class Field:
 
     `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1. `classes` names what
     the numbers from 0 on stand for, where the data says it. `synonyms` are words with those that may stand for them.
-    `files` are those of the rows, where each row is a file.
+    `files` are those of the rows, where each row is a file. Where rows come from several files, `origins`, `origin`
+    says the place of each row's among these (i32).
     """
 
     values: Array
@@ -32,6 +33,8 @@ class Field:
     classes: tuple[str, ...] | None = None
     synonyms: tuple[tuple[str, ...], ...] = ()
     files: tuple[Path, ...] = ()
+    origin: Array | None = None
+    origins: tuple[Path, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -45,7 +48,12 @@ class Field:
         """The field with these rows alone, which keep their names."""
         numbers = rows + 1 if self.row_numbers is None else self.row_numbers[rows]
         files = tuple(self.files[int(row)] for row in rows.tolist()) if self.files else ()
-        return replace(self, values=self.values[rows], row_numbers=numbers, files=files)
+        origin = None if self.origin is None else self.origin[rows]
+        return replace(self, values=self.values[rows], row_numbers=numbers, files=files, origin=origin)
+
+    def file_of(self, row: int) -> Path:
+        """The file from which row `row` (from 0) comes."""
+        return self.file if self.origin is None else self.origins[int(self.origin[row])]
 
 
 SCALINGS = ("standard", "min-max", "robust")

@@ -11,6 +11,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
+from compiler.support.data_formats import TABLES
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.cutting import PartRows, columns_of_cuts, oversampled, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
@@ -39,7 +40,7 @@ _GIVEN = Span(Source("--input", ""), 1, 1, 1, 1)
 _TEXT = Path("--input")
 _OF_FILES = (".txt", ".text", ".md", ".csv", ".tsv", ".gz", ".npz", ".npy", ".json", ".jsonl", ".png", ".jpg", ".jpeg")
 _UNITS = {"char": "characters", "word": "words and marks", "space": "words", "bpe": "pieces"}
-_KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
+_KEPT = {**dict.fromkeys(TABLES, ("window",)), "csv": ("separator", "window"), "images": ("size", "channels", "fit")}
 
 
 def load_training_data(
@@ -129,7 +130,7 @@ def load_rows(
         return LoadedPart(part, dataset.notes, dataset.fields[inputs[0].name].files)
     form = format_of(path).name
     kept = {name: options[name] for name in _KEPT.get(form, ()) if name in options}
-    if form == "csv" and preparation is not None and not preparation.table:
+    if form in TABLES and preparation is not None and not preparation.table:
         kept = {}  # the training's data was no table
     source = DataSource(form, str(path.absolute()), (), _GIVEN)
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False, may_be_empty=True)
@@ -352,7 +353,7 @@ def _fitted(
 
 
 def _names_of(field: Field) -> RowNames:
-    return RowNames(field.file, field.row_numbers, field.files)
+    return RowNames(field.file, field.row_numbers, field.files, field.origin, field.origins)
 
 
 def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:

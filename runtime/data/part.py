@@ -31,10 +31,16 @@ class RowNames:
     file: Path
     numbers: Array | None = None
     files: tuple[Path, ...] = ()
+    origin: Array | None = None  # and `origins`: as in `Field`
+    origins: tuple[Path, ...] = ()
 
     def of(self, row: int) -> int:
         """The name of row `row` (from 0) in a message."""
         return row + 1 if self.numbers is None else int(self.numbers[row])
+
+    def file_of(self, row: int) -> Path:
+        """The file from which row `row` (from 0) comes."""
+        return self.file if self.origin is None else self.origins[int(self.origin[row])]
 
 
 @record

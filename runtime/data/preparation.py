@@ -153,7 +153,8 @@ def refuse_missing(preparation: Preparation, fields: Mapping[str, Field], specs:
             count = int(missing.sum())
             more = f" (as in {count - 1} further rows)" if count > 1 else ""
             message = f"column `{name}` has no value{more}"
-            raise DataError(message, field.file, field.row_number(int(np.argmax(missing))), _missing_fix(spec, field))
+            row = int(np.argmax(missing))
+            raise DataError(message, field.file_of(row), field.row_number(row), _missing_fix(spec, field))
 
 
 def _missing_fix(spec: InputSpec, field: Field) -> str:

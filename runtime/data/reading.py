@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import DataError, Source, Span
 from compiler.errors.suggestions import did_you_mean, quoted
+from compiler.support.data_formats import TABLES, options_for
 from runtime.data.conditions import Condition, read_condition
 from runtime.data.dataset import Dataset
 from runtime.data.formats.cifar import CIFAR
@@ -23,6 +24,7 @@ from runtime.data.formats.images import IMAGES
 from runtime.data.formats.lines import LINES, TEXT
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
+from runtime.data.formats.records import ARROW, JSONL, PARQUET
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
 from runtime.support.files import explained
@@ -48,8 +50,9 @@ def source_at(path: Path, like: DataSource | None, key: str = "data") -> DataSou
         fits_name = not known.endings or path.name.lower().removesuffix(".gz").endswith(known.endings)
         if fits_folder or (not path.is_dir() and fits_name):
             return DataSource(like.format, str(path), like.options, span)
-    options = like.options if like is not None and like.format == format_of(path).name else ()
-    return DataSource(format_of(path).name, str(path), options, span)
+    form = format_of(path).name
+    options = () if like is None else options_for(form, like.format, like.options)
+    return DataSource(form, str(path), options, span)
 
 
 def located(source: DataSource) -> Path:
@@ -94,7 +97,7 @@ def read_dataset(
     columns = () if condition is None else tuple(condition.columns.values())
     wanted = frozenset((*(spec.name for spec in specs), *also, *columns))
     request = SourceRequest(path, given, wanted, frozenset(), (), others, is_training, may_be_empty)
-    if preparation is not None and preparation.table and known.name == "csv":
+    if preparation is not None and preparation.table and known.name in TABLES:
         needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
         layouts, texts = (preparation.table, needed), frozenset(preparation.vocabularies)
         request = SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty)
@@ -128,7 +131,7 @@ def _path_fix(source: DataSource) -> str:
     return f"the path counts from {folder}; name another with --data PATH{found}"
 
 
-FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY, TEXT, LINES, PAIRS)
+FORMATS = (CSV, PARQUET, ARROW, JSONL, IDX, CIFAR, IMAGES, NPZ, NPY, TEXT, LINES, PAIRS)
 
 
 def format_named(name: str, place: str | None = None) -> Format:

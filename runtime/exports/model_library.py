@@ -39,6 +39,12 @@ def model_library(
 def training_start(trained: Trained) -> tuple[Tensors, Mapping[str, float]]:
     """The weights with the states from which an optimizer starts, and settings of run time. Raises UsageError."""
     plan = training_of(trained.program)
+    if plan.batches > 1:
+        message = f"a step of {trained.program.model} takes {plan.batches} batches, and an exported step takes one"
+        raise UsageError(message, "leave out --training, or give each `update` `times = 1`")
+    if plan.is_sharded:
+        message = f"a step of {trained.program.model} is cut into {plan.shards} shards, which only `dlc train` adds up"
+        raise UsageError(message, "leave out --training, or give --set shards=1 with the model file and weights")
     settings = runtime_settings(trained.program, length_of(plan, trained.training_rows or 1))
     # those of this machine, whatever the library is for
     driver.initialise_states(trained.program, trained.tensors, plan.seed, replace(trained.options, machine=None))

@@ -39,7 +39,7 @@ def onnx_file(trained: Trained, with_training: bool, opset: int) -> tuple[bytes,
         numbers = {**settings_of(trained), "seed": 0, "step": 0}
         contents = Contents(tensors.values, numbers, ("seed", "step"), notes)
         return onnx_of(program, PREDICTION, contents, options, opset).SerializeToString(), tensors
-    if training_of(program).accumulation is not None:
+    if training_of(program).accumulation is not None and not training_of(program).is_sharded:
         message = f"a step of {program.model} accumulates gradients, which one ONNX model does not"
         raise UsageError(message, "leave out --training, or `accumulate`")
     start, settings = training_start(trained)

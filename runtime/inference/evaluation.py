@@ -26,7 +26,7 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
     """
     plan = training_of(program)
-    batch = plan.usual_rows if training_rows is None else plan.rows_of(training_rows)
+    batch = (plan.usual_rows if training_rows is None else plan.rows_of(training_rows)) // plan.batches
     settings = runtime_settings(program)
     inputs = program.inference_graph.inputs
     unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]

@@ -191,7 +191,7 @@ def activations(trained: Trained, part: Part) -> Mapping[str, Array]:
     program, plan, tensors = trained.program, training_of(trained.program), trained.tensors
     paths = list(dict.fromkeys(spec.path.rpartition(".")[0] for spec in program.parameters))
     if plan.accumulation is not None or not any(paths):
-        message = "the activations of a step that accumulates, or of no layer, cannot be seen"
+        message = "the activations of a step of several batches or shards, or of no layer, cannot be seen"
         raise UsageError(message, "plot another kind, such as `--what weights`")
     batch = min(plan.batch or len(part.rows), len(part.rows))
     settings = runtime_settings(program, length_of(plan, len(part.rows)))

@@ -77,6 +77,16 @@ def _launcher() -> str:
     return found
 
 
+def expect_shards(shards: int, processes: int) -> None:
+    """Raise UsageError where there are fewer shards than processes."""
+    if processes > shards:
+        has = "a batch is one shard" if shards == 1 else f"a batch has {shards} shards"
+        raise UsageError(
+            f"{processes} processes were started, and {has}",
+            f"cut it with --shards {processes} or more, which decides the bits, or start fewer processes",
+        )
+
+
 def in_turn(peers: Processes, work: Callable[[], _Result]) -> _Result:
     """Do some work whose results are cached: the first process of each host does it before the others look for them."""
     if isinstance(peers, Alone):

@@ -43,7 +43,7 @@ class Length:
 def steps_of_rows(rows: int, batch: int, batches: int = 1) -> int:
     """How many steps go through so many rows: the last may be short, but each of its batches has a row."""
     full, rest = divmod(rows, batch)
-    return full + (rest >= batches)
+    return full * (batch >= batches) + (rest >= batches)
 
 
 @record

@@ -10,8 +10,8 @@ from compiler.driver import Array, Program, StartWeights, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
-from runtime.runs.checkpoint import WEIGHTS, best_checkpoint
-from runtime.runs.directory import open_run
+from runtime.runs.checkpoint import WEIGHTS, best_checkpoint, newest_checkpoint
+from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.renames import pattern_of, renamed
 from runtime.runs.tensor_files import TensorMatch, match_tensors, read_tensors
 from runtime.support.files import JsonValue, fingerprint
@@ -121,10 +121,21 @@ def file_of(source: Path) -> Path:
     return source / WEIGHTS if source.is_dir() else source
 
 
+def _restores(run: RunDirectory) -> bool:
+    """Whether a run ends with its best weights; `restore = false` keeps the last."""
+    match run.read_json("settings.json"):
+        case {"settings": {"restore": {"value": False}}}:
+            return False
+        case _:
+            return True
+
+
 def weights_at(source: Path) -> tuple[Mapping[str, Array], Path]:
-    """The tensors of a safetensors file, or of the best checkpoint of a run, and where that is."""
+    """The tensors of a safetensors file, or of a run's best checkpoint, or last with `restore = false`; and where."""
     if source.is_dir():
-        found = best_checkpoint(open_run(source).checkpoints)
+        run = open_run(source)
+        chosen = best_checkpoint if _restores(run) else newest_checkpoint
+        found = chosen(run.checkpoints)
         return found.checkpoint.weights, found.path
     if not source.exists():
         raise UsageError(f"there is no file {source} to take weights from", "check the path")

@@ -61,7 +61,8 @@ class Trained:
     @property
     def checkpoint(self) -> str:
         """`the best checkpoint, after 400 steps`."""
-        return f"the {'best' if self.is_best else 'last'} checkpoint, after {self.step or 0:,} steps"
+        steps = "1 step" if self.step == 1 else f"{self.step or 0:,} steps"
+        return f"the {'best' if self.is_best else 'last'} checkpoint, after {steps}"
 
     @property
     def sizes(self) -> tuple[Mapping[str, int], ...]:

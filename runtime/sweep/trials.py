@@ -192,6 +192,9 @@ def _aim(goal: Goal, session: TrainingSession) -> tuple[str, bool]:
     plan, job = training_of(session.program), session.job
     prefixes = ("",) if job.validation is None else ("", "val_")
     known = [prefix + name for prefix in prefixes for name in (LOSS, *plan.metrics)]
+    if not goal.metric and not plan.best:
+        message = f"{session.program.name} has several updates, and no `best` says by which metric trials are compared"
+        raise UsageError(message, f"add --metric NAME; there is {quoted(known)}")
     name = goal.metric or prefixes[-1] + plan.best
     if name not in known:
         raise UsageError(f"there is no metric `{name}`{did_you_mean(name, known, '; ')}", f"there is {quoted(known)}")

@@ -132,7 +132,13 @@ def job_of(
     if parts.validation is not None or parts.test is not None:
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
         evaluator = PartEvaluator(
-            executable, length.batch, settings, options.dtype, buckets, finisher_of(program, options), peers
+            executable,
+            length.batch // length.batches,
+            settings,
+            options.dtype,
+            buckets,
+            finisher_of(program, options),
+            peers,
         )
     return Job(
         step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),

@@ -180,9 +180,10 @@ Keeper: TypeAlias = MemoryKeeper | RunKeeper | OthersKeeper
 
 def averages_of(program: Program) -> Mapping[str, str]:
     """The name of the average of each parameter that has one."""
-    if program.plan is None or program.plan.ema is None:
+    if program.plan is None:
         return {}
-    return {rule.parameter: f"{rule.parameter}:{driver.AVERAGE}" for rule in program.plan.every_rule}
+    own = (rule for rule in program.plan.every_rule if any(state.name == driver.AVERAGE for state in rule.states))
+    return {rule.parameter: f"{rule.parameter}:{driver.AVERAGE}" for rule in own}
 
 
 def exchange(tensors: Tensors, averages: Mapping[str, str]) -> None:

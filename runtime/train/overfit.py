@@ -63,6 +63,9 @@ class Overfit:
 def overfit(session: TrainingSession, rows: int, options: Options) -> Overfit:
     """Train a prepared session on the first `rows` rows of its first epoch, until their loss is at its floor."""
     program, job = session.program, session.job
+    if job.plan.updates:
+        message = f"{program.name} has several updates, and no one loss says whether rows are known by heart"
+        raise UsageError(message, "try it on a `train` of one loss")
     if not 0 < rows <= job.length.rows:
         raise UsageError(f"there are {job.length.rows} rows to train on, not {rows}", "give a smaller --overfit")
     few = Part(job.train.arrays, job.train.rows[:rows])

@@ -151,6 +151,6 @@ def _results_of(results: Results, paths: Sequence[str]) -> dict[str, Array]:
     for name in paths:
         if name not in results.scalars:
             known = ", ".join(results.scalars)
-            message = f"a step that accumulates is made of several programs, and none of them shows `{name}`"
+            message = f"a step of batches or shards is made of several programs, and none of them shows `{name}`"
             raise UsageError(message, f"name parameters, states, or the results {known}")
     return {name: results.scalars[name].reshape(()) for name in paths}

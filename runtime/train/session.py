@@ -15,7 +15,7 @@ from compiler.support.record import record
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
-from runtime.processes.joining import Processes, expect_agreement, in_turn
+from runtime.processes.joining import Processes, expect_agreement, expect_shards, in_turn
 from runtime.runs import trained
 from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
 from runtime.runs.directory import RunDirectory, create_run, environment, open_run, version_of
@@ -143,7 +143,7 @@ def _resumed(
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)
-    expect_shards(program, peers)
+    expect_shards(training_of(program).shards, peers.size)
     in_turn(peers, lambda: compile_ahead(program, parts, options, found.checkpoint.position.step))
     tensors = fresh_tensors(program, options)
     trained.put_weights(program, tensors, found.checkpoint.weights, found.path)
@@ -184,7 +184,7 @@ def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
 def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:
     data = load_data(program, request.data)
     parts = DataParts(data.train, data.validation, data.test)
-    expect_shards(program, request.peers)
+    expect_shards(training_of(program).shards, request.peers.size)
     compiled = in_turn(request.peers, lambda: compile_ahead(program, parts, request.options))
     tensors = fresh_tensors(program, request.options)
     frozen = put_frozen_weights(program, tensors)
@@ -194,20 +194,11 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper, request.peers)
     notes += [remark.text for remark in length_remarks(program, job.length)]
+    if not job.plan.best:
+        notes.append("no `best` says by which metric epochs are compared: the last weights are taken")
     return TrainingSession(
         program, job, Position(), tuple(notes), weights=weights, compiled=compiled, frozen=frozen
     ), data
-
-
-def expect_shards(program: Program, peers: Processes) -> None:
-    """Raise UsageError where there are fewer shards than processes."""
-    shards = training_of(program).shards
-    if peers.size > shards:
-        has = "a batch is one shard" if shards == 1 else f"a batch has {shards} shards"
-        raise UsageError(
-            f"{peers.size} processes were started, and {has}",
-            f"cut it with --shards {peers.size} or more, which decides the bits, or start fewer processes",
-        )
 
 
 def _among(peers: Processes) -> str:

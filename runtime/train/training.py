@@ -142,9 +142,11 @@ def settings_at(job: Job, position: Position) -> Mapping[str, float]:
     return {**settings, **kept} if kept else settings
 
 
-def remedy(report: NonfiniteReport | None, step: int) -> str:
+def remedy(report: NonfiniteReport | None, step: int, plan: TrainingPlan | None = None) -> str:
     """The remedy for a value that is not finite: a rate is at fault only after an update has been made."""
-    rate = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
+    blocks = () if plan is None else plan.updates
+    name, place = (f"{blocks[0].name}.optimizer.lr", "its `update`") if blocks else ("optimizer.lr", "`train`")
+    rate = f"lower the rate (--set {name}=…) or clip the gradients (`clip = norm(1.0)` in {place})"
     guard = None if report is None else _GUARDS.get(report.born.operation)
     if guard is None:
         return rate if step else "no update has been made yet: look at the data, the start of the weights, and the loss"
@@ -434,7 +436,7 @@ class _Training:
             has_good_state = True
         self._job.peers.gathered(None)  # all fail, and the first process has saved
         epoch = position.step // self._job.length.steps_per_epoch + 1
-        text, fix = "" if report is None else report.text(), remedy(report, position.step)
+        text, fix = "" if report is None else report.text(), remedy(report, position.step, self._job.plan)
         if has_good_state:
             fix += f"; {keeper.run} keeps the last good state"
         message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"

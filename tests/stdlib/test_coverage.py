@@ -12,7 +12,7 @@ from compiler.frontend.library import library_modules
 from compiler.syntax import tree
 
 WAYS_OF_SAMPLING = ("greedy", "temperature", "top_k", "top_p", "beam")
-DRAWS = ("draw_class", "normal_like", "keep_top", "keep_nucleus", "level")
+DRAWS = ("draw_class", "normal_like", "penalise_seen", "keep_top", "keep_nucleus", "level")
 DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth")
 SECOND_ORDER = ("newton", "newton_cg", "lbfgs", "sam")
 OF_SECOND_ORDER = ("line_search", "tried_step", "lowest_share", "hessian", "more_cautious", "solve_upwards")

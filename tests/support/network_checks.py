@@ -150,7 +150,9 @@ class Network:
         """A program of some kind, for numbers of threads."""
         with patch.dict(vars(numerics), self.numerics):
             parts = {part: self.native(part, way, dtype) for part in graphs_of_step(self.program, kind)}
-        return lambda threads: joined(self.program, {part: made(threads) for part, made in parts.items()})
+        return lambda threads: joined(
+            self.program, {part: made(threads) for part, made in parts.items()}, Options(dtype=dtype, threads=threads)
+        )
 
     def native(self, kind: GraphKind, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
         key = (kind, dtype, replace(way, threads=1, poisoned=False))  # these two are decided when it runs
@@ -266,7 +268,7 @@ class Network:
         with patch.object(training_step, "prepare_for_gradients", _as_it_is):  # nothing is computed ahead
             graphs = {part: graph_of(self.program, part) for part in parts}
         made = {part: ReferenceExecutable(to_dtype(graph, DType.F64)) for part, graph in graphs.items()}
-        reference = joined(self.program, made)
+        reference = joined(self.program, made, Options(dtype="f64", target="reference"))
         wanted = self.trained(reference, self.tensors("f64"), dtype="f64")
         moved = [self.trained(reference, self.shaken(seed, dtype), dtype="f64") for seed in range(2)]
         if dtype == "f32":

@@ -19,11 +19,14 @@ class ThreadPeers:
 
     def __init__(self, rank: int, queues: Sequence[Sequence[SimpleQueue[Any]]]) -> None:
         self.rank, self.size, self._queues = rank, len(queues), queues
+        self.sent_bytes = self.messages = 0
 
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
         for rank, arrays in enumerate(sent):
             for array in arrays:
                 self._queues[self.rank][rank].put(array.copy())
+                self.sent_bytes += array.nbytes
+                self.messages += 1
         for rank, arrays in enumerate(received):
             for array in arrays:
                 np.copyto(array, self._queues[rank][self.rank].get(timeout=60))

@@ -1,18 +1,27 @@
-"""Random graphs over pairs of rows: elementwise chains, reductions, products and movements of [batch, batch, …]."""
+"""Random graphs over pairs of rows, [batch, batch, …], with inputs for them, and a step of their programs."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
+from compiler.interface import Steps
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Cast, Less, Maximum, Minimum, Multiply, Negate, Subtract, Where
 from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.movement import Broadcast, Concat, Reshape, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import Iota
+from compiler.targets.memory import allocated
+from compiler.targets.target import LoadedProgram
 from compiler.types import BatchExtent, DType, TensorType
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 BATCH = BatchExtent()
 F32, I32 = DType.F32, DType.I32
@@ -133,3 +142,25 @@ class PairWriter:
 def random_pairs(seed: int, nodes: int = 12) -> Graph:
     """A graph with pairs of rows inside, whose results have the batch on one axis at most."""
     return PairWriter(seed).graph(nodes)
+
+
+def run(program: LoadedProgram, arrays: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    tensors = allocated(program.tensors)
+    for name in tensors.names():
+        tensors.write(name, arrays[name].astype(tensors[name].dtype))
+    results = program.run(Steps(tensors, arrays, np.arange(rows), rows))
+    return {**{name: value[0] for name, value in results.scalars.items()}, **results.arrays}
+
+
+def narrowed(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(np.float32) if array.dtype == np.float64 else array for name, array in arrays.items()}
+
+
+def inputs_of(graph: Graph, rows: int, seed: int) -> dict[str, Array]:
+    drawn = np.random.default_rng(seed)
+    found: dict[str, Array] = {}
+    for entry in graph.inputs:
+        shape = tuple(extent if isinstance(extent, int) else rows for extent in entry.value.type.shape)
+        is_float = entry.value.type.dtype.is_float
+        found[entry.name] = drawn.normal(size=shape) if is_float else drawn.integers(0, 3, shape).astype(np.int32)
+    return found

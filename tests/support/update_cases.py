@@ -36,6 +36,26 @@ def _gradient_descent(decay: float = 0.0) -> Callable[[Array, Steps], Iterator[A
     return run
 
 
+def _schedule_free(
+    b1: float = 0.9, b2: float = 0.999, decay: float = 0.0, warmup: int = 1
+) -> Callable[[Array, Steps], Iterator[Array]]:
+    """Algorithm 1 of the paper, with z, x and y by their definitions."""
+
+    def run(p: Array, steps: Steps) -> Iterator[Array]:
+        z, x, v, total = p, p, np.zeros_like(p), 0.0
+        for t, lr, g in steps:
+            y = (1 - b1) * z + b1 * x
+            v = b2 * v + (1 - b2) * g**2
+            rate = lr * min(1, t / warmup)
+            z = z - rate * (g / (np.sqrt(v / (1 - b2**t)) + 1e-8) + decay * y)
+            weight = min(1, t / warmup) ** 2
+            total += weight
+            x = (1 - weight / total) * x + weight / total * z
+            yield (1 - b1) * z + b1 * x
+
+    return run
+
+
 def _momentum(mu: float = 0.9, decay: float = 0.0, ahead: bool = False) -> Callable[[Array, Steps], Iterator[Array]]:
     def run(p: Array, steps: Steps) -> Iterator[Array]:
         v = np.zeros_like(p)
@@ -176,6 +196,14 @@ OPTIMIZERS = (
     OptimizerCase("adam", "adam(lr = 0.01)", _adam()),
     OptimizerCase("adam", "adam(lr = 0.01, beta1 = 0.8, beta2 = 0.95, eps = 1e-3)", _adam(0.8, 0.95, 1e-3)),
     OptimizerCase("adam", "adam(lr = 0.01, eps = 0.1, eps_hat = true)", _adam(eps=0.1, eps_hat=True)),
+    OptimizerCase("schedule_free_adamw", "schedule_free_adamw(lr = 0.01)", _schedule_free()),
+    OptimizerCase(
+        "schedule_free_adamw",
+        "schedule_free_adamw(lr = 0.01, beta1 = 0.8, beta2 = 0.99, weight_decay = 0.1, warmup = 3)",
+        _schedule_free(0.8, 0.99, 0.1, 3),
+    ),
+    OptimizerCase("swa", "swa(lr = 0.01)", _momentum()),
+    OptimizerCase("swa", "swa(lr = 0.01, momentum = 0.5, weight_decay = 0.1, start = 2)", _momentum(0.5, 0.1)),
     OptimizerCase("adamw", "adamw(lr = 0.01, eps = 0.1, eps_hat = true)", _adam(eps=0.1, decay=0.01, eps_hat=True)),
     OptimizerCase("adamw", "adamw(lr = 0.01)", _adam(decay=0.01)),
     OptimizerCase("adamw", "adamw(lr = 0.01, weight_decay = 0.5, beta2 = 0.99)", _adam(b2=0.99, decay=0.5)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,34 +9,20 @@ import pytest
 from differentiation import gradient_graph
 from function_case import FunctionCase
 from pair_cases import PAIRS
-from random_pairs import random_pairs
+from random_pairs import inputs_of, narrowed, random_pairs, run
 from standard_library import applied
 
 from compiler.evaluate import evaluate
-from compiler.graph.ir import Graph
 from compiler.graph_passes.lay_out_pairs import has_pairs, lay_out_pairs, most_rows, places_for
 from compiler.interface import FUSIONS, Options, Steps
 from compiler.pipeline import to_f64
 from compiler.programs.executables import executable
 from compiler.targets.memory import allocated
-from compiler.targets.target import LoadedProgram
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 NAMES = ("info_nce", "clip_loss", "nt_xent", "mmd", "triplet_hard", "supervised_contrastive")
 LOSSES = [case for case in PAIRS if case.name in NAMES and "s" not in case.operands]
-
-
-def run(program: LoadedProgram, arrays: Mapping[str, Array], rows: int) -> dict[str, Array]:
-    tensors = allocated(program.tensors)
-    for name in tensors.names():
-        tensors.write(name, arrays[name].astype(tensors[name].dtype))
-    results = program.run(Steps(tensors, arrays, np.arange(rows), rows))
-    return {**{name: value[0] for name, value in results.scalars.items()}, **results.arrays}
-
-
-def narrowed(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: array.astype(np.float32) if array.dtype == np.float64 else array for name, array in arrays.items()}
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
@@ -55,14 +40,23 @@ def test_losses_and_their_gradients(case: FunctionCase) -> None:
         np.testing.assert_allclose(single[name], value, rtol=2e-4, atol=2e-5)
 
 
-def inputs_of(graph: Graph, rows: int, seed: int) -> dict[str, Array]:
-    random = np.random.default_rng(seed)
-    found: dict[str, Array] = {}
-    for entry in graph.inputs:
-        shape = tuple(extent if isinstance(extent, int) else rows for extent in entry.value.type.shape)
-        is_float = entry.value.type.dtype.is_float
-        found[entry.name] = random.normal(size=shape) if is_float else random.integers(0, 3, shape).astype(np.int32)
-    return found
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_of_many_rows_and_of_few_in_their_places(name: str) -> None:
+    """A batch that fills its places, one that does not, and a single row, pair by pair in NumPy."""
+    case = next(case for case in LOSSES if case.name == name)
+    graph = applied(case.call, case.operands, is_double=False, in_batches=True)
+    programs = {dtype: executable(graph, Options(batch=144, dtype=dtype, threads=2)) for dtype in ("f32", "f64")}
+    random = np.random.default_rng(3)
+    for rows in (144, 37, 1):
+        arrays = {
+            key: random.normal(size=(rows, *array.shape[1:])) if array.dtype == np.float64
+            else random.integers(0, 4, rows).astype(np.int32)
+            for key, array in case.operands.items()
+        }  # fmt: skip
+        expected = case.expected(**arrays)
+        np.testing.assert_allclose(run(programs["f64"], arrays, rows)["result"], expected, rtol=1e-10, atol=1e-12)
+        single = run(programs["f32"], narrowed(arrays), rows)["result"]
+        np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(6))

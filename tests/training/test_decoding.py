@@ -102,6 +102,60 @@ def test_the_same_tokens_either_way(way: str, target: str) -> None:
     assert len(one) == 9
 
 
+def _with_penalty(text: str, penalty: float) -> str:
+    return text.replace("    length = 12\n", f"    length = 12\n    repetition_penalty = {penalty}\n")
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+@pytest.mark.parametrize("name", ["each by itself", "recurrences", "an encoder"])
+def test_a_penalty_divides_positive_scores_of_tokens_of_the_window(name: str, incremental: bool) -> None:
+    options = Options(target="reference", dtype="f64")
+    raw = decoding(name, "scores").replace("\nmodel M", "\nfn scores(logits) = logits + 0, 3, 0.0\nmodel M")
+    program, tensors = _started(raw, options)
+    penal, _ = _started(_with_penalty(raw, 1.7), options)
+    plain, other = (_decoder(one, tensors, options, 3, incremental) for one in (program, penal))
+    tokens = _tokens(3, 10)  # two more than the window holds
+    for length in range(2, 11):
+        scores = plain.next(tokens[:, :length])
+        expected = scores.copy()
+        for row in range(3):
+            for token in {*tokens[row, max(0, length - 8) : length].tolist()}:
+                expected[row, token] *= 1.7 if expected[row, token] < 0 else 1 / 1.7
+        assert (expected != scores).any()
+        np.testing.assert_allclose(other.next(tokens[:, :length]), expected, rtol=0, atol=1e-6)
+
+
+def test_a_penalty_follows_the_parents_of_a_beam() -> None:
+    options = Options(target="reference", dtype="f64")
+    program, tensors = _started(_with_penalty(decoding("recurrences", _SCORES), 1.3), options)
+    steps, whole = (_decoder(program, tensors, options, 3, incremental) for incremental in (True, False))
+    tokens, random = _tokens(3, 3), np.random.default_rng(6)
+    steps.next(tokens)
+    for _ in range(5):
+        parents = random.integers(0, 3, 3)
+        tokens = np.concatenate([tokens[parents], random.integers(0, 11, (3, 1))], axis=1)
+        np.testing.assert_allclose(steps.next(tokens, parents), whole.next(tokens), rtol=0, atol=1e-12)
+
+
+def test_a_penalty_in_native_code_is_a_setting_of_run_time() -> None:
+    text = _with_penalty(decoding("pre-norm blocks"), 1.0)
+    program, tensors = _started(text, Options())
+    plain, _ = _started(decoding("pre-norm blocks"), Options())
+    sequences = [
+        list(sampled(_decoder(one, tensors, Options(), 2, incremental), _tokens(2, 3), 9, ()))
+        for one in (program, plain)
+        for incremental in (True, False)
+    ]
+    assert all(found == sequences[0] for found in sequences)  # a penalty of 1 changes no bit
+    strong = driver.load_text(text, "model.dl", None, (("generate.repetition_penalty", "1e20"),))
+    one, other = (
+        np.array(list(sampled(_decoder(strong, tensors, Options(), 2, incremental), _tokens(2, 3), 5, ())))
+        for incremental in (True, False)
+    )
+    assert np.array_equal(one, other)
+    assert one.tolist() != sequences[0][:5]
+
+
 def test_a_sequence_does_not_depend_on_those_beside_it() -> None:
     options = Options(target="reference")
     program, tensors = _started(decoding("pre-norm blocks", "temperature(1.0)"), options)

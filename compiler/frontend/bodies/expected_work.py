@@ -89,6 +89,7 @@ class _Work:
                 count += self._of_declaration(part.id, scope)
             elif isinstance(part, tree.Scan):
                 count += self.of_block(part.body, scope)
+                count += 0 if part.until is None else self._of_expression(part.until, scope)
         return count
 
     def _of_declaration(self, name: str, scope: ModuleScope) -> int:

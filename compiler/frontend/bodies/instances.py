@@ -106,6 +106,8 @@ class _Numbering:
             for part in walk.parts_of(expression):
                 self.visit(part, variable)
             if isinstance(expression, tree.Scan):
+                if expression.until is not None:
+                    self.visit(expression.until, variable)
                 self.count(expression.body)
 
     def _visit_argument(self, argument: tree.Expression, variable: str) -> None:

@@ -16,14 +16,14 @@ from compiler.frontend.bodies.statements import run_block
 from compiler.frontend.elaborator import Elaborator, ScanRecord
 from compiler.frontend.failures import Poisoned
 from compiler.frontend.tensors.numbers import decided
-from compiler.frontend.tensors.operators import binary, logic
+from compiler.frontend.tensors.operators import binary, invert, logic
 from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, resolve_axis, shown
 from compiler.frontend.values import AxisName, TensorValue, TupleValue, Value, describe, is_number
 from compiler.graph import ir
 from compiler.graph.ir import Node
 from compiler.ops.build import filled
 from compiler.ops.movement import Transpose
-from compiler.ops.scan import Scan, scan_body
+from compiler.ops.scan import Scan, draws, scan_body
 from compiler.ops.sources import Iota
 from compiler.support.record import record
 from compiler.syntax import tree
@@ -68,6 +68,7 @@ class _Elaboration:
         self.record = ScanRecord(elaborator.frame)
         self.elements = [self._element(stack) for stack in steps.stacks]
         self.mask = None if steps.mask is None else self._element(steps.mask)
+        self.goes_on = self.mask  # whether a step of a row counts
         self.cut = None if steps.cuts is None else self._element(steps.cuts)
         self.carried = [rebuilt(start, map(self._seen, leaves(elaborator, start, ""))) for start in starts]
         self.next: list[TensorValue] = []
@@ -90,9 +91,13 @@ class _Elaboration:
             variables = elaborator.frame.variables
             for part in (*scan.inputs, *scan.carries):
                 elaborator.frame.states.pop(part.name, None)
-            variables.update({s.name: element for s, element in zip(scan.inputs, self.elements, strict=True)})
             seen = [cut_gradient(elaborator, self.cut, value) for value in self.carried]
             variables.update({carry.name: value for carry, value in zip(scan.carries, seen, strict=True)})
+            if scan.until is not None:
+                self.goes_on = self._not_done(scan.until)
+                again = [self._or_start(old, start) for old, start in zip(seen, self.starts, strict=True)]
+                variables.update({carry.name: value for carry, value in zip(scan.carries, again, strict=True)})
+            variables.update({s.name: element for s, element in zip(scan.inputs, self.elements, strict=True)})
             if not run_block(elaborator, scan.body) or elaborator.frame.has_result:
                 raise Poisoned  # a `return` in a body is told where names are checked
             for carry, old in zip(scan.carries, seen, strict=True):
@@ -100,6 +105,30 @@ class _Elaboration:
                 self.next += self._unless_masked(new, leaves(elaborator, old, ""))
             emitted = self.record.emitted
             self.record.emitted = self._unless_masked(emitted, [None] * len(emitted))
+
+    def _not_done(self, until: tree.Expression) -> TensorValue:
+        """Where the condition of the carries does not hold, and the step is not masked."""
+        elaborator = self.elaborator
+        first = len(elaborator.builder.nodes)
+        done = known(elaborator, until)
+        if not isinstance(done, TensorValue) or done.dtype is not DType.BOOL:
+            found = shown(elaborator, done) if isinstance(done, TensorValue) else describe(done)
+            elaborator.fail("E0416", f"`until` of a `scan` is a tensor of bool, not {found}")
+        if any(map(draws, elaborator.builder.nodes[first:])):
+            message = "`until` draws at random, so rows that are done would go on"
+            elaborator.fail("E0419", message, hint("draw before the `scan`, or carry what the body draws"))
+        goes_on = invert(elaborator, done)
+        return goes_on if self.mask is None else logic(elaborator, "and", self.mask, goes_on)
+
+    def _or_start(self, old: Value, start: Value) -> Value:
+        """A carry as the body sees it: where a row is done it is that of the beginning, and its result is not used.
+
+        So the body computes nothing that no step would, such as a root of what has become 0: the gradient of a result
+        that is not used is 0, but 0 times an infinite slope is NaN.
+        """
+        assert self.goes_on is not None
+        pairs = zip(leaves(self.elaborator, old, ""), leaves(self.elaborator, start, ""), strict=True)
+        return rebuilt(old, (chosen(self.elaborator, self.goes_on, *pair) for pair in pairs))
 
     @contextmanager
     def _inside(self) -> Generator[None]:
@@ -134,9 +163,9 @@ class _Elaboration:
         return found
 
     def _unless_masked(self, tensors: Sequence[TensorValue], others: Sequence[TensorValue | None]) -> list[TensorValue]:
-        if self.mask is None:
+        if self.goes_on is None:
             return list(tensors)
-        return [chosen(self.elaborator, self.mask, t, other) for t, other in zip(tensors, others, strict=True)]
+        return [chosen(self.elaborator, self.goes_on, t, other) for t, other in zip(tensors, others, strict=True)]
 
     # The node
 

@@ -13,6 +13,7 @@ from compiler.frontend.names.expressions import Environment, NameKind
 from compiler.frontend.names.statements import StatementNames
 from compiler.frontend.samplers import ROW, names_of_parts
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
+from compiler.frontend.train.bases import bases_of
 from compiler.frontend.train.entries import EVALUATED, KEYS, OF_UPDATES, lines_of, local_entries
 from compiler.frontend.train.forms import is_form
 from compiler.syntax import tree
@@ -177,7 +178,7 @@ class _DeclarationNames(StatementNames):
         for name in ("steps_per_epoch", "total_steps"):
             self.environment.bind(name, NameKind.SETTING, train.head)
         if found is None or not isinstance(found.declaration, tree.Model):
-            self.unknown(train.model, "model", self.scope.names(Namespace.MODEL))
+            self._unknown_subject(train)
             return
         model = found.declaration
         signature = self.session.signature(model, found.scope)
@@ -200,6 +201,27 @@ class _DeclarationNames(StatementNames):
             self.environment.bind(entry.key, NameKind.TENSOR, entry.span)
         for entry in lines_of(train):
             self._entry(entry)
+
+    def _unknown_subject(self, train: tree.Train) -> None:
+        """A `train` of no model and of no experiment, or of one that builds on itself."""
+        modules, name = self.session.modules, train.model
+        chain = bases_of(train, modules)
+        if train in chain:
+            advice = hint("let one of them name a model")
+            notes = [Note("the experiment on which it builds", chain[0].head)] if chain[0] is not train else []
+            message = f"`{train.name}` builds on itself" + (f", through `{name.id}`" if notes else "")
+            self.report.mistake("E0625", message, name.span, *notes, advice)
+            return
+        if chain:
+            return  # what its base lacks is told there
+        trains = [d.name for m in modules for d in m.declarations if isinstance(d, tree.Train)]
+        if name.id in trains:
+            advice = hint(f"write `train NAME: {name.id} {{ … }}`")
+            message = f"an experiment that builds on `{name.id}` needs a name of its own"
+            self.report.mistake("E0625", message, name.span, advice)
+            return
+        known = (*self.scope.names(Namespace.MODEL), *(other for other in trains if other and other != train.name))
+        self.unknown(name, "model or experiment" if any(trains) else "model", known)
 
     def _generate(self, generate: tree.Generate) -> None:
         self.keyword, self.declaration = "generate", generate.model.id

@@ -277,13 +277,19 @@ class StatementNames(ExpressionNames):
         self.scan_outer = {n for n, k in self.environment.kinds.items() if k not in FIXED} - own.keys()
         self.environment = self.environment.copy()
         self.is_in_scan = True
-        for name, place in own.items():
-            self._expect_free(name, place, "cannot be bound by a `scan`")
-            self.environment.bind(name, NameKind.TENSOR, place)
+        self._bind_parts(scan.carries)
+        if scan.until is not None:
+            self.expression(scan.until)
+        self._bind_parts(scan.inputs)
         self._block(scan.body)
         used = self.environment.used
         self.environment, self.scan_outer, self.is_in_scan = outside
         self.environment.used |= used
+
+    def _bind_parts(self, parts: Sequence[tree.ScanInput | tree.Carry]) -> None:
+        for part in parts:
+            self._expect_free(part.name, part.span, "cannot be bound by a `scan`")
+            self.environment.bind(part.name, NameKind.TENSOR, part.span)
 
     def _scan_options(self, options: Sequence[tree.Keyword]) -> None:
         seen: set[str] = set()

@@ -15,7 +15,7 @@ from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, PartSource, 
 from compiler.frontend.settings import COMMAND_LINE, Override, plain
 from compiler.frontend.train import cuts, forms
 from compiler.frontend.values import RunTimeNumber, Value, describe
-from compiler.support.data_formats import CUTS, OPTIONS
+from compiler.support.data_formats import CUTS, OPTIONS, options_for
 from compiler.support.record import record
 from compiler.syntax import tree
 
@@ -366,7 +366,10 @@ class Entries(Keys):
 FORMATS = tuple(OPTIONS)
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
 _FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}
-_ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
+_ENDINGS = {
+    **{".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy", ".parquet": "parquet", ".pq": "parquet"},
+    **{".arrow": "arrow", ".feather": "arrow", ".jsonl": "jsonl", ".ndjson": "jsonl"},
+}
 
 
 def data_source(session: Session, train: tree.Train, key: str, expression: tree.Expression) -> DataSource:
@@ -419,4 +422,7 @@ def source_from_path(path: str, declared: DataSource | None, span: Span) -> Data
     by_ending = next((name for ending, name in _ENDINGS.items() if lowered.endswith(ending)), None)
     if declared is not None and (by_ending in (None, declared.format) or declared.format in _OF_TEXT):
         return DataSource(declared.format, path, declared.options, span)
-    return DataSource(by_ending or "idx", path, (), span)
+    form = by_ending or "idx"
+    return DataSource(
+        form, path, () if declared is None else options_for(form, declared.format, declared.options), span
+    )

@@ -36,6 +36,7 @@ from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic
 from compiler.frontend.train import losses, updates
 from compiler.frontend.train.augmentation import augmentation, columns_of
+from compiler.frontend.train.bases import bases_of
 from compiler.frontend.train.entries import KEYS, Entries, Keys
 from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.train.patterns import Freezing, freezing_of, select
@@ -58,6 +59,8 @@ def elaborate_train(
     """The program of an experiment, or None with the mistakes recorded."""
     found = scope.lookup(Namespace.MODEL, train.model.id)
     if found is None or not isinstance(found.declaration, tree.Model):
+        if bases_of(train, session.modules):
+            raise Poisoned  # the check of names has told
         known = tuple(scope.names(Namespace.MODEL))
         raise failure(
             "E0201", f"there is no model `{train.model.id}`", train.model.span, *nearest(train.model.id, known)

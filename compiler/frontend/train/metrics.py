@@ -10,7 +10,7 @@ from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, GraphOutput, Node, Role, depending
+from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, depending
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of, taken_apart, trained_sums
 from compiler.ops.build import filled
 from compiler.ops.control import resolve_custom_gradients
@@ -162,7 +162,15 @@ def accumulation_of(
         named += [(Accumulation.ROWS, TensorType(DType.I64))]
         named += [(Accumulation.state(output.name), output.value.type) for output in of_rows]
     states = tuple(OptimizerState(name, type_, _zeros(type_), is_zero=True) for name, type_ in named)
-    return Accumulation(batches, len(ledger.counts), states, shards, tuple(output.name for output in of_rows))
+    paths, counts_rows = tuple(output.name for output in of_rows), _count_rows(training, ledger.counts)
+    return Accumulation(batches, len(ledger.counts), states, shards, paths, counts_rows)
+
+
+def _count_rows(training: Graph, counts: Sequence[Value]) -> bool:
+    """Whether counts are whole numbers on which only the number of rows has an influence."""
+    given = (entry.value.index for entry in training.inputs)
+    varying = depending(training.nodes, given, draws_for_rows)
+    return not any(count.index in varying or count.type.dtype.is_float for count in counts)
 
 
 def _states_of_rows(training: Graph, fallback: Span) -> list[GraphOutput]:

@@ -113,7 +113,8 @@ def elaborate_rule(
 ) -> tuple[Graph, tuple[OptimizerState, ...]]:
     """The graph of an update: inputs p, g, t, lr, the states, settings; outputs p and the states.
 
-    Of one parameter; or, of an optimizer that takes the objective, of all of them as one vector called `path`.
+    Of one parameter; or, of an optimizer that takes the objective, of all of them as one vector called `path`. A rule
+    that returns two values has one more state, the second: it stands for p outside of training.
     """
     declaration, module = rule.form.declaration, rule.form.module
     signature = session.signature(declaration, module)
@@ -137,12 +138,20 @@ def elaborate_rule(
         _expect_rate(evaluator, rule)
         frame.variables["lr"] = TensorValue(rate, ())
     result = form_result(evaluator, declaration, rule.span)
+    result, average = result.items if isinstance(result, TupleValue) and len(result.items) == 2 else (result, None)
     new = of_type(evaluator, f"the new value of `{parameter}`", result, type_, rule.span)
     evaluator.builder.output("p", Role.PARAMETER, new.value, updates="p")
     for state, _ in evaluator.found:
         value = frame.variables[state.name]
         assert isinstance(value, TensorValue)
         evaluator.builder.output(state.name, Role.OPTIMIZER_STATE, value.value, updates=state.name)
+    if average is not None:
+        if objective:
+            message = f"`{declaration.name}` evaluates the loss itself, and returns one value, that of the parameters"
+            raise failure("E0615", message, rule.span)
+        shown_for = of_type(evaluator, f"what stands for `{parameter}`", average, type_, rule.span)
+        evaluator.input(AVERAGE, Role.OPTIMIZER_STATE, type_)
+        evaluator.builder.output(AVERAGE, Role.OPTIMIZER_STATE, shown_for.value, updates=AVERAGE)
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
 
 
@@ -293,7 +302,11 @@ class Optimizers:
         if key not in self.known:
             self.known[key] = elaborate_rule(self.session, rule, spec.path, spec.type, decays)
         graph, states = self.known[key]
-        if self.entries.averages:
+        has_own = any(output.name == AVERAGE for output in graph.outputs)
+        if has_own and self.entries.averages:
+            message = f"`{rule.form.declaration.name}` says itself which weights stand for its own, and so does `ema`"
+            raise failure("E0615", message, rule.span, hint("leave `ema` out"))
+        if has_own or self.entries.averages:
             states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
         return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
 

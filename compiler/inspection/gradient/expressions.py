@@ -17,7 +17,7 @@ from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.spreading import Broadcast, Reshape, Sum
 from compiler.ops.window import Fold, Window
 from compiler.support.record import record
-from compiler.types import DType, Extent, Shape, TensorType
+from compiler.types import DType, Extent, Shape, TensorType, is_of_pairs
 
 # How tightly an operator binds, from loosest to tightest.
 _OR, _AND, _NOT, _COMPARISON, _SUM, _PRODUCT, _SIGN, _POWER, ATOM = range(9)
@@ -287,14 +287,17 @@ def _no_words(node: Node) -> UsageError:
 
 
 def _placed(text: Text, shape: Shape, op: Broadcast) -> tuple[Text, Shape]:
-    """A tensor with axes of 1 where it is to be repeated, so that it meets the others from the right."""
+    """A tensor with axes of 1 where it is to be repeated, so that it meets the others from the right; of pairs of rows,
+    axes of 1 say everywhere which row is meant."""
     rank = len(op.shape)
     kept = op.axes
-    if kept == tuple(range(rank - len(kept), rank)):
+    first = 0 if is_of_pairs(op.shape) and kept else rank - len(kept)
+    if kept == tuple(range(first, rank)):
         return text, shape
-    items = [":" if axis in kept else "None" for axis in range(kept[0], rank)]
+    axes = range(first and kept[0], rank)
+    items = [":" if axis in kept else "None" for axis in axes]
     extents = dict(zip(kept, shape, strict=True))
-    found = tuple(extents.get(axis, 1) for axis in range(kept[0], rank))
+    found = tuple(extents.get(axis, 1) for axis in axes)
     if text.text.startswith("arange(") or "[" not in text.text:
         return Text(f"{text.within(ATOM)}[{', '.join(items)}]"), found
     return Text(f"({text.text})[{', '.join(items)}]"), found

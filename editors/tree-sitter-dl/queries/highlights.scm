@@ -6,7 +6,7 @@
 [(boolean) (none)] @constant.builtin
 (new_axis) @keyword
 (ellipsis) @operator
-["and" "augment" "by" "carry" "const" "else" "emit" "feed" "fn" "for" "from" "generate" "gradient" "if" "import" "in" "init" "input" "layer" "loss" "model" "not" "optimizer" "or" "output" "over" "padded" "param" "return" "sample" "scan" "schedule" "state" "target" "test" "train" "update" "view"] @keyword
+["and" "augment" "by" "carry" "const" "else" "emit" "feed" "fn" "for" "from" "generate" "gradient" "if" "import" "in" "init" "input" "layer" "loss" "model" "not" "optimizer" "or" "output" "over" "padded" "param" "return" "sample" "scan" "schedule" "state" "target" "test" "train" "until" "update" "view"] @keyword
 ["!=" "%" "(" ")" "*" "+" "," "-" "->" "." ".." "/" "//" ":" "<" "<-" "<=" "=" "==" ">" ">=" "@" "[" "]" "^" "{" "|>" "}"] @operator
 (name) @variable
 (callable (name) @function)

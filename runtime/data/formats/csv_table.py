@@ -58,14 +58,7 @@ def read_csv(request: SourceRequest) -> Dataset:
     lines = _lines_of(path, options)
     records = [cells for _, cells in islice(lines.records(), _SAMPLE)]
     head = head_of(records, lines.numbers[0], request)
-    table = TableOptions(
-        target=options.columns("target"),
-        columns=options.columns("columns"),
-        categories=options.columns("categories"),
-        missing=options.choice("missing", ("error", "drop", "mean")) or "error",
-        normalise=_scaling(options),
-        has_header=head.has_header,
-    )
+    table = table_options(options, head.has_header)
     first = 1 if head.has_header else 0
     if len(lines.texts) == first and not request.may_be_empty:
         raise DataError("the file has a header but no rows", path, fix="add the rows")
@@ -74,7 +67,19 @@ def read_csv(request: SourceRequest) -> Dataset:
     columns, row_numbers = _columns(body, head, texts)
     fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
     prints = {path.name: fingerprint(path)}
-    return Dataset("csv", path, fields, table=table, windows=_windows(options), fingerprints=prints, notes=head.notes)
+    return Dataset("csv", path, fields, table=table, windows=windows_of(options), fingerprints=prints, notes=head.notes)
+
+
+def table_options(options: SourceOptions, has_header: bool) -> TableOptions:
+    """The options of any table."""
+    return TableOptions(
+        target=options.columns("target"),
+        columns=options.columns("columns"),
+        categories=options.columns("categories"),
+        missing=options.choice("missing", ("error", "drop", "mean")) or "error",
+        normalise=_scaling(options),
+        has_header=has_header,
+    )
 
 
 def _scaling(options: SourceOptions) -> str:
@@ -85,7 +90,7 @@ def _scaling(options: SourceOptions) -> str:
     return SCALINGS[0] if options.flag("normalise") else ""
 
 
-def _windows(options: SourceOptions) -> WindowPlan | None:
+def windows_of(options: SourceOptions) -> WindowPlan | None:
     """How the rows are a series, where `window` says that they are."""
     length = options.number("window")
     if length is not None:

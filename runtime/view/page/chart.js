@@ -71,11 +71,14 @@ function curvePicture(name, runs, areMany, lines, isLogarithmic, weight, said) {
   const pointer = svg("line", { class: "pointer", y1: CHART.top, y2: CHART.height - CHART.bottom, visibility: "hidden" });
   picture.append(pointer);
   let at = null;
+  const ends = new Set(lines.map((line) => line.points.at(-1)[0]));
+  const valueOf = (line, epoch) => (epoch === null ? line.points.at(-1) : line.points.find(([one]) => one === epoch))?.[1];
   const read = (epoch) => {
     at = epoch;
+    const shown = epoch ?? (ends.size === 1 ? epochs.at(-1) : null); // where runs end apart, each has its last value
     pointer.setAttribute("visibility", epoch === null ? "hidden" : "visible");
     for (const end of ["x1", "x2"]) pointer.setAttribute(end, place.across(epoch ?? epochs[0]));
-    said.replaceChildren(h("span", {}, `epoch ${epoch ?? epochs.at(-1)}`), ...lines.map((line) => h("span", { class: "key" }, swatchOf(line.ink), `${line.label} `, h("b", {}, measure(line.points.find(([one]) => one === (epoch ?? epochs.at(-1)))?.[1])))));
+    said.replaceChildren(h("span", {}, shown === null ? "last epochs" : `epoch ${shown}`), ...lines.map((line) => h("span", { class: "key" }, swatchOf(line.ink), `${line.label} `, h("b", {}, measure(valueOf(line, shown))))));
   };
   picture.addEventListener("pointermove", (event) => {
     const across = ((event.clientX - picture.getBoundingClientRect().left) * CHART.width) / picture.clientWidth;

@@ -56,13 +56,13 @@ function predictionsOf(report, found) {
   const measured = found.measured === found.rows ? `${whole(found.measured)} rows` : `${whole(found.measured)} of ${whole(found.rows)} rows, spread evenly over them`;
   const parts = [h("p", { class: "quiet" }, `Measured on ${found.data}, ${measured}, with the weights of ${report.checkpoint}.`), ...found.notes.map((note) => h("p", { class: "warning" }, note))];
   if (found.rows_not_finite) parts.push(h("p", { class: "error" }, `${whole(found.rows_not_finite)} rows have an output that is not finite.`));
-  parts.push(inlineOf(found.scalars));
+  parts.push(inlineOf(found.scalars, "not finite"));
   found.classes.forEach((confusion, n) => parts.push(...classesOf(confusion, found.averages[n])));
   found.numbers.forEach((fit, n) => parts.push(...fitOf(fit, found.errors[n])));
   return parts;
 }
 
-const inlineOf = (named) => h("p", { class: "inline" }, ...Object.entries(named).map(([name, value]) => h("span", {}, `${name} `, h("b", {}, measure(value)))));
+const inlineOf = (named, missing = "—") => h("p", { class: "inline" }, ...Object.entries(named).map(([name, value]) => h("span", {}, `${name.replaceAll("_", " ")} `, h("b", {}, value === null ? missing : measure(value)))));
 
 function classesOf(found, averages) {
   const parts = [h("h3", {}, `Classes of ${found.target} by ${found.output}`)];

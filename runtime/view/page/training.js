@@ -166,7 +166,7 @@ export class Training {
 
 function progressOf(status) {
   if (!status.steps) return status.state === "ended" ? "" : "waiting for the next step …";
-  const left = status.state === "paused" ? "" : ` · ${timeOf(status.left)} left`;
+  const left = status.state === "paused" || status.state === "ended" ? "" : ` · ${timeOf(status.left)} left`;
   const loss = typeof status.means?.loss === "number" ? ` · loss ${precise(status.means.loss)}` : "";
   return `epoch ${Math.min(status.epoch, Math.ceil(status.epochs))} of ${Number(status.epochs.toFixed(2))} · step ${whole(status.step)} of ${whole(status.steps)}${loss}${left}`;
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compiler.errors.diagnostics import Diagnostic, Source
-from compiler.errors.other_names import FORMS, OTHER_NAMES, OtherNames
+from compiler.errors.other_names import FORMS, LINES, OTHER_NAMES, OtherNames
 from compiler.errors.suggestions import nearest
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
@@ -85,19 +85,40 @@ def test_a_form_is_legal(form: str) -> None:
     assert [d for d in found(MODEL.format(code)) if d.severity == "error"] == []
 
 
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_is_legal(name: str) -> None:
+    """Of operands that suit it: images for layers of two dimensions, sequences, scores or numbers."""
+    shapes = {"conv2d": "3, 8, 8", "max_pool": "3, 8, 8", "avg_pool": "3, 8, 8", "global_average_pool": "3, 8, 8"}
+    shapes |= {"conv1d": "8, 3", "transpose": "4, 2", "reshape": "8"}
+    shape, line = shapes.get(name, "4"), LINES[name]
+    has_two = " = " in line.partition("(")[0]
+    label = "f32[batch, 4]" if name.startswith("binary") else "i32[batch] in 0..4"
+    dtype = "i32" if name == "one_hot" else "f32"
+    text = f"""model M {{
+    input x: {dtype}[batch, {shape}]
+    input y: f32[batch, {shape}]
+    input label: {label}
+    {line if has_two else "result = " + line}
+    output z = x
+}}
+"""
+    assert [d for d in found(text) if d.severity == "error"] == []
+    assert name in line
+
+
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("Linear(10)(x)", "did you mean `dense`?"),
-        ("nn.Linear(4, 10)(x)", "did you mean `dense`?"),
+        ("Linear(10)(x)", "did you mean `dense`? Write `x |> dense(128)`"),
+        ("nn.Linear(4, 10)(x)", "did you mean `dense`? Write `x |> dense(128)`"),
         ("torch.nn.functional.relu(x)", "it stands by itself: `relu`"),
         ("np.zzz(x)", "functions and layers stand by themselves"),
         ("Linaer(10)(x)", "did you mean `linear`?"),
         ("median(x)", "`sort(x)` puts elements in their order"),
-        ("topk(x, 3)", "did you mean `top_k`?"),
+        ("topk(x, 3)", "did you mean `top_k`? Write `values, places = top_k(3)(x)`"),
         ("detach(x)", "did you mean `stop_gradient`?"),
-        ("x.detach()", "functions take the tensor first: `stop_gradient(x, …)`"),
-        ("x.view(2, 2)", "functions take the tensor first: `reshape(x, …)`"),
+        ("x.detach()", "functions take the tensor first: `stop_gradient(x)`"),
+        ("x.view(2, 2)", "functions take the tensor first: `reshape(x, batch, 8)`"),
         ("x.unsqueeze(1)", "write `x[:, None]`"),
         ("x.shape", "`extent(x, axis)` is the size of an axis"),
         ("x.t()", "did you mean `.T`?"),

@@ -204,3 +204,12 @@ def test_a_training_and_a_comparison_speak_of_generating(run: Path, capsys: pyte
     assert main(["runs", "--diff", str(run), str(other)]) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if "generate.start" in line)
     assert row == ["generate.start", "ab", '"\\n"']
+
+
+def test_a_repetition_penalty_of_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = _generated(run, capsys, "--temperature", "0")
+    assert _generated(run, capsys, "--temperature", "0", "--repetition-penalty", "1") == plain
+    varied = _generated(run, capsys, "--temperature", "0", "--repetition-penalty", "1000")
+    assert len({*varied[2:9]}) >= len({*plain[2:9]})
+    assert main(["generate", str(run), "--repetition-penalty", "0"]) == 2
+    assert "a number from 1e-30 to 1e30" in capsys.readouterr().err

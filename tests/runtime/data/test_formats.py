@@ -290,6 +290,6 @@ def test_a_format_is_told_by_the_path(tmp_path: Path) -> None:
     assert format_of(tmp_path).name == "idx"
     assert format_of(Path("a/b.CSV.gz")).name == "csv"
     with pytest.raises(DataError, match="cannot be told"):
-        format_of(write(tmp_path / "a.parquet", ""))
+        format_of(write(tmp_path / "a.xyz", ""))
     with pytest.raises(DataError, match="there is no such file or folder"):
         format_of(tmp_path / "nowhere")

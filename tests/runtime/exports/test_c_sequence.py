@@ -55,8 +55,11 @@ int main(int count, char **words) {
 """
 
 
-def with_window(name: str, way: str) -> Trained:
-    return trained_model(decoding(name, way).replace("batch, 8]", f"batch, {WINDOW}]"), 1)
+def with_window(name: str, way: str, penalty: float | None = None) -> Trained:
+    text = decoding(name, way).replace("batch, 8]", f"batch, {WINDOW}]")
+    if penalty is not None:
+        text = text.replace("    length = 12\n", f"    repetition_penalty = {penalty}\n")
+    return trained_model(text, 1)
 
 
 def prompts() -> bytes:
@@ -97,6 +100,24 @@ def test_tokens_are_those_of_the_command(name: str, tmp_path: Path) -> None:
         hot = way.replace("0.8", str(temperature)).replace("1.5", str(temperature))
         assert got.tolist() == generated(with_window(name, hot), seed)
     assert len({*got.tolist()}) > 1
+
+
+@pytest.mark.parametrize("name", ["pre-norm blocks", "recurrences"])
+def test_a_repetition_penalty_is_one_of_its_settings(name: str, tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    write_library(tmp_path, with_window(name, "greedy", 1.5), None, False)
+    source = GENERATE.replace("generate_sample_temperature", "generate_repetition_penalty")
+    (tmp_path / "generate.c").write_text(source)
+    program = HERE.build(tmp_path, "generate.c")
+    found: list[list[int]] = []
+    for penalty in (1.0, 3.0):
+        found.append(np.frombuffer(HERE.run(program, prompts(), ["0", str(penalty)]), np.int32).tolist())
+        assert found[-1] == generated(with_window(name, "greedy", penalty), 0)
+    assert found[0] == generated(with_window(name, "greedy"), 0)
+    assert found[0] != found[1]
+    with pytest.raises(AssertionError):
+        HERE.run(program, prompts(), ["0", "-1.0"])  # MODEL_WRONG_SETTINGS
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS[2:], ids=lambda one: one.machine)

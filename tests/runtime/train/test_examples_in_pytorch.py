@@ -5,15 +5,18 @@ Skipped where PyTorch is not installed.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
 import dlc
+from compiler import driver
 
 torch = pytest.importorskip("torch")
 
@@ -85,6 +88,36 @@ def test_burgers() -> None:
     )
 
 
+def test_wave() -> None:
+    with np.load(EXAMPLES / "wave" / "points.npz") as file:
+        rows = {name: file[name][::50] for name in file}  # where it was measured, and where not
+    count = len(rows["place"])
+    model = dlc.load(EXAMPLES / "wave" / "model.dl", experiment="start", precision="f64", batch=count, steps=STEPS)
+    value, known = torch.tensor(rows["value"]).double(), torch.tensor(rows["known"])
+    assert 0 < known.sum() < count
+
+    def loss_of(tensors: Tensors) -> Any:
+        place = torch.tensor(rows["place"]).double().requires_grad_()
+        h = 2 * place - 1
+        for layer in range(4):
+            h = torch.tanh(h @ tensors[f"h.{layer}.dense.W"] + tensors[f"h.{layer}.dense.b"])
+        u = (h @ tensors["u.dense.W"] + tensors["u.dense.b"])[:, 0]
+        (slope,) = torch.autograd.grad(u.sum(), place, create_graph=True)
+        by_t, by_x = (torch.autograd.grad(slope[:, k].sum(), place, create_graph=True)[0][:, k] for k in (0, 1))
+        residual = by_t - tensors["speed"] ** 2 * by_x
+        return (residual**2).mean() + 100 * ((u - value)[known] ** 2).mean()
+
+    start = float(model.parameters["speed"][0])
+    expect_equal_steps(
+        model,
+        rows,
+        loss_of,
+        lambda tensors: torch.optim.Adam(tensors, lr=5e-3),
+        lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
+    )
+    assert float(model.parameters["speed"][0]) != start
+
+
 @pytest.mark.parametrize("weight", [0.1, 0.0])
 def test_experts(weight: float) -> None:
     table = np.loadtxt(EXAMPLES / "digits" / "digits.csv.gz", delimiter=",", skiprows=1)[:96]
@@ -114,6 +147,35 @@ def test_experts(weight: float) -> None:
         lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
     )
     assert result.history[-1].scalars["balance"] == pytest.approx(balances[-1], rel=1e-9)
+
+
+def test_byol() -> None:
+    """The views are given: two columns of data in place of draws."""
+    from byol import follow, loss_of, text_without_views, trained, views
+
+    rows = {name: array[:48] for name, array in views().items()}
+    model = dlc.loads(text_without_views(), experiment="Byol", precision="f64", batch=48, steps=STEPS, test=0)
+    tensors = {name: torch.tensor(np.array(array)) for name, array in model.parameters.items()}
+    for tensor in trained(tensors):
+        tensor.requires_grad_()
+    adam = torch.optim.AdamW(trained(tensors), lr=2e-3, weight_decay=1e-4)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
+    a, b = (torch.tensor(rows[name]) for name in ("a", "b"))
+    losses: list[float] = []
+    for step in range(STEPS):
+        adam.zero_grad()
+        loss = loss_of(tensors, a, b)
+        loss.backward()
+        adam.step()
+        rates.step()
+        follow(tensors, step, STEPS)
+        losses.append(float(loss.detach()))
+    result = model.train(rows)
+    assert result.steps == STEPS
+    assert result.history[-1].scalars["loss"] == pytest.approx(losses[-1], rel=1e-7)
+    last = {name: np.array(array) for name, array in model.parameters.items() if "running" not in name}
+    for name, found in last.items():
+        np.testing.assert_allclose(found, tensors[name].detach().numpy(), rtol=0, atol=1e-6, err_msg=name)
 
 
 def without_augment(example: str, folder: Path) -> Path:
@@ -189,3 +251,36 @@ def test_clip(tmp_path: Path) -> None:
         lambda tensors: torch.optim.Adam(tensors, lr=2e-3),
         lambda steps: torch.optim.lr_scheduler.CosineAnnealingLR(steps, STEPS),
     )
+
+
+def measured(name: str) -> ModuleType:
+    """The module of a benchmark, which has the example in PyTorch."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", EXAMPLES.parent / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_diffusion() -> None:
+    """Both get the same draws, which are those of the steps of a training."""
+    peer = measured("diffusion")
+    program, rows = peer.load(("precision", "f64"), ("schedule", "constant")), peer.rows_of(100)
+    step, tensors = peer.ours(program, driver.Options(batch=100), rows)
+    weights = {spec.path: torch.tensor(np.array(tensors[spec.path])).requires_grad_() for spec in program.parameters}
+    averages = {name: value.detach().clone() for name, value in weights.items()}
+    data = {"pixels": torch.tensor(rows["pixels"]).double(), "label": torch.tensor(rows["label"]).long()}
+    adam = torch.optim.Adam(weights.values(), lr=peer.RATE)
+    for number in range(STEPS):
+        adam.zero_grad()
+        loss = peer.loss_of(weights, data, peer.draws_of(program, number, 100, torch.float64))
+        loss.backward()
+        adam.step()
+        for name, average in averages.items():
+            average.lerp_(weights[name].detach(), 1 - peer.EMA)
+        assert step() == pytest.approx(loss.item(), rel=1e-9)
+    for name, value in weights.items():
+        np.testing.assert_allclose(np.array(tensors[name]), value.detach(), rtol=0, atol=1e-8, err_msg=name)
+        average = np.array(tensors[f"{name}:{driver.AVERAGE}"])
+        np.testing.assert_allclose(average, averages[name], rtol=0, atol=1e-8, err_msg=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,9 @@ def module_of(path: Path) -> ModuleType:
 
 def test_views_teach_the_encoder() -> None:
     path, few = EXAMPLES / "simclr" / "model.dl", 30
+    still: dict[str, Any] = {"optimizer.lr": 0.0}
     trained = dlc.load(path, epochs=few).train().test["accuracy"]
-    start = dlc.load(path, epochs=few, **{"optimizer.lr": 0.0}).train().test["accuracy"]
+    start = dlc.load(path, epochs=few, **still).train().test["accuracy"]
     assert trained > 0.8
     assert trained > start
 

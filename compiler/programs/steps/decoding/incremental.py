@@ -90,7 +90,7 @@ class _Derivation:
         builder, source = self.builder, self.graph.output(self.generation.source).value
         logits = window.flattened(builder, self.part(source, window.TIME))
         sampler = replace(self.generation, sampler=with_rows(self.generation.sampler, self.rows))
-        window.add_sampler(builder, sampler, {window.STEP: self.position}, logits)
+        window.add_sampler(builder, sampler, {window.STEP: self.position}, logits, lambda: self.whole(self.fed))
         return eliminate_dead(builder.build())
 
     def prompt(self) -> Graph:
@@ -107,7 +107,7 @@ class _Derivation:
             builder.output(state.name, Role.STATE, value, updates=state.name)
         sampler = replace(self.generation, sampler=with_rows(self.generation.sampler, self.rows))
         logits = window.at_position(builder, values, found[self.generation.source])
-        window.add_sampler(builder, sampler, values, logits)
+        window.add_sampler(builder, sampler, values, logits, lambda: values[self.generation.feed])
         return eliminate_dead(builder.build())
 
     def _with_stacks(self) -> tuple[Graph, Mapping[int, str]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.frontend.program import Generation, Program
+from compiler.frontend.program import SEEN, Generation, Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.simplify import simplify
 from compiler.ops.control import resolve_custom_gradients
-from compiler.ops.elementwise import Cast, Minimum
-from compiler.ops.indexing import Gather
+from compiler.ops.elementwise import And, Cast, Less, LessEqual, Minimum
+from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Reshape
-from compiler.ops.sources import Constant
-from compiler.types import DType, TensorType
+from compiler.ops.sources import Constant, Iota
+from compiler.ops.spreading import Broadcast
+from compiler.types import DType, Extent, TensorType
 
 TIME = 1
 STEP = "step"
@@ -29,7 +30,7 @@ def window_graph(program: Program) -> Graph:
     builder = GraphBuilder(f"{program.name} window")
     values = inputs_of(builder, graph)
     logits = builder.inline(graph, [values[i.name] for i in graph.inputs])[generation.source]
-    add_sampler(builder, generation, values, at_position(builder, values, logits))
+    add_sampler(builder, generation, values, at_position(builder, values, logits), lambda: values[generation.feed])
     return builder.build()
 
 
@@ -67,15 +68,38 @@ def at_position(builder: GraphBuilder, values: Mapping[str, Value], logits: Valu
     return builder.emit(Gather(TIME), logits, builder.emit(Minimum(), values[STEP], last))
 
 
-def add_sampler(builder: GraphBuilder, generation: Generation, values: Mapping[str, Value], logits: Value) -> None:
-    """The outputs of the sampler, from scores [batch, tokens]."""
+def add_sampler(
+    builder: GraphBuilder,
+    generation: Generation,
+    values: Mapping[str, Value],
+    logits: Value,
+    tokens: Callable[[], Value],
+) -> None:
+    """The outputs of the sampler, from scores [batch, tokens]; `tokens` gives those of the window, [batch, time]."""
     if logits.type.dtype is not DType.F32:
         logits = builder.emit(Cast(DType.F32), logits)
     known = {**values, "logits": logits}
     sampler = generation.sampler
+    if any(entry.name == SEEN for entry in sampler.inputs):
+        known[SEEN] = seen_tokens(builder, tokens(), values[STEP], logits.type.shape[1])
     arguments = [known.get(i.name) or builder.input(i.name, i.role, i.value.type) for i in sampler.inputs]
     for name, value in builder.inline(sampler, arguments).items():
         builder.output(name, Role.OUTPUT, value)
+
+
+def seen_tokens(builder: GraphBuilder, tokens: Value, position: Value, classes: Extent) -> Value:
+    """Which tokens [batch, classes] stand in a window [batch, time] up to a position: bool."""
+    shape = tokens.type.shape
+    assert isinstance(classes, int)
+    numbers = builder.emit(Cast(DType.I32), tokens)
+    places = builder.emit(Iota(shape, TIME, DType.I64))
+    is_filled = builder.emit(LessEqual(), places, builder.emit(Broadcast(shape, ()), position))
+    # A token beyond those that are scored would count as the nearest of them.
+    end = builder.emit(Broadcast(shape, ()), builder.emit(Constant(classes, DType.I32)))
+    is_scored = builder.emit(And(), is_filled, builder.emit(Less(), numbers, end))
+    counts = builder.emit(ScatterAdd(1, classes, by_row=True), numbers, builder.emit(Cast(DType.I32), is_scored))
+    none = builder.emit(Broadcast(counts.type.shape, ()), builder.emit(Constant(0, DType.I32)))
+    return builder.emit(Less(), none, counts)
 
 
 def flattened(builder: GraphBuilder, logits: Value) -> Value:

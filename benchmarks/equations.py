@@ -1,6 +1,6 @@
-"""A training step of `examples/burgers` beside the same program in PyTorch: derivatives of derivatives.
+"""A training step of `examples/burgers` or `examples/wave` beside the same program in PyTorch: slopes of slopes.
 
-    python benchmarks/burgers.py [--threads 2] [--rounds 9] [--seconds 0.5]
+    python benchmarks/equations.py [--example wave] [--threads 2] [--rounds 9] [--seconds 0.5]
 
 Samples of all alternate, and their medians count. `torch` is what most people write, `torch.autograd.grad` twice with
 `create_graph`, and a fused Adam; `torch_compile` is its loss as a function of weights, differentiated by `torch.func`
@@ -14,6 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,42 +28,74 @@ from runtime.data.dimensions import dimensions_if_there
 from runtime.inference.model import runtime_settings
 from runtime.runs.position import Length
 
-FOLDER = Path(__file__).resolve().parents[1] / "examples" / "burgers"
-BATCH, DEPTH, RATE = 2150, 6, 5e-3
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+RATE = 5e-3
 Tensors = dict[str, torch.Tensor]
 vjp: Any = torch.func.vjp
 
 
-def points() -> dict[str, np.ndarray]:
-    with np.load(FOLDER / "points.npz") as file:
-        return {name: file[name][:: len(file[name]) // BATCH][:BATCH] for name in file}
+@dataclass(frozen=True)
+class Equation:
+    """An example: its network, the axes of place in which its equation has second derivatives, and its residual.
+
+    `residual` takes the weights, u, its slopes [rows, 2], and of each such axis the second derivative [rows].
+    """
+
+    example: str
+    batch: int
+    depth: int
+    scale: float
+    shift: float
+    axes: tuple[int, ...]
+    weight: float
+    residual: Callable[..., torch.Tensor]
+
+    def points(self) -> dict[str, np.ndarray]:
+        with np.load(EXAMPLES / self.example / "points.npz") as file:
+            return {name: file[name][:: len(file[name]) // self.batch][: self.batch] for name in file}
+
+    def network(self, weights: Tensors, place: torch.Tensor) -> torch.Tensor:
+        h = self.scale * place + self.shift
+        for layer in range(self.depth):
+            h = torch.tanh(h @ weights[f"h.{layer}.dense.W"] + weights[f"h.{layer}.dense.b"])
+        return (h @ weights["u.dense.W"] + weights["u.dense.b"])[:, 0]
+
+    def loss(
+        self, weights: Tensors, u: torch.Tensor, slope: torch.Tensor, bends: list[torch.Tensor], data: Tensors
+    ) -> torch.Tensor:
+        known = data["known"]
+        misfit = (torch.where(known, u - data["value"], 0) ** 2).sum() / known.sum()
+        return (self.residual(weights, u, slope, *bends) ** 2).mean() + self.weight * misfit
 
 
-def network(weights: Tensors, place: torch.Tensor) -> torch.Tensor:
-    h = place
-    for layer in range(DEPTH):
-        h = torch.tanh(h @ weights[f"h.{layer}.dense.W"] + weights[f"h.{layer}.dense.b"])
-    return (h @ weights["u.dense.W"] + weights["u.dense.b"])[:, 0]
+EQUATIONS = {
+    one.example: one
+    for one in (
+        Equation(
+            "burgers", 2150, 6, 1, 0, (1,), 1,
+            lambda _, u, slope, by_x: slope[:, 0] + u * slope[:, 1] - 0.01 / math.pi * by_x,
+        ),
+        Equation(
+            "wave", 1500, 4, 2, -1, (0, 1), 100,
+            lambda weights, u, slope, by_t, by_x: by_t - weights["speed"] ** 2 * by_x,
+        ),
+    )
+}  # fmt: skip
 
 
-def loss_of(
-    u: torch.Tensor, slope: torch.Tensor, bend: torch.Tensor, value: torch.Tensor, known: torch.Tensor
-) -> torch.Tensor:
-    residual = slope[:, 0] + u * slope[:, 1] - 0.01 / math.pi * bend[:, 1]
-    return (residual**2).mean() + (torch.where(known, u - value, 0) ** 2).sum() / known.sum()
-
-
-def eager(weights: Tensors, data: Tensors) -> Callable[[], float]:
+def eager(equation: Equation, weights: Tensors, data: Tensors) -> Callable[[], float]:
     place = data["place"].clone().requires_grad_()
     tensors = {name: value.clone().requires_grad_() for name, value in weights.items()}
     adam = torch.optim.Adam(tensors.values(), lr=RATE, fused=True)
 
     def step() -> float:
         adam.zero_grad()
-        u = network(tensors, place)
+        u = equation.network(tensors, place)
         (slope,) = torch.autograd.grad(u.sum(), place, create_graph=True)
-        (bend,) = torch.autograd.grad(slope[:, 1].sum(), place, create_graph=True)
-        loss = loss_of(u, slope, bend, data["value"], data["known"])
+        bends = [
+            torch.autograd.grad(slope[:, axis].sum(), place, create_graph=True)[0][:, axis] for axis in equation.axes
+        ]
+        loss = equation.loss(tensors, u, slope, bends, data)
         loss.backward()
         adam.step()
         return loss.item()
@@ -70,23 +103,24 @@ def eager(weights: Tensors, data: Tensors) -> Callable[[], float]:
     return step
 
 
-def compiled(weights: Tensors, data: Tensors) -> Callable[[], float]:
+def compiled(equation: Equation, weights: Tensors, data: Tensors) -> Callable[[], float]:
     tensors = {name: value.clone().requires_grad_() for name, value in weights.items()}
     adam = torch.optim.Adam(tensors.values(), lr=RATE, fused=True)
 
     def slope_of(given: Tensors, place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        u, back = vjp(lambda at: network(given, at), place)
+        u, back = vjp(lambda at: equation.network(given, at), place)
         return back(torch.ones_like(u))[0], u
 
-    def loss(given: Tensors, place: torch.Tensor, value: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        slope, back, u = vjp(lambda at: slope_of(given, at), place, has_aux=True)
-        (bend,) = back(torch.tensor([0.0, 1.0]).expand_as(slope))
-        return loss_of(u, slope, bend, value, known)
+    def loss(given: Tensors, data: Tensors) -> torch.Tensor:
+        slope, back, u = vjp(lambda at: slope_of(given, at), data["place"], has_aux=True)
+        units = torch.eye(2)
+        bends = [back(units[axis].expand_as(slope))[0][:, axis] for axis in equation.axes]
+        return equation.loss(given, u, slope, bends, data)
 
     derivative = torch.compile(torch.func.grad_and_value(loss))
 
     def step() -> float:
-        gradients, value = derivative(tensors, data["place"], data["value"], data["known"])
+        gradients, value = derivative(tensors, data)
         for name, tensor in tensors.items():
             tensor.grad = gradients[name]
         adam.step()
@@ -95,20 +129,21 @@ def compiled(weights: Tensors, data: Tensors) -> Callable[[], float]:
     return step
 
 
-def ours(threads: int, rows: dict[str, np.ndarray]) -> tuple[Callable[[], float], Tensors]:
+def ours(equation: Equation, threads: int, rows: dict[str, np.ndarray]) -> tuple[Callable[[], float], Tensors]:
     """A step, which gives its loss, and the weights before it."""
-    program = driver.load(FOLDER / "model.dl", "start", (), dimensions_if_there)
-    options = driver.options_of(program, Options(batch=BATCH, threads=threads))
+    batch = equation.batch
+    program = driver.load(EXAMPLES / equation.example / "model.dl", "start", (), dimensions_if_there)
+    options = driver.options_of(program, Options(batch=batch, threads=threads))
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
     weights = {spec.path: torch.tensor(np.array(tensors[spec.path])) for spec in program.parameters}
     executable = driver.compile_program(program, TRAINING, options)
-    order, taken = np.arange(BATCH), 0
-    settings = runtime_settings(program, Length(BATCH, BATCH, 10**6))  # so long that the rate hardly changes
+    order, taken = np.arange(batch), 0
+    settings = runtime_settings(program, Length(batch, batch, 10**6))  # so long that the rate hardly changes
 
     def step() -> float:
         nonlocal taken
-        results = executable.run(Steps(tensors, rows, order, BATCH, taken, 0, settings))
+        results = executable.run(Steps(tensors, rows, order, batch, taken, 0, settings))
         taken += 1
         return float(results.scalars["loss"][0])
 
@@ -126,18 +161,20 @@ def sampled(step: Callable[[], float], seconds: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--example", choices=EQUATIONS, default="burgers")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = points()
+    equation = EQUATIONS[arguments.example]
+    rows = equation.points()
     data = {name: torch.tensor(array) for name, array in rows.items()}
-    own, weights = ours(arguments.threads, rows)
+    own, weights = ours(equation, arguments.threads, rows)
     steps: dict[str, Callable[[], float]] = {
         "dlc": own,
-        "torch": eager(weights, data),
-        "torch_compile": compiled(weights, data),
+        "torch": eager(equation, weights, data),
+        "torch_compile": compiled(equation, weights, data),
     }
     losses = {name: [step() for _ in range(5)] for name, step in steps.items()}
     for name, found in losses.items():
