@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
-from compiler.errors.suggestions import nearest
+from compiler.errors.suggestions import did_you_mean, nearest
 from compiler.frontend import elaborate
 from compiler.frontend.program import DimensionsOf, Program
 from compiler.graph import drawing as graph_drawing
@@ -26,6 +26,7 @@ from compiler.interface import Options
 from compiler.machine import Machine
 from compiler.programs.load import complete, in_precision, options_of
 from compiler.programs.stages import prepared, scheduled
+from compiler.programs.steps.sampling import sampling_graph
 from compiler.programs.steps.training_step import prediction_graph, training_step
 from compiler.schedule import drawing as schedule_drawing
 from compiler.schedule.build import fixed, fused_graph
@@ -74,6 +75,8 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
 
 def _gradient(opened: _Opened, view: View) -> str:
     """The derivative as text. Raises UsageError for a prediction, which has none, and for a part."""
+    if view.sampler is not None:
+        raise UsageError("a `sample` has no gradient", "leave out --sampler")
     if view.mode != "train":
         raise UsageError("a prediction has no gradient", "leave out --mode infer")
     if view.format != "text":
@@ -108,27 +111,43 @@ def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | Non
 
 @record
 class _Opened:
-    """A program and how it is compiled: its graph as the text has it, and the step or prediction that is made of it."""
+    """A program and how it is compiled: its graph as the text has it, and the step or prediction that is made of it.
+
+    Of a `sampler`, both are its graph.
+    """
 
     program: Program
     trains: bool
     options: Options
+    sampler: str | None = None
 
     @property
     def text(self) -> Graph:
+        if self.sampler is not None:
+            return sampling_graph(self.program, self.sampler)
         return self.program.training_graph if self.trains else prediction_graph(self.program)
 
     def step(self) -> Graph:
         program = in_precision(self.program, self.options)
+        if self.sampler is not None:
+            return self.text
         return training_step(program) if self.trains else prediction_graph(program)
 
 
 def _opened(view: View, options: Options, dimensions_of: DimensionsOf | None) -> _Opened:
     program = elaborate.elaborate(_modules(view), view.experiment, view.overrides, dimensions_of)
     _expect_node(program, view.node)
-    trains = view.mode == "train" and program.plan is not None
+    _expect_sampler(program, view.sampler)
+    trains = view.mode == "train" and program.plan is not None and view.sampler is None
     rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
-    return _Opened(program, trains, options_of(program, replace(options, batch=rows)))
+    return _Opened(program, trains, options_of(program, replace(options, batch=rows)), view.sampler)
+
+
+def _expect_sampler(program: Program, name: str | None) -> None:
+    names = [sampler.name for sampler in program.samplers]
+    if name is not None and name not in names:
+        fix = did_you_mean(name, names) or (f"there is {', '.join(names)}" if names else "")
+        raise UsageError(f"{program.name} has no sampler {name}", fix)
 
 
 def _modules(view: View) -> tuple[Module, ...]:
@@ -212,7 +231,7 @@ def _graph(graph: Graph, view: View, opened: _Opened) -> str:
             return json.dumps(graph_drawing.graph_to_json(graph))
         case "text":
             return print_graph(graph, origins=True)
-        case "svg" | "dot" if view.depth is not None or not _is_part(view):
+        case "svg" | "dot" if opened.sampler is None and (view.depth is not None or not _is_part(view)):
             is_own = view.stage == "graph" and opened.trains and not view.stop_after
             levels = levels_of(opened.program)
             depth = 1 if view.depth is None else view.depth

@@ -28,6 +28,7 @@ class View:
     within: Path | None = None  # where imported files lie; None for the folder of `path`
     print_after: tuple[str, ...] = ()
     stop_after: str | None = None
+    sampler: str | None = None  # the `sample` that is shown instead of a step or a prediction
     depth: int | None = None  # how many levels a picture shows; by default 1, and of a part no levels
 
 

@@ -12,6 +12,7 @@ from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
+from compiler.programs.shard_tree import deepest
 from compiler.support.arrays import Array, np
 from compiler.support.cache import compiler_version
 from compiler.support.processors import usable_processors
@@ -234,7 +235,18 @@ def memory_needed(
         of_rows = chosen if rows is None else replace(chosen, batch=rows)
         found = target.bytes_of_step(_entry_name(_identity(program, part), chosen), of_rows)
         needed[VALUES] = max(needed[VALUES], found or 0)
+    if any(kind.purpose is Purpose.TRAINING for kind in kinds):
+        needed[VALUES] += _held_of_shards(program, options)
     return needed
+
+
+def _held_of_shards(program: Program, options: Options) -> int:
+    """Bytes of the gradients and sums of shards that a process holds at once, where it computes all shards."""
+    plan = program.plan
+    if plan is None or plan.accumulation is None or not plan.is_sharded:
+        return 0
+    of_shard = sum(math.prod(s.shape) * s.dtype.size for s in specs_of_shards(plan.accumulation, options))
+    return of_shard * deepest([range(plan.shards)])
 
 
 def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorSpec:

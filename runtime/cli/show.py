@@ -39,6 +39,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
     )
+    parser.add_option("--sampler", "NAME", "show the 'sample NAME …' instead of a step")
     parser.add_option("--node", "PATH", "show only the code of this layer, such as encoder.0.dense")
     parser.add_option("--format", "FORMAT", "one of %(choices)s (default: text)", choices=FORMATS, default="text")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
@@ -72,6 +73,7 @@ def run(arguments: Namespace) -> int:
         folder_of_imports(arguments),
         tuple(arguments.print_after),
         arguments.stop_after,
+        arguments.sampler,
         arguments.depth,
     )
     from compiler.inspection import show as stages  # every stage; `--help` must not pay for it

@@ -16,6 +16,7 @@ from compiler.inspection.shard_traffic import traffic_of
 from compiler.interface import Steps
 from compiler.programs.kinds import TRAINING
 from compiler.programs.shard_tree import children, deepest, first_rows, nodes_of_processes, shards_of
+from compiler.types import static_elements
 from runtime.cli.main import main
 from runtime.inference.model import runtime_settings
 from runtime.runs.totals import is_total
@@ -270,3 +271,28 @@ def test_a_run_goes_on_with_its_shards_alone(
     assert "a run cannot change its `shards`" in capsys.readouterr().err
     names = [sorted(path.name for path in Path(run, "checkpoints").iterdir()) for run in ("whole", "part")]
     assert names[0][-1].split("-", 1)[1] == names[1][-1].split("-", 1)[1]
+
+
+def test_memory_counts_what_shards_hold() -> None:
+    """Gradients of one shard for each level of the tree, beside those of the step."""
+    options = Options(threads=1)
+    found: dict[int, int] = {}
+    for shards in (1, 8):
+        program = loaded(text(), shards)
+        driver.compile_ahead(program, [TRAINING], options)
+        found[shards] = driver.memory_needed(program, [TRAINING], options)[driver.VALUES]
+        assert driver.memory_needed(program, (), options)[driver.VALUES] == 0
+    program = loaded(text(), 8)
+    gradients = sum(4 * static_elements(spec.type.shape) for spec in program.parameters)
+    assert found[8] > 4 * gradients
+
+
+@pytest.mark.parametrize("kind", ["c", "onnx"])
+def test_a_step_of_shards_is_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    write_project(tmp_path, epochs=1)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "model.dl", "--shards", "4", "--out", "run", "--json"]) == 0
+    assert main(["export", "run", "--to", kind, "--training", "-o", "step"]) == 2
+    assert "is cut into 4 shards" in capsys.readouterr().err

@@ -198,6 +198,22 @@ def test_an_export_says_that_it_has_no_samplers(run: Path, tmp_path: Path, capsy
     assert "the sampler `prior` is no part of an export" in capsys.readouterr().err
 
 
+def test_the_stages_of_a_sampler_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = str(run.parent / "model.dl")
+    for stage, said in (("graph", "threefry"), ("fused", "decode"), ("loops", "for ")):
+        capsys.readouterr()
+        assert main(["show", text, "--sampler", "prior", "--stage", stage]) == 0
+        assert said in capsys.readouterr().out
+    line = _MODEL.split("\n").index("    output image = Auto.decode(z) |> reshape(batch, 8, 8)") + 1
+    assert main(["show", f"{text}:{line}", "--sampler", "prior", "--stage", "graph"]) == 0
+    assert "decode.W" in capsys.readouterr().out
+    assert main(["show", text, "--sampler", "priro"]) == 2
+    assert "did you mean `prior`?" in capsys.readouterr().err
+    assert main(["show", text, "--sampler", "prior", "--stage", "gradient"]) == 2
+    assert main(["show", text, "--sampler", "prior", "--format", "svg"]) == 0
+    assert "<svg" in capsys.readouterr().out
+
+
 def test_training_says_how_to_sample(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     text = str(run.parent / "model.dl")
