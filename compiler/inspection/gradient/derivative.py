@@ -51,6 +51,9 @@ def derivative_of(program: Program, is_simplified: bool = True) -> Derivative:
     """
     if program.plan is None:
         raise UsageError(f"{program.name} has no `train`, so no loss to differentiate")
+    if program.plan.updates:
+        message = f"{program.name} has several updates, and a derivative is written out of one loss"
+        raise UsageError(message, "`--stage step` shows the step with the gradients of all")
     trained = {path for rule in program.plan.rules for path in rule.paths}
     levels, is_double = levels_of(program), program.plan.is_double
     return derivative_of_graph(program.training_graph, trained, levels, is_double, is_simplified)

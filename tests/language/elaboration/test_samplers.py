@@ -246,3 +246,27 @@ def test_a_misspelt_part_is_named() -> None:
     assert "did you mean `decode`" in str([note.message for note in found.notes])
     (found,) = mistakes(_with("output q = M.width * random(batch)", head="rows from M"))
     assert "`width`" in found.notes[0].message
+
+
+def test_a_step_of_a_scan_draws_anew_in_augment_too() -> None:
+    text = """\
+model M {
+    input x: f32[batch, 4]
+    output y = x |> dense(2)
+}
+
+train M {
+    augment {
+        s, _ = scan _ in 0..4 over 1 carry k = zeros(batch) { emit random(batch) }
+        x = x + s
+    }
+    loss = mean(y)
+    optimizer = adam()
+    batch = 2
+}
+"""
+    graph = program(text).augmentation
+    assert graph is not None
+    numbers = {"augment.sample": np.array([3, 1]), "augment.epoch": np.array(0)}
+    drawn = run_graph(graph, {"x": np.zeros((2, 4), np.float32), **numbers})["x"]
+    assert len({*drawn.flatten().tolist()}) == 8
