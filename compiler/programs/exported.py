@@ -7,12 +7,10 @@ from dataclasses import replace
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Role, needed_by
-from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.interface import Options
 from compiler.programs.executables import compilation_of, compile_ahead, graphs_of_step
 from compiler.programs.kinds import BATCH_EVALUATION, POSITIONS_OF_A_WINDOW, PREDICTION, TRAINING, GraphKind, Purpose
 from compiler.programs.load import complete
-from compiler.programs.steps.training_step import prediction_graph
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import ExportedLibrary, LibraryForm, LibraryFunction, LibraryTensors, Limits
 
@@ -60,6 +58,8 @@ def without_teachers(program: Program) -> Program:
 
     The program itself where there are none.
     """
+    from compiler.programs.steps.training_step import prediction_graph  # what starts warm needs no pass
+
     graph = prediction_graph(program)
     _, read = needed_by(graph.nodes, (output.value.index for output in graph.outputs))
     used = {entry.name for entry in graph.inputs if entry.value.index in read}
@@ -73,6 +73,8 @@ def without_teachers(program: Program) -> Program:
 
 def _with_places(program: Program, options: Options) -> Options:
     """The options with a batch of the training's size where pairs of rows need places for so many."""
+    from compiler.graph_passes.lay_out_pairs import has_pairs  # what starts warm needs no pass
+
     program = complete(program)
     pairs = has_pairs(program.training_graph) or has_pairs(program.inference_graph)
     return replace(options, batch=program.plan.usual_rows) if pairs and program.plan is not None else options
