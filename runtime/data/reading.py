@@ -146,6 +146,9 @@ def format_named(name: str, place: str | None = None) -> Format:
 
 def format_of(path: Path) -> Format:
     """The format that a path looks like: a folder goes by its content, a file by its ending. Raises DataError."""
+    holding = (known for known in FORMATS if known.by_pattern and known.holds is not None and known.holds(path))
+    if "*" in str(path) and (found := next(holding, None)) is not None:
+        return found
     if path.is_dir():  # the first format of which it has data; idx, which knows how to complain, where there is none
         with explained(DataError, path):
             return next((known for known in FORMATS if known.holds is not None and known.holds(path)), IDX)

@@ -123,7 +123,7 @@ class Format:
     """One entry of the list of formats. `endings` are those of file names, without `.gz`; none where names say nothing.
 
     `holds` says whether a folder has data of this format; None where a folder never has. `in_one`: a single file may
-    hold what several do otherwise.
+    hold what several do otherwise. `by_pattern`: `holds` knows paths with `*`, too, whose files are one table.
     """
 
     name: str
@@ -131,3 +131,4 @@ class Format:
     read: Callable[[SourceRequest], Dataset]
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False
+    by_pattern: bool = False

@@ -277,7 +277,13 @@ def _of_cells(path: Path, name: str, cells: list[object]) -> Array:
 
 
 def _format(name: str, endings: tuple[str, ...], read: Callable[[Path], _Columns]) -> Format:
-    return Format(name, endings, lambda request: read_records(request, name, read))
+    def holds(path: Path) -> bool:
+        try:
+            return all(file.name.lower().removesuffix(".gz").endswith(endings) for file in files_at(path))
+        except DataError:  # there is no file
+            return False
+
+    return Format(name, endings, lambda request: read_records(request, name, read), holds, by_pattern=True)
 
 
 PARQUET = _format("parquet", (".parquet", ".pq"), _parquet)

@@ -13,7 +13,7 @@ from pyarrow import ipc, parquet
 
 from compiler.errors.diagnostics import DataError
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
-from runtime.data.reading import format_of
+from runtime.data.reading import format_of, source_at
 from runtime.data.specs import Cut, Cuts
 
 SPECS = [spec("features", row=(2,)), spec("kind", "i32", target=True, low=0, high=3)]
@@ -166,3 +166,17 @@ def test_columns_that_are_no_column_of_a_table(tmp_path: Path) -> None:
     write(tmp_path / "b.parquet", {name: cells for name, cells in ROWS.items() if name != "wet"})
     with pytest.raises(DataError, match="`wet` stand in one of both"):
         load(tmp_path / "*.parquet")
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl"])
+def test_a_folder_and_a_path_with_a_star_are_other_data_of_the_same_kind(tmp_path: Path, ending: str) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}{ending}")
+    like = source_of(format_of(tmp_path / f"a{ending}").name, tmp_path / f"a{ending}", **OPTIONS)
+    for path in (tmp_path, tmp_path / "*", tmp_path / f"*{ending}"):
+        source = source_at(path, like)
+        assert (source.format, source.options) == (like.format, like.options)
+        assert len(load_training_data(SPECS, source, Cuts()).train.arrays["features"]) == 24
+        assert format_of(path).name == like.format
+    (tmp_path / "notes.txt").write_text("of another kind")
+    assert format_of(tmp_path).name == "idx"
