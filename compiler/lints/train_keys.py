@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.errors.diagnostics import Diagnostic, Note, hint
-from compiler.frontend.program import ParameterSpec
+from compiler.frontend.program import ParameterSpec, TrainingPlan
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Node, Role
 from compiler.lints.flow import inlined, owner_place, place_of
@@ -13,6 +13,7 @@ from compiler.ops.reduction import Moments
 from compiler.ops.row_mixing import mixes_rows
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
+from compiler.syntax.tree import Train
 from compiler.types import depends_on_batch
 
 
@@ -36,7 +37,7 @@ def find_schedule_length(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def find_frozen_to_the_end(subject: Subject) -> Iterator[Diagnostic]:
-    """W0116: a training in which everything is frozen, or that ends before frozen parameters begin to train.
+    """W0116: a training or an update in which everything is frozen, or one that ends before frozen parameters train.
 
     As far as the text says how long the run is.
     """
@@ -44,15 +45,23 @@ def find_frozen_to_the_end(subject: Subject) -> Iterator[Diagnostic]:
     if plan is None or train is None:
         return
     owns = any(spec.role is Role.PARAMETER for spec in subject.program.parameters)
-    if owns and not plan.every_rule and any(entry.key == "freeze" for entry in train.entries):
-        advice = hint("leave the parameters to train out of `freeze`, or end it with `unfreeze`")
-        message = "`freeze` selects every parameter, so nothing is trained"
-        yield Diagnostic("W0116", message, train.place_of("freeze"), (advice,), "warning")
+    if owns and any(entry.key == "freeze" for entry in train.entries):
+        yield from _all_frozen(plan, train)
     late = max((phase.first_epoch for phase in plan.phases), default=0)
     if plan.epochs is not None and late >= plan.epochs:
         message = f"parameters that `unfreeze` trains after {late} epochs stay frozen: the run has {plan.epochs}"
         advice = hint("unfreeze it earlier, or train for more epochs")
         yield Diagnostic("W0116", message, train.place_of("unfreeze"), (advice,), "warning")
+
+
+def _all_frozen(plan: TrainingPlan, train: Train) -> Iterator[Diagnostic]:
+    advice = hint("leave the parameters to train out of `freeze`" + ", or end it with `unfreeze`" * (not plan.updates))
+    idle = [block.name for block in plan.updates if not block.rules]
+    messages = [f"`freeze` selects every parameter of the update `{name}`, which trains nothing" for name in idle]
+    if not plan.every_rule:
+        messages = ["`freeze` selects every parameter, so nothing is trained"]
+    for message in messages:
+        yield Diagnostic("W0116", message, train.place_of("freeze"), (advice,), "warning")
 
 
 def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:

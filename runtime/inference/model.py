@@ -73,14 +73,22 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
         text = f"the schedule warms up for {warmup:g} updates, and the run has {updates}: it never gets to its rate"
         found.append(Remark(text, "schedule.steps", _BY_LENGTH))
     if plan.batch is not None and plan.usual_rows > 2 * length.rows:
-        text = f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
-        found.append(Remark(text, "batch", "take fewer rows, or `batch = all` where all are meant"))
+        advice = "take fewer rows" + ", or `batch = all` where all are meant" * (plan.batches == 1)
+        found.append(Remark(_taken(plan, length.rows), "batch", advice))
     for name in dict.fromkeys(rule.rate for rule in plan.every_rule):
         rate = values.get(name)
         if isinstance(rate, int | float) and abs(rate) > _LARGEST_RATE:
             text = f"`{name}` = {rate:g} is far above all usual rates, which are at most about 1"
             found.append(Remark(text, name, "take a smaller rate; `dlc lr` finds one"))
     return tuple(found)
+
+
+def _taken(plan: TrainingPlan, rows: int) -> str:
+    """What an update takes where there are far fewer rows than it could."""
+    if plan.batches == 1:
+        return f"an update takes {plan.usual_rows} rows, and there are {rows}: it is of all of them each time"
+    each = f"each of its {plan.batches} batches is of {rows // plan.batches}"
+    return f"a step takes {plan.usual_rows} rows, and there are {rows}: {each}"
 
 
 _LARGEST_RATE = 100.0

@@ -91,6 +91,11 @@ def test_a_run_tells_each_loss_and_keeps_the_last_weights(capsys: pytest.Capture
     assert all(np.array_equal(np.array(values), newest.weights[name]) for name, values in tensors.items())
 
 
+def test_few_rows_are_divided_among_the_batches_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    train("run", "--set", "batch=200", "--epochs", "1")  # 84 rows to train
+    assert "a step takes 400 rows, and there are 84: each of its 2 batches is of 42" in capsys.readouterr().err
+
+
 def test_the_best_epoch_is_that_of_the_stated_metric(capsys: pytest.CaptureFixture[str]) -> None:
     train("run", "--set", "best=mean")
     epochs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -269,6 +269,30 @@ def test_what_is_never_trained() -> None:
         assert found(trained("dense(3)(x)", **keys)) == []
 
 
+@pytest.mark.parametrize(
+    ("freeze", "idle"),
+    [
+        ("head.*", "every parameter of the update `head`, which trains nothing"),
+        ("*", "every parameter, so nothing is trained"),
+        ("head.W", ""),
+    ],
+)
+def test_an_update_of_frozen_parameters(freeze: str, idle: str) -> None:
+    lines = ["model M {", "input x: f32[batch, 6]", "body = dense(4)", "head = dense(1)", "output z = body(x)"]
+    lines += ["output y = head(z)", "}", "train M {"]
+    for name, value in (("body", "z"), ("head", "y")):
+        lines += [
+            f"update {name} {{",
+            f'parameters = "{name}.*"',
+            f"loss = mean({value} ^ 2)",
+            "optimizer = adam()",
+            "}",
+        ]
+    text = "\n".join([*lines, f'freeze = "{freeze}"', "batch = 8", "}", ""])
+    warnings = [warning.message for warning in found(text) if warning.code == "W0116"]
+    assert warnings == [f"`freeze` selects {idle}"] * bool(idle)
+
+
 # Rows
 
 
