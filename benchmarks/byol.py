@@ -8,10 +8,7 @@ fused AdamW and `torch._foreach_lerp_`; `torch_compile` compiles its loss. All m
 
 from __future__ import annotations
 
-import argparse
 import math
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,10 +18,7 @@ import torch
 from torch.nn import functional
 
 from compiler import driver
-from compiler.driver import Options, Steps
-from compiler.programs.kinds import TRAINING
-from runtime.inference.model import runtime_settings
-from runtime.runs.position import Length
+from side_by_side import expect_equal_losses, medians_of, own_step, parser_of, print_medians
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "examples" / "byol"
@@ -115,54 +109,20 @@ def peer(weights: Tensors, rows: Tensors, compiles: bool) -> Callable[[], float]
 def ours(threads: int, rows: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Callable[[], float], dict[str, torch.Tensor]]:
     """A step, which gives its loss, and the weights before it."""
     program = driver.load_text(text_without_views(), "byol.dl", "Byol")
-    options = driver.options_of(program, Options(batch=BATCH, threads=threads))
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, 0, options)
-    weights = {spec.path: torch.tensor(np.array(tensors[spec.path])) for spec in program.parameters}
-    executable = driver.compile_program(program, TRAINING, options)
-    order, taken = np.arange(BATCH), 0
-    settings = runtime_settings(program, Length(BATCH, BATCH, UPDATES))  # so long that the rate hardly changes
-
-    def step() -> float:
-        nonlocal taken
-        results = executable.run(Steps(tensors, rows, order, BATCH, taken, 0, settings))
-        taken += 1
-        return float(results.scalars["loss"][0])
-
-    return step, weights
-
-
-def sampled(step: Callable[[], float], seconds: float) -> float:
-    """Milliseconds of a step."""
-    count, begun = 0, time.perf_counter()
-    while (lasted := time.perf_counter() - begun) < seconds or count < 3:
-        step()
-        count += 1
-    return 1e3 * lasted / count
+    step, tensors = own_step(program, rows, BATCH, threads, UPDATES)
+    return step, {spec.path: torch.tensor(np.array(tensors[spec.path])) for spec in program.parameters}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5)
+    parser = parser_of(__doc__)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = {name: array.astype(np.float32) for name, array in views().items()}
     data = {name: torch.tensor(array) for name, array in rows.items()}
     own, weights = ours(arguments.threads, rows)
     steps = {"dlc": own, "torch": peer(weights, data, False), "torch_compile": peer(weights, data, True)}
-    losses = {name: [step() for _ in range(5)] for name, step in steps.items()}
-    for name, found in losses.items():
-        np.testing.assert_allclose(found, losses["dlc"], rtol=2e-3, err_msg=name)
-    samples: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(arguments.rounds):
-        for name, step in steps.items():
-            samples[name].append(sampled(step, arguments.seconds))
-    print("| peer | ms a step | of dlc |\n| --- | ---: | ---: |")
-    medians = {name: statistics.median(values) for name, values in samples.items()}
-    for name, value in medians.items():
-        print(f"| {name} | {value:.2f} | {value / medians['dlc']:.2f} |")
+    expect_equal_losses(steps, 2e-3)
+    print_medians(medians_of(steps, arguments.rounds, arguments.seconds))
 
 
 if __name__ == "__main__":

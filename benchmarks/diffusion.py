@@ -9,10 +9,7 @@ draws its own numbers; before, all take five steps on the draws of ours, and tha
 
 from __future__ import annotations
 
-import argparse
 import math
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +18,11 @@ import numpy as np
 import torch
 
 from compiler import driver
-from compiler.driver import Options, Program, Steps
+from compiler.driver import Program
 from compiler.ops.sources import RandomUniform, uniform
-from compiler.programs.kinds import TRAINING
 from compiler.types import at_batch
 from runtime.data.dimensions import dimensions_if_there
-from runtime.inference.model import runtime_settings
-from runtime.runs.position import Length
+from side_by_side import medians_of, own_step, parser_of, print_medians
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 BATCH, RATE, EMA = 64, 2e-3, 0.995
@@ -101,44 +96,13 @@ def theirs(weights: Tensors, data: Tensors, loss: Any) -> Callable[[Draws], floa
     return step
 
 
-def ours(program: Program, options: Options, rows: dict[str, np.ndarray]) -> tuple[Callable[[], float], Any]:
-    """A step, which gives its loss, and the tensors that it changes."""
-    options = driver.options_of(program, options)
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, 0, options)
-    executable = driver.compile_program(program, TRAINING, options)
-    count = len(rows["label"])
-    order, taken = np.arange(count), 0
-    settings = runtime_settings(program, Length(count, count, 10**6))  # so long that the rate hardly changes
-
-    def step() -> float:
-        nonlocal taken
-        results = executable.run(Steps(tensors, rows, order, count, taken, 0, settings))
-        taken += 1
-        return float(results.scalars["loss"][0])
-
-    return step, tensors
-
-
-def sampled(step: Callable[[], object], seconds: float) -> float:
-    """Milliseconds of a step."""
-    count, begun = 0, time.perf_counter()
-    while (lasted := time.perf_counter() - begun) < seconds or count < 3:
-        step()
-        count += 1
-    return 1e3 * lasted / count
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5)
+    parser = parser_of(__doc__)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     program, rows = load(), rows_of(BATCH)
     data = {"pixels": torch.tensor(rows["pixels"]), "label": torch.tensor(rows["label"]).long()}
-    own, tensors = ours(program, Options(batch=BATCH, threads=arguments.threads), rows)
+    own, tensors = own_step(program, rows, BATCH, arguments.threads)
     weights = {spec.path: torch.tensor(np.array(tensors[spec.path])) for spec in program.parameters}
     others = {"torch": theirs(weights, data, loss_of), "torch_compile": theirs(weights, data, torch.compile(loss_of))}
     for number in range(5):
@@ -147,14 +111,7 @@ def main() -> None:
             np.testing.assert_allclose(step(draws), expected, rtol=1e-3, err_msg=name)
     steps: dict[str, Callable[[], object]] = {"dlc": own}
     steps |= {name: lambda step=step: step(own_draws(BATCH)) for name, step in others.items()}
-    samples: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(arguments.rounds):
-        for name, step in steps.items():
-            samples[name].append(sampled(step, arguments.seconds))
-    print("| peer | ms a step | of dlc |\n| --- | ---: | ---: |")
-    medians = {name: statistics.median(values) for name, values in samples.items()}
-    for name, value in medians.items():
-        print(f"| {name} | {value:.2f} | {value / medians['dlc']:.2f} |")
+    print_medians(medians_of(steps, arguments.rounds, arguments.seconds))
 
 
 if __name__ == "__main__":

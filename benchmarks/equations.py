@@ -9,10 +9,7 @@ and compiled, with the same Adam. That all compute the same loss is checked.
 
 from __future__ import annotations
 
-import argparse
 import math
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +19,8 @@ import numpy as np
 import torch
 
 from compiler import driver
-from compiler.driver import Options, Steps
-from compiler.programs.kinds import TRAINING
 from runtime.data.dimensions import dimensions_if_there
-from runtime.inference.model import runtime_settings
-from runtime.runs.position import Length
+from side_by_side import expect_equal_losses, medians_of, own_step, parser_of, print_medians
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 RATE = 5e-3
@@ -133,38 +127,13 @@ def ours(equation: Equation, threads: int, rows: dict[str, np.ndarray]) -> tuple
     """A step, which gives its loss, and the weights before it."""
     batch = equation.batch
     program = driver.load(EXAMPLES / equation.example / "model.dl", "start", (), dimensions_if_there)
-    options = driver.options_of(program, Options(batch=batch, threads=threads))
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, 0, options)
-    weights = {spec.path: torch.tensor(np.array(tensors[spec.path])) for spec in program.parameters}
-    executable = driver.compile_program(program, TRAINING, options)
-    order, taken = np.arange(batch), 0
-    settings = runtime_settings(program, Length(batch, batch, 10**6))  # so long that the rate hardly changes
-
-    def step() -> float:
-        nonlocal taken
-        results = executable.run(Steps(tensors, rows, order, batch, taken, 0, settings))
-        taken += 1
-        return float(results.scalars["loss"][0])
-
-    return step, weights
-
-
-def sampled(step: Callable[[], float], seconds: float) -> float:
-    """Milliseconds of a step."""
-    count, begun = 0, time.perf_counter()
-    while (lasted := time.perf_counter() - begun) < seconds or count < 3:
-        step()
-        count += 1
-    return 1e3 * lasted / count
+    step, tensors = own_step(program, rows, batch, threads)
+    return step, {spec.path: torch.tensor(np.array(tensors[spec.path])) for spec in program.parameters}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--example", choices=EQUATIONS, default="burgers")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     equation = EQUATIONS[arguments.example]
@@ -176,17 +145,8 @@ def main() -> None:
         "torch": eager(equation, weights, data),
         "torch_compile": compiled(equation, weights, data),
     }
-    losses = {name: [step() for _ in range(5)] for name, step in steps.items()}
-    for name, found in losses.items():
-        np.testing.assert_allclose(found, losses["dlc"], rtol=1e-3, err_msg=name)
-    samples: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(arguments.rounds):
-        for name, step in steps.items():
-            samples[name].append(sampled(step, arguments.seconds))
-    print("| peer | ms a step | of dlc |\n| --- | ---: | ---: |")
-    medians = {name: statistics.median(values) for name, values in samples.items()}
-    for name, value in medians.items():
-        print(f"| {name} | {value:.2f} | {value / medians['dlc']:.2f} |")
+    expect_equal_losses(steps)
+    print_medians(medians_of(steps, arguments.rounds, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ is its loss compiled. Views are inputs, so that nothing is drawn. That all compu
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,12 +18,8 @@ import numpy as np
 import torch
 
 from compiler import driver
-from compiler.driver import Options, Steps
-from compiler.programs.kinds import TRAINING
-from equations import sampled
 from runtime.data.dimensions import dimensions_if_there
-from runtime.inference.model import runtime_settings
-from runtime.runs.position import Length
+from side_by_side import expect_equal_losses, medians_of, own_step, parser_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 RATE = 2e-3
@@ -97,20 +92,8 @@ def ours(name: str, rows: Mapping[str, np.ndarray], batch: int, threads: int) ->
         plain = Path(folder) / "model.dl"
         plain.write_text("\n".join(lines) + "\n")
         program = driver.load(plain, None, (("batch", str(batch)),), dimensions_if_there)
-    options = driver.options_of(program, Options(batch=batch, threads=threads))
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, 0, options)
+    step, tensors = own_step(program, rows, batch, threads)
     weights = {s.path: torch.tensor(np.array(tensors[s.path])) for s in program.parameters if "running" not in s.path}
-    executable = driver.compile_program(program, TRAINING, options)
-    settings = runtime_settings(program, Length(batch, batch, 10**6))  # so long that the rate hardly changes
-    order, taken = np.arange(batch), 0
-
-    def step() -> float:
-        nonlocal taken
-        results = executable.run(Steps(tensors, rows, order, batch, taken, 0, settings))
-        taken += 1
-        return float(results.scalars["loss"][0])
-
     return step, weights
 
 
@@ -124,21 +107,12 @@ def measured(name: str, loss_of: Loss, batch: int, arguments: argparse.Namespace
         "torch": torch_step(loss_of, weights, data),
         "torch_compile": torch_step(torch.compile(loss_of), weights, data),
     }
-    losses = {peer: [step() for _ in range(5)] for peer, step in steps.items()}
-    for peer, found in losses.items():
-        np.testing.assert_allclose(found, losses["dlc"], rtol=1e-3, err_msg=peer)
-    samples: dict[str, list[float]] = {peer: [] for peer in steps}
-    for _ in range(arguments.rounds):
-        for peer, step in steps.items():
-            samples[peer].append(sampled(step, arguments.seconds))
-    return {peer: statistics.median(values) for peer, values in samples.items()}
+    expect_equal_losses(steps)
+    return medians_of(steps, arguments.rounds, arguments.seconds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5)
+    parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256, 512])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
