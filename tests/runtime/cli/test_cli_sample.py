@@ -170,6 +170,7 @@ def test_bytes_of_three_channels_need_no_range(run: Path, tmp_path: Path) -> Non
         (["--sampler", "prior", "--out", "x.png", "--range", "one", "2"], "wants a number, not `one`"),
         (["--sampler", "prior", "--n", "0"], "wants a whole number of at least 1"),
         (["--sampler", "prior", "--set", "prior.steps=0.5"], "a range runs between whole numbers"),
+        (["--sampler", "prior", "--set", "steps=2"], "the sampler's own is --set prior.steps=2"),
     ],
 )
 def test_what_is_wrong_with_a_call(
