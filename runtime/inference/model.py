@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.driver import Program, Setting, TrainingPlan
+from compiler.driver import Program, Setting, TrainingPlan, rows_of_class
 from compiler.errors.diagnostics import Span, UsageError
 from compiler.support.record import record
 from compiler.types import BatchExtent, static_elements
@@ -75,6 +75,11 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
     if plan.batch is not None and plan.usual_rows > 2 * length.rows:
         advice = "take fewer rows" + ", or `batch = all` where all are meant" * (plan.batches == 1)
         found.append(Remark(_taken(plan, length.rows), "batch", advice))
+    column = dict(plan.data.options).get("target") if plan.data is not None else None
+    for spec in program.inputs:
+        if rows_of_class(spec.name, 0) in values and plan.oversample in (spec.name, column):
+            text = f"`oversample` and `balanced({spec.name})` both make rare classes count more: together twice"
+            found.append(Remark(text, "oversample", "leave one of them out"))
     for name in dict.fromkeys(rule.rate for rule in plan.every_rule):
         rate = values.get(name)
         if isinstance(rate, int | float) and abs(rate) > _LARGEST_RATE:

@@ -141,6 +141,14 @@ def test_balanced_weights_are_those_of_the_rows_to_train_on(capsys: pytest.Captu
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize(("column", "is_told"), [("ring", True), ("year", False)])
+def test_classes_are_made_up_for_once(column: str, is_told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "model.dl", "--dry-run", "--set", f"oversample={column}"]) == 0
+    assert (
+        "`oversample` and `balanced(label)` both make rare classes count more" in capsys.readouterr().err
+    ) == is_told
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("balanced(logits)", "takes a target of classes"), ("balanced(3)", "`target` of `balanced` must be a tensor")],
