@@ -75,6 +75,10 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
     if plan.batch is not None and plan.usual_rows > 2 * length.rows:
         advice = "take fewer rows" + ", or `batch = all` where all are meant" * (plan.batches == 1)
         found.append(Remark(_taken(plan, length.rows), "batch", advice))
+    for block in plan.updates:
+        if block.every > updates:
+            text = f"the update `{block.name}` is made every {block.every} steps, and the run has {updates}: never"
+            found.append(Remark(text, f"{block.name}.every", "take a smaller number, or more steps"))
     column = dict(plan.data.options).get("target") if plan.data is not None else None
     for spec in program.inputs:
         if rows_of_class(spec.name, 0) in values and plan.oversample in (spec.name, column):

@@ -96,6 +96,13 @@ def test_few_rows_are_divided_among_the_batches_of_a_step(capsys: pytest.Capture
     assert "a step takes 400 rows, and there are 84: each of its 2 batches is of 42" in capsys.readouterr().err
 
 
+def test_an_update_that_is_never_made_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    train("run", "--epochs", "1", "--set", "generator.every=7")  # of six steps
+    assert "`generator` is made every 7 steps, and the run has 6: never" in capsys.readouterr().err
+    train("other", "--epochs", "1", "--set", "generator.every=6")
+    assert "never" not in capsys.readouterr().err
+
+
 def test_the_best_epoch_is_that_of_the_stated_metric(capsys: pytest.CaptureFixture[str]) -> None:
     train("run", "--set", "best=mean")
     epochs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
