@@ -92,7 +92,12 @@ def run(arguments: Namespace) -> int:
         print_json(_as_json(found, best_of(found)))
     if found:
         _say_best(best_of(found), arguments, space)
-    return INTERRUPTED if was_interrupted else 0
+    return INTERRUPTED if was_interrupted else _failed(found)
+
+
+def _failed(found: list[Trial]) -> int:
+    """The exit code of a search, which has failed where every trial has."""
+    return 1 if found and best_of(found) is None else 0
 
 
 def _shared(arguments: Namespace, request: TrainingRequest, space: SearchSpace, maximise: bool | None) -> int:
@@ -144,7 +149,7 @@ class _SharedTable:
             print_json(_as_json(self._found, best))
         if self._found and not self._arguments.join:
             _say_best(best, self._arguments, self._space)
-        return code
+        return code or _failed(self._found)
 
 
 def _sampler(name: str, space: SearchSpace, seed: int) -> Sampler:

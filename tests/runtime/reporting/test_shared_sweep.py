@@ -132,6 +132,14 @@ def test_a_text_that_changed_is_not_joined(capsys: pytest.CaptureFixture[str]) -
     assert "this is no plan of a search" in capsys.readouterr().err
 
 
+def test_a_search_whose_trials_all_failed_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    wild = ("model.dl", "--set", "optimizer.lr=[1e30, 1e31]", "--trials", "2")
+    assert sweep(*wild, "--out", "plain") == 1
+    assert "every trial failed" in capsys.readouterr().err
+    assert sweep(*wild, "--workers", "1", "--out", "study") == 1
+    assert sweep("--join", "study") == 1
+
+
 def test_a_mistake_in_the_settings_ends_all_workers(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("model.dl", "--set", "optimiser.lr=[1, 2]", "--workers", "2", "--out", "study") == 1
     assert "there is no setting `optimiser.lr`" in capsys.readouterr().err
