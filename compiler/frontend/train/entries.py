@@ -220,11 +220,11 @@ class Entries(Keys):
     def _report_unknown(self, entry: tree.Entry) -> None:
         """Report a name that is no key and that nothing reads; a value that a misspelt key reads is no mistake."""
         notes = nearest(entry.key, KEYS, IN_TRAIN)
+        unknown = [other for other in self.train.entries if other.key not in KEYS and other is not entry]
+        misspelt = [other for other in unknown if nearest(other.key, KEYS, IN_TRAIN)]
+        if entry in _values_read(self.train, misspelt):
+            return
         if not notes:
-            unknown = [other for other in self.train.entries if other.key not in KEYS]
-            misspelt = [other for other in unknown if nearest(other.key, KEYS, IN_TRAIN)]
-            if entry in _values_read(self.train, misspelt):
-                return
             notes = (hint(f"the keys are {', '.join(KEYS)}; other names are values that `loss` or `metrics` read"),)
         self.report.mistake("E0601", f"`train` has no key `{entry.key}`", entry.span, *notes)
 

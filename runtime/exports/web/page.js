@@ -253,9 +253,9 @@ function fieldsOf(item) {
     const words = manifest.preparation?.vocabularies?.[name];
     const input = words
       ? element("select", {}, ...words.map((word, number) => element("option", { value: String(number) }, word)))
-      : element("input", { type: "number", step: "any", value: rounded(scale ? Number(scale.mean) : 0) });
-    const read = () => (scale ? (Number(input.value) - scale.mean) / scale.deviation : Number(input.value));
-    const fill = (x) => (input.value = words ? String(x) : rounded(scale ? Number(x) * scale.deviation + scale.mean : x));
+      : element("input", { type: "number", step: "any", value: rounded(scale ? Number(scale.centre) : 0) });
+    const read = () => (scale ? (Number(input.value) - scale.centre) / scale.spread : Number(input.value));
+    const fill = (x) => (input.value = words ? String(x) : rounded(scale ? Number(x) * scale.spread + scale.centre : x));
     return { node: field(name, input), read, fill };
   });
   return {

@@ -221,7 +221,7 @@ def test_forms_have_their_own_namespaces() -> None:
         ("init_from", 'weights("w", fresh = "heads.*")', "E0605"),
         ("init_from", 'weights("w", strict = 1)', "E0603"),
         ("unfreeze", 'after(3, "*")', "E0603"),
-        ("data", 'parquet("x")', "E0201"),
+        ("data", 'xlsx("x")', "E0201"),
         ("data", "csv()", "E0302"),
         ("early_stop", "patience()", "E0603"),
         ("early_stop", "patience(0)", "E0603"),

@@ -94,7 +94,7 @@ def test_settings_say_what_no_data_says(capsys: pytest.CaptureFixture[str]) -> N
     assert "give it by `--set time=…`" in capsys.readouterr().out
     for _ in range(2):  # found, then remembered for this setting alone
         assert main([*ask, "--set", "time=5"]) == 0
-        assert main([*ask, "--set", "time=0"]) == 1
+        assert main([*ask, "--set", "time=-1"]) == 1
     assert main(["check", "model.dl", "-e", "Counts", "--set", "length=4"]) == 0
     capsys.readouterr()
     assert main([*ask, "--set", "time=5", "--set", "widht=4"]) == 1

@@ -173,7 +173,7 @@ def test_lines_fit_and_words_are_whole(
 
 def test_every_command_that_prints_is_tried() -> None:
     tried = {arguments[0] for arguments in CASES}
-    assert {command.name for command in COMMANDS} - tried == {"predict", "generate"}
+    assert {command.name for command in COMMANDS} - tried == {"predict", "generate", "sample"}
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])

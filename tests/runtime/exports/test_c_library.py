@@ -376,7 +376,7 @@ def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, caps
         expected = predicted(trained, trained.tensors)
         assert got == rows_of(expected["scores"], expected["size"])
     assert main([*command, "-o", str(tmp_path / "model.dl")]) == 2
-    assert "is a file" in capsys.readouterr().err
+    assert "would replace a file that is read" in capsys.readouterr().err
 
 
 def test_a_library_that_trains_holds_states_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -412,7 +412,7 @@ def test_the_preparation_of_the_data_is_exported(tmp_path: Path) -> None:
     assert main(["export", run, "--to", "c", "-o", str(library)]) == 0
     preparation = json.loads((library / "manifest.json").read_text())["preparation"]
     assert preparation["columns"]["x"] == ["length"]
-    assert preparation["scales"]["length"]["mean"] == 40.0
+    assert preparation["scales"]["length"]["centre"] == 40.0
 
 
 PREPARED = """
