@@ -47,7 +47,8 @@ def run_folds(request: TrainingRequest, count: int, as_json: bool) -> int:
     elif results:
         _print_results(results)
     if was_interrupted:
-        say(f"interrupted in fold {len(results) + 1} of {count}; those before it are in {folder}")
+        before = f"; those before it are in {folder}" if results else f"; its run is {folder / 'fold-1'}"
+        say(f"interrupted in fold {len(results) + 1} of {count}{before}")
         return INTERRUPTED
     say(f"saved in {folder}")
     return 0

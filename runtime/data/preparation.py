@@ -158,7 +158,7 @@ def refuse_missing(preparation: Preparation, fields: Mapping[str, Field], specs:
 
 
 def _missing_fix(spec: InputSpec, field: Field) -> str:
-    drop = 'give csv `missing = "drop"` to leave out such rows'
+    drop = 'give the data `missing = "drop"` to leave out such rows'
     if spec.is_target or field.is_text:
         return f"fill in the value, or {drop}"
     return f'fill in the value, or {drop}, or `missing = "mean"` to put the mean of the training rows'

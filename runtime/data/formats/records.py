@@ -248,7 +248,7 @@ def _json_lines(path: Path) -> _Columns:
 
 def _record_in(path: Path, number: int, line: bytes) -> dict[str, object]:
     try:
-        found: object = json.loads(line)
+        found: object = json.loads(line, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"this line is no JSON: {_first_line(error)}", path, number, "write one record a line"
@@ -256,6 +256,15 @@ def _record_in(path: Path, number: int, line: bytes) -> dict[str, object]:
     if not isinstance(found, dict):
         raise DataError("this line holds no record", path, number, 'write lines such as {"x": 1.5, "kind": "iris"}')
     return cast("dict[str, object]", found)
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A record; ValueError where a name stands twice, of which JSON's readers take the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"`{repeated}` stands in it twice")
+    return found
 
 
 def _of_cells(path: Path, name: str, cells: list[object]) -> Array:

@@ -142,6 +142,7 @@ def test_a_damaged_row_group_is_named(tmp_path: Path) -> None:
         ),
         (['{"width": 99007199254740993, "area": 2, "kind": "iris"}'], r"above 2\^53"),
         (["[" * 100_000], "this line is no JSON"),
+        (['{"width": 1, "area": 2, "kind": "iris", "width": 3}'], "row 1: .*`width` stands in it twice"),
         (['{"width": NaN, "area": 2, "kind": "iris"}'], "has no value"),
     ],
 )
