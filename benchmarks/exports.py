@@ -44,8 +44,8 @@ def write_start_weights(source: Source, file: Path) -> None:
     replace_tensors(file, {path: tensors[path] for path in kept})
 
 
-def export(source: Source, weights: Path, form: str, folder: Path, bytecode: Path) -> tuple[float, float]:
-    """Seconds on the clock, and on processors."""
+def export(source: Source, weights: Path, form: str, folder: Path, bytecode: Path) -> tuple[float, float] | None:
+    """Seconds on the clock, and on processors; None where the command refuses, as a step of several batches."""
     words = ["export", str(source.file), "--weights", str(weights), "--to", "c", *FORMS[form]]
     words += ["--experiment", source.experiment] if source.experiment else []
     environment = _environment(bytecode) | {"DLC_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(HERE.parent)}
@@ -54,7 +54,8 @@ def export(source: Source, weights: Path, form: str, folder: Path, bytecode: Pat
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
     lasted = time.perf_counter() - begun
     if done.returncode:
-        raise SystemExit(f"{source.name}: {done.stderr.strip()}")
+        print(f"{source.name}, {form}: {done.stderr.strip()}", file=sys.stderr, flush=True)
+        return None
     return lasted, _spent() - before
 
 
@@ -92,20 +93,20 @@ def main() -> None:
         for model in names:
             weights = folder / "weights.safetensors"
             write_start_weights(known[model], weights)
-            forms = FORMS if known[model].experiment else ["predict"]
-            for form in forms:
-                times = []
+            for form in FORMS if known[model].experiment else ["predict"]:
+                times: list[tuple[float, float]] = []
                 for _ in range(arguments.rounds):
                     with tempfile.TemporaryDirectory(dir=folder) as place:
-                        times.append(export(known[model], weights, form, Path(place), bytecode))
+                        spent = export(known[model], weights, form, Path(place), bytecode)
+                    times += [spent] if spent is not None else []
                 found.setdefault(model, {})[form] = times
                 print(f"{model}, {form}: {times}", file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps({"machine": machine(), "exports": found}, indent=1))
         return
     print("| model | predict s | train s | train, s of processors |\n| --- | ---: | ---: | ---: |")
-    for model, times in sorted(found.items(), key=lambda item: -_median(item[1].get("train", []), 0)):
-        cells = _median(times["predict"], 0), *(_median(times.get("train", []), part) for part in (0, 1))
+    for model, forms in sorted(found.items(), key=lambda item: -_median(item[1].get("train", []), 0)):
+        cells = _median(forms["predict"], 0), *(_median(forms.get("train", []), part) for part in (0, 1))
         print(f"| {model} | {' | '.join(f'{cell:.2f}' if cell else '—' for cell in cells)} |")
 
 
