@@ -6,6 +6,7 @@ Whoever trains or runs a model takes everything from here, so that another compi
 # ruff: noqa: F401
 # pyright: reportUnusedImport=false
 
+from compiler.frontend.data_parts import Cut, Cuts, DataSource, Fold, PartSource, SettingValue, class_in, rows_of_class
 from compiler.frontend.program import (
     AVERAGE,
     COMMAND_LINE,
@@ -14,28 +15,20 @@ from compiler.frontend.program import (
     ROW_NUMBERS,
     SAMPLE_NUMBERS,
     SET,
-    Cut,
-    Cuts,
     DataQuestion,
-    DataSource,
     DimensionsOf,
     EarlyStop,
-    Fold,
     Generation,
     IndexLimit,
     InputSpec,
     ParameterSpec,
-    PartSource,
     Plateau,
     Program,
     Sampler,
     Setting,
-    SettingValue,
     StartWeights,
     Stored,
     TrainingPlan,
-    class_in,
-    rows_of_class,
 )
 from compiler.interface import (
     ALONE,

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Edit, Note, Source, Span
+from compiler.frontend.data_parts import SettingValue
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import ParameterSpec, SettingValue
+from compiler.frontend.program import ParameterSpec
 from compiler.frontend.settings import plain
 from compiler.frontend.tensors.shapes import axis_texts, tensor_text
 from compiler.frontend.trace import Seen

@@ -19,13 +19,14 @@ from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_s
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.bodies.twin_tensors import expect_followed
 from compiler.frontend.builtins.functions import BUILTINS
+from compiler.frontend.data_parts import SettingValue, class_in
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
 from compiler.frontend.library import library_scope
 from compiler.frontend.names.declarations import check_names
-from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue, class_in
+from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program
 from compiler.frontend.samplers import samplers_of, samples_of
 from compiler.frontend.scope import Located, ModuleScope, Namespace, module_scopes
 from compiler.frontend.settings import SettingsRecord, read_overrides

@@ -11,8 +11,9 @@ from typing import NoReturn
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.applications import Application
 from compiler.frontend.axes import Axis
+from compiler.frontend.data_parts import Cuts, DataSource
 from compiler.frontend.failures import Report, failure
-from compiler.frontend.program import Cuts, DataSource, InputSpec, Limit, ParameterSpec
+from compiler.frontend.program import InputSpec, Limit, ParameterSpec
 from compiler.frontend.scope import ModuleScope, Signature, signature_of
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.trace import Claim, Seen, Trace

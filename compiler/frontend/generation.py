@@ -8,9 +8,10 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.setting_binding import ready
+from compiler.frontend.data_parts import SettingValue
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
-from compiler.frontend.program import SEEN, BeamSearch, Generation, InputSpec, SettingValue
+from compiler.frontend.program import SEEN, BeamSearch, Generation, InputSpec
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.tensors.shapes import shown

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.errors.diagnostics import Diagnostic, Source, Span
 from compiler.frontend.arithmetic import Formula, value_of
 from compiler.frontend.axes import NamedAxes
+from compiler.frontend.data_parts import Cuts, DataSource, PartSource, SettingValue
 from compiler.graph.ir import Graph, Role
 from compiler.support.record import record
 from compiler.types import TensorType
@@ -34,22 +35,6 @@ SEEN = "generate.seen"
 
 KEPT = ":kept"
 """Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
-
-_ROWS_OF_CLASS = ".rows_of_class."
-
-
-def rows_of_class(target: str, label: int) -> str:
-    """The name of the number of rows to train on that a class has; the data says it, as it says dimensions."""
-    return f"{target}{_ROWS_OF_CLASS}{label}"
-
-
-def class_in(name: str) -> tuple[str, int] | None:
-    """The target and the class of such a name; None of another."""
-    target, found, label = name.rpartition(_ROWS_OF_CLASS)
-    return (target, int(label)) if found else None
-
-
-SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
 
 @record
@@ -156,79 +141,6 @@ class Setting:
     def in_run(self, sizes: Mapping[str, int]) -> Setting:
         """The setting in a run of which `total_steps` and the like are known."""
         return self if self.formula is None else replace(self, value=value_of(self.formula, sizes))
-
-
-@record
-class DataSource:
-    """`idx("data/mnist")`: format, path, the format's options by name, and further files by what they hold."""
-
-    format: str
-    path: str
-    options: tuple[tuple[str, SettingValue], ...]
-    span: Span
-    others: tuple[tuple[str, str], ...] = ()
-
-
-CUT_WAYS = ("random", "stratified", "grouped", "latest")
-"""How the rows of a share are chosen."""
-
-
-@record
-class Fold:
-    """The part `number`, from 1, of `count` parts of about equal size that rows are cut into."""
-
-    number: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"fold({self.number}, of = {self.count})"
-
-
-@record
-class Cut:
-    """Rows of the data for a part: a share of them, chosen in one of the `CUT_WAYS`, or all `where` a condition holds.
-
-    `by` is the column by whose values a share is stratified, grouped or sorted, or "" for the usual one.
-    """
-
-    way: str
-    share: float | Fold = 0.0
-    by: str = ""
-    condition: str = ""
-
-    def __str__(self) -> str:
-        if self.way == "where":
-            return f'where("{self.condition}")'
-        by = f', by = "{self.by}"' if self.by else ""
-        return str(self.share) if self.way == CUT_WAYS[0] else f"{self.way}({self.share}{by})"
-
-
-PartSource: TypeAlias = "float | Cut | DataSource | None"
-"""Where a part comes from: a fraction of the data, which is a random share, a cut, or a source of its own."""
-
-
-@record
-class Cuts:
-    """Where validation and test come from; what is cut off from the data follows from the seed.
-
-    `oversample` is the column of which each value is to be met equally often in training, or "".
-    """
-
-    validation: PartSource = None
-    test: PartSource = None
-    seed: int = 0
-    oversample: str = ""
-
-    @property
-    def of_data(self) -> tuple[Cut | None, Cut | None]:
-        """Both cuts of the data; None for a part that there is not, or that has a source of its own."""
-        return _cut_of(self.validation), _cut_of(self.test)
-
-
-def _cut_of(part: PartSource) -> Cut | None:
-    if isinstance(part, Cut):
-        return part
-    return None if part is None or isinstance(part, DataSource) else Cut(CUT_WAYS[0], part)
 
 
 @record

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend.arithmetic import Formula, Number
+from compiler.frontend.data_parts import SettingValue
 from compiler.frontend.failures import nearest
-from compiler.frontend.program import COMMAND_LINE, SET, Limit, Setting, SettingValue
+from compiler.frontend.program import COMMAND_LINE, SET, Limit, Setting
 from compiler.frontend.values import FormValue, LayerInstance, RunTimeNumber, Value
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.errors.diagnostics import Source, UsageError
+from compiler.frontend.data_parts import SettingValue
 from compiler.frontend.elaborate import elaborate_function, expect_function
-from compiler.frontend.program import SettingValue
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype

@@ -16,16 +16,8 @@ import pytest
 from compiler import driver
 from compiler.driver import Array, Options, Results
 from compiler.errors.diagnostics import Source, Span, UsageError
-from compiler.frontend.program import (
-    DataSource,
-    EarlyStop,
-    InputSpec,
-    ParameterSpec,
-    Plateau,
-    Program,
-    Setting,
-    TrainingPlan,
-)
+from compiler.frontend.data_parts import DataSource
+from compiler.frontend.program import EarlyStop, InputSpec, ParameterSpec, Plateau, Program, Setting, TrainingPlan
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.interface import Steps
 from compiler.machine import AVX2, Machine

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from compiler.errors.diagnostics import hint
 from compiler.frontend.builtins.table import Builtin, built_in
+from compiler.frontend.data_parts import rows_of_class
 from compiler.frontend.elaborator import Elaborator
-from compiler.frontend.program import InputSpec, rows_of_class
+from compiler.frontend.program import InputSpec
 from compiler.frontend.settings import OF_THE_DATA
 from compiler.frontend.values import TensorValue, Value
 

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from compiler.errors.diagnostics import hint
+from compiler.frontend.data_parts import CUT_WAYS, Cut, Fold
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.program import CUT_WAYS, Cut, Fold
 from compiler.frontend.train.forms import Wanted, checked, evaluate_constant, is_plain_number, settings_of, whole_from
 from compiler.frontend.values import Value
 from compiler.support.data_formats import CUTS

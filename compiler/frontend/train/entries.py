@@ -9,9 +9,10 @@ from typing import TypeVar
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_TRAIN
 from compiler.frontend.bodies.instances import names_in
+from compiler.frontend.data_parts import DataSource, PartSource, SettingValue
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
-from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, PartSource, SettingValue, StartWeights
+from compiler.frontend.program import SHARE_OF_THE_NEW, StartWeights
 from compiler.frontend.settings import COMMAND_LINE, Override, plain
 from compiler.frontend.train import cuts, forms
 from compiler.frontend.values import RunTimeNumber, Value, describe

@@ -14,6 +14,7 @@ from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.setting_binding import Argument
 from compiler.frontend.bodies.twin_tensors import expect_followed
+from compiler.frontend.data_parts import Cuts
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.finish import finished
@@ -21,7 +22,6 @@ from compiler.frontend.generation import generation_of
 from compiler.frontend.program import (
     Accumulation,
     Clip,
-    Cuts,
     Follower,
     ParameterSpec,
     Phase,

@@ -30,7 +30,9 @@ from compiler.targets.registry import target_of
 from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
-    "compiler.frontend": {f"compiler.frontend{name}" for name in ("", ".arithmetic", ".axes", ".program")},
+    "compiler.frontend": {
+        f"compiler.frontend{name}" for name in ("", ".arithmetic", ".axes", ".data_parts", ".program")
+    },
     "compiler.graph": {"compiler.graph", "compiler.graph.ir", "compiler.graph.op"},
 }
 """Of these packages, what a warm start imports."""
