@@ -71,7 +71,7 @@ class Entry:
 
 @record
 class Touched:
-    """A stretch of an arena from `begin` to below `end`, in bytes or bytes of each row: an entry reads or `writes` it."""
+    """A stretch of an arena that an entry reads or `writes`, in bytes, or in bytes of each row of the batch."""
 
     arena: int
     begin: int
@@ -87,7 +87,7 @@ class Manifest:
     may read, and never use, the rows up to it; `row_bytes` are those of the largest. Where there are loops, `advances`
     has a line for each relocation: by how much its word grows with each step of each of the loops around it, the
     outermost first. A step has up to `most_rows` rows where pairs of rows have places for so many; 0 stands for any.
-    outermost first. `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do. Where a
+    `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do. Where a
     target runs entries beside each other, `touched` has a line for each of them.
     """
 
