@@ -63,7 +63,7 @@ def _exchange(program: driver.Program, options: driver.Options, processes: int) 
         return {}
     if program.plan is None:
         raise UsageError("--processes divides the shards of a training", "name a file with `train`")
-    expect_shards(program.plan.shards, processes)
+    expect_shards(program.plan, processes)
     from compiler.inspection.shard_traffic import traffic_of  # few ask
 
     return {"exchange": asdict(traffic_of(program, options, processes))}
