@@ -30,7 +30,7 @@ class DeviceMemory:
         self.gpu = gpu
         self.user: object = None  # the program whose values the workspace has
         self.workspace: DeviceBlock | None = None
-        self._data: dict[int, tuple[weakref.ref[Array], DeviceBlock]] = {}
+        self._data: dict[tuple[int, int], tuple[weakref.ref[Array], DeviceBlock]] = {}
         self._tensors: weakref.WeakKeyDictionary[object, dict[tuple[int, int], _Copy]] = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
@@ -91,10 +91,10 @@ class DeviceMemory:
     # data that stays as it is
 
     def data(self, array: Array, start: int, bytes_: int) -> DeviceBlock | None:
-        """The copy of an array that never changes, `bytes_` from `start` on; None where it does not fit."""
-        key = id(array)
+        """The copy of `bytes_` from `start` on, which do not change while the array is there; None where none fits."""
+        key = (start, bytes_)
         known = self._data.get(key)
-        if known is not None and known[0]() is array:
+        if known is not None and known[0]() is not None:
             return known[1]
         block = self._tried(bytes_ + SLACK)
         if block is None:
