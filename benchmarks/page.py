@@ -2,11 +2,13 @@
 
     python benchmarks/page.py [FILE --set KEY=VALUE] [--repeats 5] [--keys 30] [--json]
 
-Without a file: opening of ResNet-50 (`examples/resnet`, depth 50), and keys into `examples/resnet20`; with one, both of it. `command`
-is from the start of `dlc view` to the address that it prints, and `opening` from there until a browser that is running already has drawn
-the ledger. `html` is the opening of the file that `--html` writes. `key` is from a key to the ledger of the new text: the diagnostics, shapes and figures of each line; `key,
-rested` the same for keys a second apart, between which the page's code is being made. On a machine that is busy with other work, the
-counts say more: bytes of the page, elements in it, and calls of Python functions behind a key.
+Without a file: opening of ResNet-50 (`examples/resnet`, depth 50), and keys into `examples/resnet20`; with one, both of
+it. `command` is from the start of `dlc view` to the address that it prints, `processor` what that process has computed
+by then, and `opening` from there until a browser that is running already has drawn the ledger. `html` is the opening of
+the file that `--html` writes. `key` is from a key to the ledger of the new text: colours, diagnostics, shapes and
+figures of each line; `key, rested` the same for keys a second apart, between which code is being made. On a machine
+that is busy with other work, the counts say more: bytes of the page, its elements, and calls of Python functions behind
+a key.
 
 It needs Chromium and playwright.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
+import os
 import pstats
 import statistics
 import subprocess
@@ -68,23 +71,24 @@ def main() -> int:
 
 def openings(running: Any, model: Path, settings: Sequence[str], repeats: int) -> dict[str, list[float]]:
     """The milliseconds of each opening."""
-    times: dict[str, list[float]] = {"command": [], "opening": [], "html": []}
+    times: dict[str, list[float]] = {name: [] for name in ("command", "processor", "opening", "html")}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "page.html"
         subprocess.run([*_command(model, settings), "--html", str(out)], cwd=ROOT, check=True, capture_output=True)
         for _ in range(repeats):
             begun = time.perf_counter()
-            with served(model, settings) as url:
+            with served(model, settings) as (url, process):
                 times["command"].append((time.perf_counter() - begun) * 1000)
+                times["processor"].append(_processor_time(process))
                 times["opening"].append(_drawing(running, url))
             times["html"].append(_drawing(running, out.as_uri()))
     return times
 
 
 def keys(running: Any, model: Path, settings: Sequence[str], count: int) -> dict[str, list[float]]:
-    """The milliseconds from each key to the ledger of its text: comments that grow, and rows that are wrong and right."""
+    """The milliseconds from each key of a comment to the ledger of its text."""
     times: dict[str, list[float]] = {"key": [], "key, rested": []}
-    with served(model, settings) as url:
+    with served(model, settings) as (url, _):
         page = running.new_page(viewport={"width": 1280, "height": 720})
         page.goto(url)
         page.wait_for_selector(DRAWN)
@@ -147,15 +151,21 @@ def _command(model: Path, settings: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def served(model: Path, settings: Sequence[str]) -> Generator[str]:
-    """The address of a page, as long as the context."""
+def served(model: Path, settings: Sequence[str]) -> Generator[tuple[str, int]]:
+    """The address of a page and its process, as long as the context."""
     command = _command(model, settings)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield process.stdout.readline().strip(), process.pid
         finally:
             process.terminate()
+
+
+def _processor_time(process: int) -> float:
+    """The milliseconds that all threads of a process have computed for."""
+    spent = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[11:13]
+    return 1000 * sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
 
 
 def _drawing(running: Any, address: str) -> float:

@@ -97,7 +97,12 @@ def _gradient(opened: _Opened, view: View) -> str:
 
 def _function_to_json(function: PrintedFunction) -> dict[str, object]:
     lines = [{"file": name, "line": line} for name, line in sorted(function.lines)]
-    return {"name": function.name, "layers": sorted(filter(None, function.paths)), "lines": lines, "text": function.text}
+    return {
+        "name": function.name,
+        "layers": sorted(filter(None, function.paths)),
+        "lines": lines,
+        "text": function.text,
+    }
 
 
 def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
