@@ -344,8 +344,12 @@ class Entries(Keys):
             case _Given(tree.Name(name) | tree.Text(name)):
                 self.session.settings.record("best", name, given.origin)
                 return name, given.expression.span
+            case _Given(tree.Attribute(tree.Name(update), name)):
+                self.session.settings.record("best", f"{update}.{name}", given.origin)
+                return f"{update}.{name}", given.expression.span
             case _:
-                self.report.mistake("E0603", "`best` is the name of a metric, or `loss`", given.expression.span)
+                advice = hint("such as `best = accuracy`, or `best = critic.loss` beside an `update critic`")
+                self.report.mistake("E0603", "`best` is the name of a metric", given.expression.span, advice)
         return "loss", None
 
     def _precision(self) -> str:
