@@ -23,7 +23,7 @@ from compiler.syntax import tree
 KEYS = [
     *("data", "validation", "test", "oversample", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
-    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "ema"),
+    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
     *("keep", "best", "restore", "precision", "seed"),
 ]
 _Form = TypeVar("_Form")
@@ -145,6 +145,7 @@ class Entries(Keys):
         self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
         self.shards = self._whole("shards", 1) or 1
+        self.synchronised = self._constant("synchronised", forms.SWITCH) is True
         epochs, steps = self._whole("epochs", 1), self._whole("steps", 1)
         # A length on the command line replaces that of the text.
         set_there = [key for key in ("epochs", "steps") if key in session.settings.used]
