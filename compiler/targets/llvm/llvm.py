@@ -169,7 +169,7 @@ class Llvm:
             try:
                 if verify:
                     self._verify(module)
-                return self._generate(machine, module, as_object)
+                return self._generate(machine, module, as_object and not triple.startswith("nvptx"))  # PTX is text
             finally:
                 self._call("DisposeModule", module)
         finally:
