@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.targets.cpu.kernel_pass import KernelPass
 from compiler.targets.cpu.products.block_long_sum import block_long_sum
-from compiler.targets.cpu.products.make_tiles import make_items, tile
+from compiler.targets.cpu.products.make_tiles import make_items, put_panels_outside, tile
 from compiler.targets.cpu.products.place_sums import spill
 from compiler.targets.cpu.products.unroll import unroll, unroll_stage
 from compiler.targets.cpu.rows.passes import keep_rows
@@ -16,6 +16,7 @@ PRODUCT_PASSES = tuple(
     for run, reason in (
         (tile, "an element that is loaded meets several, and their sums stay in registers"),
         (block_long_sum, "splits of a sum over the batch are items of their own"),
+        (put_panels_outside, "neighbouring groups of threads read the same columns"),
         (make_items, "tiles are independent of each other: LANES threads have one"),
         (spill, "a long stage has no registers beside the sums, and rows that do not exist none at all"),
         (unroll, "the end of the loop is hidden behind the multiplications of several steps"),
