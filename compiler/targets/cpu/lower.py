@@ -354,8 +354,10 @@ class Lowering:
 
     def items(self, instance: Instance, nest: Nest) -> Items:
         """The items of an instance, whose code may serve kernels of other extents."""
-        is_shared = isinstance(instance.kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel)
-        return items_of(instance.kernel, self.machine) if is_shared else nest.items
+        kernel = instance.kernel
+        if isinstance(kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel):
+            return items_of(kernel, self.machine)
+        return nest.items
 
     def function(self, nest: Nest) -> _Function:
         """Write the text of a function and of the one before it; the symbol is the hash of the text."""

@@ -47,10 +47,7 @@ def verified_tiles(
 
 
 def passes_on_text(
-    machine: Machine,
-    batch: int,
-    row_passes: OfRows = rows.PASSES,
-    product_passes: OfProducts = products.PASSES,
+    machine: Machine, batch: int, row_passes: OfRows = rows.PASSES, product_passes: OfProducts = products.PASSES
 ) -> Mapping[str, Callable[[str, str], str]]:
     """By the name of each pass, what it makes of a text with a name; see `KernelTarget.kernel_passes`."""
     given = Circumstances(machine, batch)

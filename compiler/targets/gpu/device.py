@@ -11,7 +11,9 @@ NEVER = 1 << 30  # more than anything is counted
 # Products: 8 rows by 2 vectors a thread keep 16 sums in registers. Rows are not computed side by side, which CPUs do to
 # load elements once: neighbouring threads share their lines of the cache. Kernels are not chained: no thread takes a
 # whole shard. Where a kernel has no rows, an item is small, since many items fill a device.
-_TUNING = Tuning(flat_columns=256, tile_rows=8, shared_reads=NEVER, shards=NEVER, image_shards=NEVER, long_sum_tiles=NEVER)
+_TUNING = Tuning(
+    flat_columns=256, tile_rows=8, shared_reads=NEVER, shards=NEVER, image_shards=NEVER, long_sum_tiles=NEVER
+)
 
 # The oldest architecture that the driver still compiles for; PTX for it runs on all that came later.
 DEVICE = Machine(

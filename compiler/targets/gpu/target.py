@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import UsageError
@@ -60,6 +58,11 @@ class EmulatedTarget(CpuTarget):
 class GpuTarget(EmulatedTarget):
     """The kernels of a device as PTX."""
 
+    def ptx(self, text: str) -> str:
+        from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
+
+        return ptx_of(text)
+
     def text_of(self, nest: Nest) -> str:
         from compiler.targets.gpu.text import device_text
 
@@ -69,4 +72,4 @@ class GpuTarget(EmulatedTarget):
 def _device(options: Options) -> Machine:
     if options.machine is not None:
         raise UsageError(f"a GPU is no `{options.machine}`", "leave out the machine")
-    return DEVICE if options.tuning == replace(options).tuning else DEVICE
+    return DEVICE

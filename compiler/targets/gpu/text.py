@@ -21,6 +21,7 @@ from compiler.targets.llvm.to_llvm import FUNCTION, WRITERS, Names, Walk, Writer
 from compiler.types import DType
 
 SCRATCH_ALIGNMENT = 16
+_TABLES, _DIRECTIVES = "LineTablesOnly", "DebugDirectivesOnly"  # PTX says the line of each instruction by a directive
 _SEGMENT = (32 - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
 
 
@@ -31,18 +32,18 @@ def device_text(nest: ir.Nest, machine: Machine) -> str:
     for name, register in (("thread", "tid"), ("block", "ctaid")):
         number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
         text.line(f"%{name} = zext i32 {number} to i64")
-    _body(text, nest, _DEVICE_WRITERS)
+    _body(text, nest, DEVICE_WRITERS)
     words = f"ptr byval([{len(nest.arguments) + 1} x i64]) align 8 %words"
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
-    return _module(head, text, f"  ret void{text.location}\n}}", nest)
+    return _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
 
 
 def host_text(nest: ir.Nest, machine: Machine) -> str:
     """A module with `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, which runs the blocks from begin to end."""
     waits = any(isinstance(s, ir.Exchange | ir.Meet) for s in every(nest.body))
     text = Text(machine.multiply_add, block="begin" if waits else "entry")
-    _body(text, nest, _HOST_WRITERS)
+    _body(text, nest, HOST_WRITERS)
     words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
     head, tail, driver = (_COROUTINE, _END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
     words |= {"location": text.location, "threads": str(BLOCK_THREADS)}
@@ -124,7 +125,7 @@ def _named(name: str) -> Callable[[Walk, ir.Ordinal], None]:
     return write
 
 
-_DEVICE_WRITERS: Writers = {
+DEVICE_WRITERS: Writers = {
     ir.Thread: ("", _thread_of_device),
     ir.Block: ("", _named("%block")),
     ir.Exchange: ("v", _exchange),
@@ -133,7 +134,6 @@ _DEVICE_WRITERS: Writers = {
 
 
 # this processor
-
 
 
 def _exchange_on_host(walk: Walk, statement: ir.Exchange) -> str:
@@ -156,7 +156,7 @@ def _wait(walk: Walk, _: ir.Statement) -> None:
     text.start(going_on)
 
 
-_HOST_WRITERS: Writers = {
+HOST_WRITERS: Writers = {
     ir.Thread: ("", _named("%thread")),
     ir.Block: ("", _named("%block")),
     ir.Exchange: ("v", _exchange_on_host),

@@ -15,7 +15,20 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.nest import ir
 from compiler.nest.builder import Builder
-from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, SCRATCH, Constant, Index, Nest, Operand, Statement, Value, Zeros
+from compiler.nest.ir import (
+    ADDRESS,
+    BEGIN,
+    END,
+    INDEX,
+    SCRATCH,
+    Constant,
+    Index,
+    Nest,
+    Operand,
+    Statement,
+    Value,
+    Zeros,
+)
 from compiler.nest.printer import print_nest
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
@@ -58,6 +71,9 @@ class _Threads:
     made: Builder = field(default_factory=Builder)
     arguments: list[ir.Argument] = field(init=False)
     values: dict[int, Operand] = field(default_factory=dict[int, Operand])  # by the number of a value of the given nest
+    entered: dict[int, Value] = field(
+        default_factory=dict[int, Value]
+    )  # arguments that the entry needs, by their slots
     own: dict[int, int] = field(default_factory=dict[int, int])  # stretches of scratch, and addresses in them
     scratch_bytes: int = 0
     lane: Value = field(init=False)
@@ -85,8 +101,10 @@ class _Threads:
             last = extent if items.chunk == 1 else made.binary("div", extent, items.chunk)
             return item, made.minimum(made.add(item, 1), last)
         factor = self.factor(items)
-        parts: Index = -(-factor // GROUPS) if isinstance(factor, int) else made.binary(
-            "div", made.add(factor, GROUPS - 1), GROUPS
+        parts: Index = (
+            -(-factor // GROUPS)
+            if isinstance(factor, int)
+            else made.binary("div", made.add(factor, GROUPS - 1), GROUPS)
         )
         outer: Index = block if parts == 1 else made.binary("div", block, parts)
         part: Index = 0 if parts == 1 else made.binary("rem", block, parts)
@@ -111,7 +129,9 @@ class _Threads:
     def argument(self, what: ir.Argument) -> Value:
         if what not in self.arguments:
             self.arguments.append(what)
-        return self.made.given(self.arguments.index(what), INDEX)
+        slot = self.arguments.index(what)
+        found = self.entered[slot] = self.made.given(slot, INDEX)
+        return found
 
     # operands
 
@@ -204,7 +224,7 @@ class _Threads:
         type_ = _scalar(result.type)
         match statement:
             case ir.Given(slot=slot):
-                found: Operand = made.given(slot, type_)
+                found: Operand = self.entered.get(slot) or made.given(slot, type_)
             case ir.Binary(op=op, left=left, right=right):
                 found = made.binary(op, self.of(left), self.of(right), type_)
             case ir.Compare(relation=relation, left=left, right=right):
