@@ -69,7 +69,8 @@ class TensorStore:
     """The persistent tensors of a model, each a NumPy view of one arena.
 
     Programs on the same tensors run one at a time, and share a `workspace`.
-    `version` changes with their content: what programs derived from an earlier one is out of date.
+    `version` changes with their content: what programs derived from an earlier one is out of date. It does not with
+    that of `borrowed` tensors, which others may change.
     """
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
@@ -79,6 +80,7 @@ class TensorStore:
         self._addresses: dict[str, int] = {}
         self._kept: tuple[object, ...] = ()
         self.specs = tuple(specs)
+        self.borrowed = frozenset[str]()
         self._content = _Content()
         self.workspace = Workspace()
         base, offset = self._arena.ctypes.data, 0
@@ -97,6 +99,7 @@ class TensorStore:
         store._arrays.update(self._arrays)
         store._addresses.update(self._addresses)
         store.specs = (*self.specs, *store.specs)
+        store.borrowed, store._content = self.borrowed, self._content
         return store
 
     def stretch(self, names: Sequence[str]) -> Array:
@@ -113,7 +116,13 @@ class TensorStore:
         store._arrays = {**self._arrays, **arrays}
         store._addresses = {**self._addresses, **{name: address_of(array) for name, array in arrays.items()}}
         store._content, store.workspace = self._content, self.workspace
+        store.borrowed = self.borrowed | frozenset(arrays)
         return store
+
+    @property
+    def content(self) -> object:
+        """What stores of the same tensors have in common."""
+        return self._content
 
     @property
     def version(self) -> int:
