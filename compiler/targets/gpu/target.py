@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from compiler.graph.ir import Graph
     from compiler.nest.ir import Nest
     from compiler.schedule.ir import Schedule
+    from compiler.targets.cpu.executable import NativeExecutable
+    from compiler.targets.cpu.growing import GrowingExecutable
     from compiler.targets.lowered import Lowered
 
 
@@ -62,6 +64,9 @@ class GpuTarget(EmulatedTarget):
         from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
 
         return ptx_of(text)
+
+    def load(self, compilation: target.Compilation) -> NativeExecutable | GrowingExecutable:
+        raise UsageError("no GPU is at hand", "use --target gpu-emulator, which runs its kernels on this processor")
 
     def text_of(self, nest: Nest) -> str:
         from compiler.targets.gpu.text import device_text

@@ -16,6 +16,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
+from compiler.ops import OPS
 from compiler.programs.executables import executable
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
@@ -67,7 +68,7 @@ def test_nests_of_threads_are_verified_and_read_as_they_are_printed(model: str) 
     for nest in lowered(model).nests.values():
         verify_nest(nest)
         printed = print_nest(nest)
-        assert print_nest(read_nest(printed)) == printed
+        assert print_nest(read_nest(printed, OPS)) == printed
 
 
 def test_ptx_is_of_the_oldest_device_and_rounds_each_operation() -> None:
