@@ -88,6 +88,7 @@ class Regions(Terms):
         self.end_dimensions()
         for touched in self.touched.values():
             loops = range(CALL + len(touched.loops), CALL + self.depth)
+            touched.base = self.in_digits(touched.base)
             touched.within &= self._without(frozenset((*loops, *(self.of_shares - touched.seen))))
 
     def _without(self, dimensions: frozenset[int]) -> isl.Set:
@@ -134,10 +135,12 @@ class Regions(Terms):
     def _inside(self, within: isl.Set, body: Sequence[Statement]) -> None:
         before, facts, is_sure, seen = self.within, self.facts, self._is_sure, {*self.seen}
         families = {family: [*members] for family, members in self.boundaries.items()}
+        content = {**self._content}  # so that nothing is known of a value before it is made, in another rectangle
         self.within = (within & self.always).coalesce()
         if self.may_be(within):
             self._statements(body)
         self.within, self.facts, self._is_sure, self.seen, self.boundaries = before, facts, is_sure, seen, families
+        self._content = content
 
     def _guard(self, condition: Operand, body: Sequence[Statement]) -> None:
         truth, before = self._truth(condition), self._is_sure
@@ -355,16 +358,15 @@ class Regions(Terms):
                 return left.add(right).coalesce()
             case "sub":
                 return left.sub(right).coalesce()
-            case "min":
-                return left.min(right)
-            case "max":
-                return left.max(right)
+            case "min" | "max":
+                return self.extreme(left, right, op)
             case "mul":
                 return product_of(left, right)
             case "and" if size is not None and size < 0 and -size & (-size - 1) == 0:  # down to a multiple
-                return left.scale_down_val(-size).floor().scale_val(-size)
+                return self.floor_of(left, -size).scale_val(-size)
             case "div" | "rem" if size is not None and size > 0 and not self.may_be(left.lt_set(self.number(0))):
-                return left.scale_down_val(size).floor() if op == "div" else left.mod_val(size)
+                quotient = self.floor_of(left, size)
+                return quotient if op == "div" else self.in_digits(left).sub(quotient.scale_val(size))
             case _:
                 return None
 
@@ -380,8 +382,8 @@ class Regions(Terms):
             divisor = -(-(1 << bits) // factor)
             left = self.known(self._get(made.left))
             if left is not None and -(-(1 << bits) // divisor) == factor:
-                return left.scale_down_val(divisor).floor()
-        return number.scale_down_val(1 << bits).floor()
+                return self.floor_of(left, divisor)
+        return self.floor_of(number, 1 << bits)
 
     def _most_of(self, groups: Operand) -> int | None:
         """The largest group, where their number is what so many need."""

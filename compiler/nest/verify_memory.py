@@ -26,6 +26,7 @@ from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
 from compiler.types import BatchExtent
 
 MOST_OPERATIONS = 50_000_000  # of isl, for one question: some seconds
+FEW_OPERATIONS = 1_000_000
 ROOMS = (8, 22)  # dimensions beside loops: with few of them, questions are answered faster
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
 
@@ -72,24 +73,34 @@ def unproved(nest: Nest, call: Call, laws: Collection[Law] = Law) -> list[Doubt]
 
 
 @contextmanager
-def _limited() -> Generator[None]:
-    """Within, a question that would take too long is an error of isl."""
+def _limited(operations: int) -> Generator[None]:
+    """Within, a question that would take more operations is an error of isl."""
     context = isl.DEFAULT_CONTEXT
     context.reset_operations()
-    context.set_max_operations(MOST_OPERATIONS)
+    context.set_max_operations(operations)
     try:
         yield
     finally:
         context.set_max_operations(0)
 
 
-def _holds(question: Callable[[], bool]) -> bool:
+def _holds(question: Callable[[], bool], operations: int = MOST_OPERATIONS) -> bool:
     """Whether the answer is yes; no where there is none in time."""
     try:
-        with _limited():
+        with _limited(operations):
             return question()
     except isl.Error:
         return False
+
+
+def _any_holds(questions: Callable[[], Iterable[Callable[[], bool]]]) -> bool:
+    """Whether one of the answers is yes; each is asked for shortly before any is waited for."""
+    try:
+        with _limited(MOST_OPERATIONS):
+            asked = [*questions()]
+    except isl.Error:
+        return False
+    return any(_holds(question, limit) for limit in (FEW_OPERATIONS, MOST_OPERATIONS) for question in asked)
 
 
 class _Check:
@@ -98,7 +109,6 @@ class _Check:
         self.regions = Regions(nest, call, room)
         self.touched = [*self.regions.touched.values()]
         self._maps: dict[int, isl.Map] = {}
-        self._known_orders: dict[frozenset[int], tuple[list[isl.Map], isl.Map]] = {}
         self._last = self.regions.space.dim(DIM.set)
         self._all = isl.Map.universe(self.regions.space.map_from_set())
 
@@ -170,24 +180,27 @@ class _Check:
         begin, end = isl.Map.from_pw_aff(r.begin), isl.Map.from_pw_aff(r.end)
         return end.lex_le_map(begin) | begin.lex_ge_map(end)
 
-    def _orders(self, seen: frozenset[int]) -> tuple[list[isl.Map], isl.Map]:
-        """Pairs of rounds of a call: of a share and a later one; all others. The boundaries `seen` are known in both.
+    def _in_order(self, pairs: isl.Map, seen: frozenset[int]) -> isl.Map | None:
+        """Of pairs of rounds, those of one call in one place of all shares; none if they are of a share and another.
 
-        What one number counts is in order together: a pair that one share allows may contradict another.
+        The boundaries `seen` are known in both rounds. What one number counts is in order together: a pair that one
+        share allows may contradict another.
         """
-        if seen not in self._known_orders:
-            later: list[isl.Map] = []
-            same = self._equal(self._all, range(CALL))
-            for shares in self._alike(seen):
-                number, scope = isl.Map.from_pw_aff(shares[0].number), shares[0].scope
-                bounds = [(isl.Map.from_pw_aff(s.first), isl.Map.from_pw_aff(s.stop)) for s in shares]
-                around = self._equal(same.intersect_domain(scope).intersect_range(scope), self._around(shares[0]))
-                before, equal = around & number.lex_lt_map(number), around & number.apply_range(number.reverse())
-                later.append(reduce(isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), before))
-                one = reduce(isl.Map.intersect, (b.apply_range(b.reverse()) for pair in bounds for b in pair), equal)
-                same = (same - before - before.reverse() - equal) | one
-            self._known_orders[seen] = later, same
-        return self._known_orders[seen]
+        pairs = self._equal(pairs, range(CALL))
+        for shares in self._alike(seen):
+            number, scope = isl.Map.from_pw_aff(shares[0].number), shares[0].scope
+            bounds = [(isl.Map.from_pw_aff(s.first), isl.Map.from_pw_aff(s.stop)) for s in shares]
+            loops = self._around(shares[0])
+            around = self._equal(pairs.intersect_domain(scope).intersect_range(scope), loops)
+            if around.is_empty():
+                continue
+            later = reduce(isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), number.lex_lt_map(number))
+            if not ((around & later).is_empty() and (around & later.reverse()).is_empty()):
+                return None
+            others = pairs - self._equal(self._all.intersect_domain(scope).intersect_range(scope), loops)
+            one = (b.apply_range(b.reverse()) for pair in ((number,), *bounds) for b in pair)
+            pairs = others | reduce(isl.Map.intersect, one, around)
+        return pairs
 
     def _alike(self, seen: frozenset[int]) -> list[list[Share]]:
         """The shares between boundaries that are `seen`; those of one number in the same loops are together."""
@@ -220,17 +233,16 @@ class _Check:
 
     def _are_apart(self, one: Touched, other: Touched, of_items: bool) -> bool:
         left, right, r = self._map(one), self._map(other), self.regions
-        items, (later, same) = self._of_items, self._orders(one.seen & other.seen)
         if one is other and not of_items and not r.shares and not r.is_cut:
             return left.is_injective()
         if one is not other and left.range().is_disjoint(right.range()):
             return True
         pairs = left.apply_range(right.reverse())
-        if of_items or not (pairs & items).is_empty():
-            return of_items and (pairs & items).is_empty()
-        if any(not (pairs & part).is_empty() for order in later for part in (order, order.reverse())):
+        if of_items or not (pairs & self._of_items).is_empty():
+            return of_items and (pairs & self._of_items).is_empty()
+        pairs = self._in_order(pairs, one.seen & other.seen)
+        if pairs is None:
             return False
-        pairs &= same
         return pairs.is_subset(isl.Map.identity(pairs.space)) if one is other else pairs.is_empty()
 
     def _map(self, touched: Touched) -> isl.Map:
@@ -268,7 +280,7 @@ class _Check:
         """A store to each result that has an element which none may store."""
         for result in self.call.results:
             stores = [t for t in self.touched if t.is_store and isinstance(t.of, ir.Given) and t.of.slot == result.slot]
-            if not _holds(partial(is_stored, result, stores, self.regions)):
+            if not _any_holds(partial(is_stored, result, stores, self.regions)):
                 yield stores[0].access if stores else None
 
     def _repeated(self, stores: Sequence[Touched]) -> Iterator[Touched]:
@@ -309,14 +321,16 @@ class _Check:
             return before is not None and self._map(load).range().is_subset(before.panels())
         left = self._as_seen(load, len(load.loops))
         stores = [t for t in self.touched if t.is_store and t.is_sure and t.of is load.of and t.seen <= load.seen]
-        for store in stores:
+        for store in reversed(stores):
             if store.path < load.path:
                 left -= self._as_seen(store, _loops_around(store, load))
-        if left.is_empty():
-            return True
-        for store in stores:
+                if left.is_empty():
+                    return True
+        for store in reversed(stores):
             for level in range(_loops_around(store, load)):
                 left -= self._in_round_before(level).apply_range(self._as_seen(store, level + 1))
+                if left.is_empty():
+                    return True
         return left.is_empty()
 
     def _as_seen(self, touched: Touched, loops: int) -> isl.Map:
