@@ -82,6 +82,7 @@ class Terms:
             self.number(0)
         )  # what holds of all dimensions
         self.within: isl.Set = self.always  # where the walk is
+        self.added = isl.Set.universe(self.space)  # what is known of that since the body of the innermost loop began
         self.facts = isl.Set.universe(self.space)  # about boundaries that are known there
         self.scope = isl.Set.universe(self.space)  # for which rectangle
         self.loops = list[ir.Loop]()
@@ -260,18 +261,22 @@ class Terms:
             q, r = self._fresh(), self._fresh()
             first = CALL + self.depth
             self._splits[place] = size, first + quotient, first + rest
-            self.always &= self.dimension(place).eq_set(q.scale_val(size).add(r)) & self.between(r, 0, self.number(size))
+            self.always &= self.dimension(place).eq_set(q.scale_val(size).add(r)) & self.between(
+                r, 0, self.number(size)
+            )
         made, quotient, _ = self._splits[place]
         if made == size:
             return self.dimension(quotient)
         return self.dimension(place).scale_down_val(size).floor()
 
     def in_digits(self, number: PwAff) -> PwAff:
+        """The same number, with the quotients and rests of digits that were divided."""
         for place, (size, quotient, rest) in self._splits.items():
             if number.involves_dims(DIM.in_, place, 1):
                 term = isl.Aff.var_on_domain(self._local, DIM.set, quotient).scale_val(size)
                 term = term.add(isl.Aff.var_on_domain(self._local, DIM.set, rest))
-                number = number.pullback_multi_aff(isl.MultiAff.identity_on_domain_space(self.space).set_aff(place, term))
+                here = isl.MultiAff.identity_on_domain_space(self.space)
+                number = number.pullback_multi_aff(here.set_aff(place, term))
         return number
 
     def small_quotient(self, number: PwAff, divisor: PwAff, is_rest: bool) -> PwAff | None:
@@ -320,6 +325,7 @@ class Terms:
     def _learn(self, fact: isl.Set) -> None:
         """What holds of boundaries wherever they are known."""
         self.within &= fact
+        self.added &= fact
         self.facts &= fact
 
     def _note(self, number: PwAff, first: PwAff, stop: PwAff, whole: tuple[PwAff, PwAff] | None = None) -> None:

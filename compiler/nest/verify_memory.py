@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cached_property, partial, reduce
+from itertools import chain
 
 import islpy as isl
 
@@ -194,7 +195,9 @@ class _Check:
             around = self._equal(pairs.intersect_domain(scope).intersect_range(scope), loops)
             if around.is_empty():
                 continue
-            later = reduce(isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), number.lex_lt_map(number))
+            later = reduce(
+                isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), number.lex_lt_map(number)
+            )
             if not ((around & later).is_empty() and (around & later.reverse()).is_empty()):
                 return None
             others = pairs - self._equal(self._all.intersect_domain(scope).intersect_range(scope), loops)
@@ -248,13 +251,16 @@ class _Check:
     def _map(self, touched: Touched) -> isl.Map:
         """From rounds to the bytes that are touched in them, whatever numbers are in memory."""
         if id(touched) not in self._maps:
-            r = self.regions
-            bytes_ = r.among(r.byte, [(k, k + touched.used) for k in sorted({*touched.offsets})])
-            found = isl.Map.from_pw_aff(touched.base.add(r.byte)).intersect_domain(touched.within & bytes_)
-            for k in r.of_data:
-                found = found.eliminate(DIM.in_, k, 1).fix_input_si(k, 0)
-            self._maps[id(touched)] = found
+            self._maps[id(touched)] = self._bytes(touched, touched.within)
         return self._maps[id(touched)]
+
+    def _bytes(self, touched: Touched, within: isl.Set) -> isl.Map:
+        r = self.regions
+        bytes_ = r.among(r.byte, [(k, k + touched.used) for k in sorted({*touched.offsets})])
+        found = isl.Map.from_pw_aff(touched.base.add(r.byte)).intersect_domain(within & bytes_)
+        for k in r.of_data:
+            found = found.eliminate(DIM.in_, k, 1).fix_input_si(k, 0)
+        return found
 
     # stores to results
 
@@ -319,24 +325,44 @@ class _Check:
                 else _Check(self.nest.before, self.call.before)
             )
             return before is not None and self._map(load).range().is_subset(before.panels())
-        left = self._as_seen(load, len(load.loops))
         stores = [t for t in self.touched if t.is_store and t.is_sure and t.of is load.of and t.seen <= load.seen]
-        for store in reversed(stores):
-            if store.path < load.path:
-                left -= self._as_seen(store, _loops_around(store, load))
-                if left.is_empty():
-                    return True
-        for store in reversed(stores):
-            for level in range(_loops_around(store, load)):
-                left -= self._in_round_before(level).apply_range(self._as_seen(store, level + 1))
-                if left.is_empty():
-                    return True
-        return left.is_empty()
+        before = [store for store in reversed(stores) if store.path < load.path]
+        if any(self._is_filled_in_body(load, before, loops) for loops in range(len(load.loops), -1, -1)):
+            return True
+        here = (self._as_seen(store, _loops_around(store, load), self._map(store)) for store in before)
+        earlier = (
+            self._in_round_before(level).apply_range(self._as_seen(store, level + 1, self._map(store)))
+            for store in reversed(stores)
+            for level in range(_loops_around(store, load))
+        )
+        return _are_in(self._as_seen(load, len(load.loops), self._map(load)), chain(here, earlier))
 
-    def _as_seen(self, touched: Touched, loops: int) -> isl.Map:
+    def _is_filled_in_body(self, load: Touched, stores: Iterable[Touched], loops: int) -> bool:
+        """Whether all that is read was stored in the same round of so many loops, whatever is known around them.
+
+        What holds around both accesses may be left out on both sides, as far as the proof needs nothing of it.
+        """
+        bodies = load.bodies[:loops]
+        inside = [load, *(store for store in stores if store.bodies[:loops] == bodies)]
+        if loops < len(load.bodies) and all(load.bodies[loops] in store.bodies for store in inside):
+            return False  # which has been asked
+        r, found = self.regions, list[isl.Map]()
+        added = [reduce(isl.Set.intersect, (body.added for body in t.bodies[loops:]), t.added) for t in inside]
+        known = bodies[-1].within & r.always if bodies else r.always
+        for k in range(self._last):
+            if not any(t.base.involves_dims(DIM.in_, k, 1) for t in inside) and not any(
+                a.involves_dims(DIM.set, k, 1) for a in added
+            ):
+                known = known.drop_constraints_involving_dims(DIM.set, k, 1)
+        for touched, more in zip(inside, added, strict=True):
+            around = len(load.loops) if touched is load else loops
+            found.append(self._as_seen(touched, around, self._bytes(touched, known & more)))
+        return _are_in(found[0], found[1:])
+
+    def _as_seen(self, touched: Touched, loops: int, bytes_: isl.Map) -> isl.Map:
         """The bytes of all rounds of loops, but for so many around it."""
         r = self.regions
-        found = self._map(touched).eliminate(DIM.in_, CALL + loops, r.depth - loops)
+        found = bytes_.eliminate(DIM.in_, CALL + loops, r.depth - loops)
         for k in r.of_shares - touched.seen:
             found = found.eliminate(DIM.in_, k, 1)
         return found.eliminate(DIM.in_, self._last - 2, 2)
@@ -354,6 +380,15 @@ class _Check:
         for store in stores:
             found |= self._map(store).range()
         return found
+
+
+def _are_in(pairs: isl.Map, others: Iterable[isl.Map]) -> bool:
+    """Whether pairs are among others."""
+    for other in others:
+        if pairs.is_empty():
+            return True
+        pairs -= other
+    return pairs.is_empty()
 
 
 def _loops_around(one: Touched, other: Touched) -> int:
