@@ -77,12 +77,13 @@ def unproved(nest: Nest, call: Call, laws: Collection[Law] = Law) -> list[Doubt]
 def _limited(operations: int) -> Generator[None]:
     """Within, a question that would take more operations is an error of isl."""
     context = isl.DEFAULT_CONTEXT
+    around = context.get_max_operations()
     context.reset_operations()
     context.set_max_operations(operations)
     try:
         yield
     finally:
-        context.set_max_operations(0)
+        context.set_max_operations(around)
 
 
 def _holds(question: Callable[[], bool], operations: int = MOST_OPERATIONS) -> bool:
@@ -110,6 +111,7 @@ class _Check:
         self.regions = Regions(nest, call, room)
         self.touched = [*self.regions.touched.values()]
         self._maps: dict[int, isl.Map] = {}
+        self._answers: list[tuple[object, isl.Map, isl.Map, bool]] = []
         self._last = self.regions.space.dim(DIM.set)
         self._all = isl.Map.universe(self.regions.space.map_from_set())
 
@@ -230,20 +232,36 @@ class _Check:
             pairs = pairs.equate(DIM.in_, k, DIM.out, k)
         return pairs
 
-    def _meet(self, one: Touched, other: Touched, of_items: bool = False) -> bool:
-        """Whether two different rounds may touch the same byte; with `of_items`, those of different items alone."""
-        return not _holds(partial(self._are_apart, one, other, of_items))
+    def _meet(self, one: Touched, other: Touched) -> bool:
+        """Whether two different rounds may touch the same byte."""
+        kind = one is other, one.seen & other.seen
+        return not self._answer(kind, one, other, partial(self._are_apart, one, other))
 
-    def _are_apart(self, one: Touched, other: Touched, of_items: bool) -> bool:
+    def _meet_of_items(self, one: Touched, other: Touched) -> bool:
+        """Whether rounds of different items may touch the same byte."""
+        left, right = self._map(one), self._map(other)
+        pairs = partial(left.apply_range, right.reverse())
+        return not self._answer(None, one, other, lambda: (pairs() & self._of_items).is_empty())
+
+    def _answer(self, kind: object, one: Touched, other: Touched, question: Callable[[], bool]) -> bool:
+        """The answer to a question about two accesses, in either order, which is asked once of those that are equal."""
+        left, right = self._map(one), self._map(other)
+        for known, first, second, answer in self._answers:
+            orders = ((first, second), (second, first)) if known == kind else ()
+            if any(left.plain_is_equal(a) and right.plain_is_equal(b) for a, b in orders):
+                return answer
+        self._answers.append((kind, left, right, answer := _holds(question)))
+        return answer
+
+    def _are_apart(self, one: Touched, other: Touched) -> bool:
         left, right, r = self._map(one), self._map(other), self.regions
-        if one is other and not of_items and not r.shares and not r.is_cut:
+        if one is other and not r.shares and not r.is_cut:
             return left.is_injective()
         if one is not other and left.range().is_disjoint(right.range()):
             return True
-        pairs = left.apply_range(right.reverse())
-        if of_items or not (pairs & self._of_items).is_empty():
-            return of_items and (pairs & self._of_items).is_empty()
-        pairs = self._in_order(pairs, one.seen & other.seen)
+        if self._meet_of_items(one, other):
+            return False
+        pairs = self._in_order(left.apply_range(right.reverse()), one.seen & other.seen)
         if pairs is None:
             return False
         return pairs.is_subset(isl.Map.identity(pairs.space)) if one is other else pairs.is_empty()
@@ -309,7 +327,7 @@ class _Check:
         memory = self._memory(stores[0])
         for touched in self.touched:
             is_asked = self._memory(touched) == memory and (not touched.is_store or self._adds(touched))
-            if is_asked and any(self._meet(touched, store, of_items=True) for store in stores):
+            if is_asked and any(self._meet_of_items(touched, store) for store in stores):
                 yield touched
 
     # scratch and panels
