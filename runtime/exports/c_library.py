@@ -31,6 +31,12 @@ C_TYPES = {
     DType.I32: "int32_t",
     DType.U8: "uint8_t",
     DType.BOOL: "uint8_t",
+    DType.F16: "uint16_t",  # its bits: C has no such type everywhere
+    DType.I8: "int8_t",
+    DType.I16: "int16_t",
+    DType.U16: "uint16_t",
+    DType.U32: "uint32_t",
+    DType.U64: "uint64_t",
 }
 
 

@@ -14,7 +14,11 @@ from numpy.typing import ArrayLike
 Array: TypeAlias = np.ndarray[Any, Any]
 
 FOLDER = Path(__file__).parent
-TYPES = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "u8": np.uint8, "bool": np.bool_}
+TYPES: dict[str, type[np.generic]] = {
+    **{"f16": np.float16, "f32": np.float32, "f64": np.float64, "bool": np.bool_},
+    **{"i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64},
+    **{"u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64},
+}
 ALIGNMENT = 64
 
 

@@ -18,7 +18,7 @@ from compiler.types import DType, numpy_dtype
 from runtime.data.specs import Array as Numbers
 from runtime.data.text.byte_pairs import merges_of
 from runtime.data.text.tokenizer import SPECIAL, START
-from runtime.exports.c_library import Array, Function
+from runtime.exports.c_library import C_TYPES, Array, Function
 from runtime.exports.web_library import MODULE, SLOW_MODULE
 from runtime.inference.model import parameter_count
 from runtime.inference.wording import Wording
@@ -166,4 +166,4 @@ def _dtype(array: Numbers) -> str:
     return _NAMES[str(array.dtype)]
 
 
-_NAMES = {"float32": "f32", "float64": "f64", "int64": "i64", "int32": "i32", "uint8": "u8", "bool": "bool"}
+_NAMES = {str(numpy_dtype(dtype)): dtype.value for dtype in C_TYPES}

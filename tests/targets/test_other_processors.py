@@ -29,7 +29,7 @@ from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import ResultSlot
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import LibraryForm, LibraryFunction
-from compiler.types import DType
+from compiler.types import STORED, DType, numpy_dtype
 from runtime.exports.archive import archive
 from runtime.exports.wasm_module import wasm_module
 from runtime.exports.web_library import MACHINES
@@ -127,12 +127,27 @@ def test_a_random_network_has_the_bits_of_this_processor(seed: int, where: str, 
 
 
 def with_extremes(array: Array) -> Array:
-    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN."""
+    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN.
+
+    So are numbers of types that are only stored: the least, the greatest, and powers of two around the largest f16.
+    """
     if array.dtype.kind != "f":
-        return array
+        return with_extreme_integers(array) if array.dtype in map(numpy_dtype, STORED) else array
     info = np.finfo(array.dtype)
     small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
-    special = np.array([*small, info.max, -info.max / 3, 1e30, np.inf, -np.inf, np.nan], array.dtype)
+    large = (info.max, -info.max / 3, 65519.9, 65520.0, 1e30, np.inf, -np.inf, np.nan)
+    with np.errstate(over="ignore"):
+        special = np.array([*small, *large], array.dtype)
+    return _spread(array, special)
+
+
+def with_extreme_integers(array: Array) -> Array:
+    info = np.iinfo(array.dtype.name)
+    listed = (info.min, info.max, info.max - 1, info.max // 2 + 1, 2049, 2051, 65519, 65520)
+    return _spread(array, np.array([number for number in listed if number <= info.max], array.dtype))
+
+
+def _spread(array: Array, special: Array) -> Array:
     place = np.arange(array.size).reshape(array.shape)
     return np.where(place % 3 == 0, array, special[place * 7 % len(special)])
 

@@ -14,6 +14,7 @@ from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, depending
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of, taken_apart, trained_sums
 from compiler.ops.build import filled
 from compiler.ops.control import resolve_custom_gradients
+from compiler.ops.rules import FLOATS
 from compiler.ops.scan import draws_for_rows
 from compiler.ops.sources import BatchSize
 from compiler.ops.totals import dependent_on_the_batch
@@ -179,7 +180,7 @@ def _states_of_rows(training: Graph, fallback: Span) -> list[GraphOutput]:
     varying = depending(training.nodes, given, lambda node: isinstance(node.op, BatchSize) or draws_for_rows(node))
     found = [o for o in training.outputs if o.role is Role.STATE and o.value.index in varying]
     for output in found:
-        if not output.value.type.dtype.is_float:
+        if output.value.type.dtype not in FLOATS:
             makers = (n for n in training.nodes if output.value in n.results and n.origins)
             place = next((node.origins[0].user_span for node in makers), fallback)
             dtype = output.value.type.dtype.value
