@@ -224,7 +224,7 @@ def _note_of(program: Program, function: Function) -> str:
 
 
 def _declaration(function: Function, note: str) -> str:
-    arrays = "\n".join(f" *   {array.said()}" for array in function.arrays)
+    arrays = "\n".join(f" *   {array.said()}{_form(array)}" for array in function.arrays)
     settings = ""
     if function.settings:
         fields = "\n".join(f"    {C_TYPES[d]} {name};{_limits(function, name)}" for name, d, _ in function.settings)
@@ -234,6 +234,10 @@ def _declaration(function: Function, note: str) -> str:
         settings = SETTINGS.format(fields=fields, values=values, struct=function.struct, usual=usual, title=title)
     declared = DECLARATIONS[function.name]
     return settings + declared.format(arrays=arrays, note=note, parameters=function.parameters, prefix=function.prefix)
+
+
+def _form(array: Array) -> str:
+    return ", each the bits of a binary16 of IEEE 754" if array.dtype is DType.F16 else ""
 
 
 def _limits(function: Function, setting: str) -> str:

@@ -159,7 +159,12 @@ def rows_of_page(arrays: Mapping[str, Numbers], rows: Numbers, functions: Sequen
     """Some rows of the arrays that functions read, in the functions' types, and what they read that has no rows."""
     wanted = {array.name: array for function in functions for array in function.inputs if array.name in arrays}
     chosen = {name: arrays[name][rows] if array.is_of_rows else arrays[name] for name, array in wanted.items()}
-    return {name: np.ascontiguousarray(array, numpy_dtype(wanted[name].dtype)) for name, array in chosen.items()}
+    return {name: np.ascontiguousarray(array, _numbers_of(wanted[name].dtype)) for name, array in chosen.items()}
+
+
+def _numbers_of(dtype: DType) -> np.dtype[np.generic]:
+    """As model.js takes them: those of f16 as f32."""
+    return numpy_dtype(DType.F32 if dtype is DType.F16 else dtype)
 
 
 def _dtype(array: Numbers) -> str:

@@ -148,6 +148,8 @@ def _first_wrong(flat: Sequence[object], is_float: bool, where: str) -> Refusal:
     for place, element in enumerate(flat):
         if isinstance(element, bool) or not isinstance(element, kinds):
             return _wrong(element, "a number" if is_float else "a whole number", where, place)
+    if not is_float and min(cast("Sequence[int]", flat)) >= -(1 << 63) and max(cast("Sequence[int]", flat)) < 1 << 63:
+        return Refusal(422, "a number is below 0", f"{where}.data", "give numbers from 0 on")
     return Refusal(422, "a number is too large", f"{where}.data", "give numbers of at most 64 bits")
 
 

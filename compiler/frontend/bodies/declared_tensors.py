@@ -20,6 +20,7 @@ from compiler.frontend.tensors.shapes import shown, whole_dimension
 from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
+from compiler.ops.rules import FLOATS
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, is_of_pairs
 
@@ -30,8 +31,9 @@ def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) 
     _expect_owner(elaborator)
     type_, axes = declared_type(elaborator, statement.annotation)
     elaborator.span = statement.span
-    if not type_.dtype.is_float:
-        elaborator.fail("E0416", f"a parameter holds floats, and `{statement.name}` is {type_}")
+    if type_.dtype not in FLOATS:
+        notes = [hint("declare it f32; `cast(…, f16)` rounds what is computed of it")] if type_.dtype.is_float else []
+        elaborator.fail("E0416", f"a parameter holds floats to compute with, and `{statement.name}` is {type_}", *notes)
     return TensorValue(_tensor(elaborator, statement, Role.PARAMETER, type_), axes)
 
 

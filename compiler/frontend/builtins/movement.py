@@ -10,7 +10,7 @@ from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParamete
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import decided
-from compiler.frontend.tensors.operators import are_alike, cast, computable, integers, scalar, spread, widest
+from compiler.frontend.tensors.operators import are_alike, cast, computable, expect_fitting, integers, scalar, spread, widest
 from compiler.frontend.tensors.products import einsum, rearrange
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, whole_dimension
 from compiler.frontend.values import NamedExtent, TensorValue, TupleValue, Value, describe, is_number
@@ -273,7 +273,9 @@ def _pad(
     lows = tuple(before if i == place else 0 for i in range(x.rank))
     highs = tuple(after if i == place else 0 for i in range(x.rank))
     axes = (*x.axes[:place], Axis(origin=elaborator.here), *x.axes[place + 1 :])
-    return TensorValue(elaborator.emit(Pad(lows, highs, float(decided(elaborator, value))), x.value), axes)
+    number = decided(elaborator, value)
+    expect_fitting(elaborator, number, x.dtype)
+    return TensorValue(elaborator.emit(Pad(lows, highs, float(number)), x.value), axes)
 
 
 def _einsum(elaborator: Elaborator, pattern: Value, x: tuple[Value, ...]) -> Value:

@@ -79,10 +79,14 @@ def _number_for(elaborator: Elaborator, value: bool | int | float, dtype: DType)
         return float(value)
     if dtype is DType.BOOL:
         return bool(value)
-    low, high = dtype.limits
-    if not low <= value <= high:
-        elaborator.fail("E0416", f"the number {value} does not fit into {dtype.value}")
+    expect_fitting(elaborator, value, dtype)
     return int(value)
+
+
+def expect_fitting(elaborator: Elaborator, number: float, dtype: DType) -> None:
+    """That an integer type, if it is one, has a number."""
+    if not dtype.is_float and not dtype.limits[0] <= number <= dtype.limits[1]:
+        elaborator.fail("E0416", f"the number {number} does not fit into {dtype.value}")
 
 
 def _run_time_input(elaborator: Elaborator, number: RunTimeNumber) -> ir.Value:
