@@ -43,7 +43,7 @@ class DType(Enum):
 
 
 READ_AS = {DType.I8: DType.I32, DType.I16: DType.I32, DType.U16: DType.I32, DType.U32: DType.I64, DType.F16: DType.F32}
-"""The type in which arithmetic reads elements of a type that is only stored; each number is kept exactly. u64 has none."""
+"""The type, with all its numbers, in which arithmetic reads elements of a type that is only stored; u64 has none."""
 STORED = (*READ_AS, DType.U64)
 """Types of data in memory: they are moved, chosen and converted, and nothing is computed in them."""
 

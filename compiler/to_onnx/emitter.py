@@ -246,12 +246,12 @@ class Emitter:
             return self.emit(operator, name, self.integers(axes), keepdims=int(keeps))
         return self.emit(operator, name, axes=list(axes), keepdims=int(keeps))
 
-    def moved(self, dtype: DType, names: Sequence[str], operator: Callable[..., str]) -> str:
-        """The elements of some values in an order, by an operator that runtimes may lack for their type."""
+    def moved(self, dtype: DType, pair: tuple[str, str], operator: Callable[[str, str], str]) -> str:
+        """The elements of two values in an order, by an operator that runtimes may lack for their type."""
         wide = _MOVED_AS.get(dtype, dtype)
         if wide is dtype:
-            return operator(*names)
-        return self.cast(operator(*(self.cast(name, wide) for name in names)), dtype)
+            return operator(*pair)
+        return self.cast(operator(self.cast(pair[0], wide), self.cast(pair[1], wide)), dtype)
 
     def cast(self, name: str, dtype: DType) -> str:
         return self.emit("Cast", name, to=ELEMENT_TYPES[dtype])

@@ -9,7 +9,6 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
-from compiler.types import DType
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape

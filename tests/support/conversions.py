@@ -20,7 +20,9 @@ _POWERS = (7, 8, 11, 15, 16, 24, 31, 32, 53, 63, 64)  # ends of ranges, and of w
 _WHOLE = (0, 1, 2, 3, 2049, 2051, 65504, 65519, 65520, 65521, *(2**k + d for k in _POWERS for d in (-1, 0, 1, 3, 1025)))
 _EXTREME = (1e-45, 1e-40, 1e-7, 3.4e38, 1e300, 1e-300, 1e19, 0.5, 1.5, 2.5, 127.5, 255.9, 0.9, 32767.9, 65519.996)
 # midpoints of neighbouring f16, and what lies a little above and below: in f32, these are the midpoints themselves
-_MIDDLES = tuple(m + d for m in (1 + 2.0**-11, 1 + 3 * 2.0**-11, 65520.0, 2.0**-14 - 2.0**-25) for d in (0, 1e-12, -1e-12))
+_MIDDLES = tuple(
+    m + d for m in (1 + 2.0**-11, 1 + 3 * 2.0**-11, 65520.0, 2.0**-14 - 2.0**-25) for d in (0, 1e-12, -1e-12)
+)
 _TINY = tuple(k * 2.0**-25 * (1 + d) for k in (1, 2, 3, 5) for d in (0, 1e-12, -1e-12, 1e-4, -1e-4))
 
 

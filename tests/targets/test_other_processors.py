@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -63,7 +63,7 @@ def all_ops() -> Graph:
 Case: TypeAlias = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
-def ops_and_arrays() -> tuple[Graph, list[Mapping[str, Array]]]:
+def ops_and_arrays() -> tuple[Graph, Sequence[Mapping[str, Array]]]:
     """All samples, with common and extreme arrays for all inputs."""
     given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
     return all_ops(), [given, {name: with_extremes(array) for name, array in given.items()}]
@@ -72,7 +72,7 @@ def ops_and_arrays() -> tuple[Graph, list[Mapping[str, Array]]]:
 GRAPHS = {"ops": ops_and_arrays, "conversions": lambda: (all_conversions(), [conversions.given()])}
 
 
-def compiled(machine: str | None, kind: str) -> tuple[list[Case], ExportedLibrary]:
+def compiled(machine: str | None, kind: str) -> tuple[Sequence[Case], ExportedLibrary]:
     """Arrays for all inputs of a graph, with the results of this processor, and the library for a machine."""
     graph, given = GRAPHS[kind]()
     here = executable(graph, Options(threads=1))

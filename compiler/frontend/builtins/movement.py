@@ -10,7 +10,16 @@ from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParamete
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import decided
-from compiler.frontend.tensors.operators import are_alike, cast, computable, expect_fitting, integers, scalar, spread, widest
+from compiler.frontend.tensors.operators import (
+    are_alike,
+    cast,
+    computable,
+    expect_fitting,
+    integers,
+    scalar,
+    spread,
+    widest,
+)
 from compiler.frontend.tensors.products import einsum, rearrange
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, whole_dimension
 from compiler.frontend.values import NamedExtent, TensorValue, TupleValue, Value, describe, is_number

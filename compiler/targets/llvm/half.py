@@ -47,9 +47,9 @@ def _from_double(x: Value) -> tuple[Value, Value]:
     size = wide & 0x7FFFFFFFFFFFFFFF
     rest = select((size & (1 << 29) - 1).differs(0), size.like(1), 0)
     top = (size.binary("lshr", 29) | rest) - (896 << 23)
-    tiny, huge = size < (983 << 52), (1039 << 52) - 1 < size  # 2^-40 and 2^16
+    tiny, huge = size < (983 << 52), size > (1039 << 52) - 1  # 2^-40 and 2^16
     bits = select(tiny, 0, select(huge, _OVERFLOW, top))
-    bits = select((2047 << 52) < size, 0x7FC00000, bits)
+    bits = select(size > (2047 << 52), 0x7FC00000, bits)
     sign = wide.binary("lshr", 48) & 0x8000
     return bits.converted("trunc", DType.I32), sign.converted("trunc", DType.I32)
 
@@ -63,5 +63,5 @@ def _rounded(size: Value, sign: Value) -> Value:
     subnormal = (size.as_float() + 0.5).bits() - (126 << 23)
     finite = select(size < _LEAST_NORMAL, subnormal, normal)
     found = select(size < _OVERFLOW, finite, _SPECIAL) | sign
-    found = select((255 << 23) < size, _SPECIAL | 1 << _FIELD - 1, found)
+    found = select(size > (255 << 23), _SPECIAL | 1 << _FIELD - 1, found)
     return found.converted("trunc", DType.I16).relabelled(DType.F16)
