@@ -1,4 +1,4 @@
-"""f16 in registers: its 16 bits as an integer, converted by integer instructions, so that all processors give the same.
+"""Numbers of f16 are 16 bits in a register of integers; instructions of integers convert them, on all processors alike.
 
 Only f32 is computed with: of whole numbers below 1024, and in one addition that rounds.
 """

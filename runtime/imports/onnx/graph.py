@@ -21,6 +21,7 @@ DTYPES = {
     **{"uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64"},
 }
 """The `.dl` names of NumPy's element types."""
+STORED = ("float16", "int8", "int16", "uint16", "uint32", "uint64")  # those in which nothing is computed
 
 CLAMPED = "clamped"  # of a `Gather`: its indices are clamped into the axis, and count from no end
 HIDING = "hiding"  # of a `Softmax`: it is 0 where all elements along its axis are -inf
