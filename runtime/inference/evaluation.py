@@ -122,7 +122,7 @@ class PartEvaluator:
             begin = time.perf_counter()
             mine = rows[own.start * self._batch : own.stop * self._batch]
             run = Steps(tensors, part.arrays, mine, self._batch, first + own.start, settings=self._settings)
-            results = self._executable.run(run)
+            results = self._executable.run(replace(run, lasting=part.lasting))
             self._pace.observe(len(own), time.perf_counter() - begin)
         if peers.size > 1 or results is None:
             results = self._joined([found for found in peers.gathered(results) if found is not None])
