@@ -358,3 +358,38 @@ def graph_of(sample: Sample) -> Graph:
 
 def float_inputs(graph: Graph) -> list[str]:
     return [entry.name for entry in graph.inputs if entry.value.type.dtype in (DType.F32, DType.F64)]
+
+
+def is_native(sample: Sample) -> bool:
+    """bf16 is a type of storage that native code does not have; passes over the graph remove two ops."""
+    types = (*sample.operands, *sample.op.result_types(sample.operands))
+    is_resolved = sample.op.name in ("stop_gradient", "custom_gradient")
+    return not is_resolved and all(type_.dtype is not DType.BF16 for type_ in types)
+
+
+NATIVE_SAMPLES = [sample for sample in SAMPLES if is_native(sample)]
+
+
+def with_extremes(array: Array) -> Array:
+    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN.
+
+    So are numbers of types that are only stored: the least, the greatest, and some around the largest f16.
+    """
+    if array.dtype.kind != "f":
+        return _with_extreme_integers(array) if array.dtype in map(numpy_dtype, STORED) else array
+    info = np.finfo(array.dtype)
+    small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
+    large = (info.max, -info.max / 3, 65519.9, 65520.0, 1e30, np.inf, -np.inf, np.nan)
+    with np.errstate(over="ignore"):
+        return _spread(array, np.array([*small, *large], array.dtype))
+
+
+def _with_extreme_integers(array: Array) -> Array:
+    info = np.iinfo(array.dtype.name)
+    listed = (info.min, info.max, info.max - 1, info.max // 2 + 1, 2049, 2051, 65519, 65520)
+    return _spread(array, np.array([number for number in listed if number <= info.max], array.dtype))
+
+
+def _spread(array: Array, special: Array) -> Array:
+    place = np.arange(array.size).reshape(array.shape)
+    return np.where(place % 3 == 0, array, special[place * 7 % len(special)])

@@ -14,7 +14,7 @@ import pytest
 from c_programs import TOOLCHAINS, Array, Toolchain, different_numbers
 from conversions import all_conversions
 from exported_programs import exported_network
-from op_samples import SAMPLES, Sample, arrays_of
+from op_samples import NATIVE_SAMPLES, arrays_of, with_extremes
 from random_networks import random_network
 from web_programs import in_wasmtime
 
@@ -31,7 +31,6 @@ from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import ResultSlot
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import LibraryForm, LibraryFunction
-from compiler.types import STORED, DType, numpy_dtype
 from runtime.exports.archive import archive
 from runtime.exports.wasm_module import wasm_module
 from runtime.exports.web_library import MACHINES
@@ -40,20 +39,10 @@ ROWS = 3
 OTHERS = [toolchain for toolchain in TOOLCHAINS if toolchain.machine is not None]
 
 
-def is_native(sample: Sample) -> bool:
-    """bf16 is a type of storage that native code does not have; passes over the graph remove two ops."""
-    types = (*sample.operands, *sample.op.result_types(sample.operands))
-    is_resolved = sample.op.name in ("stop_gradient", "custom_gradient")
-    return not is_resolved and all(type_.dtype is not DType.BF16 for type_ in types)
-
-
-SOME = [sample for sample in SAMPLES if is_native(sample)]
-
-
 def all_ops() -> Graph:
     """All samples in one graph: inputs `x0.0`, ..., outputs `y0.0`, ..."""
     builder = GraphBuilder("ops")
-    for number, sample in enumerate(SOME):
+    for number, sample in enumerate(NATIVE_SAMPLES):
         inputs = [builder.input(f"x{number}.{i}", Role.DATA, type_) for i, type_ in enumerate(sample.operands)]
         for i, result in enumerate(builder.emit_all(sample.op, *inputs)):
             builder.output(f"y{number}.{i}", Role.OUTPUT, result)
@@ -65,7 +54,9 @@ Case: TypeAlias = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 def ops_and_arrays() -> tuple[Graph, Sequence[Mapping[str, Array]]]:
     """All samples, with common and extreme arrays for all inputs."""
-    given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
+    given = {
+        f"x{n}.{i}": array for n, sample in enumerate(NATIVE_SAMPLES) for i, array in enumerate(arrays_of(sample, ROWS))
+    }
     return all_ops(), [given, {name: with_extremes(array) for name, array in given.items()}]
 
 
@@ -137,38 +128,12 @@ def test_a_random_network_has_the_bits_of_this_processor(seed: int, where: str, 
     assert exported_network(random_network(seed), seed).differences(where, tmp_path) == []
 
 
-def with_extremes(array: Array) -> Array:
-    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN.
-
-    So are numbers of types that are only stored: the least, the greatest, and powers of two around the largest f16.
-    """
-    if array.dtype.kind != "f":
-        return with_extreme_integers(array) if array.dtype in map(numpy_dtype, STORED) else array
-    info = np.finfo(array.dtype)
-    small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
-    large = (info.max, -info.max / 3, 65519.9, 65520.0, 1e30, np.inf, -np.inf, np.nan)
-    with np.errstate(over="ignore"):
-        special = np.array([*small, *large], array.dtype)
-    return _spread(array, special)
-
-
-def with_extreme_integers(array: Array) -> Array:
-    info = np.iinfo(array.dtype.name)
-    listed = (info.min, info.max, info.max - 1, info.max // 2 + 1, 2049, 2051, 65519, 65520)
-    return _spread(array, np.array([number for number in listed if number <= info.max], array.dtype))
-
-
-def _spread(array: Array, special: Array) -> Array:
-    place = np.arange(array.size).reshape(array.shape)
-    return np.where(place % 3 == 0, array, special[place * 7 % len(special)])
-
-
 def expect_same(output: ResultSlot, expected: Mapping[str, Array], got: io.BytesIO) -> None:
     """The next numbers are those of an output."""
     axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
     array = np.moveaxis(expected[output.name], axis, 0) if output.shape else expected[output.name]
     wrong = different_numbers(np.ascontiguousarray(array), got)
-    what = str(SOME[int(output.name[1:].split(".")[0])].op) if output.name.startswith("y") else output.name
+    what = str(NATIVE_SAMPLES[int(output.name[1:].split(".")[0])].op) if output.name.startswith("y") else output.name
     assert not wrong, f"{what}: {wrong} of {array.size} numbers differ"
 
 
