@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.making import PartMaker, matched, part_in_columns
+from runtime.data.making import PartMaker, matched, notes_of_unused, part_in_columns, target_column
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import Preparation, fitted, tokenizers_of
 from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
+from runtime.data.streaming.loading import load_stream, load_stream_part
 from runtime.data.text.rows import TextRows, longest_row
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
@@ -44,6 +45,8 @@ def load_training_data(
     Without a test among these, the test part is the one that the format sets aside, if any. The tokenizers are those of
     `known`, where a training goes on. Raises DataError.
     """
+    if cuts.stream:
+        return load_stream(specs, data, cuts)
     cut_by = columns_of_cuts(cuts)
     dataset = read_dataset(data, specs, also=cut_by)
     if dataset.windows is not None:
@@ -54,7 +57,7 @@ def load_training_data(
     used = {name for names in preparation.columns.values() for name in names}
     if unused := sorted((set(dataset.fields) - {*used, *cut_by, *dataset.chosen_by}) | set(dataset.unread)):
         loading.notes += notes_of_unused(dataset.path, unused)
-    split = split_rows(dataset, cuts, _target_column(specs, preparation))
+    split = split_rows(dataset, cuts, target_column(specs, preparation))
     preparation = _fitted(specs, dataset, preparation, split, known)
     preparation = replace(preparation, looks=looks_of(specs, dataset, preparation.columns, split.train))
     whole = loading.everything(dataset.fields, preparation)
@@ -78,12 +81,6 @@ def load_training_data(
     return loaded_data(dataset, data, parts, preparation, cuts.seed, loading.notes)
 
 
-def _target_column(specs: Sequence[InputSpec], preparation: Preparation) -> str:
-    """The column of the only target, or ""."""
-    columns = [column for spec in specs if spec.is_target for column in preparation.columns.get(spec.name, ())]
-    return columns[0] if len(columns) == 1 else ""
-
-
 def learnt_tokenizers(dataset: Dataset, cuts: Cuts, target: str = "") -> Mapping[str, Tokenizer]:
     """The tokenizers that a training with these cuts takes from its part of the texts.
 
@@ -96,8 +93,15 @@ def learnt_tokenizers(dataset: Dataset, cuts: Cuts, target: str = "") -> Mapping
     return tokenizers_of(dataset.text, dataset.fields, split.train)
 
 
-def load_evaluation_data(specs: Sequence[InputSpec], source: DataSource, preparation: Preparation) -> LoadedPart:
-    """All rows of a source, or the test part where its format has one, prepared as in the training."""
+def load_evaluation_data(
+    specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, stream: int = 0
+) -> LoadedPart:
+    """All rows of a source, or the test part where its format has one, prepared as in the training.
+
+    With `stream`, they stay on disk, and blocks of at most so many are read.
+    """
+    if stream:
+        return load_stream_part(specs, source, preparation, stream)
     loading = PartMaker(specs)
     return LoadedPart(loading.further(source, preparation), tuple(dict.fromkeys(loading.notes)))
 
@@ -150,11 +154,6 @@ def _names_of_targets(specs: Sequence[InputSpec], preparation: Preparation | Non
     targets = [spec.name for spec in specs if spec.is_target]
     columns = () if preparation is None else preparation.columns.items()
     return {*targets, *(column for name, found in columns if name in targets for column in found)}
-
-
-def notes_of_unused(path: Path, names: Collection[str]) -> list[str]:
-    """A remark on fields of a file that the program does not read."""
-    return [f"{path.name}: not used: {quoted(sorted(names))}"] if names else []
 
 
 def _load_texts(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import quoted
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.dataset import Dataset, Field
 from runtime.data.matching import check_fields, match_fields
@@ -132,3 +133,14 @@ def part_in_columns(specs: Sequence[InputSpec], fields: Mapping[str, Field], sav
     arrays = {spec.name: array_in_columns(spec, fields[spec.name], saved) for spec in specs}
     rows = np.arange(len(next(iter(arrays.values()))), dtype=np.int64)
     return Part(arrays, rows, names={spec.name: names_of_rows(fields[spec.name]) for spec in specs})
+
+
+def target_column(specs: Sequence[InputSpec], preparation: Preparation) -> str:
+    """The column of the only target, or ""."""
+    columns = [column for spec in specs if spec.is_target for column in preparation.columns.get(spec.name, ())]
+    return columns[0] if len(columns) == 1 else ""
+
+
+def notes_of_unused(path: Path, names: Collection[str]) -> list[str]:
+    """A remark on fields of a file that the program does not read."""
+    return [f"{path.name}: not used: {quoted(sorted(names))}"] if names else []

@@ -28,7 +28,7 @@ from runtime.data.formats.csv_table import table_options, windows_of
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explained, fingerprint, missing
+from runtime.support.files import explained, fingerprints, missing
 
 _MOST_WHOLE = 2**53  # up to which every whole number is an f64
 _FOR_A_BYTE = 6  # of a packed file, in memory on the way to arrays
@@ -58,7 +58,7 @@ def read_records(request: SourceRequest, name: str, read: Callable[[Path], _Colu
         raise DataError("there are no rows", request.path, fix="add the rows")
     texts = request.texts | set(_categories(request, first))
     fields = {column: _joined(parts, column, column in texts) for column in first.columns}
-    prints = {part.file.name: fingerprint(part.file) for part in parts}
+    prints = fingerprints(part.file for part in parts)
     options = request.options
     table = table_options(options, has_header=True)
     return Dataset(
@@ -333,7 +333,7 @@ def stream_records(request: SourceRequest, name: str, opened: Callable[[Path], _
             for block in file.read(wanted):
                 yield replace(block, arrays={c: _of_kind(block.arrays[c], kinds[c], c in texts) for c in wanted})
 
-    return BlockSource(head, tuple(files), blocks)
+    return BlockSource(head, tuple(files), blocks, lambda: fingerprints(files))
 
 
 _DTYPES = {"numbers": np.dtype(np.float64), "text": np.dtype(np.object_)}
