@@ -17,7 +17,7 @@ from compiler.support.data_formats import TABLES, options_for
 from runtime.data.conditions import Condition, read_condition
 from runtime.data.dataset import BlockSource, Dataset
 from runtime.data.formats.cifar import CIFAR
-from runtime.data.formats.csv_table import CSV
+from runtime.data.formats.csv_files import CSV
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.formats.idx import IDX
 from runtime.data.formats.images import IMAGES

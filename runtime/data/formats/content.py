@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +20,18 @@ _LONGEST_LINE = 1 << 24  # bytes
 _BETWEEN_LOOKS = 1 << 26  # bytes that are unpacked between two looks at the memory
 # How often the content, or what is made of it, is in memory on the way to arrays.
 _OF_TEXT, _OF_ARRAYS = 5, 2
+
+
+def files_at(path: Path) -> list[Path]:
+    """The file at a path, all files in a folder, or all that fit a path with `*`, in the order of their names."""
+    pattern = "*".join(map(glob.escape, str(path).split("*"))) if "*" in str(path) else None
+    if pattern is None and not path.is_dir():
+        return [path]
+    found = sorted(map(Path, glob.glob(pattern))) if pattern is not None else sorted(path.iterdir())
+    files = [file for file in found if file.is_file() and not file.name.startswith((".", "_"))]
+    if not files:
+        raise DataError("no file fits this path", path, fix="check the path; `*` stands for a part of a name")
+    return files
 
 
 def text_of(path: Path) -> bytes:

@@ -6,7 +6,6 @@ Arrow are read by pyarrow, whose blocks are made into columns one after the othe
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 from collections import Counter
@@ -23,7 +22,7 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock, columns_at
-from runtime.data.formats.content import line_blocks_of, text_of
+from runtime.data.formats.content import files_at, line_blocks_of, text_of
 from runtime.data.formats.csv_table import table_options, windows_of
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
@@ -68,18 +67,6 @@ def read_records(request: SourceRequest, name: str, read: Callable[[Path], _Colu
 
 def _categories(request: SourceRequest, first: _Columns) -> Iterator[str]:
     yield from columns_at(request.options.columns("categories"), tuple(first.columns), request.path)
-
-
-def files_at(path: Path) -> list[Path]:
-    """The file at a path, all files in a folder, or all that fit a path with `*`, in the order of their names."""
-    pattern = "*".join(map(glob.escape, str(path).split("*"))) if "*" in str(path) else None
-    if pattern is None and not path.is_dir():
-        return [path]
-    found = sorted(map(Path, glob.glob(pattern))) if pattern is not None else sorted(path.iterdir())
-    files = [file for file in found if file.is_file() and not file.name.startswith((".", "_"))]
-    if not files:
-        raise DataError("no file fits this path", path, fix="check the path; `*` stands for a part of a name")
-    return files
 
 
 def _joined(parts: list[_Columns], column: str, as_text: bool) -> Field:

@@ -91,7 +91,8 @@ def _refuse_series(opened: BlockSource) -> None:
 def _name_of(opened: BlockSource, specs: Sequence[InputSpec], source: DataSource, others: list[object]) -> str:
     """All that decides the rows of a pack."""
     described = [[s.name, str(s.type), s.low, s.high, s.is_target, s.mask_of] for s in specs]
-    told = [_FORM, source.format, source.options, described, [_identity(file) for file in opened.files], *others]
+    files = opened.files if opened.test is None else (*opened.files, *opened.test.files)
+    told = [_FORM, source.format, source.options, described, [_identity(file) for file in files], *others]
     return json.dumps(told, default=str)
 
 
@@ -242,7 +243,8 @@ class _TrainingPacking(_Packing):
                 self._write_rows(writer, block, {"train": slice(None)})
         self._write_test(writer, names)
         self.preparation = replace(self.preparation, looks=self._looks.found())
-        return writer.finish(self.told(self.opened.fingerprints()))
+        of_test = {} if self.opened.test is None else self.opened.test.fingerprints()
+        return writer.finish(self.told({**self.opened.fingerprints(), **of_test}))
 
     def _write_parts(self, writer: PackWriter, store: RowStore, names: Sequence[str], folder: Path) -> None:
         texts = {n: vocabulary_of(Field(_texts(words), self.opened.head.path)) for n, words in self.words.items()}

@@ -56,7 +56,7 @@ class RowStore:
         """Put the rows of a block behind the others."""
         if not len(block.numbers):
             return
-        numbers = self._write(np.ascontiguousarray(block.numbers, np.int64).data)
+        numbers = self._write(np.ascontiguousarray(block.numbers, np.int64).tobytes())
         pieces = {name: self._piece(values) for name, values in block.arrays.items()}
         self._blocks.append(_Stored(self.rows, len(block.numbers), block.file, block.place, numbers, pieces))
         self._firsts.append(self.rows)
@@ -83,7 +83,8 @@ class RowStore:
     def _piece(self, values: Array) -> _Piece:
         if values.dtype.kind not in "UO":
             dense = np.ascontiguousarray(values)
-            return _Piece(self._write(dense.reshape(-1).view(np.uint8).data), values.dtype, values.shape[1:])
+            content = dense.reshape(-1).view(np.uint8).data
+            return _Piece(self._write(content), values.dtype, values.shape[1:])
         texts = [str(text).encode("utf-8", "surrogatepass") for text in values.tolist()]
         lengths: Array = np.array([len(text) for text in texts], np.int64)
         return _Piece(self._write(b"".join(texts)), np.dtype(np.object_), (), lengths)
