@@ -22,7 +22,7 @@ from runtime.data.streaming.reader import blocks_in_order
 
 ROWS = 300
 SPECS = [spec("features", row=(2,)), spec("kind", "i32", target=True, low=0, high=3)]
-COLUMNS = {"columns": ("width", "area"), "target": "kind"}
+COLUMNS: dict[str, Any] = {"columns": ("width", "area"), "target": "kind"}
 BLOCK = 64
 ALL = Cuts()
 
@@ -119,7 +119,7 @@ def _copied(part: Part) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("normalise", ["standard", "min-max", "robust"])
 def test_every_format_gives_the_rows_and_statistics_of_memory(tmp_path: Path, ending: str, normalise: str) -> None:
     path = files(tmp_path, ending)
-    options = {**COLUMNS, "missing": "mean", "normalise": normalise}
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": normalise}
     expect_same(*both(path, FORMATS[ending], Cuts(0.2, 0.1, seed=3), **options))
 
 
@@ -153,12 +153,12 @@ def test_rows_that_a_condition_chooses(tmp_path: Path) -> None:
 
 def test_arrays_of_npz_and_npy(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0)
-    arrays = {"features": drawn.normal(size=(ROWS, 2)), "kind": drawn.integers(0, 3, ROWS)}
-    np.savez(tmp_path / "plain.npz", **arrays)
-    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    features, kind = drawn.normal(size=(ROWS, 2)), drawn.integers(0, 3, ROWS)
+    np.savez(tmp_path / "plain.npz", features=features, kind=kind)
+    np.savez_compressed(tmp_path / "packed.npz", features=features, kind=kind)
     for name in ("plain", "packed"):
         expect_same(*both(str(tmp_path / f"{name}.npz"), "npz", Cuts(0.1)))
-    np.save(tmp_path / "one.npy", arrays["features"].astype(">f8"))
+    np.save(tmp_path / "one.npy", features.astype(">f8"))
     expect_same(*both(str(tmp_path / "one.npy"), "npy", Cuts(0.1), SPECS[:1]))
 
 
@@ -180,7 +180,7 @@ def test_further_sources_are_prepared_as_the_training(tmp_path: Path) -> None:
     path = files(tmp_path, "parquet")
     write(tmp_path / "c.csv", columns(7, 50))
     other = source_of("csv", tmp_path / "c.csv", missing="mean", **COLUMNS)
-    options = {**COLUMNS, "missing": "mean", "normalise": True}
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": True}
     kept, streamed = both(path, "parquet", Cuts(other, 0.1), **options)
     expect_same(kept, streamed)
     found = load_evaluation_data(SPECS, other, kept.preparation, BLOCK)
@@ -189,7 +189,7 @@ def test_further_sources_are_prepared_as_the_training(tmp_path: Path) -> None:
 
 def test_a_pass_is_made_once_for_the_same_files_and_settings(tmp_path: Path) -> None:
     path = files(tmp_path, "jsonl")
-    options = {**COLUMNS, "missing": "mean"}
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean"}
     _, first = both(path, "jsonl", Cuts(0.1), **options)
     packs = usual_packs()
     assert packs.info()[0] == 1
@@ -210,7 +210,7 @@ def test_a_pass_is_made_once_for_the_same_files_and_settings(tmp_path: Path) -> 
 
 def test_a_pack_that_is_not_whole_is_made_anew(tmp_path: Path) -> None:
     path = files(tmp_path, "csv")
-    options = {**COLUMNS, "missing": "drop"}
+    options: dict[str, Any] = {**COLUMNS, "missing": "drop"}
     both(path, "csv", **options)
     for file in (tmp_path / "cache" / "rows").iterdir():
         if file.suffix == ".0":
