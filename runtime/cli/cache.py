@@ -1,4 +1,4 @@
-"""Show or clear the cache of compiled code, images and rows of large data. It only saves time: nothing is lost with it."""
+"""Show or clear the cache of code, images and rows of large data. It only saves time: nothing is lost with it."""
 
 from __future__ import annotations
 
