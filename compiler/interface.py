@@ -130,7 +130,7 @@ class Steps:
     data: each input and target, all rows, in the declared dtype; each row is dense, and rows may overlap, as windows of
     a series do. `rows` (i64) says which to gather, and is not changed afterwards. `first_step` counts updates made
     before; `settings` has the run-time settings that the program reads. A step that is cut into shards is divided
-    among `peers`.
+    among `peers`. Where `data` is `lasting`, its arrays never change, and a device may keep copies of them.
     """
 
     tensors: Tensors
@@ -141,6 +141,7 @@ class Steps:
     seed: int = 0
     settings: Mapping[str, float] = field(default_factory=dict[str, float])
     peers: Peers = ALONE
+    lasting: bool = False
 
     def each(self) -> Iterator[Steps]:
         """The steps one by one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.errors.diagnostics import Span
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
@@ -46,15 +48,22 @@ class IndexChoice:
 def choices_of(graph: Graph) -> tuple[IndexChoice, ...]:
     """All of them, those in the bodies of scans for the first of the steps."""
     opened = inlined(graph)
-    candidates = [node for node in opened.nodes if isinstance(node.op, Gather | Equal | NotEqual)]
-    if not candidates:
-        return ()
-    flow, names = Flow(opened), _of_data(opened)
+    return chosen_by(opened, _of_data(opened)) if _candidates(opened) else ()
+
+
+def chosen_by(opened: Graph, names: Mapping[int, frozenset[str]]) -> tuple[IndexChoice, ...]:
+    """Those of a graph without scans whose integers are among the values that have `names`, those of inputs."""
+    candidates = _candidates(opened)
+    flow = Flow(opened)
     found = (_choice(flow, names, node, side) for node in candidates for side in (0, 1))
     return tuple(choice for choice in found if choice is not None)
 
 
-def _choice(flow: Flow, names: dict[int, frozenset[str]], node: Node, side: int) -> IndexChoice | None:
+def _candidates(opened: Graph) -> list[Node]:
+    return [node for node in opened.nodes if isinstance(node.op, Gather | Equal | NotEqual)]
+
+
+def _choice(flow: Flow, names: Mapping[int, frozenset[str]], node: Node, side: int) -> IndexChoice | None:
     indices = node.operands[side]
     given = names.get(indices.index)
     if not given or indices.type.dtype.is_float:

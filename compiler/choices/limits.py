@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compiler.choices.find import IndexChoice, choices_of
+from compiler.choices.samplers import mistakes_of_samplers
 from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
 from compiler.graph.ir import GraphOutput, Role, needed_by
@@ -50,6 +51,7 @@ def mistakes(program: Program) -> Iterator[Diagnostic]:
             told.update(spec.name for spec in declared)
             yield _finding(declared[0], choice)
     yield from _of_generation(program)
+    yield from mistakes_of_samplers(program)
 
 
 def outside(

@@ -32,6 +32,7 @@ TRAIN: Mapping[str, str] = {
     "plateau": "`reduce(factor = 0.1, patience = 10)`: lower the rates after so many epochs without a better `best`.",
     "accumulate": "An update takes so many batches, and is that of one batch of all their rows.",
     "shards": "A batch is cut into so many parts, which any number of processes compute with the same bits.",
+    "synchronised": "Whether statistics are those of the batch, and not of each shard of it; false by default.",
     "ema": "How much of itself an average of each parameter keeps in a step; predictions use the averages.",
     "keep": "How many checkpoints are kept beside the best.",
     "best": "The metric by which epochs are compared; `loss` by default.",

@@ -145,6 +145,14 @@ class ResourceError(DlcError):
         self._advise(fix)
 
 
+class DeviceError(DlcError):
+    """A GPU, or the driver of it, that does not do what it was asked for; `fix` says what to do."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self._advise(fix)
+
+
 class UsageError(DlcError):
     """A command or call that makes no sense as given (exit code 2); `fix` says what to do."""
 

@@ -302,6 +302,7 @@ class Accumulation:
     shards: int = 1
     states_of_rows: tuple[str, ...] = ()  # that differ from shard to shard, by their paths
     counts_rows: bool = False  # whether the counts follow from the number of rows alone, and are whole numbers
+    synchronised: bool = False  # whether statistics are those of the rows of all shards, and not of each shard
 
     ROWS = "(rows of states)"
 
@@ -435,6 +436,11 @@ class TrainingPlan:
     def rows_of(self, available: int) -> int:
         """How many rows an update takes where there are so many to train on."""
         return available if self.batch is None else min(self.usual_rows, available)
+
+    @property
+    def synchronises(self) -> bool:
+        """Whether statistics are those of the rows of all shards."""
+        return self.accumulation is not None and self.accumulation.synchronised
 
     @property
     def usual_rows(self) -> int:

@@ -20,8 +20,9 @@ from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import LayerInstance, TensorValue, Value, holds_tensor
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Role, needed_by
+from compiler.graph.ir import Graph, Node, Role, needed_by
 from compiler.ops.row_mixing import where_rows_meet
+from compiler.ops.scan import Scan
 from compiler.syntax import tree
 from compiler.types import BatchExtent
 
@@ -176,11 +177,25 @@ def _place_of(declaration: tree.Sample, name: str) -> tree.Span:
 
 
 def _needed(graph: Graph) -> Graph:
-    """The graph without the nodes and inputs on which no output depends."""
-    nodes, _ = needed_by(graph.nodes, (output.value.index for output in graph.outputs))
-    read = {operand.index for node in nodes for operand in node.operands}
+    """The graph without the nodes, those of bodies too, and inputs on which no output depends.
+
+    A `gradient` has also made the gradients of parameters, which nobody asked for: sums over rows.
+    """
+    found = _with_needed_nodes(graph)
+    read = {operand.index for node in found.nodes for operand in node.operands}
     read |= {output.value.index for output in graph.outputs}
-    return replace(graph, nodes=tuple(nodes), inputs=tuple(i for i in graph.inputs if i.value.index in read))
+    return replace(found, inputs=tuple(i for i in graph.inputs if i.value.index in read))
+
+
+def _with_needed_nodes(graph: Graph) -> Graph:
+    nodes, _ = needed_by(graph.nodes, (output.value.index for output in graph.outputs))
+    return replace(graph, nodes=tuple(map(_with_needed_body, nodes)))
+
+
+def _with_needed_body(node: Node) -> Node:
+    if not isinstance(node.op, Scan):
+        return node
+    return replace(node, op=replace(node.op, body=_with_needed_nodes(node.op.body)))
 
 
 def names_of_parts(model: tree.Model) -> Iterator[str]:

@@ -19,6 +19,7 @@ from compiler.ops.scan import Scan
 from compiler.pipeline import simplified
 from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared, scheduled
+from compiler.programs.steps.sampling import sampling_graph
 from compiler.programs.steps.training_step import prediction_graph, training_step
 from compiler.schedule.ir import Schedule
 from compiler.support.record import record
@@ -56,7 +57,7 @@ class KernelRow:
 class PlanReport:
     """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory.
 
-    A step makes `batches` of them.
+    A step makes `batches` of them. Of a `sampler`, all is of its graph.
     """
 
     model: str
@@ -68,16 +69,18 @@ class PlanReport:
     flops_forward: int = 0
     flops_step: int = 0
     batches: int = 1
+    sampler: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "batches" or self.batches > 1}
+        left_out = {"batches": self.batches == 1, "sampler": not self.sampler}
+        return {name: value for name, value in asdict(self).items() if not left_out.get(name)}
 
 
 @record(eq=False)
 class Forms:
     """The forms of a program that its work is counted in: the graphs of a prediction and of a step, simplified.
 
-    A bare model has no step: its step is its forward pass.
+    A bare model has no step: its step is its forward pass. Of a `sampler`, all are its graph.
     """
 
     program: Program
@@ -85,6 +88,7 @@ class Forms:
     training: Graph  # the step as it is before any pass
     forward: Graph
     step: Graph
+    sampler: str = ""
 
 
 @record(eq=False)
@@ -98,8 +102,14 @@ class Compiled:
     lowered: Lowered
 
 
-def forms_of(program: Program, options: Options) -> Forms:
+def forms_of(program: Program, options: Options, sampler: str = "") -> Forms:
     program = in_precision(complete(program), options)
+    if sampler:
+        graph = sampling_graph(program, sampler)
+        read = {entry.name for entry in graph.inputs}
+        program = replace(program, parameters=tuple(p for p in program.parameters if p.path in read))
+        once = simplified(graph)
+        return Forms(program, options, graph, once, once, sampler)
     if program.plan is not None:  # a step computes batch by batch where it takes several
         options = replace(options, batch=max(1, options.batch // program.plan.batches))
     predicting = prediction_graph(program)
@@ -120,9 +130,9 @@ def compiled(forms: Forms, keeps_nests: bool = False, go_on: Callable[[], None] 
     return Compiled(forms, code, machine, ready, lowered)
 
 
-def plan(program: Program, options: Options) -> PlanReport:
-    """The plan of a program for the batch of the options."""
-    return plan_of(compiled(forms_of(program, options)))
+def plan(program: Program, options: Options, sampler: str = "") -> PlanReport:
+    """The plan of a program, or of a sampler of it, for the batch of the options."""
+    return plan_of(compiled(forms_of(program, options, sampler)))
 
 
 def plan_of(found: Compiled) -> PlanReport:
@@ -137,7 +147,8 @@ def plan_of(found: Compiled) -> PlanReport:
         sum(static_elements(p.type.shape) for p in forms.program.parameters if p.role is Role.PARAMETER),
         flops_of(forms.forward.nodes, batch),
         flops_of(forms.step.nodes, batch),
-        1 if forms.program.plan is None else forms.program.plan.batches,
+        1 if forms.program.plan is None or forms.sampler else forms.program.plan.batches,
+        forms.sampler,
     )
 
 

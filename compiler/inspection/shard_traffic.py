@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from compiler.frontend.program import Accumulation, Program
+from compiler.frontend.program import Program
 from compiler.interface import Options
-from compiler.programs.executables import specs_of_shards
+from compiler.programs.executables import sums_of_shards
 from compiler.programs.shard_sums import LINE, lines_of
 from compiler.programs.shard_tree import nodes_of_processes
 from compiler.support.record import record
@@ -33,11 +33,11 @@ def traffic_of(program: Program, options: Options, processes: int) -> Traffic:
     """The traffic of a program whose batches are cut into shards, among no more processes than these."""
     assert program.plan is not None
     accumulation = program.plan.accumulation
-    specs = [] if accumulation is None else specs_of_shards(accumulation, options)
-    counts = {Accumulation.count(number) for number in range(0 if accumulation is None else accumulation.counts)}
-    rows = _lines([s for s in specs if s.name not in counts])
-    if accumulation is not None and not accumulation.counts_rows:
-        rows += _lines([s for s in specs if s.name in counts])
+    rows: list[int] = []
+    if accumulation is not None:
+        sums = sums_of_shards(program, options)
+        rows = [lines for specs in sums.of_segments for lines in _lines(specs)]
+        rows += [] if accumulation.counts_rows else _lines(sums.counts)
     shards = program.plan.shards
     nodes = [len(of_process) for of_process in nodes_of_processes(shards, processes)]
     sent = [sum(_lines_sent(rank, nodes[rank], processes, lines) for lines in rows) for rank in range(processes)]

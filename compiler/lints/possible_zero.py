@@ -7,12 +7,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from compiler.errors.diagnostics import Diagnostic, Edit, Note, Span, hint
-from compiler.frontend.applications import Application
 from compiler.frontend.program import Program
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Op
 from compiler.lints.flow import inlined, owner_place, place_of, unchanged
+from compiler.lints.known_steps import known_ranges
 from compiler.lints.ranges import Ranges
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Multiply, Negate, Subtract, Where
@@ -30,17 +30,21 @@ _INFINITE, _UNDEFINED = "infinities and NaN", "NaN"
 
 def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
     """In the user's own lines: the library is tested."""
-    for name, whole in (("training", subject.program.training_graph), ("inference", subject.program.inference_graph)):
-        yield from _Search(subject, whole, subject.trace.applications.get(name, [])).findings()
+    program = subject.program
+    for whole in (program.training_graph, program.inference_graph):
+        yield from _Search(subject, whole, {}).findings()
+    settings = {s.name: float(s.value) for s in program.settings if isinstance(s.value, int | float)}
+    for sampler in program.samplers:
+        yield from _Search(subject, sampler.graph, known_ranges(sampler.graph, settings)).findings()
 
 
 class _Search:
     """One graph of a program, with the ranges of its values."""
 
-    def __init__(self, subject: Subject, graph: Graph, applications: list[Application]) -> None:
+    def __init__(self, subject: Subject, graph: Graph, known: Mapping[int, Range]) -> None:
         self.program: Program = subject.program
         self.graph = inlined(graph)
-        self.ranges = Ranges(subject.program, self.graph, applications)
+        self.ranges = Ranges(subject.program, self.graph, subject.trace.applications.get(graph.name, []), known)
         self.any_sign = AnySign(self.graph, {spec.path for spec in subject.program.parameters if spec.frozen})
 
     def findings(self) -> Iterator[Diagnostic]:

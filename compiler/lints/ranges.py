@@ -17,7 +17,7 @@ from compiler.ops.intervals import EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
 from compiler.ops.mathematics import Function, Power
 from compiler.ops.movement import Concat, Pad
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments
-from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform, Threefry
 from compiler.ops.spreading import Sum
 from compiler.ops.window import Fold
 from compiler.types import DType, static_elements
@@ -47,10 +47,17 @@ _OF_TWO: Mapping[type[Op], Callable[[Range, Range], Range]] = {
 
 
 class Ranges:
-    """The interval of each value, by index."""
+    """The interval of each value, by index; of those that are `known`, that one."""
 
-    def __init__(self, program: Program, graph: Graph, applications: Sequence[Application] = ()) -> None:
+    def __init__(
+        self,
+        program: Program,
+        graph: Graph,
+        applications: Sequence[Application] = (),
+        known: Mapping[int, Range] | None = None,
+    ) -> None:
         self.flow = Flow(graph)
+        known = known or {}
         self._numbers = self.flow.numbers()
         self._found = {entry.value.index: _of_input(program, entry) for entry in graph.inputs}
         softmaxes = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
@@ -58,7 +65,8 @@ class Ranges:
         self.softmaxes = {result.index: application for application in softmaxes for result in application.results}
         for node in graph.nodes:
             for result, found in zip(node.results, self._of_node(node), strict=True):
-                self._found[result.index] = UNIT if result.index in self.softmaxes else found
+                narrow = UNIT if result.index in self.softmaxes else found
+                self._found[result.index] = known.get(result.index, narrow)
 
     def __getitem__(self, value: Value) -> Range:
         return self._found[value.index]
@@ -93,7 +101,7 @@ class Ranges:
                 return Range(0.0, float(extent - 1) if isinstance(extent, int) else math.inf)
             case BatchSize():
                 return Range(1.0, math.inf)
-            case RandomUniform():
+            case RandomUniform() | Threefry(DType.F32 | DType.F64):
                 return Range(0.0, 1 - 2.0**-24)
             case ArgMax():
                 return NOT_NEGATIVE

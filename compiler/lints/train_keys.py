@@ -89,7 +89,7 @@ def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
 def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:
     """W0125: rows that take something other than statistics from the rows beside them, while `shards` cut the batch."""
     plan, train = subject.program.plan, subject.train
-    if plan is None or train is None or not plan.is_sharded:
+    if plan is None or train is None or not plan.is_sharded or plan.synchronises:
         return
     mixing: dict[int, Node] = {}
     for node in inlined(subject.program.training_graph).nodes:

@@ -5,28 +5,45 @@ The nodes that come out are ordinary ones, so they can be differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Node, Origin, Value
+from compiler.graph.op import Cotangents
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 
+Gradient: TypeAlias = "Callable[[GraphBuilder, Node, Cotangents], Cotangents]"
+"""The cotangents of a node's operands from those of its results."""
+
+
+def gradient_of(builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+    return node.op.gradient(builder, node, cotangents)
+
 
 def apply_chain_rule(
-    builder: GraphBuilder, nodes: Sequence[Node], known: Mapping[int, Value], wanted: Sequence[Value]
+    builder: GraphBuilder,
+    nodes: Sequence[Node],
+    known: Mapping[int, Value],
+    wanted: Sequence[Value],
+    gradient: Gradient = gradient_of,
 ) -> list[Value | None]:
     """The cotangent of each `wanted` value, None where nothing reaches it, appended to `builder`.
 
     `nodes` in order; `known`: cotangents by the index of the value. Only nodes that depend on `wanted` are visited.
     """
-    cotangents = cotangents_of(builder, nodes, known, wanted)
+    cotangents = cotangents_of(builder, nodes, known, wanted, gradient)
     return [cotangents.get(value.index) for value in wanted]
 
 
 def cotangents_of(
-    builder: GraphBuilder, nodes: Sequence[Node], known: Mapping[int, Value], wanted: Sequence[Value]
+    builder: GraphBuilder,
+    nodes: Sequence[Node],
+    known: Mapping[int, Value],
+    wanted: Sequence[Value],
+    gradient: Gradient = gradient_of,
 ) -> dict[int, Value]:
     """As `apply_chain_rule`: the cotangents of all values on the way, by the index of the value."""
     path = nodes_on_the_way(nodes, wanted)
@@ -36,7 +53,7 @@ def cotangents_of(
         incoming = [cotangents.get(result.index) for result in node.results]
         if any(cotangent is not None for cotangent in incoming):
             with builder.at(backward_origins(node)):
-                outgoing = node.op.gradient(builder, node, incoming)
+                outgoing = gradient(builder, node, incoming)
                 _accumulate(builder, cotangents, reached, node, outgoing)
     return cotangents
 

@@ -10,9 +10,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value, depending
 from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
 from compiler.ops import rules
-from compiler.ops.autodiff import apply_chain_rule
+from compiler.ops.autodiff import apply_chain_rule, gradient_of
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Add
+from compiler.ops.elementwise import Add, Cast, Negate, Subtract, Symbolic, Where
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -29,7 +29,8 @@ class Scan(Op):
     `body` takes (an element of each x along its first axis, the carries, the captures) and gives (the next carries,
     what it emits). There are `length` steps, from the last element to the first where `reverse`; an emitted tensor
     stands in its stack where the x of its step stood. Scans inside a scan have a `level` of their own, so that the
-    streams of random draws, which differ from step to step, differ from scan to scan too.
+    streams of random draws, which differ from step to step, differ from scan to scan too. Where rows are done `until` a
+    condition held, the body sees values of them that no step would: their cotangents are 0 through infinite slopes.
     """
 
     body: Graph
@@ -38,6 +39,7 @@ class Scan(Op):
     length: int
     reverse: bool
     level: int
+    until: bool = False
     name = "scan"
     category = Category.CONTROL
 
@@ -150,6 +152,30 @@ def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, .
     return tuple(values[output.value.index] for output in body.outputs)
 
 
+_FINITE = (Add, Subtract, Negate, Where, Cast)  # their slopes are 0, 1 and -1
+
+
+def _sparing(builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+    """As `gradient_of`, with 0 for 0 times a slope that is infinite or NaN.
+
+    Only what is NaN is replaced, so that derivatives of the gradient are those of the product.
+    """
+    found = gradient_of(builder, node, cotangents)
+    if node.op.category is not Category.ELEMENTWISE or isinstance(node.op, _FINITE) or cotangents[0] is None:
+        return found
+    given = Symbolic(builder, cotangents[0])
+    is_zero = given.equals(0)
+
+    def spared(cotangent: Value | None) -> Value | None:
+        if cotangent is None:
+            return None
+        product = Symbolic(builder, cotangent)
+        is_number = product.equals(product)
+        return is_number.choose(product, is_zero.choose(given.zeros(), product)).value
+
+    return tuple(map(spared, found))
+
+
 class _Backward:
     """The gradient of a scan: a scan in the other direction, over stacks that a forward scan emits for it.
 
@@ -176,7 +202,8 @@ class _Backward:
         for (value, _), cotangent in zip(given, emitted, strict=True):
             self.add_known(known, value, cotangent)
         wanted = [v for v in self.inputs() if v.type.dtype.is_float]
-        found = apply_chain_rule(inner, scan.body.nodes, known, wanted)
+        gradient = _sparing if scan.until else gradient_of
+        found = apply_chain_rule(inner, scan.body.nodes, known, wanted, gradient)
         slopes = {value.index: slope for value, slope in zip(wanted, found, strict=True)}
 
         captured = [v for v in scan.captured_inputs if slopes.get(v.index) is not None]
@@ -192,7 +219,7 @@ class _Backward:
         starts += [filled(self.outer, 0, v.type) for v in captured]
         operands = dict(zip((v.index for v in self.inputs()), self.node.operands, strict=True))
         body = scan_body((*emitted, *residuals, *carried.values(), *sums, *captures), nodes, outputs)
-        op = Scan(body, len(xs), len(starts), scan.length, not scan.reverse, scan.level)
+        op = Scan(body, len(xs), len(starts), scan.length, not scan.reverse, scan.level, scan.until)
         results = self.outer.emit_all(op, *xs, *starts, *(operands[v.index] for v in captures))
         of_input = dict(zip((v.index for v in stepped), results[len(starts) :], strict=True))
         of_input |= {scan.carried_inputs[k].index: r for k, r in zip(float_carries, results, strict=False)}

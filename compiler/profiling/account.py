@@ -111,7 +111,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         found = times_of(chosen, len(part.program.lowered.manifest.entries))
         running = max(running, found.threads)
         _add_totals(totals, by_thread, found, part.times * _MS)
-        in_place = mode == "infer" or step.has_parts
+        in_place = mode != "train" or step.has_parts
         for line in kernel_entries(part.program.lowered, part.batch, in_place):
             attribution.add(line, [float(ns) * part.times * _MS for ns in found.work[line.number]], part.times)
     outside = measured.outside * 1e3

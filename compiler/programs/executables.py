@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -12,9 +12,10 @@ from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
+from compiler.programs.shard_segments import ShardSegment, SumsOfShards, known_segments, segments_of
 from compiler.programs.shard_tree import deepest
 from compiler.support.arrays import Array, np
-from compiler.support.cache import compiler_version
+from compiler.support.cache import ObjectCache, compiler_version
 from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
@@ -40,7 +41,7 @@ def compile_program(program: Program, kind: GraphKind, options: Options) -> Exec
 
     The attention weights of a model without attention raise UsageError.
     """
-    parts = {part: load_program(program, part, options) for part in graphs_of_step(program, kind)}
+    parts = {part: load_program(program, part, options) for part in graphs_of_step(program, kind, options)}
     return joined(program, parts, options)
 
 
@@ -49,17 +50,39 @@ def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedP
     return target_of(options).load(compilation_of(program, kind, options))
 
 
-def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:
+def graphs_of_step(program: Program, kind: GraphKind, options: Options) -> list[GraphKind]:
     """The graphs that an executable of a kind is made of."""
     accumulation = None if program.plan is None else program.plan.accumulation
     if kind.purpose is not Purpose.TRAINING or accumulation is None:
         return [kind]
-    return [replace(kind, purpose=part) for part in ACCUMULATION[0 if accumulation.counts else 1 :]]
+    count = len(segments_of_shard(program, options, kind.phase)) if accumulation.synchronised else 1
+    shard = [replace(kind, purpose=Purpose.ACCUMULATING, segment=number) for number in range(count)]
+    counting = [replace(kind, purpose=Purpose.COUNTING)] if accumulation.counts else []
+    return [*counting, *shard, replace(kind, purpose=Purpose.UPDATING)]
+
+
+def segments_of_shard(program: Program, options: Options, phase: int = 0) -> tuple[ShardSegment, ...]:
+    """The segments of the step of a shard, of which there are several where it is synchronised."""
+    assert program.plan is not None
+    assert program.plan.accumulation is not None
+    accumulation = program.plan.accumulation
+    counts = {Accumulation.count(number) for number in range(accumulation.counts)}
+    if not accumulation.synchronised:
+        return (ShardSegment(tuple((s.name, s.type) for s in accumulation.states if s.name not in counts)),)
+    name = _entry_name(f"segments of {_identity(program, GraphKind(Purpose.ACCUMULATING, phase))}", options)
+
+    def cut() -> tuple[ShardSegment, ...]:
+        from compiler.programs.stages import segment_graphs  # a cached program is loaded without any stage
+
+        return segments_of(segment_graphs(program, phase, options))
+
+    return known_segments(ObjectCache(options.cache), name, cut)
 
 
 def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options: Options) -> Executable:
     """The executables of `graphs_of_step` as one."""
     by_purpose = {kind.purpose: made for kind, made in graphs.items()}
+    phase = next(iter(graphs)).phase
     plan = program.plan
     if plan is not None and plan.batches > 1 and Purpose.TRAINING in by_purpose:
         from compiler.programs.batched_executable import in_batches  # few steps take several batches
@@ -72,8 +95,9 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
     if plan.is_sharded:
         from compiler.programs.sharded_executable import ShardedExecutable, ShardPrograms  # few models have shards
 
-        programs = ShardPrograms(counting, accumulating, updating, _adder(options))
-        return ShardedExecutable(programs, plan.accumulation, specs_of_shards(plan.accumulation, options))
+        segments = [made for kind, made in graphs.items() if kind.purpose is Purpose.ACCUMULATING]
+        programs = ShardPrograms(counting, segments, updating, _adder(options))
+        return ShardedExecutable(programs, plan.accumulation, sums_of_shards(program, options, phase))
     from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
 
     assert plan.batch is not None
@@ -106,7 +130,9 @@ def executable(graph: Graph, options: Options) -> LoadedProgram:
 def profiled_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, ProfiledProgram]:
     """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
     target = kernel_target_of(options)
-    return {part: target.profiled(compilation_of(program, part, options)) for part in graphs_of_step(program, kind)}
+    return {
+        part: target.profiled(compilation_of(program, part, options)) for part in graphs_of_step(program, kind, options)
+    }
 
 
 def simulated_programs(
@@ -116,7 +142,7 @@ def simulated_programs(
     target = kernel_target_of(options)
     return {
         part: target.simulated(compilation_of(program, part, options), threads, real)
-        for part in graphs_of_step(program, kind)
+        for part in graphs_of_step(program, kind, options)
     }
 
 
@@ -128,7 +154,7 @@ def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options
     `training N` of a later phase. The result is how many were not in the cache.
     """
     named: dict[str, tuple[GraphKind, Options]] = {}
-    for part in (part for kind in kinds for part in graphs_of_step(program, kind)):
+    for part in (part for kind in kinds for part in graphs_of_step(program, kind, options)):
         chosen = fitting(program, part, options)
         named[_entry_name(_identity(program, part), chosen)] = part, chosen
     missing = target_of(options).missing(list(named), options, elsewhere)
@@ -212,9 +238,19 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
     return specs
 
 
-def specs_of_shards(accumulation: Accumulation, options: Options) -> list[TensorSpec]:
+def sums_of_shards(program: Program, options: Options, phase: int = 0) -> SumsOfShards:
     """The tensors that each shard has of its own."""
-    return [_spec(state.name, Role.OPTIMIZER_STATE, state.type, options) for state in accumulation.states]
+    assert program.plan is not None
+    assert program.plan.accumulation is not None
+    accumulation, segments = program.plan.accumulation, segments_of_shard(program, options, phase)
+    types = {state.name: state.type for state in accumulation.states}
+    counts = [Accumulation.count(number) for number in range(accumulation.counts)]
+
+    def specs(named: Iterable[tuple[str, TensorType]]) -> list[TensorSpec]:
+        return [_spec(name, Role.OPTIMIZER_STATE, type_, options) for name, type_ in named]
+
+    of_segments = [specs(segment.sums) for segment in segments]
+    return SumsOfShards(specs((name, types[name]) for name in counts), of_segments, segments)
 
 
 def memory_needed(
@@ -230,23 +266,26 @@ def memory_needed(
     for spec in _specs(program, options):
         needed[names[spec.role]] += math.prod(spec.shape) * spec.dtype.size
     target = target_of(options)
-    for part in (part for kind in kinds for part in graphs_of_step(program, kind)):
+    for part in (part for kind in kinds for part in graphs_of_step(program, kind, options)):
         chosen = fitting(program, part, options)
         of_rows = chosen if rows is None else replace(chosen, batch=rows)
         found = target.bytes_of_step(_entry_name(_identity(program, part), chosen), of_rows)
         needed[VALUES] = max(needed[VALUES], found or 0)
     if any(kind.purpose is Purpose.TRAINING for kind in kinds):
-        needed[VALUES] += _held_of_shards(program, options)
+        needed[VALUES] += _held_of_shards(program, options, options.batch if rows is None else rows)
     return needed
 
 
-def _held_of_shards(program: Program, options: Options) -> int:
-    """Bytes of the gradients and sums of shards that a process holds at once, where it computes all shards."""
+def _held_of_shards(program: Program, options: Options, rows: int) -> int:
+    """Bytes that a process which computes all shards holds at once: their gradients and sums, and what segments keep of
+    so many `rows`."""
     plan = program.plan
     if plan is None or plan.accumulation is None or not plan.is_sharded:
         return 0
-    of_shard = sum(math.prod(s.shape) * s.dtype.size for s in specs_of_shards(plan.accumulation, options))
-    return of_shard * deepest([range(plan.shards)])
+    sums = sums_of_shards(program, options)
+    of_shard = sum(math.prod(spec.shape) * spec.dtype.size for spec in sums.every)
+    kept = max(segment.bytes_of_row for segment in sums.segments) * rows * (2 if options.dtype == "f64" else 1)
+    return of_shard * deepest([range(plan.shards)]) + kept
 
 
 def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorSpec:

@@ -108,7 +108,7 @@ def _limits(program: Program) -> Limits:
 def _of_the_step(program: Program, settings: Mapping[str, float], options: Options) -> Sequence[LibraryFunction]:
     """The step, or the programs of which it is made where an update takes several batches."""
     given = independent_settings(settings)
-    kinds = graphs_of_step(program, TRAINING)
+    kinds = graphs_of_step(program, TRAINING, options)
     if len(kinds) == 1:
         step = compilation_of(program, TRAINING, options)
         return [LibraryFunction("step", step, settings, given, _limits(program), trains=True)]

@@ -39,17 +39,19 @@ class Purpose(Enum):
 class GraphKind:
     """`phase` is that of the training, where later ones have less frozen; `rows` are the sequences to decode.
 
-    `sampler` is the name of a `sample`.
+    `sampler` is the name of a `sample`. `segment` is that of a step of a shard that waits for others: see `segments`.
     """
 
     purpose: Purpose
     phase: int = 0
     rows: int = 0
     sampler: str = ""
+    segment: int = 0
 
     def __str__(self) -> str:
         which = self.phase or self.rows or self.sampler
-        return f"{self.purpose.value} {which}" if which else self.purpose.value
+        whole = f"{self.purpose.value} {which}" if which else self.purpose.value
+        return f"{whole}, segment {self.segment}" if self.segment else whole
 
 
 INITIALISATION = GraphKind(Purpose.INITIALISATION)
@@ -60,6 +62,7 @@ BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
+ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
 LEFT, RIGHT = "left", "right"  # the tensors of the program that adds rows of elements of shards
 POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)

@@ -6,16 +6,17 @@ follow one tree (`shard_tree`). Of a batch of fewer rows than shards, the last s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from compiler.frontend.program import FIRST_ROW, Accumulation
 from compiler.interface import Executable, Peers, Results, Steps, Tensors
+from compiler.programs.kinds import ACROSS, KEPT_FOR_LATER
+from compiler.programs.shard_segments import SumsOfShards
 from compiler.programs.shard_sums import ShardSums
 from compiler.programs.shard_tree import first_rows
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.targets.manifest import TensorSpec
 from compiler.targets.memory import TensorStore
 from compiler.types import DType
 
@@ -24,26 +25,29 @@ _NO_ROWS = np.zeros(1, np.int64)
 
 @record(eq=False)
 class ShardPrograms:
-    """The programs of a step. `adder` makes the one that adds rows of so many elements of a type."""
+    """The programs of a step. `adder` makes the one that adds rows of so many elements of a type.
+
+    `segments` are those of a shard's step, in order: all shards have done one before the next.
+    """
 
     counting: Executable | None  # None where the loss is divided by nothing
-    accumulating: Executable
+    segments: Sequence[Executable]
     updating: Executable
     adder: Callable[[DType, int], Executable]
 
 
 class ShardedExecutable:
-    """An update is a step of `batch` rows. `specs` are the tensors that shards have of their own."""
+    """An update is a step of `batch` rows. `sums` are the tensors that shards have of their own."""
 
-    def __init__(self, programs: ShardPrograms, plan: Accumulation, specs: Sequence[TensorSpec]) -> None:
-        self._programs, self._plan, self._specs = programs, plan, specs
+    def __init__(self, programs: ShardPrograms, plan: Accumulation, sums: SumsOfShards) -> None:
+        self._programs, self._plan, self._sums = programs, plan, sums
         self._memory: _Memory | None = None
 
     def run(self, steps: Steps) -> Results:
         """As the protocol `Executable` says. The sums of metrics come shard by shard."""
         memory = self._memory
         if memory is None or memory.tensors is not steps.tensors or memory.peers is not steps.peers:
-            memory = self._memory = _Memory(self._programs, self._plan, self._specs, steps.tensors, steps.peers)
+            memory = self._memory = _Memory(self._programs, self._plan, self._sums, steps.tensors, steps.peers)
         updates = [self._update(memory, update) for update in steps.each()]
         told = steps.peers.gathered([update.shards for update in updates])
         return _joined([replace(update, shards=_in_order(told, k)) for k, update in enumerate(updates)], steps)
@@ -51,16 +55,14 @@ class ShardedExecutable:
     def _update(self, memory: _Memory, update: Steps) -> _Update:
         starts = first_rows(len(update.rows), self._plan.shards)
         present = min(len(update.rows), self._plan.shards)
-        found: dict[int, _Shard] = {}
+        fed = {name for segment in self._sums.segments for name in segment.fed}
+        shards: dict[int, _ShardSteps] = {}
 
         def compute(program: Executable, stores: Sequence[Tensors]) -> Callable[[int, int], None]:
             def of_shard(shard: int, place: int) -> None:
-                rows = update.rows[starts[shard] : starts[shard + 1]]
-                data = {**update.data, FIRST_ROW: np.array(starts[shard], np.int64)}
-                results = program.run(replace(update, tensors=stores[place], data=data, rows=rows, batch=len(rows)))
-                names = [name for name, _ in results.nonfinite]
-                before = found[shard].nonfinite if shard in found else []
-                found[shard] = _Shard(results.scalars, results.arrays, results.stacks, [*before, *names])
+                if shard not in shards:
+                    shards[shard] = _ShardSteps(update, starts[shard], starts[shard + 1], fed)
+                shards[shard].run(program, stores[place])
 
             return of_shard
 
@@ -70,20 +72,54 @@ class ShardedExecutable:
         elif programs.counting is not None and memory.counts is not None:
             memory.counts.add_up(present, compute(programs.counting, memory.counting))
             memory.tensors.note_change()
-        memory.sums.add_up(present, compute(programs.accumulating, memory.accumulating))
-        memory.tensors.note_change()
+        for number, program in enumerate(programs.segments):
+            memory.sums[number].add_up(present, compute(program, memory.segments[number]))
+            memory.tensors.note_change()
+            for shard in shards.values():
+                shard.keep(self._sums.segments[number].kept)
         updated = programs.updating.run(replace(update, tensors=memory.whole, rows=_NO_ROWS, batch=1))
-        return _Update(found, updated, update.first_step)
+        return _Update({shard: steps.found for shard, steps in shards.items()}, updated, update.first_step)
 
 
 @record
 class _Shard:
-    """What the programs of a shard give: results of the second, and what is not finite in those of either."""
+    """What the programs of a shard give: results, and the names of those that are not finite."""
 
-    scalars: Mapping[str, Array]
-    arrays: Mapping[str, Array]
-    stacks: Mapping[str, Array]
+    scalars: dict[str, Array]
+    arrays: dict[str, Array]
+    stacks: dict[str, Array]
     nonfinite: list[str]
+
+
+class _ShardSteps:
+    """The programs of a shard in an update: what they are fed with, and what is `found`.
+
+    Where there are segments, its rows of the inputs `fed` are gathered once, beside the values that segments keep.
+    """
+
+    def __init__(self, update: Steps, first: int, end: int, fed: Collection[str]) -> None:
+        rows = update.rows[first:end]
+        data = {**update.data, FIRST_ROW: np.array(first, np.int64)}
+        if fed:
+            data.update((name, np.ascontiguousarray(data[name][rows])) for name in fed)
+            rows = np.arange(len(rows))
+        self._steps = replace(update, data=data, rows=rows, batch=end - first)
+        self.found = _Shard({}, {}, {}, [])
+
+    def run(self, program: Executable, tensors: Tensors) -> None:
+        results = program.run(replace(self._steps, tensors=tensors))
+        kept = {name: array for name, array in results.arrays.items() if name.startswith(KEPT_FOR_LATER)}
+        self._steps = replace(self._steps, data={**self._steps.data, **kept})
+        self.found.scalars.update(results.scalars)
+        self.found.arrays.update((name, array) for name, array in results.arrays.items() if name not in kept)
+        self.found.stacks.update((name, array) for name, array in results.stacks.items() if name not in kept)
+        own = (KEPT_FOR_LATER, ACROSS)  # a sum, or a value that a later segment looks at or leaves out
+        self.found.nonfinite.extend(name for name, _ in results.nonfinite if not name.startswith(own))
+
+    def keep(self, kept: Collection[str]) -> None:
+        """Let go of the values that no later segment needs."""
+        data = {n: array for n, array in self._steps.data.items() if not n.startswith(KEPT_FOR_LATER) or n in kept}
+        self._steps = replace(self._steps, data=data)
 
 
 @record
@@ -96,22 +132,28 @@ class _Update:
 
 
 class _Memory:
-    """The tensors of shards beside those of a model, for the programs of this process."""
+    """The tensors of shards beside those of a model, for the programs of this process.
+
+    `sums` are those of each segment, which reads the totals of earlier ones.
+    """
 
     def __init__(
-        self, programs: ShardPrograms, plan: Accumulation, specs: Sequence[TensorSpec], tensors: Tensors, peers: Peers
+        self, programs: ShardPrograms, plan: Accumulation, sums: SumsOfShards, tensors: Tensors, peers: Peers
     ) -> None:
         assert isinstance(tensors, TensorStore)
         self.tensors, self.peers = tensors, peers
-        names = {Accumulation.count(number) for number in range(plan.counts)}
-        of_counts = [spec for spec in specs if spec.name in names]
-        self.counts = ShardSums(of_counts, plan.shards, peers, programs.adder) if of_counts else None
-        self.sums = ShardSums([s for s in specs if s.name not in names], plan.shards, peers, programs.adder)
-        counts = dict[str, Array]() if self.counts is None else self.counts.total.tensors
+        self.counts = ShardSums(sums.counts, plan.shards, peers, programs.adder) if sums.counts else None
+        totals = dict[str, Array]() if self.counts is None else dict(self.counts.total.tensors)
         held = [] if self.counts is None else self.counts.held
         self.counting = [tensors.beside(memory.tensors) for memory in held]
-        self.accumulating = [tensors.beside({**counts, **memory.tensors}) for memory in self.sums.held]
-        self.whole = tensors.beside({**counts, **self.sums.total.tensors})
+        self.sums: list[ShardSums] = []
+        self.segments: list[Sequence[Tensors]] = []
+        for specs in sums.of_segments:
+            own = ShardSums(specs, plan.shards, peers, programs.adder)
+            self.sums.append(own)
+            self.segments.append([tensors.beside({**totals, **memory.tensors}) for memory in own.held])
+            totals |= own.total.tensors
+        self.whole = tensors.beside(totals)
 
 
 def _in_order(told: Sequence[Sequence[Mapping[int, _Shard]]], update: int) -> Mapping[int, _Shard]:

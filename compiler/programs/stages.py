@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
@@ -15,7 +15,7 @@ from compiler.pipeline import laid_out, optimise_graph, simplified, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
 from compiler.programs.steps import training_step
-from compiler.programs.steps.accumulated_step import accumulated_step
+from compiler.programs.steps.accumulated_step import accumulated_step, segments_of_step
 from compiler.programs.steps.attention_weights import attention_graph
 from compiler.programs.steps.decoding.incremental import position_graph, prompt_graph
 from compiler.programs.steps.decoding.window import window_graph
@@ -55,6 +55,11 @@ def graph_of(program: Program, kind: GraphKind, options: Options | None = None) 
     if options is not None:
         program = in_precision(program, options)
     return GRAPHS[kind.purpose](program, kind)
+
+
+def segment_graphs(program: Program, phase: int, options: Options) -> Sequence[Graph]:
+    """The segments of the step of a shard that waits for sums over all shards."""
+    return segments_of_step(in_precision(complete(program), options), phase)
 
 
 def prepared(graph: Graph, options: Options, before_each: Callable[[], None] = lambda: None) -> Graph:

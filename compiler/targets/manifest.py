@@ -70,6 +70,16 @@ class Entry:
 
 
 @record
+class Touched:
+    """A stretch of an arena that an entry reads or `writes`, in bytes, or in bytes of each row of the batch."""
+
+    arena: int
+    begin: int
+    end: int
+    writes: bool
+
+
+@record
 class Manifest:
     """A program. The arena slots are those named above, then one for each tensor, each input and each result.
 
@@ -77,7 +87,8 @@ class Manifest:
     may read, and never use, the rows up to it; `row_bytes` are those of the largest. Where there are loops, `advances`
     has a line for each relocation: by how much its word grows with each step of each of the loops around it, the
     outermost first. A step has up to `most_rows` rows where pairs of rows have places for so many; 0 stands for any.
-    outermost first. `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do.
+    `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do. Where a
+    target runs entries beside each other, `touched` has a line for each of them.
     """
 
     name: str
@@ -102,6 +113,7 @@ class Manifest:
     advances: tuple[tuple[int, ...], ...] = ()
     most_rows: int = 0
     shared_rows: int = 0
+    touched: tuple[tuple[Touched, ...], ...] = ()
 
 
 def capacity_for(batch_bytes: int, rows: int) -> int:

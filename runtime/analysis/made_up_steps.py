@@ -11,7 +11,18 @@ from typing import TypeAlias
 import numpy as np
 
 from compiler import driver
-from compiler.driver import INITIALISATION, STEP_OF_MODE, TRAINING, Array, Executable, Options, Program, Steps
+from compiler.driver import (
+    INITIALISATION,
+    STEP_OF_MODE,
+    TRAINING,
+    Array,
+    Executable,
+    GraphKind,
+    Options,
+    Program,
+    Purpose,
+    Steps,
+)
 from compiler.errors.diagnostics import DlcError, UsageError
 from runtime.data.part import Part, at_epoch, in_precision, numbered
 from runtime.data.specs import InputSpec, dtype_of, row_shape
@@ -23,12 +34,17 @@ Weights: TypeAlias = Mapping[str, Array]  # by the names of tensors
 _SUPPOSED_STEPS = 10_000  # `total_steps` of a schedule
 
 
-def usual_batch(program: Program, mode: str) -> int:
-    """The rows of a step of mode `train` or `infer` where none are asked for.
+def kind_of(mode: str, sampler: str = "") -> GraphKind:
+    """The step of mode `train` or `infer`, or a batch of rows of a `sampler`."""
+    return GraphKind(Purpose.SAMPLING, sampler=sampler) if sampler else STEP_OF_MODE[mode]
+
+
+def usual_batch(program: Program, mode: str, sampler: str = "") -> int:
+    """The rows of a step of mode `train` or `infer` or of a sampler where none are asked for.
 
     Raises UsageError for the training of a model without `train`.
     """
-    if STEP_OF_MODE[mode] is not TRAINING:
+    if kind_of(mode, sampler) is not TRAINING:
         return 1
     if program.plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
@@ -39,9 +55,15 @@ class MadeUpSteps:
     """Steps one after the other on the same tensors and data, from `weights` on, or else from the start values."""
 
     def __init__(
-        self, program: Program, mode: str, batch: int, options: Options, weights: Weights | None = None
+        self,
+        program: Program,
+        mode: str,
+        batch: int,
+        options: Options,
+        weights: Weights | None = None,
+        sampler: str = "",
     ) -> None:
-        self._trains = STEP_OF_MODE[mode] is TRAINING
+        self._trains = kind_of(mode, sampler) is TRAINING
         seed = 0 if program.plan is None else program.plan.seed
         self.tensors = driver.allocate(program, options)
         driver.initialise(program, self.tensors, seed, options)
@@ -50,6 +72,8 @@ class MadeUpSteps:
         inputs = [spec for spec in program.inputs if self._trains or not spec.is_target]
         part = in_precision(Part(synthetic(inputs, batch, seed), np.arange(batch)), options.dtype)
         data = at_epoch(numbered(program, part).arrays, 0) if self._trains else part.arrays
+        if sampler:
+            data = {driver.ROW_NUMBERS: np.arange(batch, dtype=np.int64)}
         settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS) if self._trains else None)
         self._rows = part.rows
         self._steps = Steps(self.tensors, data, self._rows, batch, 0, seed, settings)

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.driver import STEP_OF_MODE, Executable, Options, Program
+from compiler.driver import Executable, Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.profiling.account import report_of, timeline_of
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
 from compiler.profiling.simulation import SimulationReport, simulated_step, simulation_of
 from compiler.profiling.step import ProfiledStep, profiled_step
 from compiler.support.record import record
-from runtime.analysis.made_up_steps import MadeUpSteps, Weights, usual_batch
+from runtime.analysis.made_up_steps import MadeUpSteps, Weights, kind_of, usual_batch
 from runtime.runs.directory import cpu_name
 from runtime.support import regular_files
 from runtime.support.files import parse_json
@@ -48,17 +48,30 @@ class Profile:
 
 
 def profile(
-    program: Program, mode: str, batch: int | None, options: Options, seconds: float, weights: Weights | None = None
+    program: Program,
+    mode: str,
+    batch: int | None,
+    options: Options,
+    seconds: float,
+    weights: Weights | None = None,
+    sampler: str = "",
 ) -> Profile:
     """Measure for about `seconds`, with the values of `weights` in place of first ones. Raises UsageError.
 
-    As in `dlc bench`, training steps are made many in a call, and each inference is a call of its own.
+    As in `dlc bench`, training steps are made many in a call, and each inference or batch of a `sampler` is a call of
+    its own.
     """
-    kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
+    mode, batch = _mode(mode, sampler), batch or usual_batch(program, mode, sampler)
+    kind = kind_of(mode, sampler)
     step = profiled_step(program, kind, replace(options, batch=batch))
     expect_room(step.program, [kind], step.options)
-    measured, taken = _measure(step, MadeUpSteps(step.program, mode, batch, step.options, weights), seconds)
+    made = MadeUpSteps(step.program, mode, batch, step.options, weights, sampler)
+    measured, taken = _measure(step, made, seconds)
     return Profile(report_of(step, taken, measured, mode), timeline_of(step, taken))
+
+
+def _mode(mode: str, sampler: str) -> str:
+    return f"sample {sampler}" if sampler else mode
 
 
 def _measure(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> tuple[Measured, list[list[Recording]]]:
@@ -145,12 +158,14 @@ def simulate(
     weights: Weights | None = None,
     barrier_us: float | None = None,
     bandwidth: float | None = None,
+    sampler: str = "",
 ) -> SimulationReport:
     """The simulation of `threads` threads, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
-    kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
+    mode, batch = _mode(mode, sampler), batch or usual_batch(program, mode, sampler)
+    kind = kind_of(mode, sampler)
     step = simulated_step(program, kind, replace(options, batch=batch), threads)
     expect_room(step.program, [kind], step.options)
-    made = MadeUpSteps(step.program, mode, batch, step.options, weights)
+    made = MadeUpSteps(step.program, mode, batch, step.options, weights, sampler)
     taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
     at_once: list[list[Step]] = [[] for _ in step.parts]
     real: list[float] = []

@@ -82,6 +82,15 @@ def chosen_program(
     return driver.load(path, arguments.experiment, chosen, dimensions, folder_of_imports(arguments))
 
 
+def chosen_sampler(program: Program, name: str | None) -> str:
+    """The sampler that --sampler names; none, and so a step is meant, where it is not given. Raises UsageError."""
+    if name is None:
+        return ""
+    from runtime.inference.sampling import sampler_of  # NumPy
+
+    return sampler_of(program, name).name
+
+
 def folder_of_imports(arguments: Namespace) -> Path | None:
     """Where all imported files lie; None for the folder of the model file."""
     return Path("/") if arguments.allow_imports_outside else None

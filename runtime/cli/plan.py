@@ -9,7 +9,7 @@ from typing import Any
 from compiler import driver
 from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
-from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, print_json
+from runtime.cli.common import chosen_program, chosen_sampler, compile_options, dimensions_if_there, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.processes.joining import expect_shards
 from runtime.reporting.plan_text import print_plan
@@ -22,6 +22,7 @@ EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json", "dlc plan
 def configure(parser: Parser) -> None:
     parser.add_program()
     parser.add_whole("--batch", "rows of a step (default: that of `train`)")
+    parser.add_option("--sampler", "NAME", "plan the 'sample NAME …' instead of a step")
     parser.add_whole("--processes", "say what a step sends between so many processes, which divide its shards")
     parser.add_flag("--profile", "profile a step as well, by layer, as `dlc profile` does")
     parser.add_compilation(runs=False)
@@ -30,18 +31,21 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     program = chosen_program(arguments, dimensions_if_there)
+    sampler = chosen_sampler(program, arguments.sampler)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
     options = driver.options_of(program, compile_options(arguments, batch))
     from compiler.inspection.plan import plan  # the whole compiler; `--help` must not pay for it
 
+    if sampler and arguments.processes:
+        raise UsageError("--processes does not go with --sampler", "a `sample` has no shards")
     exchange = _exchange(program, options, arguments.processes or 1)
-    report = plan(program, options).to_json() | exchange
+    report = plan(program, options, sampler).to_json() | exchange
     measured = None
     if arguments.profile:
         from runtime.analysis.profile import as_json, profile  # measuring is asked for
 
         mode, with_all = "infer" if program.plan is None else "train", replace(options, threads=usable_cores())
-        measured = as_json(profile(program, mode, batch, with_all, PROFILE_SECONDS).report)
+        measured = as_json(profile(program, mode, batch, with_all, PROFILE_SECONDS, sampler=sampler).report)
     if arguments.json:
         print_json(report | ({} if measured is None else {"profile": measured}))
         return 0
@@ -59,7 +63,7 @@ def _exchange(program: driver.Program, options: driver.Options, processes: int) 
         return {}
     if program.plan is None:
         raise UsageError("--processes divides the shards of a training", "name a file with `train`")
-    expect_shards(program.plan.shards, processes)
+    expect_shards(program.plan, processes)
     from compiler.inspection.shard_traffic import traffic_of  # few ask
 
     return {"exchange": asdict(traffic_of(program, options, processes))}

@@ -20,7 +20,14 @@ from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import harmless
 from runtime.analysis import profile as profiles
-from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
+from runtime.cli.common import (
+    chosen_program,
+    chosen_sampler,
+    compile_options,
+    dimensions_if_there,
+    model_file,
+    print_json,
+)
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.reporting.profile_text import difference_text, profile_text, simulation_text
 from runtime.reporting.terminal import say, say_notes, width_of_page
@@ -43,6 +50,7 @@ def configure(parser: Parser) -> None:
     parser.add_settings()
     parser.add_last()
     parser.add_measurement()
+    parser.add_option("--sampler", "NAME", "profile the 'sample NAME …' instead of a step")
     parser.add_argument(
         "--by", choices=profiles.BY, help="divide the time by line, layer, kernel or op (default: line)"
     )
@@ -133,6 +141,7 @@ def _simulated(arguments: Namespace) -> int:
         weights,
         arguments.barrier_us,
         arguments.bandwidth,
+        chosen_sampler(program, arguments.sampler),
     )
     report = profiles.as_json(found)
     if arguments.json:
@@ -144,7 +153,8 @@ def _simulated(arguments: Namespace) -> int:
 
 def _profile_of(place: str, arguments: Namespace) -> profiles.Profile:
     program, options, weights = _opened(place, arguments)
-    return profiles.profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
+    sampler = chosen_sampler(program, arguments.sampler)
+    return profiles.profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights, sampler)
 
 
 def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, profiles.Weights | None]:
@@ -161,7 +171,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, profile
     else:
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
-        if arguments.batch and arguments.mode == "train":
+        if arguments.batch and arguments.mode == "train" and arguments.sampler is None:
             overrides += (("batch", str(arguments.batch)),)
         program = chosen_program(arguments, dimensions_if_there, model_file(place), overrides)
     return program, options, weights

@@ -79,5 +79,6 @@ def _page(folder: Path, others: Sequence[Path], options: Options, asked: ReportS
 
 
 def _say(facts: RunFacts) -> None:
+    say_notes([f"the report has no rows of the sampler `{name}`: `dlc sample` makes them" for name in facts.samplers])
     say_notes([facts.missing] if facts.missing else [])
     say_notes(() if facts.examination is None else facts.examination.notes)

@@ -54,8 +54,9 @@ class Part:
     Rows that are windows of a series begin up to `slack` steps later, drawn anew for each epoch. Where `lengths` of
     all rows are given, a batch of training takes rows of similar length. `buckets` are the sizes at which batches are
     computed, by the names of dimensions; the last is that of the program. `names` are what the rows of `arrays` are
-    called, where they come from rows of a file. Where all this lies on disk, `stream` reads blocks of it, and each of
-    `arrays`, `rows` and `names` is made when it is asked for.
+    called, where they come from rows of a file. Arrays that are `lasting` stay as they are while anybody has them. Where
+    all this lies on disk, `stream` reads blocks of it, and each of `arrays`, `rows` and `names` is made when it is asked
+    for.
     """
 
     arrays: Mapping[str, Array]
@@ -64,6 +65,7 @@ class Part:
     lengths: Array | None = None
     buckets: tuple[Mapping[str, int], ...] = ()
     names: Mapping[str, RowNames] = field(default_factory=dict[str, RowNames])
+    lasting: bool = False
     stream: RowStream | None = None
 
 
@@ -129,6 +131,16 @@ def in_precision(part: Part, dtype: str) -> Part:
         return streamed(part, part.stream.widened())
     wide = {name: a.astype(in_dtype(a.dtype, dtype), copy=False) for name, a in part.arrays.items()}
     return replace(part, arrays=wide)
+
+
+def lasting(part: Part) -> Part:
+    """The part with views of its arrays that stand for them as they are now: whoever uses it changes none of them.
+
+    Blocks of rows from disk take turns in the same memory.
+    """
+    if part.stream is not None:
+        return part
+    return replace(part, arrays={name: array.view() for name, array in part.arrays.items()}, lasting=True)
 
 
 def in_dtype(element: np.dtype[Any], dtype: str) -> np.dtype[Any]:

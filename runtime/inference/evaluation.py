@@ -86,7 +86,7 @@ class PartEvaluator:
                     return None
                 rows = order[first : first + told[0][1] * self._peers.size * self._batch]
                 first += len(rows)
-                results, weights = self._run(tensors, data, rows, batches)
+                results, weights = self._run(tensors, data, rows, batches, part.lasting)
                 batches += len(weights)
                 sums = added_in_order(
                     sums, {name: values for name, values in results.scalars.items() if not is_total(name)}, weights
@@ -121,7 +121,9 @@ class PartEvaluator:
         else:
             yield from ((part.arrays, rows) for rows in self._buckets.stretches(part.arrays, part.rows))
 
-    def _run(self, tensors: Tensors, data: Mapping[str, Array], rows: Array, first: int) -> tuple[Results, Array]:
+    def _run(
+        self, tensors: Tensors, data: Mapping[str, Array], rows: Array, first: int, is_lasting: bool
+    ) -> tuple[Results, Array]:
         """The results of steps over `rows`, numbered from `first`, and the number of rows of each."""
         steps, peers = -(-len(rows) // self._batch), self._peers
         own = range(steps * peers.rank // peers.size, steps * (peers.rank + 1) // peers.size)
@@ -130,7 +132,7 @@ class PartEvaluator:
             begin = time.perf_counter()
             mine = rows[own.start * self._batch : own.stop * self._batch]
             run = Steps(tensors, data, mine, self._batch, first + own.start, settings=self._settings)
-            results = self._executable.run(run)
+            results = self._executable.run(replace(run, lasting=is_lasting))
             self._pace.observe(len(own), time.perf_counter() - begin)
         if peers.size > 1 or results is None:
             results = self._joined([found for found in peers.gathered(results) if found is not None])

@@ -14,6 +14,7 @@ from compiler.errors.diagnostics import DlcError, UsageError
 from runtime.support.files import missing
 
 if TYPE_CHECKING:
+    from compiler.driver import TrainingPlan
     from runtime.processes.mpi import MpiPeers
 
 Processes: TypeAlias = "MpiPeers | Alone"
@@ -77,8 +78,12 @@ def _launcher() -> str:
     return found
 
 
-def expect_shards(shards: int, processes: int) -> None:
-    """Raise UsageError where there are fewer shards than processes."""
+def expect_shards(plan: TrainingPlan, processes: int) -> None:
+    """Raise UsageError where there are fewer shards than processes, or a step that is not cut into shards."""
+    if processes > 1 and plan.updates:
+        message = f"{processes} processes were started, and a step of `update` blocks is made by one"
+        raise UsageError(message, "start one process; its threads share the work")
+    shards = plan.shards
     if processes > shards:
         has = "a batch is one shard" if shards == 1 else f"a batch has {shards} shards"
         raise UsageError(

@@ -39,7 +39,8 @@ def milliseconds(value: float) -> str:
 
 def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
-    what = "a training step" if report["mode"] == "train" else "an inference"
+    named = {"train": "a training step", "infer": "an inference"}
+    what = named.get(report["mode"], report["mode"])
     title = f"{report['model']}: {what}, batch {report['batch']}, {counted(report['threads'], 'thread')}, "
     title += f"{report['dtype']}, {report['machine']}" + (", tuned" if report.get("tuning") else ", usual tuning")
     alone = f"one thread alone for {milliseconds(report['alone_ms'])} of the step" if report["threads"] > 1 else ""

@@ -43,6 +43,7 @@ class RunFacts:
     filters: Filters | None
     examination: Examination | None
     missing: str
+    samplers: Sequence[str]
 
 
 @record
@@ -94,6 +95,7 @@ def facts_of(path: Path, options: Options, asked: ReportSelection, plan: JsonObj
         filters=first_filters(weights),
         examination=examination,
         missing=missing,
+        samplers=[sampler.name for sampler in program.samplers],
     )
 
 

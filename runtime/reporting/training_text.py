@@ -7,6 +7,7 @@ every ten seconds a line says how far the training is.
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -352,8 +353,9 @@ class EpochTable:
 def epoch_table(started: TrainingStarted, event: EpochEnded, width: int) -> EpochTable:
     """The table for epochs like `event` on a terminal of `width` columns.
 
-    Where there is no room for all, the speed goes first; headings go on below at a `_`; then go the rate, the time, and
-    the last metrics, those of the training part before those of the validation part. The losses stay.
+    Where there is no room for all, the speed goes first; headings go on below at a `_` or `.`; then go the rate, the
+    time, a loss that is the sum of those of several updates, and the last metrics, those of the training part before
+    those of the validation part. The losses stay.
     """
     left_out: list[str] = []
     columns = tuple(_columns(started, event, left_out, False))
@@ -386,7 +388,9 @@ def _forms(event: EpochEnded) -> Iterator[tuple[list[str], bool]]:
         *(_heading("train", name) for name in [*event.scalars][:0:-1]),
         *(_heading("validation", name) for name in [*event.validation][:0:-1]),
     ]
-    for name in (*_WITHOUT_ROOM[1:], *last_first):
+    has_updates = any(name.endswith(".loss") for name in event.scalars)
+    sums = [_heading("train", "loss"), _heading("validation", "loss")] if has_updates else []
+    for name in (*_WITHOUT_ROOM[1:], *sums, *last_first):
         left_out = [*left_out, name]
         yield left_out, True
 
@@ -421,12 +425,11 @@ def _heading(kind: str, name: str) -> str:
 
 
 def _folded(heading: str, width: int) -> tuple[str, ...]:
-    """`val_mean_absolute_error` as `val_mean_`, `absolute_`, `error`."""
-    first, *rest = heading.split("_")
+    """`val_mean_absolute_error` as `val_mean_`, `absolute_`, `error`; `critic.loss` as `critic.`, `loss`."""
+    first, *rest = re.findall(r"[^_.]*[_.]?", heading)[:-1]
     lines = [first]
     for part in rest:
-        lines[-1] += "_"
-        if len(lines[-1]) + len(part) <= width:
+        if len(lines[-1]) + len(part.rstrip("_.")) <= width:
             lines[-1] += part
         else:
             lines.append(part)

@@ -23,7 +23,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
-from runtime.data.part import Part, in_precision, numbered
+from runtime.data.part import Part, in_precision, lasting, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
 from runtime.data.streaming.reader import EpochRows
@@ -149,9 +149,9 @@ def job_of(
         settings=settings,
         plan=plan,
         length=length,
-        train=train,
-        validation=parts.validation,
-        test=parts.test,
+        train=lasting(train),
+        validation=None if parts.validation is None else lasting(parts.validation),
+        test=None if parts.test is None else lasting(parts.test),
         rates=model.rate_names(program, settings) if plan.plateau is not None else (),
         keeper=keeper,
         finisher=finisher_of(program, options, of_training=True) if plan.finished_metrics else None,

@@ -144,7 +144,7 @@ def _resumed(
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)
-    expect_shards(training_of(program).shards, peers.size)
+    expect_shards(training_of(program), peers.size)
     in_turn(peers, lambda: compile_ahead(program, parts, options, found.checkpoint.position.step))
     tensors = fresh_tensors(program, options)
     trained.put_weights(program, tensors, found.checkpoint.weights, found.path)
@@ -185,7 +185,7 @@ def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
 def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:
     data = load_data(program, request.data)
     parts = DataParts(data.train, data.validation, data.test)
-    expect_shards(training_of(program).shards, request.peers.size)
+    expect_shards(training_of(program), request.peers.size)
     compiled = in_turn(request.peers, lambda: compile_ahead(program, parts, request.options))
     tensors = fresh_tensors(program, request.options)
     frozen = put_frozen_weights(program, tensors)

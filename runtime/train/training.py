@@ -140,7 +140,8 @@ def steps_at(job: Job, position: Position, count: int = 1, order: Array | None =
         order = rows_of_epoch(job.train, job.plan.seed, epoch, batch) if order is None else order
         rows = order[number * batch : (number + count) * batch]
     data = at_epoch(arrays, epoch)
-    return Steps(job.tensors, data, rows, batch, position.step, job.plan.seed, settings_at(job, position), job.peers)
+    settings, seed = settings_at(job, position), job.plan.seed
+    return Steps(job.tensors, data, rows, batch, position.step, seed, settings, job.peers, job.train.lasting)
 
 
 def settings_at(job: Job, position: Position) -> Mapping[str, float]:

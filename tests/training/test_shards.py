@@ -240,7 +240,6 @@ def test_processes_divide_the_tree(shards: int) -> None:
         ("mse(r, y)", {"accumulate": "2"}, ["E0603"]),
         ("mse(r, y)", {"shards": "15"}, ["E0603"]),
         ("mse(r, y)", {"shards": "0"}, ["E0603"]),
-        ("mse(r, y)", {"synchronised": "true"}, ["E0610"]),
     ],
 )
 def test_a_mistake_is_told_before_training(loss: str, keys: dict[str, str], code: list[str]) -> None:

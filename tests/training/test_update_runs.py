@@ -110,6 +110,40 @@ def test_the_best_epoch_is_that_of_the_stated_metric(capsys: pytest.CaptureFixtu
     assert epochs[-1]["best_epoch"] == 1 + int(np.argmax(values))
 
 
+@pytest.mark.parametrize("given", ["critic.loss", '"critic.loss"'])
+def test_the_loss_of_an_update_may_say_which_epoch_is_the_best(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stopping = f"batch = 8\n    best = {given}\n    early_stop = patience(1)"
+    Path("gan.dl").write_text(TEXT.replace("batch = 8", stopping).replace("epochs = 6", "epochs = 40"))
+    train("run")
+    *_, end = epochs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    values = [epoch["val_critic.loss"] for epoch in epochs[1:-1]]
+    assert end["best_epoch"] == 1 + int(np.argmin(values)) == len(values) - 1
+    assert epochs[0]["settings"]["best"] == {"value": "critic.loss", "from": "train"}
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "told"),
+    [
+        ("best = 3", "E0603", "such as `best = accuracy`, or `best = critic.loss` beside an `update critic`"),
+        ("best = criti.loss", "E0617", "did you mean `critic.loss`"),
+        ("early_stop = patience(2)", "E0624", "such as `best = accuracy`"),
+        ("accumulate = 2", "E0620", "`times` how many batches an update takes"),
+        ("shards = 2", "E0620", "one process makes the steps"),
+        ("auxiliary = {balance: 0.1}", "E0620", "add it to that of an `update`"),
+    ],
+)
+def test_a_mistake_says_what_to_write(key: str, code: str, told: str) -> None:
+    found = mistakes(TEXT.replace("batch = 8", f"batch = 8\n    {key}"))
+    assert codes(found) == [code]
+    assert told in " ".join(note.message for note in found[0].notes)
+
+
+def test_several_processes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "gan.dl", "--processes", "2"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "a step of `update` blocks is made by one hint: start one process" in told
+
+
 def test_a_resumed_training_has_the_same_bits() -> None:
     wanted = content(train("whole"))
     part = train("part", "--set", "steps=15", "--set", "critic.schedule.T=36")

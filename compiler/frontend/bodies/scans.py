@@ -22,6 +22,7 @@ from compiler.frontend.values import AxisName, TensorValue, TupleValue, Value, d
 from compiler.graph import ir
 from compiler.graph.ir import Node
 from compiler.ops.build import filled
+from compiler.ops.control import StopGradient
 from compiler.ops.movement import Transpose
 from compiler.ops.scan import Scan, draws, scan_body
 from compiler.ops.sources import Iota
@@ -123,12 +124,16 @@ class _Elaboration:
     def _or_start(self, old: Value, start: Value) -> Value:
         """A carry as the body sees it: where a row is done it is that of the beginning, and its result is not used.
 
-        So the body computes nothing that no step would, such as a root of what has become 0: the gradient of a result
-        that is not used is 0, but 0 times an infinite slope is NaN.
+        So the body computes nothing that no step would, such as a root of what has become 0, but in rows that are done
+        from the beginning.
         """
+        elaborator = self.elaborator
         assert self.goes_on is not None
-        pairs = zip(leaves(self.elaborator, old, ""), leaves(self.elaborator, start, ""), strict=True)
-        return rebuilt(old, (chosen(self.elaborator, self.goes_on, *pair) for pair in pairs))
+        constants = (
+            TensorValue(elaborator.emit(StopGradient(), t.value), t.axes) for t in leaves(elaborator, start, "")
+        )
+        pairs = zip(leaves(elaborator, old, ""), constants, strict=True)
+        return rebuilt(old, (chosen(elaborator, self.goes_on, *pair) for pair in pairs))
 
     @contextmanager
     def _inside(self) -> Generator[None]:
@@ -209,7 +214,8 @@ class _Elaboration:
         outputs = [same.get(v.index, v) for v in (*(c.handed_on for c in carried), *emitted)]
         captures = _captures(inputs, nodes, outputs)
         body = scan_body((*inputs, *captures), nodes, outputs)
-        scan = Scan(body, len(stacks), len(carried), steps.length, steps.is_reversed, self.level)
+        until = self.scan.until is not None
+        scan = Scan(body, len(stacks), len(carried), steps.length, steps.is_reversed, self.level, until)
         starts = (c.start for c in carried)
         return self.elaborator.emit_all(scan, *(stack.value for stack in stacks), *starts, *captures)
 

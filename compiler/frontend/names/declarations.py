@@ -283,8 +283,15 @@ class _DeclarationNames(StatementNames):
         if sample.name in (*KEYS, "generate", *OF_THE_DATA):
             message = f"`{sample.name}` begins the names of other settings, so it cannot be the name of a `sample`"
             self.report.mistake("E0630", message, sample.head, hint("use another name"))
+        if sample.name == model.name:
+            message = f"`{sample.name}` is the name of the model, from which this `sample` makes rows"
+            first = Note("declared here", model.head)
+            self.report.mistake("E0630", message, sample.head, first, hint(f"such as `sample rows from {model.name}`"))
         taken = {setting.name: setting.span for setting in model.settings}
         for parameter in sample.settings:
+            if parameter.name in (model.name, ROW):
+                message = f"the setting `{parameter.name}` of the `sample` would hide what this name means in it"
+                self.report.mistake("E0630", message, parameter.span, hint("use another name"))
             if parameter.name in taken:
                 message = f"`{parameter.name}` is a setting of `{model.name}`, and this one would hide it"
                 first = Note("declared here", taken[parameter.name])

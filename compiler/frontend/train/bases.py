@@ -71,21 +71,45 @@ def _whole(train: tree.Train, modules: Sequence[tree.Module]) -> tree.Train:
 
 
 def _joined(base: tree.Train, own: tree.Train) -> tree.Train:
-    """The base with the lines of the other in place of its own. `KEY = none` leaves a line of the base out."""
-    given = {entry.key for entry in own.entries}
-    replaced = given | {_EXCLUSIVE[key] for key in given & _EXCLUSIVE.keys()}
-    entries = (*(e for e in base.entries if e.key not in replaced), *own.entries)
-    keys = {entry.key for entry in base.entries}
+    """The base with the parts of the other in place of its own. `NAME = none` leaves out a part of the base."""
+    out = {entry.key for entry in own.entries if isinstance(entry.value, tree.NoneLiteral)}
+    out -= {part.name for part in (*own.targets, *own.updates)} | ({"augment"} if own.augment is not None else set())
+    known = {part.name for part in (*base.targets, *base.updates)} | {"augment" for _ in (base.augment,) if _}
     return replace(
         own,
         model=base.model,
         settings=_by_name(base.settings, own.settings),
-        targets=_by_name(base.targets, own.targets),
-        entries=tuple(e for e in entries if not (isinstance(e.value, tree.NoneLiteral) and e.key in keys)),
-        augment=own.augment or base.augment,
-        updates=_by_name(base.updates, own.updates),
+        targets=tuple(part for part in _by_name(base.targets, own.targets) if part.name not in out),
+        entries=tuple(entry for entry in _joined_entries(base.entries, own.entries) if entry.key not in out & known),
+        augment=own.augment or (None if "augment" in out else base.augment),
+        updates=tuple(part for part in _joined_updates(base.updates, own.updates) if part.name not in out),
         base=own.model,
     )
+
+
+def _joined_entries(base: Sequence[tree.Entry], own: Sequence[tree.Entry]) -> tuple[tree.Entry, ...]:
+    """The lines of the base that no own one replaces, and the own ones but for those that leave one of the base out."""
+    before = {entry.key: entry for entry in base}
+    given = {entry.key for entry in own}
+    replaced = given | {_EXCLUSIVE[key] for key in given & _EXCLUSIVE.keys()}
+    kept = (e for e in own if not (isinstance(e.value, tree.NoneLiteral) and e.key in before))
+    joined = (replace(e, value=_joined_values(before[e.key].value, e.value)) if e.key in before else e for e in kept)
+    return (*(entry for entry in base if entry.key not in replaced), *joined)
+
+
+def _joined_values(base: tree.Expression, own: tree.Expression) -> tree.Expression:
+    """Values by name, as those of `auxiliary`: those of the base that are not given, and the own ones."""
+    if not isinstance(base, tree.ByName) or not isinstance(own, tree.ByName):
+        return own
+    return replace(own, items=_by_name(base.items, own.items))
+
+
+def _joined_updates(base: Sequence[tree.Update], own: Sequence[tree.Update]) -> tuple[tree.Update, ...]:
+    """An `update` that the base has too repeats only the keys that differ."""
+    before = {block.name: block for block in base}
+    known = (block for block in own if block.name in before)
+    joined = [replace(b, entries=_joined_entries(before[b.name].entries, b.entries)) for b in known]
+    return _by_name(base, (*joined, *(block for block in own if block.name not in before)))
 
 
 def _by_name(base: Sequence[_Part], own: Sequence[_Part]) -> tuple[_Part, ...]:

@@ -23,7 +23,7 @@ from compiler.syntax import tree
 KEYS = [
     *("data", "validation", "test", "oversample", "stream", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
-    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "ema"),
+    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
     *("keep", "best", "restore", "precision", "seed"),
 ]
 _Form = TypeVar("_Form")
@@ -145,6 +145,7 @@ class Entries(Keys):
         self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
         self.shards = self._whole("shards", 1) or 1
+        self.synchronised = self._constant("synchronised", forms.SWITCH) is True
         epochs, steps = self._whole("epochs", 1), self._whole("steps", 1)
         # A length on the command line replaces that of the text.
         set_there = [key for key in ("epochs", "steps") if key in session.settings.used]
@@ -344,8 +345,12 @@ class Entries(Keys):
             case _Given(tree.Name(name) | tree.Text(name)):
                 self.session.settings.record("best", name, given.origin)
                 return name, given.expression.span
+            case _Given(tree.Attribute(tree.Name(update), name)):
+                self.session.settings.record("best", f"{update}.{name}", given.origin)
+                return f"{update}.{name}", given.expression.span
             case _:
-                self.report.mistake("E0603", "`best` is the name of a metric, or `loss`", given.expression.span)
+                advice = hint("such as `best = accuracy`, or `best = critic.loss` beside an `update critic`")
+                self.report.mistake("E0603", "`best` is the name of a metric", given.expression.span, advice)
         return "loss", None
 
     def _precision(self) -> str:

@@ -38,7 +38,14 @@ from compiler.frontend.train import losses, updates
 from compiler.frontend.train.augmentation import augmentation, columns_of
 from compiler.frontend.train.bases import bases_of
 from compiler.frontend.train.entries import KEYS, Entries, Keys
-from compiler.frontend.train.metrics import LOSS, accumulation_of, expect_direction, named_metrics, unsound_metrics
+from compiler.frontend.train.metrics import (
+    LOSS,
+    accumulation_of,
+    expect_direction,
+    expect_sums_over_rows,
+    named_metrics,
+    unsound_metrics,
+)
 from compiler.frontend.train.patterns import Freezing, freezing_of, select
 from compiler.frontend.train.stated_losses import KEY as AUXILIARY
 from compiler.frontend.train.stated_losses import expect_same_losses, totals_of, with_stated_losses
@@ -411,7 +418,11 @@ class _Experiment:
         assert evaluator.model is not None
         places = {name: stated.place for name, stated in evaluator.model.losses.items()} | {LOSS: loss.span}
         training, shards = evaluator.builder.build(), self.entries.shards
-        return accumulation_of(self.entries.accumulate, training, ever, metrics, places, shards)
+        found = accumulation_of(self.entries.accumulate, training, ever, metrics, places, shards)
+        if not self.entries.synchronised or shards == 1:
+            return found
+        expect_sums_over_rows(training, self.entries.place_of("synchronised"))
+        return replace(found, synchronised=True)
 
     def _check_patterns(self) -> None:
         """Those of keys whose expressions are not evaluated with the parameters at hand."""

@@ -11,6 +11,7 @@ from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpe
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, depending
+from compiler.ops.across_shards import other_meeting
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of, taken_apart, trained_sums
 from compiler.ops.build import filled
 from compiler.ops.control import resolve_custom_gradients
@@ -164,6 +165,16 @@ def accumulation_of(
     states = tuple(OptimizerState(name, type_, _zeros(type_), is_zero=True) for name, type_ in named)
     paths, counts_rows = tuple(output.name for output in of_rows), _count_rows(training, ledger.counts)
     return Accumulation(batches, len(ledger.counts), states, shards, paths, counts_rows)
+
+
+def expect_sums_over_rows(training: Graph, fallback: Span) -> None:
+    """Raise Failure where rows depend on other rows in a way that sums over all shards do not give."""
+    node = other_meeting(training)
+    if node is not None:
+        place = node.origins[0].user_span if node.origins else fallback
+        message = f"`synchronised` cannot take this `{node.op.name}` over all shards: it is no sum over rows"
+        advice = hint("leave `synchronised` out, so that rows meet within their shard, or leave `shards` out")
+        raise failure("E0614", message, place, advice)
 
 
 def _count_rows(training: Graph, counts: Sequence[Value]) -> bool:

@@ -22,7 +22,13 @@ _EXAMPLES = {
     "optimizer": "optimizer = adam(lr = 1e-4)",
 }
 """The keys that a block must have, with an example of each."""
-_OF_ONE_LOSS = ("auxiliary", "accumulate", "shards", "unfreeze")
+_OF_ONE_LOSS = {
+    "auxiliary": "make the loss an output of the model, and add it to that of an `update`",
+    "accumulate": "leave it out; `batch` says how many rows a batch has, and `times` how many batches an update takes",
+    "shards": "leave it out: one process makes the steps of several updates, with all its threads",
+    "unfreeze": "leave it out; `every` says how often an update is made",
+}
+"""The keys that need one loss, with what to do instead."""
 
 
 class BlockKeys(Keys):
@@ -102,10 +108,10 @@ def _refuse_keys(entries: Entries, blocks: Sequence[BlockKeys]) -> None:
         if key in KEYS and entries.is_given(key):
             message = f"beside `update` blocks, `{key}` stands in each of them"
             report.mistake("E0620", message, places[key], block, hint(f"move `{key}` into the blocks"))
-    for key in _OF_ONE_LOSS:
+    for key, advice in _OF_ONE_LOSS.items():
         if entries.is_given(key):
             message = f"`{key}` does not go with `update` blocks"
-            report.mistake("E0620", message, places[key], block, hint(f"leave `{key}` out"))
+            report.mistake("E0620", message, places[key], block, hint(advice))
     if entries.takes_all and any(keys.times > 1 for keys in blocks):
         message = "`times` takes several batches, and `batch = all` is one"
         report.mistake("E0603", message, places["batch"], block, hint("give `batch` a number of rows"))

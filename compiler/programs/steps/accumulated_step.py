@@ -21,9 +21,11 @@ from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Divide, Multiply
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
-from compiler.programs.kinds import ACCUMULATION, GraphKind
+from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.steps.finishing import with_totals
+from compiler.programs.steps.segments import segments
 from compiler.programs.steps.shard_draws import numbered_by_batch
+from compiler.programs.steps.synchronised import synchronised
 from compiler.programs.steps.training_step import StepBuilder, finished_in_training, in_phase, reported
 from compiler.types import DType, TensorType, depends_on_batch
 
@@ -32,6 +34,26 @@ _SHARE = "(share)"
 
 def accumulated_step(program: Program, kind: GraphKind) -> Graph:
     """One of ACCUMULATION. Sums lie in the tensors that `Accumulation` names; updating empties those of batches."""
+    if program.plan is not None and program.plan.synchronises and kind.purpose is Purpose.ACCUMULATING:
+        return segments_of_step(program, kind.phase)[kind.segment]
+    return _whole(program, kind)
+
+
+def segments_of_step(program: Program, phase: int) -> Sequence[Graph]:
+    """The segments of a shard's step that waits for sums over all shards. The last ones that were made are kept."""
+    assert program.plan is not None
+    key = phase, program.plan.precision
+    if _last and _last[0][0] is program.training_graph and _last[0][1] == key:
+        return _last[0][2]
+    found = segments(_whole(program, GraphKind(Purpose.ACCUMULATING, phase)))
+    _last[:] = [(program.training_graph, key, found)]
+    return found
+
+
+_last: list[tuple[Graph, tuple[int, str], Sequence[Graph]]] = []
+
+
+def _whole(program: Program, kind: GraphKind) -> Graph:
     program, plan = in_phase(program, kind.phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
@@ -50,6 +72,8 @@ def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuild
 
 def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> StepBuilder:
     graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
+    if plan.synchronises:
+        graph = synchronised(graph)
     outputs = tuple(output for output in graph.outputs if output.name in gathered)
     graph = _with_share(graph, ledger)
     step = StepBuilder(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)

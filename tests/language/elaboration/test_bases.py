@@ -140,3 +140,109 @@ def test_an_editor_finds_the_base_and_the_names_of_its_model() -> None:
 def test_the_command_line_stands_over_the_base() -> None:
     found = program(TEXT, ("hidden", "5"), experiment="B")
     assert settings(found)["hidden"] == 5
+
+
+GAME = """\
+layer net(units: int)(x: [batch, n]) -> [batch, units] = x |> dense(units)
+
+model Game {
+    input x: f32[batch, 2]
+    left = net(2)
+    right = net(1)
+    output y = x |> left |> right
+}
+
+train Both: Game {
+    target wanted: f32[batch, 1]
+    augment { x = x + random_like(x) }
+    batch = 4
+    update one {
+        parameters = "left.*"
+        loss = mean(y ^ 2)
+        optimizer = adam(lr = 1e-2)
+        schedule = cosine(T = 100)
+    }
+    update two {
+        parameters = "right.*"
+        loss = mse(y, wanted)
+        optimizer = adam(lr = 1e-3)
+        times = 2
+    }
+}
+"""
+
+
+def _of_game(name: str, text: str) -> Program:
+    return experiment(name, GAME + "\n" + text)
+
+
+def test_an_update_repeats_only_the_keys_that_differ() -> None:
+    found = _of_game(
+        "Slow", "train Slow: Both {\n    update one {\n        schedule = none\n        every = 3\n    }\n}\n"
+    )
+    assert found.plan is not None
+    one, two = found.plan.updates
+    assert (one.name, one.every, one.schedule) == ("one", 3, None)
+    assert (two.name, two.times) == ("two", 2)
+    assert settings(found)["one.optimizer.lr"] == 0.01
+
+
+def test_an_update_is_left_out_and_another_added() -> None:
+    text = """\
+train Half: Both {
+    one = none
+    update three {
+        parameters = "left.*"
+        loss = mean(y)
+        optimizer = adam()
+    }
+}
+
+train Single: Both {
+    one = none
+    two = none
+    augment = none
+    loss = mean(y ^ 2)
+    optimizer = adam()
+}
+
+train Bare: Single { wanted = none }
+"""
+    half, single, bare = (_of_game(name, text) for name in ("Half", "Single", "Bare"))
+    assert half.plan is not None
+    assert [block.name for block in half.plan.updates] == ["two", "three"]
+    assert half.augmentation is not None
+    assert single.plan is not None
+    assert single.plan.updates == ()
+    assert single.augmentation is None
+    assert [[spec.name for spec in found.inputs] for found in (single, bare)] == [["x", "wanted"], ["x"]]
+
+
+def test_what_is_left_out_must_be_there_and_must_not_be_read() -> None:
+    assert codes(mistakes(f"{GAME}\ntrain Other: Both {{ three = none }}\n")) == ["E0601"]
+    assert codes(mistakes(f"{GAME}\ntrain Other: Both {{ wanted = none }}\n")) == ["E0201"]
+    again = "one = none\n    update one { times = 2 }"
+    assert codes(mistakes(f"{GAME}\ntrain Other: Both {{\n    {again}\n}}\n")) == ["E0601"]
+    assert codes(mistakes(f"{GAME}\ntrain Other: Both {{ update one {{ loss = none }} }}\n")) == ["E0602"]
+
+
+def test_weights_of_stated_losses_are_joined_by_name() -> None:
+    text = """\
+model M {
+    input x: f32[batch, 2]
+    output y = x |> dense(2)
+    loss one = mean(y)
+    loss two = mean(y ^ 2)
+}
+
+train A: M {
+    loss = mean(y ^ 2)
+    auxiliary = {one: 0.5, two: 0.25}
+    optimizer = adam()
+    batch = 4
+}
+
+train B: A { auxiliary = {two: 2.0} }
+"""
+    found = settings(experiment("B", text))
+    assert (found["auxiliary.one"], found["auxiliary.two"]) == (0.5, 2.0)

@@ -218,6 +218,9 @@ def test_mistakes(lines: tuple[str, ...], code: str) -> None:
         ("optimizer from M", "E0630"),
         ("generate from M", "E0630"),
         ("bucket from M", "E0630"),
+        ("M from M", "E0630"),
+        ("rows(M = 3) from M", "E0630"),
+        ("rows(row = 3) from M", "E0630"),
         ("rows(steps: int = 2.5) from M", "E0304"),
     ],
 )

@@ -168,3 +168,38 @@ train M {
     ends = np.array([0.5, 3 * 0.5**2, 9 * 0.5**4])
     slope = (2 / 3 * ends * np.array([0, 2, 4]) * ends / 0.5).sum()
     np.testing.assert_allclose(weights, 0.5 - 0.01 * slope, rtol=1e-5)
+
+
+CORNER = """
+model M {
+    input a: f32[batch]
+    param w: [] = constant(2.0)
+    output y = scan i in 0..2 over 1 carry x = a until x <= 0 { x = sqrt(x * w) - log(x / w) / 8 + x / x ^ 0.5 }
+    output slope = gradient(y, a)
+    output of_w = gradient(y, w) + zeros(batch)
+    output bend = gradient(slope, a)
+}
+"""
+
+
+def stepped(a: float, w: float) -> float:
+    x = a
+    for _ in range(2):
+        if x > 0:
+            x = math.sqrt(x * w) - math.log(x / w) / 8 + x / x**0.5
+    return x
+
+
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_a_row_that_is_done_from_the_beginning_has_the_slope_of_what_it_keeps(target: str) -> None:
+    """At 0 the root, the logarithm and the quotient of the body have infinite slopes or none."""
+    rows = np.array([0.0, 3.0, -1.0, 1.0], np.float64)
+    found = dlc.loads(CORNER, target=target, dtype="f64").predict(rows)
+    h = 1e-4
+    for row, a in enumerate(rows):
+        near = [stepped(a + k * h, 2.0) if a > 0 else a + k * h for k in (-1, 0, 1)]
+        assert found["y"][row] == pytest.approx(near[1])
+        assert found["slope"][row] == pytest.approx((near[2] - near[0]) / (2 * h), rel=1e-6)
+        assert found["bend"][row] == pytest.approx((near[2] - 2 * near[1] + near[0]) / h**2, abs=1e-5)
+    of_w = sum((stepped(a, 2 + h) - stepped(a, 2 - h)) / (2 * h) for a in rows)
+    np.testing.assert_allclose(found["of_w"], of_w, rtol=1e-6)

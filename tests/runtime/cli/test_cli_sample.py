@@ -64,6 +64,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.parametrize("command", ["plan", "profile"])
+def test_a_sampler_is_planned_and_profiled(run: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    place = [str(run.parent / "model.dl"), "--sampler", "prior", "--batch", "8", "--json"]
+    seconds = ["--seconds", "0.1"] if command == "profile" else []
+    capsys.readouterr()
+    assert main([command, *place, *seconds]) == 0
+    few = json.loads(capsys.readouterr().out)
+    assert few["batch"] == 8
+    assert few["sampler" if command == "plan" else "mode"] in ("prior", "sample prior")
+    if command == "plan":
+        assert [row["path"] for row in few["layers"]] == ["decode", "(model)"]
+        assert main([command, *place, "--set", "prior.steps=30"]) == 0
+        assert json.loads(capsys.readouterr().out)["flops_step"] > few["flops_step"]
+    else:
+        assert "decode" in {row["path"] for row in few["layers"]}
+    assert main([command, str(run.parent / "model.dl"), "--sampler", "prir"]) == 2
+    assert "did you mean `prior`?" in capsys.readouterr().err
+
+
+def test_a_plan_of_a_sampler_has_no_shards(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(run.parent / "model.dl"), "--sampler", "prior", "--processes", "2"]) == 2
+    assert "a `sample` has no shards" in capsys.readouterr().err
+
+
+def test_a_report_says_that_it_has_no_samples(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run), "--out", str(tmp_path / "r.html"), "--rows", "8"]) == 0
+    assert "no rows of the sampler `prior`: `dlc sample` makes them" in capsys.readouterr().err.replace("\n", " ")
+
+
 def _arrays(run: Path, place: Path, *options: str) -> dict[str, Any]:
     assert main(["sample", str(run), "--sampler", "prior", "--out", str(place), *options]) == 0
     with np.load(place) as found:

@@ -133,6 +133,15 @@ def test_a_narrow_table_says_what_it_leaves_out() -> None:
     assert narrow.columns[-1].heading == ("val_mean_", "absolute_", "error")
 
 
+def test_losses_of_updates_have_room_and_their_sum_goes_first() -> None:
+    names = ("loss", "critic.loss", "generator.loss", "mean")
+    table = epoch_table(started(), ended(1, 0.5, names), 80)
+    assert table.left_out == ("loss", "val_loss")
+    assert [column.heading for column in table.columns[1:3]] == [("critic.", "loss"), ("generator.", "loss")]
+    assert ("val_", "generator.", "loss") in [column.heading for column in table.columns]
+    assert epoch_table(started(), ended(1, 0.5, ("loss", "accuracy")), 30).columns[1].heading == ("loss",)
+
+
 def test_all_values_of_a_column_have_the_same_number_of_digits() -> None:
     table = epoch_table(started(), ended(1, 0.5, ("loss",)), 120)
     for values in ((2.3026, 0.5, 0.01, 123.4567), (0.001234, 3.2e-7, 12345.678)):

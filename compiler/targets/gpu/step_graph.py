@@ -1,0 +1,175 @@
+"""A step as graphs of the driver: a node for each call of a kernel, with the calls that it waits for."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.support.record import record
+from compiler.targets.cpu.plan_tables import relocation_rows
+from compiler.targets.cpu.runner import INPUT, LITERAL, OUTPUT
+from compiler.targets.gpu.dependences import calls_of, dependences
+from compiler.targets.gpu.hardware import Gpu, Held
+from compiler.targets.gpu.transfers import ADVANCE, BLOCK_THREADS, COPY_BLOCK_BYTES
+from compiler.targets.manifest import CONTROL_ARENA, Manifest, Touched, rounded_up
+from compiler.types import size_at
+
+MOST_NODES = 16_384  # of a graph; a step of more calls is several graphs, one after the other
+MOST_WORDS = 4096 // 8  # of a kernel: what its parameter may have
+COUNTED = Touched(CONTROL_ARENA, 8, 24, True)  # what the end of a step changes: the step, and that of the call
+
+
+@record
+class Addresses:
+    """What relocations count from: arenas, inputs and outputs as in the runner's tables, and the numbers of rows.
+
+    `scratch` is where the scratch memory of all calls begins.
+    """
+
+    arenas: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    batch: int
+    capacity: int
+    scratch: int = 0
+
+
+@record
+class Node:
+    """A call of a kernel: its symbol, the blocks of its grid, its words, and what it touches."""
+
+    symbol: str
+    blocks: int
+    words: tuple[int, ...]
+    touched: tuple[Touched, ...]
+
+
+class _NodeParameters(ctypes.Structure):
+    """CUDA_KERNEL_NODE_PARAMS, in its first version."""
+
+    _fields_ = [
+        ("function", ctypes.c_void_p),
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared")),
+        ("parameters", ctypes.c_void_p),
+        ("extra", ctypes.c_void_p),
+    ]
+
+
+def nodes_of(manifest: Manifest, first: int, last: int, addresses: Addresses) -> list[Node]:
+    """The calls of the entries from `first` to below `last` that have something to do, with their words."""
+    words, ends = _resolved(manifest, addresses), _ends(manifest)
+    advances = np.array(manifest.advances or [()], np.int64)
+    each = scratch_bytes(manifest, addresses.batch)
+    found: list[Node] = []
+    scratch = addresses.scratch
+    for call in calls_of(manifest, first, last):
+        entry = manifest.entries[call.entry]
+        symbol = manifest.functions[entry.function]
+        given = words[entry.first_argument : ends[entry.first_argument]]
+        blocks = -(-size_at(entry.extent, addresses.batch) // entry.chunk) * entry.factor
+        if not blocks:
+            continue
+        if call.counters and entry.arguments:
+            rows = advances[entry.first_argument : ends[entry.first_argument]]
+            given = given + rows[:, : len(call.counters)] @ np.array(call.counters, np.int64)
+        if symbol == "dlc_copy":
+            blocks = min(-(-int(given[2]) // COPY_BLOCK_BYTES), BLOCK_THREADS) or 1
+        if len(given) >= MOST_WORDS:
+            raise CompilerBug("step_graph", f"{symbol} has {len(given)} arguments, and a kernel takes {MOST_WORDS - 1}")
+        own = scratch if each and not symbol.startswith("dlc_") else 0
+        found.append(Node(symbol, blocks, (own, *map(int, given)), manifest.touched[call.entry]))
+        scratch += blocks * each if own else 0
+    return found
+
+
+def all_scratch_bytes(manifest: Manifest, batch: int) -> int:
+    """The bytes of scratch memory of all calls of a step of so many rows: any of them may run beside each other."""
+    each = scratch_bytes(manifest, batch)
+    if not each:
+        return 0
+    entries = [manifest.entries[call.entry] for call in calls_of(manifest, 0, len(manifest.entries))]
+    return each * sum(-(-size_at(entry.extent, batch) // entry.chunk) * entry.factor for entry in entries)
+
+
+def scratch_bytes(manifest: Manifest, batch: int) -> int:
+    """The bytes of a block in a step of so many rows."""
+    if not manifest.scratch_batch_bytes:
+        return manifest.scratch_bytes
+    return manifest.scratch_bytes + -(-manifest.scratch_batch_bytes * rounded_up(batch) // 64) * 64
+
+
+def counting_node(addresses: Addresses) -> Node:
+    """The end of a step."""
+    return Node(ADVANCE, 1, (0, addresses.arenas[CONTROL_ARENA]), (COUNTED,))
+
+
+def _resolved(manifest: Manifest, addresses: Addresses) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The word of each relocation, as the runner's `resolve` has it."""
+    found = np.zeros(len(manifest.relocations), np.int64)
+    for number, (kind, base, slope) in enumerate(relocation_rows(manifest)):
+        match kind:
+            case _ if kind >= 0:
+                found[number] = addresses.arenas[kind] + base + slope * addresses.capacity
+            case _ if kind == LITERAL:
+                found[number] = base + slope * addresses.batch
+            case _ if kind == INPUT:
+                found[number] = addresses.inputs[base]
+            case _:
+                assert kind == OUTPUT
+                found[number] = addresses.outputs[base]
+    return found
+
+
+def _ends(manifest: Manifest) -> dict[int, int]:
+    """Behind the arguments of each entry, by the first of them."""
+    firsts = sorted({e.first_argument for e in manifest.entries if e.function >= 0})
+    return dict(zip(firsts, [*firsts[1:], len(manifest.relocations)], strict=True))
+
+
+class StepGraph:
+    """Nodes on the device, ready to be launched any number of times. `functions` are the handles of kernels."""
+
+    def __init__(self, gpu: Gpu, nodes: Sequence[Node], functions: Mapping[str, int]) -> None:
+        self._gpu = gpu
+        self._parts: list[Held] = []
+        for first in range(0, len(nodes), MOST_NODES):
+            self._parts.append(_instance(gpu, nodes[first : first + MOST_NODES], functions))
+
+    def launch(self, stream: Held) -> None:
+        """Begin to run the calls once, behind what the stream was given before."""
+        for part in self._parts:
+            self._gpu.driver.call("cuGraphLaunch", part.pointer, stream.pointer)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+
+def _instance(gpu: Gpu, nodes: Sequence[Node], functions: Mapping[str, int]) -> Held:
+    found = ctypes.c_void_p()
+    gpu.driver.call("cuGraphCreate", ctypes.byref(found), ctypes.c_uint(0))
+    graph = Held(gpu.context, found, "cuGraphDestroy")
+    handles: list[int] = []
+    try:
+        for node, waits in zip(nodes, dependences([node.touched for node in nodes]), strict=True):
+            handles.append(_added(gpu, graph, node, [handles[k] for k in waits], functions[node.symbol]))
+        made = ctypes.c_void_p()
+        gpu.driver.call("cuGraphInstantiateWithFlags", ctypes.byref(made), graph.pointer, ctypes.c_ulonglong(0))
+    finally:
+        graph.close()
+    return Held(gpu.context, made, "cuGraphExecDestroy")
+
+
+def _added(gpu: Gpu, graph: Held, node: Node, waits: Sequence[int], function: int) -> int:
+    words = (ctypes.c_int64 * len(node.words))(*node.words)
+    pointers = (ctypes.c_void_p * 1)(ctypes.addressof(words))
+    grid = (node.blocks, 1, 1, BLOCK_THREADS, 1, 1, 0)
+    given = _NodeParameters(function, *grid, ctypes.addressof(pointers), None)
+    before = (ctypes.c_void_p * max(1, len(waits)))(*waits)
+    found = ctypes.c_void_p()
+    to = ctypes.byref(found), graph.pointer, before, ctypes.c_size_t(len(waits))
+    gpu.driver.call("cuGraphAddKernelNode", *to, ctypes.byref(given))
+    return found.value or 0
