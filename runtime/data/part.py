@@ -54,9 +54,9 @@ class Part:
     Rows that are windows of a series begin up to `slack` steps later, drawn anew for each epoch. Where `lengths` of
     all rows are given, a batch of training takes rows of similar length. `buckets` are the sizes at which batches are
     computed, by the names of dimensions; the last is that of the program. `names` are what the rows of `arrays` are
-    called, where they come from rows of a file. Arrays that are `lasting` stay as they are while anybody has them. Where
-    all this lies on disk, `stream` reads blocks of it, and each of `arrays`, `rows` and `names` is made when it is asked
-    for.
+    called, where they come from rows of a file. Arrays that are `lasting` stay as they are while anybody has them.
+    Where all this lies on disk, `stream` reads blocks of it, and each of `arrays`, `rows` and `names` is made when it
+    is asked for.
     """
 
     arrays: Mapping[str, Array]
