@@ -328,3 +328,24 @@ def graph_of(sample: Sample) -> Graph:
 
 def float_inputs(graph: Graph) -> list[str]:
     return [entry.name for entry in graph.inputs if entry.value.type.dtype in (DType.F32, DType.F64)]
+
+
+def is_native(sample: Sample) -> bool:
+    """bf16 is a type of storage that native code does not have; passes over the graph remove two ops."""
+    types = (*sample.operands, *sample.op.result_types(sample.operands))
+    is_resolved = sample.op.name in ("stop_gradient", "custom_gradient")
+    return not is_resolved and all(type_.dtype is not DType.BF16 for type_ in types)
+
+
+NATIVE_SAMPLES = [sample for sample in SAMPLES if is_native(sample)]
+
+
+def with_extremes(array: Array) -> Array:
+    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN."""
+    if array.dtype.kind != "f":
+        return array
+    info = np.finfo(array.dtype)
+    small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
+    special = np.array([*small, info.max, -info.max / 3, 1e30, np.inf, -np.inf, np.nan], array.dtype)
+    place = np.arange(array.size).reshape(array.shape)
+    return np.where(place % 3 == 0, array, special[place * 7 % len(special)])
