@@ -17,13 +17,29 @@ def _native() -> KernelTarget:
     return CpuTarget()
 
 
+def _gpu() -> KernelTarget:
+    from compiler.targets.gpu.target import GpuTarget  # few programs are for a device
+
+    return GpuTarget()
+
+
+def _gpu_emulator() -> KernelTarget:
+    from compiler.targets.gpu.target import EmulatedTarget
+
+    return EmulatedTarget()
+
+
 def _reference() -> Target:
     from compiler.targets.reference import ReferenceTarget  # native code needs no op of the compiler
 
     return ReferenceTarget()
 
 
-KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {"native": _native}
+KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {
+    "native": _native,
+    "gpu": _gpu,
+    "gpu-emulator": _gpu_emulator,
+}
 TARGETS: Mapping[str, Callable[[], Target]] = {**KERNEL_TARGETS, "reference": _reference}
 
 

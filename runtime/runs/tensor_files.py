@@ -20,9 +20,9 @@ from compiler.targets.available_memory import expect_memory
 from runtime.support import regular_files
 from runtime.support.files import explained, replace_file, write_bytes
 
-_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 _SIZES = {"F": (8, 4, 2), "I": (8, 4, 2, 1), "U": (8, 4, 2, 1)}
 _NUMBERS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind, sizes in _SIZES.items() for size in sizes}
+_NAMES = {np.dtype(text).name: code for code, text in _NUMBERS.items()} | {"bool": "BOOL"}
 _TYPES = {**_NUMBERS, "BF16": "<u2", "BOOL": "<u1"}
 
 

@@ -24,6 +24,7 @@ from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import SHARED_ARENA, STATIC_ARENA, Manifest, Touched
 
 NEVER = 1 << 30
+_COMPILED: dict[str | None, tuple[Lowered, Library]] = {}
 TRANSFERS = {"dlc_fetch": 5, "dlc_collect": 5, "dlc_copy": 3}
 
 
@@ -34,7 +35,6 @@ class FakeTarget(CpuTarget):
         self.fake = fake
         self._memory: DeviceMemory | None = None
         self.loaded: list[GpuExecutable] = []
-        self._libraries: list[Library] = []
 
     def memory(self) -> DeviceMemory:
         if self._memory is None:
@@ -53,18 +53,23 @@ class FakeTarget(CpuTarget):
 
     def load(self, compilation: target.Compilation) -> Any:
         memory, options = self.memory(), compilation.options
-        machine = _unchained(self.machine(options))
-        with WorkerPool(machine, ObjectCache(options.cache), 1) as pool:
-            lowered = with_panels(with_touched_bytes(self._lowered(compilation, machine, pool.begin)))
-            objects = pool.compile([*lowered.texts.values(), runner_text(machine)])
-        library = Library(objects, [*lowered.texts, *SYMBOLS], machine)
-        self._libraries.append(library)
+        if compilation.name not in _COMPILED:
+            _COMPILED[compilation.name] = self._compiled_here(compilation)
+        lowered, library = _COMPILED[compilation.name]
         self.fake.kernels |= kernels_of(lowered.manifest, library)
         texts = [(" ".join(found).encode(), found) for found in ([*lowered.texts], [*TRANSFERS, ADVANCE])]
         code = loaded_code(memory.gpu, texts, ObjectCache(options.cache), 1)
         made = GpuExecutable(lowered.manifest, memory, code.modules, code.functions)
         self.loaded.append(made)
         return made
+
+    def _compiled_here(self, compilation: target.Compilation) -> tuple[Lowered, Library]:
+        options = compilation.options
+        machine = _unchained(self.machine(options))
+        with WorkerPool(machine, ObjectCache(options.cache), 1) as pool:
+            lowered = with_panels(with_touched_bytes(self._lowered(compilation, machine, pool.begin)))
+            objects = pool.compile([*lowered.texts.values(), runner_text(machine)])
+        return lowered, Library(objects, [*lowered.texts, *SYMBOLS], machine)
 
     def missing(self, names: Any, options: Any, elsewhere: bool = False) -> list[str]:
         return []

@@ -1,0 +1,80 @@
+"""A GPU as a target, and the processor that stands for one: its kernels are run here, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from compiler.errors.diagnostics import UsageError
+from compiler.interface import Options
+from compiler.machine import Machine
+from compiler.targets import target
+from compiler.targets.cpu.target import CpuTarget
+from compiler.targets.gpu.device import DEVICE
+from compiler.targets.llvm.host import machine_of
+
+if TYPE_CHECKING:
+    from compiler.graph.ir import Graph
+    from compiler.nest.ir import Nest
+    from compiler.schedule.ir import Schedule
+    from compiler.targets.cpu.executable import NativeExecutable
+    from compiler.targets.cpu.growing import GrowingExecutable
+    from compiler.targets.lowered import Lowered
+
+
+class EmulatedTarget(CpuTarget):
+    """The kernels of a device as code of this processor, run by the CPU's runner: an item is a block of threads."""
+
+    def machine(self, options: Options, runs: bool = True) -> Machine:
+        return _device(options)
+
+    def lower(
+        self,
+        graph: Graph,
+        plan: Schedule,
+        machine: Machine,
+        batch: int,
+        begin: target.Begin | None = None,
+        keeps_nests: bool = False,
+    ) -> Lowered:
+        from compiler.targets.gpu.lower import lower  # a cached program is loaded without code generation
+
+        return lower(graph, plan, machine, batch, self.text_of, begin, keeps_nests)
+
+    def text_of(self, nest: Nest) -> str:
+        """The text of a kernel."""
+        from compiler.targets.gpu.text import host_text
+
+        return host_text(nest, machine_of(None))
+
+    def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        from compiler.targets.cpu.passes_on_text import passes_on_text  # only `dlc pass` asks
+        from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
+
+        return passes_on_text(machine, batch, ROW_PASSES, PRODUCT_PASSES)
+
+    def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
+        return super()._lowered(compilation, _device(compilation.options), begin)
+
+
+class GpuTarget(EmulatedTarget):
+    """The kernels of a device as PTX."""
+
+    def ptx(self, text: str) -> str:
+        from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
+
+        return ptx_of(text)
+
+    def load(self, compilation: target.Compilation) -> NativeExecutable | GrowingExecutable:
+        raise UsageError("no GPU is at hand", "use --target gpu-emulator, which runs its kernels on this processor")
+
+    def text_of(self, nest: Nest) -> str:
+        from compiler.targets.gpu.text import device_text
+
+        return device_text(nest, DEVICE)
+
+
+def _device(options: Options) -> Machine:
+    if options.machine is not None:
+        raise UsageError(f"a GPU is no `{options.machine}`", "leave out the machine")
+    return DEVICE
