@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -294,7 +295,8 @@ class FakeCuda:
     def _cuModuleLoadData(self, out: Any, image: bytes) -> int:
         if not image.startswith(b"code:"):
             return 200
-        self._make("module", image.removeprefix(b"code:").decode().split(), out)
+        text = image.removeprefix(b"code:").decode()
+        self._make("module", re.findall(r"\.entry (\w+)", text) or text.split(), out)
         return 0
 
     def _cuModuleGetFunction(self, out: Any, module: Any, symbol: bytes) -> int:

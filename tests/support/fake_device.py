@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from fake_cuda import ADVANCE, FakeCuda, Kernel
 
+from compiler.nest.ir import Nest
 from compiler.support.cache import ObjectCache
 from compiler.targets import target
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
@@ -14,11 +16,12 @@ from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.driver import Driver, begun
 from compiler.targets.gpu.executable import GpuExecutable
 from compiler.targets.gpu.hardware import Gpu
-from compiler.targets.gpu.target import EmulatedTarget
+from compiler.targets.gpu.target import EmulatedTarget, GpuTarget
+from compiler.targets.gpu.text import host_text
 from compiler.targets.gpu.touched_bytes import with_touched_bytes
 from compiler.targets.llvm.codegen_worker import WorkerPool
 from compiler.targets.llvm.host import machine_of
-from compiler.targets.llvm.jit import Library
+from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest
 
@@ -83,3 +86,31 @@ def kernels_of(manifest: Manifest, library: Library) -> dict[str, Kernel]:
         if e.function >= 0
     } | TRANSFERS
     return {symbol: Kernel(library.address(symbol), count) for symbol, count in words.items()}
+
+
+class PtxTarget(GpuTarget):
+    """The compiler's own target of GPUs, which gives `fake` PTX; of each kernel, the emulator's code runs."""
+
+    def __init__(self, fake: FakeCuda) -> None:
+        self.fake = fake
+        self.libraries: list[Library] = []
+        self.loaded: list[Any] = []
+
+    def load(self, compilation: target.Compilation) -> target.LoadedProgram:
+        self.loaded.append(super().load(compilation))
+        return self.loaded[-1]
+
+    def text_of(self, nest: Nest) -> str:
+        device, machine = super().text_of(nest), machine_of(None)
+        symbol = "k_" + sha256(device.encode()).hexdigest()[:20]  # as lowering names kernels
+        text = host_text(nest, machine).replace("KERNEL", symbol)
+        self.libraries.append(Library([compile_module(text, machine)], [symbol], machine))
+        self.fake.kernels[symbol] = Kernel(self.libraries[-1].address(symbol), len(nest.arguments))
+        return device
+
+
+def transfers_on_this_processor() -> tuple[Library, dict[str, Kernel]]:
+    """The functions of the CPU's runner that stand for the kernels which move rows."""
+    machine = machine_of(None)
+    library = Library([compile_module(runner_text(machine), machine)], SYMBOLS, machine)
+    return library, {name: Kernel(library.address(name), words) for name, words in TRANSFERS.items()}

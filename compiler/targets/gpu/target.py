@@ -75,10 +75,8 @@ class GpuTarget(EmulatedTarget):
         memory = device_memory()  # before anything is compiled for it
         options = compilation.options
         found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, DEVICE))
-        texts: list[tuple[bytes, tuple[str, ...]]] = [
-            (text, (symbol,)) for text, symbol in zip(kernels, found.symbols, strict=True)
-        ]
-        texts.append((transfers, SYMBOLS))
+        symbols = [*((symbol,) for symbol in found.symbols), SYMBOLS]
+        texts = list(zip(found.objects, symbols, strict=True))
         made = executable(found.manifest, texts, memory, ObjectCache(options.cache), usable_processors())
         if not made.manifest.most_rows:
             return made
