@@ -1,4 +1,4 @@
-"""W0110, W0111, W0116, W0125, W0126: keys of `train` that do not go together, such as ends of a run and its schedule."""
+"""W0110, W0111, W0116, W0125, W0126: keys of `train` that do not go together, such as the ends of run and schedule."""
 
 from __future__ import annotations
 
