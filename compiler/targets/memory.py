@@ -132,7 +132,8 @@ class TensorStore:
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
             bytes_ = (ctypes.c_uint8 * size).from_buffer(self._arena.data, offset)
-            array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), bytes_)  # no view of another: views refer to it
+            # no view of another array: all views refer to this one
+            array: Array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), bytes_)  # type: ignore[arg-type]
             array.flags.writeable = False
             self._tensors[spec.name] = _Tensor(array)
             self._addresses[spec.name] = base + offset
