@@ -13,6 +13,7 @@ from runtime.data.streaming.order import BlockOrder, Run
 from runtime.data.streaming.rows import RowFiles, RowStream
 
 _Arrays = dict[str, Array]
+_PART = 16  # of a block that is read at once where the order is that on disk
 
 
 class _Ahead:
@@ -125,11 +126,12 @@ class EpochRows:
 
 
 def blocks_in_order(stream: RowStream, multiple: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
-    """All rows in the order on disk, block by block, each with its first row and until the next is asked for.
+    """All rows in the order on disk, some at a time, each with its first row and until the next is asked for.
 
-    Each block but the last has a multiple of `multiple` rows.
+    They come beside the blocks of a training, so they are small parts of one; each but the last has a multiple of
+    `multiple` rows.
     """
-    each = max(stream.block // multiple, 1) * multiple
+    each = max(stream.block // _PART // multiple, 1) * multiple
     ahead = _Ahead(stream, each)
     try:
         for first in range(0, stream.rows, each):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import FileIO
@@ -56,7 +57,7 @@ class RowStream:
     @property
     def row_bytes(self) -> int:
         """What a row takes in memory."""
-        each = (self.dtype_of(n).itemsize * int(np.prod(a.shape, dtype=np.int64)) for n, a in self.fed.items())
+        each = (self.dtype_of(n).itemsize * math.prod(a.shape) for n, a in self.fed.items())
         return sum(each) + 8 * self.is_numbered
 
     def with_numbers(self) -> RowStream:
