@@ -78,6 +78,7 @@ class Average:
 
     path: str
     momentum: Graph
+    span: Span  # of the call
 
 
 @record

@@ -47,6 +47,9 @@ class EmulatedTarget(CpuTarget):
 
         return host_text(nest, machine_of(None))
 
+    def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
+        return super().listing(text, symbol, machine_of(None))
+
     def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
         from compiler.targets.cpu.passes_on_text import passes_on_text  # only `dlc pass` asks
         from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
@@ -64,6 +67,11 @@ class GpuTarget(EmulatedTarget):
         from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
 
         return ptx_of(text)
+
+    def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
+        from compiler.targets.gpu.sass import listing  # only readers of code ask
+
+        return listing(self.ptx(text), machine.cpu)
 
     def load(self, compilation: target.Compilation) -> NativeExecutable | GrowingExecutable:
         raise UsageError("no GPU is at hand", "use --target gpu-emulator, which runs its kernels on this processor")
