@@ -89,6 +89,7 @@ class Average:
 
     path: str
     momentum: Graph
+    span: Span  # of the call
 
 
 @record
@@ -240,6 +241,7 @@ class TrainingPlan:
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
     oversample: str = ""
+    stream: int = 0  # the most rows of a block, in which the data is read; 0 where all of it is in memory
     restores: bool = True  # whether a training ends with the weights of the best epoch, and not the last
     places: Mapping[str, Span] = field(default_factory=dict[str, Span])
     updates: tuple[UpdateBlock, ...] = ()
@@ -251,7 +253,7 @@ class TrainingPlan:
 
     @property
     def cuts(self) -> Cuts:
-        return Cuts(self.validation, self.test, self.seed, self.oversample)
+        return Cuts(self.validation, self.test, self.seed, self.oversample, self.stream)
 
     @property
     def finished_metrics(self) -> tuple[str, ...]:

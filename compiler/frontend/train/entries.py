@@ -22,7 +22,7 @@ from compiler.support.record import record
 from compiler.syntax import tree
 
 KEYS = [
-    *("data", "validation", "test", "oversample", "target", "loss", "metrics"),
+    *("data", "validation", "test", "oversample", "stream", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
     *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
     *("keep", "best", "restore", "precision", "seed"),
@@ -162,6 +162,7 @@ class Entries(Keys):
         self.validation = self._part("validation")
         self.test = self._part("test")
         self.oversample = str(self._constant("oversample", cuts.TEXT, is_text=True) or "")
+        self.stream = self._whole("stream", 1) or 0
         self.ema = self._average()
         self.precision = self._precision()
         self.best, self.best_span = self._best()

@@ -78,7 +78,7 @@ class _Experiment:
         self.claims: dict[str, str] | None = None  # the update of each parameter, once these are known
         session.data = self.entries.data
         entries = self.entries
-        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample)
+        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample, entries.stream)
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()
@@ -380,6 +380,7 @@ class _Experiment:
             data=entries.data,
             validation=entries.validation,
             oversample=entries.oversample,
+            stream=entries.stream,
             test=entries.test,
             early_stop=entries.early_stop,
             plateau=entries.plateau,
