@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -320,5 +321,5 @@ def test_large_arrays_are_mapped_and_checked_piece_by_piece(
         base = getattr(base, "base", None)
     assert (np.memmap in bases) == (name == "npy")  # a member of an archive lies at any byte
     values[177, 1] = np.nan
-    with pytest.raises(DataError, match="row 178: .*the value is nan"):
+    with pytest.raises(DataError, match=r"row 178: .*the value is nan"):
         load_training_data([spec("a", row=(3,))], source(saved()), Cuts())
