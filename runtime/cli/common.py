@@ -30,7 +30,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     from compiler import driver  # heavy; `--help` must not pay for it
     from compiler.targets.registry import KERNEL_TARGETS, named_target
 
-    target, machine = named_target(arguments.target)
+    target, machine = named_target(arguments.target or driver.Options().target)
     if target not in KERNEL_TARGETS and not arguments.runs_code:
         raise UsageError(f"target {target} makes no code", "leave out --target, or name a processor")
     if arguments.verify and find_spec("islpy") is None:

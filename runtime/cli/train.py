@@ -106,6 +106,10 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
         arguments.threads = arguments.threads or share_of_processors(peers)
     if peers.rank:
         arguments.view = arguments.watch = False
+    if arguments.profile:
+        from compiler.profiling.step import native_only  # the whole compiler, which a training does without
+
+        native_only(compile_options(arguments))
     listening = _listening_for_page(arguments)
     session = _session(arguments, peers)
     watcher = _watcher(session, arguments) if arguments.watch else None
@@ -262,7 +266,8 @@ def _session(arguments: Namespace, peers: Processes) -> TrainingSession:
     if arguments.resume is not None:
         others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
         _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
-        return resumed(Path(arguments.resume), file, overrides, options, peers)
+        moves = arguments.target is not None
+        return resumed(Path(arguments.resume), file, overrides, options, peers, moves)
     request = _request(arguments, peers)
     return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 

@@ -101,7 +101,7 @@ def begun(request: TrainingRequest) -> TrainingSession:
             directory.write_json(INIT_FROM, session.weights.to_json())
         if session.frozen:
             directory.write_json(FROZEN, [layer.to_json() for layer in session.frozen])
-        directory.log("training began" + _among(request.peers))
+        directory.log(f"training began{_on(request.options)}{_among(request.peers)}")
     except CheckpointError:
         directory.close()
         raise
@@ -112,25 +112,36 @@ def begun(request: TrainingRequest) -> TrainingSession:
 
 
 def resumed(
-    run: Path, file: Path | None, overrides: trained.Overrides, options: Options, peers: Processes = ALONE
+    run: Path,
+    file: Path | None,
+    overrides: trained.Overrides,
+    options: Options,
+    peers: Processes = ALONE,
+    moves: bool = False,
 ) -> TrainingSession:
     """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
 
-    `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
+    `file` may name the model file again; it must not have changed. It `moves` to the target of the options, or else it
+    goes on with the target that it last had. Raises CheckpointError and UsageError.
     """
     for key in (key for key, _ in overrides if key in _FIXED):
         message = f"a run cannot change its `{key}`"
         raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")
     directory = open_run(run, for_writing=peers.rank == 0)
     try:
-        return _resumed(directory, file, overrides, options, peers)
+        return _resumed(directory, file, overrides, options, peers, moves)
     except BaseException:
         directory.close()
         raise
 
 
 def _resumed(
-    directory: RunDirectory, file: Path | None, overrides: trained.Overrides, options: Options, peers: Processes
+    directory: RunDirectory,
+    file: Path | None,
+    overrides: trained.Overrides,
+    options: Options,
+    peers: Processes,
+    moves: bool,
 ) -> TrainingSession:
     choices = trained.choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
@@ -138,9 +149,10 @@ def _resumed(
         raise UsageError(f"{file} has changed since the run began, and a run goes on with its own copy", fix)
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
-    if options.target not in (Options().target, choices.target):
-        raise UsageError("a run cannot change its target", "leave --target out to go on")
-    options = replace(options, dtype=choices.dtype, target=choices.target)
+    if moves and trained.target_with_bits_of(choices, options) != options.target:
+        message = f"a run of target {choices.target} has other bits than {options.target}"
+        raise UsageError(message, "leave --target out to go on")
+    options = replace(options, dtype=choices.dtype, target=options.target if moves else choices.target)
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)
@@ -158,12 +170,13 @@ def _resumed(
     keeper.resumes_at(position)
     job = replace(job, keeper=keeper, steering=RunSteering(directory.path))
     directory.truncate_metrics(position.step)
-    choices = replace(choices, overrides=choices.overrides + overrides)
+    choices = replace(choices, overrides=choices.overrides + overrides, target=options.target)
     stretches = stretches_of(directory.read_json("settings.json"))
     warning = resumed_by_another(stretches, position.step)
     now = continued(stretches, position.step)
     directory.write_json("settings.json", _settings(program, choices, job, now))
-    directory.log(f"training resumed at step {position.step}{_among(peers)}" + (f": {warning}" if warning else ""))
+    where = f"{_on(options)}{_among(peers)}"
+    directory.log(f"training resumed at step {position.step}{where}" + (f": {warning}" if warning else ""))
     notes = [*_on_processes(peers), *directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
@@ -205,6 +218,10 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
 def _on_processes(peers: Processes) -> tuple[str, ...]:
     """A remark on the processes: a launcher names one that was killed by its number alone."""
     return () if isinstance(peers, Alone) or peers.size > _PROCESSES_TOLD else (peers.description,)
+
+
+def _on(options: Options) -> str:
+    return "" if options.target == Options().target else f" with target {options.target}"
 
 
 def _among(peers: Processes) -> str:
