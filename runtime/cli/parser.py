@@ -127,7 +127,7 @@ class Parser(argparse.ArgumentParser):
             "triple of LLVM such as aarch64-linux-gnu (default: this processor); "
             + (lacking if runs else "it need not run here")
             + ". `gpu` is a GPU of NVIDIA, `gpu-emulator` runs its kernels on this processor; both have the same bits"
-            + ("; `reference` computes with NumPy" if runs else "")
+            + ("; `auto` is a GPU if one is there; `reference` computes with NumPy" if runs else "")
         )
         group.add_argument("--target", metavar="NAME", help=said)
         said = "compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits"

@@ -117,19 +117,19 @@ def resumed(
     overrides: trained.Overrides,
     options: Options,
     peers: Processes = ALONE,
-    moves: bool = False,
+    keeps_target: bool = True,
 ) -> TrainingSession:
     """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
 
-    `file` may name the model file again; it must not have changed. It `moves` to the target of the options, or else it
-    goes on with the target that it last had. Raises CheckpointError and UsageError.
+    `file` may name the model file again; it must not have changed. It goes on with the target of the run if it
+    `keeps_target`, or else with that of the options, which must give the same bits. Raises CheckpointError, UsageError.
     """
     for key in (key for key, _ in overrides if key in _FIXED):
         message = f"a run cannot change its `{key}`"
         raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")
     directory = open_run(run, for_writing=peers.rank == 0)
     try:
-        return _resumed(directory, file, overrides, options, peers, moves)
+        return _resumed(directory, file, overrides, options, peers, keeps_target)
     except BaseException:
         directory.close()
         raise
@@ -141,7 +141,7 @@ def _resumed(
     overrides: trained.Overrides,
     options: Options,
     peers: Processes,
-    moves: bool,
+    keeps_target: bool,
 ) -> TrainingSession:
     choices = trained.choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
@@ -149,10 +149,11 @@ def _resumed(
         raise UsageError(f"{file} has changed since the run began, and a run goes on with its own copy", fix)
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
-    if moves and trained.target_with_bits_of(choices, options) != options.target:
-        message = f"a run of target {choices.target} has other bits than {options.target}"
-        raise UsageError(message, "leave --target out to go on")
-    options = replace(options, dtype=choices.dtype, target=options.target if moves else choices.target)
+    target = choices.target if keeps_target else options.target
+    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
+        raise UsageError("a run cannot change its target", "leave --target out to go on")
+    choices = replace(choices, target=target)
+    options = replace(options, dtype=choices.dtype, target=target)
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)
@@ -170,7 +171,7 @@ def _resumed(
     keeper.resumes_at(position)
     job = replace(job, keeper=keeper, steering=RunSteering(directory.path))
     directory.truncate_metrics(position.step)
-    choices = replace(choices, overrides=choices.overrides + overrides, target=options.target)
+    choices = replace(choices, overrides=choices.overrides + overrides)
     stretches = stretches_of(directory.read_json("settings.json"))
     warning = resumed_by_another(stretches, position.step)
     now = continued(stretches, position.step)
