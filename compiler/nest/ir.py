@@ -25,7 +25,7 @@ class Type:
     lanes: int
 
 
-_ELEMENTS = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U8, DType.BOOL)
+_ELEMENTS = tuple(dtype for dtype in DType if dtype is not DType.BF16)
 _SCALARS = {dtype: Type(dtype.value, dtype, 1) for dtype in _ELEMENTS}
 _VECTORS = {
     dtype: {1: _SCALARS[dtype], **{n: Type(f"{dtype.value}x{n}", dtype, n) for n in (2, 4, 8, 16, 32, 64)}}

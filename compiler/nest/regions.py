@@ -17,7 +17,7 @@ from compiler.nest.terms import CALL, Content, Digits, Loaded, Product, Terms, U
 from compiler.support.record import mutable_record, record
 from compiler.types import DType
 
-INTEGERS = (DType.I64, DType.I32, DType.U8)
+INTEGERS = (DType.I64, DType.I32, DType.U8, DType.I8, DType.I16, DType.U16, DType.U32)
 MOST_RECTANGLES = 3  # into which a range of items is cut
 OF_GRAPH = {"floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"}  # names of ops
 

@@ -43,6 +43,13 @@ KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {
 TARGETS: Mapping[str, Callable[[], Target]] = {**KERNEL_TARGETS, "reference": _reference}
 
 
+def why_no_gpu() -> str | None:
+    """Why no GPU can be used here; None where one can."""
+    from compiler.targets.gpu.opened import why_unusable  # few programs are for a GPU
+
+    return why_unusable()
+
+
 def expect_target(name: str) -> None:
     """Raises UsageError where there is no target of that name."""
     if name not in TARGETS:

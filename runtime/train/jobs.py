@@ -26,6 +26,7 @@ from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part, in_precision, lasting, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
+from runtime.data.streaming.reader import EpochRows
 from runtime.inference import model
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
@@ -128,6 +129,7 @@ def job_of(
     length = model.length_of(plan, len(parts.train.rows))
     settings = model.runtime_settings(program, length)
     options = replace(options, batch=length.batch)
+    train = numbered(program, in_precision(parts.train, options.dtype))
     evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
@@ -147,7 +149,7 @@ def job_of(
         settings=settings,
         plan=plan,
         length=length,
-        train=lasting(numbered(program, in_precision(parts.train, options.dtype))),
+        train=lasting(train),
         validation=None if parts.validation is None else lasting(parts.validation),
         test=None if parts.test is None else lasting(parts.test),
         rates=model.rate_names(program, settings) if plan.plateau is not None else (),
@@ -155,6 +157,7 @@ def job_of(
         finisher=finisher_of(program, options, of_training=True) if plan.finished_metrics else None,
         averages=averages_of(program),
         explain=_explanation(buckets, options, length.steps_per_epoch),
+        reader=None if train.stream is None else EpochRows(train.stream, plan.seed),
         following=following_of(program, tensors, options),
         buckets=buckets,
         peers=peers,

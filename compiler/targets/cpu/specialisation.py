@@ -130,7 +130,9 @@ def specialisation(kernel: loops.Kernel, machine: Machine) -> Specialisation:
     literals = frozenset(
         i.result
         for i in kernel.prologue
-        if isinstance(i, loops.Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
+        if isinstance(i, loops.Literal)
+        and i.dtype in (DType.F32, DType.F64)
+        and (fills or i.value not in PLAIN_NUMBERS)
     )
     found = _Numbering(kernel, literals, machine.tuning)
     stages = tuple(

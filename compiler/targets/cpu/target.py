@@ -49,7 +49,7 @@ class CpuTarget:
 
         return lower(graph, plan, machine, batch, begin, keeps_nests)
 
-    def load(self, compilation: target.Compilation) -> NativeExecutable | GrowingExecutable:
+    def load(self, compilation: target.Compilation) -> target.LoadedProgram:
         options = compilation.options
         machine = _machine(options)
         found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, machine))

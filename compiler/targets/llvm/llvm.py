@@ -17,6 +17,7 @@ from importlib.machinery import PathFinder
 
 _OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
 OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
+_PTX = "nvptx"  # begins the triples of machines whose code is text, which their driver assembles
 _COROUTINE = "presplitcoroutine"  # marks a function that is one
 _SETTINGS = (
     # An instruction whose place LLVM has lost, such as one moved out of a loop, must not count for the line before it.
@@ -183,7 +184,7 @@ class Llvm:
                     self._verify(module)
                 if _COROUTINE in ir:
                     self._split_coroutines(machine, module)
-                return self._generate(machine, module, as_object)
+                return self._generate(machine, module, as_object and not triple.startswith(_PTX))
             finally:
                 self._call("DisposeModule", module)
         finally:
