@@ -22,6 +22,7 @@ from compiler.inspection.level_drawing import drawing_of_levels
 from compiler.inspection.levels import levels_of
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
 from compiler.inspection.passes import PassForm, watched_passes
+from compiler.inspection.ptx_view import head_of
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
@@ -42,7 +43,17 @@ from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.registry import kernel_target_of
 
-_CODE = ("fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm")  # the stages that know a machine
+_CODE = (
+    "fixed",
+    "fused",
+    "schedule",
+    "kernels",
+    "tiles",
+    "loops",
+    "llvm",
+    "ptx",
+    "asm",
+)  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
@@ -277,4 +288,5 @@ def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Ch
     _expect_some(views, "code", view)
     if view.format == "json":
         return views_to_json(views, part, machine)
-    return print_views(views, view.stage, part, machine if options.machine else None)
+    head = head_of(target.ptx(found.texts[views[0].symbol])) if view.stage == "ptx" else ""
+    return head + print_views(views, view.stage, part, machine if options.machine else None)

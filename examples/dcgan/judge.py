@@ -26,11 +26,10 @@ def judged(made: dlc.Model, judge: dlc.Model) -> tuple[float, float, float]:
 def read(pixels: np.ndarray, judge: dlc.Model) -> tuple[float, float, np.ndarray]:
     """The share of images that the judge is sure of, the share of the rarest digit, and the digit of each."""
     logits = judge.predict({"pixels": pixels})["logits"].astype(np.float64)
-    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chances /= chances.sum(axis=1, keepdims=True)
-    digits = chances.argmax(axis=1)
-    rarest = np.bincount(digits, minlength=10).min() / len(digits)
-    return float(np.mean(chances.max(axis=1) >= SURE)), float(rarest), digits
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    digits = logits.argmax(axis=1)
+    sure: np.ndarray = np.max(powers, axis=1) >= SURE * np.sum(powers, axis=1)
+    return float(np.mean(sure)), float(np.bincount(digits, minlength=10).min() / len(digits)), digits
 
 
 def spread(images: np.ndarray, digits: np.ndarray) -> float:

@@ -34,9 +34,9 @@ def executable(
     manifest: Manifest,
     texts: Sequence[tuple[bytes, Sequence[str]]],
     memory: DeviceMemory,
-    cache: ObjectCache,
+    kept: ObjectCache,
     workers: int,
 ) -> GpuExecutable:
     """A program on the device; `texts` are PTX, each with its kernels."""
-    code = loaded_code(memory.gpu, texts, cache, workers)
+    code = loaded_code(memory.gpu, texts, kept, workers)
     return GpuExecutable(manifest, memory, code.modules, code.functions)
