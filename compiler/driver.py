@@ -68,6 +68,7 @@ from compiler.programs.kinds import (
     Purpose,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
+from compiler.programs.shard_tree import rows_of_process
 from compiler.targets.manifest import InputSlot
 from compiler.targets.target import (
     ExportedLibrary,

@@ -7,6 +7,7 @@ the identity of files and settings.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -243,8 +244,10 @@ class _TrainingPacking(_Packing):
                 self._write_rows(writer, block, {"train": slice(None)})
         self._write_test(writer, names)
         self.preparation = replace(self.preparation, looks=self._looks.found())
-        of_test = {} if self.opened.test is None else self.opened.test.fingerprints()
-        return writer.finish(self.told({**self.opened.fingerprints(), **of_test}))
+        prints = dict(self.opened.fingerprints())
+        if self.opened.test is not None:
+            prints |= self.opened.test.fingerprints()
+        return writer.finish(self.told(prints))
 
     def _write_parts(self, writer: PackWriter, store: RowStore, names: Sequence[str], folder: Path) -> None:
         texts = {n: vocabulary_of(Field(_texts(words), self.opened.head.path)) for n, words in self.words.items()}
@@ -296,7 +299,7 @@ class _TrainingPacking(_Packing):
                 yield first, self.fields_of(block)
                 first += len(block.numbers)
 
-        row = sum(dtype_of(s).itemsize * int(np.prod(row_shape(s), dtype=np.int64)) for s in self.specs)
+        row = sum(dtype_of(s).itemsize * math.prod(row_shape(s)) for s in self.specs)
         return part_codes(self.opened.head, store.rows, blocks, self._cuts, target, row * self._cuts.stream)
 
 
