@@ -18,6 +18,7 @@ from compiler.driver import (
     Purpose,
     Steps,
     Tensors,
+    TrainingPlan,
 )
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
@@ -26,12 +27,12 @@ from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part, in_precision, lasting, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
-from runtime.data.streaming.reader import EpochRows
+from runtime.data.streaming.reader import EpochRows, OwnShards
 from runtime.inference import model
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.runs.frozen_weights import put_frozen_weights
-from runtime.runs.position import Position
+from runtime.runs.position import Length, Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
 from runtime.train.events import TrainingStarted
@@ -157,11 +158,16 @@ def job_of(
         finisher=finisher_of(program, options, of_training=True) if plan.finished_metrics else None,
         averages=averages_of(program),
         explain=_explanation(buckets, options, length.steps_per_epoch),
-        reader=None if train.stream is None else EpochRows(train.stream, plan.seed),
+        reader=None if train.stream is None else EpochRows(train.stream, plan.seed, _own_shards(plan, length, peers)),
         following=following_of(program, tensors, options),
         buckets=buckets,
         peers=peers,
     )
+
+
+def _own_shards(plan: TrainingPlan, length: Length, peers: Peers) -> OwnShards | None:
+    """The rows of a step that this process computes; None for all."""
+    return None if peers.size == 1 else OwnShards(length.batch, plan.shards, peers.rank, peers.size)
 
 
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> NonfiniteFinder:

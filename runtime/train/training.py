@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from compiler.driver import ALONE, KEPT, Array, Executable, Peers, Results, Steps, Tensors, TrainingPlan
-from compiler.errors.diagnostics import DlcError
+from compiler.errors.diagnostics import DataError, DlcError
 from compiler.support.record import record
 from runtime.data.part import Part, at_epoch, rows_of_epoch
 from runtime.data.streaming.reader import EpochRows
@@ -127,15 +127,19 @@ def replay_to(job: Job, position: Position, step: int) -> Position:
         return _Training(job, position, ignore, interruption, step).go_on()
 
 
-def steps_at(job: Job, position: Position, count: int = 1, order: Array | None = None) -> Steps:
+def steps_at(
+    job: Job, position: Position, count: int = 1, order: Array | None = None, of_process: bool = False
+) -> Steps:
     """So many steps from `position` on, all of one epoch; `order` is that of the epoch's rows, if it is known.
 
-    Where rows stay on disk, the arrays are good until the next call.
+    Where rows stay on disk, the arrays are good until the next call, and with `of_process` they need only have those
+    that this process computes.
     """
     epoch, number = divmod(position.step, job.length.steps_per_epoch)
     arrays, batch = job.train.arrays, job.length.batch
-    if order is None and job.reader is not None and job.train.stream is not None:
-        arrays, rows = job.reader.take(epoch, number * batch, count * batch)
+    reader = None if job.train.stream is None or order is not None else job.reader
+    if reader is not None and (of_process or reader.is_whole):
+        arrays, rows = reader.take(epoch, number * batch, count * batch)
     else:
         order = rows_of_epoch(job.train, job.plan.seed, epoch, batch) if order is None else order
         rows = order[number * batch : (number + count) * batch]
@@ -181,7 +185,11 @@ class _Training:
         self._last_spoilt: int | None = None
 
     def run(self) -> TrainingEnded:
-        position = self.go_on()
+        try:
+            position = self.go_on()
+        except DataError:  # of rows on disk, before the step that takes them: nothing is lost
+            self._save()
+            raise
         if self._stops and not self._is_over():
             return self._end("interrupted")
         return self._end("finished" if position.step >= self._job.length.total_steps else "stopped early")
@@ -262,7 +270,7 @@ class _Training:
 
     def _run(self, position: Position, steps: int) -> Results:
         """Make the steps from `position` on, which lie in one epoch."""
-        return self._job.step.run(steps_at(self._job, position, steps, self._rows_of_epoch(position)))
+        return self._job.step.run(steps_at(self._job, position, steps, self._rows_of_epoch(position), of_process=True))
 
     def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
         job = self._job

@@ -12,9 +12,10 @@ from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.data_parts import DataSource, PartSource, SettingValue
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
-from compiler.frontend.program import SHARE_OF_THE_NEW, StartWeights
+from compiler.frontend.program import StartWeights
 from compiler.frontend.settings import COMMAND_LINE, Override, plain
 from compiler.frontend.train import cuts, forms
+from compiler.frontend.update_rules import SHARE_OF_THE_NEW
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import CUTS, OPTIONS, options_for
 from compiler.support.record import record

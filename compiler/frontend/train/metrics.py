@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.applications import Application
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
+from compiler.frontend.program import ParameterSpec
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
+from compiler.frontend.update_rules import Accumulation, OptimizerState
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, depending
 from compiler.ops.across_shards import other_meeting

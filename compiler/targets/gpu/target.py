@@ -60,6 +60,11 @@ class EmulatedTarget(CpuTarget):
 
         return passes_on_text(machine, batch, ROW_PASSES, PRODUCT_PASSES)
 
+    def library(
+        self, functions: Sequence[target.LibraryFunction], tensors: target.LibraryTensors, form: target.LibraryForm
+    ) -> target.ExportedLibrary:
+        raise UsageError("a library is code of a processor", "leave out --target, or name one such as avx2")
+
     def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
         return super()._lowered(compilation, _device(compilation.options), begin)
 

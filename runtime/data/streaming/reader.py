@@ -3,36 +3,70 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import numpy as np
 
+from compiler import driver
+from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.streaming.order import BlockOrder, Run
 from runtime.data.streaming.rows import RowFiles, RowStream
 
 _Arrays = dict[str, Array]
+_Found = TypeVar("_Found")
+_PART = 16  # of a block that is read at once where the order is that on disk
 
 
-class _Ahead:
-    """Reads lists of runs into two sets of arrays that take turns, of at most `most` rows.
+@record
+class OwnShards:
+    """The rows of each batch that a process computes: those of some of its shards."""
+
+    batch: int
+    shards: int
+    rank: int
+    processes: int
+
+    def among(self, places: Array, rows: int) -> Array:
+        """Which of the places of an epoch over `rows` rows are own ones."""
+        full = rows // self.batch * self.batch
+        own = self._within(places % self.batch, self.batch)
+        return np.where(places < full, own, self._within(places - full, rows - full))
+
+    def _within(self, places: Array, rows: int) -> Array:
+        first, end = driver.rows_of_process(self.rank, self.processes, self.shards, rows)
+        return (places >= first) & (places < end)
+
+
+class _Ahead(Generic[_Found]):
+    """Does jobs that read blocks, each while the result of the one before is used, into two sets of arrays by turns.
 
     `waited` are the seconds for which a block was not there when it was asked for.
     """
 
-    def __init__(self, stream: RowStream, most: int) -> None:
-        self._files = RowFiles(stream)
-        self._rooms = [stream.room(min(most, stream.rows)) for _ in range(1 if stream.rows <= most else 2)]
+    def __init__(self, stream: RowStream) -> None:
+        self._stream, self._files = stream, RowFiles(stream)
+        self._rooms: list[_Arrays] = [{}, {}]
         self._thread = ThreadPoolExecutor(1, "rows")
-        self._next: tuple[object, Future[_Arrays]] | None = None
+        self._next: tuple[object, Future[_Found]] | None = None
         self.waited = 0.0
 
-    def take(self, key: object, runs: list[Run]) -> _Arrays:
-        """The rows of a block, until the next call."""
+    def read(self, runs: list[Run], chosen: Array | None = None) -> _Arrays:
+        """In a job: the rows of a block, or the `chosen` ones of those in `runs`, in ascending order."""
+        rows = sum(end - first for first, end in runs) if chosen is None else len(chosen)
+        room = self._rooms[0]
+        if not room or len(next(iter(room.values()))) < rows:
+            room.clear()  # before there are two
+            room.update(self._stream.room(rows))
+        return self._files.read(runs, room, chosen)
+
+    def take(self, key: object, job: Callable[[], _Found]) -> _Found:
+        """The result of a job, whose arrays last until the next call."""
         begin = time.perf_counter()
         if self._next is None or self._next[0] != key:
-            self.begin(key, runs)
+            self.begin(key, job)
         assert self._next is not None
         found = self._next[1].result()
         self._next = None
@@ -40,17 +74,11 @@ class _Ahead:
         self._rooms.reverse()  # what was just filled is the last to be filled anew
         return found
 
-    def begin(self, key: object, runs: list[Run]) -> None:
-        """Read a block that will be asked for, while the one that was taken last is used."""
-        if self._next is not None:
-            self._next[1].cancel()
-            self._wait_for(self._next[1])
-        self._next = key, self._thread.submit(self._files.read, runs, self._rooms[0])
-
-    @staticmethod
-    def _wait_for(one: Future[_Arrays]) -> None:
-        if not one.cancelled():
-            one.exception()
+    def begin(self, key: object, job: Callable[[], _Found]) -> None:
+        """Begin a job whose result will be asked for, while that of the one before is used."""
+        if self._next is not None and not self._next[1].cancel():
+            self._next[1].exception()  # wait for it
+        self._next = key, self._thread.submit(job)
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
@@ -58,13 +86,21 @@ class _Ahead:
 
 
 class EpochRows:
-    """The rows of a training in the order of its epochs. A thread reads the next block, and two are in memory."""
+    """The rows of a training in the order of its epochs. A thread reads the next block, and two are in memory.
 
-    def __init__(self, stream: RowStream, seed: int) -> None:
-        self._stream, self._seed = stream, seed
-        self._ahead = _Ahead(stream, stream.block)
+    With `own`, only the rows of this process are read, and those in the places of others are any rows.
+    """
+
+    def __init__(self, stream: RowStream, seed: int, own: OwnShards | None = None) -> None:
+        self._stream, self._seed, self._own = stream, seed, own
+        self._ahead: _Ahead[tuple[_Arrays, Array]] = _Ahead(stream)
         self._orders: dict[int, BlockOrder] = {}
         self._block: tuple[tuple[int, int], _Arrays, Array] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are read, and not those of this process alone."""
+        return self._own is None
 
     @property
     def waited(self) -> float:
@@ -84,7 +120,7 @@ class EpochRows:
         order = self._order(epoch)
         pieces: list[_Arrays] = []
         end = min(first + count, self._stream.rows)
-        while True:
+        while first < end:
             number = order.block_at(first)
             begin, border = int(order.starts[number]), int(order.starts[number + 1])
             arrays, places = self._taken(order, number)
@@ -93,13 +129,8 @@ class EpochRows:
                 return arrays, places
             pieces.append({name: array[places] for name, array in arrays.items()})
             first = border
-            if first >= end:
-                break
         joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         return joined, np.arange(len(next(iter(joined.values()))))
-
-    def close(self) -> None:
-        self._ahead.close()
 
     def _order(self, epoch: int) -> BlockOrder:
         if epoch not in self._orders:
@@ -109,34 +140,48 @@ class EpochRows:
         return self._orders[epoch]
 
     def _taken(self, order: BlockOrder, number: int) -> tuple[_Arrays, Array]:
-        """A block and the order of its rows; the one that follows is begun."""
+        """A block and where in it the rows of its places are; the block that follows is begun."""
         key = order.epoch, number
         if self._block is not None and self._block[0] == key:
             return self._block[1:]
-        if order.blocks == 1 and self._block is not None:  # all rows are in memory
+        if order.blocks == 1 and self._own is None and self._block is not None:  # all rows are in memory
             self._block = key, self._block[1], order.order(number)
             return self._block[1:]
-        arrays = self._ahead.take(key, order.runs(number))
-        self._block = key, arrays, order.order(number)
-        if order.blocks > 1:
+        self._block = key, *self._ahead.take(key, lambda: self._read(order, number))
+        if order.blocks > 1 or self._own is not None:
             after = (order, number + 1) if number + 1 < order.blocks else (self._order(order.epoch + 1), 0)
-            self._ahead.begin((after[0].epoch, after[1]), after[0].runs(after[1]))
+            self._ahead.begin((after[0].epoch, after[1]), lambda: self._read(*after))
         return self._block[1:]
+
+    def _read(self, order: BlockOrder, number: int) -> tuple[_Arrays, Array]:
+        """The rows of a block, and where the rows of its places are among them."""
+        rows = order.order(number)
+        if self._own is None:
+            return self._ahead.read(order.runs(number)), rows
+        places = np.arange(int(order.starts[number]), int(order.starts[number + 1]))
+        own = rows[self._own.among(places, self._stream.rows)]
+        chosen = np.sort(own) if len(own) else rows[:1]  # one stands in the places of all others
+        arrays = self._ahead.read(order.runs(number), chosen)
+        return arrays, np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
 
 
 def blocks_in_order(stream: RowStream, multiple: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
-    """All rows in the order on disk, block by block, each with its first row and until the next is asked for.
+    """All rows in the order on disk, some at a time, each with its first row and until the next is asked for.
 
-    Each block but the last has a multiple of `multiple` rows.
+    They come beside the blocks of a training, so they are small parts of one; each but the last has a multiple of
+    `multiple` rows.
     """
-    each = max(stream.block // multiple, 1) * multiple
-    ahead = _Ahead(stream, each)
+    each = max(stream.block // _PART // multiple, 1) * multiple
+    ahead: _Ahead[_Arrays] = _Ahead(stream)
+
+    def job(first: int) -> Callable[[], _Arrays]:
+        return lambda: ahead.read([(first, min(first + each, stream.rows))])
+
     try:
         for first in range(0, stream.rows, each):
-            end = min(first + each, stream.rows)
-            arrays = ahead.take(first, [(first, end)])
-            if end < stream.rows:
-                ahead.begin(end, [(end, min(end + each, stream.rows))])
+            arrays = ahead.take(first, job(first))
+            if first + each < stream.rows:
+                ahead.begin(first + each, job(first + each))
             yield first, arrays
     finally:
         ahead.close()

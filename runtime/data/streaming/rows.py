@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import FileIO
@@ -21,6 +22,7 @@ from runtime.support.files import explained
 
 NUMBER, FILE = "(number)", "(file)"
 """The arrays of a part that say what its rows are called: their numbers, and the places of their files in a list."""
+_LARGE_ROW = 1 << 14  # bytes, from which on a read by itself costs less than to read the rows between
 _Value = TypeVar("_Value")
 
 
@@ -56,7 +58,7 @@ class RowStream:
     @property
     def row_bytes(self) -> int:
         """What a row takes in memory."""
-        each = (self.dtype_of(n).itemsize * int(np.prod(a.shape, dtype=np.int64)) for n, a in self.fed.items())
+        each = (self.dtype_of(n).itemsize * math.prod(a.shape) for n, a in self.fed.items())
         return sum(each) + 8 * self.is_numbered
 
     def with_numbers(self) -> RowStream:
@@ -105,21 +107,45 @@ class RowFiles:
         self._stream = stream
         self._files: dict[str, FileIO] = {}
 
-    def read(self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array]) -> dict[str, Array]:
-        """The rows of some runs, one behind the other, in the first places of the arrays `into`. Raises DataError."""
+    def read(
+        self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array], chosen: Array | None = None
+    ) -> dict[str, Array]:
+        """The rows of some runs, one behind the other, in the first places of the arrays `into`. Raises DataError.
+
+        `chosen` are the places of those rows, in ascending order, that are wanted of all.
+        """
         count = sum(end - first for first, end in runs)
-        found = {name: array[:count] for name, array in into.items()}
-        done = 0
+        found = {name: array[: count if chosen is None else len(chosen)] for name, array in into.items()}
+        seen = done = 0
         for first, end in runs:
+            of_run = None
+            if chosen is not None:
+                of_run = chosen[np.searchsorted(chosen, seen) : np.searchsorted(chosen, seen + end - first)] - seen
+            wanted = end - first if of_run is None else len(of_run)
             for name, array in found.items():
-                self._fill(name, first, array[done : done + end - first])
-            done += end - first
+                self._fill_chosen(name, first, end, array[done : done + wanted], of_run)
+            seen, done = seen + end - first, done + wanted
         return found
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
         self._files.clear()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _fill_chosen(self, name: str, first: int, end: int, rows: Array, chosen: Array | None) -> None:
+        """Fill `rows` with those of a run: all, or those at the places `chosen`, each by itself where it is large."""
+        if chosen is None:
+            self._fill(name, first, rows)
+        elif name not in self._stream.fed or self._stream.part.arrays[name].row_bytes < _LARGE_ROW:
+            whole: Array = np.empty((end - first, *rows.shape[1:]), rows.dtype)
+            self._fill(name, first, whole)
+            rows[...] = whole[chosen]
+        else:
+            for place, row in enumerate(chosen.tolist()):
+                self._fill(name, first + row, rows[place : place + 1])
 
     def _fill(self, name: str, first: int, rows: Array) -> None:
         if name == driver.SAMPLE_NUMBERS:

@@ -117,18 +117,28 @@ def fitted_by_blocks(
 
 
 def _present(store: RowStore, name: str, is_of_training: Callable[[int, int], Array], present: RowStore) -> Column:
-    """The numbers of a column that are there, in the training rows, put into another store one behind the other."""
+    """The numbers of a column that are there, in the training rows: in memory, or put into another store."""
+    pieces = _numbers_there(store, name, is_of_training)
+    if store.rows <= _PIECE:
+        values = np.concatenate(list(pieces))
+        column = Column(len(values), lambda first, end: values[first:end])
+    else:
+        for piece in pieces:
+            present.append(RowBlock({_VALUE: piece}, Path(), np.zeros(len(piece), np.int64)))
+        column = Column(present.rows, lambda first, end: present.column(_VALUE, first, end))
+    if column.count == 0:
+        file = next(store.blocks([])).file
+        raise DataError(f"column `{name}` has no value in any training row", file, fix="leave the column out")
+    return column
+
+
+def _numbers_there(store: RowStore, name: str, is_of_training: Callable[[int, int], Array]) -> Iterator[Array]:
     first = 0
     for block in store.blocks([name]):
         end = first + len(block.numbers)
         values = block.arrays[name][is_of_training(first, end)]
-        values = values[~np.isnan(values)]
-        present.append(RowBlock({_VALUE: values}, block.file, np.zeros(len(values), np.int64)))
+        yield values[~np.isnan(values)]
         first = end
-    if present.rows == 0:
-        file = next(store.blocks([])).file
-        raise DataError(f"column `{name}` has no value in any training row", file, fix="leave the column out")
-    return Column(present.rows, lambda first, end: present.column(_VALUE, first, end))
 
 
 def _scale_of(column: Column, scaling: str) -> Scale:
