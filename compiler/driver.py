@@ -55,6 +55,7 @@ from compiler.programs.executables import (
     initialise,
     initialise_states,
     memory_needed,
+    owned_states,
     predicts_row_by_row,
 )
 from compiler.programs.exported import exported_library, generates_alone, independent_settings, without_teachers
@@ -70,6 +71,7 @@ from compiler.programs.kinds import (
     Purpose,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
+from compiler.programs.owned_states import OwnedStates
 from compiler.targets.manifest import InputSlot
 from compiler.targets.target import (
     ExportedLibrary,
