@@ -44,7 +44,7 @@ def traffic_of(program: Program, options: Options, processes: int) -> Traffic:
             own = cuts[rank + 1] - cuts[rank]
             sent[rank] += LINE * (nodes[rank] * (cuts[-1] - own) + own * (processes - 1) * gives)
             messages[rank] += (processes - 1) * (nodes[rank] + gives)
-    for level in range(layout.parts - 1):
+    for level in range(layout.parts - 2):
         for rank in range(processes):
             given = [one for one in layout.given if one.level == level and layout.owner(one.path) == rank]
             sent[rank] += sum(static_elements(one.type.shape) * one.type.dtype.size for one in given) * (processes - 1)

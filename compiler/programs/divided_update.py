@@ -53,19 +53,20 @@ class DividedUpdate:
     def run(self, update: Steps) -> Results:
         """Make the update; what is not finite is told of this process's share."""
         broken: list[tuple[str, int]] = []
-        results = Results({}, {})
+        scalars = dict[str, Array]()
         for level, part in enumerate(self._owned.parts):
-            if level:
+            if 0 < level < self._layout.parts - 1:
                 self._give_to_all(level - 1)
             if part is None:
                 continue
             results = part.run(replace(update, tensors=self._store, rows=_NO_ROWS, batch=1))
+            scalars |= results.scalars
             told = ((name.removesuffix(STRETCH), step) for name, step in results.nonfinite)
             broken += [(name, step) for name, step in told if not name.startswith(GIVEN)]
         for names in self._layout.rounds:
             self._give_weights(names)
         self._tensors.note_change()
-        return replace(results, nonfinite=tuple(broken))
+        return Results(scalars, {}, tuple(broken))
 
     def _give_to_all(self, level: int) -> None:
         """Values that owners have found in the part of a level, packed to one message for each process."""

@@ -56,9 +56,9 @@ class UpdateLayout:
         return found
 
     def has_part(self, rank: int, part: int) -> bool:
-        """Whether a process computes something in a part: values that it gives, or in the last its share of all."""
+        """Whether a process computes something in a part: values that it gives, or at the end its share of all."""
         gives = any(one.level == part and self.owner(one.path) == rank for one in self.given)
-        return gives or part == self.parts - 1
+        return gives or part >= self.parts - 2
 
     def stretch(self, path: str, rank: int) -> range:
         return self.stretches[path][rank]

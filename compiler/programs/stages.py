@@ -85,7 +85,7 @@ def update_layout(program: Program, phase: int, options: Options, processes: int
     shapes = {path: type_.shape for path, type_ in parameters}
     states = states_of_parameters(program)
     stretches = divided(parameters, cuttable, processes)
-    return UpdateLayout(processes, shapes, stretches, states, followers, tuple(own.given_of()), own.last + 1)
+    return UpdateLayout(processes, shapes, stretches, states, followers, tuple(own.given_of()), own.last + 2)
 
 
 def update_parts(program: Program, phase: int, options: Options, layout: UpdateLayout, rank: int) -> list[Graph]:

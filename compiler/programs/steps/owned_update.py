@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value
+from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, needed_by
 from compiler.graph.op import Category
 from compiler.ops.spreading import Broadcast
 from compiler.programs.kinds import GIVEN, STRETCH
@@ -78,10 +78,11 @@ class Division:
                     return False
             elif not _is_of_one_place(node, shape):
                 return False
-        # what others read of it they would read while it is written
+        # what another update reads of it would be read while it is written
+        updates, _ = needed_by(self.graph.nodes, [o.value.index for o in self.graph.outputs if o.updates is not None])
         return not any(
             operand.index in inside and (operand.index in self.inputs or self.owners[operand.index] == path)
-            for node in self.graph.nodes
+            for node in updates
             if not any(result.index in inside for result in node.results)
             for operand in node.operands
         )
@@ -103,8 +104,11 @@ def _is_of_one_place(node: Node, shape: Shape) -> bool:
 
 
 def owned_parts(division: Division, layout: UpdateLayout, rank: int) -> list[Graph]:
-    """The parts of the update that a process makes, in order; before each but the first, all give what they have."""
-    return [_Part(division, layout, rank, level).build() for level in range(division.last + 1)]
+    """The parts of the update that a process makes, in order; before each but the first, all give what they have.
+
+    The last changes tensors, when the one before has told of the step, for which it may read all of them.
+    """
+    return [_Part(division, layout, rank, level).build() for level in range(layout.parts)]
 
 
 class _Part:
@@ -120,8 +124,10 @@ class _Part:
             if given.level == self.level and self.layout.owner(given.path) == self.rank:
                 value = self.division.given[index]
                 wanted[""].append((given.name, GraphOutput(given.name, Role.OPTIMIZER_STATE, value, given.name)))
-        if self.level == self.division.last:
-            for output in self.division.graph.outputs:
+        if self.level == self.layout.parts - 2:
+            wanted[""] += [(o.name, o) for o in self.division.graph.outputs if o.updates is None]
+        if self.level == self.layout.parts - 1:
+            for output in (o for o in self.division.graph.outputs if o.updates is not None):
                 path = self.division.owners[output.value.index]
                 if path is None or self.layout.owner(path) == self.rank:
                     wanted[""].append((output.name, output))
