@@ -154,9 +154,9 @@ class TensorStore:
 
     def write(self, name: str, values: Array) -> None:
         array = self._arrays[name]
-        array.flags.writeable = True  # the arena behind it is
+        before, array.flags.writeable = array.flags.writeable, True  # the arena behind it is
         array[...] = values
-        array.flags.writeable = False
+        array.flags.writeable = before
         self.note_change()
 
     def note_change(self) -> None:
