@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def address_of(array: Array) -> int:
 
 def release(array: Array) -> None:
     """Give the whole pages of a mapped array back to the system; they hold zeros then. Others stay as they are."""
-    base: object = array
+    base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     mapped = base.obj if isinstance(base, memoryview) else base
