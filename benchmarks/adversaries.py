@@ -1,11 +1,12 @@
-"""Training steps of `examples/gan` and `examples/wgan` beside the same programs in PyTorch, in turns.
+"""Training steps of `examples/gan`, `wgan` and `dcgan` beside the same programs in PyTorch, in turns.
 
     python benchmarks/adversaries.py [--threads 2] [--rounds 9] [--seconds 0.5]
 
 A step of the first updates a critic and a generator on one batch; of the second, a critic on five batches, by a
-gradient that is differentiated again, and then a generator. `torch` is what most people write: `autograd.grad` with
-`create_graph`, a fused Adam for each network, draws of its own. Medians of alternating samples count. The draws differ,
-so that the losses do; `tests/training/test_update_blocks_in_pytorch.py` compares them in f64.
+gradient that is differentiated again, and then a generator; the third is the first with convolutions. `torch` is what
+most people write: `autograd.grad` with `create_graph`, a fused Adam for each network, draws of its own. Medians of
+alternating samples count. The draws differ, so that the losses do;
+`tests/training/test_update_blocks_in_pytorch.py` compares them in f64.
 """
 
 from __future__ import annotations
@@ -77,6 +78,30 @@ def wgan(images: torch.Tensor, labels: torch.Tensor) -> Step:
     return step
 
 
+def dcgan(images: torch.Tensor) -> Step:
+    nn, width = torch.nn, 32
+    turned = [nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.ConvTranspose2d(width, 1, 4, 2, 1)]
+    first = [nn.Linear(32, 8 * width), nn.Unflatten(1, (2 * width, 2, 2)), nn.BatchNorm2d(2 * width), nn.ReLU()]
+    generator = nn.Sequential(*first, turned[0], nn.BatchNorm2d(width), nn.ReLU(), turned[1], nn.Tanh())
+    ends = [
+        nn.Conv2d(width, 2 * width, 4, 2, 1),
+        nn.BatchNorm2d(2 * width),
+        leaky,
+        nn.Flatten(),
+        nn.Linear(8 * width, 1),
+    ]
+    critic = nn.Sequential(nn.Conv2d(1, width, 4, 2, 1), leaky, *ends)
+    adams = [torch.optim.Adam(n.parameters(), lr=5e-4, betas=(0.5, 0.999), fused=True) for n in (critic, generator)]
+
+    def step() -> None:
+        made = generator(2 * torch.rand(len(images), 32) - 1)
+        real = critic((images / 8 - 1).reshape(-1, 1, 8, 8))
+        updated(adams[0], soft(-real).mean() + soft(critic(made.detach())).mean())
+        updated(adams[1], soft(-critic(made)).mean())
+
+    return step
+
+
 def updated(adam: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     adam.zero_grad()
     loss.backward()
@@ -144,6 +169,7 @@ def main() -> None:
             ours("wgan", arguments.threads, {"image": image, "label": label}),
             wgan(torch.tensor(image), torch.tensor(label).long()),
         ),
+        "dcgan": (ours("dcgan", arguments.threads, {"image": image[:64]}), dcgan(torch.tensor(image[:64]))),
     }
     for name, (own, other) in programs.items():
         calls = (("dlc", own, STEPS_OF_A_CALL), ("torch", other, 1))

@@ -8,7 +8,6 @@ Whoever trains or runs a model takes everything from here, so that another compi
 
 from compiler.frontend.data_parts import Cut, Cuts, DataSource, Fold, PartSource, SettingValue, class_in, rows_of_class
 from compiler.frontend.program import (
-    AVERAGE,
     COMMAND_LINE,
     EPOCH_NUMBER,
     KEPT,
@@ -17,12 +16,10 @@ from compiler.frontend.program import (
     SET,
     DataQuestion,
     DimensionsOf,
-    EarlyStop,
     Generation,
     IndexLimit,
     InputSpec,
     ParameterSpec,
-    Plateau,
     Program,
     Sampler,
     Setting,
@@ -30,6 +27,7 @@ from compiler.frontend.program import (
     Stored,
     TrainingPlan,
 )
+from compiler.frontend.update_rules import AVERAGE, EarlyStop, Plateau
 from compiler.interface import (
     ALONE,
     FUSIONS,
@@ -72,6 +70,7 @@ from compiler.programs.kinds import (
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
 from compiler.programs.owned_states import OwnedStates
+from compiler.programs.shard_tree import rows_of_process
 from compiler.targets.manifest import InputSlot
 from compiler.targets.target import (
     ExportedLibrary,

@@ -20,13 +20,32 @@ class DType(Enum):
     I64 = "i64"
     U8 = "u8"
     BOOL = "bool"
+    F16 = "f16"
+    I8 = "i8"
+    I16 = "i16"
+    U16 = "u16"
+    U32 = "u32"
+    U64 = "u64"
 
     __hash__ = object.__hash__  # not that of the name, which takes two calls
 
     def __init__(self, text: str) -> None:
-        self.is_float = text in ("f32", "f64", "bf16")
+        self.is_float = text in ("f32", "f64", "bf16", "f16")
+        self.is_unsigned = text in ("u8", "bool", "u16", "u32", "u64")
         # bytes of one element in memory
-        self.size = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}[text]
+        self.size = 1 if text == "bool" else int(text.lstrip("bfiu")) // 8
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest number of an integer type, or of bool."""
+        bits = 1 if self is DType.BOOL else 8 * self.size
+        return (0, (1 << bits) - 1) if self.is_unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+READ_AS = {DType.I8: DType.I32, DType.I16: DType.I32, DType.U16: DType.I32, DType.U32: DType.I64, DType.F16: DType.F32}
+"""The type, with all its numbers, in which arithmetic reads elements of a type that is only stored; u64 has none."""
+STORED = (*READ_AS, DType.U64)
+"""Types of data in memory: they are moved, chosen and converted, and nothing is computed in them."""
 
 
 _NUMPY = {
@@ -37,7 +56,25 @@ _NUMPY = {
     DType.I64: "int64",
     DType.U8: "uint8",
     DType.BOOL: "bool",
+    DType.F16: "float16",
+    DType.I8: "int8",
+    DType.I16: "int16",
+    DType.U16: "uint16",
+    DType.U32: "uint32",
+    DType.U64: "uint64",
 }
+
+_DIGITS = {DType.F16: 11, DType.BF16: 8, DType.F32: 24, DType.F64: 53}  # binary ones, of the fraction of a float
+
+
+def widens(source: DType, target: DType) -> bool:
+    """Whether `target` has every number of `source`."""
+    if source.is_float:
+        return source is target or target is DType.F64 or (target is DType.F32 and source is not DType.F64)
+    low, high = source.limits
+    if target.is_float:
+        return high.bit_length() <= _DIGITS[target]
+    return target.limits[0] <= low and high <= target.limits[1]
 
 
 @cache
@@ -87,6 +124,11 @@ class TensorType:
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def of_slope(self) -> TensorType:
+        """The type of a derivative by such a tensor: that of f16 is computed in f32, as all arithmetic on f16 is."""
+        return TensorType(DType.F32, self.shape) if self.dtype is DType.F16 else self
 
     def __str__(self) -> str:
         return f"{self.dtype.value}[{', '.join(map(str, self.shape))}]"

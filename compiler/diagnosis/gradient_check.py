@@ -18,14 +18,13 @@ from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate, first_value, inputs_at
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
 from compiler.graph.ir import Graph, Role
-from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.graph_passes.convert_dtype import unrounded
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.load import complete
 from compiler.syntax.suppressions import without_suppressed
-from compiler.types import DType
 
 WRONG_GRADIENT = "W1001"
 _DIRECTIONS = 2
@@ -47,7 +46,7 @@ def check_gradients(
     data: inputs and targets as they come from a loader, `batch` rows of each.
     """
     program, random = complete(program), np.random.default_rng(seed)
-    graph = prepare_for_gradients(to_dtype(_forward(program), DType.F64))
+    graph = prepare_for_gradients(unrounded(_forward(program)))
     known = {**augmented(program, data, settings, batch, seed), **_weights(program, random, seed)}
     return _Check(graph, inputs_at(graph, known, seed, settings), batch, random, full).report()
 
@@ -56,7 +55,7 @@ def _weights(program: Program, random: np.random.Generator, seed: int) -> dict[s
     """Where the derivatives are taken: at the first weights, with those moved that are all the same."""
     found: dict[str, Array] = {}
     for spec in program.parameters:
-        value = first_value(to_dtype(spec.initializer, DType.F64), seed)
+        value = first_value(unrounded(spec.initializer), seed)
         is_flat = spec.role is Role.PARAMETER and bool((value == value.ravel()[:1]).all())
         found[spec.path] = value + _NOISE * random.normal(size=value.shape) if is_flat else value
     return found

@@ -12,6 +12,7 @@ TRAIN: Mapping[str, str] = {
     '`latest(0.2)`, `fold(1, of = 5)`, `where("year >= 2020")`, or a data source.',
     "test": "The rows that are measured once, after the training: said as for `validation`.",
     "oversample": "A column whose rarer values are met in training as often as the others.",
+    "stream": "The most rows of a block: data larger than memory is read block by block, in an order of two levels.",
     "target": "`target NAME: type`: a value of the data that only loss and metrics see.",
     "loss": "The scalar that training makes smaller: an expression over outputs and targets.",
     "metrics": "A list of scalars that are measured beside the loss.",

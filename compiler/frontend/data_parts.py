@@ -76,13 +76,15 @@ PartSource: TypeAlias = "float | Cut | DataSource | None"
 class Cuts:
     """Where validation and test come from; what is cut off from the data follows from the seed.
 
-    `oversample` is the column of which each value is to be met equally often in training, or "".
+    `oversample` is the column of which each value is to be met equally often in training, or "". `stream` is
+    the most rows of a block, in which the data is read, or 0 where it is read into memory.
     """
 
     validation: PartSource = None
     test: PartSource = None
     seed: int = 0
     oversample: str = ""
+    stream: int = 0
 
     @property
     def of_data(self) -> tuple[Cut | None, Cut | None]:

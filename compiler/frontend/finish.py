@@ -9,17 +9,8 @@ from compiler.errors.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import (
-    KEPT,
-    Clip,
-    Generation,
-    ParameterSpec,
-    Program,
-    Sampler,
-    TrainingPlan,
-    UpdateBlock,
-    UpdateRule,
-)
+from compiler.frontend.program import KEPT, Generation, ParameterSpec, Program, Sampler, TrainingPlan
+from compiler.frontend.update_rules import Clip, UpdateBlock, UpdateRule
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of

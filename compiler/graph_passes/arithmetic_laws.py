@@ -14,7 +14,7 @@ from compiler.ops.mathematics import MATHEMATICS, Exp, Expm1, Log, Log1p, Rsqrt,
 from compiler.ops.movement import Broadcast
 from compiler.ops.sources import Constant, Threefry
 from compiler.support.arrays import np
-from compiler.types import DType, numpy_dtype
+from compiler.types import DType, numpy_dtype, widens
 
 
 def add(bench: Workbench, _: Op, a: Value, b: Value) -> Value | None:
@@ -270,15 +270,6 @@ def fold_constants(bench: Workbench, op: Op, *operands: Value) -> Value | None:
     return spread(bench.builder, bench.builder.emit(Constant(result.item(), type_.dtype)), type_.shape)
 
 
-_WIDENINGS = {
-    DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.BF16, DType.F32, DType.F64),
-    DType.U8: (DType.I32, DType.I64, DType.BF16, DType.F32, DType.F64),
-    DType.I32: (DType.I64, DType.F64),
-    DType.BF16: (DType.F32, DType.F64),
-    DType.F32: (DType.F64,),
-}
-
-
 def cast(bench: Workbench, op: elementwise.Cast, x: Value) -> Value | None:
     if x.type.dtype is op.dtype:  # the same type
         return x
@@ -286,7 +277,7 @@ def cast(bench: Workbench, op: elementwise.Cast, x: Value) -> Value | None:
     if inner is None:
         return None
     (source,) = inner.operands
-    if x.type.dtype in _WIDENINGS.get(source.type.dtype, ()):  # cast(cast(x)) -> cast(x), where the first loses nothing
+    if widens(source.type.dtype, x.type.dtype):  # cast(cast(x)) -> cast(x), where the first loses nothing
         return source if source.type.dtype is op.dtype else bench.emit(op, source)
     return None
 

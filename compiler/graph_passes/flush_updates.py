@@ -8,6 +8,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput
 from compiler.ops.elementwise import Flush
 from compiler.ops.indexing import Put
+from compiler.ops.rules import FLOATS
 
 
 def flush_updates(graph: Graph) -> Graph:
@@ -26,7 +27,7 @@ def flush_updates(graph: Graph) -> Graph:
 
 def _flushed(builder: GraphBuilder, output: GraphOutput) -> GraphOutput:
     node = builder.definition(output.value)
-    is_update = output.updates is not None and output.value.type.dtype.is_float
+    is_update = output.updates is not None and output.value.type.dtype in FLOATS
     if not is_update or node is None or isinstance(node.op, Put):
         return output
     with builder.at(node.origins):

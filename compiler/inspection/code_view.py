@@ -9,6 +9,7 @@ from pathlib import Path
 
 from compiler.graph.ir import Direction, Origin
 from compiler.inspection.parts import Chooser, own_origins
+from compiler.inspection.ptx_view import lines_of_entry
 from compiler.loops.ir import statements_of
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import Machine
@@ -52,7 +53,7 @@ class KernelView:
 def kernel_views(
     found: Lowered, stage: str, target: KernelTarget, machine: Machine, chosen: Chooser | None
 ) -> list[KernelView]:
-    """The kernels, or those with code that is chosen; `stage` is one of `kernels tiles loops llvm asm`."""
+    """The kernels, or those with code that is chosen; `stage` is one of `kernels tiles loops llvm ptx asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
         if symbol in found.texts and instance.origins and (chosen is None or chosen(instance.origins)):
@@ -73,6 +74,9 @@ def kernel_views(
             code = tuple(CodeLine(line.text, line.statement, table.get(line.statement, ())) for line in lines)
         elif stage == "llvm":
             code = tuple(_llvm_line(row, table) for row in found.texts[symbol].splitlines())
+        elif stage == "ptx":
+            rows = lines_of_entry(target.ptx(found.texts[symbol]))
+            code = tuple(CodeLine(row.text, row.statement, table.get(row.statement, ())) for row in rows)
         else:
             listing = target.listing(found.texts[symbol], symbol, machine)
             code = tuple(CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels) for i in listing)
@@ -109,9 +113,9 @@ def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None,
 
     A `machine` that was chosen stands above them.
     """
-    code = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}
+    code = {"loops": _print_loops, "llvm": _print_llvm, "ptx": _print_ptx, "asm": _print_assembly}
     printed = {"kernels": _print_kernel, "tiles": _print_tiles, **code}[stage]
-    comment = ";" if stage == "llvm" else "#"
+    comment = {"llvm": ";", "ptx": "//"}.get(stage, "#")
     title = f"{comment} code for {machine.description}\n" if machine else ""
     return title + "\n".join(
         f"{comment} {view.kernel}, from {', '.join(places_of(view.origins))}\n{printed(view, chosen)}" for view in views
@@ -158,6 +162,10 @@ def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
 
 def _print_llvm(view: KernelView, chosen: Chooser | None) -> str:
     return _commented(view, [_is_shown(line, chosen) for line in view.code], ";")
+
+
+def _print_ptx(view: KernelView, chosen: Chooser | None) -> str:
+    return _commented(view, [_is_shown(line, chosen) for line in view.code], "//")
 
 
 def _with_loops_around(code: Sequence[CodeLine], chosen: Chooser | None) -> list[bool]:

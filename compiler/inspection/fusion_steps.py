@@ -40,7 +40,7 @@ def fusion_steps(
 ) -> Mapping[str, tuple[FusionStep, ...]]:
     """By the name of a kernel, its steps; a kernel of one operation has none. A name that two groups have is left out.
 
-    The graph is fused once more as for the schedule, with somebody who listens. `go_on` is called from pass to pass,
+    The graph is fused once more as for the schedule, with somebody who listens. `go_on` is called now and then,
     and raises an error to end the work.
     """
     steps = _Steps()
@@ -57,6 +57,7 @@ def fusion_steps(
     twice: set[str] = set()
     go_on()
     for kernel, group in _groups_of(kernels_of(fused)):
+        go_on()
         (twice if kernel in found else set[str]()).add(kernel)
         found[kernel] = steps.of(group)
     return {kernel: own for kernel, own in found.items() if kernel not in twice}

@@ -17,10 +17,12 @@ from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json
 from compiler.inspection.gradient.proof import proved_text
+from compiler.inspection.gradient.text import PrintedFunction
 from compiler.inspection.level_drawing import drawing_of_levels
 from compiler.inspection.levels import levels_of
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
 from compiler.inspection.passes import PassForm, watched_passes
+from compiler.inspection.ptx_view import head_of
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
@@ -41,7 +43,17 @@ from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.registry import kernel_target_of
 
-_CODE = ("fixed", "fused", "schedule", "kernels", "tiles", "loops", "llvm", "asm")  # the stages that know a machine
+_CODE = (
+    "fixed",
+    "fused",
+    "schedule",
+    "kernels",
+    "tiles",
+    "loops",
+    "llvm",
+    "ptx",
+    "asm",
+)  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
@@ -74,25 +86,34 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
 
 
 def _gradient(opened: _Opened, view: View) -> str:
-    """The derivative as text. Raises UsageError for a prediction, which has none, and for a part."""
+    """The derivative as text, whole or the functions of a part. Raises UsageError for a prediction, which has none."""
     if view.sampler is not None:
         raise UsageError("a `sample` has no gradient", "leave out --sampler")
     if view.mode != "train":
         raise UsageError("a prediction has no gradient", "leave out --mode infer")
-    if view.format != "text":
-        raise UsageError("the gradient is text of the language", "leave out --format")
     printed, _ = proved_text(in_precision(opened.program, opened.options), opened.options)
-    if not _is_part(view):
-        return printed.text
     path = Path(view.path)
     found = [
-        function.text
+        function
         for function in printed.functions
         if (view.node is None or view.node in function.paths)
         and (view.line is None or any(Path(name) == path and line == view.line for name, line in function.lines))
     ]
     _expect_some(found, "function of the gradient", view)
-    return "\n\n".join(found) + "\n"
+    text = "\n\n".join(function.text for function in found) + "\n" if _is_part(view) else printed.text
+    if view.format == "json":
+        return json.dumps({"text": text, "functions": [_function_to_json(function) for function in found]})
+    return text
+
+
+def _function_to_json(function: PrintedFunction) -> dict[str, object]:
+    lines = [{"file": name, "line": line} for name, line in sorted(function.lines)]
+    return {
+        "name": function.name,
+        "layers": sorted(filter(None, function.paths)),
+        "lines": lines,
+        "text": function.text,
+    }
 
 
 def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
@@ -267,4 +288,5 @@ def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Ch
     _expect_some(views, "code", view)
     if view.format == "json":
         return views_to_json(views, part, machine)
-    return print_views(views, view.stage, part, machine if options.machine else None)
+    head = head_of(target.ptx(found.texts[views[0].symbol])) if view.stage == "ptx" else ""
+    return head + print_views(views, view.stage, part, machine if options.machine else None)

@@ -14,6 +14,7 @@ from compiler.lints.rows import find_mixed_rows, find_padded_reductions
 from compiler.lints.train_keys import (
     find_frozen_to_the_end,
     find_moving_statistics,
+    find_pairs_of_one_row,
     find_rows_of_shards,
     find_schedule_length,
 )
@@ -33,6 +34,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_exchanged_arguments,
     find_opposed_losses,
     find_rows_of_shards,
+    find_pairs_of_one_row,
     find_equal_views,
     find_loss_of_equal_views,
 )

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
-from compiler.frontend.program import Program, TrainingPlan, UpdateRule
+from compiler.frontend.program import Program, TrainingPlan
 from compiler.frontend.trace import Subject
+from compiler.frontend.update_rules import UpdateRule
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.lints.flow import Flow, inlined, place_of
 from compiler.ops.control import CustomGradient, StopGradient

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.applications import Application
-from compiler.frontend.program import ParameterSpec, UpdateRule
+from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Subject
+from compiler.frontend.update_rules import UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.lints.flow import Flow, inlined, owner_place, place_of, unchanged

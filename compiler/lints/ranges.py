@@ -22,7 +22,7 @@ from compiler.ops.spreading import Sum
 from compiler.ops.window import Fold
 from compiler.types import DType, static_elements
 
-_OF_TYPE = {DType.U8: Range(0.0, 255.0), DType.BOOL: UNIT}
+_OF_TYPE = {d: Range(*map(float, d.limits)) for d in (DType.U8, DType.BOOL, DType.I8, DType.I16, DType.U16, DType.U32)}
 _TRUTHS = (elementwise.Comparison, elementwise.And, elementwise.Or, elementwise.Not)
 _OF_ONE: Mapping[type[Op], Callable[[Range], Range]] = {
     elementwise.Negate: intervals.negated,

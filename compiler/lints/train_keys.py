@@ -1,4 +1,4 @@
-"""W0110, W0111, W0116 and W0125: keys of `train` that do not go together, such as ends of a run and of its schedule."""
+"""W0110, W0111, W0116, W0125, W0126: keys of `train` that do not go together, such as the ends of run and schedule."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import ParameterSpec, TrainingPlan
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Node, Role
-from compiler.lints.flow import inlined, owner_place, place_of
+from compiler.lints.flow import Flow, inlined, owner_place, place_of
 from compiler.ops.reduction import Moments
 from compiler.ops.row_mixing import mixes_rows
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
 from compiler.syntax.tree import Train
-from compiler.types import depends_on_batch
+from compiler.types import depends_on_batch, is_of_pairs
 
 
 def find_schedule_length(subject: Subject) -> Iterator[Diagnostic]:
@@ -84,6 +84,26 @@ def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
             advice = hint(f'freeze the whole layer: `"{path}.*"`')
             note = Note("the layer stands here", owner_place(specs[0]))
             yield Diagnostic("W0111", message, place, (advice, note), "warning")
+
+
+def find_pairs_of_one_row(subject: Subject) -> Iterator[Diagnostic]:
+    """W0126: a loss over pairs of rows, of batches or shards that have one row each."""
+    plan, train, graph = subject.program.plan, subject.train, subject.program.training_graph
+    if plan is None or train is None or plan.batch is None or plan.batch // plan.shards != 1:
+        return
+    opened = inlined(graph)
+    reached = Flow(opened).reaching([graph.output("loss").value])
+    made = (
+        node for node in opened.nodes if any(is_of_pairs(r.type.shape) and r.index in reached for r in node.results)
+    )
+    first = next(made, None)
+    if first is None:
+        return
+    place = place_of(first)
+    notes = () if place is None else (Note("pairs of rows are made here", place),)
+    message = "a row has no other in its batch, so a loss over pairs compares it with itself alone"
+    advice = hint("take more rows in a batch, such as `batch = 64`")
+    yield Diagnostic("W0126", message, train.place_of("batch"), (advice, *notes), "warning")
 
 
 def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:

@@ -8,8 +8,9 @@ and few rounds matter for one index, where the bytes themselves would depend on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import pairwise
 
 import islpy as isl
 
@@ -22,18 +23,21 @@ from compiler.types import BatchExtent, Extent
 _Axes = list[tuple[Extent, int]]
 
 
-def is_stored(result: Result, stores: Iterable[Touched], regions: Regions) -> bool:
-    """Whether the sure ones among the stores write all of a result, where one call does all items."""
-    if result.axes is None:
-        return False
-    known = [_Stored.of(t, regions) for t in stores if t.is_sure and not _depends_on_memory(t, regions)]
-    for joins, carries in ((False, True), (False, False), (True, False)):
-        axes = _axes(result, joins)
-        strides = [stride for _, stride in axes]
-        parts = [part for s in known if s is not None for part in _vectors(s, result.offset, strides, carries)]
-        if parts and _box(axes).is_subset(reduce(isl.Set.union, parts).coalesce()):
-            return True
-    return False
+def is_stored(result: Result, stores: Iterable[Touched], regions: Regions) -> Iterator[Callable[[], bool]]:
+    """Questions whether the sure ones among the stores write all of a result, where one call does all items.
+
+    Each has the answer yes only if they do; some are answered fast.
+    """
+    if result.axes is not None:
+        known = [_Stored.of(t, regions) for t in stores if t.is_sure and not _depends_on_memory(t, regions)]
+        parts = [part for part in known if part is not None]
+        for joins, carries in ((False, False), (False, True), (True, False)) if parts else ():
+            yield partial(_covers, parts, result, _axes(result, joins), carries)
+
+
+def _covers(stores: Iterable[_Stored], result: Result, axes: _Axes, carries: bool) -> bool:
+    parts = [part for store in stores for part in _vectors(store, result.offset, axes, carries)]
+    return _box(axes).is_subset(reduce(isl.Set.union, parts).coalesce())
 
 
 @record(eq=False)
@@ -78,7 +82,7 @@ class _Stored:
 def _dimensions_of(share: Share, store: Touched, r: Regions) -> tuple[int | None, int | None, int | None]:
     """Those of the number and the first place of a share, and of the loop that counts the places of a store in it."""
     loops = range(CALL, CALL + r.depth)
-    numbers = {k for k in loops if any(each.number.is_equal(r.dimension(k)) for each in r.shares)}
+    numbers = r.loops_of_shares
     number = next((k for k in numbers if share.number.is_equal(r.dimension(k))), None)
     first = next((k for k in r.of_shares if share.first.is_equal(r.dimension(k))), None)
     addresses = [address for _, address in store.base.get_pieces()]
@@ -118,18 +122,24 @@ def _box(axes: _Axes) -> isl.Set:
     return isl.Set(f"[batch] -> {{ [{', '.join(names)}] : batch >= 1 and {bounds} }}")
 
 
-def _vectors(of: _Stored, offset: int, strides: Sequence[int], carries: bool) -> Iterator[isl.Set]:
+def _vectors(of: _Stored, offset: int, axes: _Axes, carries: bool) -> Iterator[isl.Set]:
     """The vectors of the bytes that a store writes."""
+    strides = [stride for _, stride in axes]
     for where, address in of.base.get_pieces():
-        parts, more = _parts(address, strides)
+        parts, more = _parts(address, axes)
         indices = _carried(parts, strides) if carries else parts
         vector = reduce(isl.Map.flat_range_product, map(isl.Map.from_aff, indices))
         behind = [_bytes(more - offset + place, of.store.used, strides) for place in sorted({*of.store.offsets})]
         yield (where & of.within).apply(vector).sum(reduce(isl.Set.union, behind).coalesce())
 
 
-def _parts(address: isl.Aff, strides: Sequence[int]) -> tuple[list[isl.Aff], int]:
-    """The terms of an address by the stride that they are multiples of, and the number that stands beside them."""
+def _parts(address: isl.Aff, axes: _Axes) -> tuple[list[isl.Aff], int]:
+    """The terms of an address by the stride that they are multiples of, and the number that stands beside them.
+
+    A quotient by the extent of an axis is one step along the axis around it, and so many back along this one.
+    """
+    strides = [stride for _, stride in axes]
+    wraps = [(k, e, around - e * s) for k, ((_, around), (e, s)) in enumerate(pairwise(axes), 1) if isinstance(e, int)]
     zero = isl.Aff.zero_on_domain(address.get_domain_local_space())
     parts, more = [zero] * len(strides), address.get_constant_val()
     for kind in (DIM.in_, DIM.param, DIM.div):
@@ -137,8 +147,16 @@ def _parts(address: isl.Aff, strides: Sequence[int]) -> tuple[list[isl.Aff], int
             value = address.get_coefficient_val(kind, place)
             if not value.is_int() or not more.is_int():
                 return [*parts[:-1], address], 0
-            k = next(k for k, stride in enumerate(strides) if value.to_python() % stride == 0)
-            parts[k] = parts[k].set_coefficient_val(kind, place, value.to_python() // strides[k])
+            factor = value.to_python()
+            for k, extent, step in wraps if kind == DIM.div else ():
+                if step and factor and factor % step == 0:
+                    steps = factor // step
+                    parts[k - 1] = parts[k - 1].set_coefficient_val(kind, place, steps)
+                    parts[k] = parts[k].set_coefficient_val(kind, place, -steps * extent)
+                    break
+            else:
+                k = next(k for k, stride in enumerate(strides) if factor % stride == 0)
+                parts[k] = parts[k].set_coefficient_val(kind, place, factor // strides[k])
     return parts, more.to_python()
 
 

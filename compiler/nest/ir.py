@@ -25,7 +25,7 @@ class Type:
     lanes: int
 
 
-_ELEMENTS = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U8, DType.BOOL)
+_ELEMENTS = tuple(dtype for dtype in DType if dtype is not DType.BF16)
 _SCALARS = {dtype: Type(dtype.value, dtype, 1) for dtype in _ELEMENTS}
 _VECTORS = {
     dtype: {1: _SCALARS[dtype], **{n: Type(f"{dtype.value}x{n}", dtype, n) for n in (2, 4, 8, 16, 32, 64)}}
@@ -138,6 +138,11 @@ class ElementsNumber:
 
 
 @record
+class ItemsNumber:
+    """The extent by which the items of a kernel are counted."""
+
+
+@record
 class RowsNumber:
     """The rows of each block of a kernel over columns."""
 
@@ -170,6 +175,7 @@ Argument: TypeAlias = (
     | RowsNumber
     | ColumnsNumber
     | ElementsNumber
+    | ItemsNumber
     | PlaceNumber
     | FactorNumber
     | ShiftNumber
@@ -390,6 +396,32 @@ class StoreFence(_Statement):
     """Stores past the caches are done before what follows."""
 
 
+# threads, of a target that has a block of them for some items
+
+
+@record(eq=False)
+class Block(_Definition):
+    """The number of this thread's block."""
+
+
+@record(eq=False)
+class Thread(_Definition):
+    """The number of this thread in its block."""
+
+
+@record(eq=False)
+class Exchange(_Definition):
+    """The value that the thread `lane` has, of the LANES neighbours among which this one is; all of them meet here."""
+
+    value: Value
+    lane: Index
+
+
+@record(eq=False)
+class Meet(_Statement):
+    """The LANES neighbours wait for each other; behind it each sees what the others have written before."""
+
+
 @record(eq=False)
 class Loop(_Statement):
     """`for index = start; index < stop; index += step`, over items of the kernel or in turn.
@@ -421,8 +453,9 @@ class Guard(_Statement):
 
 Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
-Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch  # of one value
-Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence
+Ordinal: TypeAlias = Block | Thread
+Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Ordinal | Exchange  # of one value
+Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet
 Instruction: TypeAlias = Definition | DrawKey | Effect
 Statement: TypeAlias = Instruction | Loop | Guard
 

@@ -26,6 +26,7 @@ RELATIONS: dict[ir.Relation, str] = {
 _ARGUMENTS: dict[type[ir.Argument], str] = {
     **{ir.BufferPointer: "buffer", ir.SharedPointer: "shared panels", ir.FlagPointer: "flag"},
     **{ir.ExtentNumber: "extent", ir.RowsNumber: "rows", ir.ColumnsNumber: "columns", ir.ElementsNumber: "total"},
+    ir.ItemsNumber: "items",
     **{ir.PlaceNumber: "place", ir.FactorNumber: "factor", ir.ShiftNumber: "shift"},
     **{ir.LiteralNumber: "literal", ir.StreamNumber: "stream"},
 }
@@ -99,7 +100,7 @@ def _number(constant: Constant) -> str:
 
 def print_argument(argument: ir.Argument) -> str:
     match argument:
-        case ir.SharedPointer() | ir.RowsNumber() | ir.ColumnsNumber() | ir.ElementsNumber():
+        case ir.SharedPointer() | ir.RowsNumber() | ir.ColumnsNumber() | ir.ElementsNumber() | ir.ItemsNumber():
             return _ARGUMENTS[type(argument)]
         case ir.ExtentNumber(extent=number) | ir.LiteralNumber(result=number):
             return f"{_ARGUMENTS[type(argument)]} {number}"
@@ -150,7 +151,7 @@ class _Printer:
             self.depth -= 1
 
     def instruction(self, statement: ir.Instruction) -> str:
-        if isinstance(statement, ir.Store | ir.Scatter | ir.Prefetch | ir.LoadFence | ir.StoreFence):
+        if isinstance(statement, ir.Effect):
             return _effect(statement)
         if isinstance(statement, ir.DrawKey):
             seed, step = print_operand(statement.seed), print_operand(statement.step)
@@ -175,6 +176,10 @@ class _Printer:
             case ir.Gather():
                 place = f"{print_operand(statement.address)}[{print_operand(statement.places)}]"
                 return f"gather {place}, mask {print_operand(statement.mask)}"
+            case ir.Block() | ir.Thread():
+                return type(statement).__name__.lower()
+            case ir.Exchange(value=value, lane=lane):
+                return f"{print_operand(value)} of lane {print_operand(lane)}"
             case _:
                 return _computed(statement)
 
@@ -208,6 +213,8 @@ def _effect(statement: ir.Effect) -> str:
             return "no load moves across"
         case ir.StoreFence():
             return "finish all stores"
+        case ir.Meet():
+            return "lanes meet"
 
 
 def _computed(statement: ir.Computation) -> str:

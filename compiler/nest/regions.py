@@ -17,7 +17,7 @@ from compiler.nest.terms import CALL, Content, Digits, Loaded, Product, Terms, U
 from compiler.support.record import mutable_record, record
 from compiler.types import DType
 
-INTEGERS = (DType.I64, DType.I32, DType.U8)
+INTEGERS = (DType.I64, DType.I32, DType.U8, DType.I8, DType.I16, DType.U16, DType.U32)
 MOST_RECTANGLES = 3  # into which a range of items is cut
 OF_GRAPH = {"floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"}  # names of ops
 
@@ -41,6 +41,14 @@ class Flag:
 _Content: TypeAlias = Content | isl.Set | tuple[Place, ...] | Flag
 
 
+@record(eq=False)
+class Body:
+    """One pass through the walk of a loop's body: the rounds `within`, where `added` holds since the body around it."""
+
+    added: isl.Set
+    within: isl.Set
+
+
 @mutable_record
 class Touched:
     """Accesses of one kind that stand together: bytes `offsets` behind `base`, `bytes` each, in rounds of the `loops`.
@@ -59,6 +67,8 @@ class Touched:
     is_sure: bool
     seen: frozenset[int]  # dimensions of shares that are known there
     facts: isl.Set  # about them
+    bodies: tuple[Body, ...]  # of the loops
+    added: isl.Set  # what holds since the last of them
     offsets: list[int]
 
     @property
@@ -75,6 +85,7 @@ class Regions(Terms):
         self.touched: dict[tuple[object, ...], Touched] = {}
         self.unknown: list[Access] = []
         self._is_sure, self._path = True, (0,)
+        self._bodies: tuple[Body, ...] = ()
         self._content: dict[int, _Content] = {}
         self._made: dict[int, Statement] = {}
         self._carrying: dict[int, tuple[ir.Loop, int]] = {}
@@ -88,6 +99,7 @@ class Regions(Terms):
         self.end_dimensions()
         for touched in self.touched.values():
             loops = range(CALL + len(touched.loops), CALL + self.depth)
+            touched.base = self.in_digits(touched.base)
             touched.within &= self._without(frozenset((*loops, *(self.of_shares - touched.seen))))
 
     def _without(self, dimensions: frozenset[int]) -> isl.Set:
@@ -123,7 +135,7 @@ class Regions(Terms):
                     self._access(statement, statement.result.type)
                 case ir.Store() | ir.Scatter():
                     self._access(statement, ir.type_of(statement.value))
-                case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.DrawKey():
+                case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.DrawKey():
                     continue
                 case _:
                     self._define(statement.result, self._computed(statement))
@@ -131,19 +143,32 @@ class Regions(Terms):
                 self._define(statement.result, Loaded())
         self._path = around
 
-    def _inside(self, within: isl.Set, body: Sequence[Statement]) -> None:
-        before, facts, is_sure, seen = self.within, self.facts, self._is_sure, {*self.seen}
+    def _inside(self, condition: isl.Set, body: Sequence[Statement], is_loop: bool) -> None:
+        bodies, added, before, facts, is_sure, seen = (
+            self._bodies,
+            self.added,
+            self.within,
+            self.facts,
+            self._is_sure,
+            {*self.seen},
+        )
         families = {family: [*members] for family, members in self.boundaries.items()}
-        self.within = (within & self.always).coalesce()
-        if self.may_be(within):
+        content = {**self._content}  # so that nothing is known of a value before it is made, in another rectangle
+        self.within = (self.within & condition & self.always).coalesce()
+        self.added &= condition
+        if is_loop:
+            self._bodies, self.added = (*bodies, Body(self.added, self.within)), isl.Set.universe(self.space)
+        if not self.within.is_empty():
             self._statements(body)
+        self._bodies, self.added = bodies, added
         self.within, self.facts, self._is_sure, self.seen, self.boundaries = before, facts, is_sure, seen, families
+        self._content = content
 
     def _guard(self, condition: Operand, body: Sequence[Statement]) -> None:
         truth, before = self._truth(condition), self._is_sure
         if truth is None and not self._is_kept(condition):
             self._is_sure = False
-        self._inside(self.within if truth is None else self.within & truth, body)
+        self._inside(isl.Set.universe(self.space) if truth is None else truth, body, is_loop=False)
         self._is_sure = before
 
     def _is_kept(self, condition: Operand) -> bool:
@@ -161,16 +186,16 @@ class Regions(Terms):
         return number is not None and first is not None and not self.may_be(number.eq_set(first))
 
     def _loop(self, loop: ir.Loop) -> None:
-        around, rounds, is_sure = self.within, self.dimension(CALL + len(self.loops)), self._is_sure
+        rounds, is_sure = self.dimension(CALL + len(self.loops)), self._is_sure
         steps = [self._step_of(after, value) for value, after in zip(loop.carried, loop.following, strict=True)]
         initial = [self._get(operand) for operand in loop.initial]
         if loop.over_items:
             if loop.step != 1:
                 raise UnknownError("items that are left out")
-            trips, within = None, around & rounds.eq_set(self.number(0))
+            trips, within = None, rounds.eq_set(self.number(0))
             self._define(loop.index, Digits(self.call.factor))
         elif (flag := self._flag_of(loop)) is not None:
-            trips, within = None, around & rounds.eq_set(self.number(0))
+            trips, within = None, rounds.eq_set(self.number(0))
             self._is_sure = is_sure and loop.start == 0 and self._is_kept(flag.condition)
             self._define(loop.index, self.number(0))
         elif self.is_cut and loop in self.nest.body and (numbers := _few_rounds(loop)):
@@ -180,7 +205,7 @@ class Regions(Terms):
                 self._define(loop.index, self.number(number))
                 self._path = (*self._path[:-1], self._path[-1], number)
                 free, self.scope = self.free, rounds.eq_set(self.number(number))
-                self._inside(around & self.scope, loop.body)
+                self._inside(self.scope, loop.body, is_loop=True)
                 most, self.free = max(most, self.free), free
                 self._path = self._path[:-1]
             self.loops.pop()
@@ -191,12 +216,12 @@ class Regions(Terms):
             if start is None or stop is None:
                 raise UnknownError("a loop between numbers of which nothing is known")
             index, trips = start.add(rounds.scale_val(loop.step)), self._trips(start, stop, loop.step)
-            within = self.within & rounds.ge_set(self.number(0)) & index.lt_set(stop)
+            within = rounds.ge_set(self.number(0)) & index.lt_set(stop)
             self._define(loop.index, index)
         for value, before, step in zip(loop.carried, initial, steps, strict=True):
             self._define(value, self._moved(before, None if loop.over_items else step, rounds))
         self.loops.append(loop)
-        self._inside(within, loop.body)
+        self._inside(within, loop.body, is_loop=True)
         self._is_sure = is_sure
         self.loops.pop()
         for value, before, step in zip(loop.carried, initial, steps, strict=True):
@@ -355,16 +380,15 @@ class Regions(Terms):
                 return left.add(right).coalesce()
             case "sub":
                 return left.sub(right).coalesce()
-            case "min":
-                return left.min(right)
-            case "max":
-                return left.max(right)
+            case "min" | "max":
+                return self.extreme(left, right, op)
             case "mul":
                 return product_of(left, right)
             case "and" if size is not None and size < 0 and -size & (-size - 1) == 0:  # down to a multiple
-                return left.scale_down_val(-size).floor().scale_val(-size)
+                return self.floor_of(left, -size).scale_val(-size)
             case "div" | "rem" if size is not None and size > 0 and not self.may_be(left.lt_set(self.number(0))):
-                return left.scale_down_val(size).floor() if op == "div" else left.mod_val(size)
+                quotient = self.floor_of(left, size)
+                return quotient if op == "div" else self.in_digits(left).sub(quotient.scale_val(size))
             case _:
                 return None
 
@@ -380,8 +404,8 @@ class Regions(Terms):
             divisor = -(-(1 << bits) // factor)
             left = self.known(self._get(made.left))
             if left is not None and -(-(1 << bits) // divisor) == factor:
-                return left.scale_down_val(divisor).floor()
-        return number.scale_down_val(1 << bits).floor()
+                return self.floor_of(left, divisor)
+        return self.floor_of(number, 1 << bits)
 
     def _most_of(self, groups: Operand) -> int | None:
         """The largest group, where their number is what so many need."""
@@ -407,15 +431,14 @@ class Regions(Terms):
             terms = self.within, place.base, spots if by_lane else None  # each is itself: equal ones may differ in hash
             key = *map(id, terms), type(access), place.of, mask, type_, is_sure, used
             if key not in self.touched:
-                within = self.within if truth is None else self.within & truth
+                more = self.between(self.lane, 0, self.number(lanes if by_lane else 1))
+                more = more if truth is None else more & truth
                 base = place.base.add(spots.scale_val(dtype.size)) if by_lane else place.base
-                within &= self.between(self.lane, 0, self.number(lanes if by_lane else 1))
                 size = dtype.size if by_lane else dtype.size * lanes
-                where = self._path, (*self.loops,), within, base
+                where = self._path, (*self.loops,), self.within & more, base
+                known = is_sure, frozenset(self.seen), self.facts, self._bodies, self.added & more
                 self._kept.append(terms)
-                self.touched[key] = Touched(
-                    access, place.of, *where, size, used or size, is_sure, frozenset(self.seen), self.facts, []
-                )
+                self.touched[key] = Touched(access, place.of, *where, size, used or size, *known, [])
             self.touched[key].offsets.append(place.more)
 
 

@@ -7,7 +7,9 @@ which bounds are known. Items that are numbered by digits have a dimension for e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from functools import cached_property
+from math import gcd
+from typing import Literal, TypeAlias
 
 import islpy as isl
 from islpy import PwAff
@@ -80,6 +82,7 @@ class Terms:
             self.number(0)
         )  # what holds of all dimensions
         self.within: isl.Set = self.always  # where the walk is
+        self.added = isl.Set.universe(self.space)  # what is known of that since the body of the innermost loop began
         self.facts = isl.Set.universe(self.space)  # about boundaries that are known there
         self.scope = isl.Set.universe(self.space)  # for which rectangle
         self.loops = list[ir.Loop]()
@@ -92,6 +95,7 @@ class Terms:
         self.boundaries: dict[tuple[str, str], list[tuple[PwAff, PwAff]]] = {}
         self._loaded: dict[Loaded, PwAff] = {}
         self._digits: dict[tuple[int, int], PwAff] = {}  # by the sizes before and behind a division; (n, 0): the number
+        self._splits: dict[int, tuple[int, int, int]] = {}  # a digit by a size: its quotient and its rest
         self._bound_items()
 
     def _bound_items(self) -> None:
@@ -123,6 +127,12 @@ class Terms:
                 raise UnknownError("items that are divided in two ways")
             else:
                 size = smaller[0]
+
+    @cached_property
+    def loops_of_shares(self) -> frozenset[int]:
+        """The dimensions of loops that number shares, once all of these are known."""
+        loops = range(CALL, CALL + self.depth)
+        return frozenset(k for k in loops if any(share.number.is_equal(self.dimension(k)) for share in self.shares))
 
     def dimension(self, k: int) -> PwAff:
         return PwAff.from_aff(isl.Aff.var_on_domain(self._local, DIM.set, k))
@@ -212,6 +222,63 @@ class Terms:
                 return found
         return None
 
+    def floor_of(self, number: PwAff, divisor: int) -> PwAff:
+        """A quotient by a constant, without terms that are known to be less than what the others are multiples of."""
+        found: PwAff | None = None
+        for where, term in self.in_digits(number).get_pieces():
+            part = self._floor(term, divisor, where & self.within & self.always).intersect_domain(where)
+            found = part if found is None else found.union_add(part)
+        return number if found is None else found.coalesce()
+
+    def _floor(self, term: isl.Aff, divisor: int, where: isl.Set) -> PwAff:
+        """floor((group * a + rest) / divisor) is floor(a / (divisor / group)) for a rest below the group."""
+        terms = [(kind, k) for kind in (DIM.in_, DIM.param, DIM.div) for k in range(term.dim(kind))]
+        factors = {at: value.to_python() for at in terms if not (value := term.get_coefficient_val(*at)).is_zero()}
+        more = term.get_constant_val().to_python()
+        for group in sorted({gcd(factor, divisor) for factor in factors.values()} - {1}, reverse=True):
+            rest = term.set_constant_val(more % group)
+            for at, factor in factors.items():
+                if not factor % group:
+                    rest = rest.set_coefficient_val(*at, 0)
+            number = PwAff.from_aff(rest)
+            if (where - self.between(number, 0, self.number(group))).is_empty():
+                many = term.sub(rest).scale_down_val(group)
+                return self._digit_of(many, divisor // group)
+        return self._digit_of(term, divisor)
+
+    def _digit_of(self, term: isl.Aff, size: int) -> PwAff:
+        """A quotient by a constant; that of a digit is a digit."""
+        number = PwAff.from_aff(term)
+        place = next((k for k in self._splits_or_items() if size > 1 and number.is_equal(self.dimension(k))), None)
+        return PwAff.from_aff(term.scale_down_val(size).floor()) if place is None else self._split(place, size)
+
+    def _splits_or_items(self) -> list[int]:
+        return [] if self.is_cut else [*self.of_items, *(q for _, q, _ in self._splits.values())]
+
+    def _split(self, place: int, size: int) -> PwAff:
+        if place not in self._splits:
+            quotient, rest = self.free, self.free + 1
+            q, r = self._fresh(), self._fresh()
+            first = CALL + self.depth
+            self._splits[place] = size, first + quotient, first + rest
+            self.always &= self.dimension(place).eq_set(q.scale_val(size).add(r)) & self.between(
+                r, 0, self.number(size)
+            )
+        made, quotient, _ = self._splits[place]
+        if made == size:
+            return self.dimension(quotient)
+        return self.dimension(place).scale_down_val(size).floor()
+
+    def in_digits(self, number: PwAff) -> PwAff:
+        """The same number, with the quotients and rests of digits that were divided."""
+        for place, (size, quotient, rest) in self._splits.items():
+            if number.involves_dims(DIM.in_, place, 1):
+                term = isl.Aff.var_on_domain(self._local, DIM.set, quotient).scale_val(size)
+                term = term.add(isl.Aff.var_on_domain(self._local, DIM.set, rest))
+                here = isl.MultiAff.identity_on_domain_space(self.space)
+                number = number.pullback_multi_aff(here.set_aff(place, term))
+        return number
+
     def small_quotient(self, number: PwAff, divisor: PwAff, is_rest: bool) -> PwAff | None:
         """A quotient that is one of a few numbers, or its rest: where it is which of them are terms."""
         if self.may_be(number.lt_set(self.number(0)) | divisor.lt_set(self.number(1))):
@@ -258,6 +325,7 @@ class Terms:
     def _learn(self, fact: isl.Set) -> None:
         """What holds of boundaries wherever they are known."""
         self.within &= fact
+        self.added &= fact
         self.facts &= fact
 
     def _note(self, number: PwAff, first: PwAff, stop: PwAff, whole: tuple[PwAff, PwAff] | None = None) -> None:
@@ -310,6 +378,15 @@ class Terms:
                 return self.between(left, 0, right)
             case "unordered":
                 return None
+
+    def extreme(self, left: PwAff, right: PwAff, op: Literal["min", "max"]) -> PwAff:
+        """The smaller or the larger of two numbers, which is one of them where that is known."""
+        small, large = (left, right) if op == "min" else (right, left)
+        if not self.may_be(small.gt_set(large)):
+            return left
+        if not self.may_be(small.lt_set(large)):
+            return right
+        return left.min(right) if op == "min" else left.max(right)
 
     def either(self, truth: isl.Set, yes: PwAff, no: PwAff) -> PwAff:
         return yes.intersect_domain(truth).union_add(no.subtract_domain(truth)).coalesce()

@@ -50,7 +50,7 @@ class _Check:
                     self.store(statement)
                 case ir.Prefetch(address=address):
                     self.expect(address, ADDRESS)
-                case ir.LoadFence() | ir.StoreFence():
+                case ir.LoadFence() | ir.StoreFence() | ir.Meet():
                     pass
                 case ir.DrawKey():
                     self.expect(statement.seed, INDEX)
@@ -138,8 +138,11 @@ class _Check:
             case ir.Given(slot=slot):
                 if slot >= len(self.nest.arguments):
                     raise _WrongError(f"there is no argument {slot}")
-            case ir.Scratch():
+            case ir.Scratch() | ir.Block() | ir.Thread():
                 pass
+            case ir.Exchange(value=value, lane=lane):
+                self.expect(value, result.type)
+                self.expect(lane, INDEX)
             case ir.Address(base=base, index=index):
                 self.expect(base, ADDRESS)
                 self.expect(index, INDEX)

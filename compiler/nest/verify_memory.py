@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cached_property, partial, reduce
+from itertools import chain
 
 import islpy as isl
 
@@ -26,6 +27,7 @@ from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
 from compiler.types import BatchExtent
 
 MOST_OPERATIONS = 50_000_000  # of isl, for one question: some seconds
+FEW_OPERATIONS = 1_000_000
 ROOMS = (8, 22)  # dimensions beside loops: with few of them, questions are answered faster
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
 
@@ -72,24 +74,35 @@ def unproved(nest: Nest, call: Call, laws: Collection[Law] = Law) -> list[Doubt]
 
 
 @contextmanager
-def _limited() -> Generator[None]:
-    """Within, a question that would take too long is an error of isl."""
+def _limited(operations: int) -> Generator[None]:
+    """Within, a question that would take more operations is an error of isl."""
     context = isl.DEFAULT_CONTEXT
+    around = context.get_max_operations()
     context.reset_operations()
-    context.set_max_operations(MOST_OPERATIONS)
+    context.set_max_operations(operations)
     try:
         yield
     finally:
-        context.set_max_operations(0)
+        context.set_max_operations(around)
 
 
-def _holds(question: Callable[[], bool]) -> bool:
+def _holds(question: Callable[[], bool], operations: int = MOST_OPERATIONS) -> bool:
     """Whether the answer is yes; no where there is none in time."""
     try:
-        with _limited():
+        with _limited(operations):
             return question()
     except isl.Error:
         return False
+
+
+def _any_holds(questions: Callable[[], Iterable[Callable[[], bool]]]) -> bool:
+    """Whether one of the answers is yes; each is asked for shortly before any is waited for."""
+    try:
+        with _limited(MOST_OPERATIONS):
+            asked = [*questions()]
+    except isl.Error:
+        return False
+    return any(_holds(question, limit) for limit in (FEW_OPERATIONS, MOST_OPERATIONS) for question in asked)
 
 
 class _Check:
@@ -98,7 +111,7 @@ class _Check:
         self.regions = Regions(nest, call, room)
         self.touched = [*self.regions.touched.values()]
         self._maps: dict[int, isl.Map] = {}
-        self._known_orders: dict[frozenset[int], tuple[list[isl.Map], isl.Map]] = {}
+        self._answers: list[tuple[object, isl.Map, isl.Map, bool]] = []
         self._last = self.regions.space.dim(DIM.set)
         self._all = isl.Map.universe(self.regions.space.map_from_set())
 
@@ -170,24 +183,29 @@ class _Check:
         begin, end = isl.Map.from_pw_aff(r.begin), isl.Map.from_pw_aff(r.end)
         return end.lex_le_map(begin) | begin.lex_ge_map(end)
 
-    def _orders(self, seen: frozenset[int]) -> tuple[list[isl.Map], isl.Map]:
-        """Pairs of rounds of a call: of a share and a later one; all others. The boundaries `seen` are known in both.
+    def _in_order(self, pairs: isl.Map, seen: frozenset[int]) -> isl.Map | None:
+        """Of pairs of rounds, those of one call in one place of all shares; none if they are of a share and another.
 
-        What one number counts is in order together: a pair that one share allows may contradict another.
+        The boundaries `seen` are known in both rounds. What one number counts is in order together: a pair that one
+        share allows may contradict another.
         """
-        if seen not in self._known_orders:
-            later: list[isl.Map] = []
-            same = self._equal(self._all, range(CALL))
-            for shares in self._alike(seen):
-                number, scope = isl.Map.from_pw_aff(shares[0].number), shares[0].scope
-                bounds = [(isl.Map.from_pw_aff(s.first), isl.Map.from_pw_aff(s.stop)) for s in shares]
-                around = self._equal(same.intersect_domain(scope).intersect_range(scope), self._around(shares[0]))
-                before, equal = around & number.lex_lt_map(number), around & number.apply_range(number.reverse())
-                later.append(reduce(isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), before))
-                one = reduce(isl.Map.intersect, (b.apply_range(b.reverse()) for pair in bounds for b in pair), equal)
-                same = (same - before - before.reverse() - equal) | one
-            self._known_orders[seen] = later, same
-        return self._known_orders[seen]
+        pairs = self._equal(pairs, range(CALL))
+        for shares in self._alike(seen):
+            number, scope = isl.Map.from_pw_aff(shares[0].number), shares[0].scope
+            bounds = [(isl.Map.from_pw_aff(s.first), isl.Map.from_pw_aff(s.stop)) for s in shares]
+            loops = self._around(shares[0])
+            around = self._equal(pairs.intersect_domain(scope).intersect_range(scope), loops)
+            if around.is_empty():
+                continue
+            later = reduce(
+                isl.Map.intersect, (stop.lex_le_map(first) for first, stop in bounds), number.lex_lt_map(number)
+            )
+            if not ((around & later).is_empty() and (around & later.reverse()).is_empty()):
+                return None
+            others = pairs - self._equal(self._all.intersect_domain(scope).intersect_range(scope), loops)
+            one = (b.apply_range(b.reverse()) for pair in ((number,), *bounds) for b in pair)
+            pairs = others | reduce(isl.Map.intersect, one, around)
+        return pairs
 
     def _alike(self, seen: frozenset[int]) -> list[list[Share]]:
         """The shares between boundaries that are `seen`; those of one number in the same loops are together."""
@@ -214,35 +232,53 @@ class _Check:
             pairs = pairs.equate(DIM.in_, k, DIM.out, k)
         return pairs
 
-    def _meet(self, one: Touched, other: Touched, of_items: bool = False) -> bool:
-        """Whether two different rounds may touch the same byte; with `of_items`, those of different items alone."""
-        return not _holds(partial(self._are_apart, one, other, of_items))
+    def _meet(self, one: Touched, other: Touched) -> bool:
+        """Whether two different rounds may touch the same byte."""
+        kind = one is other, one.seen & other.seen
+        return not self._answer(kind, one, other, partial(self._are_apart, one, other))
 
-    def _are_apart(self, one: Touched, other: Touched, of_items: bool) -> bool:
+    def _meet_of_items(self, one: Touched, other: Touched) -> bool:
+        """Whether rounds of different items may touch the same byte."""
+        left, right = self._map(one), self._map(other)
+        pairs = partial(left.apply_range, right.reverse())
+        return not self._answer(None, one, other, lambda: (pairs() & self._of_items).is_empty())
+
+    def _answer(self, kind: object, one: Touched, other: Touched, question: Callable[[], bool]) -> bool:
+        """The answer to a question about two accesses, in either order, which is asked once of those that are equal."""
+        left, right = self._map(one), self._map(other)
+        for known, first, second, answer in self._answers:
+            orders = ((first, second), (second, first)) if known == kind else ()
+            if any(left.plain_is_equal(a) and right.plain_is_equal(b) for a, b in orders):
+                return answer
+        self._answers.append((kind, left, right, answer := _holds(question)))
+        return answer
+
+    def _are_apart(self, one: Touched, other: Touched) -> bool:
         left, right, r = self._map(one), self._map(other), self.regions
-        items, (later, same) = self._of_items, self._orders(one.seen & other.seen)
-        if one is other and not of_items and not r.shares and not r.is_cut:
+        if one is other and not r.shares and not r.is_cut:
             return left.is_injective()
         if one is not other and left.range().is_disjoint(right.range()):
             return True
-        pairs = left.apply_range(right.reverse())
-        if of_items or not (pairs & items).is_empty():
-            return of_items and (pairs & items).is_empty()
-        if any(not (pairs & part).is_empty() for order in later for part in (order, order.reverse())):
+        if self._meet_of_items(one, other):
             return False
-        pairs &= same
+        pairs = self._in_order(left.apply_range(right.reverse()), one.seen & other.seen)
+        if pairs is None:
+            return False
         return pairs.is_subset(isl.Map.identity(pairs.space)) if one is other else pairs.is_empty()
 
     def _map(self, touched: Touched) -> isl.Map:
         """From rounds to the bytes that are touched in them, whatever numbers are in memory."""
         if id(touched) not in self._maps:
-            r = self.regions
-            bytes_ = r.among(r.byte, [(k, k + touched.used) for k in sorted({*touched.offsets})])
-            found = isl.Map.from_pw_aff(touched.base.add(r.byte)).intersect_domain(touched.within & bytes_)
-            for k in r.of_data:
-                found = found.eliminate(DIM.in_, k, 1).fix_input_si(k, 0)
-            self._maps[id(touched)] = found
+            self._maps[id(touched)] = self._bytes(touched, touched.within)
         return self._maps[id(touched)]
+
+    def _bytes(self, touched: Touched, within: isl.Set) -> isl.Map:
+        r = self.regions
+        bytes_ = r.among(r.byte, [(k, k + touched.used) for k in sorted({*touched.offsets})])
+        found = isl.Map.from_pw_aff(touched.base.add(r.byte)).intersect_domain(within & bytes_)
+        for k in r.of_data:
+            found = found.eliminate(DIM.in_, k, 1).fix_input_si(k, 0)
+        return found
 
     # stores to results
 
@@ -268,7 +304,7 @@ class _Check:
         """A store to each result that has an element which none may store."""
         for result in self.call.results:
             stores = [t for t in self.touched if t.is_store and isinstance(t.of, ir.Given) and t.of.slot == result.slot]
-            if not _holds(partial(is_stored, result, stores, self.regions)):
+            if not _any_holds(partial(is_stored, result, stores, self.regions)):
                 yield stores[0].access if stores else None
 
     def _repeated(self, stores: Sequence[Touched]) -> Iterator[Touched]:
@@ -291,7 +327,7 @@ class _Check:
         memory = self._memory(stores[0])
         for touched in self.touched:
             is_asked = self._memory(touched) == memory and (not touched.is_store or self._adds(touched))
-            if is_asked and any(self._meet(touched, store, of_items=True) for store in stores):
+            if is_asked and any(self._meet_of_items(touched, store) for store in stores):
                 yield touched
 
     # scratch and panels
@@ -307,22 +343,44 @@ class _Check:
                 else _Check(self.nest.before, self.call.before)
             )
             return before is not None and self._map(load).range().is_subset(before.panels())
-        left = self._as_seen(load, len(load.loops))
         stores = [t for t in self.touched if t.is_store and t.is_sure and t.of is load.of and t.seen <= load.seen]
-        for store in stores:
-            if store.path < load.path:
-                left -= self._as_seen(store, _loops_around(store, load))
-        if left.is_empty():
+        before = [store for store in reversed(stores) if store.path < load.path]
+        if any(self._is_filled_in_body(load, before, loops) for loops in range(len(load.loops), -1, -1)):
             return True
-        for store in stores:
-            for level in range(_loops_around(store, load)):
-                left -= self._in_round_before(level).apply_range(self._as_seen(store, level + 1))
-        return left.is_empty()
+        here = (self._as_seen(store, _loops_around(store, load), self._map(store)) for store in before)
+        earlier = (
+            self._in_round_before(level).apply_range(self._as_seen(store, level + 1, self._map(store)))
+            for store in reversed(stores)
+            for level in range(_loops_around(store, load))
+        )
+        return _are_in(self._as_seen(load, len(load.loops), self._map(load)), chain(here, earlier))
 
-    def _as_seen(self, touched: Touched, loops: int) -> isl.Map:
+    def _is_filled_in_body(self, load: Touched, stores: Iterable[Touched], loops: int) -> bool:
+        """Whether all that is read was stored in the same round of so many loops, whatever is known around them.
+
+        What holds around both accesses may be left out on both sides, as far as the proof needs nothing of it.
+        """
+        bodies = load.bodies[:loops]
+        inside = [load, *(store for store in stores if store.bodies[:loops] == bodies)]
+        if loops < len(load.bodies) and all(load.bodies[loops] in store.bodies for store in inside):
+            return False  # which has been asked
+        r, found = self.regions, list[isl.Map]()
+        added = [reduce(isl.Set.intersect, (body.added for body in t.bodies[loops:]), t.added) for t in inside]
+        known = bodies[-1].within & r.always if bodies else r.always
+        for k in range(self._last):
+            if not any(t.base.involves_dims(DIM.in_, k, 1) for t in inside) and not any(
+                a.involves_dims(DIM.set, k, 1) for a in added
+            ):
+                known = known.drop_constraints_involving_dims(DIM.set, k, 1)
+        for touched, more in zip(inside, added, strict=True):
+            around = len(load.loops) if touched is load else loops
+            found.append(self._as_seen(touched, around, self._bytes(touched, known & more)))
+        return _are_in(found[0], found[1:])
+
+    def _as_seen(self, touched: Touched, loops: int, bytes_: isl.Map) -> isl.Map:
         """The bytes of all rounds of loops, but for so many around it."""
         r = self.regions
-        found = self._map(touched).eliminate(DIM.in_, CALL + loops, r.depth - loops)
+        found = bytes_.eliminate(DIM.in_, CALL + loops, r.depth - loops)
         for k in r.of_shares - touched.seen:
             found = found.eliminate(DIM.in_, k, 1)
         return found.eliminate(DIM.in_, self._last - 2, 2)
@@ -340,6 +398,15 @@ class _Check:
         for store in stores:
             found |= self._map(store).range()
         return found
+
+
+def _are_in(pairs: isl.Map, others: Iterable[isl.Map]) -> bool:
+    """Whether pairs are among others."""
+    for other in others:
+        if pairs.is_empty():
+            return True
+        pairs -= other
+    return pairs.is_empty()
 
 
 def _loops_around(one: Touched, other: Touched) -> int:

@@ -258,13 +258,14 @@ class Cast(DifferentiableOp):
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         source = node.operands[0].type.dtype
         is_smooth = source.is_float and self.dtype.is_float
-        return (Symbolic(builder, cotangent).cast(source).value if is_smooth else None,)
+        slope = node.operands[0].type.of_slope.dtype
+        return (Symbolic(builder, cotangent).cast(slope).value if is_smooth else None,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (values,), target = operands, numpy_dtype(self.dtype)
         with np.errstate(all="ignore"):
             if values.dtype.kind == "f" and target.kind in "iu":
-                return (_saturated(values, target),)
+                return (_saturated(values.astype(np.float64), target),)
             result = values.astype(target)
         return (rules.round_to_bf16(result) if self.dtype is DType.BF16 else result,)
 
@@ -272,10 +273,10 @@ class Cast(DifferentiableOp):
 def _saturated(values: Array, target: np.dtype[Any]) -> Array:
     """Floats as integers: those that do not fit become the nearest that does, NaN becomes 0."""
     range_ = np.iinfo(target)
-    fits = (values > float(range_.min) - 1.0) & (values < float(range_.max + 1))  # the bounds are powers of two
-    whole = np.where(fits, values, 0).astype(target)
-    bounded = np.where(values >= float(range_.max + 1), range_.max, whole)
-    return np.where(values <= float(range_.min) - 1.0, range_.min, bounded).astype(target)
+    least, end = float(range_.min), float(int(range_.max) + 1)  # powers of two
+    whole = np.where((values > least - 1.0) & (values < end), values, 0).astype(target)
+    bounded = np.where(values >= end, target.type(range_.max), whole)
+    return np.where(values <= least - 1.0, target.type(range_.min), bounded)
 
 
 class _Logical(Binary):

@@ -127,7 +127,7 @@ class Put(DifferentiableOp):
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         _, part, index = node.operands
         place = builder.emit(Reshape((1,)), index)
-        kept = builder.emit(self, cotangent, filled(builder, 0, part.type), index)
+        kept = builder.emit(self, cotangent, filled(builder, 0, part.type.of_slope), index)
         return kept, builder.emit(Gather(self.axis), cotangent, place), None
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

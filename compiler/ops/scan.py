@@ -194,11 +194,11 @@ class _Backward:
         scan, inner = self.scan, self.inner
         float_carries = [k for k, value in enumerate(scan.carried_inputs) if value.type.dtype.is_float]
         known: dict[int, Value] = {}
-        carried = {k: inner.value(scan.carried_inputs[k].type) for k in float_carries}
+        carried = {k: inner.value(scan.carried_inputs[k].type.of_slope) for k in float_carries}
         for k, cotangent in carried.items():
             self.add_known(known, scan.next_carries[k], cotangent)
         given = [(value, stack) for value, stack in zip(scan.emitted, self.stacks, strict=True) if stack is not None]
-        emitted = [inner.value(value.type) for value, _ in given]
+        emitted = [inner.value(value.type.of_slope) for value, _ in given]
         for (value, _), cotangent in zip(given, emitted, strict=True):
             self.add_known(known, value, cotangent)
         wanted = [v for v in self.inputs() if v.type.dtype.is_float]
@@ -207,7 +207,7 @@ class _Backward:
         slopes = {value.index: slope for value, slope in zip(wanted, found, strict=True)}
 
         captured = [v for v in scan.captured_inputs if slopes.get(v.index) is not None]
-        sums = [inner.value(v.type) for v in captured]
+        sums = [inner.value(v.type.of_slope) for v in captured]
         next_carries = [self.slope(slopes, scan.carried_inputs[k]) for k in float_carries]
         next_carries += [inner.emit(Add(), s, self.slope(slopes, v)) for s, v in zip(sums, captured, strict=True)]
         stepped = [v for v in scan.step_inputs if slopes.get(v.index) is not None]
@@ -216,7 +216,7 @@ class _Backward:
         residuals, captures, nodes = self.needed(outputs, {v.index for v in (*carried.values(), *emitted, *sums)})
         xs = [*(stack for _, stack in given), *self.stacks_of(residuals)]
         starts = [self.start(self.final[k], scan.carried_inputs[k].type) for k in float_carries]
-        starts += [filled(self.outer, 0, v.type) for v in captured]
+        starts += [filled(self.outer, 0, v.type.of_slope) for v in captured]
         operands = dict(zip((v.index for v in self.inputs()), self.node.operands, strict=True))
         body = scan_body((*emitted, *residuals, *carried.values(), *sums, *captures), nodes, outputs)
         op = Scan(body, len(xs), len(starts), scan.length, not scan.reverse, scan.level, scan.until)
@@ -235,10 +235,10 @@ class _Backward:
 
     def slope(self, slopes: dict[int, Value | None], value: Value) -> Value:
         found = slopes[value.index]
-        return filled(self.inner, 0, value.type) if found is None else found
+        return filled(self.inner, 0, value.type.of_slope) if found is None else found
 
     def start(self, cotangent: Value | None, type_: TensorType) -> Value:
-        return filled(self.outer, 0, type_) if cotangent is None else cotangent
+        return filled(self.outer, 0, type_.of_slope) if cotangent is None else cotangent
 
     def needed(self, outputs: Sequence[Value], given: set[int]) -> tuple[list[Value], list[Value], list[Node]]:
         """Values of the forward body that the backward one takes from stacks, captures, and the backward nodes.

@@ -41,8 +41,8 @@ class Constant(FlatOp):
         is_boolean, is_float = isinstance(self.value, bool), isinstance(self.value, float)
         if is_boolean != (self.dtype is DType.BOOL) or is_float != self.dtype.is_float:
             raise TypeRuleError(f"{self.value!r} is not a constant of type {self.dtype.value}")
-        least = 0 if self.dtype is DType.U8 else -(1 << (8 * self.dtype.size - 1))
-        if not (is_boolean or is_float or least <= self.value < least + (1 << 8 * self.dtype.size)):
+        least, greatest = self.dtype.limits
+        if not (is_boolean or is_float or least <= self.value <= greatest):
             raise TypeRuleError(f"{self.value} does not fit a constant of type {self.dtype.value}")
         return (TensorType(self.dtype),)
 

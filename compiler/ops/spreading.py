@@ -42,7 +42,7 @@ class Broadcast(DifferentiableOp):
         kept = tuple(a for e, a in zip(operand.shape, self.axes, strict=True) if e == self.shape[a])
         repeated = rules.other_axes(len(self.shape), kept)
         summed = builder.emit(Sum(repeated), cotangent) if repeated else cotangent
-        return (summed if summed.type == operand else builder.emit(Reshape(operand.shape), summed),)
+        return (summed if summed.type.shape == operand.shape else builder.emit(Reshape(operand.shape), summed),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         shape = [1] * len(self.shape)

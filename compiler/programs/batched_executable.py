@@ -56,7 +56,7 @@ def divided(steps: Steps, inputs: tuple[str, ...], batches: int) -> Steps:
         data |= {name_in_batch(name, batch, batches): steps.data[name][rows] for name in inputs}
     count = sum(part[:, 0].size for part in parts)
     size = (steps.batch if full else len(steps.rows)) // batches
-    return replace(steps, data=data, rows=np.arange(count), batch=size)
+    return replace(steps, data=data, rows=np.arange(count), batch=size, lasting=False)
 
 
 def _divided(rows: Array, batches: int) -> Array:

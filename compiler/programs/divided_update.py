@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from compiler.frontend.program import Accumulation
+from compiler.frontend.update_rules import Accumulation
 from compiler.interface import Peers, Results, Steps
 from compiler.programs.kinds import GIVEN, STRETCH
 from compiler.programs.shard_owners import OwnedUpdate

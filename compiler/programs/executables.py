@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
-from compiler.frontend.program import Accumulation, Program, TrainingPlan
+from compiler.frontend.program import Program, TrainingPlan
+from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Peers, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation

@@ -26,8 +26,7 @@ from compiler.syntax.tree import Module
 from compiler.targets.target import LoadedProgram
 from compiler.types import DType, TensorType, numpy_dtype
 
-_TYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U8, DType.BOOL)
-DTYPES = {numpy_dtype(dtype): dtype for dtype in _TYPES}
+DTYPES = {numpy_dtype(dtype): dtype for dtype in DType if dtype is not DType.BF16}
 
 
 def compiled_function(
@@ -117,7 +116,7 @@ class CompiledFunction:
         if array.size == 0:
             message = f"`{self._name}` is given an array without elements, {list(array.shape)}"
             raise UsageError(message, "give arrays with at least one element")
-        if array.dtype.kind == "f":
+        if array.dtype.kind == "f" and array.dtype != np.float16:
             return array.astype(np.float64 if self._options.dtype == "f64" else np.float32, copy=False)
         if array.dtype not in DTYPES:
             raise UsageError(f"arrays of {array.dtype} cannot be passed to `{self._name}`", "cast it to f32 or i32")
@@ -136,14 +135,14 @@ def gradient_graph(graph: Graph) -> Graph:
         value = results[output.name]
         if not value.type.dtype.is_float:
             continue  # no derivative leads through it
-        seed = builder.input(f"d_{output.name}", Role.DATA, value.type)
+        seed = builder.input(f"d_{output.name}", Role.DATA, value.type.of_slope)
         found = gradients_of(builder, tuple(builder.nodes), value, wanted, seed)
         for k, gradient in enumerate(found):
             total = totals[k]
             if gradient is not None:
                 totals[k] = gradient if total is None else builder.emit(Add(), total, gradient)
     for k, (value, total) in enumerate(zip(wanted, totals, strict=True)):
-        builder.output(f"g{k}", Role.OUTPUT, filled(builder, 0.0, value.type) if total is None else total)
+        builder.output(f"g{k}", Role.OUTPUT, filled(builder, 0.0, value.type.of_slope) if total is None else total)
     return builder.build()
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors.diagnostics import CompilerBug, Diagnostic, Source
 from compiler.frontend.data_parts import Cuts
-from compiler.frontend.program import Clip, DataQuestion, DimensionsOf, Program
+from compiler.frontend.program import DataQuestion, DimensionsOf, Program
+from compiler.frontend.update_rules import Clip
 from compiler.graph.ir import Graph
 from compiler.interface import Options
 from compiler.support.cache import ObjectCache, compiler_version, default_folder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from compiler.frontend.program import Accumulation, ParameterSpec, Program
+from compiler.frontend.program import ParameterSpec, Program
+from compiler.frontend.update_rules import Accumulation
 from compiler.interface import Executable
 from compiler.support.record import record
 from compiler.targets.manifest import TensorSpec

@@ -25,6 +25,12 @@ def shards_of(rank: int, processes: int, shards: int) -> range:
     return range(shards * rank // processes, shards * (rank + 1) // processes)
 
 
+def rows_of_process(rank: int, processes: int, shards: int, rows: int) -> tuple[int, int]:
+    """Where in a batch of so many rows those of a process begin and end."""
+    own, starts = shards_of(rank, processes, shards), first_rows(rows, shards)
+    return starts[own.start], starts[own.stop]
+
+
 def nodes_within(shards: range, node: range) -> list[range]:
     """The largest nodes below `node`, in order, that lie within some shards."""
     if shards.start <= node.start and node.stop <= shards.stop:

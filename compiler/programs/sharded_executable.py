@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from compiler.frontend.program import FIRST_ROW, Accumulation
+from compiler.frontend.program import FIRST_ROW
+from compiler.frontend.update_rules import Accumulation
 from compiler.interface import Executable, Peers, Results, Steps, Tensors
 from compiler.programs.divided_update import DividedUpdate
 from compiler.programs.kinds import ACROSS, KEPT_FOR_LATER

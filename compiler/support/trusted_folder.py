@@ -22,6 +22,7 @@ from compiler.support.open_flags import flags
 _FOLDER = flags("O_PATH", "O_NOFOLLOW", "O_CLOEXEC")
 _FILE = flags("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK")  # to open a FIFO must not wait
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags("O_CLOEXEC")
+_NEW_TO_READ = os.O_RDWR | os.O_CREAT | os.O_EXCL | flags("O_CLOEXEC")
 _MOST_LINKS = 40  # as Linux follows
 HAS_DESCRIPTORS = hasattr(os, "O_PATH")
 HAS_OWNERS = hasattr(os, "geteuid")
@@ -149,6 +150,11 @@ class TrustedFolder:
                 with contextlib.suppress(OSError):
                     folder.unlink(unfinished)
                 raise
+
+    def created(self, name: str) -> BinaryIO:
+        """A new file in the folder, to write and to read, which is made where there is none. Raises OSError."""
+        with self._checked(make=True) as folder:
+            return os.fdopen(folder.opened(name, _NEW_TO_READ), "w+b")
 
     def files(self) -> list[tuple[str, os.stat_result]]:
         """Name and status of each file in the folder; none where it cannot be used."""

@@ -16,7 +16,7 @@ from compiler.syntax import tree
 from compiler.syntax.lexer import Token, number_value, text_value
 
 SETTING_TYPES = ("int", "float", "bool", "string", "axis", "fn", "layer", "init", "schedule")
-ELEMENT_TYPES = ("f32", "f64", "i32", "i64", "u8", "bool", "bf16")
+ELEMENT_TYPES = tuple(["f16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "bf16"])
 
 
 class _Spanned(Protocol):

@@ -184,7 +184,7 @@ _NODES: dict[type, tuple[str, ...]] = {
     if isinstance(node, type) and hasattr(node, "__dataclass_fields__") and node is not Source
 }
 _BY_NAME = {(node.__module__, node.__qualname__): node for node in _NODES}
-_CODE = ("tree", "lexer", "declarations", "grammar_tables", "build_syntax", "parser")
+_CODE = ("tree", "expressions", "lexer", "declarations", "grammar_tables", "build_syntax", "parser")
 
 
 class ParseCache:

@@ -6,124 +6,25 @@ from typing import TypeAlias
 
 from compiler.errors.diagnostics import Source, Span
 from compiler.support.record import record
+from compiler.syntax.expressions import (
+    Attribute,
+    Binary,
+    Boolean,
+    ByName,
+    Call,
+    Keyword,
+    ListLiteral,
+    Name,
+    NoneLiteral,
+    Number,
+    Pipe,
+    Range,
+    Text,
+    TupleLiteral,
+    Unary,
+)
 
-# Expressions
-
-
-@record
-class Number:
-    value: int | float
-    span: Span
-
-
-@record
-class Boolean:
-    value: bool
-    span: Span
-
-
-@record
-class Text:
-    value: str
-    span: Span
-
-
-@record
-class NoneLiteral:
-    """`none`, an absent optional value; in an index, `None` is `NewAxis`."""
-
-    span: Span
-
-
-@record
-class Name:
-    """A variable, setting, declaration, or one of the constants `inf` and `pi`."""
-
-    id: str
-    span: Span
-
-
-@record
-class ListLiteral:
-    items: tuple[Expression, ...]
-    span: Span
-
-
-@record
-class ByName:
-    """`{name: value, …}` after a key of `train`."""
-
-    items: tuple[Keyword, ...]
-    span: Span
-
-
-@record
-class TupleLiteral:
-    """`a, b` after `return` or `=`, or `(a, b)` before `|>`."""
-
-    items: tuple[Expression, ...]
-    span: Span
-
-
-@record
-class Range:
-    """`start..stop`, the end excluded."""
-
-    start: Expression
-    stop: Expression
-    span: Span
-
-
-@record
-class Unary:
-    """`operator` is `-` or `not`."""
-
-    operator: str
-    operand: Expression
-    span: Span
-
-
-@record
-class Binary:
-    """`operator` is one of `+ - * / // % @ ^ == != < <= > >= and or`."""
-
-    operator: str
-    left: Expression
-    right: Expression
-    span: Span
-
-
-@record
-class Pipe:
-    """`value |> stage`."""
-
-    value: Expression
-    stage: Expression
-    span: Span
-
-
-@record
-class Keyword:
-    name: str
-    value: Expression
-    span: Span
-
-
-@record
-class Call:
-    function: Expression
-    positional: tuple[Expression, ...]
-    keywords: tuple[Keyword, ...]
-    span: Span
-
-
-@record
-class Attribute:
-    """`value.name`: `x.T`, or a dotted key such as `optimizer.lr`."""
-
-    value: Expression
-    name: str
-    span: Span
+# Expressions with an index or a body
 
 
 @record

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,54 @@ class Workspace:
         return True
 
 
-class _Content:
-    """What stores of the same tensors have in common: how often their content has changed."""
+class TensorContent:
+    """What stores of the same tensors have in common: how often their content has changed.
+
+    `away` has what brings a tensor back whose content lies on a device, by the address that it has in this process. The
+    content of `lost` ones is nowhere, and what would bring it back raises an error.
+    """
 
     def __init__(self) -> None:
         self.version = 0
+        self.away: dict[int, Callable[[], None]] = {}
+        self.lost = set[int]()
+
+    def is_away(self, address: int) -> bool:
+        """Whether a device has the content of a tensor."""
+        return address in self.away and address not in self.lost
+
+    def lose(self, addresses: Iterable[int], raise_error: Callable[[], None]) -> None:
+        """Forget the content that a device has of some tensors."""
+        for address in filter(self.is_away, addresses):
+            self.lost.add(address)
+            self.away[address] = raise_error
+
+    def bring_back(self, addresses: Iterable[int]) -> None:
+        """Have the content of tensors in this process."""
+        for address in addresses:
+            if address in self.away:
+                self.away[address]()
+                del self.away[address]
+
+    def is_written(self, address: int) -> None:
+        """Note that the content of a tensor is replaced in this process."""
+        self.away.pop(address, None)
+        self.lost.discard(address)
+
+
+class _Tensor:
+    """The array of a tensor, to which only views refer besides."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def references(self) -> int:
+        return sys.getrefcount(self.array)
+
+
+_NO_VIEWS = _Tensor(np.empty(0)).references()
 
 
 class TensorStore:
@@ -85,25 +129,24 @@ class TensorStore:
 
     Programs on the same tensors run one at a time, and share a `workspace`.
     `version` changes with their content: what programs derived from an earlier one is out of date. It does not with
-    that of `borrowed` tensors, which others may change.
+    that of `borrowed` tensors, which others may change. Content that a device has comes back when it is asked for.
     """
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
         sizes = [-(-max(1, int(np.prod(s.shape, dtype=np.int64))) * s.dtype.size // 64) * 64 for s in specs]
         self._arena = reserve(sum(sizes))
-        self._arrays: dict[str, Array] = {}
+        self._tensors: dict[str, _Tensor] = {}
         self._addresses: dict[str, int] = {}
         self._kept: tuple[object, ...] = ()
         self.specs = tuple(specs)
         self.borrowed = frozenset[str]()
-        self._content = _Content()
+        self._content = TensorContent()
         self.workspace = Workspace()
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
-            count = int(np.prod(spec.shape, dtype=np.int64))
-            raw = self._arena[offset : offset + count * spec.dtype.size]
-            self._arrays[spec.name] = raw.view(numpy_dtype(spec.dtype)).reshape(spec.shape)
-            self._arrays[spec.name].flags.writeable = False
+            array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), self._arena.data, offset)
+            array.flags.writeable = False
+            self._tensors[spec.name] = _Tensor(array)
             self._addresses[spec.name] = base + offset
             offset += size
 
@@ -111,7 +154,7 @@ class TensorStore:
         """These tensors, shared, and new ones, which are zero."""
         store = TensorStore(specs)
         store._kept = (self, store._arena)
-        store._arrays.update(self._arrays)
+        store._tensors.update(self._tensors)
         store._addresses.update(self._addresses)
         store.specs = (*self.specs, *store.specs)
         store.borrowed, store._content = self.borrowed, self._content
@@ -119,7 +162,7 @@ class TensorStore:
 
     def stretch(self, names: Sequence[str]) -> Array:
         """The memory of tensors of one type that lie one behind the other, as one row; between them are zeros."""
-        first, last = self._arrays[names[0]], self._arrays[names[-1]]
+        first, *_, last = [self[name] for name in (names[0], *names)]
         begin = self._addresses[names[0]] - address_of(self._arena)
         end = self._addresses[names[-1]] - address_of(self._arena) + last.nbytes
         return self._arena[begin : -(-end // 64) * 64].view(first.dtype)
@@ -128,19 +171,22 @@ class TensorStore:
         """These tensors, and others in memory that the caller holds; version and workspace are those of this store."""
         store = TensorStore(())
         store._kept = (self, dict(arrays))
-        store._arrays = {**self._arrays, **arrays}
+        store._tensors = {**self._tensors, **{name: _Tensor(array) for name, array in arrays.items()}}
         store._addresses = {**self._addresses, **{name: address_of(array) for name, array in arrays.items()}}
         store._content, store.workspace = self._content, self.workspace
         store.borrowed = self.borrowed | frozenset(arrays)
         return store
 
     @property
-    def content(self) -> object:
+    def content(self) -> TensorContent:
         """What stores of the same tensors have in common."""
         return self._content
 
     @property
     def version(self) -> int:
+        """The version of the content, which is in this process then."""
+        if self._content.away:
+            self._content.bring_back(list(self._content.away))
         return self._content.version
 
     @version.setter
@@ -148,24 +194,31 @@ class TensorStore:
         self._content.version = version
 
     def names(self) -> tuple[str, ...]:
-        return tuple(self._arrays)
+        return tuple(self._tensors)
 
     def __getitem__(self, name: str) -> Array:
-        return self._arrays[name]
+        if self._content.away:
+            self._content.bring_back((self._addresses[name],))
+        return self._tensors[name].array.view()
 
     def write(self, name: str, values: Array) -> None:
-        array = self._arrays[name]
+        array = self._tensors[name].array
         before, array.flags.writeable = array.flags.writeable, True  # the arena behind it is
         array[...] = values
         array.flags.writeable = before
+        self._content.is_written(self._addresses[name])
         self.note_change()
 
     def note_change(self) -> None:
         """The content of some tensor, of these or of those beside them, was changed by no program of theirs."""
-        self.version += 1
+        self._content.version += 1
 
     def address(self, name: str) -> int:
         return self._addresses[name]
+
+    def is_held(self, name: str) -> bool:
+        """Whether somebody has a view of a tensor, or the tensor is borrowed."""
+        return name in self.borrowed or self._tensors[name].references() > _NO_VIEWS
 
 
 def allocated(specs: Sequence[TensorSpec], beside: Tensors | None = None) -> TensorStore:

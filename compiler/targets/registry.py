@@ -17,14 +17,37 @@ def _native() -> KernelTarget:
     return CpuTarget()
 
 
+def _gpu() -> KernelTarget:
+    from compiler.targets.gpu.target import GpuTarget  # few programs are for a device
+
+    return GpuTarget()
+
+
+def _gpu_emulator() -> KernelTarget:
+    from compiler.targets.gpu.target import EmulatedTarget
+
+    return EmulatedTarget()
+
+
 def _reference() -> Target:
     from compiler.targets.reference import ReferenceTarget  # native code needs no op of the compiler
 
     return ReferenceTarget()
 
 
-KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {"native": _native}
+KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {
+    "native": _native,
+    "gpu": _gpu,
+    "gpu-emulator": _gpu_emulator,
+}
 TARGETS: Mapping[str, Callable[[], Target]] = {**KERNEL_TARGETS, "reference": _reference}
+
+
+def why_no_gpu() -> str | None:
+    """Why no GPU can be used here; None where one can."""
+    from compiler.targets.gpu.opened import why_unusable  # few programs are for a GPU
+
+    return why_unusable()
 
 
 def expect_target(name: str) -> None:

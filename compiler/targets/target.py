@@ -330,6 +330,10 @@ class KernelTarget(Target, Protocol):
         """The instructions of the kernel `symbol` with this text."""
         ...
 
+    def ptx(self, text: str) -> str:
+        """The PTX module of the kernel with this text. Raises UsageError where the target has none."""
+        ...
+
     def profiled(self, compilation: Compilation) -> ProfiledProgram:
         """A program twice, with the same kernels at the same addresses: as it is, and with stamps."""
         ...

@@ -230,7 +230,7 @@ def _where(e: Emitter, node: Node) -> None:
 def chosen(e: Emitter, condition: str, a: str, b: str, dtype: DType) -> str:
     """a where the condition is true, else b; ONNX Runtime has no such operator for booleans."""
     if dtype is not DType.BOOL:
-        return e.emit("Where", condition, a, b)
+        return e.moved(dtype, (a, b), lambda a, b: e.emit("Where", condition, a, b))
     return e.emit("Or", e.emit("And", condition, a), e.emit("And", e.emit("Not", condition), b))
 
 
@@ -239,7 +239,9 @@ def _cast(e: Emitter, node: Node) -> None:
     source = node.operands[0].type.dtype
     if source is target:
         name = held.name
-    elif source.is_float and target in (DType.I32, DType.I64, DType.U8):
+    elif source is DType.F64 and target is DType.F16:
+        name = _half_of_double(Numbers(e, DType.F64), held.name)
+    elif source.is_float and not target.is_float and target is not DType.BOOL:
         name = _saturated(Numbers(e, DType.F64), held.name, target)
     else:
         name = e.cast(held.name, target)
@@ -248,17 +250,38 @@ def _cast(e: Emitter, node: Node) -> None:
 
 def _saturated(f: Numbers, x: str, target: DType) -> str:
     """A float as an integer, computed in f64: the nearest one that there is, and 0 for NaN."""
-    e, limits = f.emitter, np.iinfo(f"{'u' if target is DType.U8 else 'i'}{target.size}")
+    e, (least, greatest) = f.emitter, target.limits
     x = e.cast(x, DType.F64)
     x = f("Where", f("IsNaN", x), 0.0, x)
-    low, high = float(limits.min), float(limits.max)
-    if target is not DType.I64:
+    low, high = float(least), float(greatest)
+    if target not in (DType.I64, DType.U64):
         return e.cast(f("Min", f("Max", x, low), high), target)
-    # The greatest i64 is no f64: `high` is one more.
+    # The greatest i64 and u64 are no f64: `high` is one more.
     is_above, is_below = f("LessOrEqual", high, x), f("LessOrEqual", x, low)
     inner = e.cast(f("Where", f("Or", is_above, is_below), 0.0, x), target)
-    whole = Numbers(e, target)
-    return whole("Where", is_above, limits.max, whole("Where", is_below, limits.min, inner))
+    above, below = (e.number(number, target) for number in (greatest, least))
+    return chosen(e, is_above, above, chosen(e, is_below, below, inner, target), target)
+
+
+def _half_of_double(f: Numbers, x: str) -> str:
+    """f16 by way of f32, which would round twice: next to the middle of two f16, x is moved to the nearer one first.
+
+    `Where` chooses among factors, since ONNX Runtime's loses the sign of a zero.
+    """
+    e = f.emitter
+
+    def half(y: str) -> str:
+        return e.cast(e.cast(y, DType.F32), DType.F16)
+
+    def distance(factor: float) -> str:
+        return f("Abs", f("Sub", x, e.cast(half(f("Mul", x, factor)), DType.F64)))
+
+    below, above = 1 - 2.0**-20, 1 + 2.0**-20
+    from_below, from_above = distance(below), distance(above)
+    factor = f("Where", f("Less", from_below, from_above), below, 1.0)
+    factor = f("Where", f("Less", from_above, from_below), above, factor)
+    is_finite = f("Less", f("Abs", x), 65520.0)
+    return half(f("Mul", x, f("Where", is_finite, factor, 1.0)))
 
 
 ELEMENTWISE: dict[type[Op], Translation] = {

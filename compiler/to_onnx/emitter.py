@@ -15,6 +15,7 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.support.arrays import Array
 from compiler.support.record import mutable_record, record
 from compiler.types import (
+    READ_AS,
     BatchExtent,
     DType,
     Extent,
@@ -33,7 +34,15 @@ ELEMENT_TYPES = {
     DType.I64: TensorProto.INT64,
     DType.U8: TensorProto.UINT8,
     DType.BOOL: TensorProto.BOOL,
+    DType.F16: TensorProto.FLOAT16,
+    DType.I8: TensorProto.INT8,
+    DType.I16: TensorProto.INT16,
+    DType.U16: TensorProto.UINT16,
+    DType.U32: TensorProto.UINT32,
+    DType.U64: TensorProto.UINT64,
 }
+_MOVED_AS = {**READ_AS, DType.U64: DType.I64}
+"""For types of which runtimes lack operators, one that has all their numbers, or for u64 all its bits."""
 _AXES_ARE_INPUTS = 18  # from this opset on, for the reductions other than ReduceSum
 
 
@@ -236,6 +245,13 @@ class Emitter:
         if operator == "ReduceSum" or self.opset >= _AXES_ARE_INPUTS:
             return self.emit(operator, name, self.integers(axes), keepdims=int(keeps))
         return self.emit(operator, name, axes=list(axes), keepdims=int(keeps))
+
+    def moved(self, dtype: DType, pair: tuple[str, str], operator: Callable[[str, str], str]) -> str:
+        """The elements of two values in an order, by an operator that runtimes may lack for their type."""
+        wide = _MOVED_AS.get(dtype, dtype)
+        if wide is dtype:
+            return operator(*pair)
+        return self.cast(operator(self.cast(pair[0], wide), self.cast(pair[1], wide)), dtype)
 
     def cast(self, name: str, dtype: DType) -> str:
         return self.emit("Cast", name, to=ELEMENT_TYPES[dtype])

@@ -129,8 +129,9 @@ def _pad(e: Emitter, node: Node) -> None:
     assert isinstance(op, Pad)
     name = e.full(operand)
     if any(op.low) or any(op.high):
-        value = np.asarray(op.value).astype(numpy_dtype(operand.type.dtype))
-        name = e.emit("Pad", name, e.integers([*op.low, *op.high]), e.constant(value))
+        value = e.constant(np.asarray(op.value).astype(numpy_dtype(operand.type.dtype)))
+        widths = e.integers([*op.low, *op.high])
+        name = e.moved(operand.type.dtype, (name, value), lambda x, fill: e.emit("Pad", x, widths, fill))
     e.keep(node.results[0], name)
 
 

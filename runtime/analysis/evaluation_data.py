@@ -45,12 +45,12 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
     plan = training_of(trained.program)
     source = source_at(path, plan.data, "test")
     if trained.preparation is not None:
-        loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
+        loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation, plan.stream)
         notes = (*loaded.notes, *refuse_outside(trained.program, loaded.part))
         return EvaluationData(str(path), loaded.part, notes, trained.training_rows)
     if plan.data is not None:
         refuse_unprepared(path, dict(plan.data.options))
-    data = load_training_data(trained.program.inputs, source, Cuts(seed=plan.seed))
+    data = load_training_data(trained.program.inputs, source, Cuts(seed=plan.seed, stream=plan.stream))
     if not data.preparation.is_plain:
         raise unprepared(path)
     rows = data.test or data.train
@@ -65,7 +65,7 @@ def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
     if part is None:
         part = next(name for name, rows in parts.items() if rows is not None)
     rows = parts[part]
-    if part == "train":  # each row once, also where rare classes are met more often
+    if part == "train" and data.train.stream is None:  # each row once, also where rare classes are met more often
         rows = replace(data.train, rows=np.unique(data.train.rows))
     if rows is None:
         there = " and ".join(name for name, rows in parts.items() if rows is not None)

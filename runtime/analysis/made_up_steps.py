@@ -136,7 +136,7 @@ def _array(spec: InputSpec, rows: int, generator: np.random.Generator) -> Array:
     if dtype == np.float32:
         return generator.standard_normal(shape, np.float32)
     if dtype.kind == "f":
-        return generator.standard_normal(shape)
+        return generator.standard_normal(shape).astype(dtype)
     low = spec.low if spec.low is not None else 0
     high = spec.high if spec.high is not None else low + (256 if dtype == np.uint8 else 2)
     return generator.integers(low, high, shape, np.int64).astype(dtype)

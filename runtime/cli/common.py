@@ -30,7 +30,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     from compiler import driver  # heavy; `--help` must not pay for it
     from compiler.targets.registry import KERNEL_TARGETS, named_target
 
-    target, machine = named_target(arguments.target)
+    target, machine = named_target(_target_word(arguments))
     if target not in KERNEL_TARGETS and not arguments.runs_code:
         raise UsageError(f"target {target} makes no code", "leave out --target, or name a processor")
     if arguments.verify and find_spec("islpy") is None:
@@ -50,6 +50,18 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
 
         kernel_target_of(options).machine(options, arguments.runs_code)
     return replace(options, tuning=_tuning(arguments, options))
+
+
+def _target_word(arguments: Namespace) -> str:
+    """The target that the command line names; `auto` is a GPU, or else this processor, which is told."""
+    if arguments.target != "auto":
+        return arguments.target or "native"
+    from compiler.targets.registry import why_no_gpu  # loads the driver
+
+    reason = why_no_gpu()
+    if reason is not None:
+        say_labelled("note", f"this processor computes, as no GPU does: {reason}")
+    return "gpu" if reason is None else "native"
 
 
 def _tuning(arguments: Namespace, options: Options) -> Tuning:

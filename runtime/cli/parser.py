@@ -127,7 +127,7 @@ class Parser(argparse.ArgumentParser):
             "triple of LLVM such as aarch64-linux-gnu (default: this processor); "
             + (lacking if runs else "it need not run here")
         )
-        group.add_argument("--target", default="native", metavar="NAME", help=said)
+        group.add_argument("--target", metavar="NAME", help=said)
         said = "compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits"
         group.add_argument("--no-tuning", action="store_true", help=said)
         group.add_argument("--verify", action="store_true", help="verify the graph after each pass, schedule and code")

@@ -20,7 +20,8 @@ from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
-from runtime.data.loading import given_text, load_rows, load_text, notes_of_unused
+from runtime.data.loading import given_text, load_rows, load_text
+from runtime.data.making import notes_of_unused
 from runtime.data.part import Part
 from runtime.inference import given_names
 from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions

@@ -27,7 +27,7 @@ EXAMPLES = (
     "dlc show model.dl --time-passes",
 )
 _OF_GRAPHS = ("ast", "graph", "step", "gradient", "grad", "fixed", "fused")
-STAGES = (*_OF_GRAPHS, "schedule", "kernels", "tiles", "loops", "llvm", "asm")
+STAGES = (*_OF_GRAPHS, "schedule", "kernels", "tiles", "loops", "llvm", "ptx", "asm")
 FORMATS = ("text", "json", "dot", "graphml", "svg")
 PICTURES = FORMATS[2:]
 DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")

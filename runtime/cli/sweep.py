@@ -24,7 +24,17 @@ from runtime.reporting.terminal import say, say_labelled, say_laid_out, styled, 
 from runtime.reporting.units import measure
 from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
 from runtime.support.files import JsonValue, json_bytes, replace_file
-from runtime.sweep.trials import Goal, RandomSampler, Sampler, SearchSpace, Trial, best_of, space_of, trials
+from runtime.sweep.trials import (
+    Goal,
+    RandomSampler,
+    Sampler,
+    SearchSpace,
+    Trial,
+    best_of,
+    expect_program,
+    space_of,
+    trials,
+)
 from runtime.train.session import TrainingRequest
 
 EXAMPLES = (
@@ -104,6 +114,7 @@ def _shared(arguments: Namespace, request: TrainingRequest, space: SearchSpace, 
     """A search of several workers, or one that prunes."""
     from runtime.cli import shared_sweep  # Optuna is slow to import, and need not be there
 
+    expect_program(space, request, arguments.seed)  # before there is a folder, and workers that would all tell it
     folder = _folder(arguments, request.file)
     study = shared_sweep.begun(folder, shared_sweep.plan_of(arguments, request, maximise))
     table = _SharedTable(arguments, folder, space, study.plan.trials)

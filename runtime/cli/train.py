@@ -262,7 +262,8 @@ def _session(arguments: Namespace, peers: Processes) -> TrainingSession:
     if arguments.resume is not None:
         others = ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run")
         _refuse(arguments, others, "--resume", "a resumed training keeps its model, data and folder")
-        return resumed(Path(arguments.resume), file, overrides, options, peers)
+        keeps_target = arguments.target is None
+        return resumed(Path(arguments.resume), file, overrides, options, peers, keeps_target)
     request = _request(arguments, peers)
     return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 

@@ -22,6 +22,8 @@ from runtime.reporting.terminal import say, say_notes, wants_colour, width_of
 from runtime.support.files import write_output
 
 if TYPE_CHECKING:
+    from compiler.errors.diagnostics import Diagnostic
+    from compiler.inspection.reading import Reading
     from runtime.support.files import JsonObject
     from runtime.view.viewed import Viewed
 
@@ -55,20 +57,19 @@ def run(arguments: Namespace) -> int:
         from runtime.view.server import serve  # packages of the extra
 
         viewed = _viewed(arguments)
-        _tell_mistakes(viewed)
-        serve(viewed, listening, lambda url: _announce(url, arguments))
+        serve(viewed, listening, lambda url, reading: _announce(url, reading, arguments))
     say("the page is closed")
     return 0
 
 
-def _tell_mistakes(viewed: Viewed) -> None:
-    """The page shows them too, and can mend them."""
-    mistakes = tuple(finding for finding in viewed.reading().findings if finding.severity == "error")
-    if mistakes:
+def _mistakes(reading: Reading) -> tuple[Diagnostic, ...]:
+    return tuple(finding for finding in reading.findings if finding.severity == "error")
+
+
+def _announce(url: str, reading: Reading, arguments: Namespace) -> None:
+    """The address, below the mistakes of the text, which the page shows too and can mend."""
+    if mistakes := _mistakes(reading):
         print(rendering.render(mistakes, wants_colour(sys.stderr), width_of(sys.stderr)), file=sys.stderr)
-
-
-def _announce(url: str, arguments: Namespace) -> None:
     if arguments.json:
         print_json({"url": url})
     else:
@@ -83,8 +84,7 @@ def _write(viewed: Viewed, arguments: Namespace) -> int:
 
     out = page_file(arguments.html)
     reading = viewed.reading()
-    mistakes = tuple(finding for finding in reading.findings if finding.severity == "error")
-    if mistakes:
+    if mistakes := _mistakes(reading):
         raise SourceError(mistakes)
     measured = viewed.profile(reading, arguments.seconds) if arguments.profile else None
     if measured is not None:

@@ -9,13 +9,12 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
-from compiler.types import DType
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 
 # Whole numbers up to here are exact in the float type.
-_EXACT = {"float32": 1 << 24, "float64": 1 << 53}
+_EXACT = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53}
 
 
 @record
@@ -81,8 +80,9 @@ def _whole_field(spec: InputSpec, name: str, field: Field, preparation: Preparat
     _check_shape(spec, name, field)
     values, vocabulary = _numbers(name, field, preparation)
     dtype = dtype_of(spec)
-    if values.dtype == np.float64 and dtype == np.float32:
-        notes.append(f"{field.file.name}: `{name}` is f64 and was rounded to f32")
+    if values.dtype.kind == dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
+        held, declared = (f"f{8 * kind.itemsize}" for kind in (values.dtype, dtype))
+        notes.append(f"{field.file.name}: `{name}` is {held} and was rounded to {declared}")
     return _converted(values, dtype, _Place(spec, name, field, vocabulary))
 
 
@@ -175,8 +175,9 @@ def _to_float(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Arra
     with np.errstate(over="ignore"):
         converted = values.astype(dtype, copy=False)
     if values.dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
-        fix = "scale the values down, or declare it f64"
-        place.refuse(np.isinf(converted), values, "{} is too large for f32", fix)
+        declared, wider = ("f16", "f32") if dtype == np.float16 else ("f32", "f64")
+        fix = f"scale the values down, or declare it {wider}"
+        place.refuse(np.isinf(converted), values, f"{{}} is too large for {declared}", fix)
     elif values.dtype.kind in "iu" and values.dtype.itemsize >= dtype.itemsize:
         wrong = (values > _EXACT[dtype.name]) | (values < -_EXACT[dtype.name])
         fix = "scale the values down, or declare it as a wider type"
@@ -218,7 +219,7 @@ def _range_fix(values: Array, place: _Place, size: int) -> str:
             f"`in {least}..{most + 1}` and compute with `{name} - {further}`"
         )
     spec = place.spec
-    if spec.is_target and spec.low is not None and least < low and spec.type.dtype is not DType.U8:
+    if spec.is_target and spec.low is not None and least < low and not spec.type.dtype.is_unsigned:
         declared = f"`in {least}..{max(most + 1, low + size)}`"
         return f"correct the value; or, where {least} marks elements that a loss leaves out, declare {declared}"
     what = "classes" if place.spec.is_target else "values"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from compiler import driver
 from compiler.driver import IndexLimit, Program
@@ -12,6 +15,8 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from runtime.data.part import Part
 from runtime.data.specs import Array
+from runtime.data.streaming.reader import blocks_in_order
+from runtime.data.streaming.rows import RowStream
 
 if TYPE_CHECKING:
     from compiler.choices.limits import Outside
@@ -59,11 +64,24 @@ def _outside(program: Program, limits: Sequence[IndexLimit], part: Part, outputs
     The part may lack inputs, and has those of which the outputs are made.
     """
     kept = [limit for limit in limits if part.arrays.keys() >= set(limit.names)]
+    if kept and part.stream is not None:
+        return _outside_of_blocks(program, kept, part.stream, outputs)
     if all(limit.is_direct and _is_within(part.arrays[limit.names[0]], limit.count) for limit in kept):
         return None
     from compiler.choices.limits import outside  # the graphs, which a cached program does without
 
     return outside(driver.complete(program), kept, part.arrays, part.rows, outputs)
+
+
+def _outside_of_blocks(
+    program: Program, limits: Sequence[IndexLimit], stream: RowStream, outputs: Sequence[str]
+) -> Outside | None:
+    for first, arrays in blocks_in_order(stream, 1):
+        rows = np.arange(len(next(iter(arrays.values()))))
+        found = _outside(program, limits, Part(arrays, rows), outputs)
+        if found is not None:
+            return replace(found, row=first + found.row)
+    return None
 
 
 def _is_within(values: Array, count: int) -> bool:

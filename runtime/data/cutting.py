@@ -11,7 +11,7 @@ from compiler.errors.diagnostics import DataError
 from compiler.support.record import record
 from runtime.data.conditions import read_condition
 from runtime.data.dataset import Dataset, columns_at
-from runtime.data.part import oversampling_order, split_order
+from runtime.data.orders import oversampling_order, split_order
 from runtime.data.specs import Array, Cut, Cuts, Fold
 
 
@@ -27,7 +27,7 @@ class PartRows:
 def columns_of_cuts(cuts: Cuts) -> tuple[str, ...]:
     """The columns by which the data is cut."""
     found = [cuts.oversample] if cuts.oversample else []
-    for key, cut in _named(cuts):
+    for key, cut in named_cuts(cuts):
         found += [cut.by] if cut.by else []
         found += read_condition(cut.condition, key).columns.values() if cut.way == "where" else []
     return tuple(dict.fromkeys(found))
@@ -39,7 +39,7 @@ def split_rows(dataset: Dataset, cuts: Cuts, target: str = "") -> PartRows:
     Shares are fractions of all rows, but folds are parts of what the test leaves. `target` is the column by which
     shares are stratified where none is named. Raises DataError.
     """
-    by_key = dict(_named(cuts))
+    by_key = dict(named_cuts(cuts))
     chosen = {key: _rows_where(dataset, key, cut) for key, cut in by_key.items() if cut.way == "where"}
     if len(chosen) == 2 and len(both := np.intersect1d(chosen["validation"], chosen["test"])):
         message = f"`validation` and `test` both take row {_row_number(dataset, int(both[0]))}"
@@ -55,7 +55,7 @@ def split_rows(dataset: Dataset, cuts: Cuts, target: str = "") -> PartRows:
         order = split_order(dataset.rows, cuts.seed)
         chosen[key] = _share(dataset, key, cut, order[~taken[order]], target)
         taken[chosen[key]] = True
-    _refuse_all({name: len(rows) for name, rows in chosen.items()}, dataset.rows, "row", dataset.path)
+    refuse_all({name: len(rows) for name, rows in chosen.items()}, dataset.rows, "row", dataset.path)
     nothing = np.zeros(0, np.int64)
     parts = (np.sort(chosen.get(key, nothing)) for key in ("validation", "test"))
     return PartRows(np.flatnonzero(~taken).astype(np.int64), *parts)
@@ -82,7 +82,7 @@ def oversampled(dataset: Dataset, column: str, rows: Array, seed: int) -> tuple[
     return np.sort(np.concatenate(found)), f"`oversample`: {most} rows of each `{column}` ({told}{more})"
 
 
-def _named(cuts: Cuts) -> Iterator[tuple[str, Cut]]:
+def named_cuts(cuts: Cuts) -> Iterator[tuple[str, Cut]]:
     for key, cut in zip(("validation", "test"), cuts.of_data, strict=True):
         if cut is not None:
             yield key, cut
@@ -99,10 +99,10 @@ def _share(dataset: Dataset, key: str, cut: Cut, order: Array, target: str) -> A
     """The rows of a share, among those that no other part has, which come in random `order`."""
     if isinstance(cut.share, Fold):
         return _fold(dataset, key, cut, order, cut.share, target)
-    count = _count(cut.share, dataset.rows, "row", key, dataset.path)
+    count = rows_of_share(cut.share, dataset.rows, "row", key, dataset.path)
     if count >= len(order):
         other = "test" if key == "validation" else "validation"
-        _refuse_all({key: count, other: dataset.rows - len(order)}, dataset.rows, "row", dataset.path)
+        refuse_all({key: count, other: dataset.rows - len(order)}, dataset.rows, "row", dataset.path)
     match cut.way:
         case "stratified":
             return _by_strata(_strata(dataset, key, cut.by or target), order)[:count]
@@ -212,16 +212,16 @@ def split_steps(steps: int, cuts: Cuts, file: Path) -> tuple[int, int]:
     The training part comes first, as the past of what it shall tell.
     """
     counts = {"validation": 0, "test": 0}
-    for key, cut in _named(cuts):
+    for key, cut in named_cuts(cuts):
         if isinstance(cut.share, Fold) or cut.way not in ("random", "latest") or cut.by:
             message = f"`{key} = {cut}`: a series is cut in its order, the test behind the validation"
             raise DataError(message, file, fix="give a fraction", key=key)
-        counts[key] = _count(cut.share, steps, "step", key, file)
-    _refuse_all(counts, steps, "step", file)
+        counts[key] = rows_of_share(cut.share, steps, "step", key, file)
+    refuse_all(counts, steps, "step", file)
     return steps - counts["test"] - counts["validation"], steps - counts["test"]
 
 
-def _count(fraction: float, whole: int, noun: str, key: str, file: Path) -> int:
+def rows_of_share(fraction: float, whole: int, noun: str, key: str, file: Path) -> int:
     """How many rows or steps a fraction is. Raises DataError."""
     if not 0 <= fraction < 1:
         message = f"`{key} = {fraction}` is no fraction of the {noun}s"
@@ -233,7 +233,7 @@ def _count(fraction: float, whole: int, noun: str, key: str, file: Path) -> int:
     return count
 
 
-def _refuse_all(counts: dict[str, int], whole: int, noun: str, file: Path) -> None:
+def refuse_all(counts: dict[str, int], whole: int, noun: str, file: Path) -> None:
     if sum(counts.values()) >= whole:
         validation, test = counts.get("validation", 0), counts.get("test", 0)
         message = f"of {whole} {noun}s, {validation} for validation and {test} for the test leave none to train on"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
+
+import numpy as np
 
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
@@ -39,6 +41,11 @@ class Field:
     @property
     def is_text(self) -> bool:
         return self.values.dtype.kind in "UO"
+
+    @property
+    def numbers(self) -> Array:
+        """The names of all rows in a message (i64)."""
+        return np.arange(1, len(self.values) + 1) if self.row_numbers is None else self.row_numbers
 
     def row_number(self, row: int) -> int:
         """The name of row `row` (from 0) in a message."""
@@ -135,6 +142,34 @@ class Dataset:
     @property
     def rows(self) -> int:
         return len(next(iter(self.fields.values())).values) if self.fields else 0
+
+
+@record
+class RowBlock:
+    """Rows that follow each other in one file, by field. `numbers` (i64) are what they are called there.
+
+    `place` says where in the file they lie, such as `row group 3`, or "".
+    """
+
+    arrays: Mapping[str, Array]
+    file: Path
+    numbers: Array
+    place: str = ""
+
+
+@record
+class BlockSource:
+    """A source that is read block by block. `head` has its fields with their types and shapes, but no row.
+
+    `files` are all that it reads. `blocks` reads the fields of those names, from the first row on, each time it is
+    called. `test` is the part that the format sets aside for testing. `fingerprints` are by file.
+    """
+
+    head: Dataset
+    files: tuple[Path, ...]
+    blocks: Callable[[Sequence[str]], Iterator[RowBlock]]
+    fingerprints: Callable[[], Mapping[str, str]]
+    test: BlockSource | None = None
 
 
 def columns_at(columns: Sequence[str | int], names: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -119,7 +120,7 @@ _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _mapped: list[Path] = []
 
 
-def mapped(file: BinaryIO, path: Path, offset: int, shape: tuple[int, ...]) -> Array:
+def mapped(file: BinaryIO | FileIO, path: Path, offset: int, shape: tuple[int, ...]) -> Array:
     """The u8 array of `shape` that lies in an open file, found at `path`, behind `offset` bytes.
 
     Raises OSError, ValueError.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from runtime.data.cutting import columns_of_cuts
 from runtime.data.dataset import SYNONYMS, Dataset, TextPlan, WindowPlan
 from runtime.data.loading import learnt_tokenizers, load_training_data
 from runtime.data.matching import free_columns
+from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.data.reading import is_there, located, read_dataset, source_at
-from runtime.data.specs import DataSource, InputSpec
+from runtime.data.reading import is_there, located, opened_blocks, read_dataset, source_at
+from runtime.data.specs import Array, DataSource, InputSpec
+from runtime.data.streaming.reader import blocks_in_order
 from runtime.data.text.rows import TextRows
 from runtime.data.windows import columns_of_series
 
@@ -33,7 +35,10 @@ def dimensions_of(path: Path | None) -> DimensionsOf:
             sizes = tuple(name for name in question.names if not class_in(name))
             found = _rows_of_classes(question, source)
             return {**found, **answer(replace(question, names=sizes))} if sizes else found
-        dataset = read_dataset(source, question.inputs, also=(*question.targets, *columns_of_cuts(question.cuts)))
+        also = (*question.targets, *columns_of_cuts(question.cuts))
+        if question.cuts.stream:
+            return _found(question, opened_blocks(source, question.inputs, also=also)[0].head)
+        dataset = read_dataset(source, question.inputs, also=also)
         if dataset.text is not None:
             return _of_text(question, dataset, dataset.text)
         return _found(question, dataset) if dataset.windows is None else _of_series(question, dataset, dataset.windows)
@@ -51,8 +56,21 @@ def _rows_of_classes(question: DataQuestion, source: DataSource) -> dict[str, in
     """How many rows to train on each class has that is asked for."""
     train = load_training_data(question.inputs, source, replace(question.cuts, oversample="")).train
     asked = {name: found for name in question.names if (found := class_in(name)) is not None}
-    labels = {target: train.arrays[target][train.rows] for target, _ in asked.values()}
-    return {name: int((labels[target] == label).sum()) for name, (target, label) in asked.items()}
+    blocks = _labels(train, tuple(dict.fromkeys(target for target, _ in asked.values())))
+    found = dict.fromkeys(asked, 0)
+    for labels in blocks:
+        for name, (target, label) in asked.items():
+            found[name] += int((labels[target] == label).sum())
+    return found
+
+
+def _labels(train: Part, targets: Sequence[str]) -> Iterator[Mapping[str, Array]]:
+    """The values of some targets in the rows to train on, block by block where these stay on disk."""
+    if train.stream is None:
+        yield {target: train.arrays[target][train.rows] for target in targets}
+        return
+    for _, arrays in blocks_in_order(train.stream, 1):
+        yield {target: arrays[target] for target in targets}
 
 
 def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[str, int]:

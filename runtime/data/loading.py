@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,25 +12,19 @@ import numpy as np
 from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.data_formats import TABLES
-from runtime.data.arrays import array_for, array_in_columns
+from runtime.data.arrays import array_for
 from runtime.data.cutting import PartRows, columns_of_cuts, oversampled, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.matching import check_fields, match_fields
+from runtime.data.making import PartMaker, matched, notes_of_unused, part_in_columns, target_column
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
-from runtime.data.preparation import (
-    Preparation,
-    fitted,
-    refuse_missing,
-    rows_without_gaps,
-    tokenizers_of,
-    vocabulary_of,
-)
+from runtime.data.preparation import Preparation, fitted, tokenizers_of
 from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
+from runtime.data.streaming.loading import load_stream, load_stream_part
 from runtime.data.text.rows import TextRows, longest_row
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
@@ -51,17 +45,19 @@ def load_training_data(
     Without a test among these, the test part is the one that the format sets aside, if any. The tokenizers are those of
     `known`, where a training goes on. Raises DataError.
     """
+    if cuts.stream:
+        return load_stream(specs, data, cuts)
     cut_by = columns_of_cuts(cuts)
     dataset = read_dataset(data, specs, also=cut_by)
     if dataset.windows is not None:
         return load_series(specs, data, dataset, cuts, known)
-    preparation = _matched(specs, dataset)
-    loading = _Loading(specs, dataset.notes)
+    preparation = matched(specs, dataset)
+    loading = PartMaker(specs, dataset.notes)
     dataset = loading.without_gaps(dataset, preparation)
     used = {name for names in preparation.columns.values() for name in names}
     if unused := sorted((set(dataset.fields) - {*used, *cut_by, *dataset.chosen_by}) | set(dataset.unread)):
         loading.notes += notes_of_unused(dataset.path, unused)
-    split = split_rows(dataset, cuts, _target_column(specs, preparation))
+    split = split_rows(dataset, cuts, target_column(specs, preparation))
     preparation = _fitted(specs, dataset, preparation, split, known)
     preparation = replace(preparation, looks=looks_of(specs, dataset, preparation.columns, split.train))
     whole = loading.everything(dataset.fields, preparation)
@@ -85,12 +81,6 @@ def load_training_data(
     return loaded_data(dataset, data, parts, preparation, cuts.seed, loading.notes)
 
 
-def _target_column(specs: Sequence[InputSpec], preparation: Preparation) -> str:
-    """The column of the only target, or ""."""
-    columns = [column for spec in specs if spec.is_target for column in preparation.columns.get(spec.name, ())]
-    return columns[0] if len(columns) == 1 else ""
-
-
 def learnt_tokenizers(dataset: Dataset, cuts: Cuts, target: str = "") -> Mapping[str, Tokenizer]:
     """The tokenizers that a training with these cuts takes from its part of the texts.
 
@@ -103,9 +93,16 @@ def learnt_tokenizers(dataset: Dataset, cuts: Cuts, target: str = "") -> Mapping
     return tokenizers_of(dataset.text, dataset.fields, split.train)
 
 
-def load_evaluation_data(specs: Sequence[InputSpec], source: DataSource, preparation: Preparation) -> LoadedPart:
-    """All rows of a source, or the test part where its format has one, prepared as in the training."""
-    loading = _Loading(specs)
+def load_evaluation_data(
+    specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, stream: int = 0
+) -> LoadedPart:
+    """All rows of a source, or the test part where its format has one, prepared as in the training.
+
+    With `stream`, they stay on disk, and blocks of at most so many are read.
+    """
+    if stream:
+        return load_stream_part(specs, source, preparation, stream)
+    loading = PartMaker(specs)
     return LoadedPart(loading.further(source, preparation), tuple(dict.fromkeys(loading.notes)))
 
 
@@ -125,7 +122,7 @@ def load_rows(
         return _load_texts(path, inputs, preparation, options)
     if shows_pictures(path):
         dataset = picture_rows(path, inputs, preparation, options)
-        loading = _Loading(inputs, dataset.notes)
+        loading = PartMaker(inputs, dataset.notes)
         part = loading.like_training(dataset, preparation, may_drop=False)
         return LoadedPart(part, dataset.notes, dataset.fields[inputs[0].name].files)
     form = format_of(path).name
@@ -144,9 +141,9 @@ def load_rows(
     if dataset.windows is not None:
         known = preparation or Preparation(columns_of_series(dataset, inputs), table=tuple(dataset.fields))
         return LoadedPart(series_part(inputs, dataset, known), dataset.notes)
-    if preparation is None and not _matched(inputs, dataset).is_plain:
+    if preparation is None and not matched(inputs, dataset).is_plain:
         raise unprepared(path)
-    loading = _Loading(inputs, dataset.notes)
+    loading = PartMaker(inputs, dataset.notes)
     part = loading.like_training(dataset, preparation, may_drop=False)
     unused = notes_of_unused(dataset.path, set(dataset.unread) - _names_of_targets(specs, preparation))
     return LoadedPart(part, tuple(dict.fromkeys((*loading.notes, *unused))), files)
@@ -157,11 +154,6 @@ def _names_of_targets(specs: Sequence[InputSpec], preparation: Preparation | Non
     targets = [spec.name for spec in specs if spec.is_target]
     columns = () if preparation is None else preparation.columns.items()
     return {*targets, *(column for name, found in columns if name in targets for column in found)}
-
-
-def notes_of_unused(path: Path, names: Collection[str]) -> list[str]:
-    """A remark on fields of a file that the program does not read."""
-    return [f"{path.name}: not used: {quoted(sorted(names))}"] if names else []
 
 
 def _load_texts(
@@ -183,7 +175,7 @@ def _load_texts(
         path, SourceOptions({name: options[name] for name in passed_on if name in options}), frozenset()
     )
     field = (fields_of_table if is_table else fields_of_files)(request)[TOKENS]
-    loading = _Loading(inputs)
+    loading = PartMaker(inputs)
     part = loading.everything(dict.fromkeys(names, field), preparation)
     return LoadedPart(part, tuple(loading.notes), field.files)
 
@@ -213,7 +205,7 @@ def load_text(text: str, specs: Sequence[InputSpec], preparation: Preparation) -
         message = f"the model takes {quoted(names)}, and this is one text"
         raise DataError(message, "--input", fix="put a tab between the texts, or give a file")
     fields = {name: text_field([part], _TEXT, [1]) for name, part in zip(names, texts, strict=True)}
-    loading = _Loading(inputs, [_read_as(name, part, preparation) for name, part in zip(names, texts, strict=True)])
+    loading = PartMaker(inputs, [_read_as(name, part, preparation) for name, part in zip(names, texts, strict=True)])
     return LoadedPart(loading.everything(fields, preparation), tuple(dict.fromkeys(loading.notes)))
 
 
@@ -234,110 +226,8 @@ def _load_pairs(
     kept = {name: options[name] for name in ("encoding", "separator") if name in options}
     source = DataSource("pairs", str(path.absolute()), (), _GIVEN)
     dataset = read_dataset(source, inputs, preparation, kept)
-    loading = _Loading(inputs)
+    loading = PartMaker(inputs)
     return LoadedPart(loading.everything(dataset.fields, preparation), tuple(dict.fromkeys(loading.notes)))
-
-
-class _Loading:
-    """Fields to parts of data, for the inputs and targets of a program; `notes` are remarks for the user."""
-
-    def __init__(self, specs: Sequence[InputSpec], notes: Sequence[str] = ()) -> None:
-        self._specs, self.notes = specs, list(notes)
-
-    def further(self, source: DataSource, preparation: Preparation) -> Part:
-        """The rows of a further source, prepared as in the training."""
-        dataset = read_dataset(source, self._specs, preparation, is_training=False)
-        self.notes += dataset.notes
-        if dataset.windows is not None:
-            return series_part(self._specs, dataset, preparation)
-        if dataset.test is not None:
-            dataset = replace(dataset, fields=dataset.test)
-        return self.like_training(dataset, preparation, may_drop=True)
-
-    def like_training(self, dataset: Dataset, saved: Preparation | None, may_drop: bool) -> Part:
-        """The rows of a further source: all, or without those that miss a value, where the training left these out.
-
-        `saved` is the preparation of the training, as far as there was one.
-        """
-        if saved is not None and saved.is_of_columns and dataset.table is None and dataset.text is None:
-            match_fields(dataset, self._specs)
-            return part_in_columns(self._specs, dataset.fields, saved)
-        preparation = _preparation_for(dataset, self._specs, saved)
-        if may_drop:
-            dataset = self.without_gaps(dataset, preparation)
-        return self.everything(dataset.fields, preparation)
-
-    def without_gaps(self, dataset: Dataset, preparation: Preparation) -> Dataset:
-        """The table without rows that miss a value, where `missing = "drop"` asks for it."""
-        if not preparation.table or preparation.missing != "drop":
-            return dataset
-        keep = np.flatnonzero(rows_without_gaps(preparation, dataset.fields))
-        if len(keep) == dataset.rows:
-            return dataset
-        if len(keep) == 0:
-            fix = "choose other columns with `columns`, or fill in values"
-            raise DataError("every row misses a value", dataset.path, fix=fix)
-        left_out = f"{dataset.rows - len(keep)} of {dataset.rows} rows miss a value and are left out"
-        self.notes.append(f"{dataset.path.name}: {left_out}")
-        return replace(dataset, fields={name: field.at(keep) for name, field in dataset.fields.items()})
-
-    def everything(self, fields: Mapping[str, Field], preparation: Preparation) -> Part:
-        """All rows of the fields."""
-        if preparation.table:
-            refuse_missing(preparation, fields, self._specs)
-        texts = TextRows(fields, preparation, self.notes)
-        masked = {spec.mask_of for spec in self._specs}
-        for spec in self._specs:
-            if texts.takes(spec) and not (spec.is_target or spec.mask_of or spec.name in masked):
-                texts.note_filling(spec)
-        arrays = {
-            spec.name: texts.array(spec) if texts.takes(spec) else array_for(spec, fields, preparation, self.notes)
-            for spec in self._specs
-        }
-        rows = len(next(iter(arrays.values()))) if arrays else 0
-        columns = {spec.name: preparation.columns.get(spec.name, ()) for spec in self._specs}
-        names = {name: _names_of(fields[found[0]]) for name, found in columns.items() if found}
-        return Part(arrays, np.arange(rows, dtype=np.int64), names=names)
-
-
-def _matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
-    columns = match_fields(dataset, [spec for spec in specs if spec.mask_of is None or dataset.text is None])
-    used = dict.fromkeys(name for names in columns.values() for name in names)
-    readings = {} if dataset.text is None else {n: r for n, r in dataset.text.readings.items() if n in used}
-    table = tuple(dataset.fields) if dataset.table is not None else ()
-    missing = dataset.table.missing if dataset.table is not None else "error"
-    classes = {name: known for name in used if (known := dataset.fields[name].classes) is not None}
-    texts = [name for name in used if name not in readings and dataset.fields[name].is_text]
-    vocabularies = {name: vocabulary_of(dataset.fields[name]) for name in texts}
-    return Preparation(columns, vocabularies, {}, {}, table, missing, classes, readings=readings)
-
-
-def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Preparation | None) -> Preparation:
-    """The preparation of a further source: the saved one, as far as it concerns `specs` and this kind of data."""
-    if saved is None:
-        return _matched(specs, dataset)
-    if dataset.text is not None:
-        return replace(_matched(specs, dataset), vocabularies=saved.vocabularies, tokenizers=saved.tokenizers)
-    saved = replace(saved, readings={}, tokenizers={})  # tokens are numbers already
-    is_table = dataset.table is not None
-    columns_used = {name for spec in specs for name in saved.columns.get(spec.name, ())}
-    if is_table and not saved.table and columns_used & saved.vocabularies.keys():
-        message = f"{dataset.format} data for a model trained on arrays that hold categories"
-        raise DataError(message, dataset.path, fix="give npz data")
-    if not is_table or not saved.table:
-        return replace(saved, columns=match_fields(dataset, specs), table=tuple(dataset.fields) if is_table else ())
-    columns = _columns_of(specs, saved, dataset.path)
-    check_fields(dataset, columns)
-    return replace(saved, columns=columns)
-
-
-def _columns_of(specs: Sequence[InputSpec], saved: Preparation, path: Path) -> dict[str, tuple[str, ...]]:
-    columns = {spec.name: saved.columns[spec.name] for spec in specs if spec.name in saved.columns}
-    if len(columns) < len(specs):
-        absent = next(spec for spec in specs if spec.name not in columns)
-        message = f"the saved preparation has no columns for `{absent.name}`"
-        raise DataError(message, path, fix="train again after changing the inputs or targets of the program")
-    return columns
 
 
 def _fitted(
@@ -352,10 +242,6 @@ def _fitted(
     return fitted(preparation, dataset.fields, specs, split.train, table.normalise)
 
 
-def _names_of(field: Field) -> RowNames:
-    return RowNames(field.file, field.row_numbers, field.files, field.origin, field.origins)
-
-
 def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
     """The length of each row's text, by which batches are made; None where they are made at random."""
     if dataset.text is None or dataset.text.buckets == 0:
@@ -363,14 +249,6 @@ def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
     texts = [arrays[name] for name in dataset.text.readings if name in arrays]
     found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)
     return found
-
-
-def part_in_columns(specs: Sequence[InputSpec], fields: Mapping[str, Field], saved: Preparation) -> Part:
-    """All rows of arrays by input and target, for a model whose training made these of columns. Raises DataError."""
-    saved = replace(saved, columns=_columns_of(specs, saved, next(iter(fields.values())).file))
-    arrays = {spec.name: array_in_columns(spec, fields[spec.name], saved) for spec in specs}
-    rows = np.arange(len(next(iter(arrays.values()))), dtype=np.int64)
-    return Part(arrays, rows, names={spec.name: _names_of(fields[spec.name]) for spec in specs})
 
 
 def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,13 @@ from compiler import driver
 from compiler.driver import Array, Program
 from compiler.support.record import record
 from runtime.data.dataset import Dataset
+from runtime.data.orders import epoch_order, order_of_batches, shift_of_windows
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource
 from runtime.support.files import JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from runtime.data.streaming.rows import RowStream
 
 
 @record
@@ -50,7 +54,9 @@ class Part:
     Rows that are windows of a series begin up to `slack` steps later, drawn anew for each epoch. Where `lengths` of
     all rows are given, a batch of training takes rows of similar length. `buckets` are the sizes at which batches are
     computed, by the names of dimensions; the last is that of the program. `names` are what the rows of `arrays` are
-    called, where they come from rows of a file.
+    called, where they come from rows of a file. Arrays that are `lasting` stay as they are while anybody has them.
+    Where all this lies on disk, `stream` reads blocks of it, and each of `arrays`, `rows` and `names` is made when it
+    is asked for.
     """
 
     arrays: Mapping[str, Array]
@@ -59,6 +65,8 @@ class Part:
     lengths: Array | None = None
     buckets: tuple[Mapping[str, int], ...] = ()
     names: Mapping[str, RowNames] = field(default_factory=dict[str, RowNames])
+    lasting: bool = False
+    stream: RowStream | None = None
 
 
 @record
@@ -110,12 +118,29 @@ def loaded_data(
     return LoadedData(*parts, preparation, summary, notes, 0 if dataset.text is None else dataset.text.buckets)
 
 
+def streamed(part: Part, stream: RowStream) -> Part:
+    """The part with other inputs of the same rows on disk."""
+    return replace(part, arrays=stream.arrays(), stream=stream)
+
+
 def in_precision(part: Part, dtype: str) -> Part:
     """With `f64`, every f32 is widened, as it is in the program."""
     if dtype != "f64":
         return part
+    if part.stream is not None:
+        return streamed(part, part.stream.widened())
     wide = {name: a.astype(in_dtype(a.dtype, dtype), copy=False) for name, a in part.arrays.items()}
     return replace(part, arrays=wide)
+
+
+def lasting(part: Part) -> Part:
+    """The part with views of its arrays that stand for them as they are now: whoever uses it changes none of them.
+
+    Blocks of rows from disk take turns in the same memory.
+    """
+    if part.stream is not None:
+        return part
+    return replace(part, arrays={name: array.view() for name, array in part.arrays.items()}, lasting=True)
 
 
 def in_dtype(element: np.dtype[Any], dtype: str) -> np.dtype[Any]:
@@ -127,6 +152,8 @@ def numbered(program: Program, part: Part) -> Part:
     """The part with the numbers of its rows, where the program changes samples by them."""
     if program.augmentation is None:
         return part
+    if part.stream is not None:
+        return streamed(part, part.stream.with_numbers())
     rows = len(next(iter(part.arrays.values())))
     return replace(part, arrays={**part.arrays, driver.SAMPLE_NUMBERS: np.arange(rows, dtype=np.int64)})
 
@@ -138,24 +165,16 @@ def at_epoch(arrays: Mapping[str, Array], epoch: int) -> Mapping[str, Array]:
     return {**arrays, driver.EPOCH_NUMBER: np.array(epoch, np.int64)}
 
 
-_EPOCHS, _SPLITS, _SHIFTS, _BATCHES, _REPEATS = range(5)
 _POOL = 64  # batches among whose rows those of similar length are put together
-
-
-def epoch_order(rows: int, seed: int, epoch: int) -> Array:
-    """The order (i64) in which epoch `epoch` visits `rows` rows; the same whatever ran before.
-
-    Row i draws the i-th 64-bit word of Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-    2011) with key (seed, epoch) and a counter of zero; the rows are then sorted by their words, equal words by row.
-    """
-    return _permutation(rows, seed, epoch, _EPOCHS)
 
 
 def rows_of_epoch(part: Part, seed: int, epoch: int, batch: int) -> Array:
     """The rows (i64) of a part in the order in which epoch `epoch` takes them, `batch` at a time."""
+    if part.stream is not None:
+        return part.stream.order_of_epoch(seed, epoch)
     rows = part.rows[epoch_order(len(part.rows), seed, epoch)]
     if part.slack:
-        rows = rows + int(_words(1, seed, epoch, _SHIFTS)[0]) % (part.slack + 1)
+        rows = rows + shift_of_windows(seed, epoch) % (part.slack + 1)
     if part.lengths is not None:
         rows = _bucketed(rows, part.lengths, batch, seed, epoch)
     return rows
@@ -166,26 +185,5 @@ def _bucketed(rows: Array, lengths: Array, batch: int, seed: int, epoch: int) ->
     pools = [rows[first : first + _POOL * batch] for first in range(0, len(rows), _POOL * batch)]
     ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
     full = len(rows) // batch
-    batches = ordered[: full * batch].reshape(full, batch)[_permutation(full, seed, epoch, _BATCHES)]
+    batches = ordered[: full * batch].reshape(full, batch)[order_of_batches(full, seed, epoch)]
     return np.concatenate([batches.reshape(-1), ordered[full * batch :]])
-
-
-def split_order(rows: int, seed: int) -> Array:
-    """The order (i64) from which the validation and test parts are cut; independent of every `epoch_order`."""
-    return _permutation(rows, seed, 0, _SPLITS)
-
-
-def oversampling_order(rows: int, seed: int) -> Array:
-    """The order (i64) in which rows of a rare class are taken once more."""
-    return _permutation(rows, seed, 0, _REPEATS)
-
-
-def _permutation(rows: int, seed: int, epoch: int, purpose: int) -> Array:
-    return np.argsort(_words(rows, seed, epoch, purpose), kind="stable").astype(np.int64)
-
-
-def _words(count: int, seed: int, epoch: int, purpose: int) -> Array:
-    mask = (1 << 64) - 1
-    key = np.array([seed & mask, epoch & mask], np.uint64)
-    # The purpose is the highest word of the counter, which no count of rows reaches.
-    return np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose], np.uint64)).random_raw(count)

@@ -15,9 +15,9 @@ from compiler.errors.diagnostics import DataError, Source, Span
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.data_formats import TABLES, options_for
 from runtime.data.conditions import Condition, read_condition
-from runtime.data.dataset import Dataset
+from runtime.data.dataset import BlockSource, Dataset
 from runtime.data.formats.cifar import CIFAR
-from runtime.data.formats.csv_table import CSV
+from runtime.data.formats.csv_files import CSV
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.formats.idx import IDX
 from runtime.data.formats.images import IMAGES
@@ -84,6 +84,39 @@ def read_dataset(
     `is_training`: rows to train on are needed, and those that a folder sets aside for tests are not enough.
     `may_be_empty`: a table or arrays may have no rows.
     """
+    known, request, condition = _requested(source, specs, preparation, options, also, is_training, may_be_empty)
+    dataset = known.read(request)
+    return dataset if condition is None else _chosen(dataset, condition)
+
+
+def opened_blocks(
+    source: DataSource,
+    specs: Sequence[InputSpec],
+    preparation: Preparation | None = None,
+    options: Mapping[str, SettingValue] | None = None,
+    also: Iterable[str] = (),
+    is_training: bool = True,
+) -> tuple[BlockSource, Condition | None]:
+    """The content of a source to read block by block, and the condition on its rows. As `read_dataset`."""
+    known, request, condition = _requested(source, specs, preparation, options, also, is_training, True)
+    if known.stream is None:
+        can = quoted(each.name for each in FORMATS if each.stream is not None)
+        message = f"`{known.name}` data is not read block by block"
+        fix = f"leave out `stream`, or give the data as one of {can}"
+        raise DataError(message, request.path, fix=fix, key="stream")
+    return known.stream(request), condition
+
+
+def _requested(
+    source: DataSource,
+    specs: Sequence[InputSpec],
+    preparation: Preparation | None,
+    options: Mapping[str, SettingValue] | None,
+    also: Iterable[str],
+    is_training: bool,
+    may_be_empty: bool,
+) -> tuple[Format, SourceRequest, Condition | None]:
+    """The format of a source, the request to its reader, and the condition on its rows. Raises DataError."""
     place = str(source.span)
     known = format_named(source.format, place)
     given = SourceOptions(dict(source.options) if options is None else options, place)
@@ -101,8 +134,7 @@ def read_dataset(
         needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
         layouts, texts = (preparation.table, needed), frozenset(preparation.vocabularies)
         request = SourceRequest(path, given, wanted | frozenset(needed), texts, layouts, may_be_empty=may_be_empty)
-    dataset = known.read(request)
-    return dataset if condition is None else _chosen(dataset, condition)
+    return known, request, condition
 
 
 def _chosen(dataset: Dataset, condition: Condition) -> Dataset:

@@ -31,6 +31,12 @@ C_TYPES = {
     DType.I32: "int32_t",
     DType.U8: "uint8_t",
     DType.BOOL: "uint8_t",
+    DType.F16: "uint16_t",  # its bits: C has no such type everywhere
+    DType.I8: "int8_t",
+    DType.I16: "int16_t",
+    DType.U16: "uint16_t",
+    DType.U32: "uint32_t",
+    DType.U64: "uint64_t",
 }
 
 
@@ -218,7 +224,7 @@ def _note_of(program: Program, function: Function) -> str:
 
 
 def _declaration(function: Function, note: str) -> str:
-    arrays = "\n".join(f" *   {array.said()}" for array in function.arrays)
+    arrays = "\n".join(f" *   {array.said()}{_form(array)}" for array in function.arrays)
     settings = ""
     if function.settings:
         fields = "\n".join(f"    {C_TYPES[d]} {name};{_limits(function, name)}" for name, d, _ in function.settings)
@@ -228,6 +234,10 @@ def _declaration(function: Function, note: str) -> str:
         settings = SETTINGS.format(fields=fields, values=values, struct=function.struct, usual=usual, title=title)
     declared = DECLARATIONS[function.name]
     return settings + declared.format(arrays=arrays, note=note, parameters=function.parameters, prefix=function.prefix)
+
+
+def _form(array: Array) -> str:
+    return ", each the bits of a binary16 of IEEE 754" if array.dtype is DType.F16 else ""
 
 
 def _limits(function: Function, setting: str) -> str:

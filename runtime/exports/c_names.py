@@ -15,8 +15,9 @@ typedef typeid typename union unsigned using virtual void volatile wchar_t while
 """
 # Macros that are no functions, types, and what `model.h` and `example.c` call their own.
 _NAMES = """
-BUFSIZ EOF FILE I NULL ROWS block bytes ended errno error exit fprintf fread free fwrite filled got in_row int32_t
-int64_t linux main malloc memory row rows settings size_t stderr stdin stdout target uint8_t uintptr_t unix
+BUFSIZ EOF FILE I NULL ROWS block bytes ended errno error exit fprintf fread free fwrite filled got in_row int16_t
+int32_t int64_t int8_t linux main malloc memory row rows settings size_t stderr stdin stdout target uint16_t uint32_t
+uint64_t uint8_t uintptr_t unix
 """
 _MACROS = re.compile(r"[A-Z0-9_]+_(MAX|MIN|WIDTH)|(SEEK|EXIT)_[A-Z]+|L_[a-z]+|P_tmpdir")  # of C's headers, and alike
 _TAKEN = frozenset([*_WORDS.split(), *_NAMES.split()])

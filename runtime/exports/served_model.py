@@ -14,7 +14,11 @@ from numpy.typing import ArrayLike
 Array: TypeAlias = np.ndarray[Any, Any]
 
 FOLDER = Path(__file__).parent
-TYPES = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "u8": np.uint8, "bool": np.bool_}
+TYPES: dict[str, type[np.generic]] = {
+    **{"f16": np.float16, "f32": np.float32, "f64": np.float64, "bool": np.bool_},
+    **{"i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64},
+    **{"u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64},
+}
 ALIGNMENT = 64
 
 
@@ -82,9 +86,10 @@ def _checked(item: dict[str, Any], value: ArrayLike) -> Array:
         raise ValueError(f"{item['name']} has the shape {item['shape']}, not {list(array.shape)}")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{item['name']} is of {item['dtype']}, not of {array.dtype}")
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         converted: Array = np.ascontiguousarray(array, dtype)
-    if dtype.kind != "f" and not np.array_equal(converted, array):
+    is_held = np.isfinite(converted) | ~np.isfinite(array) if dtype.kind == "f" else converted == array
+    if not is_held.all():
         raise ValueError(f"{item['name']} is of {item['dtype']}, which does not hold all numbers that are given")
     if item["low"] is not None and array.size and not item["low"] <= array.min() <= array.max() < item["high"]:
         raise ValueError(f"{item['name']} is in {item['low']}..{item['high']}, not in {array.min()}..{array.max() + 1}")

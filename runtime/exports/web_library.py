@@ -26,6 +26,12 @@ _TYPED_ARRAYS = {
     DType.I32: "Int32Array",
     DType.U8: "Uint8Array",
     DType.BOOL: "Uint8Array",
+    DType.F16: "Float32Array",  # not every engine has an array of f16
+    DType.I8: "Int8Array",
+    DType.I16: "Int16Array",
+    DType.U16: "Uint16Array",
+    DType.U32: "Uint32Array",
+    DType.U64: "BigUint64Array",
 }
 
 

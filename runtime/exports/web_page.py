@@ -18,7 +18,7 @@ from compiler.types import DType, numpy_dtype
 from runtime.data.specs import Array as Numbers
 from runtime.data.text.byte_pairs import merges_of
 from runtime.data.text.tokenizer import SPECIAL, START
-from runtime.exports.c_library import Array, Function
+from runtime.exports.c_library import C_TYPES, Array, Function
 from runtime.exports.web_library import MODULE, SLOW_MODULE
 from runtime.inference.model import parameter_count
 from runtime.inference.wording import Wording
@@ -159,11 +159,16 @@ def rows_of_page(arrays: Mapping[str, Numbers], rows: Numbers, functions: Sequen
     """Some rows of the arrays that functions read, in the functions' types, and what they read that has no rows."""
     wanted = {array.name: array for function in functions for array in function.inputs if array.name in arrays}
     chosen = {name: arrays[name][rows] if array.is_of_rows else arrays[name] for name, array in wanted.items()}
-    return {name: np.ascontiguousarray(array, numpy_dtype(wanted[name].dtype)) for name, array in chosen.items()}
+    return {name: np.ascontiguousarray(array, _numbers_of(wanted[name].dtype)) for name, array in chosen.items()}
+
+
+def _numbers_of(dtype: DType) -> np.dtype[np.generic]:
+    """As model.js takes them: those of f16 as f32."""
+    return numpy_dtype(DType.F32 if dtype is DType.F16 else dtype)
 
 
 def _dtype(array: Numbers) -> str:
     return _NAMES[str(array.dtype)]
 
 
-_NAMES = {"float32": "f32", "float64": "f64", "int64": "i64", "int32": "i32", "uint8": "u8", "bool": "bool"}
+_NAMES = {str(numpy_dtype(dtype)): dtype.value for dtype in C_TYPES}

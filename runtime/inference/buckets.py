@@ -172,7 +172,8 @@ class _BucketedExecutable:
         for bucket, batches in groupby(self._buckets.of_batches(steps.data, steps.rows, steps.batch).tolist()):
             end = begin + len(list(batches))
             rows, data = steps.rows[begin * steps.batch : end * steps.batch], self._buckets.cut(steps.data, bucket)
-            yield bucket, replace(steps, data=data, rows=rows, first_step=steps.first_step + begin)
+            first = steps.first_step + begin
+            yield bucket, replace(steps, data=data, rows=rows, first_step=first, lasting=False)
             begin = end
 
     def _executable(self, bucket: int) -> Executable:

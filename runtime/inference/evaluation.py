@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from compiler.driver import ALONE, EVALUATION, Array, Executable, Options, Peers
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import mutable_record
 from runtime.data.part import Part, in_precision
+from runtime.data.streaming.reader import blocks_in_order
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
@@ -77,7 +78,7 @@ class PartEvaluator:
         part = in_precision(part, self._dtype)
         sums: dict[str, float] = {}
         totals, batches = NOTHING, 0
-        for order in self._stretches(part):
+        for data, order in self._stretches(part):
             first = 0
             while first < len(order):
                 told = self._peers.gathered((stop_requested(), self._pace.steps))
@@ -85,7 +86,7 @@ class PartEvaluator:
                     return None
                 rows = order[first : first + told[0][1] * self._peers.size * self._batch]
                 first += len(rows)
-                results, weights = self._run(tensors, part, rows, batches)
+                results, weights = self._run(tensors, data, rows, batches, part.lasting)
                 batches += len(weights)
                 sums = added_in_order(
                     sums, {name: values for name, values in results.scalars.items() if not is_total(name)}, weights
@@ -107,13 +108,22 @@ class PartEvaluator:
             losses[places] = results.scalars["loss"]
         return losses
 
-    def _stretches(self, part: Part) -> list[Array]:
-        """The rows by their length of texts: at which length one is computed never depends on the cut."""
-        if self._buckets is None:
-            return [part.rows]
-        return self._buckets.stretches(part.arrays, part.rows)
+    def _stretches(self, part: Part) -> Iterator[tuple[Mapping[str, Array], Array]]:
+        """The rows by their length of texts: at which length one is computed never depends on the cut.
 
-    def _run(self, tensors: Tensors, part: Part, rows: Array, first: int) -> tuple[Results, Array]:
+        Of a part that stays on disk, these are blocks of whole batches, each until the next.
+        """
+        if part.stream is not None:
+            for _, data in blocks_in_order(part.stream, self._batch):
+                yield data, np.arange(len(next(iter(data.values()))))
+        elif self._buckets is None:
+            yield part.arrays, part.rows
+        else:
+            yield from ((part.arrays, rows) for rows in self._buckets.stretches(part.arrays, part.rows))
+
+    def _run(
+        self, tensors: Tensors, data: Mapping[str, Array], rows: Array, first: int, is_lasting: bool
+    ) -> tuple[Results, Array]:
         """The results of steps over `rows`, numbered from `first`, and the number of rows of each."""
         steps, peers = -(-len(rows) // self._batch), self._peers
         own = range(steps * peers.rank // peers.size, steps * (peers.rank + 1) // peers.size)
@@ -121,8 +131,8 @@ class PartEvaluator:
         if own:
             begin = time.perf_counter()
             mine = rows[own.start * self._batch : own.stop * self._batch]
-            run = Steps(tensors, part.arrays, mine, self._batch, first + own.start, settings=self._settings)
-            results = self._executable.run(run)
+            run = Steps(tensors, data, mine, self._batch, first + own.start, settings=self._settings)
+            results = self._executable.run(replace(run, lasting=is_lasting))
             self._pace.observe(len(own), time.perf_counter() - begin)
         if peers.size > 1 or results is None:
             results = self._joined([found for found in peers.gathered(results) if found is not None])

@@ -216,10 +216,10 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 
 def _shortest(values: Array) -> Array:
-    """The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1; NaN and infinity become None."""
+    """The f64 whose shortest text is that of the f32 or f16: 0.1 is printed as 0.1. NaN and infinity become None."""
     if values.dtype.kind != "f":
         return values
-    wide = values.astype(np.str_).astype(np.float64) if values.dtype == np.float32 else values
+    wide = values.astype(np.str_).astype(np.float64) if values.dtype != np.float64 else values
     spoilt = ~np.isfinite(wide)
     if bool(spoilt.any()):
         wide = wide.astype(np.object_)

@@ -44,6 +44,7 @@ from runtime.train.watching import Sight
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
 _EPOCHS_WITH_A_LINE_EACH = 100
 _SECONDS_BETWEEN_LINES = 0.2
+_WAITED, _SECONDS_WAITED = 0.05, 1.0  # the share of the time of all steps, and the time, from which on it is told
 # Columns of the line of progress.
 _GAP, _SHORTEST_BAR, _LONGEST_BAR = 2, 6, 16
 _HANGING = "  "
@@ -167,6 +168,9 @@ class TextReporter:
         if event.test:
             for line in wrapped_parts(f"test: {scalars_text(event.test)}", self._width(), _HANGING):
                 self._show(Text(line, style="bold"))
+        if event.waited is not None and event.waited >= _WAITED and event.waited * event.seconds >= _SECONDS_WAITED:
+            told = f"rows were waited for {event.waited:.0%} of the time: the disk gives fewer than the training takes"
+            self._print(told)
         if event.run is not None:
             self._print(f"saved in {event.run}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compiler.driver import Array, ParameterSpec, Program, Stored, Tensors
 from compiler.errors.diagnostics import CheckpointError, Diagnostic, Note, SourceError, UsageError, hint
-from compiler.errors.suggestions import counted
+from compiler.errors.suggestions import counted, did_you_mean, quoted
 from compiler.support.record import record
 from runtime.runs.start_weights import file_of, put_recorded_weights, weights_at
 from runtime.runs.tensor_files import match_tensors
@@ -93,6 +93,11 @@ def _found(program: Program, owner: str, stored: Stored, specs: Sequence[Paramet
     inner = {spec.path.removeprefix(f"{owner}."): spec for spec in specs}
     at = _within(owner, stored, tuple(inner), tuple(weights), source)
     found = {name.removeprefix(at): array for name, array in weights.items() if name.startswith(at)}
+    if at and not found:
+        layers = sorted({name[:end] for name in weights for end, letter in enumerate(name) if letter == "."})
+        known = f"there is {quoted(layers)}" if layers else "leave `at` out: its tensors belong to no layer"
+        fix = did_you_mean(at[:-1], layers) or known
+        raise CheckpointError(f"there is no layer `{at[:-1]}`", source, fix)
     match = match_tensors(found, {name: _shape(spec) for name, spec in inner.items()})
     if not match.is_complete:
         where = f" below `{at[:-1]}`" if at else ""

@@ -20,9 +20,9 @@ from compiler.targets.available_memory import expect_memory
 from runtime.support import regular_files
 from runtime.support.files import explained, replace_file, write_bytes
 
-_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 _SIZES = {"F": (8, 4, 2), "I": (8, 4, 2, 1), "U": (8, 4, 2, 1)}
 _NUMBERS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind, sizes in _SIZES.items() for size in sizes}
+_NAMES = {np.dtype(text).name: code for code, text in _NUMBERS.items()} | {"bool": "BOOL"}
 _TYPES = {**_NUMBERS, "BF16": "<u2", "BOOL": "<u1"}
 
 
@@ -97,9 +97,33 @@ def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
     try:
         entries = cast("list[tuple[str, dict[str, object]]]", deserialize(content))
     except (SafetensorError, ValueError, OverflowError) as error:
+        kind = _kind_of(content)
+        if kind:
+            raise CheckpointError(f"this is {kind}, and no safetensors file", path, _OF_OTHERS) from error
         raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
     _expect_distinct_names(content, path)
     return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
+
+
+_BEGINNINGS = {
+    b"PK\x03\x04": "a zip archive, such as .npz, .pt or .keras",
+    b"\x93NUMPY": "an array of NumPy (.npy)",
+    b"\x89HDF": "an HDF5 file, such as .h5",
+    b"\x1f\x8b": "a compressed file",
+    b"\x80\x02": "a pickle",
+    b"\x80\x04": "a pickle",
+}
+_OF_OTHERS = (
+    "name a .safetensors file or a run; `dlc import FILE --into model.dl -o DIR` makes one of weights of PyTorch, "
+    "Keras and Hugging Face"
+)
+
+
+def _kind_of(content: bytes) -> str:
+    """The format of a file by its first bytes; empty where it may be a safetensors file that is damaged."""
+    known = next((kind for beginning, kind in _BEGINNINGS.items() if content.startswith(beginning)), "")
+    head = content[:8]  # of a safetensors file, the length of its header, whose upper bytes are 0
+    return known or ("a text" if len(head) == 8 and head.isascii() and head.decode().isprintable() else "")
 
 
 def element_types(path: Path) -> dict[str, str]:

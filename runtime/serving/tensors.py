@@ -18,16 +18,26 @@ from runtime.serving.refusals import Refusal
 DATATYPES: dict[str, type[np.generic]] = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
     "INT32": np.int32,
     "INT64": np.int64,
+    "FP16": np.float16,
     "FP32": np.float32,
     "FP64": np.float64,
     "BYTES": np.str_,
 }
 """The datatypes of the protocol that a model can have, with NumPy's; BYTES holds texts in UTF-8."""
 _NAMES = {np.dtype(kind).name: name for name, kind in DATATYPES.items() if name != "BYTES"}
-# Numbers of f64 beyond it are rounded to infinity: from half a unit in the last place above the largest f32.
-_LARGEST = {"FP32": float(np.nextafter(float.fromhex("0x1.ffffffp127"), 0)), "FP64": float(np.finfo(np.float64).max)}
+# Numbers of f64 beyond it are rounded to infinity: from half a unit in the last place above the largest f16 or f32.
+_LARGEST = {
+    "FP16": float(np.nextafter(65520.0, 0)),
+    "FP32": float(np.nextafter(float.fromhex("0x1.ffffffp127"), 0)),
+    "FP64": float(np.finfo(np.float64).max),
+}
 _LENGTH = 4  # bytes before each text in binary data
 
 
@@ -107,12 +117,13 @@ def _numbers(info: TensorInfo, flat: list[object], where: str) -> Array:
     is_float = info.datatype.startswith("FP")
     if info.may_miss:
         flat = [math.nan if element is None else element for element in flat]
+    held = "d" if is_float else "Q" if info.datatype == "UINT64" else "q"
     try:
-        exact = np.frombuffer(array("d" if is_float else "q", cast("list[Any]", flat)), "f8" if is_float else "i8")
+        exact = np.frombuffer(array(held, cast("list[Any]", flat)), {"d": "f8", "q": "i8", "Q": "u8"}[held])
     except (TypeError, OverflowError):
         exact = None
     if exact is None or (bool in map(type, flat)):
-        raise _first_wrong(flat, is_float, where)
+        raise _first_wrong(flat, held, where)
     return in_datatype(exact, info, where)
 
 
@@ -132,11 +143,14 @@ def in_datatype(exact: Array, info: TensorInfo, where: str) -> Array:
     raise Refusal(422, message, f"{where}.data", "give a number that the datatype holds")
 
 
-def _first_wrong(flat: Sequence[object], is_float: bool, where: str) -> Refusal:
+def _first_wrong(flat: Sequence[object], held: str, where: str) -> Refusal:
+    is_float = held == "d"
     kinds = (int, float) if is_float else (int,)
     for place, element in enumerate(flat):
         if isinstance(element, bool) or not isinstance(element, kinds):
             return _wrong(element, "a number" if is_float else "a whole number", where, place)
+    if held == "Q" and min(cast("Sequence[int]", flat)) < 0:
+        return Refusal(422, "a number is below 0", f"{where}.data", "give numbers from 0 on")
     return Refusal(422, "a number is too large", f"{where}.data", "give numbers of at most 64 bits")
 
 

@@ -183,6 +183,11 @@ def fingerprint(path: Path) -> str:
     return f"sha256-sampled:{digest.hexdigest()}"
 
 
+def fingerprints(paths: Iterable[Path]) -> dict[str, str]:
+    """The fingerprint of each file, by its name."""
+    return {path.name: fingerprint(path) for path in paths}
+
+
 @contextmanager
 def explained(
     kind: type[DataError] | type[CheckpointError], place: Path, begin: str = "", fix: str | None = None

@@ -23,7 +23,7 @@ from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
 from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, told
 from runtime.train.jobs import start_of
-from runtime.train.session import TrainingRequest, TrainingSession, begun
+from runtime.train.session import TrainingRequest, TrainingSession, begun, program_of
 from runtime.train.steering import RunSteering
 from runtime.train.training import LOSS, TrainingError, run_training
 
@@ -112,6 +112,15 @@ def trials(
         if was_interrupted:
             raise KeyboardInterrupt
         gc.collect()  # collections come late by themselves, and there may be a thousand trials
+
+
+def expect_program(space: SearchSpace, request: TrainingRequest, seed: int) -> None:
+    """Elaborate the program with one choice of the settings: what is wrong there may be wrong in all trials.
+
+    Raises SourceError, UsageError and DataError.
+    """
+    chosen = RandomSampler(space, seed).ask()
+    program_of(replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items())))
 
 
 def _untried(sampler: Sampler, tried: Collection[Settings], size: float) -> Mapping[str, str] | None:

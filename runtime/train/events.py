@@ -61,7 +61,10 @@ class EpochEnded:
 
 @record
 class TrainingEnded:
-    """`reason`: `finished`, `stopped early` or `interrupted`. `test` is empty where there is no test part."""
+    """`reason`: `finished`, `stopped early` or `interrupted`. `test` is empty where there is no test part.
+
+    `waited` is the share of the time of all steps in which these waited for rows, None where all are in memory.
+    """
 
     reason: str
     run: Path | None
@@ -70,6 +73,7 @@ class TrainingEnded:
     best_epoch: int | None
     test: Scalars
     seconds: float
+    waited: float | None = None
 
 
 @record
@@ -169,6 +173,7 @@ def event_as_json(
                 "best_epoch": event.best_epoch,
                 **prefixed("test_", event.test),
                 "seconds": round(event.seconds, 4),
+                **({} if event.waited is None else {"waited": round(event.waited, 4)}),
             }
         case _:
             assert_never(event)

@@ -18,19 +18,21 @@ from compiler.driver import (
     Purpose,
     Steps,
     Tensors,
+    TrainingPlan,
 )
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
-from runtime.data.part import Part, in_precision, numbered
+from runtime.data.part import Part, in_precision, lasting, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
+from runtime.data.streaming.reader import EpochRows, OwnShards
 from runtime.inference import model
 from runtime.inference.buckets import Buckets, chosen_sizes
 from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.runs.frozen_weights import put_frozen_weights
-from runtime.runs.position import Position
+from runtime.runs.position import Length, Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
 from runtime.train.events import TrainingStarted
@@ -128,6 +130,7 @@ def job_of(
     length = model.length_of(plan, len(parts.train.rows))
     settings = model.runtime_settings(program, length)
     options = replace(options, batch=length.batch)
+    train = numbered(program, in_precision(parts.train, options.dtype))
     evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
@@ -147,19 +150,25 @@ def job_of(
         settings=settings,
         plan=plan,
         length=length,
-        train=numbered(program, in_precision(parts.train, options.dtype)),
-        validation=parts.validation,
-        test=parts.test,
+        train=lasting(train),
+        validation=None if parts.validation is None else lasting(parts.validation),
+        test=None if parts.test is None else lasting(parts.test),
         rates=model.rate_names(program, settings) if plan.plateau is not None else (),
         keeper=keeper,
         finisher=finisher_of(program, options, of_training=True) if plan.finished_metrics else None,
         averages=averages_of(program),
         explain=_explanation(buckets, options, length.steps_per_epoch),
+        reader=None if train.stream is None else EpochRows(train.stream, plan.seed, _own_shards(plan, length, peers)),
         following=following_of(program, tensors, options),
         buckets=buckets,
         peers=peers,
         states=driver.owned_states(program, options, tensors, peers) if peers.size > 1 else None,
     )
+
+
+def _own_shards(plan: TrainingPlan, length: Length, peers: Peers) -> OwnShards | None:
+    """The rows of a step that this process computes; None for all."""
+    return None if peers.size == 1 else OwnShards(length.batch, plan.shards, peers.rank, peers.size)
 
 
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> NonfiniteFinder:

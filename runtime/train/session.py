@@ -12,6 +12,7 @@ from compiler.driver import ALONE, Alone, Options, Program, StartWeights, Tensor
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
+from compiler.targets.registry import KERNEL_TARGETS
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
@@ -112,25 +113,36 @@ def begun(request: TrainingRequest) -> TrainingSession:
 
 
 def resumed(
-    run: Path, file: Path | None, overrides: trained.Overrides, options: Options, peers: Processes = ALONE
+    run: Path,
+    file: Path | None,
+    overrides: trained.Overrides,
+    options: Options,
+    peers: Processes = ALONE,
+    keeps_target: bool = True,
 ) -> TrainingSession:
     """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
 
-    `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
+    `file` may name the model file again; it must not have changed. It goes on with the target of the run if it
+    `keeps_target`, or else with that of the options, which must give the same bits. Raises CheckpointError, UsageError.
     """
     for key in (key for key, _ in overrides if key in _FIXED):
         message = f"a run cannot change its `{key}`"
         raise UsageError(message, f"leave it out to go on, or begin a new training with --init-from {run}")
     directory = open_run(run, for_writing=peers.rank == 0)
     try:
-        return _resumed(directory, file, overrides, options, peers)
+        return _resumed(directory, file, overrides, options, peers, keeps_target)
     except BaseException:
         directory.close()
         raise
 
 
 def _resumed(
-    directory: RunDirectory, file: Path | None, overrides: trained.Overrides, options: Options, peers: Processes
+    directory: RunDirectory,
+    file: Path | None,
+    overrides: trained.Overrides,
+    options: Options,
+    peers: Processes,
+    keeps_target: bool,
 ) -> TrainingSession:
     choices = trained.choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
@@ -138,9 +150,11 @@ def _resumed(
         raise UsageError(f"{file} has changed since the run began, and a run goes on with its own copy", fix)
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
-    if options.target not in (Options().target, choices.target):
+    target = choices.target if keeps_target else options.target
+    if target != choices.target and not {target, choices.target} <= KERNEL_TARGETS.keys():
         raise UsageError("a run cannot change its target", "leave --target out to go on")
-    options = replace(options, dtype=choices.dtype, target=choices.target)
+    choices = replace(choices, target=target)
+    options = replace(options, dtype=choices.dtype, target=target)
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints)
     parts = DataParts(data.train, data.validation, data.test)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from compiler.driver import ALONE, KEPT, Array, Executable, OwnedStates, Peers, Results, Steps, Tensors, TrainingPlan
-from compiler.errors.diagnostics import DlcError
+from compiler.errors.diagnostics import DataError, DlcError
 from compiler.support.record import record
 from runtime.data.part import Part, at_epoch, rows_of_epoch
+from runtime.data.streaming.reader import EpochRows
 from runtime.inference.buckets import Buckets
 from runtime.inference.evaluation import Pace, PartEvaluator
 from runtime.runs.position import Length, Position
@@ -99,6 +100,7 @@ class Job:
     following: Following | None = None
     finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is
     steering: Steering | None = None
+    reader: EpochRows | None = None  # of the rows of `train`, where these stay on disk
     buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
     peers: Peers = ALONE  # the processes that train together, each of which has a job of its own
     states: OwnedStates | None = None  # those of the optimizer, where there are several processes
@@ -133,14 +135,25 @@ def replay_to(job: Job, position: Position, step: int) -> Position:
         return _Training(job, position, ignore, interruption, step).go_on()
 
 
-def steps_at(job: Job, position: Position, count: int = 1, order: Array | None = None) -> Steps:
-    """So many steps from `position` on, all of one epoch; `order` is that of the epoch's rows, if it is known."""
+def steps_at(
+    job: Job, position: Position, count: int = 1, order: Array | None = None, of_process: bool = False
+) -> Steps:
+    """So many steps from `position` on, all of one epoch; `order` is that of the epoch's rows, if it is known.
+
+    Where rows stay on disk, the arrays are good until the next call, and with `of_process` they need only have those
+    that this process computes.
+    """
     epoch, number = divmod(position.step, job.length.steps_per_epoch)
-    data, batch = at_epoch(job.train.arrays, epoch), job.length.batch
-    if order is None:
-        order = rows_of_epoch(job.train, job.plan.seed, epoch, batch)
-    rows = order[number * batch : (number + count) * batch]
-    return Steps(job.tensors, data, rows, batch, position.step, job.plan.seed, settings_at(job, position), job.peers)
+    arrays, batch = job.train.arrays, job.length.batch
+    reader = None if job.train.stream is None or order is not None else job.reader
+    if reader is not None and (of_process or reader.is_whole):
+        arrays, rows = reader.take(epoch, number * batch, count * batch)
+    else:
+        order = rows_of_epoch(job.train, job.plan.seed, epoch, batch) if order is None else order
+        rows = order[number * batch : (number + count) * batch]
+    data = at_epoch(arrays, epoch)
+    settings, seed = settings_at(job, position), job.plan.seed
+    return Steps(job.tensors, data, rows, batch, position.step, seed, settings, job.peers, job.train.lasting)
 
 
 def settings_at(job: Job, position: Position) -> Mapping[str, float]:
@@ -172,6 +185,7 @@ class _Training:
         self._pace = Pace()
         self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
         self._saved_at = self._reported_at = time.monotonic()
+        self._seconds = 0.0  # of all calls of the step
         self._speed = 0.0  # rows a second, in the last call
         self._snapshot = Snapshot(job.tensors, job.states)
         self._stops = False  # whether all have agreed to
@@ -179,7 +193,12 @@ class _Training:
         self._last_spoilt: int | None = None
 
     def run(self) -> TrainingEnded:
-        position = self.go_on()
+        try:
+            position = self.go_on()
+        except DataError:  # of rows on disk, before the step that takes them: nothing is lost
+            if self._job.states is None:  # else the others, who have read theirs, would not join in saving
+                self._save()
+            raise
         if self._stops and not self._is_over():
             return self._end("interrupted")
         return self._end("finished" if position.step >= self._job.length.total_steps else "stopped early")
@@ -243,6 +262,7 @@ class _Training:
             self._save()
         in_epoch = position.step % job.length.steps_per_epoch
         steps = min(pace, job.length.steps_per_epoch - in_epoch, self._until - position.step)
+        steps = self._within_reach(position, steps)
         if is_snapshot_due:
             self._snapshot.take(position)
         if job.watch is not None:
@@ -251,6 +271,7 @@ class _Training:
         results = self._run(position, steps)
         seconds = time.perf_counter() - begin
         self._pace.observe(steps, seconds)
+        self._seconds += seconds
         spoilt = self._spoilt(results, position.step)
         if spoilt:
             self._retrace(position.step + steps, spoilt)
@@ -260,9 +281,17 @@ class _Training:
         self._speed = rows / max(seconds, 1e-9)
         self._report("train")
 
+    def _within_reach(self, position: Position, steps: int) -> int:
+        """How many of so many steps can be made at once: those whose rows are in memory together."""
+        job = self._job
+        if job.reader is None:
+            return steps
+        epoch, number = divmod(position.step, job.length.steps_per_epoch)
+        return min(steps, job.reader.steps_at_once(epoch, number * job.length.batch, job.length.batch))
+
     def _run(self, position: Position, steps: int) -> Results:
         """Make the steps from `position` on, which lie in one epoch."""
-        return self._job.step.run(steps_at(self._job, position, steps, self._rows_of_epoch(position)))
+        return self._job.step.run(steps_at(self._job, position, steps, self._rows_of_epoch(position), of_process=True))
 
     def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
         job = self._job
@@ -284,7 +313,10 @@ class _Training:
             found |= {name: value for name, value in made.items() if name != LOSS}
         return found
 
-    def _rows_of_epoch(self, position: Position) -> Array:
+    def _rows_of_epoch(self, position: Position) -> Array | None:
+        """The order of the rows; None where they stay on disk, whose reader has it."""
+        if self._job.reader is not None:
+            return None
         epoch = position.step // self._job.length.steps_per_epoch
         if self._order is None or self._order[0] != epoch:
             job = self._job
@@ -370,6 +402,7 @@ class _Training:
             best_epoch=position.best_epoch,
             test=test,
             seconds=position.seconds,
+            waited=None if self._job.reader is None else self._job.reader.waited / max(self._seconds, 1e-9),
         )
         self._observer(event)
         return event
@@ -420,7 +453,7 @@ class _Training:
         begin, position = self._position, self._snapshot.restore()
         while position.step < begin.step:
             left = self._job.length.steps_per_epoch - position.step % self._job.length.steps_per_epoch
-            steps = min(left, begin.step - position.step)
+            steps = self._within_reach(position, min(left, begin.step - position.step))
             self._run(position, steps)
             position = replace(position, step=position.step + steps)
         self._position = begin

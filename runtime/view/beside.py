@@ -75,7 +75,7 @@ def main() -> None:
     from runtime.view.viewed import viewed_run
 
     viewed = viewed_run(Path(told["run"]), Options(threads=1), ())
-    serve(viewed, socket.socket(fileno=told["socket"]), lambda url: None, told["token"])
+    serve(viewed, socket.socket(fileno=told["socket"]), lambda url, reading: None, told["token"])
 
 
 def _end_with_input() -> None:

@@ -50,6 +50,7 @@ def kernels_to_json(
         )
     for stage in STAGES:
         for view in views[stage]:
+            go_on()
             code.setdefault(view.symbol, {})[stage] = _columns(view, table)
     return kernels, {symbol: dict(stages) for symbol, stages in code.items()}
 

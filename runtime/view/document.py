@@ -30,10 +30,14 @@ FORMAT = 1
 
 @record(eq=False)
 class Page:
-    """`document` is the page's data, and `code` that of each kernel by its symbol, which few readers look at."""
+    """`document` is the page's data, and `code` that of each kernel by its symbol, which few readers look at.
+
+    `forms` are those of its program, of which the code can be made; a text with mistakes has none.
+    """
 
     document: JsonObject
     code: Mapping[str, JsonObject]
+    forms: Forms | None = None
 
 
 def document_of(
@@ -43,11 +47,12 @@ def document_of(
     profile: JsonObject | None = None,
     with_code: bool = True,
     go_on: Callable[[], None] = lambda: None,
+    forms: Forms | None = None,
 ) -> Page:
     """The data of a page. A text with mistakes has no figures; without `with_code`, nothing behind the graphs is made.
 
     `options` have the batch of a step. Figures of bytes, kernels and memory are those of the code. `go_on` is called
-    from kernel to kernel, and raises an error to end the work.
+    from kernel to kernel, and raises an error to end the work. `forms` are those of an earlier page of the reading.
     """
     document: dict[str, JsonValue] = {
         "format": FORMAT,
@@ -62,7 +67,7 @@ def document_of(
     if reading.subject is None:
         return Page(document, {})
     program = reading.subject.program
-    forms = forms_of(program, options)
+    forms = forms or forms_of(program, options)
     table = OriginTable(files_of(reading))
     document |= {"model": program.model, "name": program.name, "trains": program.plan is not None}
     document |= {"batch": options.batch, "dtype": options.dtype, "settings": _settings(program)}
@@ -80,7 +85,7 @@ def document_of(
     document["graph"] = graph_to_json(program, options.batch, files_of(reading), forms if with_code else None)
     document["lines"] = _lines(forms, work, files_of(reading))
     document["origins"] = table.to_json()
-    return Page(document, code)
+    return Page(document, code, forms)
 
 
 def _settings(program: Program) -> list[JsonValue]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from runtime.support.files import JsonObject, JsonValue
@@ -20,11 +20,15 @@ class OriginTable:
         # by their calls as well, which their own hash leaves out: a library function has as many origins as calls
         self._origins: dict[tuple[tuple[Span, ...], Origin], int] = {}
         self._sets: dict[tuple[int, ...], int] = {(): 0}
+        self._met: dict[int, tuple[tuple[Origin, ...], int]] = {}  # by identity: thousands of lines share one tuple
 
-    def number(self, origins: Iterable[Origin]) -> int:
+    def number(self, origins: tuple[Origin, ...]) -> int:
         """The number of a set of origins."""
-        members = tuple(dict.fromkeys(self._origins.setdefault((o.calls, o), len(self._origins)) for o in origins))
-        return self._sets.setdefault(members, len(self._sets))
+        met = self._met.get(id(origins))
+        if met is None:
+            members = tuple(dict.fromkeys(self._origins.setdefault((o.calls, o), len(self._origins)) for o in origins))
+            met = self._met[id(origins)] = origins, self._sets.setdefault(members, len(self._sets))
+        return met[1]
 
     def to_json(self) -> JsonObject:
         """An origin has the places of the user's files that led to it, each as file, first and last line.

@@ -26,6 +26,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from compiler.errors.diagnostics import DlcError
+from compiler.inspection.reading import Reading
 from runtime.support.files import JsonObject, JsonValue
 from runtime.view.page_text import page_text
 from runtime.view.session import Session, events_as_text
@@ -39,6 +40,7 @@ _LOOK = 1.0  # seconds between looks at a run, and at the file
 _HEARTBEAT = 15.0  # seconds after which a silent stream of events says that it is alive
 
 Answer = Callable[[Request], Awaitable[Response]]
+Begun = Callable[[str, Reading], None]
 
 
 class Server:
@@ -258,8 +260,8 @@ class _Uvicorn(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(viewed: Viewed, listening: socket.socket, begun: Callable[[str], None], token: str | None = None) -> None:
-    """Serve the page until a signal; `begun` is given its address once connections are accepted.
+def serve(viewed: Viewed, listening: socket.socket, begun: Begun, token: str | None = None) -> None:
+    """Serve the page until a signal; `begun` is given its address and its text once connections are accepted.
 
     With a `token` that is known already, the code of kernels waits for the first figures of the training.
     """
@@ -275,4 +277,4 @@ def serve(viewed: Viewed, listening: socket.socket, begun: Callable[[str], None]
         timeout_graceful_shutdown=2,
     )
     with suppress(KeyboardInterrupt):  # which uvicorn heeds, and then raises again
-        _Uvicorn(config, server, lambda: begun(server.url)).run([listening])
+        _Uvicorn(config, server, lambda: begun(server.url, server.session.shown.reading)).run([listening])

@@ -213,7 +213,7 @@ class Session:
         if before.reading.subject is None or before.version != self._version:
             return
         try:
-            page = self.viewed.page(before.reading, self._measured, True, go_on)
+            page = self.viewed.page(before.reading, self._measured, True, go_on, before.page.forms)
         except _SupersededError:
             return
         except DlcError as error:

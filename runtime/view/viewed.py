@@ -22,6 +22,7 @@ from runtime.view.document import Page, document_of
 from runtime.view.run_part import run_to_json
 
 if TYPE_CHECKING:
+    from compiler.inspection.plan import Forms
     from runtime.analysis.profile import Weights
 
 Overrides = tuple[tuple[str, str], ...]
@@ -56,9 +57,10 @@ class Viewed:
         measured: JsonObject | None = None,
         with_code: bool = True,
         go_on: Callable[[], None] = lambda: None,
+        forms: Forms | None = None,
     ) -> Page:
         """The data of the page; see `document_of`."""
-        page = document_of(reading, self._options(reading), self.title, measured, with_code, go_on)
+        page = document_of(reading, self._options(reading), self.title, measured, with_code, go_on, forms)
         return page if self.run is None else replace(page, document={**page.document, "run": run_to_json(self.run)})
 
     def profile(self, reading: Reading, seconds: float) -> JsonObject:

@@ -30,7 +30,7 @@ DIFFERENTIABLE = [
     if any(t.dtype.is_float for t in sample.operands)
     and all(t.dtype.is_float for t in sample.op.result_types(sample.operands))
     and not isinstance(sample.op, STEERING)
-    and DType.BF16 not in {t.dtype for t in sample.op.result_types(sample.operands)}
+    and not {DType.BF16, DType.F16} & {t.dtype for t in (*sample.operands, *sample.op.result_types(sample.operands))}
 ]
 
 

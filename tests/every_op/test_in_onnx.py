@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
+import conversions
+from conversions import all_conversions, assert_converted
 from onnx_models import CLOSE, difference, outputs_of
 from op_samples import BATCH, SAMPLES, Sample, arrays_of, graph_of, name_of
 from random_graphs import random_graph
@@ -271,3 +273,9 @@ def test_an_output_that_is_called_as_a_weight_is_refused() -> None:
     builder.output("x", Role.OUTPUT, x)
     with pytest.raises(UsageError, match="`x` names two"):
         onnx_model(builder.build(), Contents(), 17)
+
+
+def test_every_conversion() -> None:
+    """f64 becomes f16 by two roundings in ONNX Runtime, and integers of 16 bits have few operators there."""
+    model = onnx_model(all_conversions(), Contents(), OPSETS[0])
+    assert_converted(outputs_of(model, conversions.given()))

@@ -123,6 +123,12 @@ def _recurrence(op: Any, xs: Any, h: Any, w: Any) -> tuple[Any, Any]:
     return h, found
 
 
+def _cast(dtype: DType, x: np.ndarray) -> np.ndarray:
+    if dtype is DType.BOOL:
+        return x != 0
+    return np.clip(np.trunc(x), *dtype.limits) if x.dtype.kind == "f" and not dtype.is_float else x
+
+
 MEANINGS: dict[str, Callable[..., Any]] = {
     "constant": lambda op: op.value,
     "iota": lambda op: np.indices(at_batch(op.shape, BATCH))[op.axis],
@@ -164,7 +170,7 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "le": lambda op, a, b: a <= b,
     "where": lambda op, c, a, b: np.choose(c.astype(int), (b, a)),
     "fma": lambda op, a, b, c: a * b + c,
-    "cast": lambda op, x: np.trunc(x) if op.dtype is DType.I32 else x != 0 if op.dtype is DType.BOOL else x,
+    "cast": lambda op, x: _cast(op.dtype, x),
     "sum": lambda op, x: np.apply_over_axes(np.sum, x, op.axes).squeeze(op.axes),
     "max": lambda op, x: np.apply_over_axes(np.max, x, op.axes).squeeze(op.axes),
     "min": lambda op, x: np.apply_over_axes(np.min, x, op.axes).squeeze(op.axes),

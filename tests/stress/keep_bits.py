@@ -48,11 +48,13 @@ _LOCATION = re.compile(r",? !dbg !\d+")
 _MACHINES = ("avx2", "avx512", "neon")
 
 
-def hashes_of(source: Source, only: str | None, steps: int, machines: Sequence[str]) -> dict[str, str]:
+def hashes_of(
+    source: Source, only: str | None, steps: int, machines: Sequence[str], target: str = Options().target
+) -> dict[str, str]:
     """By `weights`, and by graph and machine."""
     program = driver.load(source.file, source.experiment, (), dimensions_if_there)
     rows = rows_of(program)
-    options = driver.options_of(program, Options(batch=rows))
+    options = driver.options_of(program, Options(batch=rows, target=target))
     found: dict[str, str] = {}
     if only != "weights":
         for kind in (TRAINING, PREDICTION) if program.plan is not None else (PREDICTION,):
@@ -136,6 +138,7 @@ def main() -> int:
     parser.add_argument("--models", default="", help="names such as zoo/mlp,digits; all of them if there are none")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--machines", default=",".join(_MACHINES), help=f"of {', '.join(CHOICES)}")
+    parser.add_argument("--target", default=Options().target, help="for the weights: native, or gpu-emulator")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         known = sources(Path(folder))
@@ -143,7 +146,8 @@ def main() -> int:
         found: dict[str, dict[str, str]] = {}
         for name in chosen:
             try:
-                found[name] = hashes_of(known[name], arguments.only, arguments.steps, arguments.machines.split(","))
+                machines = arguments.machines.split(",")
+                found[name] = hashes_of(known[name], arguments.only, arguments.steps, machines, arguments.target)
             except (SourceError, UsageError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 return 2

@@ -15,10 +15,9 @@ from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Array
 from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Module
-from compiler.types import DType, TensorType, at_batch
+from compiler.types import DType, TensorType, at_batch, numpy_dtype
 
-_DTYPES = {"float32": DType.F32, "float64": DType.F64, "int32": DType.I32, "int64": DType.I64, "uint8": DType.U8}
-_DTYPES["bool"] = DType.BOOL
+_DTYPES = {numpy_dtype(dtype).name: dtype for dtype in DType if dtype is not DType.BF16}
 
 
 def modules(text: str) -> tuple[Module, ...]:

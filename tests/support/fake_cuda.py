@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class Node:
 class FakeCuda:
     """The functions of libcuda, as far as they are used. `kernels` are those of all modules, by symbol.
 
-    The call number `fails_at`, counted from 1, fails with `code`; with `lost`, so do all that follow it.
+    The call number `fails_at`, counted from 1, or the one of a function that `fails_in` says, fails with `code`; with
+    `lost`, so do all that follow it.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class FakeCuda:
         self.version, self.devices, self.capability = version, devices, capability
         self.calls: list[str] = []
         self.fails_at, self.code, self.lost = 0, 700, False
-        self.fails_in: str | None = None
+        self.fails_in: tuple[str, int] = ("", 0)
         self.has_failed = False
         self.live: Counter[str] = Counter()
         self.most_memory = 0
@@ -98,7 +100,7 @@ class FakeCuda:
             function(*arguments)
             return 0
         self.calls.append(name)
-        is_due = len(self.calls) == self.fails_at or name == self.fails_in
+        is_due = len(self.calls) == self.fails_at or (name, self.calls.count(name)) == self.fails_in
         if (is_due and not self.has_failed) or (self.has_failed and self.lost):
             self.has_failed = True
             if name in GIVES_BACK:
@@ -293,7 +295,8 @@ class FakeCuda:
     def _cuModuleLoadData(self, out: Any, image: bytes) -> int:
         if not image.startswith(b"code:"):
             return 200
-        self._make("module", image.removeprefix(b"code:").decode().split(), out)
+        text = image.removeprefix(b"code:").decode()
+        self._make("module", re.findall(r"\.entry (\w+)", text) or text.split(), out)
         return 0
 
     def _cuModuleGetFunction(self, out: Any, module: Any, symbol: bytes) -> int:

@@ -37,6 +37,7 @@ _SINGLE: dict[str, ir.Argument] = {
     "rows": ir.RowsNumber(),
     "columns": ir.ColumnsNumber(),
     "total": ir.ElementsNumber(),
+    "items": ir.ItemsNumber(),
 }
 _OPS: dict[str, ir.Arithmetic] = {text: op for op, text in INFIX.items()}
 _COMPARED: dict[str, ir.Relation] = {text: relation for relation, text in RELATIONS.items()}
@@ -214,6 +215,12 @@ class _Reader:
             base, index, dtype = self.value(found[1]), self.operand(found[2]), DType(found[3])
             assert isinstance(index, Value | int)
             return lambda result: ir.Address(result, line, base, index, dtype)
+        if text in ("block", "thread"):
+            return lambda result: (ir.Block if text == "block" else ir.Thread)(result, line)
+        if found := re.fullmatch(rf"({_OPERAND}) of lane ({_OPERAND})", text):
+            value, lane = self.value(found[1]), self.operand(found[2])
+            assert isinstance(lane, Value | int)
+            return lambda result: ir.Exchange(result, line, value, lane)
         if found := re.fullmatch(r"load (\w+), align (\d+)", text):
             address, align = self.value(found[1]), int(found[2])
             return lambda result: ir.Load(result, line, address, align)
@@ -273,6 +280,8 @@ class _Reader:
             return ir.LoadFence(line)
         if row == "finish all stores":
             return ir.StoreFence(line)
+        if row == "lanes meet":
+            return ir.Meet(line)
         if found := re.fullmatch(r"prefetch (\w+) to (read|write), locality (\d)", row):
             return ir.Prefetch(line, self.value(found[1]), found[2] == "write", int(found[3]))
         stored = rf"store ({_OPERAND}) to (\w+), align (\d+)(?:, mask ({_OPERAND}))?(, past the caches)?"

@@ -38,7 +38,7 @@ from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan, scan_body
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform, Threefry
 from compiler.ops.window import Fold, Window
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch, numpy_dtype
+from compiler.types import STORED, BatchExtent, DType, Extent, Shape, TensorType, at_batch, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[float, float]
@@ -289,6 +289,35 @@ def _control() -> Iterator[Sample]:
         yield Sample(scan, (_f32(4, _B, 3), _f32(_B, 3), _f32(3, 3)), (_SMALL, (-1, 1), (-1, 1)))
 
 
+def _stored() -> Iterator[Sample]:
+    """Of element types that are only stored: conversions from and to them, movements and choices."""
+    for stored, other in zip(STORED, (*STORED[1:], STORED[0]), strict=True):
+        domain = (0, 9) if stored.is_unsigned else _WHOLE
+        for target in (DType.F32, DType.I32, DType.BOOL, other):
+            yield Sample(Cast(target), (TensorType(stored, (_B, 5)),), (domain,))
+        for source in (DType.F32, DType.F64, DType.I64):
+            yield Sample(Cast(stored), (TensorType(source, (_B, 5)),), (domain,))
+    for stored, domain in ((DType.F16, _WHOLE), (DType.I8, _WHOLE), (DType.U16, (0, 9)), (DType.U64, (0, 9))):
+        row, rows = TensorType(stored, (_B, 5)), TensorType(stored, (3, 4))
+        yield Sample(Where(), (TensorType(DType.BOOL, (_B, 5)), row, row), ((0, 2), domain, domain))
+        for op in _MOVEMENTS_OF_STORED:
+            yield Sample(op, (row,), (domain,))
+        yield Sample(Concat(0), (rows, rows), (domain, domain))
+        yield Sample(Gather(0), (rows, _i32(_B)), (domain, (-1, 4)))
+        yield Sample(Put(1), (rows, TensorType(stored, (3, 1)), _i32()), (domain, domain, (0, 4)))
+        yield Sample(Constant(1.5 if stored.is_float else 100, stored), (), ())
+
+
+_MOVEMENTS_OF_STORED = (
+    Reshape((_B, 1, 5)),
+    Transpose((1, 0)),
+    Broadcast((_B, 5, 2), (0, 1)),
+    Slice((0, 1), (_B, 2), (1, 3)),
+    Pad((0, 1), (0, 2), 3.0),
+    Reverse((1,)),
+    Window((1,), (2,), (1,), (1,)),
+)
+
 SAMPLES: Sequence[Sample] = (
     *_sources(),
     *_elementwise(),
@@ -298,6 +327,7 @@ SAMPLES: Sequence[Sample] = (
     *_products(),
     *_indexing(),
     *_control(),
+    *_stored(),
 )
 
 
@@ -328,3 +358,38 @@ def graph_of(sample: Sample) -> Graph:
 
 def float_inputs(graph: Graph) -> list[str]:
     return [entry.name for entry in graph.inputs if entry.value.type.dtype in (DType.F32, DType.F64)]
+
+
+def is_native(sample: Sample) -> bool:
+    """bf16 is a type of storage that native code does not have; passes over the graph remove two ops."""
+    types = (*sample.operands, *sample.op.result_types(sample.operands))
+    is_resolved = sample.op.name in ("stop_gradient", "custom_gradient")
+    return not is_resolved and all(type_.dtype is not DType.BF16 for type_ in types)
+
+
+NATIVE_SAMPLES = [sample for sample in SAMPLES if is_native(sample)]
+
+
+def with_extremes(array: Array) -> Array:
+    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN.
+
+    So are numbers of types that are only stored: the least, the greatest, and some around the largest f16.
+    """
+    if array.dtype.kind != "f":
+        return _with_extreme_integers(array) if array.dtype in map(numpy_dtype, STORED) else array
+    info = np.finfo(array.dtype)
+    small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
+    large = (info.max, -info.max / 3, 65519.9, 65520.0, 1e30, np.inf, -np.inf, np.nan)
+    with np.errstate(over="ignore"):
+        return _spread(array, np.array([*small, *large], array.dtype))
+
+
+def _with_extreme_integers(array: Array) -> Array:
+    info = np.iinfo(array.dtype.name)
+    listed = (info.min, info.max, info.max - 1, info.max // 2 + 1, 2049, 2051, 65519, 65520)
+    return _spread(array, np.array([number for number in listed if number <= info.max], array.dtype))
+
+
+def _spread(array: Array, special: Array) -> Array:
+    place = np.arange(array.size).reshape(array.shape)
+    return np.where(place % 3 == 0, array, special[place * 7 % len(special)])

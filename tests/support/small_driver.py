@@ -17,7 +17,8 @@ from compiler import driver
 from compiler.driver import Array, Options, Results
 from compiler.errors.diagnostics import Source, Span, UsageError
 from compiler.frontend.data_parts import DataSource
-from compiler.frontend.program import EarlyStop, InputSpec, ParameterSpec, Plateau, Program, Setting, TrainingPlan
+from compiler.frontend.program import InputSpec, ParameterSpec, Program, Setting, TrainingPlan
+from compiler.frontend.update_rules import EarlyStop, Plateau
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.interface import Steps
 from compiler.machine import AVX2, Machine

@@ -159,7 +159,7 @@ def test_a_triple_is_a_machine_of_its_system(triple: str, name: str, canonical: 
 @pytest.mark.parametrize(
     ("word", "message", "hint"),
     [
-        ("vax", "there is no target `vax`", "targets are native, reference, avx512"),
+        ("vax", "there is no target `vax`", "targets are native, gpu, gpu-emulator, reference, avx512"),
         ("nativ", "there is no target `nativ`", "did you mean `native`?"),
         ("i686-linux-gnu", "there is no target `i686-linux-gnu`", "triples of LLVM begin with x86_64"),
         ("x86_64-apple-macos", "no code of x86_64 is made for that system", "it is made for linux, windows, none"),

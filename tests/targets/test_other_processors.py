@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import conversions
 import numpy as np
 import pytest
 from c_programs import TOOLCHAINS, Array, Toolchain, different_numbers
+from conversions import all_conversions
 from exported_programs import exported_network
-from op_samples import SAMPLES, Sample, arrays_of
+from op_samples import NATIVE_SAMPLES, arrays_of, with_extremes
 from random_networks import random_network
 from web_programs import in_wasmtime
 
@@ -29,7 +31,6 @@ from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import ResultSlot
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import LibraryForm, LibraryFunction
-from compiler.types import DType
 from runtime.exports.archive import archive
 from runtime.exports.wasm_module import wasm_module
 from runtime.exports.web_library import MACHINES
@@ -38,20 +39,10 @@ ROWS = 3
 OTHERS = [toolchain for toolchain in TOOLCHAINS if toolchain.machine is not None]
 
 
-def is_native(sample: Sample) -> bool:
-    """bf16 is a type of storage that native code does not have; passes over the graph remove two ops."""
-    types = (*sample.operands, *sample.op.result_types(sample.operands))
-    is_resolved = sample.op.name in ("stop_gradient", "custom_gradient")
-    return not is_resolved and all(type_.dtype is not DType.BF16 for type_ in types)
-
-
-SOME = [sample for sample in SAMPLES if is_native(sample)]
-
-
 def all_ops() -> Graph:
     """All samples in one graph: inputs `x0.0`, ..., outputs `y0.0`, ..."""
     builder = GraphBuilder("ops")
-    for number, sample in enumerate(SOME):
+    for number, sample in enumerate(NATIVE_SAMPLES):
         inputs = [builder.input(f"x{number}.{i}", Role.DATA, type_) for i, type_ in enumerate(sample.operands)]
         for i, result in enumerate(builder.emit_all(sample.op, *inputs)):
             builder.output(f"y{number}.{i}", Role.OUTPUT, result)
@@ -61,23 +52,33 @@ def all_ops() -> Graph:
 Case: TypeAlias = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
-def compiled(machine: str | None) -> tuple[tuple[Case, Case], ExportedLibrary]:
-    """Common and extreme arrays for all inputs, with the results of this processor, and the library for a machine."""
-    graph = all_ops()
-    given = {f"x{n}.{i}": array for n, sample in enumerate(SOME) for i, array in enumerate(arrays_of(sample, ROWS))}
-    extreme = {name: with_extremes(array) for name, array in given.items()}
+def ops_and_arrays() -> tuple[Graph, Sequence[Mapping[str, Array]]]:
+    """All samples, with common and extreme arrays for all inputs."""
+    given = {
+        f"x{n}.{i}": array for n, sample in enumerate(NATIVE_SAMPLES) for i, array in enumerate(arrays_of(sample, ROWS))
+    }
+    return all_ops(), [given, {name: with_extremes(array) for name, array in given.items()}]
+
+
+GRAPHS = {"ops": ops_and_arrays, "conversions": lambda: (all_conversions(), [conversions.given()])}
+
+
+def compiled(machine: str | None, kind: str) -> tuple[Sequence[Case], ExportedLibrary]:
+    """Arrays for all inputs of a graph, with the results of this processor, and the library for a machine."""
+    graph, given = GRAPHS[kind]()
     here = executable(graph, Options(threads=1))
-    cases = (given, here.call(given, ROWS)), (extreme, here.call(extreme, ROWS))
+    cases = [(arrays, here.call(arrays, ROWS)) for arrays in given]
     options = Options(threads=1, machine=machine)
     function = LibraryFunction("predict", prepared_compilation(graph, options), {})
     return cases, kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), LibraryForm("model"))
 
 
+@pytest.mark.parametrize("kind", GRAPHS)
 @pytest.mark.parametrize("toolchain", OTHERS, ids=lambda one: one.machine or "here")
-def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, kind: str, tmp_path: Path) -> None:
     if not toolchain.is_there:
         pytest.skip(f"there is no {toolchain.compiler}")
-    cases, library = compiled(toolchain.machine)
+    cases, library = compiled(toolchain.machine, kind)
     given, expected = cases[0]
     (tmp_path / "libmodel.a").write_bytes(b"".join(archive(library)))
     signature = library.functions[0]
@@ -93,10 +94,11 @@ def test_every_op_has_the_bits_of_this_processor(toolchain: Toolchain, tmp_path:
             expect_same(output, expected, got)
 
 
+@pytest.mark.parametrize("kind", GRAPHS)
 @pytest.mark.parametrize("machine", MACHINES)
-def test_every_op_has_the_bits_of_this_processor_in_wasmtime(machine: str) -> None:
+def test_every_op_has_the_bits_of_this_processor_in_wasmtime(machine: str, kind: str) -> None:
     pytest.importorskip("wasmtime", reason="wasmtime is not installed")
-    cases, library = compiled(machine)
+    cases, library = compiled(machine, kind)
     module = wasm_module([b"".join(m.content) for m in library.members], library.members[0].symbols, library.reserved)
     run = in_wasmtime(module, {}, library.abi, ROWS)
     signature = library.functions[0]
@@ -126,23 +128,13 @@ def test_a_random_network_has_the_bits_of_this_processor(seed: int, where: str, 
     assert exported_network(random_network(seed), seed).differences(where, tmp_path) == []
 
 
-def with_extremes(array: Array) -> Array:
-    """Floats with special numbers in two of three places: zeros, subnormal, huge and infinite ones, NaN."""
-    if array.dtype.kind != "f":
-        return array
-    info = np.finfo(array.dtype)
-    small = (0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.tiny, 1e-30)
-    special = np.array([*small, info.max, -info.max / 3, 1e30, np.inf, -np.inf, np.nan], array.dtype)
-    place = np.arange(array.size).reshape(array.shape)
-    return np.where(place % 3 == 0, array, special[place * 7 % len(special)])
-
-
 def expect_same(output: ResultSlot, expected: Mapping[str, Array], got: io.BytesIO) -> None:
     """The next numbers are those of an output."""
     axis = next((k for k, extent in enumerate(output.shape) if not isinstance(extent, int)), 0)
     array = np.moveaxis(expected[output.name], axis, 0) if output.shape else expected[output.name]
     wrong = different_numbers(np.ascontiguousarray(array), got)
-    assert not wrong, f"{SOME[int(output.name[1:].split('.')[0])].op}: {wrong} of {array.size} numbers differ"
+    what = str(NATIVE_SAMPLES[int(output.name[1:].split(".")[0])].op) if output.name.startswith("y") else output.name
+    assert not wrong, f"{what}: {wrong} of {array.size} numbers differ"
 
 
 def rows_first(array: Array, axis: int) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from elaboration import codes, mistakes
 
 from runtime.cli.main import main
-from runtime.data.part import epoch_order
+from runtime.data.orders import epoch_order
 from runtime.runs.checkpoint import newest_checkpoint
 
 TEXT = """

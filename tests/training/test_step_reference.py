@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from compiler.errors.diagnostics import CompilerBug, Source, Span
-from compiler.frontend.program import Clip, InputSpec, OptimizerState, ParameterSpec, Program, TrainingPlan, UpdateRule
+from compiler.frontend.program import InputSpec, ParameterSpec, Program, TrainingPlan
+from compiler.frontend.update_rules import Clip, OptimizerState, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Origin, Role, Value
 from compiler.graph.verify import verify

@@ -289,6 +289,17 @@ def test_mistakes(line: str, code: str, told: str) -> None:
     assert any(code in message and told in message for message in messages), messages
 
 
+def test_what_an_average_cannot_follow_is_told_at_its_call() -> None:
+    text = "model M {\n    input x: f32[batch, 3]\n    a = dense(3)\n    t = average(a, 0.9)\n    output y = t(x)\n}\n"
+    other = text.replace("    output", "    input z: f32[batch, 4]\n    output w = a(z)\n    output")
+    for one, notes in ((text, 0), (other, 2)):
+        with pytest.raises(SourceError) as caught:
+            driver.load_text(one, "pair.dl")
+        (mistake,) = caught.value.diagnostics
+        assert (mistake.code, mistake.span.line, mistake.span.text) == ("E0508", 4, "average(a, 0.9)")
+        assert len([note for note in mistake.notes if note.span is not None]) == notes
+
+
 def test_layers_in_arguments_are_averaged_too() -> None:
     text = AVERAGED.replace("student = net(5)", "student = wrap(cell = dense(5))")
     text = text.replace("model Pair", "layer wrap(cell: layer)(x: [batch, n]) = x |> cell |> dense(3)\n\nmodel Pair")
@@ -431,10 +442,34 @@ def test_check_reads_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (several,) = findings_of_two(tmp_path, capsys)
     assert "2 layers" in several["message"]
     (elsewhere,) = findings(tmp_path, FROZEN.replace("net(5))", 'net(5), at = "nowhere")'), capsys)
-    assert "missing: `dense.W`" in elsewhere["message"]
+    assert "there is no layer `nowhere`" in elsewhere["message"]
+    assert "its tensors belong to no layer" not in str(elsewhere)  # they are those of `dense` and `batch_norm`
     (tmp_path / "teacher.safetensors").write_bytes(b"no tensors")
     (damaged,) = findings(tmp_path, FROZEN, capsys)
     assert "safetensors" in damaged["message"]
+    stored(tmp_path, "body.")
+    (near,) = findings(tmp_path, FROZEN.replace("net(5))", 'net(5), at = "boddy")'), capsys)
+    assert "there is no layer `boddy`" in near["message"]
+    assert "did you mean `body`?" in str(near)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"p0,p1,p2,label\n1,2,3,4\n", "a text"),
+        (b"PK\x03\x04 and more", "a zip archive, such as .npz, .pt or .keras"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x93NUMPY\x01\x00v\x00", "an array of NumPy"),
+        (b"\x80\x04\x95\x10\x00\x00", "a pickle"),
+    ],
+)
+def test_files_of_other_formats_are_named(
+    content: bytes, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "teacher.safetensors").write_bytes(content)
+    (found,) = findings(tmp_path, FROZEN, capsys)
+    assert f"this is {kind}" in found["message"]
+    assert "`dlc import FILE --into model.dl" in str(found)
 
 
 def findings_of_two(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

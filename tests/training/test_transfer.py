@@ -19,7 +19,7 @@ from compiler.programs.kinds import TRAINING
 from compiler.programs.load import complete
 from compiler.programs.steps.training_step import training_step
 from runtime.cli.main import main
-from runtime.data.part import epoch_order
+from runtime.data.orders import epoch_order
 from runtime.inference.model import runtime_settings
 from runtime.runs.checkpoint import newest_checkpoint
 from runtime.runs.position import Length

@@ -61,10 +61,11 @@ def compare(
 ) -> None:
     """`drawn` are the inputs in place of draws: the text that each replaces, and its declaration."""
     path = EXAMPLES / name / "model.dl"
-    text = path.read_text()
+    model, experiment = path.read_text().split("\ntrain ")
     for given, (draw, declaration) in drawn.items():
-        assert draw in text
-        text = text.replace(draw, given).replace("    input ", f"    input {given}: {declaration}\n    input ", 1)
+        assert draw in model
+        model = model.replace(draw, given).replace("    input ", f"    input {given}: {declaration}\n    input ", 1)
+    text = f"{model}\ntrain {experiment}"
     program = driver.load_text(text, str(path), None, (("batch", str(ROWS)),))
     plan = plan_of(program)
     whole = ROWS * plan.batches * STEPS
@@ -157,6 +158,51 @@ def test_wgan() -> None:
     rates = {"lr": 3e-4, "betas": (0.0, 0.9)}
     draws = {"z": ("2 * random(batch, noise) - 1", "f32[batch, 32]"), "cut": ("random(batch, 1)", "f32[batch, 1]")}
     compare("wgan", draws, data, {"critic": rates, "generator": rates}, step_of)
+
+
+def test_dcgan() -> None:
+    rows = ROWS * STEPS
+    data = {"image": RANDOM.uniform(0, 16, (rows, 64)), "z": RANDOM.uniform(-1, 1, (rows, 32))}
+    functional = torch.nn.functional
+
+    def normed(step: Step, path: str, x: Any, moves: bool) -> Any:
+        p = {n: step.tensors[f"{path}.{n}"] for n in ("gamma", "beta", "running_mean", "running_var")}
+        if moves:
+            with torch.no_grad():
+                p["running_mean"].mul_(0.9).add_(0.1 * x.mean(dim=(0, 2, 3)))
+                p["running_var"].mul_(0.9).add_(0.1 * x.var(dim=(0, 2, 3), unbiased=False))
+        return functional.batch_norm(x, None, None, p["gamma"], p["beta"], training=True, eps=1e-5)
+
+    def convolved(step: Step, path: str, x: Any, transposed: bool) -> Any:
+        convolution = functional.conv_transpose2d if transposed else functional.conv2d
+        weights = step.tensors[f"{path}.W"].permute((2, 3, 0, 1) if transposed else (3, 2, 0, 1))
+        return convolution(x, weights, step.tensors[f"{path}.b"], stride=2, padding=1)
+
+    def draw(step: Step, z: Any, moves: bool) -> Any:
+        x = step.dense("generator.x.dense", z).reshape(ROWS, 64, 2, 2)
+        x = normed(step, "generator.x.batch_norm", x, moves).relu()
+        x = convolved(step, "generator.x.conv_transpose2d", x, transposed=True)
+        x = normed(step, "generator.x.batch_norm_2", x, moves).relu()
+        return torch.tanh(convolved(step, "generator.conv_transpose2d", x, transposed=True))
+
+    def judge(step: Step, x: Any, moves: bool) -> Any:
+        x = functional.leaky_relu(convolved(step, "critic.x.conv2d", x, transposed=False), 0.2)
+        x = normed(step, "critic.x.batch_norm", convolved(step, "critic.x.conv2d_2", x, transposed=False), moves)
+        return step.dense("critic.dense", functional.leaky_relu(x, 0.2).flatten(1))[:, 0]
+
+    def step_of(step: Step, batches: Sequence[Batch]) -> Mapping[str, float]:
+        (batch,) = batches
+        soft = functional.softplus
+        made = draw(step, batch["z"], moves=True)
+        real_score = judge(step, (batch["image"] / 8 - 1).reshape(ROWS, 1, 8, 8), moves=True)
+        made_score = judge(step, made, moves=True)
+        critic = step.update("critic", soft(-real_score).mean() + soft(made_score).mean())
+        made_score = judge(step, draw(step, batch["z"], moves=False), moves=False)
+        return {"critic.loss": critic, "generator.loss": step.update("generator", soft(-made_score).mean())}
+
+    rates = {"lr": 5e-4, "betas": (0.5, 0.999)}
+    draws = {"z": ("2 * random(batch, noise) - 1", "f32[batch, 32]")}
+    compare("dcgan", draws, data, {"critic": rates, "generator": rates}, step_of)
 
 
 def test_actor_critic() -> None:

@@ -46,6 +46,18 @@ def test_a_classifier_reads_the_digits_that_are_made() -> None:
     assert 0.7 < spread < 1.3
 
 
+def test_convolutions_make_digits_of_every_kind() -> None:
+    judge = dlc.load(EXAMPLES / "digits" / "model.dl")
+    judge.train()
+    model = dlc.load(EXAMPLES / "dcgan" / "model.dl", epochs=40)
+    model.train()
+    with imported("dcgan", "judge") as script:
+        sure, rarest, spread = script.judged(model, judge)
+    assert sure > 0.45
+    assert rarest > 0.02
+    assert 0.8 < spread < 1.3
+
+
 def test_the_actor_stops_the_cart_in_the_middle() -> None:
     model = dlc.load(EXAMPLES / "actor_critic" / "model.dl")
     with imported("actor_critic", "play") as script:

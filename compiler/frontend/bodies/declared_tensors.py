@@ -15,11 +15,12 @@ from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import InputSpec, ParameterSpec
 from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
 from compiler.frontend.tensors.binding import declared_type, is_constant
-from compiler.frontend.tensors.operators import cast, scalar, spread
+from compiler.frontend.tensors.operators import cast, computable, scalar, spread
 from compiler.frontend.tensors.shapes import shown, whole_dimension
 from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
+from compiler.ops.rules import FLOATS
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, is_of_pairs
 
@@ -30,8 +31,9 @@ def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) 
     _expect_owner(elaborator)
     type_, axes = declared_type(elaborator, statement.annotation)
     elaborator.span = statement.span
-    if not type_.dtype.is_float:
-        elaborator.fail("E0416", f"a parameter holds floats, and `{statement.name}` is {type_}")
+    if type_.dtype not in FLOATS:
+        notes = [hint("declare it f32; `cast(…, f16)` rounds what is computed of it")] if type_.dtype.is_float else []
+        elaborator.fail("E0416", f"a parameter holds floats to compute with, and `{statement.name}` is {type_}", *notes)
     return TensorValue(_tensor(elaborator, statement, Role.PARAMETER, type_), axes)
 
 
@@ -145,11 +147,12 @@ def like(
         return TensorValue(spread(elaborator, scalar(elaborator, value, type_.dtype), type_.shape), axes)
     if not isinstance(value, TensorValue):
         elaborator.fail("E0503", f"{what} is a tensor; {describe(value)} cannot be its next value", span=span)
-    is_wider = type_.dtype.is_float and not value.dtype.is_float
-    if value.shape != type_.shape or (value.dtype is not type_.dtype and not is_wider):
+    new = value if value.dtype is type_.dtype else computable(elaborator, value)
+    is_wider = type_.dtype.is_float and not new.dtype.is_float
+    if value.shape != type_.shape or (new.dtype is not type_.dtype and not is_wider):
         message = f"{what} is {type_}, and keeps its type; the next value is {shown(elaborator, value)}"
         elaborator.fail("E0503", message, span=span)
-    return TensorValue(cast(elaborator, value, type_.dtype).value, axes)
+    return TensorValue(cast(elaborator, new, type_.dtype).value, axes)
 
 
 def assign_state(elaborator: Elaborator, target: tree.Name, value: Value, span: Span) -> Value:
@@ -391,7 +394,7 @@ def _scalar_loss(elaborator: Elaborator, name: str, value: Value) -> TensorValue
     if elaborator.directions.get(value.value.index):
         advice = hint("state a value that training should minimise, or the negative of this one")
         elaborator.fail("E0604", f"training makes `{name}` small, and a large value of this is good", advice)
-    return value
+    return computable(elaborator, value)
 
 
 def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:

@@ -15,7 +15,7 @@ from compiler.errors.suggestions import counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.tensors.operators import as_tensor, cast, scalar, spread
+from compiler.frontend.tensors.operators import as_tensor, cast, computable, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import POISON, FormValue, TensorValue, TupleValue, Value, describe
 from compiler.graph.builder import GraphBuilder
@@ -31,7 +31,8 @@ def with_own_gradient(
 ) -> Value:
     """Evaluate the body of the current frame and attach the clause. `names` are the tensor parameters."""
     frame, call = elaborator.frame, elaborator.here
-    given = {name: value for name in names if isinstance(value := frame.variables[name], TensorValue)}
+    named = {name: value for name in names if isinstance(value := frame.variables[name], TensorValue)}
+    given = {name: _in_floats_to_compute_with(elaborator, tensor) for name, tensor in named.items()}
     for name, tensor in given.items():
         frame.variables[name] = TensorValue(elaborator.emit(StopGradient(), tensor.value), tensor.axes)
     outside, elaborator.has_own_gradient = elaborator.has_own_gradient, True
@@ -43,7 +44,7 @@ def with_own_gradient(
     if value is POISON:
         return POISON
     results = list(value.items) if isinstance(value, TupleValue) else [value]
-    tensors = [as_tensor(elaborator, result) for result in results]
+    tensors = [_in_floats_to_compute_with(elaborator, as_tensor(elaborator, one)) for one in results]
     frame.variables.update(given)
     rule = _Rule(elaborator, clause, names, given).graph(tensors)
     elaborator.span = clause.span
@@ -52,6 +53,10 @@ def with_own_gradient(
     elaborator.span = call
     outputs = tuple(TensorValue(node, tensor.axes) for node, tensor in zip(nodes, tensors, strict=True))
     return TupleValue(outputs) if isinstance(value, TupleValue) else outputs[0]
+
+
+def _in_floats_to_compute_with(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
+    return computable(elaborator, tensor) if tensor.dtype.is_float else tensor
 
 
 @record(eq=False)

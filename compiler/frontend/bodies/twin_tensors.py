@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.errors.diagnostics import hint
+from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import failure
 from compiler.frontend.program import Average, Stored
@@ -36,7 +36,7 @@ def follows(frame: Frame, path: str, role: Role) -> tuple[Average | None, Stored
     twin = frame.twin[1]
     if twin.momentum is None:
         return None, Stored(twin.file, twin.at, twin.span)
-    return (Average(start_path(frame, path), twin.momentum) if role is Role.PARAMETER else None), None
+    return (Average(start_path(frame, path), twin.momentum, twin.span) if role is Role.PARAMETER else None), None
 
 
 def expect_followed(session: Session) -> None:
@@ -47,9 +47,13 @@ def expect_followed(session: Session) -> None:
         followed, path = session.parameters.get(spec.average.path), spec.average.path
         if followed is None:
             advice = hint("apply the layer that is followed, in training too")
-            raise failure("E0508", f"`{spec.path}` follows `{path}`, which the model does not have", spec.place, advice)
+            message = f"`{spec.path}` follows `{path}`, which the model does not have"
+            raise failure("E0508", message, spec.average.span, advice)
         if followed.role is not Role.PARAMETER:
-            raise failure("E0508", f"`{spec.path}` follows `{path}`, which is not trained", spec.place)
+            message = f"`{spec.path}` follows `{path}`, which is not trained"
+            raise failure("E0508", message, spec.average.span, hint("follow a layer that is trained"))
         if followed.type != spec.type:
             message = f"`{spec.path}` is {spec.type} and follows `{path}`, which is {followed.type}"
-            raise failure("E0508", message, spec.place, hint("apply both to tensors of one shape"))
+            applied = Note("it is applied here", spec.place), Note("the other is applied here", followed.place)
+            advice = hint("apply both to tensors of one shape")
+            raise failure("E0508", message, spec.average.span, *applied, advice)

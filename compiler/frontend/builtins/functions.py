@@ -20,7 +20,7 @@ from compiler.frontend.failures import Failure, nearest
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import MAXIMUM_ITEMS, apply_function, calculate
-from compiler.frontend.tensors.operators import arithmetic, as_type, choose, function, scalar
+from compiler.frontend.tensors.operators import arithmetic, as_type, choose, computable, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
 from compiler.frontend.trace import Claim, GradientsAgree, IsCausal
 from compiler.frontend.values import (
@@ -104,7 +104,7 @@ def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue, weights: V
     weights did not depend on x.
     """
     _expect_floats(elaborator, "gradient", y, x)
-    builder = elaborator.builder
+    y, builder = computable(elaborator, y), elaborator.builder
     builder.origins = elaborator.origins()
     start = {y.value.index: filled(builder, 1.0, y.value.type)}
     if weights is not None:
@@ -113,7 +113,7 @@ def _gradient(elaborator: Elaborator, y: TensorValue, x: TensorValue, weights: V
             elaborator.fail("E0417", f"`weights` of `gradient` is {y.value.type}, as y is, not {given.value.type}")
         start = {y.value.index: given.value}
     (slope,) = apply_chain_rule(builder, tuple(builder.nodes), start, [x.value])
-    return TensorValue(filled(builder, 0.0, x.value.type) if slope is None else slope, x.axes)
+    return TensorValue(filled(builder, 0.0, x.value.type.of_slope) if slope is None else slope, x.axes)
 
 
 def _parameters(elaborator: Elaborator, layer: Value) -> Value:

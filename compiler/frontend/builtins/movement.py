@@ -10,7 +10,16 @@ from compiler.frontend.builtins.table import AxisValue, Builtin, BuiltinParamete
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import decided
-from compiler.frontend.tensors.operators import cast, scalar, spread, widest
+from compiler.frontend.tensors.operators import (
+    are_alike,
+    cast,
+    computable,
+    expect_fitting,
+    integers,
+    scalar,
+    spread,
+    widest,
+)
 from compiler.frontend.tensors.products import einsum, rearrange
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, whole_dimension
 from compiler.frontend.values import NamedExtent, TensorValue, TupleValue, Value, describe, is_number
@@ -18,7 +27,7 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Concat, Pad, Reverse, Slice, Transpose
 from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape
-from compiler.types import BatchExtent, DType, Extent, TensorType, size_of, size_text
+from compiler.types import READ_AS, BatchExtent, DType, Extent, TensorType, size_of, size_text
 
 _DIMENSIONS = BuiltinParameter("dimensions", "dimension", is_variadic=True)
 
@@ -56,8 +65,7 @@ def _new_shape(elaborator: Elaborator, dimensions: Value) -> tuple[tuple[Extent,
 def _gather(elaborator: Elaborator, x: TensorValue, indices: TensorValue, *, axis: AxisValue = 1) -> Value:
     """Of each row of `x`, the elements along an axis at that row's own `indices`; one out of range is the nearest."""
     place = resolve_axis(elaborator, x, axis)
-    if indices.dtype.is_float or indices.dtype is DType.BOOL:
-        elaborator.fail("E0409", f"an index is a tensor of integers, not {shown(elaborator, indices)}")
+    indices = integers(elaborator, indices)
     if place == 0 or not indices.rank or indices.shape[0] != x.shape[0]:
         elaborator.fail(
             "E0409",
@@ -83,8 +91,7 @@ def _scatter_add(
     """
     is_new = not indices.rank and axis == x.rank  # behind the last axis
     place = x.rank if is_new else resolve_axis(elaborator, x, axis)
-    if indices.dtype.is_float or indices.dtype is DType.BOOL:
-        elaborator.fail("E0409", f"an index is a tensor of integers, not {shown(elaborator, indices)}")
+    indices, x = integers(elaborator, indices), computable(elaborator, x)
     extent = _count(elaborator, size, "the size of `scatter_add`")
     rows = by_row is True
     end = place + indices.rank - rows
@@ -220,6 +227,8 @@ def _concat(elaborator: Elaborator, x: tuple[Value, ...], *, axis: AxisValue = -
     tensors = [expect_tensor(elaborator, value, "a part of `concat`") for value in _opened(x)]
     if not tensors:
         elaborator.fail("E0302", "`concat` of nothing", hint("write `concat(a, b, axis = -1)`"))
+    if not are_alike(*tensors):
+        tensors = [computable(elaborator, tensor) for tensor in tensors]
     dtype = tensors[0].dtype
     for tensor in tensors[1:]:
         dtype = widest(dtype, tensor.dtype)
@@ -273,7 +282,9 @@ def _pad(
     lows = tuple(before if i == place else 0 for i in range(x.rank))
     highs = tuple(after if i == place else 0 for i in range(x.rank))
     axes = (*x.axes[:place], Axis(origin=elaborator.here), *x.axes[place + 1 :])
-    return TensorValue(elaborator.emit(Pad(lows, highs, float(decided(elaborator, value))), x.value), axes)
+    number = decided(elaborator, value)
+    expect_fitting(elaborator, number, x.dtype)
+    return TensorValue(elaborator.emit(Pad(lows, highs, float(number)), x.value), axes)
 
 
 def _einsum(elaborator: Elaborator, pattern: Value, x: tuple[Value, ...]) -> Value:
@@ -341,7 +352,7 @@ def _random(elaborator: Elaborator, dimensions: tuple[DimensionValue, ...]) -> V
 
 def _random_like(elaborator: Elaborator, x: TensorValue) -> Value:
     """Numbers drawn uniformly from [0, 1), in the shape of `x`."""
-    dtype = x.dtype if x.dtype.is_float else DType.F32
+    dtype = READ_AS.get(x.dtype, x.dtype) if x.dtype.is_float else DType.F32
     return cast(elaborator, TensorValue(elaborator.draw(x.shape), x.axes), dtype)
 
 

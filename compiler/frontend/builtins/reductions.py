@@ -31,6 +31,7 @@ def _sum(elaborator: Elaborator, **arguments: Value) -> Value:
 
 
 def _total(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
+    tensor = operators.computable(elaborator, tensor)
     if tensor.dtype in (DType.BOOL, DType.U8):
         tensor = operators.cast(elaborator, tensor, DType.I32)
     mask = _mask(elaborator, arguments, tensor)

@@ -8,6 +8,7 @@ from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import AxisValue, built_in
 from compiler.frontend.elaborator import Elaborator
+from compiler.frontend.tensors.operators import computable
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, shown_axis, whole_dimension
 from compiler.frontend.values import TensorValue, TupleValue, Value
 from compiler.graph import ir
@@ -61,7 +62,7 @@ def _overlap_add(
     """The sum of windows where they overlap, which undoes the shape of `windows`: `axis` holds the windows, the last
     axis their elements; `extent` is how long the result is, if longer than the windows reach.
     """
-    items = _items(axis)
+    x, items = computable(elaborator, x), _items(axis)
     rank = x.rank - len(items)
     if rank < 1:
         elaborator.fail("E0406", f"`overlap_add` of {shown(elaborator, x)}: the last axis holds the taps of windows")

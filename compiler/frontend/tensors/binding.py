@@ -14,14 +14,14 @@ from compiler.frontend.axes import Axis
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Failure
 from compiler.frontend.scope import Namespace
-from compiler.frontend.tensors.operators import cast
+from compiler.frontend.tensors.operators import cast, computable
 from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, shown, shown_axis, shown_shape, whole_dimension
 from compiler.frontend.values import TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.support.record import record
 from compiler.syntax import tree
-from compiler.types import DType, Extent, TensorType
+from compiler.types import DType, Extent, TensorType, widens
 
 _SAID = ("logits", "log_probability", "probability", "prediction", "score", "scores")
 """Names of parameters for the output of a model, in the library and as a rule elsewhere."""
@@ -74,9 +74,6 @@ def advised(mistake: Diagnostic, name: str, parameters: Collection[str]) -> Diag
     advice = hint(f"exchange the two: `{name}({said}, {true})` takes the prediction first, then the {true}")
     kept = tuple(note for note in mistake.notes if note.kind != "hint" or mistake.code == "E0404")
     return replace(mistake, notes=(*kept, advice))
-
-
-_WIDENS = {DType.I64: (DType.I32, DType.U8), DType.I32: (DType.U8,), DType.F64: (DType.F32,), DType.F32: (DType.BF16,)}
 
 
 def is_constant(frame: Frame, name: str) -> bool:
@@ -137,7 +134,7 @@ def _with_element_type(
     """The tensor in the declared element type; integers and floats may widen, nothing narrows."""
     if annotation.dtype is None:
         if tensor.dtype.is_float:
-            return tensor
+            return computable(elaborator, tensor)
         ways = {DType.U8: "; pixels are best divided by their largest value, `x / 255`", DType.BOOL: ""}
         more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
         message = f"`{frame.name}` needs floats for `{name}`, but got {shown(elaborator, tensor)}"
@@ -147,7 +144,8 @@ def _with_element_type(
     wanted = DType(annotation.dtype)
     if tensor.dtype is wanted:
         return tensor
-    if tensor.dtype in _WIDENS.get(wanted, ()):
+    is_alike = tensor.dtype.is_float is wanted.is_float and DType.BOOL not in (tensor.dtype, wanted)
+    if is_alike and widens(tensor.dtype, wanted):
         return cast(elaborator, tensor, wanted)
     message = f"`{frame.name}` needs {wanted.value} for `{name}`, but got {shown(elaborator, tensor)}"
     elaborator.fail("E0416", message, hint(f"convert it with `cast({name}, {wanted.value})` if that is meant"))

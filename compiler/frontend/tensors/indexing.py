@@ -8,7 +8,7 @@ from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import decided
-from compiler.frontend.tensors.operators import cast
+from compiler.frontend.tensors.operators import integers
 from compiler.frontend.tensors.shapes import UNNAMED, shown, shown_axis
 from compiler.frontend.values import BatchValue, TensorValue, TupleValue, Value, describe, is_number
 from compiler.graph import ir
@@ -66,13 +66,8 @@ def _item(elaborator: Elaborator, item: tree.IndexItem) -> Item:
             value = elaborator.evaluate(item)
     elaborator.span = item.span
     if isinstance(value, TensorValue):
-        if value.dtype.is_float or value.dtype is DType.BOOL:
-            elaborator.fail(
-                "E0409",
-                f"an index is a tensor of integers, not {shown(elaborator, value)}",
-                *([hint("`where(mask, x, 0)` keeps the shape")] if value.dtype is DType.BOOL else []),
-            )
-        return value
+        notes = [hint("`where(mask, x, 0)` keeps the shape")] if value.dtype is DType.BOOL else []
+        return integers(elaborator, value, *notes)
     return _whole(elaborator, value)
 
 
@@ -209,5 +204,5 @@ def _reshaped(elaborator: Elaborator, tensor: TensorValue, placed: Sequence[Item
 
 
 def _gathered(elaborator: Elaborator, tensor: TensorValue, place: int, indices: TensorValue) -> TensorValue:
-    value: ir.Value = elaborator.emit(Gather(place), tensor.value, cast(elaborator, indices, indices.dtype).value)
+    value: ir.Value = elaborator.emit(Gather(place), tensor.value, indices.value)
     return TensorValue(value, (*tensor.axes[:place], *indices.axes, *tensor.axes[place + 1 :]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.errors.diagnostics import hint
+from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import calculate, refuse_operand
 from compiler.frontend.tensors.shapes import UNNAMED, broadcast, shown
@@ -16,7 +16,7 @@ from compiler.ops import elementwise, mathematics
 from compiler.ops.mathematics import Power
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape
-from compiler.types import DType, Shape, TensorType
+from compiler.types import READ_AS, DType, Shape, TensorType
 
 ARITHMETIC: dict[str, Op] = {
     "+": elementwise.Add(),
@@ -40,7 +40,6 @@ COMPARISONS: dict[str, tuple[Op, bool]] = {
 LOGIC: dict[str, Op] = {"and": elementwise.And(), "or": elementwise.Or()}
 FUNCTIONS: dict[str, Op] = {"floor": elementwise.Floor(), **{op.name: op() for op in mathematics.FUNCTIONS}}
 _INTEGER_ORDER = (DType.BOOL, DType.U8, DType.I32, DType.I64)
-_INTEGER_LIMITS = {DType.U8: (0, 2**8), DType.I32: (-(2**31), 2**31), DType.I64: (-(2**63), 2**63)}
 _NUMBERS = TensorType(DType.F32)
 
 
@@ -80,10 +79,14 @@ def _number_for(elaborator: Elaborator, value: bool | int | float, dtype: DType)
         return float(value)
     if dtype is DType.BOOL:
         return bool(value)
-    low, high = _INTEGER_LIMITS[dtype]
-    if not low <= value < high:
-        elaborator.fail("E0416", f"the number {value} does not fit into {dtype.value}")
+    expect_fitting(elaborator, value, dtype)
     return int(value)
+
+
+def expect_fitting(elaborator: Elaborator, number: float, dtype: DType) -> None:
+    """That an integer type, if it is one, has a number."""
+    if not dtype.is_float and not dtype.limits[0] <= number <= dtype.limits[1]:
+        elaborator.fail("E0416", f"the number {number} does not fit into {dtype.value}")
 
 
 def _run_time_input(elaborator: Elaborator, number: RunTimeNumber) -> ir.Value:
@@ -118,14 +121,35 @@ def as_type(elaborator: Elaborator, value: Value, dtype: DType) -> TensorValue:
     return cast(elaborator, value, dtype) if isinstance(value, TensorValue) else scalar(elaborator, value, dtype)
 
 
+def read(elaborator: Elaborator, value: Value) -> Value:
+    """What arithmetic reads of a value: elements of a type that is only stored become ones to compute with."""
+    return computable(elaborator, value) if isinstance(value, TensorValue) else value
+
+
+def computable(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
+    """A tensor in a type to compute with, which has each of its numbers."""
+    if tensor.dtype is DType.U64:
+        message = f"nothing is computed with u64, and this is {shown(elaborator, tensor)}"
+        elaborator.fail("E0416", message, hint("`cast(x, i64)` keeps numbers below 2^63, `cast(x, f32)` rounds them"))
+    return cast(elaborator, tensor, READ_AS.get(tensor.dtype, tensor.dtype))
+
+
 def real(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     """The tensor itself, or integers and booleans as f32."""
+    tensor = computable(elaborator, tensor)
     return tensor if tensor.dtype.is_float else cast(elaborator, tensor, DType.F32)
 
 
 def numeric(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     """The tensor itself, or booleans as i32."""
-    return cast(elaborator, tensor, DType.I32) if tensor.dtype is DType.BOOL else tensor
+    return cast(elaborator, tensor, DType.I32) if tensor.dtype is DType.BOOL else computable(elaborator, tensor)
+
+
+def integers(elaborator: Elaborator, indices: TensorValue, *notes: Note) -> TensorValue:
+    """A tensor of indices."""
+    if indices.dtype.is_float or indices.dtype is DType.BOOL:
+        elaborator.fail("E0409", f"an index is a tensor of integers, not {shown(elaborator, indices)}", *notes)
+    return computable(elaborator, indices)
 
 
 def widest(left: DType, right: DType) -> DType:
@@ -207,6 +231,7 @@ def binary(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Te
     for value in (left, right):
         if not is_operand(value):
             refuse_operand(elaborator, symbol, value)
+    left, right = read(elaborator, left), read(elaborator, right)
     dtype = common_type(left, right)
     if symbol in COMPARISONS:
         op, is_swapped = COMPARISONS[symbol]
@@ -270,8 +295,7 @@ def invert(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
 
 
 def negative(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
-    if tensor.dtype in (DType.BOOL, DType.U8):
-        tensor = cast(elaborator, tensor, DType.I32)
+    tensor = cast(elaborator, tensor, DType.I32) if tensor.dtype is DType.U8 else numeric(elaborator, tensor)
     return TensorValue(elaborator.emit(elementwise.Negate(), tensor.value), tensor.axes)
 
 
@@ -317,6 +341,8 @@ def choose(elaborator: Elaborator, condition: TensorValue, left: Value, right: V
         if not is_operand(value):
             elaborator.fail("E0312", f"`where` chooses between numbers or tensors, not {describe(value)}")
     both_booleans = isinstance(left, bool) and isinstance(right, bool)
+    if not are_alike(left, right):
+        left, right = read(elaborator, left), read(elaborator, right)
     dtype = DType.BOOL if both_booleans else common_type(left, right)
     first, second = operands(elaborator, left, right, dtype)
     shape, axes = broadcast(elaborator, "where", first, second)
@@ -324,6 +350,11 @@ def choose(elaborator: Elaborator, condition: TensorValue, left: Value, right: V
     shape, axes = broadcast(elaborator, "where", condition, meeting)
     values = (spread(elaborator, tensor, shape) for tensor in (condition, first, second))
     return TensorValue(elaborator.emit(elementwise.Where(), *values), axes)
+
+
+def are_alike(*values: Value) -> bool:
+    """Whether values are tensors of one element type."""
+    return len({value.dtype if isinstance(value, TensorValue) else None for value in values}) == 1
 
 
 def with_unit_axes(elaborator: Elaborator, tensor: TensorValue, places: Sequence[int]) -> TensorValue:

@@ -12,16 +12,17 @@ from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.data_parts import DataSource, PartSource, SettingValue
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
-from compiler.frontend.program import SHARE_OF_THE_NEW, StartWeights
+from compiler.frontend.program import StartWeights
 from compiler.frontend.settings import COMMAND_LINE, Override, plain
 from compiler.frontend.train import cuts, forms
+from compiler.frontend.update_rules import SHARE_OF_THE_NEW
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import CUTS, OPTIONS, options_for
 from compiler.support.record import record
 from compiler.syntax import tree
 
 KEYS = [
-    *("data", "validation", "test", "oversample", "target", "loss", "metrics"),
+    *("data", "validation", "test", "oversample", "stream", "target", "loss", "metrics"),
     *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
     *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
     *("keep", "best", "restore", "precision", "seed"),
@@ -161,6 +162,7 @@ class Entries(Keys):
         self.validation = self._part("validation")
         self.test = self._part("test")
         self.oversample = str(self._constant("oversample", cuts.TEXT, is_text=True) or "")
+        self.stream = self._whole("stream", 1) or 0
         self.ema = self._average()
         self.precision = self._precision()
         self.best, self.best_span = self._best()

@@ -19,18 +19,7 @@ from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.finish import finished
 from compiler.frontend.generation import generation_of
-from compiler.frontend.program import (
-    Accumulation,
-    Clip,
-    Follower,
-    ParameterSpec,
-    Phase,
-    Program,
-    TrainingPlan,
-    UpdateBlock,
-    UpdateRule,
-    loss_of_update,
-)
+from compiler.frontend.program import ParameterSpec, Program, TrainingPlan
 from compiler.frontend.samplers import samplers_of
 from compiler.frontend.scope import Located, ModuleScope, Namespace
 from compiler.frontend.tensors.operators import arithmetic
@@ -50,6 +39,7 @@ from compiler.frontend.train.patterns import Freezing, freezing_of, select
 from compiler.frontend.train.stated_losses import KEY as AUXILIARY
 from compiler.frontend.train.stated_losses import expect_same_losses, totals_of, with_stated_losses
 from compiler.frontend.train.update_blocks import BlockKeys, check_updates, claimed, refuse_stated, unclaimed
+from compiler.frontend.update_rules import Accumulation, Clip, Follower, Phase, UpdateBlock, UpdateRule, loss_of_update
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -88,7 +78,7 @@ class _Experiment:
         self.claims: dict[str, str] | None = None  # the update of each parameter, once these are known
         session.data = self.entries.data
         entries = self.entries
-        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample)
+        session.cuts = Cuts(entries.validation, entries.test, entries.seed, entries.oversample, entries.stream)
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()
@@ -390,6 +380,7 @@ class _Experiment:
             data=entries.data,
             validation=entries.validation,
             oversample=entries.oversample,
+            stream=entries.stream,
             test=entries.test,
             early_stop=entries.early_stop,
             plateau=entries.plateau,

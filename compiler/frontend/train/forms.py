@@ -13,9 +13,10 @@ from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.program import EarlyStop, Plateau, StartWeights
+from compiler.frontend.program import StartWeights
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.train.patterns import patterns_of
+from compiler.frontend.update_rules import EarlyStop, Plateau
 from compiler.frontend.values import Value, describe
 from compiler.graph.builder import GraphBuilder
 from compiler.support.record import record

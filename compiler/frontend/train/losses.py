@@ -11,14 +11,14 @@ from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.scope import Namespace
-from compiler.frontend.tensors.operators import arithmetic, cast, scalar
+from compiler.frontend.tensors.operators import arithmetic, real, scalar
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.entries import Keys
 from compiler.frontend.train.patterns import select_parameters, selector_of, without_keywords
 from compiler.frontend.values import FormValue, TensorValue, describe, is_number
 from compiler.graph.ir import Role
 from compiler.syntax import tree
-from compiler.types import DType, TensorType
+from compiler.types import TensorType
 
 
 def loss_of(evaluator: Evaluator, keys: Keys) -> TensorValue:
@@ -47,10 +47,8 @@ def scalar_of(evaluator: Evaluator, code: str, what: str, expression: tree.Expre
         message = f"{what} must be a scalar, but has the type {shown(evaluator, value)}"
         raise failure(code, message, expression.span, hint("`mean(…)` or `sum(…)` reduces it to one number"))
     evaluator.span = expression.span
-    if value.dtype.is_float:
-        return value
-    number = cast(evaluator, value, DType.F32)
-    if value.value.index in evaluator.directions:
+    number = real(evaluator, value)
+    if number is not value and value.value.index in evaluator.directions:
         evaluator.directions[number.value.index] = evaluator.directions[value.value.index]
     return number
 

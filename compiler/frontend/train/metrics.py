@@ -7,14 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.applications import Application
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
+from compiler.frontend.program import ParameterSpec
 from compiler.frontend.tensors.binding import advised, are_exchanged, learned_values
+from compiler.frontend.update_rules import Accumulation, OptimizerState
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphOutput, Node, Role, Value, depending
 from compiler.ops.across_shards import other_meeting
 from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of, taken_apart, trained_sums
 from compiler.ops.build import filled
 from compiler.ops.control import resolve_custom_gradients
+from compiler.ops.rules import FLOATS
 from compiler.ops.scan import draws_for_rows
 from compiler.ops.sources import BatchSize
 from compiler.ops.totals import dependent_on_the_batch
@@ -190,12 +192,12 @@ def _states_of_rows(training: Graph, fallback: Span) -> list[GraphOutput]:
     varying = depending(training.nodes, given, lambda node: isinstance(node.op, BatchSize) or draws_for_rows(node))
     found = [o for o in training.outputs if o.role is Role.STATE and o.value.index in varying]
     for output in found:
-        if not output.value.type.dtype.is_float:
+        if output.value.type.dtype not in FLOATS:
             makers = (n for n in training.nodes if output.value in n.results and n.origins)
             place = next((node.origins[0].user_span for node in makers), fallback)
             dtype = output.value.type.dtype.value
             message = f"the state `{output.name}` has no mean over shards: its elements are {dtype}"
-            advice = hint("let it hold floats, or make it of what is the same for all rows; or leave `shards` out")
+            advice = hint("let it hold f32, or make it of what is the same for all rows; or leave `shards` out")
             raise failure("E0614", message, place, advice)
     return found
 

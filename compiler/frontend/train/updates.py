@@ -13,7 +13,7 @@ from compiler.frontend.builtins.functions import settings_in
 from compiler.frontend.builtins.table import built_in
 from compiler.frontend.elaborator import Elaborator, Frame, Session
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.program import AVERAGE, Clip, Follower, OptimizerState, ParameterSpec, UpdateRule
+from compiler.frontend.program import ParameterSpec
 from compiler.frontend.scope import Namespace
 from compiler.frontend.settings import as_formula, plain
 from compiler.frontend.tensors.binding import declared_type, expect_tensor
@@ -21,6 +21,7 @@ from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.entries import Keys
 from compiler.frontend.train.patterns import Freezing, select_parameters, selector_of, without_keywords
+from compiler.frontend.update_rules import AVERAGE, Clip, Follower, OptimizerState, UpdateRule
 from compiler.frontend.values import (
     POISON,
     BuiltinValue,

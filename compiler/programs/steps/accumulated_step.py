@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.frontend.program import Accumulation, Program, TrainingPlan
+from compiler.frontend.program import Program, TrainingPlan
+from compiler.frontend.update_rules import Accumulation
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead

@@ -6,16 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.frontend.program import (
-    AVERAGE,
-    KEPT,
-    SHARE_OF_THE_NEW,
-    Clip,
-    ParameterSpec,
-    Program,
-    TrainingPlan,
-    UpdateRule,
-)
+from compiler.frontend.program import KEPT, ParameterSpec, Program, TrainingPlan
+from compiler.frontend.update_rules import AVERAGE, SHARE_OF_THE_NEW, Clip, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphInput, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead

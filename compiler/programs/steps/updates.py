@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compiler.frontend.program import UpdateBlock
+from compiler.frontend.update_rules import UpdateBlock
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
 from compiler.ops.build import spread
 from compiler.ops.elementwise import Add, FloorDivide, Modulo, Symbolic, Where

@@ -196,14 +196,8 @@ class NativeExecutable:
         results = self.run(Steps(tensors or self._none, inputs, self._all_rows, batch, seed=seed))
         if not results.scalars:
             return dict(results.arrays)
-        found: dict[str, Array] = {}
-        for slot in self.manifest.results:
-            found[slot.name] = (
-                results.scalars[slot.name][0].astype(numpy_dtype(slot.dtype))
-                if slot.name in results.scalars
-                else results.arrays[slot.name]
-            )
-        return found
+        exact = {outlet.name: outlet.steps()[0] for outlet in self._outlets if outlet.is_scalar}  # as f64 is not of i64
+        return {slot.name: exact.get(slot.name, results.arrays.get(slot.name)) for slot in self.manifest.results}
 
     def _bind(self, tensors: TensorStore) -> bool:
         """Note where the tensors lie; whether their content may differ from that of the call before."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from compiler.loops.ir import Instruction, Store
 from compiler.nest.builder import Builder
-from compiler.nest.ir import Constant, Operand, Type, Value, Zeros, type_of, vector
+from compiler.nest.ir import Constant, Operand, Type, Value, Zeros, dtype_of, type_of, vector
 from compiler.support.record import record
 from compiler.types import DType
 
@@ -43,7 +43,7 @@ class FiniteChecks:
         """Check a scalar, if its store is checked."""
         if id(store) not in self._flags:
             return
-        difference = self._nest.binary("sub", value, value, type_of(value))
+        difference = self._difference(value)
         bad = self._nest.compare("unordered", difference, Constant(difference.type, 0.0))
         with self._nest.when(bad, is_rare=True):
             self._raise(self._flags[id(store)])
@@ -55,12 +55,17 @@ class FiniteChecks:
         """
         if id(store) not in self._flags:
             return
-        difference = self._nest.binary("sub", value, value, type_of(value))
+        difference = self._difference(value)
         self._open.append(_Difference(self._flags[id(store)], difference, mask))
         if id(store) in self._last and not more:
             differences, self._open = self._open, []
             with self._nest.when(self._any_bad(differences), is_rare=True):
                 self._tell_apart(differences)
+
+    def _difference(self, value: Operand) -> Value:
+        if dtype_of(value) is DType.F16:
+            value = self._nest.converted(value, DType.F32)
+        return self._nest.binary("sub", value, value, type_of(value))
 
     def _any_bad(self, differences: Sequence[_Difference]) -> Value:
         nest = self._nest

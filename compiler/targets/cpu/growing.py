@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from compiler.interface import Results, Steps
 from compiler.support.arrays import Array
-from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.manifest import Manifest, TensorSpec
 from compiler.targets.target import LoadedProgram
+
+
+class _WithManifest(LoadedProgram, Protocol):
+    @property
+    def manifest(self) -> Manifest: ...
 
 
 class GrowingExecutable:
     """Runs `first` while its places suffice, and what `larger` makes for so many rows where they do not."""
 
-    def __init__(self, first: NativeExecutable, larger: Callable[[int], LoadedProgram]) -> None:
+    def __init__(self, first: _WithManifest, larger: Callable[[int], LoadedProgram]) -> None:
         self._current: LoadedProgram = first
         self._most = first.manifest.most_rows
         self._larger = larger

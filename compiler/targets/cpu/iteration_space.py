@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from compiler.loops import ir as loops
 from compiler.machine import Machine
 from compiler.nest.ir import Items
+from compiler.ops.rules import FLOATS
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
@@ -132,7 +133,7 @@ def row_block_of(kernel: loops.Kernel, tuning: Tuning, registers: int) -> RowBlo
     moved = [i for i in body if isinstance(i, loops.Load | loops.Store)]
     if any(b.is_scratch for b in kernel.buffers) or not (_sums_products(kernel) or _is_one_pass(kernel)):
         return single
-    if any(i.index is not None or i.access.columns != DENSE or not i.dtype.is_float for i in moved):
+    if any(i.index is not None or i.access.columns != DENSE or i.dtype not in FLOATS for i in moved):
         return single
     read = [i.access for i in moved if isinstance(i, loops.Load)]
     if {i.access.buffer for i in moved if isinstance(i, loops.Store)} & {access.buffer for access in read}:
@@ -176,7 +177,7 @@ def transposed_rows(kernel: loops.Kernel) -> int:
     if kernel.columns == 1 or len(kernel.stages) != 1 or not _is_one_pass(kernel) or _has_edges(kernel):
         return 0
     moved = [i for i in kernel.stages[0].body if isinstance(i, loops.Load | loops.Store)]
-    if any(i.index is not None or not i.dtype.is_float for i in moved):
+    if any(i.index is not None or i.dtype not in FLOATS for i in moved):
         return 0
     read, written = (
         {i.access for i in moved if isinstance(i, loops.Load)},

@@ -133,8 +133,7 @@ class KernelNest(KernelFrame):
     def computed(self, compute: loops.Compute, operands: Sequence[Operand], lanes: int) -> Operand:
         """The result of an op; the operand itself where it changes nothing."""
         given, op = compute.operand_dtypes[0], compute.op
-        unsigned = given in (DType.U8, DType.BOOL)
-        if (isinstance(op, Cast) and op.dtype is given) or (isinstance(op, Abs) and unsigned):
+        if (isinstance(op, Cast) and op.dtype is given) or (isinstance(op, Abs) and given.is_unsigned):
             return operands[0]
         return self.nest.elementwise(op, operands, vector(compute.dtype, lanes))
 
@@ -332,7 +331,5 @@ def _identity(reduce: loops.Reduce) -> float | int | bool:
         return float("-inf") if is_max else float("inf")
     if reduce.dtype is DType.BOOL:
         return not is_max
-    if reduce.dtype is DType.U8:
-        return 0 if is_max else 255
-    bits = 8 * reduce.dtype.size
-    return -(2 ** (bits - 1)) if is_max else 2 ** (bits - 1) - 1
+    least, greatest = reduce.dtype.limits
+    return least if is_max else greatest

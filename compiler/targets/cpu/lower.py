@@ -68,7 +68,7 @@ def lower(
     keeps_nests: bool = False,
 ) -> Lowered:
     """The execution plan of a schedule and the LLVM text of its kernels; `begin` is given each text as it is made."""
-    return _Lowering(graph, plan, machine, batch, begin, keeps_nests).run()
+    return Lowering(graph, plan, machine, batch, begin, keeps_nests).run()
 
 
 @record
@@ -80,7 +80,9 @@ class _Function:
     before: _Function | None
 
 
-class _Lowering:
+class Lowering:
+    """A schedule on its way; another target has other nests, texts and items for the same execution plan."""
+
     def __init__(
         self,
         graph: Graph,
@@ -281,10 +283,7 @@ class _Lowering:
                 case _:
                     found = number(number_of(argument, self.specialised(kernel)))
             self.relocations.append(found)
-        is_shared = isinstance(
-            kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel
-        )  # code, by kernels of other extents
-        items = items_of(kernel, self.machine) if is_shared else code.nest.items
+        items = self.items(instance, code.nest)
         self.move(instance, moved, drawn)
         return Call(code.symbol, items, first, len(self.relocations) - first, instance.loops)
 
@@ -330,21 +329,40 @@ class _Lowering:
         key = (what.key, keeps, unread)
         code = self.codes.get(key)
         if code is None:
-            nest = emit(what, self.machine, self.batch, keeps, unread)
+            nest = self.nest_of(what, keeps, unread)
             code = self.codes[key] = self.function(nest)
             if self.keeps_nests:
-                from compiler.targets.cpu.passes_on_text import verified_tiles  # few programs are verified or shown
-
-                self.tiles[code.symbol] = verified_tiles(what.kernel, self.machine, self.batch, keeps, unread)
+                self.tiles[code.symbol] = self.tiles_of(what, keeps, unread)
             self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
             self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)
         return code
 
+    def nest_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> Nest:
+        """The nest that runs."""
+        return emit(what, self.machine, self.batch, keeps, unread)
+
+    def tiles_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> str:
+        """The tiles or rows that a kernel is cut into, as text."""
+        from compiler.targets.cpu.passes_on_text import verified_tiles  # few programs are verified or shown
+
+        return verified_tiles(what.kernel, self.machine, self.batch, keeps, unread)
+
+    def llvm_of(self, nest: Nest) -> str:
+        """The text of a nest."""
+        return to_llvm(nest, self.machine)
+
+    def items(self, instance: Instance, nest: Nest) -> Items:
+        """The items of an instance, whose code may serve kernels of other extents."""
+        kernel = instance.kernel
+        if isinstance(kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel):
+            return items_of(kernel, self.machine)
+        return nest.items
+
     def function(self, nest: Nest) -> _Function:
         """Write the text of a function and of the one before it; the symbol is the hash of the text."""
         before = None if nest.before is None else self.function(nest.before)
-        text = to_llvm(nest, self.machine)
+        text = self.llvm_of(nest)
         symbol = "k_" + sha256(text.encode()).hexdigest()[:20]
         self.texts[symbol] = text.replace("KERNEL", symbol)
         if self.keeps_nests:

@@ -47,7 +47,8 @@ class Ahead:
 class RegisterTile:
     """A register tile for its inner loops: `places` are those of the rows in the left operand, from the first.
 
-    `lanes` of the right operand are taken at once, for all rows. See `products.ir.Multiply` for the others.
+    `lanes` of the right operand are taken at once, for all rows. See `products.ir.Multiply` for the others. Where its
+    columns are no neighbours, `apart` has the places of those of each vector, from the first column of the tile.
     """
 
     shape: TileShape
@@ -59,6 +60,7 @@ class RegisterTile:
     ahead_rows: int
     ahead_left: bool
     is_fenced: bool
+    apart: tuple[Operand, ...] = ()
 
     @property
     def vector(self) -> Type:
@@ -202,8 +204,10 @@ class Factors:
         for part in range(shape.vectors):
             if is_alone:
                 nest.fence()
-            place = nest.pointer(self.right, turn * axis.rhs_stride + part * LANES, type_)
-            if tile.lanes == LANES:
+            place = nest.pointer(self.right, turn * axis.rhs_stride + (0 if tile.apart else part * LANES), type_)
+            if tile.apart:
+                columns.append(nest.gather(place, tile.apart[part], type_, Constant(vector(DType.BOOL, LANES), True)))
+            elif tile.lanes == LANES:
                 columns.append(nest.load(place, whole, size))
             if shape.rows <= tile.ahead_rows:
                 later = nest.pointer(self.right, (turn + tile.steps_ahead) * axis.rhs_stride + part * LANES, type_)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.loops.ir import ColumnKernel, ContractionKernel, FlatKernel, Kernel, RowKernel
@@ -21,26 +21,38 @@ from compiler.targets.cpu.rows.ir import RowLoops
 from compiler.targets.cpu.rows.text import print_rows, read_rows
 
 _Loops = TypeVar("_Loops", RowLoops, ProductLoops)
+OfRows: TypeAlias = "Sequence[KernelPass[RowLoops, Machine]]"
+OfProducts: TypeAlias = "Sequence[KernelPass[ProductLoops, Circumstances]]"
 
 
-def verified_tiles(kernel: Kernel, machine: Machine, batch: int, lasts: bool, unread: frozenset[int]) -> str:
-    """A kernel behind its last pass, as text, checked behind each. Raises CompilerBug."""
+def verified_tiles(
+    kernel: Kernel,
+    machine: Machine,
+    batch: int,
+    lasts: bool,
+    unread: frozenset[int],
+    row_passes: OfRows = rows.PASSES,
+    product_passes: OfProducts = products.PASSES,
+) -> str:
+    """A kernel behind the last pass of its kind, as text, checked behind each. Raises CompilerBug."""
     match kernel:
         case ContractionKernel():
             given, product = Circumstances(machine, batch), products.definition(kernel, lasts)
-            return verified(products.PASSES, product, given, of_product.faults_of, print_product)
+            return verified(product_passes, product, given, of_product.faults_of, print_product)
         case RowKernel() | FlatKernel() | ColumnKernel():
             loops = rows.definition(kernel, unread)
-            return verified(rows.PASSES, loops, machine, of_rows.faults_of, print_rows)
+            return verified(row_passes, loops, machine, of_rows.faults_of, print_rows)
         case _:
             return ""  # a scatter or a running sum, about which nothing is decided
 
 
-def passes_on_text(machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+def passes_on_text(
+    machine: Machine, batch: int, row_passes: OfRows = rows.PASSES, product_passes: OfProducts = products.PASSES
+) -> Mapping[str, Callable[[str, str], str]]:
     """By the name of each pass, what it makes of a text with a name; see `KernelTarget.kernel_passes`."""
     given = Circumstances(machine, batch)
-    over_rows = {each.name: partial(_on_rows, each, machine) for each in rows.PASSES}
-    return {**over_rows, **{each.name: partial(_on_product, each, given) for each in products.PASSES}}
+    over_rows = {each.name: partial(_on_rows, each, machine) for each in row_passes}
+    return {**over_rows, **{each.name: partial(_on_product, each, given) for each in product_passes}}
 
 
 def _on_rows(each: KernelPass[RowLoops, Machine], machine: Machine, text: str, source: str) -> str:

@@ -96,6 +96,10 @@ def number_of(argument: ir.Argument, what: Specialisation) -> Extent:
             return columns
         case ir.ElementsNumber(), loops.FlatKernel(elements=elements):
             return elements
+        case ir.ItemsNumber(), loops.RowKernel(rows=extent) | loops.FlatKernel(elements=extent):
+            return extent
+        case ir.ItemsNumber(), loops.ColumnKernel(outer=outer):
+            return outer
         case ir.LiteralNumber(result=result), kernel:
             every = (i for i in loops.instructions_of(kernel) if isinstance(i, loops.Literal))
             return next(bits_of(literal) for literal in every if literal.result == result)
@@ -126,7 +130,9 @@ def specialisation(kernel: loops.Kernel, machine: Machine) -> Specialisation:
     literals = frozenset(
         i.result
         for i in kernel.prologue
-        if isinstance(i, loops.Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
+        if isinstance(i, loops.Literal)
+        and i.dtype in (DType.F32, DType.F64)
+        and (fills or i.value not in PLAIN_NUMBERS)
     )
     found = _Numbering(kernel, literals, machine.tuning)
     stages = tuple(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from compiler.errors.diagnostics import UsageError
 from compiler.interface import Options, Tensors
 from compiler.machine import Machine
 from compiler.support.cache import ObjectCache
@@ -48,7 +49,7 @@ class CpuTarget:
 
         return lower(graph, plan, machine, batch, begin, keeps_nests)
 
-    def load(self, compilation: target.Compilation) -> NativeExecutable | GrowingExecutable:
+    def load(self, compilation: target.Compilation) -> target.LoadedProgram:
         options = compilation.options
         machine = _machine(options)
         found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, machine))
@@ -99,6 +100,9 @@ class CpuTarget:
         from compiler.targets.llvm.listing import listing  # only readers of code ask
 
         return listing(text, symbol, machine)
+
+    def ptx(self, text: str) -> str:
+        raise UsageError("code of a processor is no PTX", "use --target gpu, or look at --stage asm")
 
     def profiled(self, compilation: target.Compilation) -> target.ProfiledProgram:
         from compiler.targets.cpu.stamped import StampedExecutable  # only a profile asks for programs in this way

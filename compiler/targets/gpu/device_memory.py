@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from compiler.errors.diagnostics import ResourceError, size
+from compiler.errors.diagnostics import DeviceError, ResourceError, size
 from compiler.support.arrays import Array
 from compiler.support.record import mutable_record
-from compiler.targets.gpu.driver import OUT_OF_MEMORY, CudaError
-from compiler.targets.gpu.hardware import DeviceBlock, Gpu, Held
-from compiler.targets.memory import SLACK, TensorStore, address_of
+from compiler.targets.gpu.driver import GO_ON, OUT_OF_MEMORY, CudaError
+from compiler.targets.gpu.hardware import DeviceBlock, Gpu
+from compiler.targets.memory import SLACK, TensorContent, TensorStore
 
 _MUCH = 10  # where others hold more than one part in so many of the device, a message says so
 
@@ -20,6 +21,7 @@ class _Copy:
     """A tensor on the device, with the version of the tensors of which it has the content; -1 is that of none."""
 
     block: DeviceBlock
+    bytes: int
     version: int
 
 
@@ -30,8 +32,8 @@ class DeviceMemory:
         self.gpu = gpu
         self.user: object = None  # the program whose values the workspace has
         self.workspace: DeviceBlock | None = None
-        self._data: dict[int, tuple[weakref.ref[Array], DeviceBlock]] = {}
-        self._tensors: weakref.WeakKeyDictionary[object, dict[tuple[int, int], _Copy]] = weakref.WeakKeyDictionary()
+        self._data: dict[tuple[int, int], tuple[weakref.ref[Array], DeviceBlock]] = {}
+        self._tensors: weakref.WeakKeyDictionary[TensorContent, dict[int, _Copy]] = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
         """Give everything back."""
@@ -91,10 +93,10 @@ class DeviceMemory:
     # data that stays as it is
 
     def data(self, array: Array, start: int, bytes_: int) -> DeviceBlock | None:
-        """The copy of an array that never changes, `bytes_` from `start` on; None where it does not fit."""
-        key = id(array)
+        """The copy of `bytes_` from `start` on, which do not change while the array is there; None where none fits."""
+        key = (start, bytes_)
         known = self._data.get(key)
-        if known is not None and known[0]() is array:
+        if known is not None and known[0]() is not None:
             return known[1]
         block = self._tried(bytes_ + SLACK)
         if block is None:
@@ -113,38 +115,52 @@ class DeviceMemory:
     # tensors
 
     def bound(self, store: TensorStore, names: Sequence[str]) -> list[int]:
-        """The addresses of tensors on the device, with the content that they have in this process."""
-        copies = self._tensors.setdefault(store.content, {})
+        """The addresses of tensors on the device, with the content that they have."""
+        content, copies = store.content, self._tensors.setdefault(store.content, {})
         found: list[int] = []
         for name in names:
-            array = store[name]
-            key = address_of(array), array.nbytes
-            copy = copies.get(key)
-            if copy is None:
-                needed = {"tensors": sum(store[one].nbytes for one in names)}
-                block = self.block(array.nbytes, "the model", needed, "use a smaller model, or another optimizer")
-                copy = copies[key] = _Copy(block, -1)
-            if copy.version != store.version or name in store.borrowed:
-                self.gpu.upload(copy.block.value, array, self.gpu.stream)
-                copy.version = store.version
+            address = store.address(name)
+            if address not in copies:
+                copies[address] = self._copy_of(store, name, names)
+            copy = copies[address]
+            is_old = copy.version != content.version or name in store.borrowed
+            if is_old and not content.is_away(address):
+                self.gpu.upload(copy.block.value, store[name], self.gpu.stream)
+            copy.version = content.version
             found.append(copy.block.value)
         return found
 
-    def bring_back(self, store: TensorStore, names: Sequence[str], stream: Held) -> None:
-        """Begin to copy tensors that a program wrote to where they lie in this process."""
-        copies = self._tensors[store.content]
-        for name in names:
-            array = store[name]
-            copy = copies[address_of(array), array.nbytes]
-            self.gpu.download(address_of(array), copy.block.value, array.nbytes, stream)
+    def _copy_of(self, store: TensorStore, name: str, names: Sequence[str]) -> _Copy:
+        needed = {"tensors": sum(store[one].nbytes for one in names)}
+        bytes_ = store[name].nbytes
+        block = self.block(bytes_, "the model", needed, "use a smaller model, or another optimizer")
+        return _Copy(block, bytes_, -1)
 
-    def note_write(self, store: TensorStore, before: int) -> None:
-        """The tensors of a store have a new version, whose content the copies of the version `before` have."""
-        for copy in self._tensors[store.content].values():
-            if copy.version == before:
-                copy.version = store.version
+    def leave(self, store: TensorStore, names: Sequence[str]) -> None:
+        """The device has new content of tensors, which comes back when it is asked for; all others are as before."""
+        content, copies = store.content, self._tensors[store.content]
+        for copy in copies.values():
+            copy.version += copy.version == content.version
+        content.version += 1
+        for address in map(store.address, names):
+            content.away[address] = partial(self._bring, copies[address], address)
+        content.bring_back([store.address(name) for name in names if store.is_held(name)])
+
+    def _bring(self, copy: _Copy, address: int) -> None:
+        self.gpu.context.enter()
+        self.gpu.download(address, copy.block.value, copy.bytes, self.gpu.stream)
+        self.gpu.wait(self.gpu.stream)
+
+    def lose(self, store: TensorStore, names: Sequence[str]) -> None:
+        """The tensors may have any content on the device, and have none here where it has not come back."""
+        store.content.lose(map(store.address, names), _raise_lost)
+        self.forget(store)
 
     def forget(self, store: TensorStore) -> None:
-        """The copies may have any content."""
+        """The copies on the device of what this process has may have any content."""
         for copy in self._tensors.get(store.content, {}).values():
             copy.version = -1
+
+
+def _raise_lost() -> None:
+    raise DeviceError("the values of the tensors are lost: the GPU failed while it changed them", GO_ON)

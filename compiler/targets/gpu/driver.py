@@ -21,6 +21,10 @@ OUT_OF_MEMORY, NO_DEVICE, UNAVAILABLE, LOST = 2, 100, 46, 999
 _INVALID_IMAGES = (200, 209, 218, 222)
 _FAULTS = (700, 714, 715, 716, 717, 718, 719)  # of a kernel; the context is gone
 _REMEDIES: dict[int, tuple[str, str]] = {
+    OUT_OF_MEMORY: (
+        "the GPU has too little memory",
+        "use a smaller batch or model, or end other processes on the GPU (`nvidia-smi` lists them)",
+    ),
     3: ("the driver cannot be used: this process was split off from one that uses the GPU", ON_THE_PROCESSOR),
     UNAVAILABLE: (
         "another process has the GPU for itself alone",

@@ -37,6 +37,7 @@ class GpuExecutable:
         self._written = [spec.name for k, spec in enumerate(manifest.tensors) if k in touched]
         self._outlets = [Outlet(slot) for slot in manifest.results]
         self._bound: tuple[TensorStore | None, int] = (None, 0)
+        self._call: Launches | None = None  # which keeps what the device is given
         self._none = TensorStore(())
 
     @property
@@ -56,28 +57,25 @@ class GpuExecutable:
         try:
             return self._run(steps, tensors)
         except BaseException:
-            # Copies on the device may be of a step that did not end; tensors of this process are as before the call.
             self._gpu.settle()
-            self._memory.forget(tensors)
+            has_begun = self._call is not None and self._call.has_begun
+            self._memory.lose(tensors, self._written if has_begun else ())
             self._bound = (None, 0)
             self._leave_room()
             raise
 
     def _run(self, steps: Steps, tensors: TensorStore) -> Results:
-        gpu, before = self._gpu, tensors.version
+        gpu, content = self._gpu, tensors.content
+        self._call = None
         if self._room is None:
             self._room = Room(self.manifest, self._memory, self._functions)
-        is_fresh = (tensors, before) != self._bound
-        call = Launches(self.manifest, self._memory, self._room, steps, tensors, self._outlets)
-        flags = call.run(is_fresh)
-        gpu.wait(gpu.stream)  # whatever fails does so before a tensor of this process changes
+        is_fresh = (tensors, content.version) != self._bound
+        self._call = Launches(self.manifest, self._memory, self._room, steps, tensors, self._outlets)
+        flags = self._call.run(is_fresh)
+        gpu.wait(gpu.stream)
         if self._written:
-            self._memory.bring_back(tensors, self._written, gpu.stream)
-            gpu.wait(gpu.stream)
-        if self.manifest.writes_tensors:
-            tensors.version += 1
-            self._memory.note_write(tensors, before)
-        self._bound = (tensors, tensors.version)  # what runs once does not depend on what the program writes
+            self._memory.leave(tensors, self._written)
+        self._bound = (tensors, content.version)  # what runs once does not depend on what the program writes
         stores = self.manifest.checked_stores
         broken = [(stores[k], step) for raised, step in flags for k in np.flatnonzero(raised)]
         return results_of(self._outlets, tuple(dict.fromkeys(broken)))

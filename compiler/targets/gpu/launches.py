@@ -41,6 +41,7 @@ class Launches:
         self._manifest, self._memory, self._room, self._gpu = manifest, memory, room, memory.gpu
         self._steps, self._outlets = steps, outlets
         self._kept: list[object] = []
+        self.has_begun = False  # whether kernels may have changed tensors
         self._rows = np.ascontiguousarray(steps.rows, np.int64)
         self._batch = steps.batch
         full, rest = divmod(len(self._rows), steps.batch)
@@ -62,9 +63,8 @@ class Launches:
         """
         for outlet in self._outlets:
             outlet.open(self._count, len(self._rows))
-        feed, most = self._feed()
+        feed, targets, most = self._feed()
         pieces = pieces_of(self._phases, self._batch, most)
-        targets = self._targets(most)
         flags: list[tuple[Array, int]] = []
         for piece in pieces[:1]:
             feed.prepare(piece)
@@ -97,19 +97,22 @@ class Launches:
             if slot.batch_axis is None:
                 self._gpu.upload(self._room.static.value + slot.offset, array, self._gpu.stream)
 
-    def _feed(self) -> tuple[Resident | Ring, int]:
-        """Where the rows come from, and the most steps of a piece."""
+    def _feed(self) -> tuple[Resident | Ring, list[int], int]:
+        """Where the rows come from, where results of a piece lie on the device, and the most steps of a piece."""
         results = sum(outlet.bytes_for(1, self._most) for outlet in self._outlets)
         longest = max((count for _, count, _ in self._phases), default=1)
-        if self._steps.lasting and (words := self._resident_words()) is not None:
+        if self._steps.lasting:
             most = max(1, min(longest, _RESULT_BYTES // max(1, results)))
             table = self._room.growing("row numbers", 8 * max(1, len(self._rows)))
-            return Resident(self._memory, words, self._rows, table), most
+            targets = self._targets(most)
+            words = self._resident_words()  # at the end: memory that is asked for may take the place of data
+            if words is not None:
+                return Resident(self._memory, words, self._rows, table), targets, most
         each = sum(slot.row_bytes for slot in self._manifest.inputs if slot.batch_axis is not None) * self._most
         most = max(1, min(longest, PIECE_BYTES // max(1, each + results)))
         ring = self._room.reserve_ring(most * self._most)
         ring.open(self._arrays, self._rows)
-        return ring, most
+        return ring, self._targets(most), most
 
     def _resident_words(self) -> list[int] | None:
         """The addresses of the inputs on the device, and the bytes from row to row; None where they do not fit."""
@@ -153,6 +156,7 @@ class Launches:
         if is_fresh or piece.size > self._room.filled:
             once.launch(gpu.stream)
         self._room.filled = max(self._room.filled, piece.size)
+        self.has_begun = True
         for _ in range(piece.count):
             graph.launch(gpu.stream)
         feed.end(piece)

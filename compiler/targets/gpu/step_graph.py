@@ -12,8 +12,9 @@ from compiler.support.record import record
 from compiler.targets.cpu.plan_tables import relocation_rows
 from compiler.targets.cpu.runner import INPUT, LITERAL, OUTPUT
 from compiler.targets.gpu.dependences import calls_of, dependences
+from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.hardware import Gpu, Held
-from compiler.targets.gpu.transfers import ADVANCE, BLOCK_THREADS, COPY_BLOCK_BYTES
+from compiler.targets.gpu.transfers import ADVANCE, COPY_BLOCK_BYTES
 from compiler.targets.manifest import CONTROL_ARENA, Manifest, Touched, rounded_up
 from compiler.types import size_at
 

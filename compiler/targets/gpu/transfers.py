@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from string import Template
 
-BLOCK_THREADS = 256
+from compiler.targets.gpu.device import BLOCK_THREADS
+
 ADVANCE = "dlc_advance"
 SYMBOLS = ("dlc_fetch", "dlc_collect", "dlc_copy", ADVANCE)
 COPY_BLOCK_BYTES = 1 << 14  # of a large copy, those of a block: four accesses of 16 bytes a thread

@@ -129,6 +129,10 @@ class Value:
         type_ = vector(dtype, self.type.lanes)
         return self.written(f"{operation} {self.typed} to {NAMES[type_]}", type_)
 
+    def relabelled(self, dtype: DType) -> Value:
+        """The same bits, as elements of a type that has the same registers."""
+        return Value(self.text, vector(dtype, self.type.lanes), self.name, self.stem)
+
     def in_lanes(self, lanes: int) -> Value:
         """The scalar in each of so many lanes."""
         if lanes == 1:
@@ -170,7 +174,7 @@ def select(condition: Value, yes: Number, no: Number) -> Value:
     """
     model = yes if isinstance(yes, Value) else no
     assert isinstance(model, Value)
-    if model.text.multiply_add is MultiplyAdd.RELAXED and model.dtype.is_float and model.type.lanes > 1:
+    if model.text.multiply_add is MultiplyAdd.RELAXED and model.dtype in _INTEGER_OF and model.type.lanes > 1:
         first, second = model.like(yes).bits(), model.like(no).bits()
         mask = condition.converted("sext", first.dtype)
         return (mask & first | (mask ^ -1) & second).as_float()

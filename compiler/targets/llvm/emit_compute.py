@@ -8,11 +8,10 @@ from functools import partial
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest.ir import Type, vector
 from compiler.targets.llvm.assembler import Formula, Value, absolute, call, floor, fma, select
-from compiler.targets.llvm.text import NAMES, SUFFIXES, Text
+from compiler.targets.llvm.text import NAMES, REGISTER, SUFFIXES, Text
 from compiler.targets.llvm.threefry import drawn
 from compiler.types import DType
 
-_UNSIGNED = (DType.U8, DType.BOOL)
 _OF_FLOATS = {
     **{"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"},
     **{"eq": "fcmp oeq", "ne": "fcmp une", "lt": "fcmp olt", "le": "fcmp ole"},
@@ -23,7 +22,7 @@ _OF_INTEGERS = {
 }
 _OF_UNSIGNED = {**_OF_INTEGERS, "lt": "icmp ult", "le": "icmp ule"}
 _INSTRUCTIONS: Mapping[DType, Mapping[str, str]] = {
-    dtype: _OF_FLOATS if dtype.is_float else _OF_UNSIGNED if dtype in _UNSIGNED else _OF_INTEGERS for dtype in DType
+    dtype: _OF_FLOATS if dtype.is_float else _OF_UNSIGNED if dtype.is_unsigned else _OF_INTEGERS for dtype in DType
 }
 _FORMULAS: Mapping[str, Formula] = {
     "fma": fma,
@@ -86,19 +85,25 @@ def cast(value: Value, target: DType) -> Value:
     source = value.dtype
     if source is target:
         return value
+    if DType.F16 in (source, target):
+        from compiler.targets.llvm.half import from_half, to_half  # few programs have f16
+
+        return cast(from_half(value), target) if source is DType.F16 else to_half(value)
     if target is DType.BOOL:
         return value.compared("une", "ne", 0)
     if source.is_float and target.is_float:
         return value.widened() if target is DType.F64 else value.narrowed()
     if source.is_float:
         type_ = vector(target, value.type.lanes)
-        name = f"llvm.fpto{'ui' if target in _UNSIGNED else 'si'}.sat.{SUFFIXES[type_]}.{SUFFIXES[value.type]}"
+        name = f"llvm.fpto{'ui' if target.is_unsigned else 'si'}.sat.{SUFFIXES[type_]}.{SUFFIXES[value.type]}"
         return value.written(f"call {NAMES[type_]} @{name}({value.typed})", type_)
     if target.is_float:
-        return value.converted("uitofp" if source in _UNSIGNED else "sitofp", target)
+        return value.converted("uitofp" if source.is_unsigned else "sitofp", target)
+    if REGISTER[source] == REGISTER[target]:
+        return value.relabelled(target)
     if source.size > target.size:
         return value.converted("trunc", target)
-    return value.converted("zext" if source in _UNSIGNED else "sext", target)
+    return value.converted("zext" if source.is_unsigned else "sext", target)
 
 
 def _without_subnormals(x: Value) -> Value:
@@ -107,7 +112,7 @@ def _without_subnormals(x: Value) -> Value:
 
 
 def _absolute_integer(x: Value) -> Value:
-    if x.dtype in _UNSIGNED:
+    if x.dtype.is_unsigned:
         return x
     return x.written(f"call {NAMES[x.type]} @llvm.abs.{SUFFIXES[x.type]}({x.typed}, i1 false)")
 
@@ -115,7 +120,7 @@ def _absolute_integer(x: Value) -> Value:
 def _extreme(name: str, x: Value, y: Value) -> Value:
     """The greater or lesser of two; NaN where either is NaN."""
     if not x.dtype.is_float:
-        return call(f"{'u' if x.dtype in _UNSIGNED else 's'}{name[:3]}", x, y)
+        return call(f"{'u' if x.dtype.is_unsigned else 's'}{name[:3]}", x, y)
     chosen = select(x > y if name == "maximum" else x < y, x, y)
     return select(x.is_nan(), x, chosen)
 
@@ -124,7 +129,7 @@ def _integer_division(name: str, x: Value, y: Value) -> Value:
     """Flooring division; a zero divisor gives 0 (NumPy's answer), and never traps."""
     none = y.equals(0)
     divisor = select(none, 1, y)
-    if x.dtype in _UNSIGNED:
+    if x.dtype.is_unsigned:
         return select(none, 0, x.binary("udiv" if name == "floordiv" else "urem", divisor))
     flips = divisor.equals(-1)
     safe = select(flips, 1, divisor)

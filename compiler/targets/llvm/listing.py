@@ -19,7 +19,7 @@ _MARK = "offsets of instructions: "
 
 
 def listing(ir: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
-    """The instructions of the function `symbol` of a module."""
+    """The instructions of the function `symbol` of a module, with those of its parts, `symbol.…`."""
     text = assembly(ir, machine).splitlines()
     found = list(_instructions(text, symbol))
     offsets = _offsets(text, [number for number, _, _ in found], machine)
@@ -37,7 +37,8 @@ def _instructions(text: Sequence[str], symbol: str) -> Iterator[tuple[int, int, 
     labels: list[str] = []
     for number, row in enumerate(text):
         if label := _LABEL.match(row):
-            inside = (inside or label[1].lstrip("_") == symbol) and "func_end" not in label[1]
+            begins = label[1].lstrip("_").partition(".")[0] == symbol
+            inside = (inside or begins) and "func_end" not in label[1]
             labels = [*labels, label[1]] if inside else []
         elif location := _LOCATION.match(row):
             line = int(location[1])

@@ -17,6 +17,8 @@ from importlib.machinery import PathFinder
 
 _OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
 OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
+_PTX = "nvptx"  # begins the triples of machines whose code is text, which their driver assembles
+_COROUTINE = "presplitcoroutine"  # marks a function that is one
 _SETTINGS = (
     # An instruction whose place LLVM has lost, such as one moved out of a loop, must not count for the line before it.
     b"-use-unknown-locations=Enable",
@@ -54,6 +56,17 @@ _SIGNATURES: tuple[tuple[str, object, tuple[object, ...]], ...] = (
     ("GetBufferStart", c_void_p, (c_void_p,)),
     ("GetBufferSize", c_size_t, (c_void_p,)),
     ("DisposeMemoryBuffer", None, (c_void_p,)),
+    ("CreateTargetMachineData", c_void_p, (c_void_p,)),
+    ("CopyStringRepOfTargetData", None, (c_void_p, POINTER(c_void_p))),
+    ("DisposeTargetData", None, (c_void_p,)),
+    ("SetDataLayout", None, (c_void_p, c_char_p)),
+    ("CreatePipelineTuningOptions", c_void_p, ()),
+    ("DisposePipelineTuningOptions", None, (c_void_p,)),
+    ("CreatePassBuilder", c_void_p, (c_void_p, c_void_p)),
+    ("DisposePassBuilder", None, (c_void_p,)),
+    ("buildPerModuleDefaultPipeline", c_void_p, (c_void_p, c_int)),
+    ("RunNewModulePassManager", None, (c_void_p, c_void_p, c_void_p)),
+    ("DisposeNewModulePassManger", None, (c_void_p,)),
     ("CreateLLJITCompiler", c_void_p, (c_void_p, c_bool, c_bool, POINTER(c_void_p))),
     ("LLJITDispose", None, (c_void_p,)),
     (
@@ -169,11 +182,31 @@ class Llvm:
             try:
                 if verify:
                     self._verify(module)
-                return self._generate(machine, module, as_object)
+                if _COROUTINE in ir:
+                    self._split_coroutines(machine, module)
+                return self._generate(machine, module, as_object and not triple.startswith(_PTX))
             finally:
                 self._call("DisposeModule", module)
         finally:
             self._call("ContextDispose", context)
+
+    def _split_coroutines(self, machine: int, module: int) -> None:
+        """Make functions that are suspended into such as can go on; only passes on the module do that."""
+        self._lay_out(machine, module)
+        options = self._call("CreatePipelineTuningOptions")
+        builder = self._call("CreatePassBuilder", machine, options)
+        passes = self._call("buildPerModuleDefaultPipeline", builder, 1)
+        self._call("RunNewModulePassManager", passes, module, builder)
+        self._call("DisposeNewModulePassManger", passes)
+        self._call("DisposePassBuilder", builder)
+        self._call("DisposePipelineTuningOptions", options)
+
+    def _lay_out(self, machine: int, module: int) -> None:
+        """Let passes know how large values are in memory, which they would guess otherwise."""
+        layout, text = self._call("CreateTargetMachineData", machine), c_void_p()
+        self._call("CopyStringRepOfTargetData", layout, byref(text))
+        self._call("SetDataLayout", module, self._text(text).encode())
+        self._call("DisposeTargetData", layout)
 
     def _parse(self, context: int, ir: str) -> int:
         error = c_void_p()

@@ -8,6 +8,7 @@ from dataclasses import field
 
 from compiler.machine import MultiplyAdd
 from compiler.nest.ir import TYPES, Type
+from compiler.support.arrays import np
 from compiler.support.record import mutable_record
 from compiler.types import DType
 
@@ -18,9 +19,15 @@ REGISTER = {
     DType.I64: "i64",
     DType.U8: "i8",
     DType.BOOL: "i1",
+    DType.I8: "i8",
+    DType.I16: "i16",
+    DType.U16: "i16",
+    DType.U32: "i32",
+    DType.U64: "i64",
+    DType.F16: "i16",  # its bits: few processors compute with f16, and all convert these in the same way
 }
 MEMORY = {**REGISTER, DType.BOOL: "i8"}
-SUFFIX = {"float": "f32", "double": "f64", "i64": "i64", "i32": "i32", "i8": "i8", "i1": "i1"}
+SUFFIX = {"float": "f32", "double": "f64", "i64": "i64", "i32": "i32", "i16": "i16", "i8": "i8", "i1": "i1"}
 NAMES = {
     type_: "ptr"
     if type_.dtype is None
@@ -41,6 +48,9 @@ def literal(value: float | int | bool, dtype: DType) -> str:
     """A number as LLVM writes it."""
     if dtype is DType.BOOL:
         return "true" if value else "false"
+    if dtype is DType.F16:
+        with np.errstate(over="ignore"):
+            return str(int(np.float16(value).view(np.int16)))
     if not dtype.is_float:
         return str(int(value))
     if dtype is DType.F32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
@@ -14,6 +15,8 @@ from compiler.targets.llvm.multiply_add import declarations, multiply_add
 from compiler.targets.llvm.text import MEMORY, NAMES, SUFFIXES, Text, constant
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
+
+Writers: TypeAlias = "Mapping[type[ir.Statement], tuple[str, Callable[..., str | None]]]"
 
 FUNCTION_OF_FLOATS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 FUNCTION_OF_INTEGERS = {
@@ -27,7 +30,7 @@ PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in i
 def to_llvm(nest: ir.Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
     text = Text(machine.multiply_add)
-    walk = _Walk(text, _Names(zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
+    walk = Walk(text, Names(zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)), WRITERS)
     walk.all(nest.body)
     walk.at(FRAME)
     text.line("ret void")
@@ -46,7 +49,7 @@ def to_llvm(nest: ir.Nest, machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Names(dict[ir.Operand, str]):
+class Names(dict[ir.Operand, str]):
     """How operands are written: the names of values, and constants."""
 
     def __missing__(self, operand: ir.Operand) -> str:
@@ -63,19 +66,20 @@ class _Names(dict[ir.Operand, str]):
 
 
 @mutable_record
-class _Walk:
-    """The function so far; `line` is that of the last statement."""
+class Walk:
+    """The function so far; `line` is that of the last statement. A target may have further `writers`."""
 
     text: Text
-    names: _Names
+    names: Names
+    writers: Writers
     line: int = 0
 
     def all(self, statements: Sequence[ir.Statement]) -> None:
-        text, names = self.text, self.names
+        text, names, writers = self.text, self.names, self.writers
         for statement in statements:
             if statement.line != self.line:
                 self.at(statement.line)
-            stem, write = WRITERS[statement.__class__]
+            stem, write = writers[statement.__class__]
             written = write(self, statement)
             if stem:
                 text.count += 1  # as `Text.let`, which is called for each statement otherwise
@@ -248,33 +252,33 @@ class _Walk:
         self.text.loop(start, stop, statement.step, carries, body, statement.rounds)
 
 
-WRITERS: Mapping[type[ir.Statement], tuple[str, Callable[..., str | None]]] = {
-    ir.Fma: ("v", _Walk.fma),
-    ir.Broadcast: ("v", _Walk.broadcast),
-    ir.Binary: ("v", _Walk.binary),
-    ir.Select: ("v", _Walk.select),
-    ir.Compare: ("v", _Walk.compare),
-    ir.Shuffle: ("v", _Walk.shuffle),
-    ir.Bits: ("v", _Walk.bits),
-    ir.Lane: ("v", _Walk.lane),
-    ir.Any: ("v", _Walk.any),
-    ir.Number: ("v", _Walk.number),
-    ir.Load: ("v", _Walk.load),
-    ir.Gather: ("v", _Walk.gather),
-    ir.Address: ("p", _Walk.address),
-    ir.Scratch: ("p", _Walk.scratch),
-    ir.Given: ("a", _Walk.given),
-    ir.Elementwise: ("", _Walk.elementwise),
-    ir.Convert: ("", _Walk.convert),
-    ir.DrawKey: ("", _Walk.draw_key),
-    ir.Draw: ("", _Walk.draw),
-    ir.Store: ("", _Walk.store),
-    ir.Scatter: ("", _Walk.scatter),
-    ir.Prefetch: ("", _Walk.prefetch),
+WRITERS: Writers = {
+    ir.Fma: ("v", Walk.fma),
+    ir.Broadcast: ("v", Walk.broadcast),
+    ir.Binary: ("v", Walk.binary),
+    ir.Select: ("v", Walk.select),
+    ir.Compare: ("v", Walk.compare),
+    ir.Shuffle: ("v", Walk.shuffle),
+    ir.Bits: ("v", Walk.bits),
+    ir.Lane: ("v", Walk.lane),
+    ir.Any: ("v", Walk.any),
+    ir.Number: ("v", Walk.number),
+    ir.Load: ("v", Walk.load),
+    ir.Gather: ("v", Walk.gather),
+    ir.Address: ("p", Walk.address),
+    ir.Scratch: ("p", Walk.scratch),
+    ir.Given: ("a", Walk.given),
+    ir.Elementwise: ("", Walk.elementwise),
+    ir.Convert: ("", Walk.convert),
+    ir.DrawKey: ("", Walk.draw_key),
+    ir.Draw: ("", Walk.draw),
+    ir.Store: ("", Walk.store),
+    ir.Scatter: ("", Walk.scatter),
+    ir.Prefetch: ("", Walk.prefetch),
     ir.LoadFence: ("", lambda *_: 'call void asm sideeffect "", ""()'),
     ir.StoreFence: ("", lambda *_: "fence seq_cst"),
-    ir.Guard: ("", _Walk.guard),
-    ir.Loop: ("", _Walk.loop),
+    ir.Guard: ("", Walk.guard),
+    ir.Loop: ("", Walk.loop),
 }
 """By the type of a statement: the stem of the name of its result, where its text defines one; and its text.
 

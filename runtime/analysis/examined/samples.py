@@ -113,26 +113,43 @@ def shown_output(name: str, output: Array, inputs: Sequence[ShownValue], arrays:
 
 
 def described(values: Array, words: Sequence[str] | None = None) -> str:
-    """A number or its word; of an array its type and what lies in it."""
+    """A number or its word; a few of them, or a few runs of equal ones, in order; of other arrays type and range."""
     if values.size == 1:
         return _number(values.reshape(-1)[0].item(), words)
+    is_counted = values.dtype.kind in "biu"
+    if values.ndim == 1 and is_counted and (found := _runs(values, words)):
+        return found
     if 0 < values.size <= _MOST_COLUMNS and values.ndim == 1:
         return ", ".join(f"{value:.5g}" for value in values.tolist())
     kind = f"{values.dtype}[{', '.join(map(str, values.shape))}]"
     if not values.size:
         return kind
+    if values.dtype.kind == "b":
+        return f"{kind}, {np.count_nonzero(values):,} of {values.size:,} true"
     numbers = values.astype(np.float64)
     return f"{kind} from {numbers.min():.5g} to {numbers.max():.5g}, mean {numbers.mean():.5g}"
 
 
-def _number(number: object, words: Sequence[str] | None) -> str:
+def _runs(values: Array, words: Sequence[str] | None) -> str:
+    """Classes of a sequence in order, such as `0 × 30, 4, 0 × 12`; nothing where equal ones hardly stand together."""
+    begins = np.flatnonzero(np.diff(values, prepend=~values[:1]))
+    if not 0 < len(begins) <= _MOST_COLUMNS:
+        return ""
+    counts = np.diff(begins, append=len(values)).tolist()
+    shown = (_number(value, words, thousands="") for value in values[begins].tolist())
+    if len(values) <= _MOST_COLUMNS:
+        return ", ".join(name for name, count in zip(shown, counts, strict=True) for _ in range(count))
+    return ", ".join(f"{name} × {count:,}" if count > 1 else name for name, count in zip(shown, counts, strict=True))
+
+
+def _number(number: object, words: Sequence[str] | None, thousands: str = ",") -> str:
     match number:
         case bool():
             return "true" if number else "false"
         case int() if words is not None and 0 <= number < len(words):
             return _cut(words[number])
         case int():
-            return f"{number:,}"
+            return f"{number:{thousands}}"
         case _:
             return f"{number:.6g}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,9 +16,22 @@ from runtime.support.files import explained
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
 _MOST_FOR_A_BYTE = 1032  # that deflate can make of one
+_LONGEST_LINE = 1 << 24  # bytes
 _BETWEEN_LOOKS = 1 << 26  # bytes that are unpacked between two looks at the memory
 # How often the content, or what is made of it, is in memory on the way to arrays.
 _OF_TEXT, _OF_ARRAYS = 5, 2
+
+
+def files_at(path: Path) -> list[Path]:
+    """The file at a path, all files in a folder, or all that fit a path with `*`, in the order of their names."""
+    pattern = "*".join(map(glob.escape, str(path).split("*"))) if "*" in str(path) else None
+    if pattern is None and not path.is_dir():
+        return [path]
+    found = sorted(map(Path, glob.glob(pattern))) if pattern is not None else sorted(path.iterdir())
+    files = [file for file in found if file.is_file() and not file.name.startswith((".", "_"))]
+    if not files:
+        raise DataError("no file fits this path", path, fix="check the path; `*` stands for a part of a name")
+    return files
 
 
 def text_of(path: Path) -> bytes:
@@ -70,6 +84,34 @@ def _unpacked(file: BinaryIO, path: Path, times: int, is_enough: Callable[[bytes
             looked = total
             regular_files.expect_room(path, total, times, "so far")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """The content of a file, plain or gzip, piece by piece. Raises DataError."""
+    with explained(DataError, path), regular_files.opened(path) as file:
+        is_packed = file.read(2) == _GZIP
+        file.seek(0)
+        yield from _pieces(file, path) if is_packed else iter(lambda: file.read(_PIECE), b"")
+
+
+def line_blocks_of(path: Path, longest: int = _LONGEST_LINE) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of a text, a piece at a time, with the number of the first; quotes are closed at the end of each.
+
+    Raises DataError for a line of more than `longest` bytes.
+    """
+    first, rest = 1, b""
+    for piece in pieces_of(path):
+        rest += piece
+        end = rest.rfind(b"\n") + 1
+        if (not end and len(rest) > longest) or len(rest) - end > longest:
+            message = f"a line of more than {longest:,} bytes"
+            raise DataError(message, path, first + rest.count(b"\n"), "check that this is a text, row by row")
+        if end and (rest.count(b'"', 0, end) % 2 == 0 or end > longest):
+            yield first, rest[:end]
+            first += rest.count(b"\n", 0, end)
+            rest = rest[end:]
+    if rest:
+        yield first, rest
 
 
 def _expect_possible(path: Path, declared: int) -> None:

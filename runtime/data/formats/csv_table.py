@@ -10,6 +10,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,16 +21,16 @@ from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.dataset import SCALINGS, Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.content import text_of
-from runtime.data.formats.format import Format, SourceOptions, SourceRequest
+from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.specs import Array
-from runtime.support.files import fingerprint
+from runtime.support.files import fingerprints
 
 _SAMPLE = 100
 _LONGEST_LINE = 1 << 24  # characters; a line in a table of a million columns has fewer
 
 
 @record
-class _Lines:
+class Lines:
     """The lines of a table that are not blank, with their numbers in the file."""
 
     path: Path
@@ -55,19 +56,23 @@ class _Lines:
 def read_csv(request: SourceRequest) -> Dataset:
     """Every column of the file. Which of them the program uses is decided when they are matched to its inputs."""
     path, options = request.path, request.options
-    lines = _lines_of(path, options)
+    lines, head = begun(_lines_of(path, options), request)
+    table = table_options(options, head.has_header)
+    if not lines.texts and not request.may_be_empty:
+        raise DataError("the file has a header but no rows", path, fix="add the rows")
+    texts = request.texts | set(columns_at(table.categories, head.names, path))
+    columns, row_numbers = columns_of(lines, head, texts, head.names)
+    fields = {name: Field(values, path, row_numbers) for name, values in columns.items()}
+    prints = fingerprints([path])
+    return Dataset("csv", path, fields, table=table, windows=windows_of(options), fingerprints=prints, notes=head.notes)
+
+
+def begun(lines: Lines, request: SourceRequest) -> tuple[Lines, Head]:
+    """The rows of a table that begins with these lines, and its head."""
     records = [cells for _, cells in islice(lines.records(), _SAMPLE)]
     head = head_of(records, lines.numbers[0], request)
-    table = table_options(options, head.has_header)
     first = 1 if head.has_header else 0
-    if len(lines.texts) == first and not request.may_be_empty:
-        raise DataError("the file has a header but no rows", path, fix="add the rows")
-    body = _Lines(path, lines.texts[first:], lines.numbers[first:], lines.separator)
-    texts = request.texts | set(columns_at(table.categories, head.names, path))
-    columns, row_numbers = _columns(body, head, texts)
-    fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
-    prints = {path.name: fingerprint(path)}
-    return Dataset("csv", path, fields, table=table, windows=windows_of(options), fingerprints=prints, notes=head.notes)
+    return replace(lines, texts=lines.texts[first:], numbers=lines.numbers[first:]), head
 
 
 def table_options(options: SourceOptions, has_header: bool) -> TableOptions:
@@ -102,30 +107,35 @@ def windows_of(options: SourceOptions) -> WindowPlan | None:
     return None
 
 
-def _lines_of(path: Path, options: SourceOptions) -> _Lines:
-    content = text_of(path)
+def _lines_of(path: Path, options: SourceOptions) -> Lines:
+    lines = lines_in(text_of(path), path)
+    if not lines.numbers:
+        raise DataError("the file is empty", path, fix="check that this is the right file")
+    return replace(lines, separator=separator_of(options, lines.texts[0], path))
+
+
+def lines_in(content: bytes, path: Path, first: int = 1, separator: str = ",") -> Lines:
+    """The lines of a stretch of a file, of which line `first` is the first. Raises DataError."""
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig" if first == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
+        row = content.count(b"\n", 0, error.start) + first
         message = f"byte 0x{content[error.start]:02x} is not UTF-8 text"
         raise DataError(message, path, row, "save the file as UTF-8") from error
     if "\0" in text:
-        row = text.count("\n", 0, text.index("\0")) + 1
+        row = text.count("\n", 0, text.index("\0")) + first
         raise DataError("a zero byte, so this is not a text table", path, row, "save the table as UTF-8 csv")
     every = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    numbers = [number for number, line in enumerate(every, 1) if line and not line.isspace()]
-    if not numbers:
-        raise DataError("the file is empty", path, fix="check that this is the right file")
-    texts = [every[number - 1] for number in numbers]
+    numbers = [number for number, line in enumerate(every, first) if line and not line.isspace()]
+    texts = [every[number - first] for number in numbers]
     lengths = list(map(len, texts))
-    if (longest := max(lengths)) > _LONGEST_LINE:
+    if (longest := max(lengths, default=0)) > _LONGEST_LINE:
         message = f"a line of {longest:,} characters, and no line may have more than {_LONGEST_LINE:,}"
         raise DataError(message, path, numbers[lengths.index(longest)], "check that this is a table, row by row")
-    return _Lines(path, texts, numbers, _separator(options, texts[0], path))
+    return Lines(path, texts, numbers, separator)
 
 
-def _separator(options: SourceOptions, first_line: str, path: Path) -> str:
+def separator_of(options: SourceOptions, first_line: str, path: Path) -> str:
     separator = options.text("separator")
     if separator is None:
         found = next((mark for mark in ";\t" if "," not in first_line and mark in first_line), None)
@@ -141,25 +151,30 @@ def _separator(options: SourceOptions, first_line: str, path: Path) -> str:
     return separator
 
 
-def _columns(lines: _Lines, head: Head, texts: frozenset[str]) -> tuple[list[Array], Array]:
-    """The columns, and the line on which each row begins."""
-    names = head.names
-    numeric = [i for i, name in enumerate(names) if name not in texts and _is_numeric(i, head)]
+def columns_of(
+    lines: Lines, head: Head, texts: frozenset[str], wanted: Sequence[str]
+) -> tuple[dict[str, Array], Array]:
+    """Some of the columns, and the line on which each row begins; `texts` hold text, whatever stands there."""
+    names, asked = head.names, frozenset(wanted)
+    positions = [i for i, name in enumerate(names) if name in asked]
+    numeric = [i for i in positions if names[i] not in texts and _is_numeric(i, head)]
     parsed = _parse_numbers(lines, numeric, len(names)) if numeric else None
     if parsed is not None and len(numeric) == len(names):
-        return [parsed[:, i] for i in numeric], np.array(lines.numbers, np.int64)
+        return {names[i]: parsed[:, i] for i in numeric}, np.array(lines.numbers, np.int64)
     known = frozenset(() if parsed is None else numeric)
-    rest = [i for i in range(len(names)) if i not in known]
+    rest = [i for i in positions if i not in known]
+    if parsed is not None and not rest and _has_width(lines, len(names)):
+        return {names[i]: parsed[:, k] for k, i in enumerate(numeric)}, np.array(lines.numbers, np.int64)
     begins, cells = _cells(lines, rest, len(names))
     if parsed is not None and len(begins) != len(parsed):
         # A quoted cell spans lines: the rows of the two parsers differ.
-        parsed, rest = None, list(range(len(names)))
+        parsed, rest = None, positions
         begins, cells = _cells(lines, rest, len(names))
     found = {} if parsed is None else {position: parsed[:, i] for i, position in enumerate(numeric)}
     for position, column in zip(rest, cells, strict=True):
         name = names[position]
         found[position] = _text(column) if name in texts else _column_of(column, name, begins, lines.path)
-    return [found[i] for i in range(len(names))], np.array(begins, np.int64)
+    return {names[i]: found[i] for i in positions}, np.array(begins, np.int64)
 
 
 def _is_numeric(position: int, head: Head) -> bool:
@@ -167,12 +182,12 @@ def _is_numeric(position: int, head: Head) -> bool:
     return all(len(row) == width and number_in(row[position]) is not None for row in head.sample)
 
 
-def _parse_numbers(lines: _Lines, positions: list[int], width: int) -> Array | None:
+def _parse_numbers(lines: Lines, positions: list[int], width: int) -> Array | None:
     """Some columns by NumPy's parser, or None where it meets something else than a finite number."""
     if not lines.texts:
         return np.empty((0, len(positions)))
     # The parser is told which columns to take, so it does not see whether a row has too many or too few.
-    if len(positions) == width and any(line.count(lines.separator) != width - 1 for line in lines.texts):
+    if len(positions) == width and not _has_width(lines, width):
         return None
     try:
         parsed: Array = np.loadtxt(
@@ -183,7 +198,12 @@ def _parse_numbers(lines: _Lines, positions: list[int], width: int) -> Array | N
     return parsed if len(parsed) == len(lines.texts) and bool(np.isfinite(parsed).all()) else None
 
 
-def _cells(lines: _Lines, positions: list[int], width: int) -> tuple[list[int], list[list[str]]]:
+def _has_width(lines: Lines, width: int) -> bool:
+    """Whether each line has so many cells, as far as none is in quotes."""
+    return all(line.count(lines.separator) == width - 1 for line in lines.texts)
+
+
+def _cells(lines: Lines, positions: list[int], width: int) -> tuple[list[int], list[list[str]]]:
     """The cells of some columns as text, after checking that every row has the same number of cells."""
     begins: list[int] = []
     columns: list[list[str]] = [[] for _ in positions]
@@ -212,11 +232,16 @@ def _column_of(cells: list[str], name: str, begins: list[int], path: Path) -> Ar
         return _text(stripped)
     if wrong:
         row = values.index(None)
-        first = "if the first line names the columns, give csv `header = true`; " if begins[row] == 1 else ""
-        message = f"column `{name}` holds numbers, but here stands `{stripped[row][:40]}`"
-        fix = f'{first}correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`'
-        raise DataError(message, path, begins[row], fix)
+        raise no_number(stripped[row], name, path, begins[row])
     return np.array(values, np.float64)
+
+
+def no_number(cell: str, name: str, path: Path, row: int) -> DataError:
+    """The error of a cell in a column of numbers."""
+    first = "if the first line names the columns, give csv `header = true`; " if row == 1 else ""
+    message = f"column `{name}` holds numbers, but here stands `{cell[:40]}`"
+    fix = f'{first}correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`'
+    return DataError(message, path, row, fix)
 
 
 def _plain_numbers(cells: list[str]) -> Array | None:
@@ -233,9 +258,6 @@ def _text(cells: list[str]) -> Array:
     values: Array = np.empty(len(cells), np.object_)
     values[:] = ["" if (cell := raw.strip()) in MISSING else cell for raw in cells]
     return values
-
-
-CSV = Format("csv", (".csv", ".tsv", ".txt", ".data"), read_csv)
 
 
 MISSING = frozenset({"", "?", "NA", "N/A", "na", "NaN", "nan", "NAN", "null", "NULL"})

@@ -10,7 +10,7 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.data_formats import OPTIONS
 from compiler.support.record import record
-from runtime.data.dataset import Dataset
+from runtime.data.dataset import BlockSource, Dataset
 from runtime.data.specs import SettingValue
 
 
@@ -124,6 +124,7 @@ class Format:
 
     `holds` says whether a folder has data of this format; None where a folder never has. `in_one`: a single file may
     hold what several do otherwise. `by_pattern`: `holds` knows paths with `*`, too, whose files are one table.
+    `stream` reads block by block, where the format can.
     """
 
     name: str
@@ -132,3 +133,4 @@ class Format:
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False
     by_pattern: bool = False
+    stream: Callable[[SourceRequest], BlockSource] | None = None

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, ResourceError, UsageError
+from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import counted
 from compiler.support.processors import usable_processors
 from compiler.support.record import record
 from compiler.targets.available_memory import expect_memory
-from runtime.data.dataset import Dataset, Field
+from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg")
 FITS = ("crop", "stretch")
 _TRAINING, _TEST = ("train", "training"), ("test",)
+_BLOCK_BYTES = 1 << 22
 _SHOWN = 8  # damaged images that a message names
 # A file with the ending of another kind is read too, but nothing that is a program, as PostScript is.
 _KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -67,6 +70,90 @@ def read_images(request: SourceRequest) -> Dataset:
     tested = None if test is None else _fields(test, form, prints)
     notes = training.notes if test is None else (*training.notes, *test.notes)
     return Dataset("images", path, fields, tested, fingerprints=prints, notes=notes)
+
+
+def stream_images(request: SourceRequest) -> BlockSource:
+    """As `read_images`; some images are decoded at a time. Those that cannot be used are told at the end."""
+    form = _form(request.options)
+    training, test = _parts_of(request.path, request.is_training)
+    shape = _first_shape(training, form)
+    found = _blocks_of(training, form, shape, request.path)
+    if test is None:
+        return found
+    notes = (*found.head.notes, *test.notes)
+    return replace(found, head=replace(found.head, notes=notes), test=_blocks_of(test, form, shape, request.path))
+
+
+def _first_shape(listed: _Listed, form: ImageFormat) -> tuple[int, ...]:
+    """The shape of the images: that of the first one that is whole."""
+    if form.size is not None:
+        return form.channels, *form.size
+    decode, wrong = decoder(form), dict[Path, str]()
+    for file in listed.files:
+        try:
+            return decode(file).shape
+        except DamagedPicture as damage:
+            wrong[file] = f"is no whole image ({damage})"
+    raise _unusable(wrong, listed.folder, form)
+
+
+def _blocks_of(listed: _Listed, form: ImageFormat, shape: tuple[int, ...], path: Path) -> BlockSource:
+    place = listed.files[0] if len(listed.files) == 1 else listed.folder
+    classes = tuple(sorted(set(listed.labels or ())))
+    codes = {name: code for code, name in enumerate(classes)}
+    fields = {"image": Field(np.zeros((0, *shape), np.uint8), place)}
+    if listed.labels is not None:
+        fields["label"] = Field(np.zeros(0, np.int32), place, classes=classes)
+    each = max(1, _BLOCK_BYTES // max(1, math.prod(shape)))
+
+    def blocks(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        wrong: dict[Path, str] = {}
+        for first in range(0, len(listed.files), each):
+            files = listed.files[first : first + each]
+            images: Array = np.zeros((len(files), *shape), np.uint8)
+            if "image" in wanted:
+                _decode_into(images, files, decoder(form), wrong)
+            arrays: dict[str, Array] = {"image": images}
+            if listed.labels is not None:
+                arrays["label"] = np.array([codes[name] for name in listed.labels[first : first + each]], np.int32)
+            numbers = np.arange(first + 1, first + len(files) + 1, dtype=np.int64)
+            yield RowBlock({name: arrays[name] for name in wanted}, place, numbers)
+        if wrong:
+            raise _unusable(wrong, listed.folder, form)
+
+    head = Dataset("images", path, fields, notes=listed.notes)
+    return BlockSource(head, listed.files, blocks, lambda: {listed.folder.name: _fingerprint(listed)})
+
+
+def _decode_into(images: Array, files: Sequence[Path], decode: Callable[[Path], Array], wrong: dict[Path, str]) -> None:
+    """Decode a few images; `wrong` gets those that cannot be used, and why."""
+    for row, found in enumerate(_decoded_side_by_side(files, decode)):
+        if isinstance(found, str):
+            wrong[files[row]] = found
+        elif found.shape != images.shape[1:]:
+            wrong[files[row]] = f"has {_size(found)} pixels, those before it {_size(images)}"
+        else:
+            images[row] = found
+
+
+def _decoded_side_by_side(files: Sequence[Path], decode: Callable[[Path], Array]) -> Generator[Array | str]:
+    """Each image, or why it is none, in the order of the files."""
+
+    def decoded(file: Path) -> Array | str:
+        try:
+            return decode(file)
+        except DamagedPicture as damage:
+            return f"is no whole image ({damage})"
+
+    from concurrent.futures import ThreadPoolExecutor  # which takes longer to load than all formats of data
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_processors()) as pool:
+        warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # it is refused right after
+        try:
+            yield from pool.map(decoded, files)
+        except GeneratorExit:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def holds_images(folder: Path) -> bool:
@@ -183,32 +270,19 @@ def _identity(file: Path) -> list[str | int]:
 
 
 def _decoded_anew(listed: _Listed, form: ImageFormat, decode: Callable[[Path], Array]) -> Array:
-    files = listed.files
     wrong: dict[Path, str] = {}
     images: Array | None = None
-
-    def decoded(file: Path) -> Array | str:
-        try:
-            return decode(file)
-        except DamagedPicture as damage:
-            return f"is no whole image ({damage})"
-
-    from concurrent.futures import ThreadPoolExecutor  # which takes longer to load than all formats of data
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(usable_processors()) as pool:
-        warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # it is refused right after
-        for row, found in enumerate(pool.map(decoded, files)):
+    decoded = _decoded_side_by_side(listed.files, decode)
+    with closing(decoded):
+        for row, found in enumerate(decoded):
+            file = listed.files[row]
             if isinstance(found, str):
-                wrong[files[row]] = found
+                wrong[file] = found
                 continue
             if images is None:
-                try:
-                    images = _room_for(listed, found)
-                except ResourceError:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+                images = _room_for(listed, found)
             if found.shape != images.shape[1:]:
-                wrong[files[row]] = f"has {_size(found)} pixels, those before it {_size(images)}"
+                wrong[file] = f"has {_size(found)} pixels, those before it {_size(images)}"
             else:
                 images[row] = found
     if wrong:
@@ -347,4 +421,4 @@ def _scaling(form: ImageFormat, down: int, across: int) -> list[str]:
     return [f"the middle {kept[0]} × {kept[1]} cut out", f"scaled to {height} × {width}"]
 
 
-IMAGES = Format("images", ENDINGS, read_images, holds_images)
+IMAGES = Format("images", ENDINGS, read_images, holds_images, stream=stream_images)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import tokenize
 import warnings
 import zipfile
 import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -17,13 +20,15 @@ from numpy.lib import format as npy
 
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
-from runtime.data.dataset import Dataset, Field
+from compiler.support.record import record
+from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explained, fingerprint
+from runtime.support.files import explained, fingerprints
 
 _LONGEST_HEADER = 1 << 17  # bytes; NumPy reads none of more than 10,000 characters
+_BLOCK_BYTES = 1 << 22
 _COPIES = 3  # the content, while it is put together and while an array is made of it
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -47,7 +52,7 @@ def read_npz(request: SourceRequest) -> Dataset:
     path = request.path
     fields, unread = npz_fields(path, request.wanted)
     _expect_rows(fields, request)
-    return Dataset("npz", path, fields, unread=unread, fingerprints={path.name: fingerprint(path)})
+    return Dataset("npz", path, fields, unread=unread, fingerprints=fingerprints([path]))
 
 
 def npz_fields(path: Path, wanted: frozenset[str]) -> tuple[dict[str, Field], tuple[str, ...]]:
@@ -70,12 +75,104 @@ def read_npy(request: SourceRequest) -> Dataset:
     path = request.path
     with explained(DataError, path), regular_files.opened(path) as file:
         values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
+    fields = {_only_name(request): Field(values, path)}
+    _expect_rows(fields, request)
+    return Dataset("npy", path, fields, fingerprints=fingerprints([path]))
+
+
+def _only_name(request: SourceRequest) -> str:
     if len(request.wanted) != 1:
         message = f"an npy file holds one array, but the program has {quoted(sorted(request.wanted))}"
-        raise DataError(message, path, fix="save the arrays in one npz file, each under its name")
-    fields = {next(iter(request.wanted)): Field(values, path)}
-    _expect_rows(fields, request)
-    return Dataset("npy", path, fields, fingerprints={path.name: fingerprint(path)})
+        raise DataError(message, request.path, fix="save the arrays in one npz file, each under its name")
+    return next(iter(request.wanted))
+
+
+def stream_npz(request: SourceRequest) -> BlockSource:
+    """As `read_npz`; packed arrays are unpacked block by block."""
+    path = request.path
+    with _opened_archive(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        found = {name: members[name] for name in sorted(members.keys() & request.wanted)}
+        heads = {name: _head_of(archive, info, path, f"array `{name}`") for name, info in found.items()}
+    fields = {name: Field(np.empty((0, *head.shape[1:]), head.native), path) for name, head in heads.items()}
+    counts = {name: Field(np.broadcast_to(np.zeros(1), head.shape[:1]), path) for name, head in heads.items()}
+    _expect_rows(counts, request)
+
+    def blocks(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        with _opened_archive(path) as archive, ExitStack() as held:
+            opened = {name: held.enter_context(archive.open(found[name])) for name in wanted}
+            yield from _blocks_of({name: (opened[name], heads[name]) for name in wanted}, path)
+
+    head = Dataset("npz", path, fields, unread=tuple(sorted(members.keys() - found.keys())))
+    return BlockSource(head, (path,), blocks, lambda: fingerprints([path]))
+
+
+def stream_npy(request: SourceRequest) -> BlockSource:
+    """As `read_npy`."""
+    path = request.path
+    with explained(DataError, path), regular_files.opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = _Head(*_checked_header(file.read(_LONGEST_HEADER), size, path, "the array"))
+    name = _only_name(request)
+    _expect_rows({name: Field(np.broadcast_to(np.zeros(1), head.shape[:1]), path)}, request)
+
+    def blocks(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        with explained(DataError, path), regular_files.opened(path) as file:
+            yield from _blocks_of(dict.fromkeys(wanted, (file, head)), path)
+
+    fields = {name: Field(np.empty((0, *head.shape[1:]), head.native), path)}
+    return BlockSource(Dataset("npy", path, fields), (path,), blocks, lambda: fingerprints([path]))
+
+
+@record
+class _Head:
+    """The header of an array: its shape, whether columns come first, its type, and where its numbers begin."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[np.generic]
+    start: int
+
+    @property
+    def native(self) -> np.dtype[np.generic]:
+        return self.dtype.newbyteorder("=")
+
+
+@contextmanager
+def _opened_archive(path: Path) -> Generator[zipfile.ZipFile]:
+    try:
+        with explained(DataError, path), regular_files.opened(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except _DAMAGE as error:
+        raise DataError(f"this npz file is damaged ({error})", path, fix=_AGAIN) from error
+
+
+def _head_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, what: str) -> _Head:
+    _expect_known_packing(info, path, what)
+    with archive.open(info) as stream:
+        return _Head(*_checked_header(stream.read(_LONGEST_HEADER), info.file_size, path, what))
+
+
+def _blocks_of(arrays: Mapping[str, tuple[IO[bytes], _Head]], path: Path) -> Iterator[RowBlock]:
+    """The rows of arrays that are read side by side, a few megabytes at a time."""
+    for name, (stream, head) in arrays.items():
+        if head.fortran_order and len(head.shape) > 1:
+            message = f"array `{name}` lies column by column (Fortran order), so that no row can be read by itself"
+            raise DataError(message, path, fix="save it by rows: numpy.ascontiguousarray(array)", key="stream")
+        stream.read(head.start)
+    rows = next(iter(arrays.values()))[1].shape[0]
+    sizes = {n: head.dtype.itemsize * math.prod(head.shape[1:]) for n, (_, head) in arrays.items()}
+    each = max(1, _BLOCK_BYTES // max(1, sum(sizes.values())))
+    for first in range(0, rows, each):
+        count = min(each, rows - first)
+        found: dict[str, Array] = {}
+        for name, (stream, head) in arrays.items():
+            content = stream.read(count * sizes[name])
+            if len(content) != count * sizes[name]:
+                raise DataError(f"array `{name}` ends early", path, first + len(content) // max(1, sizes[name]), _AGAIN)
+            values = np.frombuffer(content, head.dtype).reshape(count, *head.shape[1:])
+            found[name] = _native(values, path, f"array `{name}`")
+        yield RowBlock(found, path, np.arange(first + 1, first + count + 1, dtype=np.int64))
 
 
 def _expect_rows(fields: dict[str, Field], request: SourceRequest) -> None:
@@ -96,16 +193,34 @@ def _expect_rows(fields: dict[str, Field], request: SourceRequest) -> None:
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, what: str) -> Array:
     """An array of an npz file. NumPy packs by deflate, which is unpacked piece by piece; other ways are not."""
+    _expect_known_packing(info, path, what)
+    with archive.open(info) as stream:
+        return _array_of(stream, info.file_size, path, what)
+
+
+def _expect_known_packing(info: zipfile.ZipInfo, path: Path, what: str) -> None:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         message = f"{what} is packed in a way that NumPy does not write (number {info.compress_type})"
         raise DataError(message, path, fix="save it with numpy.savez or numpy.savez_compressed")
-    with archive.open(info) as stream:
-        return _array_of(stream, info.file_size, path, what)
 
 
 def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
     """The array of npy content of `size` bytes, which is compared with the header before more than that is read."""
     beginning = stream.read(_LONGEST_HEADER)
+    shape, fortran_order, dtype, start = _checked_header(beginning, size, path, what)
+    regular_files.expect_room(path, size, _COPIES)
+    content = beginning + stream.read(max(size - len(beginning), 0))
+    if len(content) != size:
+        needs = f"{what} of shape {shape} and dtype {dtype} needs {size - start} bytes"
+        raise DataError(f"{needs}, but {len(content) - start} follow", path, fix=_AGAIN)
+    values: Array = np.frombuffer(content, dtype, offset=start)
+    return _native(values.reshape(shape, order="F" if fortran_order else "C"), path, what)
+
+
+def _checked_header(
+    beginning: bytes, size: int, path: Path, what: str
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+    """What the header says of npy content of `size` bytes: shape, order, type, and where the numbers begin."""
     shape, fortran_order, dtype, start = _header_of(beginning, path, what)
     if dtype.hasobject:
         message = f"{what} holds pickled Python objects, which are not read because they can run code"
@@ -116,17 +231,16 @@ def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
     expected = dtype.itemsize
     for extent in shape:
         expected *= extent
-    needs = f"{what} of shape {shape} and dtype {dtype} needs {expected} bytes"
     if size - start != expected or min(shape, default=0) < 0:
+        needs = f"{what} of shape {shape} and dtype {dtype} needs {expected} bytes"
         raise DataError(f"{needs}, but {size - start} follow", path, fix=_AGAIN)
-    regular_files.expect_room(path, size, _COPIES)
-    content = beginning + stream.read(max(size - len(beginning), 0))
-    if len(content) != size:
-        raise DataError(f"{needs}, but {len(content) - start} follow", path, fix=_AGAIN)
-    values: Array = np.frombuffer(content, dtype, offset=start)
-    values = values.reshape(shape, order="F" if fortran_order else "C")
-    native = values.astype(dtype.newbyteorder("="), copy=False)
-    if dtype.kind == "U":
+    return shape, fortran_order, dtype, start
+
+
+def _native(values: Array, path: Path, what: str) -> Array:
+    """The values in this machine's order of bytes, whose texts are Unicode."""
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.dtype.kind == "U":
         codes = np.ascontiguousarray(native).view(np.uint32)
         if bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
             raise DataError(f"{what} holds text that is not Unicode", path, fix=_AGAIN)
@@ -153,5 +267,5 @@ def _header_of(content: bytes, path: Path, what: str) -> tuple[tuple[int, ...], 
 
 
 _AGAIN = "write or fetch the file again"
-NPZ = Format("npz", (".npz",), read_npz)
-NPY = Format("npy", (".npy",), read_npy)
+NPZ = Format("npz", (".npz",), read_npz, stream=stream_npz)
+NPY = Format("npy", (".npy",), read_npy, stream=stream_npy)

@@ -6,12 +6,12 @@ Arrow are read by pyarrow, whose blocks are made into columns one after the othe
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -21,13 +21,13 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
-from runtime.data.dataset import Dataset, Field, columns_at
-from runtime.data.formats.content import text_of
+from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock, columns_at
+from runtime.data.formats.content import files_at, line_blocks_of, text_of
 from runtime.data.formats.csv_table import table_options, windows_of
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explained, fingerprint, missing
+from runtime.support.files import explained, fingerprints, missing
 
 _MOST_WHOLE = 2**53  # up to which every whole number is an f64
 _FOR_A_BYTE = 6  # of a packed file, in memory on the way to arrays
@@ -57,7 +57,7 @@ def read_records(request: SourceRequest, name: str, read: Callable[[Path], _Colu
         raise DataError("there are no rows", request.path, fix="add the rows")
     texts = request.texts | set(_categories(request, first))
     fields = {column: _joined(parts, column, column in texts) for column in first.columns}
-    prints = {part.file.name: fingerprint(part.file) for part in parts}
+    prints = fingerprints(part.file for part in parts)
     options = request.options
     table = table_options(options, has_header=True)
     return Dataset(
@@ -67,18 +67,6 @@ def read_records(request: SourceRequest, name: str, read: Callable[[Path], _Colu
 
 def _categories(request: SourceRequest, first: _Columns) -> Iterator[str]:
     yield from columns_at(request.options.columns("categories"), tuple(first.columns), request.path)
-
-
-def files_at(path: Path) -> list[Path]:
-    """The file at a path, all files in a folder, or all that fit a path with `*`, in the order of their names."""
-    pattern = "*".join(map(glob.escape, str(path).split("*"))) if "*" in str(path) else None
-    if pattern is None and not path.is_dir():
-        return [path]
-    found = sorted(map(Path, glob.glob(pattern))) if pattern is not None else sorted(path.iterdir())
-    files = [file for file in found if file.is_file() and not file.name.startswith((".", "_"))]
-    if not files:
-        raise DataError("no file fits this path", path, fix="check the path; `*` stands for a part of a name")
-    return files
 
 
 def _joined(parts: list[_Columns], column: str, as_text: bool) -> Field:
@@ -147,10 +135,11 @@ def _pyarrow(module: str, purpose: str) -> Any:
 
 
 @contextmanager
-def _explained(path: Path, format_name: str) -> Generator[None]:
-    """What pyarrow says of a file, as DataError."""
+def _explained(path: Path, format_name: str, is_read: bool = True) -> Generator[None]:
+    """What pyarrow says of a file, as DataError; where it `is_read` into memory, it must fit there."""
     with explained(DataError, path):
-        regular_files.expect_room(path, path.stat().st_size, _FOR_A_BYTE)
+        if is_read:
+            regular_files.expect_room(path, path.stat().st_size, _FOR_A_BYTE)
         try:
             yield
         except (ValueError, OSError) as error:
@@ -166,10 +155,7 @@ def _first_line(error: Exception) -> str:
 
 def _of_batches(path: Path, schema: Any, batches: Iterable[Any]) -> _Columns:
     """The columns of a file, block after block; of a block, no more than its columns as arrays is kept."""
-    kinds = {field.name: _kind(field.type) for field in schema}
-    repeated = sorted(name for name, count in Counter(field.name for field in schema).items() if count > 1)
-    if repeated:
-        raise DataError(f"the column name {quoted(repeated)} stands more than once", path, fix="rename the columns")
+    kinds = _kinds_of(path, schema)
     pieces: dict[str, list[Array]] = {name: [] for name, kind in kinds.items() if kind is not None}
     rows = 0
     for batch in batches:
@@ -179,6 +165,14 @@ def _of_batches(path: Path, schema: Any, batches: Iterable[Any]) -> _Columns:
         rows += batch.num_rows
     columns = {name: np.concatenate(kept) if kept else np.zeros(0) for name, kept in pieces.items()}
     return _Columns(path, columns, rows, tuple(name for name, kind in kinds.items() if kind is None))
+
+
+def _kinds_of(path: Path, schema: Any) -> dict[str, str | None]:
+    """The kind of each column, whose names must differ."""
+    repeated = sorted(name for name, count in Counter(field.name for field in schema).items() if count > 1)
+    if repeated:
+        raise DataError(f"the column name {quoted(repeated)} stands more than once", path, fix="rename the columns")
+    return {field.name: _kind(field.type) for field in schema}
 
 
 def _kind(type_: Any) -> str | None:
@@ -230,20 +224,23 @@ def _expect_exact(path: Path, name: str, column: Any, before: int) -> None:
 
 def _json_lines(path: Path) -> _Columns:
     """A record in each line that is not blank. Raises DataError with the line."""
+    lines = ((number, line) for number, line in enumerate(text_of(path).split(b"\n"), 1) if line.strip())
+    return _of_records(path, ((number, _record_in(path, number, line)) for number, line in lines))
+
+
+def _of_records(path: Path, records: Iterable[tuple[int, Mapping[str, object]]]) -> _Columns:
+    """The columns of records, each with its line, of which no more than the cells is kept."""
     columns: dict[str, list[object]] = {}
-    rows = 0
-    for number, line in enumerate(text_of(path).split(b"\n"), 1):
-        if not line.strip():
-            continue
-        for name, cell in _record_in(path, number, line).items():
-            kept = columns.setdefault(name, [None] * rows)
-            kept.append(cell)
-        rows += 1
+    numbers: list[int] = []
+    for number, found in records:
+        for name, cell in found.items():
+            columns.setdefault(name, [None] * len(numbers)).append(cell)
+        numbers.append(number)
         for kept in columns.values():
-            kept += [None] * (rows - len(kept))
+            kept += [None] * (len(numbers) - len(kept))
     others = tuple(name for name, cells in columns.items() if any(isinstance(c, list | dict) for c in cells))
-    known = {name: _of_cells(path, name, cells) for name, cells in columns.items() if name not in others}
-    return _Columns(path, known, rows, others)
+    known = {name: _of_cells(path, name, cells, numbers) for name, cells in columns.items() if name not in others}
+    return _Columns(path, known, len(numbers), others)
 
 
 def _record_in(path: Path, number: int, line: bytes) -> dict[str, object]:
@@ -267,34 +264,200 @@ def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _of_cells(path: Path, name: str, cells: list[object]) -> Array:
-    """Numbers where no cell is a text; a cell that is not there is missing."""
-    if any(isinstance(cell, str) for cell in cells):
+def _of_cells(path: Path, name: str, cells: Sequence[object], numbers: Sequence[int], kind: str | None = None) -> Array:
+    """Numbers where no cell is a text; a cell that is not there is missing. `kind` is that of the cells before."""
+    if kind == "text" or (kind is None and any(isinstance(cell, str) for cell in cells)):
         wrong = next((k for k, cell in enumerate(cells) if cell is not None and not isinstance(cell, str)), None)
         if wrong is not None:
             message = f"column `{name}` holds texts, but here stands {json.dumps(cells[wrong])}"
-            raise DataError(message, path, wrong + 1, "give a column one type")
+            raise DataError(message, path, numbers[wrong], "give a column one type")
         values: Array = np.empty(len(cells), np.object_)
         values[:] = ["" if cell is None else cell for cell in cells]
         return values
-    numbers = [math.nan if cell is None else cell for cell in cells]
-    wrong = next((k for k, n in enumerate(numbers) if isinstance(n, int) and abs(n) > _MOST_WHOLE), None)
+    wrong = next((k for k, cell in enumerate(cells) if isinstance(cell, str | list | dict)), None)
     if wrong is not None:
-        message = f"column `{name}` holds {numbers[wrong]}, and f64 has not all whole numbers above 2^53"
-        raise DataError(message, path, wrong + 1, "write it in quotes, as a text")
-    return np.array(numbers, np.float64)
+        message = f"column `{name}` holds numbers, but here stands {json.dumps(cells[wrong])[:40]}"
+        raise DataError(message, path, numbers[wrong], "give a column one type")
+    found = [math.nan if cell is None else cell for cell in cells]
+    wrong = next((k for k, n in enumerate(found) if isinstance(n, int) and abs(n) > _MOST_WHOLE), None)
+    if wrong is not None:
+        message = f"column `{name}` holds {found[wrong]}, and f64 has not all whole numbers above 2^53"
+        raise DataError(message, path, numbers[wrong], "write it in quotes, as a text")
+    return np.array(found, np.float64)
 
 
-def _format(name: str, endings: tuple[str, ...], read: Callable[[Path], _Columns]) -> Format:
+# Blocks
+
+
+_Kinds = Mapping[str, str | None]
+_BLOCK_BYTES, _MOST_ROWS = 1 << 22, 1 << 16
+
+
+@record
+class _Blocks:
+    """One file that is read in blocks: the kinds of its columns, and how the blocks of some of them are read."""
+
+    kinds: _Kinds
+    read: Callable[[Sequence[str]], Iterator[RowBlock]]
+
+
+def stream_records(request: SourceRequest, name: str, opened: Callable[[Path], _Blocks]) -> BlockSource:
+    """The tables of all files, one after the other. Raises DataError."""
+    files = files_at(request.path)
+    first = opened(files[0])
+    others = tuple(column for column, kind in first.kinds.items() if kind is None)
+    texts = request.texts | set(columns_at(request.options.columns("categories"), tuple(first.kinds), request.path))
+    kinds = {c: "text" if c in texts else kind for c, kind in first.kinds.items() if kind is not None}
+    fields = {column: Field(np.zeros(0, _DTYPES[kind]), files[0]) for column, kind in kinds.items()}
+    options = request.options
+    table, windows = table_options(options, has_header=True), windows_of(options)
+    head = Dataset(name, request.path, fields, None, table, None, windows, others)
+
+    def blocks(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        for path in files:
+            file = opened(path)
+            _expect_kinds(path, file.kinds, files[0], first.kinds)
+            for block in file.read(wanted):
+                yield replace(block, arrays={c: _of_kind(block.arrays[c], kinds[c], c in texts) for c in wanted})
+
+    return BlockSource(head, tuple(files), blocks, lambda: fingerprints(files))
+
+
+_DTYPES = {"numbers": np.dtype(np.float64), "text": np.dtype(np.object_)}
+
+
+def _of_kind(values: Array, kind: str, as_text: bool) -> Array:
+    return _texts_of(values) if kind == "text" and as_text and values.dtype.kind == "f" else values
+
+
+def _expect_kinds(path: Path, kinds: _Kinds, first: Path, expected: _Kinds) -> None:
+    if kinds.keys() != expected.keys():
+        differing = sorted(kinds.keys() ^ expected.keys())
+        message = f"its columns are not those of {first.name}: {quoted(differing)} stand in one of both"
+        raise DataError(message, path, fix="give files of the same columns")
+    differing = [column for column, kind in kinds.items() if kind != expected[column]]
+    if differing:
+        told = {None: "lists or records", "text": "text", "numbers": "numbers"}
+        column = differing[0]
+        message = f"column `{column}` holds {told[kinds[column]]} here, and {told[expected[column]]} in {first.name}"
+        raise DataError(message, path, fix="give it one type in all files")
+
+
+def _parquet_blocks(path: Path) -> _Blocks:
+    parquet = _pyarrow("parquet", 'data = parquet("…")')
+    with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path) as file:
+        kinds = _kinds_of(path, file.schema_arrow)
+
+    def read(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path, buffer_size=1 << 20) as file:
+            done = 0
+            for group in range(file.num_row_groups):
+                batches = file.iter_batches(_rows_of_block(wanted), row_groups=[group], columns=list(wanted))
+                for batch in _told_of_group(batches, path, group, done):
+                    yield _block_of_batch(path, batch, kinds, wanted, done, f"row group {group}")
+                    done += batch.num_rows
+
+    return _Blocks(kinds, read)
+
+
+def _told_of_group(batches: Iterator[Any], path: Path, group: int, done: int) -> Iterator[Any]:
+    """The batches of a row group; the error of one that cannot be read names it."""
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (OSError, ValueError) as error:
+            message = f"row group {group}, from row {done + 1} on, cannot be read: {_first_line(error)}"
+            raise DataError(message, path, fix="fetch the file again") from None
+        done += batch.num_rows
+        yield batch
+
+
+def _arrow_blocks(path: Path) -> _Blocks:
+    arrow, ipc = _pyarrow("", 'data = arrow("…")'), _pyarrow("ipc", 'data = arrow("…")')
+
+    def opened() -> tuple[Any, Iterator[Any]]:
+        source = arrow.OSFile(str(path))
+        is_file = source.read(6) == b"ARROW1"
+        source.seek(0)
+        if not is_file:
+            stream = ipc.open_stream(source)
+            return stream.schema, iter(stream)
+        reader = ipc.open_file(source)
+        return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+
+    with _explained(path, "Arrow", is_read=False):
+        kinds = _kinds_of(path, opened()[0])
+
+    def read(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        with _explained(path, "Arrow", is_read=False):
+            done, size = 0, _rows_of_block(wanted)
+            for number, batch in enumerate(opened()[1]):
+                for first in range(0, batch.num_rows, size):
+                    part = batch.slice(first, size)
+                    yield _block_of_batch(path, part, kinds, wanted, done, f"record batch {number}")
+                    done += part.num_rows
+
+    return _Blocks(kinds, read)
+
+
+def _rows_of_block(wanted: Sequence[str]) -> int:
+    return max(1, min(_MOST_ROWS, _BLOCK_BYTES // (8 * max(1, len(wanted)))))
+
+
+def _block_of_batch(path: Path, batch: Any, kinds: _Kinds, wanted: Sequence[str], before: int, place: str) -> RowBlock:
+    try:
+        batch.validate(full=True)  # of a hostile file, offsets may lead anywhere
+    except ValueError as error:
+        raise DataError(f"{place}, from row {before + 1} on, cannot be read: {_first_line(error)}", path) from None
+    arrays = {name: _values(path, name, batch.column(name), kinds[name] == "text", before) for name in wanted}
+    return RowBlock(arrays, path, np.arange(before + 1, before + batch.num_rows + 1, dtype=np.int64), place)
+
+
+def _json_blocks(path: Path) -> _Blocks:
+    """The kinds are those of the first block; a record may leave out what another has, but name nothing new."""
+    beginning = next(_json_records(path), None)
+    found = _Columns(path, {}, 0, ()) if beginning is None else _of_records(path, zip(*beginning, strict=True))
+    kinds: dict[str, str | None] = {n: "text" if a.dtype.kind == "O" else "numbers" for n, a in found.columns.items()}
+    kinds |= dict.fromkeys(found.others)
+
+    def read(wanted: Sequence[str]) -> Iterator[RowBlock]:
+        for numbers, records in _json_records(path):
+            for number, line in zip(numbers, records, strict=True):
+                if line.keys() - kinds.keys():
+                    message = f"`{next(iter(line.keys() - kinds.keys()))}` first stands here"
+                    fix = "write it in the first line too, as `null`"
+                    raise DataError(message, path, number, fix)
+            arrays = {n: _of_cells(path, n, [r.get(n) for r in records], numbers, kinds[n]) for n in wanted}
+            yield RowBlock(arrays, path, np.array(numbers, np.int64))
+
+    return _Blocks(kinds, read)
+
+
+def _json_records(path: Path) -> Iterator[tuple[list[int], list[dict[str, object]]]]:
+    """The records of a block of lines, and the numbers of the lines."""
+    for first, text in line_blocks_of(path):
+        lines = [(number, line) for number, line in enumerate(text.split(b"\n"), first) if line.strip()]
+        if lines:
+            yield [number for number, _ in lines], [_record_in(path, number, line) for number, line in lines]
+
+
+def _format(
+    name: str, endings: tuple[str, ...], read: Callable[[Path], _Columns], opened: Callable[[Path], _Blocks]
+) -> Format:
     def holds(path: Path) -> bool:
         try:
             return all(file.name.lower().removesuffix(".gz").endswith(endings) for file in files_at(path))
         except DataError:  # there is no file
             return False
 
-    return Format(name, endings, lambda request: read_records(request, name, read), holds, by_pattern=True)
+    def stream(request: SourceRequest) -> BlockSource:
+        return stream_records(request, name, opened)
+
+    return Format(name, endings, lambda request: read_records(request, name, read), holds, False, True, stream)
 
 
-PARQUET = _format("parquet", (".parquet", ".pq"), _parquet)
-ARROW = _format("arrow", (".arrow", ".feather", ".ipc", ".arrows"), _arrow)
-JSONL = _format("jsonl", (".jsonl", ".ndjson"), _json_lines)
+PARQUET = _format("parquet", (".parquet", ".pq"), _parquet, _parquet_blocks)
+ARROW = _format("arrow", (".arrow", ".feather", ".ipc", ".arrows"), _arrow, _arrow_blocks)
+JSONL = _format("jsonl", (".jsonl", ".ndjson"), _json_lines, _json_blocks)

@@ -9,8 +9,38 @@
 
 const ALIGNMENT = 64;
 const ARRAYS = {
-  f32: Float32Array, f64: Float64Array, i64: BigInt64Array, i32: Int32Array, u8: Uint8Array, bool: Uint8Array,
+  f32: Float32Array, f64: Float64Array, i64: BigInt64Array, i32: Int32Array, i16: Int16Array, i8: Int8Array,
+  u64: BigUint64Array, u32: Uint32Array, u16: Uint16Array, u8: Uint8Array, bool: Uint8Array,
+  f16: Float32Array, // not every engine has an array of f16, so its numbers are given and taken as others
 };
+const sizeOf = (dtype) => (dtype === "f16" ? 2 : ARRAYS[dtype].BYTES_PER_ELEMENT);
+
+/* The bits of a number as f16, rounded once to the nearest, the even one of two that are equally near. */
+function halfOf(number) {
+  const size = Math.abs(number);
+  const sign = number < 0 || Object.is(number, -0) ? 0x8000 : 0;
+  if (Number.isNaN(number)) return 0x7e00;
+  if (size >= 65520) return sign | 0x7c00;
+  let power = -14;
+  while (size >= 2 ** (power + 1)) power++;
+  const steps = size * 2 ** (10 - power); // exact, below 2048
+  const whole = Math.floor(steps);
+  const isUp = steps - whole > 0.5 || (steps - whole === 0.5 && whole % 2 === 1);
+  return sign | ((power + 14) * 1024 + whole + isUp);
+}
+
+function numberOf(half) {
+  const [field, rest] = [(half >> 10) & 31, half & 1023];
+  const size = field === 31 ? (rest ? NaN : Infinity) : field ? (1024 + rest) * 2 ** (field - 25) : rest * 2 ** -24;
+  return half & 0x8000 ? -size : size;
+}
+
+/* An array as it lies in the memory of the model, and back. */
+const stored = (dtype, array) => (dtype === "f16" ? Uint16Array.from(array, halfOf) : array);
+function taken(dtype, buffer, place, size) {
+  if (dtype === "f16") return Float32Array.from(new Uint16Array(buffer, place, size), numberOf);
+  return new ARRAYS[dtype](buffer, place, size).slice();
+}
 
 /* The files beside this one, unless they are given: `manifest` parsed, `module`, `slow` and `weights` as bytes. */
 export async function load({ manifest, module, slow, weights, rows = 32 } = {}) {
@@ -97,7 +127,7 @@ export class Model {
     const text = new TextEncoder().encode(`${name}\0`);
     const place = this.#exports.model_tensor(this.#memory, this.#given("name", text), 0);
     const size = found.shape.reduce((product, extent) => product * extent, 1);
-    return new ARRAYS[found.dtype](this.#buffer, place, size).slice();
+    return taken(found.dtype, this.#buffer, place, size);
   }
 
   /* All tensors as a safetensors file, with the states of the optimizer. */
@@ -125,7 +155,7 @@ export class Model {
     const described = this.manifest.functions.model_generate_next;
     if (!described) throw new Error("this model extends no sequence");
     expectKnown(described, settings);
-    const array = typed(described.inputs[0], tokens);
+    const array = typed(described.inputs[0], tokens); // of integers
     const given = described.settings.length ? [this.#given("sampling", packed(described.settings, settings))] : [];
     this.#reserved("sequence", 2 ** Math.ceil(Math.log2(array.byteLength + 1))); // grows seldom
     const place = this.#given("sequence", array);
@@ -201,17 +231,16 @@ export class Model {
     const places = [];
     if (described.settings.length) places.push(this.#given(`${name} settings`, packed(described.settings, settings)));
     for (const [item, array] of given) {
-      const size = item.rows ? item.bytes_per_row / array.BYTES_PER_ELEMENT : 0;
+      const size = item.rows ? item.bytes_per_row / sizeOf(item.dtype) : 0;
       const part = item.rows ? array.subarray(first * size, (first + rows) * size) : array;
-      places.push(this.#given(`${name} ${item.identifier}`, part));
+      places.push(this.#given(`${name} ${item.identifier}`, stored(item.dtype, part)));
     }
     const sizes = described.outputs.map((item) => (item.rows ? item.bytes_per_row * rows : item.bytes));
     const made = described.outputs.map((item, n) => this.#reserved(`${name} ${item.identifier}`, sizes[n]));
     this.#check(this.#exports[`model_${name}`](this.#memory, BigInt(rows), ...places, ...made));
-    return Object.fromEntries(described.outputs.map((item, n) => {
-      const array = ARRAYS[item.dtype];
-      return [item.name, new array(this.#buffer, made[n], sizes[n] / array.BYTES_PER_ELEMENT).slice()];
-    }));
+    return Object.fromEntries(described.outputs.map((item, n) => (
+      [item.name, taken(item.dtype, this.#buffer, made[n], sizes[n] / sizeOf(item.dtype))]
+    )));
   }
 }
 
@@ -230,7 +259,7 @@ function checked(items, inputs = {}) {
   let rows;
   const arrays = items.map((item) => {
     const array = typed(item, inputs[item.name]);
-    const size = (item.rows ? item.bytes_per_row : item.bytes) / array.BYTES_PER_ELEMENT;
+    const size = (item.rows ? item.bytes_per_row : item.bytes) / sizeOf(item.dtype);
     const own = array.length / size;
     if (item.rows ? !Number.isInteger(own) || own < 1 : own !== 1) {
       throw new RangeError(`${item.name} has ${size} numbers${item.rows ? " a row" : ""}, not ${array.length}`);
@@ -246,7 +275,7 @@ function checked(items, inputs = {}) {
 
 /* An array, or nested ones, as the type of an input, in its range. */
 function typed(item, value) {
-  const type = ARRAYS[item.dtype];
+  const type = item.dtype === "f16" && !(value instanceof Float32Array) ? Float64Array : ARRAYS[item.dtype];
   let array = value;
   if (!(value instanceof type)) {
     const flat = Array.isArray(value) ? value.flat(Infinity) : Array.from(value ?? [null]);
@@ -256,10 +285,13 @@ function typed(item, value) {
     if (!item.dtype.startsWith("f") && !flat.every((x) => typeof x === "bigint" || Number.isInteger(Number(x)))) {
       throw new TypeError(`${item.name} holds integers`);
     }
-    array = type === BigInt64Array ? BigInt64Array.from(flat, BigInt) : type.from(flat, Number);
+    array = type === BigInt64Array || type === BigUint64Array ? type.from(flat, BigInt) : type.from(flat, Number);
     if (!item.dtype.startsWith("f") && flat.some((x, n) => BigInt(x) !== BigInt(array[n]))) {
       throw new RangeError(`${item.name} is of ${item.dtype}, which does not hold all of these numbers`);
     }
+  }
+  if (item.dtype === "f16" && array.some((x) => Number.isFinite(x) && Math.abs(x) >= 65520)) {
+    throw new RangeError(`${item.name} is of f16, which does not hold all of these numbers`);
   }
   if (item.dtype === "bool" && array.some((x) => x > 1)) throw new RangeError(`${item.name} is 0 or 1`);
   if (item.low !== null && array.some((x) => x < item.low || x >= item.high)) {

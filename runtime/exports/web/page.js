@@ -66,7 +66,7 @@ function rowsOf(items, numbers) {
   return Object.fromEntries(items.map((item) => {
     const all = examples[item.name];
     if (!item.rows) return [item.name, all];
-    const size = item.bytes_per_row / all.BYTES_PER_ELEMENT;
+    const size = item.bytes_per_row / sizeOf(item.dtype);
     return [item.name, joined(all.constructor, numbers.map((n) => all.subarray(n * size, (n + 1) * size)))];
   }));
 }
@@ -239,7 +239,7 @@ function form() {
 }
 
 function fieldsOf(item) {
-  const size = (item.rows ? item.bytes_per_row : item.bytes) / ARRAYS[item.dtype].BYTES_PER_ELEMENT;
+  const size = (item.rows ? item.bytes_per_row : item.bytes) / sizeOf(item.dtype);
   const columns = manifest.preparation?.columns?.[item.name] ?? [];
   if (size > 64) {
     const area = element("textarea", { "aria-label": item.name });

@@ -15,7 +15,13 @@ from compiler.support.record import mutable_record, record
 Tensor: TypeAlias = NDArray[Any]
 Attribute: TypeAlias = Any  # int, float, str, Tensor, a graph, or a list of these: as ONNX holds them
 
-DTYPES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "bool"}
+DTYPES = {
+    **{"float16": "f16", "float32": "f32", "float64": "f64", "bool": "bool"},
+    **{"int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64"},
+    **{"uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64"},
+}
+"""The `.dl` names of NumPy's element types."""
+STORED = ("float16", "int8", "int16", "uint16", "uint32", "uint64")  # those in which nothing is computed
 
 CLAMPED = "clamped"  # of a `Gather`: its indices are clamped into the axis, and count from no end
 HIDING = "hiding"  # of a `Softmax`: it is 0 where all elements along its axis are -inf

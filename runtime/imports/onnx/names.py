@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from runtime.imports.onnx.graph import DTYPES
+
 _KEYWORDS = "if else for in scan return emit and or not true false none None training batch inf pi"
 RESERVED = frozenset(_KEYWORDS.split())
-_TAKEN = frozenset(["f32", "f64", "i32", "i64", "u8", "bool", "bf16", "only_row"])
+_TAKEN = frozenset([*DTYPES.values(), "bf16", "only_row"])
 # Functions that imported text calls; a value with such a name would read as one.
 _CALLED = """
     zeros ones full arange sum mean variance max min where concat split reshape transpose reverse pad cast sqrt exp log

@@ -9,7 +9,7 @@ from dataclasses import field
 from compiler.support.record import mutable_record, record
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code, Weight
-from runtime.imports.onnx.graph import DTYPES, Graph, Node, Unsupported, Value
+from runtime.imports.onnx.graph import DTYPES, STORED, Graph, Node, Unsupported, Value
 from runtime.imports.onnx.operators.helpers import NEEDS, how_to_write
 from runtime.imports.onnx.operators.table import TABLE
 from runtime.imports.onnx.site import Site
@@ -225,7 +225,7 @@ class Writer:
             return Code(token)
         content = value.constant
         assert content is not None
-        kind = "param" if value.weight else "state"
+        kind = "param" if value.weight and value.dtype in ("float32", "float64") else "state"
         dtype = DTYPES[value.dtype]
         shape = ", ".join(str(extent) for extent in value.shapes[0])
         declared = f"{'' if dtype == 'f32' else dtype}[{shape}]"
@@ -249,9 +249,27 @@ def translate(site: Site) -> Code | list[Code]:
     for name in site.node.outputs:
         if name and name in site.graph.values:
             site.dtype(site.graph.values[name])
+    _expect_types_to_compute_with(site)
     if site.node.op not in TABLE:
         raise Unsupported(f"the operator `{site.node.op}`", how_to_write(site.node.op))
     return TABLE[site.node.op](site)
+
+
+_RESHAPES = ("Expand", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze")
+_MOVES = frozenset([*_RESHAPES, "Cast", "Concat", "Gather", "GatherElements", "Pad", "Slice", "Split", "Where"])
+
+
+def _expect_types_to_compute_with(site: Site) -> None:
+    """Raise Unsupported for arithmetic in a type that `.dl` only stores: here it would be of another type."""
+    if site.node.op in _MOVES:
+        return
+    made = [site.graph.values[name].dtype for name in site.node.outputs if name in site.graph.values]
+    read = [
+        value.dtype for name in site.node.inputs if (value := site.graph.values.get(name)) and not value.is_constant
+    ]
+    wrong = [*(dtype for dtype in made if dtype in STORED), *(dtype for dtype in read if dtype == "uint64")]
+    if wrong:
+        raise site.refuse(f"in {wrong[0]}", "cast its operands to float32 or int32 first, and its result back")
 
 
 def missing_of(graph: Graph) -> tuple[list[tuple[str, str]], set[str]]:

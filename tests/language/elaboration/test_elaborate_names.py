@@ -71,7 +71,7 @@ BROKEN = {
     "an unknown setting": (["return softmax(x, axes = 1)"], "E0301 2"),
     "an unknown setting of a built-in": (["return sum(x, axes = 1)"], "E0301 2"),
     "an initialiser as a value": (["return he_normal"], "E0201 2"),
-    "an unknown element type": (["return cast(x, f16)"], "E0201 2"),
+    "an unknown element type": (["return cast(x, f8)"], "E0201 2"),
     "a scan that does not carry": (
         ["s = 0", "y = scan xt in x over batch { ", "    s = s + xt", "    emit s", "}", "return y"], "E0210 4",
     ),

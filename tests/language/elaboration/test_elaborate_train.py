@@ -8,7 +8,7 @@ from elaboration import codes, mistakes, program, run_graph, run_program
 from train_texts import MODEL, REQUIRED, inputs, setting, text
 
 from compiler.errors.diagnostics import UsageError
-from compiler.frontend.program import EarlyStop, Plateau
+from compiler.frontend.update_rules import EarlyStop, Plateau
 from compiler.graph.ir import Role
 from compiler.types import DType, TensorType
 

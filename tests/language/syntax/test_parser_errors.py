@@ -68,7 +68,7 @@ def test_each_snippet_gets_its_own_message(entry: SyntaxErrorEntry, snippet: str
         ("const a = 1\n    const b = 2", ["E0110 2:5"]),
         ("modle M { }", ["E0110 1:1"]),
         ("fn f(x) = y(a = 1, 2)", ["E0115 1:20"]),
-        ("fn f(x: f16[n]) -> int = x", ["E0114 1:9", "E0114 1:20"]),
+        ("fn f(x: f17[n]) -> int = x", ["E0114 1:9", "E0114 1:20"]),
         ("train M {\n    feed a from b\n}", ["E0101 2:5"]),
         ("generate M {\n    target a: i32\n    augment { b = 1 }\n}", ["E0101 2:5", "E0101 3:5"]),
         ("generate M {\n    feed a from b\n    feed a from b\n}", ["E0116 3:5"]),

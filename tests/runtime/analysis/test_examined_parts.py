@@ -20,6 +20,7 @@ from runtime.analysis.examined.samples import (
     WORST,
     WRONG,
     chosen_rows,
+    described,
     log_probabilities,
     place_of,
     shown_value,
@@ -211,6 +212,27 @@ def test_a_value_is_shown_as_people_know_it() -> None:
     shown = shown_value(spec_named("grid", "f32[batch, 8, 8]"), np.full((8, 8), np.nan, np.float32), None)
     assert shown.picture is not None
     assert not shown.picture.any()
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "text"),
+    [
+        (np.repeat(np.array([0, 4, 0, 2, 0]), [30, 1, 12, 1, 52]), None, "0 × 30, 4, 0 × 12, 2, 0 × 52"),
+        (np.array([4, 2, 0, 0], np.uint8), None, "4, 2, 0, 0"),
+        (np.array([255, 255, 0], np.uint8), ("a",), "255, 255, a"),
+        (np.array([1, 0, 1]), ("cat", "dog"), "dog, cat, dog"),
+        (np.arange(96) < 33, None, "true × 33, false × 63"),
+        (np.array([True, False]), None, "true, false"),
+        (np.arange(40) % 2 == 0, None, "bool[40], 20 of 40 true"),
+        (np.ones((2, 3), bool), None, "bool[2, 3], 6 of 6 true"),
+        (np.arange(20), None, "int64[20] from 0 to 19, mean 9.5"),
+        (np.array([], np.int32), None, "int32[0]"),
+        (np.array([12345, -1]), None, "12345, -1"),
+        (np.array([0.5, 0.25]), None, "0.5, 0.25"),
+    ],
+)
+def test_sequences_of_classes_are_spelt(values: np.ndarray, words: tuple[str, ...] | None, text: str) -> None:
+    assert described(values, words) == text
 
 
 def test_scores_are_logits_unless_they_are_probabilities() -> None:

@@ -262,7 +262,11 @@ def test_predict_to_npz_and_jsonl(run: str, capsys: pytest.CaptureFixture[str]) 
         (["eval", "nowhere", "--weights", "w"], 2, "--weights goes with a model file"),
         (["predict", "model.dl"], 2, "--input is missing"),
         (["predict", "model.dl", "--weights", "w", "--input", "rows.csv", "--output", "x.xls"], 2, "ends in .npz"),
-        (["predict", "model.dl", "--weights", "rows.csv", "--input", "rows.csv"], 1, "not a whole safetensors file"),
+        (
+            ["predict", "model.dl", "--weights", "rows.csv", "--input", "rows.csv"],
+            1,
+            "this is a text, and no safetensors file",
+        ),
     ],
 )
 def test_misuse(arguments: list[str], code: int, message: str, model: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -206,3 +206,17 @@ def test_kernels_of_no_line_are_part_of_the_whole_alone(tmp_path: Path, capsys: 
     of_line = json.loads(capsys.readouterr().out)["instances"]
     assert 0 < len(of_line) < len(whole)
     assert all(f"{path}:3" in instance["lines"] for instance in of_line)
+
+
+def test_functions_of_a_gradient_know_their_layers_and_lines(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(model), "--stage", "gradient", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert main(["show", str(model), "--stage", "gradient"]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == whole["text"].rstrip("\n")
+    assert all(function["text"].splitlines()[0] in whole["text"] for function in whole["functions"])
+    assert main(["show", f"{model}:{FIRST_TANH}", "--stage", "gradient", "--json"]) == 0
+    part = json.loads(capsys.readouterr().out)["functions"]
+    place = {"file": str(model), "line": FIRST_TANH}
+    assert part == [function for function in whole["functions"] if place in function["lines"]] != []
+    layers = {layer for function in whole["functions"] for layer in function["layers"]}
+    assert {"h.dense", "logits.dense"} <= layers

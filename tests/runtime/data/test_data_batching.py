@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from runtime.data.part import epoch_order, split_order
+from runtime.data.orders import epoch_order, split_order
 
 SEEDS = (0, 1, -5, 2**63, 2**63 + 1, 2**64 - 1)
 

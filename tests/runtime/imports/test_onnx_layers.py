@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compiler.driver import Options
+from compiler.errors.diagnostics import DlcError
 
 onnx = pytest.importorskip("onnx", reason="reading ONNX needs the extra `onnx`")
 helper, floats, whole = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -227,6 +228,20 @@ def test_rows_come_first_around_an_lstm(tmp_path: Path) -> None:
     assert found.text.count("lstm(4") == 2
     assert "transpose(" not in found.text
     assert found.apart < 1e-5
+
+
+@pytest.mark.parametrize(("stride", "further"), [(10, 2), (3, 2), (12, 10), (2, 0), (2, 2), (2, 10)])
+def test_padding_of_the_output_is_below_the_stride(stride: int, further: int, tmp_path: Path) -> None:
+    """Of weights that the graph computes."""
+    net = Net()
+    weights = net.add("Neg", net.hold(net.random.standard_normal((TIME, 2, 3)).astype(np.float32), "weight"))
+    result = net.add("ConvTranspose", "x", weights, strides=[stride], output_padding=[further])
+    inputs = {"x": (floats, ["N", TIME, WIDTH])}
+    if further < stride:
+        assert net.imported(result, inputs, tmp_path, {}).apart < 1e-5
+        return
+    with pytest.raises(DlcError, match="with as much output padding as its stride, or more"):
+        net.imported(result, inputs, tmp_path, {})
 
 
 def test_classes_of_a_net_of_scikit_learn_are_chosen_natively(tmp_path: Path) -> None:

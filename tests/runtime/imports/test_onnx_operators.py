@@ -280,3 +280,35 @@ def test_a_model_without_inputs_has_rows_that_nothing_reads(tmp_path: Path) -> N
     given = ["--weights", str(out / "weights.safetensors"), "--input", str(out / "inputs.npz")]
     assert main(["predict", str(out / "model.dl"), *given, "--output", str(tmp_path / "out.npz")]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], np.array([1.5, -2.0], np.float32))
+
+
+_OF_STORED = (np.float16, np.int8, np.int16, np.uint16, np.uint32, np.uint64)
+
+
+@pytest.mark.parametrize("dtype", _OF_STORED)
+def test_numbers_that_are_only_stored_are_moved(dtype: Any, tmp_path: Path) -> None:
+    x = np.array([[1, 2, 3], [4, 5, 100]], dtype)
+    found = imported(tmp_path, "Transpose", {"x": x}, 2, perm=[1, 0])
+    got = predicted(found, {"x": x}, Options(target="reference"))["y"]
+    np.testing.assert_array_equal(got, x.T, strict=True)
+    below = {"mask": x > 2, "x": x, "held": np.array(7, dtype)}
+    found = imported(tmp_path, "Where", below, 2, result=dtype)
+    got = predicted(found, {"mask": x > 2, "x": x}, Options(target="reference"))["y"]
+    np.testing.assert_array_equal(got, np.where(x > 2, x, dtype(7)), strict=True)
+
+
+@pytest.mark.parametrize("dtype", _OF_STORED)
+def test_arithmetic_in_a_type_that_is_only_stored_is_refused(dtype: Any, tmp_path: Path) -> None:
+    x = np.array([[1, 2, 3]], dtype)
+    with pytest.raises(DlcError, match=f"`Add` in {np.dtype(dtype).name}; cast its operands"):
+        imported(tmp_path, "Add", {"a": x, "b": x}, 2)
+    if dtype is np.uint64:
+        with pytest.raises(DlcError, match="`Greater` in uint64"):
+            imported(tmp_path, "Greater", {"a": x, "b": x}, 2, result=np.bool_)
+
+
+def test_a_table_of_f16_keeps_its_type(tmp_path: Path) -> None:
+    held = np.array([[0.1, 2.0], [3.0, 65504.0]], np.float16)
+    found = imported(tmp_path, "Gather", {"held": held, "places": np.array([[1, 0, 1]])}, 3, result=np.float16)
+    got = predicted(found, {"places": np.array([[1, 0, 1]])}, Options(target="reference"))["y"]
+    np.testing.assert_array_equal(got, held[[[1, 0, 1]]], strict=True)

@@ -140,6 +140,7 @@ def test_a_search_whose_trials_all_failed_has_failed(capsys: pytest.CaptureFixtu
     assert sweep("--join", "study") == 1
 
 
-def test_a_mistake_in_the_settings_ends_all_workers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_the_settings_is_told_once_and_begins_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("model.dl", "--set", "optimiser.lr=[1, 2]", "--workers", "2", "--out", "study") == 1
-    assert "there is no setting `optimiser.lr`" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("there is no setting `optimiser.lr`") == 1
+    assert not Path("study").exists()

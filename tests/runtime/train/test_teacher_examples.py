@@ -1,4 +1,4 @@
-"""`examples/byol` and `examples/distillation`: what a student and its teacher learn, in a few epochs."""
+"""`examples/byol`, `distillation` and `mean_teacher`: what a student and its teacher learn, in a few epochs."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ def test_labels_are_known_of_100_digits() -> None:
             tables.append(np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2))
     np.testing.assert_array_equal(tables[1][:, :65], tables[0])
     assert tables[1][:, 65].sum() == 100
+
+
+def test_a_student_agrees_with_its_average_where_labels_are_missing() -> None:
+    found: dict[str, float] = {}
+    for experiment in ("Taught", "Alone"):
+        model = dlc.load(EXAMPLES / "mean_teacher" / "model.dl", experiment=experiment, epochs=60)
+        model.train()
+        found[experiment] = model.evaluate()["accuracy"]
+    assert found["Taught"] > 0.9
+    assert found["Taught"] > found["Alone"] + 0.01

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -18,6 +19,7 @@ from view_pages import SMALL, browser, opened, written
 from compiler.errors.diagnostics import DlcError, UsageError
 from compiler.interface import Options
 from runtime.cli.main import main
+from runtime.view import document, viewed
 from runtime.view.session import Session
 from runtime.view.viewed import viewed_file
 
@@ -118,6 +120,34 @@ def test_a_text_that_does_not_parse_stays_on_the_page(client: Any, text: str):
     assert [source["text"] for source in document["sources"]] == [text]
     assert document["findings"]
     assert client.post("/text", json={"text": SMALL}).json()["sources"][0]["text"] == SMALL
+
+
+def test_a_page_reads_its_text_once_and_makes_the_code_of_the_same_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    counts = {"read": 0, "forms_of": 0}
+
+    def counted(module: Any, name: str) -> None:
+        work = getattr(module, name)
+
+        def counting(*given: Any) -> Any:
+            counts[name] += 1
+            return work(*given)
+
+        monkeypatch.setattr(module, name, counting)
+
+    counted(viewed, "read")
+    counted(document, "forms_of")
+    told = threading.Event()
+    session = Session(
+        viewed.viewed_file(written(tmp_path), Options(threads=1), None, (), None), lambda kind, data: told.set()
+    )
+    try:
+        assert told.wait(60)
+        assert session.shown.is_whole
+        assert counts == {"read": 1, "forms_of": 1}
+    finally:
+        session.close()
 
 
 def test_a_text_is_saved_unless_the_file_has_changed(tmp_path: Path):

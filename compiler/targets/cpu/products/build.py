@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import assert_never
 
-from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.nest.ir import ADDRESS, BEGIN, END, Constant, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -23,6 +23,7 @@ from compiler.targets.cpu.products.rewriting import item_loops
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles
 from compiler.targets.cpu.tiles import ceiling, divided, items_of
 from compiler.targets.cpu.triangle import multiplied_within
+from compiler.types import DType
 
 
 def build(k: KernelNest, product: ir.ProductLoops) -> Nest:
@@ -236,7 +237,8 @@ class _Walk(Frame):
             asks = [found for ask in what.asks for found in asked(self, ask, what.line_bytes)]
         places = ir.places_of_rows(self.product, what.left, known.pitch)
         decided = (what.lanes, what.unrolled, what.steps_ahead, what.ahead_rows, what.ahead_left, what.is_fenced)
-        tile = RegisterTile(shape, contract.dtype, places, *decided)
+        apart = self.columns_apart() if what.right is ir.Place.ITSELF and contract.rhs_n_stride != 1 else ()
+        tile = RegisterTile(shape, contract.dtype, places, *decided, apart)
         known.register_tile = tile
         with self.k.of(contract):
             left = left or self.left(what.left)
@@ -261,6 +263,18 @@ class _Walk(Frame):
                 if what.copying is ir.Copying.STRIP:
                     copy = known.copied_rows = self.k.bases[ir.LEFT]
                 known.sums = multiplied(nest, tile, summed, left, right, begun, copy, asks)
+
+    def columns_apart(self) -> tuple[Operand, ...]:
+        """The places of the columns of each vector in the right operand; beyond the last one stands that one."""
+        k, contract, column = self.k, self.contract, self.tile.column
+        found = list[Operand]()
+        for part in range(self.product.register_tile.vectors):
+            lanes = tuple(range(part * LANES, (part + 1) * LANES))
+            type_ = vector(DType.I64, LANES)
+            left = k.nest.splat(k.nest.sub(contract.n - 1, column), LANES)
+            within = k.nest.binary("min", Constant(type_, lanes), left, type_)
+            found.append(k.nest.binary("mul", within, k.indices(contract.rhs_n_stride), type_))
+        return tuple(found)
 
     def begun(self, sums: ir.Sums, tile: RegisterTile) -> Sequence[Operand]:
         """The sums of a tile before this block of the sum."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.imports.onnx import code
 from runtime.imports.onnx.code import Code
-from runtime.imports.onnx.graph import DTYPES
+from runtime.imports.onnx.graph import DTYPES, STORED
 from runtime.imports.onnx.site import Site, Translation, is_one_number
 
 _BITS = {"uint8": 8, "int32": 32, "int64": 64}
@@ -47,7 +47,7 @@ def operand(site: Site, place: int) -> Code:
         return site.tensor(place)
     flat = constant.reshape(-1)
     uniform = is_one_number(flat)
-    if uniform and not _shapes_the_result(site, place) and value.dtype != "uint8" and value.dtype != "bool":
+    if uniform and not _shapes_the_result(site, place) and value.dtype not in ("uint8", "bool", *STORED):
         return code.number(flat[0])
     return site.of_constant(value)
 

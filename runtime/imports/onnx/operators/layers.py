@@ -162,18 +162,15 @@ def _conv_transpose(site: Site) -> Code:
     stride = list(site.attribute("strides") or [1] * n)
     dilation = list(site.attribute("dilations") or [1] * n)
     further, widths = _transposed_pads(site, kernel, stride, dilation)
+    if any(f >= s for f, s in zip(further, stride, strict=True)):
+        raise site.refuse("with as much output padding as its stride, or more", "pad the result")
     settings: dict[str, object] = {}
     for key, value, usual in (("stride", stride, 1), ("output_padding", further, 0), ("dilation", dilation, 1)):
         if set(value) != {usual}:
             settings[key] = one_or_all(value)
     if any(any(w) for w in widths):
         settings["padding"] = pad_setting(widths)
-    if (
-        n in (1, 2)
-        and site.is_own(1)
-        and (not site.has(2) or site.is_own(2))
-        and all(f < s for f, s in zip(further, stride, strict=True))
-    ):
+    if n in (1, 2) and site.is_own(1) and (not site.has(2) or site.is_own(2)):
         return _owned_transposed(site, n, kernel, groups, settings)
     return _free_transposed(site, n, groups, settings)
 
@@ -220,10 +217,6 @@ def _owned_transposed(site: Site, n: int, kernel: list[int], groups: int, settin
 def _free_transposed(site: Site, n: int, groups: int, settings: dict[str, object]) -> Code:
     space, taps = " ".join("hwd"[:n]), " ".join("pqr"[:n])
     x, weights = site.tensor(0), site.tensor(1)
-    if any(isinstance(f, list) or f for f in [settings.get("output_padding", 0)]):
-        stride = settings.get("stride", 1)
-        if str(settings["output_padding"]) >= str(stride) and not isinstance(stride, list):
-            raise site.refuse("with more output padding than its stride", "pad the result")
     if groups == 1:
         product = code.call("einsum", Code(code.string(f"b c {space}, c o {taps} -> b o {space} {taps}")), x, weights)
     else:

@@ -1,0 +1,90 @@
+"""A schedule to the execution plan and the LLVM text of its kernels, whose items are blocks of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.graph.ir import Graph
+from compiler.loops import ir as kernels
+from compiler.loops.printer import statement_lines
+from compiler.machine import Machine
+from compiler.nest.ir import Items, Nest
+from compiler.schedule.ir import Instance, Schedule
+from compiler.support.numerics import LANES
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.kernel_pass import after_all
+from compiler.targets.cpu.lower import Lowering
+from compiler.targets.cpu.passes_on_text import verified_tiles
+from compiler.targets.cpu.products import build as products
+from compiler.targets.cpu.products import passes as product_passes
+from compiler.targets.cpu.products.ir import Circumstances
+from compiler.targets.cpu.rows import build as rows
+from compiler.targets.cpu.rows import passes as row_passes
+from compiler.targets.cpu.rows.columns import build_prefix_sum, build_scatter
+from compiler.targets.cpu.specialisation import Specialisation
+from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
+from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
+from compiler.targets.lowered import Lowered
+
+
+def lower(
+    graph: Graph,
+    plan: Schedule,
+    machine: Machine,
+    batch: int,
+    text_of: Callable[[Nest], str],
+    begin: Callable[[str], None] | None = None,
+    keeps_nests: bool = False,
+) -> Lowered:
+    """The execution plan of a schedule and the text of its kernels, by `text_of`; `begin` is given each one."""
+    return _DeviceLowering(graph, plan, machine, batch, begin, keeps_nests, text_of).run()
+
+
+class _DeviceLowering(Lowering):
+    def __init__(
+        self,
+        graph: Graph,
+        plan: Schedule,
+        machine: Machine,
+        batch: int,
+        begin: Callable[[str], None] | None,
+        keeps_nests: bool,
+        text_of: Callable[[Nest], str],
+    ) -> None:
+        super().__init__(graph, plan, machine, batch, begin, keeps_nests)
+        self.text_of = text_of
+
+    def nest_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> Nest:
+        return for_threads(vectors(what, self.machine, self.batch), what.kernel)
+
+    def tiles_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> str:
+        return verified_tiles(what.kernel, self.machine, self.batch, False, unread, ROW_PASSES, PRODUCT_PASSES)
+
+    def llvm_of(self, nest: Nest) -> str:
+        return self.text_of(nest)
+
+    def items(self, instance: Instance, nest: Nest) -> Items:
+        if isinstance(instance.kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel):
+            return blocks_of(items_of(instance.kernel, nest))
+        return nest.items
+
+
+def vectors(what: Specialisation, machine: Machine, batch: int) -> Nest:
+    """The nest of a kernel over vectors of LANES elements, behind the passes for a device."""
+    kernel, k = what.kernel, KernelNest(what, statement_lines(what.kernel), LANES)
+    match kernel:
+        case kernels.RowKernel() | kernels.FlatKernel() | kernels.ColumnKernel():
+            return rows.build(k, after_all(ROW_PASSES, row_passes.definition(kernel), machine))
+        case kernels.ContractionKernel():
+            product, given = product_passes.definition(kernel, lasts=False), Circumstances(machine, batch)
+            return products.build(k, after_all(PRODUCT_PASSES, product, given))
+        case kernels.ScatterKernel():
+            return build_scatter(k, kernel)
+        case kernels.PrefixSumKernel():
+            return build_prefix_sum(k, kernel)
+        case kernels.FetchKernel() | kernels.CollectKernel() | kernels.CopyKernel():
+            raise CompilerBug("emit", "transfers are part of the runner")
+        case _:
+            assert_never(kernel)

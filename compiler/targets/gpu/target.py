@@ -1,0 +1,125 @@
+"""A GPU as a target, and the processor that stands for one: its kernels are run here, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from compiler.errors.diagnostics import UsageError
+from compiler.interface import Options
+from compiler.machine import Machine
+from compiler.support.cache import ObjectCache
+from compiler.support.processors import usable_processors
+from compiler.targets import target
+from compiler.targets.cpu.growing import GrowingExecutable
+from compiler.targets.cpu.target import CpuTarget
+from compiler.targets.gpu.device import DEVICE
+from compiler.targets.llvm.host import machine_of
+from compiler.targets.llvm.object_code import FrontDoor
+
+if TYPE_CHECKING:
+    from compiler.graph.ir import Graph
+    from compiler.nest.ir import Nest
+    from compiler.schedule.ir import Schedule
+    from compiler.targets.lowered import Lowered
+
+
+class EmulatedTarget(CpuTarget):
+    """The kernels of a device as code of this processor, run by the CPU's runner: an item is a block of threads."""
+
+    def machine(self, options: Options, runs: bool = True) -> Machine:
+        return _device(options)
+
+    def lower(
+        self,
+        graph: Graph,
+        plan: Schedule,
+        machine: Machine,
+        batch: int,
+        begin: target.Begin | None = None,
+        keeps_nests: bool = False,
+    ) -> Lowered:
+        from compiler.targets.gpu.lower import lower  # a cached program is loaded without code generation
+
+        return lower(graph, plan, machine, batch, self.text_of, begin, keeps_nests)
+
+    def text_of(self, nest: Nest) -> str:
+        """The text of a kernel."""
+        from compiler.targets.gpu.text import host_text
+
+        return host_text(nest, machine_of(None))
+
+    def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
+        return super().listing(text, symbol, machine_of(None))
+
+    def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
+        from compiler.targets.cpu.passes_on_text import passes_on_text  # only `dlc pass` asks
+        from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
+
+        return passes_on_text(machine, batch, ROW_PASSES, PRODUCT_PASSES)
+
+    def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
+        return super()._lowered(compilation, _device(compilation.options), begin)
+
+
+class GpuTarget(EmulatedTarget):
+    """The kernels of a device as PTX."""
+
+    def ptx(self, text: str) -> str:
+        from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
+
+        return ptx_of(text)
+
+    def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
+        from compiler.targets.gpu.sass import listing  # only readers of code ask
+
+        return listing(self.ptx(text), machine.cpu)
+
+    def load(self, compilation: target.Compilation) -> target.LoadedProgram:
+        from compiler.targets.gpu.opened import device_memory, executable
+        from compiler.targets.gpu.transfers import SYMBOLS
+
+        memory = device_memory()  # before anything is compiled for it
+        options = compilation.options
+        found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, DEVICE))
+        symbols = [*((symbol,) for symbol in found.symbols), SYMBOLS]
+        texts = list(zip(found.objects, symbols, strict=True))
+        made = executable(found.manifest, texts, memory, ObjectCache(options.cache), usable_processors())
+        if not made.manifest.most_rows:
+            return made
+        return GrowingExecutable(made, lambda rows: self.load(compilation.for_rows(rows)))
+
+    def missing(self, names: Sequence[str], options: Options, elsewhere: bool = False) -> list[str]:
+        return _front_door(options).missing(names)
+
+    def compile_ahead(
+        self, compilations: Sequence[target.Compilation], workers: int | None = None, elsewhere: bool = False
+    ) -> None:
+        named = ((c.name, partial(self._lowered, c, DEVICE)) for c in compilations if c.name is not None)
+        _front_door(compilations[0].options).compile_ahead(named, workers)
+
+    def bytes_of_step(self, name: str, options: Options) -> int | None:
+        return None  # the device's memory is not that of this process
+
+    def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
+        from compiler.targets.gpu.touched_bytes import with_touched_bytes
+
+        return with_touched_bytes(super()._lowered(compilation, machine, begin))
+
+    def text_of(self, nest: Nest) -> str:
+        from compiler.targets.gpu.text import device_text
+
+        return device_text(nest, DEVICE)
+
+
+def _front_door(options: Options) -> FrontDoor:
+    from compiler.targets.gpu.transfers import transfers_text
+
+    return FrontDoor(_device(options), ObjectCache(options.cache), transfers_text)
+
+
+def _device(options: Options) -> Machine:
+    if options.machine is not None:
+        raise UsageError(f"a GPU is no `{options.machine}`", "leave out the machine")
+    return DEVICE

@@ -1,0 +1,280 @@
+"""The nest of a thread as LLVM text: a kernel for a device, and a function of this processor that runs blocks of it.
+
+Both have the same instructions, from the same walk; they differ in what a thread asks of its device: which one it is,
+the value of a neighbour, and to wait for its neighbours. On this processor each thread of a block is a coroutine, which
+LLVM makes of a function; one that waits is suspended, and goes on when all others of its block have come as far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from string import Template
+
+from compiler.loops.printer import FRAME
+from compiler.machine import Machine
+from compiler.nest import ir
+from compiler.support.numerics import LANES
+from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.llvm.multiply_add import declarations
+from compiler.targets.llvm.text import NAMES, Text
+from compiler.targets.llvm.to_llvm import FUNCTION, WRITERS, Names, Walk, Writers, location_nodes
+from compiler.types import DType
+
+SCRATCH_ALIGNMENT = 16
+_TABLES, _DIRECTIVES = "LineTablesOnly", "DebugDirectivesOnly"  # PTX says the line of each instruction by a directive
+_SEGMENT = (32 - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
+
+
+def device_text(nest: ir.Nest, machine: Machine) -> str:
+    """A module with the kernel `@KERNEL`, whose parameter are words: one that it does not use, then its arguments."""
+    text = Text(machine.multiply_add)
+    text.line("%args = getelementptr i64, ptr %words, i64 1")
+    for name, register in (("thread", "tid"), ("block", "ctaid")):
+        number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
+        text.line(f"%{name} = zext i32 {number} to i64")
+    _body(text, nest, DEVICE_WRITERS)
+    words = f"ptr byval([{len(nest.arguments) + 1} x i64]) align 8 %words"
+    attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {FUNCTION}'
+    head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
+    return _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
+
+
+def host_text(nest: ir.Nest, machine: Machine) -> str:
+    """A module with `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, which runs the blocks from begin to end."""
+    waits = any(isinstance(s, ir.Exchange | ir.Meet) for s in every(nest.body))
+    text = Text(machine.multiply_add, block="begin" if waits else "entry")
+    _body(text, nest, HOST_WRITERS)
+    words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
+    head, tail, driver = (_COROUTINE, _END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
+    words |= {"location": text.location, "threads": str(BLOCK_THREADS)}
+    head, tail, driver = (Template(part).substitute(words) for part in (head, tail, driver))
+    return _module(head, text, tail, nest) + driver
+
+
+def every(body: list[ir.Statement]) -> list[ir.Statement]:
+    """All statements of a body, with those inside of others."""
+    found = list[ir.Statement]()
+    for statement in body:
+        found.append(statement)
+        if isinstance(statement, ir.Loop | ir.Guard):
+            found += every(statement.body)
+    return found
+
+
+def _body(text: Text, nest: ir.Nest, writers: Writers) -> None:
+    if nest.scratch_bytes:
+        text.line(f"%scratch = alloca [{nest.scratch_bytes} x i8], align {SCRATCH_ALIGNMENT}")
+    given = zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)
+    walk = Walk(text, Names(given), {**WRITERS, **writers})
+    walk.all(nest.body)
+    walk.at(FRAME)
+
+
+def _module(head: str, text: Text, tail: str, nest: ir.Nest) -> str:
+    return "\n".join([head, *text.lines, tail, *declarations(text), *location_nodes(nest.lines)]) + "\n"
+
+
+# a device
+
+
+def _exchange(walk: Walk, statement: ir.Exchange) -> str | None:
+    """A shuffle of a warp, for each 32 bits."""
+    text, type_ = walk.text, statement.result.type
+    name, dtype, value = NAMES[type_], type_.dtype, walk.names[statement.value]
+    assert dtype is not None
+    lane = text.let(f"trunc i64 {walk.names[statement.lane]} to i32")
+    bits = 8 * dtype.size
+    number = value
+    if dtype is DType.BOOL or bits < 32:
+        number = text.let(f"zext {name} {value} to i32")
+    elif dtype.is_float:
+        number = text.let(f"bitcast {name} {value} to i{bits}")
+    if bits <= 32:
+        found = _shuffled(text, number, lane)
+    else:
+        low = text.let(f"trunc i64 {number} to i32")
+        high = text.let(f"trunc i64 {text.let(f'lshr i64 {number}, 32')} to i32")
+        low, high = (_shuffled(text, half, lane) for half in (low, high))
+        wide = text.let(f"shl i64 {text.let(f'zext i32 {high} to i64')}, 32")
+        found = text.let(f"or i64 {wide}, {text.let(f'zext i32 {low} to i64')}")
+    if dtype is DType.BOOL or bits < 32:
+        return f"trunc i32 {found} to {name}"
+    return f"bitcast i{bits} {found} to {name}"
+
+
+def _shuffled(text: Text, value: str, lane: str) -> str:
+    return text.let(f"call i32 @llvm.nvvm.shfl.sync.idx.i32(i32 %members, i32 {value}, i32 {lane}, i32 {_SEGMENT})")
+
+
+def _meet(walk: Walk, _: ir.Meet) -> str:
+    return "call void @llvm.nvvm.bar.warp.sync(i32 %members)"
+
+
+def _thread_of_device(walk: Walk, statement: ir.Thread) -> None:
+    """The number of the thread, and the threads of its warp that are its neighbours."""
+    text = walk.text
+    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {32 - LANES}')} to i32")
+    text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")
+    walk.names[statement.result] = "%thread"
+
+
+def _named(name: str) -> Callable[[Walk, ir.Ordinal], None]:
+    def write(walk: Walk, statement: ir.Ordinal) -> None:
+        walk.names[statement.result] = name
+
+    return write
+
+
+DEVICE_WRITERS: Writers = {
+    ir.Thread: ("", _thread_of_device),
+    ir.Block: ("", _named("%block")),
+    ir.Exchange: ("v", _exchange),
+    ir.Meet: ("", _meet),
+}
+
+
+# this processor
+
+
+def _exchange_on_host(walk: Walk, statement: ir.Exchange) -> str:
+    """Each thread leaves its value, and takes that of another when all have left theirs."""
+    text, names, type_ = walk.text, walk.names, NAMES[statement.result.type]
+    own = text.let("getelementptr i64, ptr %slots, i64 %thread", "p")
+    text.line(f"store {type_} {names[statement.value]}, ptr {own}, align 8")
+    _wait(walk, statement)
+    place = text.let(f"add i64 {text.let(f'and i64 %thread, {-LANES}')}, {names[statement.lane]}")
+    other = text.let(f"getelementptr i64, ptr %slots, i64 {place}", "p")
+    found = text.let(f"load {type_}, ptr {other}, align 8")
+    _wait(walk, statement)  # until all have taken theirs
+    return f"freeze {type_} {found}"
+
+
+def _wait(walk: Walk, _: ir.Statement) -> None:
+    text = walk.text
+    resumed, going_on = text.let("call i8 @llvm.coro.suspend(token none, i1 false)"), text.label("on")
+    text.line(f"switch i8 {resumed}, label %suspended [i8 0, label %{going_on} i8 1, label %ended]")
+    text.start(going_on)
+
+
+HOST_WRITERS: Writers = {
+    ir.Thread: ("", _named("%thread")),
+    ir.Block: ("", _named("%block")),
+    ir.Exchange: ("v", _exchange_on_host),
+    ir.Meet: ("", _wait),
+}
+
+_PLAIN = """define internal void @KERNEL.thread(ptr %args, i64 %block, i64 %thread) $attributes {
+entry:"""
+_RETURN = "  ret void$location\n}"
+_IN_TURN = """
+define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  br label %blocks
+blocks:
+  %block = phi i64 [ %begin, %entry ], [ %next, %done ]
+  %more = icmp slt i64 %block, %end
+  br i1 %more, label %threads, label %leave
+threads:
+  %thread = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  call void @KERNEL.thread(ptr %args, i64 %block, i64 %thread)
+  %other = add i64 %thread, 1
+  %rest = icmp slt i64 %other, $threads
+  br i1 %rest, label %threads, label %done
+done:
+  %next = add i64 %block, 1
+  br label %blocks
+leave:
+  ret void
+}
+"""
+
+# Without memory for its values, a thread says how many bytes they take. `slots` has a word of each thread of the block.
+_COROUTINE = """define internal ptr @KERNEL.thread(
+  ptr %memory, ptr %slots, ptr %args, i64 %block, i64 %thread
+) presplitcoroutine $attributes {
+entry:
+  %id = call token @llvm.coro.id(i32 16, ptr null, ptr null, ptr null)
+  %asks = icmp eq ptr %memory, null
+  br i1 %asks, label %measure, label %start
+measure:
+  %bytes = call i64 @llvm.coro.size.i64()
+  %number = inttoptr i64 %bytes to ptr
+  ret ptr %number
+start:
+  %self = call ptr @llvm.coro.begin(token %id, ptr %memory)
+  br label %begin
+begin:"""
+_END = """  br label %finish$location
+finish:
+  %last = call i8 @llvm.coro.suspend(token none, i1 true)
+  switch i8 %last, label %suspended [i8 1, label %ended]
+ended:
+  br label %suspended
+suspended:
+  call void @llvm.coro.end(ptr %self, i1 false, token none)
+  ret ptr %self
+}"""
+# All threads of a block go on by turns, each to where it waits next, until all have finished.
+_ROUNDS = """
+declare ptr @malloc(i64) nounwind
+declare void @free(ptr) nounwind
+define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %none = icmp sge i64 %begin, %end
+  br i1 %none, label %leave, label %allocate
+allocate:
+  %measured = call ptr @KERNEL.thread(ptr null, ptr null, ptr null, i64 0, i64 0)
+  %bytes = ptrtoint ptr %measured to i64
+  %padded = add i64 %bytes, 63
+  %size = and i64 %padded, -64
+  %each = add i64 %size, 16
+  %total = mul i64 %each, $threads
+  %memory = call ptr @malloc(i64 %total)
+  %frames = mul i64 %size, $threads
+  %slots = getelementptr i8, ptr %memory, i64 %frames
+  %handles = getelementptr i64, ptr %slots, i64 $threads
+  br label %blocks
+blocks:
+  %block = phi i64 [ %begin, %allocate ], [ %next, %done ]
+  %more = icmp slt i64 %block, %end
+  br i1 %more, label %threads, label %release
+threads:
+  %thread = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  %offset = mul i64 %thread, %size
+  %frame = getelementptr i8, ptr %memory, i64 %offset
+  %begun = call ptr @KERNEL.thread(ptr %frame, ptr %slots, ptr %args, i64 %block, i64 %thread)
+  %place = getelementptr ptr, ptr %handles, i64 %thread
+  store ptr %begun, ptr %place
+  %other = add i64 %thread, 1
+  %rest = icmp slt i64 %other, $threads
+  br i1 %rest, label %threads, label %round
+round:
+  %live = phi i1 [ false, %threads ], [ %living, %turned ]
+  %turn = phi i64 [ 0, %threads ], [ %following, %turned ]
+  %handle = getelementptr ptr, ptr %handles, i64 %turn
+  %suspended = load ptr, ptr %handle
+  %finished = call i1 @llvm.coro.done(ptr %suspended)
+  br i1 %finished, label %turned, label %resume
+resume:
+  call void @llvm.coro.resume(ptr %suspended)
+  br label %turned
+turned:
+  %went = phi i1 [ false, %round ], [ true, %resume ]
+  %lived = or i1 %live, %went
+  %after = add i64 %turn, 1
+  %is_last = icmp eq i64 %after, $threads
+  %following = select i1 %is_last, i64 0, i64 %after
+  %goes_on = and i1 %is_last, %lived
+  %living = select i1 %is_last, i1 false, i1 %lived
+  %ends = xor i1 %goes_on, %is_last
+  br i1 %ends, label %done, label %round
+done:
+  %next = add i64 %block, 1
+  br label %blocks
+release:
+  call void @free(ptr %memory)
+  br label %leave
+leave:
+  ret void
+}
+"""

@@ -1,0 +1,68 @@
+"""The order of an epoch over rows that are read block by block: a permutation of two levels, by counters alone.
+
+The rows are cut into runs, which lie next to each other on disk. An epoch draws an order of the runs, puts as many as
+fill a block together, and draws an order of the rows of each block. Rows that fit in one block have the order that they
+have in memory.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from runtime.data.orders import order_in_block, order_of_runs
+from runtime.data.specs import Array
+
+RUNS = 64  # of a block, or more where they do not divide it
+
+Run = tuple[int, int]
+"""The first row, and the row behind the last."""
+
+
+class BlockOrder:
+    """The order of epoch `epoch` over `rows` rows, in blocks of at most `block`."""
+
+    def __init__(self, rows: int, block: int, seed: int, epoch: int) -> None:
+        self._rows, self._seed, self.epoch = rows, seed, epoch
+        self._run = max(1, block // RUNS)
+        self._runs_of_block = block // self._run
+
+    @cached_property
+    def _visited(self) -> Array:
+        """The runs of each block, one block behind the other; those of a block in their order on disk."""
+        runs = -(-self._rows // self._run)
+        if runs <= self._runs_of_block:
+            return np.arange(runs)
+        order = order_of_runs(runs, self._seed, self.epoch)
+        blocks = [order[k : k + self._runs_of_block] for k in range(0, runs, self._runs_of_block)]
+        return np.concatenate([np.sort(block) for block in blocks])
+
+    @cached_property
+    def starts(self) -> Array:
+        """The place in the order at which each block begins, and the number of all rows behind them."""
+        lengths = np.minimum(self._run, self._rows - self._visited * self._run)
+        ends = np.cumsum(lengths)[self._runs_of_block - 1 :: self._runs_of_block]
+        return np.unique(np.concatenate([[0], ends, [self._rows]]))
+
+    @property
+    def blocks(self) -> int:
+        return len(self.starts) - 1
+
+    def block_at(self, place: int) -> int:
+        """The block in which a place of the order lies."""
+        return int(np.searchsorted(self.starts, place, side="right")) - 1
+
+    def runs(self, block: int) -> list[Run]:
+        """The rows of a block on disk; runs that touch are one."""
+        found: list[Run] = []
+        for run in self._visited[block * self._runs_of_block : (block + 1) * self._runs_of_block].tolist():
+            first, end = run * self._run, min((run + 1) * self._run, self._rows)
+            if found and found[-1][1] == first:
+                first = found.pop()[0]
+            found.append((first, end))
+        return found
+
+    def order(self, block: int) -> Array:
+        """The order (i64) in which the rows of a block are taken, as they come in `runs`."""
+        return order_in_block(int(self.starts[block + 1] - self.starts[block]), self._seed, self.epoch, block)

@@ -1,0 +1,178 @@
+"""Blocks of rows for those who take them in a known order: a thread reads each while the one before is used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from compiler import driver
+from compiler.support.record import record
+from runtime.data.specs import Array
+from runtime.data.streaming.order import BlockOrder, Run
+from runtime.data.streaming.rows import RowFiles, RowStream
+
+_Arrays = dict[str, Array]
+_PART = 16  # of a block that is read at once where the order is that on disk
+
+
+@record
+class OwnShards:
+    """The rows of each batch that a process computes: those of some of its shards."""
+
+    batch: int
+    shards: int
+    rank: int
+    processes: int
+
+    def among(self, places: Array, rows: int) -> Array:
+        """Which of the places of an epoch over `rows` rows are own ones."""
+        full = rows // self.batch * self.batch
+        own = self._within(places % self.batch, self.batch)
+        return np.where(places < full, own, self._within(places - full, rows - full))
+
+    def _within(self, places: Array, rows: int) -> Array:
+        first, end = driver.rows_of_process(self.rank, self.processes, self.shards, rows)
+        return (places >= first) & (places < end)
+
+
+class _Ahead:
+    """Reads blocks into two sets of arrays that take turns.
+
+    `waited` are the seconds for which a block was not there when it was asked for.
+    """
+
+    def __init__(self, stream: RowStream) -> None:
+        self._stream, self._files = stream, RowFiles(stream)
+        self._rooms: list[_Arrays] = [{}, {}]
+        self._thread = ThreadPoolExecutor(1, "rows")
+        self._next: tuple[object, Future[_Arrays]] | None = None
+        self.waited = 0.0
+
+    def take(self, key: object, runs: list[Run], chosen: Array | None = None) -> _Arrays:
+        """The rows of a block, until the next call; `chosen` says which of those in `runs`, in ascending order."""
+        begin = time.perf_counter()
+        if self._next is None or self._next[0] != key:
+            self.begin(key, runs, chosen)
+        assert self._next is not None
+        found = self._next[1].result()
+        self._next = None
+        self.waited += time.perf_counter() - begin
+        self._rooms.reverse()  # what was just filled is the last to be filled anew
+        return found
+
+    def begin(self, key: object, runs: list[Run], chosen: Array | None = None) -> None:
+        """Read a block that will be asked for, while the one that was taken last is used."""
+        if self._next is not None and not self._next[1].cancel():
+            self._next[1].exception()  # wait for it
+        rows = sum(end - first for first, end in runs) if chosen is None else len(chosen)
+        room = self._rooms[0]
+        if not room or len(next(iter(room.values()))) < rows:
+            room.clear()  # before there are two
+            room.update(self._stream.room(rows))
+        self._next = key, self._thread.submit(self._files.read, runs, room, chosen)
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._files.close()
+
+
+class EpochRows:
+    """The rows of a training in the order of its epochs. A thread reads the next block, and two are in memory.
+
+    With `own`, only the rows of this process are read, and those in the places of others are any rows.
+    """
+
+    def __init__(self, stream: RowStream, seed: int, own: OwnShards | None = None) -> None:
+        self._stream, self._seed, self._own = stream, seed, own
+        self._ahead = _Ahead(stream)
+        self._orders: dict[int, BlockOrder] = {}
+        self._block: tuple[tuple[int, int], _Arrays, Array] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are read, and not those of this process alone."""
+        return self._own is None
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which rows were waited for."""
+        return self._ahead.waited
+
+    def steps_at_once(self, epoch: int, first: int, batch: int) -> int:
+        """How many steps of `batch` rows, from a place of the epoch on, lie in one block; 1 where none does."""
+        order = self._order(epoch)
+        end = int(order.starts[order.block_at(first) + 1])
+        if end == self._stream.rows:
+            return -(-(end - first) // batch)
+        return max(1, (end - first) // batch)
+
+    def take(self, epoch: int, first: int, count: int) -> tuple[Mapping[str, Array], Array]:
+        """The rows at `count` places of an epoch: arrays, until the next call, and the places of the rows in them."""
+        order = self._order(epoch)
+        pieces: list[_Arrays] = []
+        end = min(first + count, self._stream.rows)
+        while first < end:
+            number = order.block_at(first)
+            begin, border = int(order.starts[number]), int(order.starts[number + 1])
+            arrays, places = self._taken(order, number)
+            places = places[first - begin : min(end, border) - begin]
+            if not pieces and end <= border:
+                return arrays, places
+            pieces.append({name: array[places] for name, array in arrays.items()})
+            first = border
+        joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        return joined, np.arange(len(next(iter(joined.values()))))
+
+    def _order(self, epoch: int) -> BlockOrder:
+        if epoch not in self._orders:
+            rows, block = self._stream.rows, self._stream.block
+            kept = {known: order for known, order in self._orders.items() if known == epoch - 1}
+            self._orders = {**kept, epoch: BlockOrder(rows, block, self._seed, epoch)}
+        return self._orders[epoch]
+
+    def _taken(self, order: BlockOrder, number: int) -> tuple[_Arrays, Array]:
+        """A block and where in it the rows of its places are; the block that follows is begun."""
+        key = order.epoch, number
+        if self._block is not None and self._block[0] == key:
+            return self._block[1:]
+        if order.blocks == 1 and self._own is None and self._block is not None:  # all rows are in memory
+            self._block = key, self._block[1], order.order(number)
+            return self._block[1:]
+        places, chosen = self._chosen(order, number)
+        self._block = key, self._ahead.take(key, order.runs(number), chosen), places
+        if order.blocks > 1 or self._own is not None:
+            after = (order, number + 1) if number + 1 < order.blocks else (self._order(order.epoch + 1), 0)
+            self._ahead.begin((after[0].epoch, after[1]), after[0].runs(after[1]), self._chosen(*after)[1])
+        return self._block[1:]
+
+    def _chosen(self, order: BlockOrder, number: int) -> tuple[Array, Array | None]:
+        """Where the rows of a block's places are among those that are read of it, and which these are; None for all."""
+        rows = order.order(number)
+        if self._own is None:
+            return rows, None
+        places = np.arange(int(order.starts[number]), int(order.starts[number + 1]))
+        own = rows[self._own.among(places, self._stream.rows)]
+        chosen = np.sort(own) if len(own) else rows[:1]  # one stands in the places of all others
+        return np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1), chosen
+
+
+def blocks_in_order(stream: RowStream, multiple: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
+    """All rows in the order on disk, some at a time, each with its first row and until the next is asked for.
+
+    They come beside the blocks of a training, so they are small parts of one; each but the last has a multiple of
+    `multiple` rows.
+    """
+    each = max(stream.block // _PART // multiple, 1) * multiple
+    ahead = _Ahead(stream)
+    try:
+        for first in range(0, stream.rows, each):
+            end = min(first + each, stream.rows)
+            arrays = ahead.take(first, [(first, end)])
+            if end < stream.rows:
+                ahead.begin(end, [(end, min(end + each, stream.rows))])
+            yield first, arrays
+    finally:
+        ahead.close()

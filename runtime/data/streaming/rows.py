@@ -1,0 +1,218 @@
+"""The rows of a part on disk: read by runs into arrays in memory, or mapped where something needs any of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from io import FileIO
+from typing import TypeVar, cast
+
+import numpy as np
+
+from compiler import driver
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
+from compiler.support.trusted_folder import TrustedFolder
+from runtime.data.decoded import mapped
+from runtime.data.specs import Array
+from runtime.data.streaming.order import BlockOrder
+from runtime.data.streaming.packs import PackedArray, PackedPart, opened_array
+from runtime.support.files import explained
+
+NUMBER, FILE = "(number)", "(file)"
+"""The arrays of a part that say what its rows are called: their numbers, and the places of their files in a list."""
+_LARGE_ROW = 1 << 14  # bytes, from which on a read by itself costs less than to read the rows between
+_Value = TypeVar("_Value")
+
+
+@record(eq=False)
+class RowStream:
+    """The rows of a part, of which a training reads blocks of at most `block`.
+
+    `is_wide`: every f32 becomes f64. `is_numbered`: the numbers of rows are an input, too.
+    """
+
+    folder: TrustedFolder
+    part: PackedPart
+    block: int
+    is_wide: bool = False
+    is_numbered: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.part.rows
+
+    @property
+    def fed(self) -> Mapping[str, PackedArray]:
+        """The inputs and targets that are on disk."""
+        return {name: array for name, array in self.part.arrays.items() if name not in (NUMBER, FILE)}
+
+    def dtype_of(self, name: str) -> np.dtype[np.generic]:
+        """The element type that an input or target has in memory."""
+        if name == driver.SAMPLE_NUMBERS:
+            return np.dtype(np.int64)
+        stored = self.part.arrays[name].dtype
+        return np.dtype(np.float64) if self.is_wide and stored == np.float32 else stored
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes in memory."""
+        each = (self.dtype_of(n).itemsize * math.prod(a.shape) for n, a in self.fed.items())
+        return sum(each) + 8 * self.is_numbered
+
+    def with_numbers(self) -> RowStream:
+        return replace(self, is_numbered=True)
+
+    def widened(self) -> RowStream:
+        return replace(self, is_wide=True)
+
+    def room(self, rows: int) -> dict[str, Array]:
+        """Arrays for so many rows."""
+        found: dict[str, Array] = {n: np.empty((rows, *a.shape), self.dtype_of(n)) for n, a in self.fed.items()}
+        if self.is_numbered:
+            found[driver.SAMPLE_NUMBERS] = np.empty(rows, np.int64)
+        return found
+
+    def mapped(self, name: str) -> Array:
+        """All rows of an array, in memory only as far as they are looked at. Raises DataError."""
+        if name == driver.SAMPLE_NUMBERS:
+            return np.arange(self.rows, dtype=np.int64)
+        array = self.part.arrays[name]
+        place = self.folder.path / array.entry
+        with explained(DataError, place), opened_array(self.folder, array) as file:
+            raw = mapped(file, place, 0, (self.rows * array.row_bytes,))
+        values = raw.view(array.dtype).reshape(self.rows, *array.shape)
+        return values.astype(self.dtype_of(name), copy=False)
+
+    def order_of_epoch(self, seed: int, epoch: int) -> Array:
+        """The rows in the order in which an epoch takes them, of all blocks."""
+        order = BlockOrder(self.rows, self.block, seed, epoch)
+        found: list[Array] = []
+        for block in range(order.blocks):
+            rows = np.concatenate([np.arange(first, end) for first, end in order.runs(block)])
+            found.append(rows[order.order(block)])
+        return np.concatenate(found)
+
+    def arrays(self) -> Mapping[str, Array]:
+        """All inputs and targets, each mapped when it is asked for."""
+        names = (*self.fed, *([driver.SAMPLE_NUMBERS] if self.is_numbered else []))
+        return OnDemand(names, self.mapped)
+
+
+class RowFiles:
+    """The open files of a stream. Not for several threads at once."""
+
+    def __init__(self, stream: RowStream) -> None:
+        self._stream = stream
+        self._files: dict[str, FileIO] = {}
+
+    def read(
+        self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array], chosen: Array | None = None
+    ) -> dict[str, Array]:
+        """The rows of some runs, one behind the other, in the first places of the arrays `into`. Raises DataError.
+
+        `chosen` are the places of those rows, in ascending order, that are wanted of all.
+        """
+        count = sum(end - first for first, end in runs)
+        found = {name: array[: count if chosen is None else len(chosen)] for name, array in into.items()}
+        seen = done = 0
+        for first, end in runs:
+            of_run = None
+            if chosen is not None:
+                of_run = chosen[np.searchsorted(chosen, seen) : np.searchsorted(chosen, seen + end - first)] - seen
+            wanted = end - first if of_run is None else len(of_run)
+            for name, array in found.items():
+                self._fill_chosen(name, first, end, array[done : done + wanted], of_run)
+            seen, done = seen + end - first, done + wanted
+        return found
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _fill_chosen(self, name: str, first: int, end: int, rows: Array, chosen: Array | None) -> None:
+        """Fill `rows` with those of a run: all, or those at the places `chosen`, each by itself where it is large."""
+        if chosen is None:
+            self._fill(name, first, rows)
+        elif name not in self._stream.fed or self._stream.part.arrays[name].row_bytes < _LARGE_ROW:
+            whole: Array = np.empty((end - first, *rows.shape[1:]), rows.dtype)
+            self._fill(name, first, whole)
+            rows[...] = whole[chosen]
+        else:
+            for place, row in enumerate(chosen.tolist()):
+                self._fill(name, first + row, rows[place : place + 1])
+
+    def _fill(self, name: str, first: int, rows: Array) -> None:
+        if name == driver.SAMPLE_NUMBERS:
+            rows[:] = np.arange(first, first + len(rows))
+            return
+        packed = self._stream.part.arrays[name]
+        raw: Array = rows if rows.dtype == packed.dtype else np.empty(rows.shape, packed.dtype)
+        place = self._stream.folder.path / packed.entry
+        with explained(DataError, place):
+            if name not in self._files:
+                self._files[name] = opened_array(self._stream.folder, packed)
+            file, left = self._files[name], raw.reshape(-1).view(np.uint8).data
+            file.seek(first * packed.row_bytes)
+            while len(left):
+                count = file.readinto(left)
+                if not count:
+                    fix = "`dlc cache clear` removes it, and it is made anew"
+                    raise DataError(f"the file ends before row {first + len(rows)}", place, fix=fix)
+                left = left[count:]
+        if raw is not rows:
+            rows[...] = raw
+
+
+class OnDemand(Mapping[str, _Value]):
+    """Values by names, each made when it is first asked for."""
+
+    def __init__(self, names: Sequence[str], make: Callable[[str], _Value]) -> None:
+        self._names, self._make = tuple(names), make
+        self._made: dict[str, _Value] = {}
+
+    def __getitem__(self, name: str) -> _Value:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class RowRange:
+    """The numbers from 0 to before `count`, as an array that takes no memory: what is taken of it is made then."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, places: object) -> Array:
+        if isinstance(places, slice):
+            return np.arange(*places.indices(self._count))
+        found: Array = np.asarray(places, np.int64)
+        return found
+
+    def __contains__(self, row: object) -> bool:
+        return 0 <= int(cast("int", row)) < self._count
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
+        del dtype, copy
+        return np.arange(self._count)
+
+
+def all_rows(count: int) -> Array:
+    """Every row of a part, as an array that takes no memory."""
+    return cast("Array", RowRange(count))

@@ -1,0 +1,316 @@
+"""Data that is read block by block: the rows, parts and statistics of the same data in memory, bit for bit."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from data_specs import source_of, spec
+from pyarrow import ipc, parquet
+
+from compiler.errors.diagnostics import DataError
+from runtime.data.loading import LoadedData, load_evaluation_data, load_training_data
+from runtime.data.part import Part
+from runtime.data.specs import Cut, Cuts, Fold, InputSpec, PartSource
+from runtime.data.streaming.packs import usual_packs
+from runtime.data.streaming.reader import blocks_in_order
+
+ROWS = 300
+SPECS = [spec("features", row=(2,)), spec("kind", "i32", target=True, low=0, high=3)]
+COLUMNS: dict[str, Any] = {"columns": ("width", "area"), "target": "kind"}
+BLOCK = 64
+ALL = Cuts()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def columns(first: int = 0, rows: int = ROWS) -> dict[str, list[Any]]:
+    """Numbers with gaps, a class, and columns to cut rows by."""
+    drawn = np.random.default_rng(first).normal(5, 3, (rows, 2))
+    return {
+        "width": [None if k % 17 == 5 else float(number) for k, number in enumerate(drawn[:, 0])],
+        "area": [float(number) for number in drawn[:, 1]],
+        "kind": [("rose", "iris", "aster")[(first + k) % 3] for k in range(rows)],
+        "year": [2000.0 + (first + k) % 20 for k in range(rows)],
+        "plot": [float((first + k) // 7) for k in range(rows)],
+    }
+
+
+def write(path: Path, rows: dict[str, list[Any]]) -> None:
+    lines = [dict(zip(rows, cells, strict=True)) for cells in zip(*rows.values(), strict=True)]
+    text = [",".join("" if cell is None else str(cell) for cell in line.values()) for line in lines]
+    match path.suffix:
+        case ".parquet":
+            parquet.write_table(pyarrow.table(rows), path, row_group_size=40)
+        case ".arrow":
+            table = pyarrow.table(rows)
+            with ipc.new_file(path, table.schema) as file:
+                file.write_table(table, max_chunksize=50)
+        case ".arrows":
+            table = pyarrow.table(rows)
+            with ipc.new_stream(path, table.schema) as stream:
+                stream.write_table(table, max_chunksize=50)
+        case ".jsonl":
+            path.write_text("\n".join([*map(json.dumps, lines), ""]))
+        case ".gz":
+            path.write_bytes(gzip.compress("\n".join([",".join(rows), *text]).encode()))
+        case _:
+            path.write_text("\n".join([",".join(rows), *text, ""]))
+
+
+FORMATS = {"parquet": "parquet", "arrow": "arrow", "arrows": "arrow", "jsonl": "jsonl", "csv": "csv", "csv.gz": "csv"}
+
+
+def files(folder: Path, ending: str) -> str:
+    """Two files of one table, as a path with `*`."""
+    write(folder / f"a.{ending}", columns(0, 200))
+    write(folder / f"b.{ending}", columns(200, ROWS - 200))
+    return str(folder / f"*.{ending}")
+
+
+def both(
+    path: str, form: str, cuts: Cuts = ALL, specs: Sequence[InputSpec] = SPECS, **options: Any
+) -> tuple[LoadedData, LoadedData]:
+    """The data in memory, and the same read block by block."""
+    source = source_of(form, Path(path), **options)
+    kept = load_training_data(specs, source, cuts)
+    return kept, load_training_data(specs, source, replace(cuts, stream=BLOCK))
+
+
+def expect_same(kept: LoadedData, streamed: LoadedData) -> None:
+    for name in ("train", "validation", "test"):
+        expect_same_rows(getattr(kept, name), getattr(streamed, name))
+    assert replace(kept.preparation, looks={}) == replace(streamed.preparation, looks={})
+    assert set(kept.notes) <= set(streamed.notes)
+    assert kept.summary["fingerprints"] == streamed.summary["fingerprints"]
+
+
+def expect_same_rows(kept: Part | None, streamed: Part | None) -> None:
+    assert (kept is None) == (streamed is None)
+    if kept is None or streamed is None:
+        return
+    assert streamed.stream is not None
+    blocks = list(_copied(streamed))
+    assert len(streamed.rows) == len(kept.rows)
+    for name, array in kept.arrays.items():
+        joined = np.concatenate([block[name] for block in blocks])
+        assert joined.dtype == array.dtype
+        assert joined.tobytes() == array[kept.rows].tobytes()
+        assert streamed.arrays[name][streamed.rows[:]].tobytes() == joined.tobytes()
+    for name, rows in kept.names.items():
+        named = [(rows.file_of(row), rows.of(row)) for row in kept.rows.tolist()]
+        assert [(streamed.names[name].file_of(k), streamed.names[name].of(k)) for k in range(len(named))] == named
+
+
+def _copied(part: Part) -> list[dict[str, Any]]:
+    assert part.stream is not None
+    return [{n: a.copy() for n, a in arrays.items()} for _, arrays in blocks_in_order(part.stream, 7)]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("normalise", ["standard", "min-max", "robust"])
+def test_every_format_gives_the_rows_and_statistics_of_memory(tmp_path: Path, ending: str, normalise: str) -> None:
+    path = files(tmp_path, ending)
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": normalise}
+    expect_same(*both(path, FORMATS[ending], Cuts(0.2, 0.1, seed=3), **options))
+
+
+CUTS: dict[str, tuple[PartSource, PartSource]] = {
+    "shares": (0.1, 0.25),
+    "where": (Cut("where", condition="year < 2004"), Cut("where", condition="year >= 2016 and plot < 30")),
+    "where and share": (Cut("where", condition="kind == 'rose'"), 0.2),
+    "latest": (Cut("latest", 0.1), None),
+    "latest by column": (Cut("latest", 0.1, "year"), 0.1),
+    "fold": (Cut("random", Fold(2, 5)), 0.1),
+    "last fold": (Cut("random", Fold(5, 5)), None),
+    "stratified": (Cut("stratified", 0.2), Cut("stratified", 0.1, "year")),
+    "grouped": (Cut("grouped", 0.2, "plot"), None),
+    "folds of groups": (Cut("grouped", Fold(1, 3), "plot"), 0.1),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_cuts_choose_the_rows_that_they_choose_in_memory(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.data.streaming.cutting._BYTES_OF_A_ROW", 1)  # a block here is of few bytes
+    validation, test = CUTS[name]
+    expect_same(*both(files(tmp_path, "parquet"), "parquet", Cuts(validation, test, 7), missing="drop", **COLUMNS))
+
+
+def test_rows_that_a_condition_chooses(tmp_path: Path) -> None:
+    path = files(tmp_path, "csv")
+    expect_same(*both(path, "csv", Cuts(0.2), rows="year != 2003", missing="drop", **COLUMNS))
+
+
+def test_arrays_of_npz_and_npy(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0)
+    features, kind = drawn.normal(size=(ROWS, 2)), drawn.integers(0, 3, ROWS)
+    np.savez(tmp_path / "plain.npz", features=features, kind=kind)
+    np.savez_compressed(tmp_path / "packed.npz", features=features, kind=kind)
+    for name in ("plain", "packed"):
+        expect_same(*both(str(tmp_path / f"{name}.npz"), "npz", Cuts(0.1)))
+    np.save(tmp_path / "one.npy", features.astype(">f8"))
+    expect_same(*both(str(tmp_path / "one.npy"), "npy", Cuts(0.1), SPECS[:1]))
+
+
+def test_folders_of_images(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    drawn = np.random.default_rng(0)
+    for part, count in (("train", 9), ("test", 4)):
+        for kind in ("cat", "dog"):
+            (tmp_path / "p" / part / kind).mkdir(parents=True)
+            for k in range(count):
+                pixels = drawn.integers(0, 256, (6, 5, 3), np.uint8)
+                image.fromarray(pixels).save(tmp_path / "p" / part / kind / f"{k}.png")
+    specs = [spec("image", "u8", row=(3, 6, 5)), spec("label", "i32", target=True, low=0, high=2)]
+    expect_same(*both(str(tmp_path / "p"), "images", Cuts(0.2), specs))
+    expect_same(*both(str(tmp_path / "p"), "images", Cuts(0.2, 0.1), specs))
+
+
+def test_further_sources_are_prepared_as_the_training(tmp_path: Path) -> None:
+    path = files(tmp_path, "parquet")
+    write(tmp_path / "c.csv", columns(7, 50))
+    other = source_of("csv", tmp_path / "c.csv", missing="mean", **COLUMNS)
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": True}
+    kept, streamed = both(path, "parquet", Cuts(other, 0.1), **options)
+    expect_same(kept, streamed)
+    found = load_evaluation_data(SPECS, other, kept.preparation, BLOCK)
+    expect_same_rows(load_evaluation_data(SPECS, other, kept.preparation).part, found.part)
+
+
+def test_a_pass_is_made_once_for_the_same_files_and_settings(tmp_path: Path) -> None:
+    path = files(tmp_path, "jsonl")
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean"}
+    _, first = both(path, "jsonl", Cuts(0.1), **options)
+    packs = usual_packs()
+    assert packs.info()[0] == 1
+    _, again = both(path, "jsonl", Cuts(0.1), **options)
+    assert packs.info()[0] == 1
+    expect_same_rows(
+        replace(first.train, arrays=dict(first.train.arrays), rows=first.train.rows[:], names=dict(first.train.names)),
+        again.train,
+    )
+    both(path, "jsonl", Cuts(0.1, seed=1), **options)  # another cut at random
+    assert packs.info()[0] == 2
+    (tmp_path / "b.jsonl").touch()
+    both(path, "jsonl", Cuts(0.1), **options)
+    assert packs.info()[0] == 3
+    packs.clear()
+    assert packs.info() == (0, 0)
+
+
+def test_a_pack_that_is_not_whole_is_made_anew(tmp_path: Path) -> None:
+    path = files(tmp_path, "csv")
+    options: dict[str, Any] = {**COLUMNS, "missing": "drop"}
+    both(path, "csv", **options)
+    for file in (tmp_path / "cache" / "rows").iterdir():
+        if file.suffix == ".0":
+            file.write_bytes(file.read_bytes()[:-4])
+    expect_same(*both(path, "csv", **options))
+    for file in (tmp_path / "cache" / "rows").glob("*.head"):
+        file.write_text('{"parts": {"train": [')
+    expect_same(*both(path, "csv", **options))
+
+
+def broken(folder: Path, ending: str) -> str:
+    """Forty files, of which number 37 has a value that is no number."""
+    for number in range(40):
+        rows = columns(number, 50)
+        rows["width"] = [1.0] * 50
+        if number == 37:
+            rows["area"][44] = float("inf")
+        write(folder / f"{number:02d}.{ending}", rows)
+    return str(folder / f"*.{ending}")
+
+
+def test_a_broken_row_is_named_by_file_row_group_and_row(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"37\.parquet, row 45: .*inf.*row group 1") as caught:
+        both_streamed(broken(tmp_path, "parquet"), "parquet")
+    assert "finite" in caught.value.fix
+    assert usual_packs().info()[0] == 0
+    assert not [file for file in (tmp_path / "cache" / "rows").iterdir() if file.suffix != ".lock"]
+
+
+def both_streamed(path: str, form: str, cuts: Cuts = ALL, **options: Any) -> LoadedData:
+    source = source_of(form, Path(path), **{**COLUMNS, **options})
+    return load_training_data(SPECS, source, replace(cuts, stream=BLOCK))
+
+
+def test_a_damaged_row_group_is_named(tmp_path: Path) -> None:
+    path = broken(tmp_path, "parquet").replace("*", "12")
+    content = bytearray(Path(path).read_bytes())
+    group = parquet.ParquetFile(path).metadata.row_group(1).column(0)
+    begin = group.dictionary_page_offset or group.data_page_offset
+    content[begin : begin + 20] = b"\xff" * 20
+    Path(path).write_bytes(content)
+    with pytest.raises(DataError, match=r"12\.parquet: row group 1, from row 41 on, cannot be read"):
+        both_streamed(str(tmp_path / "*.parquet"), "parquet")
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+    path = files(tmp_path, "jsonl")
+    with (tmp_path / "b.jsonl").open("a") as file:
+        file.write('{"width": 1\n')
+    with pytest.raises(DataError, match=r"b\.jsonl, row 101: this line is no JSON"):
+        both_streamed(path, "jsonl")
+    (tmp_path / "b.jsonl").write_text('{"width": 1, "area": 2, "kind": "rose", "new": 3}\n')
+    with pytest.raises(DataError, match=r"b\.jsonl: its columns are not those of a\.jsonl"):
+        both_streamed(path, "jsonl")
+
+
+def test_later_blocks_of_csv_keep_the_types_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", 2000)  # a block of a few lines
+    path = tmp_path / "t.csv"
+    rows = {**columns(), "width": [1.0] * ROWS}
+    write(path, rows)
+    expect_same(*both(str(path), "csv", Cuts(0.2), normalise=True, **COLUMNS))
+    rows["width"] = [1.0] * 200 + ["many"] * 100
+    write(path, rows)
+    with pytest.raises(DataError, match=r"t\.csv, row 202: column `width` holds numbers, but here stands `many`"):
+        both_streamed(str(path), "csv")
+    write(path, {**columns(), "width": [f'"a\nb{k}"' for k in range(ROWS)]})
+    with pytest.raises(DataError, match="holds categories, but"):
+        both_streamed(str(path), "csv")
+
+
+@pytest.mark.parametrize(
+    ("form", "cuts", "options", "message", "fix"),
+    [
+        ("parquet", Cuts(oversample="kind"), {}, "`oversample` takes rows", "balanced"),
+        ("parquet", Cuts(), {"window": 3}, "windows of a series overlap", "leave out `stream`"),
+        ("parquet", Cuts(Cut("stratified", 0.1)), {}, "puts all 282 rows in order, which takes", "larger `stream`"),
+        ("lines", Cuts(), {}, "`lines` data is not read block by block", "leave out `stream`"),
+    ],
+)
+def test_what_blocks_cannot_do_is_refused(
+    tmp_path: Path, form: str, cuts: Cuts, options: dict[str, Any], message: str, fix: str
+) -> None:
+    path = files(tmp_path, "parquet")
+    given = options if form == "lines" else {**COLUMNS, "missing": "drop", **options}
+    with pytest.raises(DataError, match=message) as caught:
+        load_training_data(SPECS, source_of(form, Path(path), **given), replace(cuts, stream=BLOCK))
+    assert fix in caught.value.fix
+
+
+def test_csv_files_of_one_table(tmp_path: Path) -> None:
+    path = files(tmp_path, "csv")
+    data = load_training_data(SPECS, source_of("csv", Path(path), missing="drop", **COLUMNS), Cuts())
+    write(tmp_path / "whole.csv.txt", columns(0, 200))
+    assert len(data.train.rows) == sum(
+        width is not None for part in ((0, 200), (200, 100)) for width in columns(*part)["width"]
+    )
+    names = data.train.names["features"]
+    assert (names.file_of(0).name, names.of(0)) == ("a.csv", 2)
+    assert (names.file_of(len(data.train.rows) - 1).name, names.of(len(data.train.rows) - 1)) == ("b.csv", 101)
+    (tmp_path / "c.csv").write_text("width,area,kind\n1,2,rose\n")
+    with pytest.raises(DataError, match=r"c\.csv: its columns are not those of a\.csv: `plot`, `year` stand in one"):
+        load_training_data(SPECS, source_of("csv", Path(path), missing="drop", **COLUMNS), Cuts())

@@ -1,0 +1,177 @@
+"""Trainings on data that is read block by block: their bits, their memory, their faults, and several processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from killing import final_state, write_project
+
+from compiler.support.trusted_folder import TrustedFolder
+from runtime.cli.main import main
+from runtime.data.streaming.packs import PackedArray
+from runtime.runs.checkpoint import newest_checkpoint
+
+DLC = (sys.executable, "-P", "-m", "runtime.cli", "train")
+STREAM = ("--set", "stream=100")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_project(tmp_path, epochs=3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_one_block_of_all_rows_gives_the_bits_of_memory(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "model.dl", "--out", "memory"]) == 0
+    capsys.readouterr()
+    assert main(["train", "model.dl", "--out", "block", "--set", "stream=500"]) == 0
+    told = capsys.readouterr().err
+    assert "500 rows are read in blocks of at most 500" in told
+    assert re.search(r"stream +500 +command line", told)
+    assert "waited" not in told
+    assert files(project / "block" / "checkpoints") == files(project / "memory" / "checkpoints")
+    assert json.loads((project / "block" / "settings.json").read_text())["settings"]["stream"]["value"] == 500
+
+
+def test_threads_and_interruptions_change_no_bit(project: Path) -> None:
+    assert main(["train", "model.dl", "--out", "whole", *STREAM, "--threads", "1"]) == 0
+    wanted = final_state(project / "whole")
+    assert main(["train", "model.dl", "--out", "threads", *STREAM, "--threads", "2"]) == 0
+    assert final_state(project / "threads") == wanted
+    assert main(["train", "model.dl", "--out", "memory"]) == 0
+    assert final_state(project / "memory").weights != wanted.weights  # another order
+
+
+def test_a_training_that_stops_within_a_block_goes_on_with_the_same_bits(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "model.dl", "--out", "whole", *STREAM]) == 0
+    calls: list[int] = []
+
+    class Failing(FileIO):
+        def readinto(self, buffer: Any, /) -> int:
+            calls.append(1)
+            if len(calls) == 400:
+                raise OSError(5, "Input/output error")
+            return super().readinto(buffer) or 0
+
+    def opened(folder: TrustedFolder, array: PackedArray) -> FileIO:
+        return Failing(folder.path / array.entry)
+
+    monkeypatch.setattr("runtime.data.streaming.rows.opened_array", opened)
+    capsys.readouterr()
+    assert main(["train", "model.dl", "--out", "broken", *STREAM]) == 1
+    told = capsys.readouterr().err
+    assert "cache/rows/" in told
+    assert "Traceback" not in told
+    assert 0 < newest_checkpoint(project / "broken" / "checkpoints").checkpoint.position.step % 50 < 50
+    assert main(["train", "--resume", "broken"]) == 0
+    assert final_state(project / "broken") == final_state(project / "whole")
+
+
+def test_evaluations_read_blocks_and_give_the_numbers_of_memory(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "model.dl", "--out", "run", *STREAM]) == 0
+    found: list[str] = []
+    for more in ((), ("--part", "train"), ("--data", "rows.csv")):
+        for stream in ("100", "17"):
+            capsys.readouterr()
+            assert main(["eval", "run", "--json", "--set", f"stream={stream}", *more]) == 0
+            found.append(capsys.readouterr().out)
+        assert found[-1] == found[-2]
+    assert main(["report", "run"]) == 0
+    assert main(["data", "preview", "run", "--sample", "3"]) in (0, 2)
+
+
+def test_a_broken_row_is_told_before_the_training(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (project / "rows.csv").read_text().splitlines()
+    lines[401] = lines[401].replace(lines[401].split(",")[1], "inf", 1)
+    (project / "rows.csv").write_text("\n".join([*lines, ""]))
+    assert main(["train", "model.dl", "--out", "run", *STREAM]) == 1
+    assert "rows.csv, row 402" in capsys.readouterr().err
+    assert not (project / "run").exists()
+
+
+def test_several_processes_read_their_own_rows(project: Path) -> None:
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    launcher = Path(sys.executable).with_name("mpiexec")
+    if not launcher.is_file():
+        pytest.skip("mpiexec is not installed beside Python")
+    words = ["model.dl", *STREAM, "--shards", "4", "--threads", "1"]
+    for command in ([*DLC, *words, "--out", "one"], [str(launcher), "-n", "3", *DLC, *words, "--out", "three"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, done.stderr
+    assert files(project / "three" / "checkpoints") == files(project / "one" / "checkpoints")
+
+
+MODEL = """
+model Wide(width = 8) {
+    input x: f32[batch, 2000]
+    output p = x |> dense(width) |> relu |> dense(1)
+}
+
+train Wide {
+    data = npz("rows.npz")
+    validation = 0.05
+    target y: f32[batch, 1]
+    loss = mse(p, y)
+    optimizer = gradient_descent(lr = 1e-6)
+    batch = 64
+    epochs = 1
+    stream = 2000
+}
+"""
+BLOCK = 2000 * (2001 * 4)
+_PEAK = """
+import resource, runpy, sys
+sys.argv = ["dlc", "train", "model.dl", "--threads", "1", "--out", sys.argv[1]]
+try:
+    runpy.run_module("runtime.cli", run_name="__main__")
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak_of(folder: Path, run: str) -> int:
+    """The largest resident set of a training in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, run],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the largest resident set is told in kilobytes on Linux")
+def test_memory_holds_two_blocks_of_data_ten_times_as_large(project: Path) -> None:
+    (project / "model.dl").write_text(MODEL)
+    drawn = np.random.default_rng(0)
+
+    def write(rows: int) -> None:
+        x = np.broadcast_to(drawn.normal(size=2000).astype(np.float32), (rows, 2000))
+        np.savez(project / "rows.npz", x=x, y=np.arange(rows, dtype=np.float32)[:, None] / rows)
+
+    write(100)
+    peak_of(project, "first")  # compiles
+    least = peak_of(project, "small")
+    write(20_000)
+    assert 10 * BLOCK <= 20_000 * 2001 * 4
+    assert peak_of(project, "large") - least <= 1.2 * 2 * BLOCK

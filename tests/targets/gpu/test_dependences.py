@@ -1,0 +1,144 @@
+"""Every two calls that touch the same byte, of which one writes it, are ordered; and nothing is that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from random import Random
+
+import pytest
+from native import host
+
+from compiler import driver
+from compiler.driver import Options
+from compiler.programs.kinds import TRAINING
+from compiler.programs.stages import graph_of, prepared, scheduled
+from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.targets.cpu.lower import lower
+from compiler.targets.gpu.dependences import calls_of, dependences
+from compiler.targets.gpu.touched_bytes import with_touched_bytes
+from compiler.targets.manifest import LOOP, Manifest, Touched
+from compiler.types import BatchExtent
+
+ZOO = Path(__file__).parents[3] / "benchmarks" / "zoo"
+NEVER = 1 << 30
+CAPACITY = 48  # rows, in the batch arena
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Where a call of an instance reads or writes: arena, first byte and the byte behind the last."""
+
+    arena: object
+    begin: int
+    end: int
+
+
+def bytes_of(plan: Schedule, buffer: int) -> Bytes:
+    """All bytes of a buffer; those of tensors and of the control block are arenas of their own."""
+    place, storage = plan.places[buffer], plan.buffers[buffer]
+    if place.arena in (Arena.TENSORS, Arena.CONTROL):
+        return Bytes((place.arena, place.offset), 0, 1)
+    rows = CAPACITY if place.arena is Arena.BATCH else 1
+    multiple = storage.elements.multiple if isinstance(storage.elements, BatchExtent) else storage.elements
+    begin = place.offset * rows
+    return Bytes(place.arena, begin, begin + multiple * rows * storage.dtype.size)
+
+
+def meet(one: Sequence[Bytes], other: Sequence[Bytes]) -> bool:
+    return any(a.arena == b.arena and a.begin < b.end and b.begin < a.end for a in one for b in other)
+
+
+def reached(waits: Sequence[tuple[int, ...]]) -> list[int]:
+    """For each call, all that it waits for, as bits."""
+    found: list[int] = []
+    for before in waits:
+        bits = 0
+        for number in before:
+            bits |= found[number] | 1 << number
+        found.append(bits)
+    return found
+
+
+def step_of(name: str) -> tuple[Schedule, Manifest, dict[int, Instance]]:
+    """The plan of a training step, its manifest, and its instances by their first argument."""
+    program, options = driver.load(ZOO / f"{name}.dl"), Options(batch=4)
+    machine = replace(host(), tuning=replace(host().tuning, shards=NEVER, image_shards=NEVER))
+    graph = prepared(graph_of(program, TRAINING), options)
+    lowered = with_touched_bytes(lower(graph, scheduled(graph, options, machine), machine, 4))
+    instances = dict(zip(lowered.firsts, (instance for _, instance in lowered.instances), strict=True))
+    return lowered.plan, lowered.manifest, instances
+
+
+@pytest.mark.parametrize("name", ["mlp_small", "lenet5", "gpt_mini", "lstm", "transformer_ed"])
+def test_every_conflict_is_ordered(name: str) -> None:
+    plan, manifest, instances = step_of(name)
+    calls = list(calls_of(manifest, 0, len(manifest.entries)))
+    waits = dependences([manifest.touched[call.entry] for call in calls])
+    before = reached(waits)
+    touching: dict[int, tuple[list[Bytes], list[Bytes]]] = {}
+    for first, instance in instances.items():
+        read, written = ([bytes_of(plan, b) for b in buffers] for buffers in (instance.reads, instance.writes))
+        touching[first] = [*read, *written], written
+    firsts = [manifest.entries[call.entry].first_argument for call in calls]
+    conflicts = {
+        (one, other): meet(touching[one][1], touching[other][0]) or meet(touching[one][0], touching[other][1])
+        for one in touching
+        for other in touching
+    }
+    ordered = 0
+    for one, other in combinations(range(len(calls)), 2):
+        if conflicts[firsts[one], firsts[other]]:
+            assert before[other] >> one & 1, f"{other} does not wait for {one}"
+            ordered += 1
+    assert ordered > len(calls) / 2
+    assert sum(map(len, waits)) < len(calls) * 4
+
+
+def test_some_calls_of_a_step_are_beside_each_other() -> None:
+    _, manifest, _ = step_of("gpt_mini")
+    calls = list(calls_of(manifest, 0, len(manifest.entries)))
+    depth: list[int] = []
+    for waits in dependences([manifest.touched[call.entry] for call in calls]):
+        depth.append(1 + max((depth[number] for number in waits), default=0))
+    assert max(depth) < 0.8 * len(calls)
+
+
+def test_loops_are_unrolled() -> None:
+    _, manifest, _ = step_of("lstm")
+    loops = [entry for entry in manifest.entries if entry.function == LOOP]
+    calls = list(calls_of(manifest, 0, len(manifest.entries)))
+    assert loops
+    inside = [call for call in calls if call.counters]
+    assert {call.counters[0] for call in inside} == set(range(64))
+
+
+def any_touched(random: Random) -> Touched:
+    begin = random.randrange(12)
+    return Touched(random.randrange(3), begin, begin + random.randint(1, 6), random.random() < 0.4)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_dependences_of_any_calls_are_those_of_their_bytes(seed: int) -> None:
+    """They order exactly what conflicts, or follows from conflicts; and without any one of them, they would not."""
+    random = Random(seed)
+    touched = [[any_touched(random) for _ in range(random.randrange(5))] for _ in range(random.randrange(15))]
+    wanted: list[int] = []
+    for number, line in enumerate(touched):
+        bits = 0
+        for other in range(number):
+            if any(
+                a.arena == b.arena and a.begin < b.end and b.begin < a.end and (a.writes or b.writes)
+                for a in line
+                for b in touched[other]
+            ):
+                bits |= wanted[other] | 1 << other
+        wanted.append(bits)
+    found = dependences(touched)
+    assert reached(found) == wanted
+    for number, waits in enumerate(found):
+        for left_out in waits:
+            others = tuple(k for k in waits if k != left_out)
+            assert reached([*found[:number], others])[-1] != wanted[number]

@@ -1,0 +1,77 @@
+"""`--target gpu` itself, with a driver that stands for libcuda: PTX of each kernel, kept by text, device and driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_cuda import FakeCuda
+from fake_device import PtxTarget, transfers_on_this_processor
+
+from compiler import driver
+from compiler.driver import Options
+from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
+from compiler.targets.gpu import opened
+from compiler.targets.gpu.device_memory import DeviceMemory
+from compiler.targets.gpu.driver import Driver, begun
+from compiler.targets.gpu.hardware import Gpu
+from compiler.targets.registry import TARGETS
+from runtime.inference.model import runtime_settings
+
+TEXT = """model M {
+    input x: f32[batch, 24]
+    output y = x |> dense(40) |> layer_norm |> gelu |> dense(7)
+}
+train M {
+    target t: f32[batch, 7]
+    loss = mse(y, t)
+    optimizer = adam(lr = 0.02)
+    batch = 16
+}
+"""
+
+
+def trained(target: str, cache: Path) -> dict[str, bytes]:
+    program = driver.load_text(TEXT, "m.dl")
+    options = Options(target, threads=1, cache=cache, batch=16)
+    tensors, random = driver.allocate(program, options), np.random.default_rng(0)
+    driver.initialise(program, tensors, 3, options)
+    data = {name: random.normal(size=(40, width)).astype(np.float32) for name, width in (("x", 24), ("t", 7))}
+    step = driver.compile_program(program, TRAINING, options)
+    step.run(Steps(tensors, data, np.arange(40), 16, settings=runtime_settings(program)))
+    return {name: tensors[name].tobytes() for name in tensors.names()}
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> Callable[..., PtxTarget]:
+    library, transfers = transfers_on_this_processor()
+
+    def make(kernels: PtxTarget | None = None, **words: int) -> PtxTarget:
+        fake = FakeCuda(transfers if kernels is None else kernels.fake.kernels, **words)  # type: ignore[arg-type]
+        target = PtxTarget(fake)
+        target.libraries = [library] if kernels is None else kernels.libraries
+        memory = DeviceMemory(Gpu(begun(Driver(fake))))
+        monkeypatch.setattr(opened, "device_memory", lambda: memory)
+        monkeypatch.setitem(TARGETS, "gpu", lambda: target)
+        return target
+
+    return make
+
+
+def test_a_training_has_the_bits_of_native_code_and_its_code_is_kept(
+    used: Callable[..., PtxTarget], tmp_path: Path
+) -> None:
+    target = used(seed=3)
+    wanted = trained("native", tmp_path)
+    assert trained("gpu", tmp_path) == wanted
+    links = target.fake.calls.count("cuLinkComplete")
+    assert links == target.fake.calls.count("cuModuleLoadData") - 1  # the start of the tensors shares its transfers
+    again = used(target)
+    assert trained("gpu", tmp_path) == wanted
+    assert again.fake.calls.count("cuLinkComplete") == 0
+    newer = used(target, version=13_000)
+    assert trained("gpu", tmp_path) == wanted
+    assert newer.fake.calls.count("cuLinkComplete") == links
