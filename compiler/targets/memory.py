@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -144,7 +145,9 @@ class TensorStore:
         self.workspace = Workspace()
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
-            array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), self._arena.data, offset)
+            bytes_ = (ctypes.c_uint8 * size).from_buffer(self._arena.data, offset)
+            # no view of another array: all views refer to this one
+            array: Array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), bytes_)  # type: ignore[arg-type]
             array.flags.writeable = False
             self._tensors[spec.name] = _Tensor(array)
             self._addresses[spec.name] = base + offset
@@ -215,6 +218,11 @@ class TensorStore:
 
     def address(self, name: str) -> int:
         return self._addresses[name]
+
+    def form(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """The shape and the element type of a tensor, wherever its content is."""
+        array = self._tensors[name].array
+        return array.shape, array.dtype
 
     def is_held(self, name: str) -> bool:
         """Whether somebody has a view of a tensor, or the tensor is borrowed."""
