@@ -123,7 +123,7 @@ def _numbers(info: TensorInfo, flat: list[object], where: str) -> Array:
     except (TypeError, OverflowError):
         exact = None
     if exact is None or (bool in map(type, flat)):
-        raise _first_wrong(flat, is_float, where)
+        raise _first_wrong(flat, held, where)
     return in_datatype(exact, info, where)
 
 
@@ -143,12 +143,13 @@ def in_datatype(exact: Array, info: TensorInfo, where: str) -> Array:
     raise Refusal(422, message, f"{where}.data", "give a number that the datatype holds")
 
 
-def _first_wrong(flat: Sequence[object], is_float: bool, where: str) -> Refusal:
+def _first_wrong(flat: Sequence[object], held: str, where: str) -> Refusal:
+    is_float = held == "d"
     kinds = (int, float) if is_float else (int,)
     for place, element in enumerate(flat):
         if isinstance(element, bool) or not isinstance(element, kinds):
             return _wrong(element, "a number" if is_float else "a whole number", where, place)
-    if not is_float and min(cast("Sequence[int]", flat)) >= -(1 << 63) and max(cast("Sequence[int]", flat)) < 1 << 63:
+    if held == "Q" and min(cast("Sequence[int]", flat)) < 0:
         return Refusal(422, "a number is below 0", f"{where}.data", "give numbers from 0 on")
     return Refusal(422, "a number is too large", f"{where}.data", "give numbers of at most 64 bits")
 

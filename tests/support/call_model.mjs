@@ -4,7 +4,10 @@ import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 
 const given = JSON.parse(await readFile("/dev/stdin", "utf8"));
-const types = { f32: Float32Array, f64: Float64Array, i64: BigInt64Array, i32: Int32Array, u8: Uint8Array };
+const types = {
+  f32: Float32Array, f64: Float64Array, i64: BigInt64Array, i32: Int32Array, i16: Int16Array, i8: Int8Array,
+  u64: BigUint64Array, u32: Uint32Array, u16: Uint16Array, u8: Uint8Array,
+};
 
 function read(value) {
   const [type, text] = value;

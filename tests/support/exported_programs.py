@@ -30,7 +30,7 @@ from compiler.driver import (
     Steps,
 )
 from compiler.support.record import record
-from compiler.types import numpy_dtype
+from compiler.types import DType, numpy_dtype
 from runtime.exports.c_library import C_TYPES, Function, c_files, function_of
 from runtime.exports.c_library import Array as Argument
 from runtime.exports.model_library import model_library, settings_of
@@ -68,7 +68,7 @@ class ExportedProgram:
     def capacity(self) -> int:
         return max(call.rows for call in self.calls)
 
-    def differences(self, where: str, folder: Path) -> list[str]:
+    def differences(self, where: str | None, folder: Path) -> list[str]:
         """A line for each array that has other bits on a machine, or in one of NODE; its files go to the folder."""
         if where in NODE:
             return [*self._in_node(where, folder)]
@@ -135,14 +135,15 @@ class ExportedProgram:
             assert isinstance(answer, dict), answer
             assert "error" not in answer, json.dumps(answer)
             for item in functions[call.name].outputs:
-                yield from _difference(number, call, item, io.BytesIO(answer[item.name]))
+                yield from _difference(number, call, item, io.BytesIO(_stored(answer[item.name], item)))
         yield from self._of_weights(answers[-1])
 
     def _of_weights(self, file: bytes) -> Iterator[str]:
         saved = tensors_in(file, Path("saved")) if self.weights else {}
         assert {*saved} == {*self.weights}
         for name, array in saved.items():
-            if wrong := different_numbers(self.weights[name], io.BytesIO(array.tobytes())):
+            kept = array.astype(self.weights[name].dtype)  # f16 is read as f32
+            if wrong := different_numbers(self.weights[name], io.BytesIO(kept.tobytes())):
                 yield f"tensor {name}: {wrong} of {array.size} numbers differ"
 
 
@@ -197,6 +198,11 @@ def _cast(array: Array, argument: Argument) -> Array:
 
 def _bytes(array: Array, argument: Argument) -> bytes:
     return _cast(array, argument).tobytes()
+
+
+def _stored(given: bytes, argument: Argument) -> bytes:
+    """What model.js gives, as it lies in memory: it gives f16 as f32."""
+    return np.frombuffer(given, np.float32).astype(np.float16).tobytes() if argument.dtype is DType.F16 else given
 
 
 def _difference(number: int, call: Call, argument: Argument, got: io.BytesIO) -> Iterator[str]:

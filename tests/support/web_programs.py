@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from compiler.support.record import record
+from compiler.types import numpy_dtype
+from runtime.exports.c_library import C_TYPES
 
 Array: TypeAlias = np.ndarray[Any, Any]
 _CALLS = Path(__file__).with_name("call_model.mjs")
 _BROWSE = Path(__file__).with_name("browse.mjs")
-_NAMES = {"float32": "f32", "float64": "f64", "int64": "i64", "int32": "i32", "uint8": "u8", "bool": "u8"}
+_NAMES = {numpy_dtype(dtype).name: dtype.value for dtype in C_TYPES} | {"bool": "u8"}
 _PAGE = 65536
 
 
@@ -52,6 +54,7 @@ def in_node(folder: Path, rows: int, calls: Sequence[Sequence[object]], module: 
 
 def _sent(value: object) -> object:
     if isinstance(value, np.ndarray):
+        value = value.astype(np.float32) if value.dtype == np.float16 else value  # as model.js takes f16
         return [_NAMES[str(value.dtype)], base64.b64encode(value.tobytes()).decode()]
     if isinstance(value, Mapping):
         return {key: _sent(item) for key, item in value.items()}

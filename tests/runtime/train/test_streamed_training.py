@@ -83,7 +83,7 @@ def test_a_training_that_stops_within_a_block_goes_on_with_the_same_bits(
 
 
 def test_evaluations_read_blocks_and_give_the_numbers_of_memory(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["train", "model.dl", "--out", "run", *STREAM]) == 0
     found: list[str] = []
@@ -94,6 +94,15 @@ def test_evaluations_read_blocks_and_give_the_numbers_of_memory(
             found.append(capsys.readouterr().out)
         assert found[-1] == found[-2]
     assert main(["report", "run"]) == 0
+    predicted: list[str] = []
+    for stream in ("100", "7"):
+        capsys.readouterr()
+        assert main(["predict", "run", "--input", "rows.csv", "--set", f"stream={stream}"]) == 0
+        predicted.append(capsys.readouterr().out)
+    monkeypatch.setattr("runtime.cli.predict._streams", lambda trained: False)
+    assert main(["predict", "run", "--input", "rows.csv", "--output", "blocks.jsonl"]) == 0
+    assert predicted == [(project / "blocks.jsonl").read_text()] * 2
+    assert predicted[0].count("\n") == 500
     assert main(["data", "preview", "run", "--sample", "3"]) in (0, 2)
 
 
