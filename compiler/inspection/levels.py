@@ -25,7 +25,7 @@ from itertools import groupby
 from compiler.errors.diagnostics import Span
 from compiler.frontend.applications import Application
 from compiler.frontend.program import Program
-from compiler.graph.ir import Node, Origin, Value
+from compiler.graph.ir import Graph, Node, Origin, Role, Value
 from compiler.ops.scan import Scan
 from compiler.support.record import record
 from compiler.syntax import tree
@@ -108,6 +108,15 @@ def flows(parts: Sequence[Level]) -> tuple[Flow, ...]:
                 source = makers.get(value.index, "")
                 found[source, part.key, value.index] = Flow(source, part.key, value)
     return tuple(found.values())
+
+
+def of_settings(graph: Graph) -> frozenset[int]:
+    """The values of which settings and constants alone are part, such as the rate of all dropouts: nothing flows."""
+    known = {entry.value.index for entry in graph.inputs if entry.role is Role.SETTING}
+    for node in graph.nodes:
+        if all(operand.index in known for operand in node.operands):
+            known.update(result.index for result in node.results)
+    return frozenset(known)
 
 
 def _read(part: Level) -> Iterator[Value]:

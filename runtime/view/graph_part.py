@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
 from compiler.inspection.level_work import LevelWork, work_by_level
-from compiler.inspection.levels import Level, flows, levels_of
+from compiler.inspection.levels import Level, flows, levels_of, of_settings
+from compiler.support.record import record
 from compiler.types import TensorType, at_batch
 from runtime.support.files import JsonObject, JsonValue
 
@@ -27,17 +28,25 @@ def graph_to_json(program: Program, batch: int, files: Mapping[str, int], forms:
     """
     fed = {entry.value.index: entry.name for entry in program.training_graph.inputs if entry.role.value == _DATA}
     held = {entry.value.index for entry in program.training_graph.inputs} - fed.keys()
+    held |= of_settings(program.training_graph)
+    named = (entry for entry in program.training_graph.outputs if ":" not in entry.name)  # as a part of a loss has
+    outputs = {entry.value.index: entry.name for entry in named}
     root = levels_of(program)
-    return _level(root, batch, files, fed, held, {} if forms is None else work_by_level(root, forms.step, batch))
+    work: Mapping[str, LevelWork] = {} if forms is None else work_by_level(root, forms.step, batch)
+    return _level(root, batch, files, _Ends(fed, held, outputs), work)
+
+
+@record
+class _Ends:
+    """Values of the graph by index: the names of the data, what comes from no data, and the names of outputs."""
+
+    fed: Mapping[int, str]
+    held: Set[int]
+    outputs: Mapping[int, str]
 
 
 def _level(
-    level: Level,
-    batch: int,
-    files: Mapping[str, int],
-    fed: Mapping[int, str],
-    held: frozenset[int] | set[int],
-    work: Mapping[str, LevelWork],
+    level: Level, batch: int, files: Mapping[str, int], ends: _Ends, work: Mapping[str, LevelWork]
 ) -> JsonObject:
     span = level.span
     place: JsonValue = None
@@ -47,12 +56,12 @@ def _level(
         {
             "from": flow.source,
             "to": flow.target,
-            "input": fed.get(flow.value.index),
+            "input": ends.fed.get(flow.value.index),
             "shape": _shape(flow.value.type),
             "bytes": _bytes(flow.value.type, batch),
         }
         for flow in flows(level.parts)
-        if flow.value.index not in held
+        if flow.value.index not in ends.held
     ]
     found: dict[str, JsonValue] = {
         "key": level.key,
@@ -62,7 +71,8 @@ def _level(
         "times": level.times,
         "at": place,
         "type": str(level.nodes[-1].results[-1].type) if level.nodes else "",
-        "parts": [_level(part, batch, files, fed, held, work) for part in level.parts],
+        "outputs": [ends.outputs[index] for index in sorted(level.values & ends.outputs.keys())],
+        "parts": [_level(part, batch, files, ends, work) for part in level.parts],
         "arrows": arrows,
     }
     own = work.get(level.key)

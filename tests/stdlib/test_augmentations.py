@@ -49,6 +49,26 @@ def test_images_keep_their_type_and_change(call: str, image: Array) -> None:
         assert (result != image).reshape(len(image), -1).any(axis=1).mean() > 0.4
 
 
+@pytest.mark.parametrize("image", [MANY, MANY[:, 0], MANY / 255], ids=["u8", "without channels", "floats"])
+def test_a_crop_of_another_size_is_a_part_of_the_image(image: Array) -> None:
+    image = image.astype(np.float32) if image.dtype.kind == "f" else image
+    (result,) = augmented("image |> random_crop(size = [5, 4])", image=image)
+    assert result.dtype == image.dtype
+    assert result.shape == (*image.shape[:-2], 5, 4)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 4), axis=(-2, -1))
+    places: set[tuple[int, int]] = set()
+    for part, found in zip(windows, result, strict=True):
+        same = (part == found[..., None, None, :, :]).reshape(-1, 4, 3, 20).all(axis=(0, 3))
+        (place,) = np.argwhere(same).tolist()
+        places.add((int(place[0]), int(place[1])))
+    assert places == {(down, right) for down in range(4) for right in range(3)}
+    (whole,) = augmented("image |> random_crop(size = [8, 6])", image=image)
+    np.testing.assert_array_equal(whole, image)
+    (padded,) = augmented("image |> random_crop(size = [12, 10], padding = 2, fill = 1)", image=image)
+    np.testing.assert_array_equal(padded[..., 2:-2, 2:-2], image)
+    assert (padded[..., :2, :] == 1).all()
+
+
 def test_a_flip_mirrors_some_images() -> None:
     (result,) = augmented("image |> random_flip", image=MANY)
     mirrored = [bool((a == b[..., ::-1]).all()) for a, b in zip(result, MANY, strict=True)]

@@ -78,6 +78,8 @@ def trained(
         assert not results.nonfinite
         measured = evaluation.run(Steps(tensors, data, np.arange(ROWS), 14, settings=settings))
         reported.append({**results.scalars, **{f"val_{n}": values for n, values in measured.scalars.items()}})
+    if peers.size > 1:
+        driver.owned_states(program, options, tensors, peers).complete()
     return {name: tensors[name].copy() for name in tensors.names()}, reported
 
 

@@ -195,6 +195,71 @@ def test_views_of_a_column_have_one_type() -> None:
     assert {d.code for d in caught.value.diagnostics} == {"E0613"}
 
 
+CROPS = """
+model Crops(width = 3) {
+    input image: f32[batch, 8, 7]
+    input a: f32[batch, 8, 7]
+    input small: f32[batch, 5, 4]
+    output y = a |> flatten |> dense(width)
+    output z = small |> flatten |> dense(width)
+    output part = small
+}
+
+train Crops {
+    data = npz("data.npz")
+    augment {
+        view a = image |> random_flip
+        view small = image |> random_crop(size = [5, 4])
+    }
+    loss = mse(y, z)
+    optimizer = adam(lr = 1e-2)
+    restore = false
+    epochs = 2
+    batch = 8
+}
+"""
+IMAGES = RANDOM.random((29, 8, 7), dtype=np.float32)
+
+
+def test_a_view_of_another_size_is_drawn_in_training_and_the_middle_elsewhere() -> None:
+    program = driver.load_text(CROPS, "crops.dl")
+    arrays = at_epoch(numbered(program, Part({"image": IMAGES}, np.arange(29))).arrays, 0)
+    run = driver.compile_program(program, GraphKind(Purpose.AUGMENTATION), Options()).run
+    found = run(Steps(driver.allocate(program, Options()), arrays, np.arange(29), 8)).arrays["small"]
+    windows = np.lib.stride_tricks.sliding_window_view(IMAGES, (5, 4), axis=(1, 2))
+    places = [np.argwhere((w == s).all(axis=(2, 3))) for w, s in zip(windows, found, strict=True)]
+    assert all(len(place) == 1 for place in places)
+    assert len({tuple(place[0]) for place in places}) > 6
+    model = dlc.loads(CROPS)
+    model.train({"image": IMAGES})
+    given = model.predict({"image": IMAGES})
+    np.testing.assert_array_equal(given["part"], IMAGES[:, 1:6, 1:5])
+    flat = IMAGES.reshape(29, -1)
+    weights = model.parameters
+    np.testing.assert_allclose(given["y"], flat @ weights["y.dense.W"] + weights["y.dense.b"], rtol=1e-4, atol=1e-5)
+    assert model.evaluate({"image": IMAGES})["loss"] == pytest.approx(np.mean((given["y"] - given["z"]) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("small: f32[batch, 5, 4]", "small: f32[batch, 9, 4]"), "is no part of the column `image`"),
+        (("small: f32[batch, 5, 4]", "small: f32[batch, 20]"), "is no part of the column `image`"),
+        (("small: f32[batch, 5, 4]", "small: i32[batch, 5, 4]"), "is no part of the column `image`"),
+        (
+            ("small: f32[batch, 5, 4]", "small: f32[batch, 5, 5]"),
+            "`augment` makes f32[batch, 5, 4] of the input `small",
+        ),
+        (("    input image: f32[batch, 8, 7]\n", ""), "another view of the column `image` is f32[batch, 8, 7]"),
+        (("size = [5, 4]", "size = [9, 4]"), "cuts 9 x 4 pixels out of 8 x 7"),
+    ],
+)
+def test_a_part_fits_its_column(change: tuple[str, str], told: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        driver.load_text(CROPS.replace(*change), "crops.dl")
+    assert any(told in d.message for d in caught.value.diagnostics), [d.message for d in caught.value.diagnostics]
+
+
 def test_a_view_stands_in_augment_alone() -> None:
     with pytest.raises(SourceError) as caught:
         driver.load_text("fn f(x) {\n    view y = x\n    return y\n}\n" + TEXT, "pair.dl")

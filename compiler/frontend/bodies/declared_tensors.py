@@ -20,6 +20,7 @@ from compiler.frontend.tensors.shapes import shown, whole_dimension
 from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
+from compiler.ops.movement import Slice
 from compiler.ops.rules import FLOATS
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, is_of_pairs
@@ -208,7 +209,35 @@ def _column_of(model: ModelRecord, statement: tree.InputDeclaration, spec: Input
         message = f"`{spec.name}` is a view of the column `{column.id}`, and `padded by` asks for a mask of its own"
         advice = hint(f"declare an input `{column.id}` that is padded, and show it: `view {column.id}, … = …`")
         raise failure("E0613", message, statement.span, advice)
+    of_views = {other.span for other in model.columns.values()}
+    declared = next((s for s in model.inputs if s.name == column.id and s.span not in of_views), None)
+    if declared is not None and declared.type != spec.type:
+        _expect_part(spec, declared)
+        return declared
     return replace(spec, name=column.id, span=column.span)
+
+
+def _expect_part(spec: InputSpec, column: InputSpec) -> None:
+    """A view may be smaller than its column, whose middle it is where nothing is drawn."""
+    one, whole = spec.type, column.type
+    pairs = zip(one.shape[1:], whole.shape[1:], strict=False)
+    fits = all(isinstance(n, int) and isinstance(most, int) and n <= most for n, most in pairs)
+    is_alike = (one.dtype, one.rank, spec.low, spec.high) == (whole.dtype, whole.rank, column.low, column.high)
+    if not fits or not is_alike:
+        message = (
+            f"`{spec.name}` is {_limited(spec)}, which is no part of the column `{column.name}`, {_limited(column)}"
+        )
+        advice = hint("a view has the element type and the axes of its column, each as long or shorter")
+        raise failure("E0613", message, spec.span, Note("the column is declared here", column.span), advice)
+
+
+def _middle(elaborator: Elaborator, column: ir.Value, spec: InputSpec) -> ir.Value:
+    """What stands for a view of this type in an evaluation: the column, or its middle."""
+    if column.type == spec.type:
+        return column
+    pairs = zip(column.type.shape, spec.type.shape, strict=True)
+    starts = tuple((most - n) // 2 if isinstance(most, int) and isinstance(n, int) else 0 for most, n in pairs)
+    return elaborator.emit(Slice(starts, spec.type.shape, (1,) * spec.type.rank), column)
 
 
 def _add(
@@ -216,11 +245,14 @@ def _add(
 ) -> None:
     """A value in the graph for an input; `fed` is the column of the data that it shows, where that has another name.
 
-    Only training has views. In other graphs, each is the column itself.
+    Only training has views. In other graphs, each is the column itself, or its middle where it is smaller.
     """
     fed = fed or spec
     is_view = spec.name in model.columns and not spec.is_target
-    value = elaborator.input(spec.name if elaborator.training else fed.name, Role.DATA, spec.type)
+    if elaborator.training:
+        value = elaborator.input(spec.name, Role.DATA, spec.type)
+    else:
+        value = _middle(elaborator, elaborator.input(fed.name, Role.DATA, fed.type), spec)
     tensor = elaborator.frame.variables[spec.name] = TensorValue(value, axes)
     record_binding(elaborator, spec.name, spec.span, tensor)
     if is_view:
@@ -233,7 +265,8 @@ def _add(
         model.inputs[model.inputs.index(known)] = spec
     if (known.type, known.low, known.high) != (fed.type, fed.low, fed.high):
         message = f"`{spec.name}` is {_limited(spec)}, and another view of the column `{fed.name}` is {_limited(known)}"
-        advice = hint("an evaluation shows the column itself, so all its views have one type")
+        declared = f"put `input {fed.name}: …`, with the type of the data, above them"
+        advice = hint(f"views of other sizes are parts of a column that is declared: {declared}")
         raise failure("E0613", message, spec.span, advice)
 
 

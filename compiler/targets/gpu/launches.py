@@ -23,6 +23,7 @@ from compiler.types import DType, numpy_dtype
 
 _HEAD = Struct("=Q7q")  # SEED to FRESH of the control block
 _WORD = (1 << 64) - 1
+_PARTS_OF_FREE = 4  # of the device's free memory, those of which a piece may take one
 _RESULT_BYTES = 256 << 20  # of a piece whose rows lie on the device
 
 
@@ -80,7 +81,7 @@ class Launches:
 
     def _check(self, tensors: TensorStore) -> None:
         for spec in self._manifest.tensors:
-            if tensors[spec.name].shape != spec.shape or tensors[spec.name].dtype != numpy_dtype(spec.dtype):
+            if tensors.form(spec.name) != (spec.shape, numpy_dtype(spec.dtype)):
                 raise CompilerBug("executable", f"the tensor '{spec.name}' has another shape than the program")
 
     # what goes in
@@ -110,6 +111,9 @@ class Launches:
                 return Resident(self._memory, words, self._rows, table), targets, most
         each = sum(slot.row_bytes for slot in self._manifest.inputs if slot.batch_axis is not None) * self._most
         most = max(1, min(longest, PIECE_BYTES // max(1, each + results)))
+        if self._room.ring is None or self._room.ring.most < most * self._most:
+            spare = self._gpu.memory().free // _PARTS_OF_FREE
+            most = max(1, min(most, spare // max(1, each + results)))
         ring = self._room.reserve_ring(most * self._most)
         ring.open(self._arrays, self._rows)
         return ring, self._targets(most), most

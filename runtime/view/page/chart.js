@@ -14,9 +14,10 @@ export function curvesOf(runs) {
   const chosen = { weight: 0, hidden: new Set(), axes: new Map() };
   const charts = h("div", { class: "charts" });
   const draw = () => charts.replaceChildren(...names.map((name) => chartOf(name, runs.map((run, n) => ({ ...run, n })).filter((run) => run.curves[name] && !chosen.hidden.has(run.name)), runs.length > 1, chosen)));
-  const slider = h("input", { type: "range", min: 0, max: 0.95, step: 0.05, value: 0, ariaLabel: "smoothing", oninput: (event) => { chosen.weight = Number(event.target.value); draw(); } });
+  const slider = h("input", { type: "range", min: 0, max: 0.95, step: 0.05, value: 0, ariaLabel: "smoothing", oninput: (event) => { chosen.weight = Number(event.target.value); said.textContent = chosen.weight.toFixed(2); draw(); } });
+  const said = h("output", {}, "0.00");
   draw();
-  return h("div", {}, h("div", { class: "tools" }, h("label", {}, "smoothing ", slider), ...(runs.length > 1 ? runs.map((run, n) => runKey(run, n, chosen, draw)) : [])), charts);
+  return h("div", {}, h("div", { class: "tools" }, h("label", {}, "smoothing ", slider, said), ...(runs.length > 1 ? runs.map((run, n) => runKey(run, n, chosen, draw)) : [])), charts);
 }
 
 function runKey(run, n, chosen, draw) {
@@ -63,7 +64,7 @@ function curvePicture(name, runs, areMany, lines, isLogarithmic, weight, said) {
   const place = scalesOf(epochs, lines, isLogarithmic);
   const picture = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", tabindex: 0, "aria-label": `${name} by epoch` }, ...curveAxes(place));
   const best = grouped(runs.filter((run) => run.best), (run) => run.best); // one ink where several runs share the epoch
-  for (const [epoch, those] of best) picture.append(...bestOf(epoch, place, areMany && those.length === 1 ? inkOf(those[0].n) : null));
+  for (const [epoch, those] of best) picture.append(...bestOf(epoch, lines, place, areMany && those.length === 1 ? inkOf(those[0].n) : null));
   for (const line of lines) {
     if (weight) picture.append(curveStroke(line, line.points, place, 0.25));
     picture.append(curveStroke(line, smoothed(line.points, weight), place, 1));
@@ -145,11 +146,13 @@ export function written(text, x, y, anchor) {
   return found;
 }
 
-// The best epoch; of several runs in the ink of its own.
-function bestOf(epoch, place, ink) {
+// The best epoch, with its word where no curve passes; of several runs in the ink of its own.
+function bestOf(epoch, lines, place, ink) {
   const x = place.across(epoch);
+  const passes = lines.map(({ points }) => points.find(([one]) => one === epoch)).filter(Boolean).map(([, value]) => place.up(value));
+  const y = Math.min(...passes) < (CHART.top + CHART.height - CHART.bottom) / 2 ? CHART.height - CHART.bottom - 6 : CHART.top + 9;
   const isRight = x > CHART.width - 90;
-  return [svg("line", { class: "best", x1: x, x2: x, y1: CHART.top, y2: CHART.height - CHART.bottom, stroke: ink ?? "var(--faint)" }), written("best", x + (isRight ? -5 : 5), CHART.top + 9, isRight ? "end" : "start")];
+  return [svg("line", { class: "best", x1: x, x2: x, y1: CHART.top, y2: CHART.height - CHART.bottom, stroke: ink ?? "var(--faint)" }), written("best", x + (isRight ? -5 : 5), y, isRight ? "end" : "start")];
 }
 
 function curveStroke(line, points, place, opacity) {

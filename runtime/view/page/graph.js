@@ -8,6 +8,7 @@ const ROW = 30;
 const PAD = 14;
 const ABOVE = 32; // of the first boxes
 const TEXT = 7.4; // pixels of a character, about
+const STEP = 40; // widths of boxes are multiples of it, so that edges of boxes below each other are in line
 
 // `own` is a line whose boxes are marked, and opened down to.
 export function graphOf(app, root, own = null) {
@@ -101,7 +102,7 @@ function frame(app, level, open, own, redraw, size, x, y) {
 }
 
 const workOf = (level) => (level.flops ? ["forward", "backward", "update"].map((name, n) => (level.flops[n] ? `${name} ${joined(amount(level.flops[n]))}FLOP` : "")).filter(Boolean).join(", ") : "");
-const widthOf = (level) => Math.max(180, PAD * 2 + TEXT * (titleOf(level).length + 10));
+const widthOf = (level) => STEP * Math.ceil((PAD * 2 + TEXT * Math.max(20, titleOf(level).length + 10)) / STEP);
 
 function closedBox(app, level, open, own, redraw) {
   const size = { width: widthOf(level), height: ROW };
@@ -156,7 +157,7 @@ function openedBox(app, level, open, own, redraw, isRoot) {
     group.append(said);
     for (const flow of places.flows) if (!flow.arrow.isIdle) paintFlow(edges, flow, places.lanes, right);
     paintWords(said, places.flows);
-    paintInputs(edges, said, parts, arrows);
+    paintInputs(edges, said, parts, arrows, places.flows);
     parts.filter((entry) => !arrows.some((arrow) => arrow.from === entry.part.key)).forEach((entry) => paintResult(edges, said, entry));
     parent.append(group);
   };
@@ -172,11 +173,11 @@ function hintOf(arrow) {
   return hint;
 }
 
-// The type of what no other part reads, below its box.
+// The output and the type of what no other part reads, below its box.
 function paintResult(edges, said, entry) {
   const [across, down] = [middleOf(entry), entry.y + entry.height];
   edges.append(svg("path", { class: "edge", d: `M${across} ${down} v10` }));
-  label(said, entry.part.type, across, down + 21, "middle");
+  label(said, [...(entry.part.outputs ?? []), entry.part.type].join(": "), across, down + 21, "middle");
 }
 
 // From a box to one of the next rank, or in a lane beside all boxes past others.
@@ -206,15 +207,17 @@ function paintWords(said, flows) {
   }
 }
 
-// What a box reads of the inputs of the model, above it; of what surrounds it, a stroke.
-function paintInputs(edges, said, parts, arrows) {
+// What a box reads of the inputs of the model, above it, on the side from which no other box is read; of what surrounds it, a stroke.
+function paintInputs(edges, said, parts, arrows, flows) {
   for (const entry of parts) {
     const own = arrows.filter((arrow) => arrow.from === "" && arrow.to === entry.part.key && !arrow.isIdle && (arrow.input || !entry.rank));
     if (!own.length) continue;
-    const aside = entry.rank ? middleOf(entry) - entry.width / 3 : middleOf(entry); // beside what comes from other boxes
+    const sides = flows.filter(({ to }) => to === entry).map(({ from }) => Math.sign(Math.round((middleOf(from) - middleOf(entry)) / 8)));
+    const isRight = sides.includes(-1) && !sides.includes(1);
+    const aside = middleOf(entry) + (entry.rank ? (isRight ? 1 : -1) * (entry.width / 3) : 0);
     for (const arrow of own) edges.append(svg("path", { class: "edge", "stroke-width": thickness(arrow), d: `M${aside} ${entry.y - 16} V${entry.y}` }, hintOf(arrow)));
     const text = [...new Set(own.map((arrow) => arrow.input).filter(Boolean))].join(", ");
-    if (text) label(said, text, entry.rank ? Math.min(aside, middleOf(entry) - 10 - 3.2 * text.length) : aside, entry.y - 19, "middle");
+    if (text) label(said, text, entry.rank ? middleOf(entry) + (isRight ? 1 : -1) * Math.max(entry.width / 3, 10 + 3.2 * text.length) : aside, entry.y - 19, "middle");
   }
 }
 

@@ -8,7 +8,7 @@ const FEW = 0.0005; // of all: shares below are not written
 
 // While a text is edited, findings stand below it, so that its lines stay where they are.
 export function ledgerOf(model, choose, isEdited = false) {
-  const rows = h("div", { class: "rows", role: "listbox", tabIndex: 0, ariaLabel: "lines of the model" }, heading(model));
+  const rows = h("div", { class: `rows${model.profile ? " measured" : ""}`, role: "listbox", tabIndex: 0, ariaLabel: "lines of the model" }, heading(model));
   model.files.forEach((file, number) => {
     if (number) rows.append(h("div", { class: "row file" }, h("span"), h("span", {}, file.name)));
     file.lines.forEach((text, index) => {
@@ -53,8 +53,7 @@ function costCell(model, cost) {
   if (!all || all < FEW * model.total) return h("span", { class: "cost" });
   const parts = cost.map((part, n) => h("i", { class: DIRECTIONS[n], style: { width: `${(100 * part) / model.most}%` } }));
   const told = DIRECTIONS.map((name, n) => `${name} ${model.profile ? duration(cost[n]).join(" ") : amount(cost[n]).join(" ")}`).join(", ");
-  const value = model.profile ? numbers(duration(all)) : [];
-  return h("span", { class: "cost", title: told }, h("span", { class: "bar" }, ...parts), h("span", { class: "r" }, ...value),
+  return h("span", { class: "cost", title: told }, h("span", { class: "bar" }, ...parts), model.profile ? h("span", { class: "r" }, ...numbers(duration(all))) : "",
     h("span", { class: "r quiet" }, share(all / model.total).replace(".0 %", " %")));
 }
 

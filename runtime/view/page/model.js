@@ -46,14 +46,10 @@ export class Model {
     return this.bindings.get(`${file}:${line}`) ?? [];
   }
 
-  // The type that stands beside a line: that of the last name it binds, else of the last value it computes.
+  // The types that stand beside a line: those of the names it binds, in order, else of the last value it computes.
   shape(file, line) {
-    const last = this.names(file, line).at(-1);
-    if (!last) return this.figures.get(`${file}:${line}`)?.type ?? "";
-    const shapes = last.rounds.map((round) => round.shape);
-    if (shapes.length === 1) return shapes[0];
-    const same = shapes.every((shape) => shape === shapes[0]);
-    return same ? `${shapes[0]} × ${shapes.length}` : `${shapes[0]} … ${shapes.at(-1)}`;
+    const names = this.names(file, line);
+    return names.length ? names.map(shapeOf).join(", ") : (this.figures.get(`${file}:${line}`)?.type ?? "");
   }
 
   // The share of the step that the layers of a box take, where it was measured.
@@ -82,6 +78,14 @@ export class Model {
     }
     return [...found.values()].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   }
+}
+
+// From round to round of a loop.
+function shapeOf({ rounds }) {
+  const shapes = rounds.map((round) => round.shape);
+  if (shapes.length === 1) return shapes[0];
+  const same = shapes.every((shape) => shape === shapes[0]);
+  return same ? `${shapes[0]} × ${shapes.length}` : `${shapes[0]} … ${shapes.at(-1)}`;
 }
 
 export function coloursOf(numbers) {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dlc
+from compiler.errors.diagnostics import SourceError
 
 _LANGEVIN = """\
 layer energy(width: int)(x: [batch, n]) -> [batch] {
@@ -105,6 +106,34 @@ def test_a_picture_pixel_by_pixel(heat: float, target: str) -> None:
         x[:, k] = found["u"][:, k] < chance
     assert np.array_equal(found["image"].reshape(50, 9), x)
     assert 0 < x.mean() < 1
+
+
+_CLASSES = """\
+model M {
+    input x: f32[batch, 3]
+    input label: i32[batch] in 0..10
+    table = embedding(10, 3)
+    output y = x + table(label)
+}
+
+sample classes(labels = [0, 1]) from M {
+    wanted = tensor(labels)
+    label = wanted[row % extent(wanted, 0)]
+    output q = M.table(label)
+    output label_of = label
+}
+"""
+
+
+def test_a_list_says_which_classes_rows_are_made_for() -> None:
+    model = dlc.loads(_CLASSES)
+    table = np.asarray(model.parameters["table.W"])
+    assert model.sample(3)["label_of"].tolist() == [0, 1, 0]
+    found = model.sample(5, labels=[7, 2, 9])
+    assert found["label_of"].tolist() == [7, 2, 9, 7, 2]
+    assert np.array_equal(found["q"], table[[7, 2, 9, 7, 2]])
+    with pytest.raises(SourceError, match="chooses number 10 among 10"):
+        model.sample(5, labels=[3, 10])
 
 
 @pytest.mark.parametrize("text", [_LANGEVIN, _PIXELS], ids=["langevin", "pixels"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from repository import ROOT
-from view_pages import SMALL, browser, chromium, opened, written
+from view_pages import SMALL, browser, chromium, data_in, opened, written
 
 from runtime.cli.main import main
 
@@ -229,3 +229,54 @@ def test_hostile_names_are_text(running: Any, tmp_path: Path):
             tab.locator("#line-0-7").click()
             tab.locator("#tabs").get_by_role("tab", name=title, exact=True).click()
         assert tab.title() != "taken"
+
+
+def test_a_graph_names_its_outputs_and_has_boxes_in_line(running: Any, net: str):
+    with opened(running, net + "#view=Graph") as tab:
+        tab.wait_for_selector("#graph svg")
+        texts = tab.locator("#graph .edge-text").all_text_contents()
+        assert {"loss: f32[]", "accuracy: f32[]"} <= set(texts)
+        widths = tab.evaluate(
+            "[...document.querySelectorAll('#graph .box > rect:first-of-type')].map((b) => b.width.baseVal.value)"
+        )
+        assert {width % 40 for width in widths} == {0}
+
+
+def test_a_rate_that_layers_share_is_no_flow_between_them(running: Any, tmp_path: Path):
+    path, out = tmp_path / "two.dl", tmp_path / "two.html"
+    path.write_text(
+        "model Two(drop = 0.1) {\n    input left: f32[batch, 3]\n    input right: f32[batch, 5]\n"
+        "    a = left |> optional_dropout(drop)\n"
+        "    b = right |> optional_dropout(drop) |> dense(3)\n    output y = a * b |> dense(2)\n}\n\n"
+        "train Two {\n    target t: f32[batch, 2]\n    loss = mse(y, t)\n    optimizer = adam\n"
+        "    epochs = 1\n    batch = 4\n}\n"
+    )
+    assert main(["view", str(path), "--html", str(out)]) == 0
+    arrows = data_in(out.read_text("utf-8"), "document")["graph"]["arrows"]
+    assert len(arrows) > 3
+    assert {arrow["bytes"] > 4 for arrow in arrows if arrow["from"]} == {True}
+    with opened(running, out.as_uri() + "#view=Graph") as tab:
+        tab.wait_for_selector("#graph svg")
+        assert tab.locator("#graph .box", has_text="dropout").count() == 2
+
+
+def test_a_padded_input_has_its_own_shape_first(running: Any, tmp_path: Path):
+    out = tmp_path / "page.html"
+    assert main(["view", str(ROOT / "examples" / "tagging" / "model.dl"), "--html", str(out)]) == 0
+    with opened(running, out.as_uri()) as tab:
+        shown = tab.locator(".row", has_text="padded by mask").first.locator(".shape")
+        assert shown.inner_text().startswith("i32[batch, time")
+        assert "bool[batch, time" in shown.get_attribute("title")
+
+
+@pytest.mark.parametrize("width", [640, 1024, 1280])
+def test_the_bar_at_the_top_cuts_no_figure(running: Any, net: str, width: int):
+    with opened(running, net) as tab:
+        tab.set_viewport_size({"width": width, "height": 720})
+        cut = tab.evaluate("""() => {
+            const { right, bottom } = document.getElementById('figures').getBoundingClientRect();
+            const shown = [...document.querySelectorAll('#figures span')].map((one) => one.getBoundingClientRect());
+            return shown.filter((one) => one.top < bottom - 2 && one.right > right + 1).length;
+        }""")
+        assert cut == 0
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

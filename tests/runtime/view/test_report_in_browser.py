@@ -107,6 +107,7 @@ def test_curves_of_two_runs_are_read_out_smoothed_and_hidden(running: Any, hosti
         assert "epoch 1" in loss.locator(".read").inner_text()
         before = loss.locator("path").first.get_attribute("d")
         tab.get_by_label("smoothing").fill("0.8")
+        assert tab.locator("label", has_text="smoothing").inner_text().split() == ["smoothing", "0.80"]
         assert loss.locator("path").count() == 2 * lines, "the values themselves stay, faintly"
         assert loss.locator("path").nth(1).get_attribute("d") != before
         logarithmic = loss.get_by_label("logarithmic")
@@ -128,3 +129,23 @@ def test_the_keyboard_goes_from_the_report_to_a_line_and_back(running: Any, host
         tab.keyboard.press("r")
         assert tab.locator("#report").is_visible()
         assert not tab.locator("#ledger").is_visible()
+
+
+BEST = """() => [...document.querySelectorAll('.chart svg')].map((svg) => {
+    const word = [...svg.querySelectorAll('text')].find((text) => text.textContent === 'best').getBBox();
+    return [...svg.querySelectorAll('path')].some((path) => [...Array(101).keys()].some((n) => {
+        const { x, y } = path.getPointAtLength((path.getTotalLength() * n) / 100);
+        return word.x < x && x < word.x + word.width && word.y < y && y < word.y + word.height;
+    }));
+})"""
+"""Of each chart, whether its curve goes through the word at the best epoch."""
+
+
+def test_the_word_at_the_best_epoch_stands_where_no_curve_passes(running: Any, tmp_path: Path):
+    folder, out = tmp_path / "run", tmp_path / "r.html"
+    digits = ROOT / "examples" / "digits" / "model.dl"
+    assert main(["train", str(digits), "--epochs", "8", "--out", str(folder), "--threads", "1"]) == 0
+    assert main(["report", str(folder), "--out", str(out)]) == 0
+    with opened(running, out.as_uri()) as tab:
+        tab.wait_for_selector(".chart svg")
+        assert tab.evaluate(BEST) == [False, False, False]
