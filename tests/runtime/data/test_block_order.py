@@ -8,10 +8,12 @@ import pytest
 from compiler.driver import rows_of_process
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.orders import epoch_order
+from runtime.data.part import Part
 from runtime.data.streaming.order import BlockOrder
 from runtime.data.streaming.packs import Pack, PackWriter
 from runtime.data.streaming.reader import EpochRows, OwnShards, blocks_in_order
 from runtime.data.streaming.rows import RowStream
+from runtime.inference.prediction import in_batches
 
 SIZES = [(1, 1), (5, 100), (100, 100), (101, 100), (1000, 64), (1000, 65), (1000, 200), (4097, 300), (1000, 3)]
 
@@ -108,3 +110,12 @@ def test_arrays_are_wide_and_numbered_where_a_program_asks_for_it(tmp_path: Path
         numbers = arrays["(sample)"] if "(sample)" in arrays else next(a for n, a in arrays.items() if n not in "xy")
         assert numbers.tolist() == list(range(first, first + len(numbers)))
     assert stream.mapped("x").dtype == np.float64
+
+
+def test_parts_are_put_together_to_whole_batches() -> None:
+    numbers = [np.arange(3), np.arange(3, 20), np.arange(20, 21), np.arange(21, 30)]
+    parts = [Part({"x": found * 2}, np.arange(len(found))) for found in numbers]
+    joined = [part.arrays["x"][part.rows].tolist() for part in in_batches(parts, 8)]
+    assert [len(found) for found in joined] == [16, 8, 6]
+    assert [number for found in joined for number in found] == [2 * number for number in range(30)]
+    assert not list(in_batches([], 8))

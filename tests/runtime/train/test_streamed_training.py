@@ -1,5 +1,6 @@
 """Trainings on data that is read block by block: their bits, their memory, their faults, and several processes."""
 
+import errno
 import json
 import os
 import re
@@ -125,6 +126,31 @@ def test_several_processes_read_their_own_rows(project: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr
     assert files(project / "three" / "checkpoints") == files(project / "one" / "checkpoints")
+
+
+def test_an_interrupted_pass_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: object, part: str, arrays: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("runtime.data.streaming.packs.PackWriter.append", interrupted)
+        assert main(["train", "model.dl", "--out", "run", *STREAM]) == 130
+    left = [path for path in (project / "cache" / "rows").iterdir() if path.suffix != ".lock"]
+    assert not left
+    assert main(["train", "model.dl", "--out", "run", *STREAM]) == 0
+
+
+def test_a_full_disk_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: object, part: str, arrays: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("runtime.data.streaming.packs.PackWriter.append", full)
+    assert main(["train", "model.dl", "--out", "run", *STREAM]) == 1
+    told = capsys.readouterr().err
+    assert "the rows cannot be kept there: the disk is full" in told
+    assert "DLC_CACHE_DIR" in told
 
 
 MODEL = """
