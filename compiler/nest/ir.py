@@ -410,6 +410,24 @@ class Thread(_Definition):
 
 
 @record(eq=False)
+class Group(_Definition):
+    """The number of the LANES neighbours of this thread among those of its block."""
+
+
+@record(eq=False)
+class Shared(_Definition):
+    """The address of so many bytes of the memory of the block, from byte `start` on."""
+
+    start: int
+    bytes: int
+
+
+@record(eq=False)
+class Barrier(_Statement):
+    """All threads of the block wait for each other; behind it each sees what the others have written before."""
+
+
+@record(eq=False)
 class Exchange(_Definition):
     """The value that the thread `lane` has, of the LANES neighbours among which this one is; all of them meet here."""
 
@@ -453,9 +471,9 @@ class Guard(_Statement):
 
 Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
-Ordinal: TypeAlias = Block | Thread
+Ordinal: TypeAlias = Block | Thread | Group | Shared
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Ordinal | Exchange  # of one value
-Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet
+Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier
 Instruction: TypeAlias = Definition | DrawKey | Effect
 Statement: TypeAlias = Instruction | Loop | Guard
 

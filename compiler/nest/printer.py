@@ -176,7 +176,9 @@ class _Printer:
             case ir.Gather():
                 place = f"{print_operand(statement.address)}[{print_operand(statement.places)}]"
                 return f"gather {place}, mask {print_operand(statement.mask)}"
-            case ir.Block() | ir.Thread():
+            case ir.Shared():
+                return f"shared {statement.bytes} bytes from {statement.start}"
+            case ir.Block() | ir.Thread() | ir.Group():
                 return type(statement).__name__.lower()
             case ir.Exchange(value=value, lane=lane):
                 return f"{print_operand(value)} of lane {print_operand(lane)}"
@@ -215,6 +217,8 @@ def _effect(statement: ir.Effect) -> str:
             return "finish all stores"
         case ir.Meet():
             return "lanes meet"
+        case ir.Barrier():
+            return "all threads meet"
 
 
 def _computed(statement: ir.Computation) -> str:

@@ -135,7 +135,7 @@ class Regions(Terms):
                     self._access(statement, statement.result.type)
                 case ir.Store() | ir.Scatter():
                     self._access(statement, ir.type_of(statement.value))
-                case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.DrawKey():
+                case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier() | ir.DrawKey():
                     continue
                 case _:
                     self._define(statement.result, self._computed(statement))

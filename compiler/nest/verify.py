@@ -50,7 +50,7 @@ class _Check:
                     self.store(statement)
                 case ir.Prefetch(address=address):
                     self.expect(address, ADDRESS)
-                case ir.LoadFence() | ir.StoreFence() | ir.Meet():
+                case ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier():
                     pass
                 case ir.DrawKey():
                     self.expect(statement.seed, INDEX)
@@ -138,7 +138,7 @@ class _Check:
             case ir.Given(slot=slot):
                 if slot >= len(self.nest.arguments):
                     raise _WrongError(f"there is no argument {slot}")
-            case ir.Scratch() | ir.Block() | ir.Thread():
+            case ir.Scratch() | ir.Block() | ir.Thread() | ir.Group() | ir.Shared():
                 pass
             case ir.Exchange(value=value, lane=lane):
                 self.expect(value, result.type)

@@ -14,7 +14,7 @@ from compiler.programs.load import complete, options_of
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
 from compiler.targets.recording import Recording
-from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of
+from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import Peaks, ProfiledProgram
 from compiler.types import DType
 
@@ -84,15 +84,15 @@ def profiled_step(program: Program, kind: GraphKind, options: Options) -> Profil
 
 
 def native_only(options: Options) -> None:
-    """Raise UsageError for the reference target."""
-    if options.target not in KERNEL_TARGETS:
-        raise UsageError("only native code has kernels to profile", "leave out --target")
+    """Raise UsageError but for code of a processor, which it runs itself."""
+    if options.target != Options().target:
+        raise UsageError(f"only native code can be profiled, not target {options.target}", "leave out --target")
 
 
 def size_of(program: Program, kind: GraphKind, options: Options) -> tuple[int, int]:
     """The rows of one of the programs that a step is made of, and how often a step runs it."""
     is_repeated = kind.purpose in (Purpose.COUNTING, Purpose.ACCUMULATING)
     accumulation = program.plan.accumulation if is_repeated and program.plan is not None else None
-    return fitting(
-        program, kind, options
-    ).batch, 1 if accumulation is None else accumulation.batches * accumulation.shards
+    return fitting(program, kind, options).batch, 1 if accumulation is None else max(
+        accumulation.batches, accumulation.shards
+    )

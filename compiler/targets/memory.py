@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +44,20 @@ def reserve(size: int) -> Array:
 def address_of(array: Array) -> int:
     """Where an array lies; faster than `array.ctypes.data`."""
     return array.__array_interface__["data"][0]
+
+
+def release(array: Array) -> None:
+    """Give the whole pages of a mapped array back to the system; they hold zeros then. Others stay as they are."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start = address_of(array) - address_of(np.frombuffer(mapped, np.uint8))
+    begin, end = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, (start + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > begin:
+        mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 class Workspace:
@@ -129,7 +145,9 @@ class TensorStore:
         self.workspace = Workspace()
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
-            array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), self._arena.data, offset)
+            bytes_ = (ctypes.c_uint8 * size).from_buffer(self._arena.data, offset)
+            # no view of another array: all views refer to this one
+            array: Array = np.ndarray(spec.shape, numpy_dtype(spec.dtype), bytes_)  # type: ignore[arg-type]
             array.flags.writeable = False
             self._tensors[spec.name] = _Tensor(array)
             self._addresses[spec.name] = base + offset
@@ -188,9 +206,9 @@ class TensorStore:
 
     def write(self, name: str, values: Array) -> None:
         array = self._tensors[name].array
-        array.flags.writeable = True  # the arena behind it is
+        before, array.flags.writeable = array.flags.writeable, True  # the arena behind it is
         array[...] = values
-        array.flags.writeable = False
+        array.flags.writeable = before
         self._content.is_written(self._addresses[name])
         self.note_change()
 
@@ -200,6 +218,11 @@ class TensorStore:
 
     def address(self, name: str) -> int:
         return self._addresses[name]
+
+    def form(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """The shape and the element type of a tensor, wherever its content is."""
+        array = self._tensors[name].array
+        return array.shape, array.dtype
 
     def is_held(self, name: str) -> bool:
         """Whether somebody has a view of a tensor, or the tensor is borrowed."""

@@ -35,6 +35,7 @@ def _reference() -> Target:
     return ReferenceTarget()
 
 
+# Programs of all of these have the same bits.
 KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {
     "native": _native,
     "gpu": _gpu,
@@ -67,6 +68,12 @@ def named_target(name: str) -> tuple[str, str | None]:
         return name, None
     machine_called(name, TARGETS)
     return next(iter(KERNEL_TARGETS)), name
+
+
+def expect_times(options: Options) -> None:
+    """Raises UsageError where the time of a program would be that of no machine."""
+    if options.target == "gpu-emulator":
+        raise UsageError("the emulator takes other times than a GPU", "leave out --target, or give --target gpu")
 
 
 def target_of(options: Options) -> Target:

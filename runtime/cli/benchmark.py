@@ -14,6 +14,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Options, Program
 from compiler.support.record import record
+from compiler.targets.registry import expect_times
 from compiler.tuning import described
 from runtime.analysis.made_up_steps import CompiledSteps, usual_batch
 from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
@@ -42,13 +43,15 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     file = model_file(arguments.file)
     overrides = tuple(arguments.settings)
+    options = compile_options(arguments, arguments.batch)
+    expect_times(options)
     if arguments.batch and arguments.mode == "train":
         overrides += (("batch", str(arguments.batch)),)
     report = bench(
         lambda: chosen_program(arguments, dimensions_if_there, file, overrides),
         arguments.mode,
         arguments.batch,
-        compile_options(arguments, arguments.batch),
+        options,
         arguments.seconds,
     )
     if arguments.json:

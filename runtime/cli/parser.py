@@ -121,11 +121,13 @@ class Parser(argparse.ArgumentParser):
         group.add_argument("--no-fuse", action="store_true", help=said)
         said = "switch one fusion off, such as residual; may be repeated; results keep their bits"
         group.add_argument("--no-fusion", dest="without", action="append", default=[], metavar="NAME", help=said)
-        lacking = "code with instructions that it lacks cannot run. `reference` computes with NumPy"
+        lacking = "code with instructions that it lacks cannot run"
         said = (
             "generate code for avx512, avx2, avx2-windows, generic, neon, apple-m1, rvv, cortex-m4 or wasm, or for a "
             "triple of LLVM such as aarch64-linux-gnu (default: this processor); "
             + (lacking if runs else "it need not run here")
+            + ". `gpu` is a GPU of NVIDIA, `gpu-emulator` runs its kernels on this processor; both have the same bits"
+            + ("; `auto` is a GPU if one is there; `reference` computes with NumPy" if runs else "")
         )
         group.add_argument("--target", metavar="NAME", help=said)
         said = "compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits"

@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compiler.driver import Array
+from compiler.driver import Array, Program
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
-from runtime.data.loading import given_text, load_rows, load_text
+from runtime.data.loading import given_text, load_row_blocks, load_rows, load_text
 from runtime.data.making import notes_of_unused
-from runtime.data.part import Part
+from runtime.data.part import LoadedPart, Part
 from runtime.inference import given_names
-from runtime.inference.prediction import FORMATS, Predictor, attention_weights, classes, json_lines, write_predictions
+from runtime.inference.prediction import (
+    FORMATS,
+    Predictor,
+    attention_weights,
+    classes,
+    in_batches,
+    json_lines,
+    write_predictions,
+)
 from runtime.reporting.terminal import say, say_notes
 from runtime.runs.trained import Trained
 
@@ -64,6 +72,10 @@ def run(arguments: Namespace) -> int:
     program = trained.program
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
     text = given_text(arguments.input, trained.preparation)
+    if text is None and trained.preparation is not None and arguments.attention is None and _streams(trained):
+        blocks = load_row_blocks(Path(arguments.input), program.inputs, trained.preparation, options)
+        if (rows := predict_blocks(trained, blocks, output)) is not None:
+            return rows
     if text is not None and trained.preparation is not None:
         loaded = load_text(text, program.inputs, trained.preparation)
     else:
@@ -85,6 +97,44 @@ def run(arguments: Namespace) -> int:
         write_predictions(output, columns)
         say(f"{len(loaded.part.rows)} rows in {output}")
     return 0
+
+
+def _streams(trained: Trained) -> bool:
+    return trained.program.plan is not None and trained.program.plan.stream > 0
+
+
+def predict_blocks(trained: Trained, blocks: Iterator[LoadedPart], output: Path | None) -> int | None:
+    """Predict rows block by block; JSON lines are printed as they come. None where there are no blocks."""
+    program = trained.program
+    predictor = Predictor(program, trained.options, trained.sizes)
+    targets = [spec for spec in program.inputs if spec.is_target]
+    pieces: list[dict[str, Array]] = []
+    rows = 0
+    for part in in_batches(_checked(program, blocks), trained.options.batch):
+        outputs = predictor.rows_first(predictor.predict(trained.tensors, part))
+        if not outputs:
+            raise UsageError(f"no output of {program.model} has rows", "an output needs the axis `batch`")
+        columns = {**outputs, **classes(outputs, targets, trained.preparation)}
+        rows += len(part.rows)
+        if output is None:
+            sys.stdout.writelines(line + "\n" for line in json_lines(columns))
+        else:
+            pieces.append(columns)
+    if not rows:
+        return None
+    if output is not None:
+        write_predictions(output, {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]})
+        say(f"{rows} rows in {output}")
+    return 0
+
+
+def _checked(program: Program, blocks: Iterator[LoadedPart]) -> Iterator[Part]:
+    """The parts that have rows, whose integers choose what there is; remarks are told at the end."""
+    for loaded in blocks:
+        say_notes(loaded.notes)
+        if len(loaded.part.rows):
+            refuse_outside_inputs(program, loaded.part)
+            yield loaded.part
 
 
 def predict_by(names: given_names.GivenNames, arguments: Namespace, output: Path | None) -> int:

@@ -114,7 +114,8 @@ def _shared(arguments: Namespace, request: TrainingRequest, space: SearchSpace, 
     """A search of several workers, or one that prunes."""
     from runtime.cli import shared_sweep  # Optuna is slow to import, and need not be there
 
-    expect_program(space, request, arguments.seed)  # before there is a folder, and workers that would all tell it
+    goal = Goal(arguments.metric, maximise)
+    expect_program(space, request, goal, arguments.seed)  # before there is a folder, and workers that would all tell it
     folder = _folder(arguments, request.file)
     study = shared_sweep.begun(folder, shared_sweep.plan_of(arguments, request, maximise))
     table = _SharedTable(arguments, folder, space, study.plan.trials)

@@ -106,6 +106,10 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
         arguments.threads = arguments.threads or share_of_processors(peers)
     if peers.rank:
         arguments.view = arguments.watch = False
+    if arguments.profile:
+        from compiler.profiling.step import native_only  # the whole compiler, which a training does without
+
+        native_only(compile_options(arguments))
     listening = _listening_for_page(arguments)
     session = _session(arguments, peers)
     watcher = _watcher(session, arguments) if arguments.watch else None

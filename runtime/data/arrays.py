@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 
+_PIECE = 1 << 24  # bytes of values that are checked at once
 # Whole numbers up to here are exact in the float type.
 _EXACT = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53}
 
@@ -25,6 +27,7 @@ class _Place:
     name: str
     field: Field
     vocabulary: tuple[str, ...] | None
+    first: int = 0  # the row of the field with which the values begin
 
     def refuse(self, wrong: Array, values: Array, message: str, fix: str) -> None:
         """Raise DataError about the first row in which `wrong` is true, if any; `{}` in the message is its value."""
@@ -35,6 +38,7 @@ class _Place:
         shown = f"{value:.9g}" if values.dtype.kind == "f" else str(value)
         if self.vocabulary is not None:
             shown += f" (`{self.vocabulary[int(value)]}`)"
+        row += self.first
         raise DataError(
             f"{self.label}: {message.format(shown)}", self.field.file_of(row), self.field.row_number(row), fix
         )
@@ -83,7 +87,13 @@ def _whole_field(spec: InputSpec, name: str, field: Field, preparation: Preparat
     if values.dtype.kind == dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
         held, declared = (f"f{8 * kind.itemsize}" for kind in (values.dtype, dtype))
         notes.append(f"{field.file.name}: `{name}` is {held} and was rounded to {declared}")
-    return _converted(values, dtype, _Place(spec, name, field, vocabulary))
+    place = _Place(spec, name, field, vocabulary)
+    if values.dtype != dtype or values.nbytes <= _PIECE:
+        return _converted(values, dtype, place)
+    each = max(1, _PIECE * len(values) // values.nbytes)
+    for first in range(0, len(values), each):  # what is checked beside the values takes no more memory than a piece
+        _converted(values[first : first + each], dtype, replace(place, first=first))
+    return values
 
 
 def _check_shape(spec: InputSpec, name: str, field: Field) -> None:

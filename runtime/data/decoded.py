@@ -16,7 +16,7 @@ import signal
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -120,7 +120,7 @@ _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _mapped: list[Path] = []
 
 
-def mapped(file: BinaryIO | FileIO, path: Path, offset: int, shape: tuple[int, ...]) -> Array:
+def mapped(file: IO[bytes] | FileIO, path: Path, offset: int, shape: tuple[int, ...]) -> Array:
     """The u8 array of `shape` that lies in an open file, found at `path`, behind `offset` bytes.
 
     Raises OSError, ValueError.
@@ -140,6 +140,6 @@ def _end(number: int) -> None:
     del number
     files = ", ".join(sorted({str(path) for path in _mapped}))
     message = f"error: {files}: this can no longer be read: the disk fails, or the file was cut short\n"
-    fix = "hint: `dlc cache clear` removes it, and `dlc train --resume RUN` goes on from the last checkpoint\n"
+    fix = "hint: put it back, or where it is of the cache, `dlc cache clear`; `dlc train --resume RUN` goes on then\n"
     os.write(2, (message + fix).encode("utf-8", "replace"))
     os._exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import Preparation, fitted, tokenizers_of
 from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
-from runtime.data.streaming.loading import load_stream, load_stream_part
+from runtime.data.streaming.loading import load_stream, load_stream_part, parts_for_prediction
 from runtime.data.text.rows import TextRows, longest_row
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
@@ -125,11 +125,7 @@ def load_rows(
         loading = PartMaker(inputs, dataset.notes)
         part = loading.like_training(dataset, preparation, may_drop=False)
         return LoadedPart(part, dataset.notes, dataset.fields[inputs[0].name].files)
-    form = format_of(path).name
-    kept = {name: options[name] for name in _KEPT.get(form, ()) if name in options}
-    if form in TABLES and preparation is not None and not preparation.table:
-        kept = {}  # the training's data was no table
-    source = DataSource(form, str(path.absolute()), (), _GIVEN)
+    source, kept = _given_source(path, preparation, options)
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False, may_be_empty=True)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
@@ -147,6 +143,27 @@ def load_rows(
     part = loading.like_training(dataset, preparation, may_drop=False)
     unused = notes_of_unused(dataset.path, set(dataset.unread) - _names_of_targets(specs, preparation))
     return LoadedPart(part, tuple(dict.fromkeys((*loading.notes, *unused))), files)
+
+
+def load_row_blocks(
+    path: Path, specs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
+) -> Iterator[LoadedPart]:
+    """As `load_rows`, block by block; nothing where the file is not read so. Raises DataError."""
+    if preparation.readings or shows_pictures(path) or format_of(path).stream is None:
+        return
+    source, kept = _given_source(path, preparation, options)
+    yield from parts_for_prediction([s for s in specs if not s.is_target], source, preparation, kept)
+
+
+def _given_source(
+    path: Path, preparation: Preparation | None, options: Mapping[str, SettingValue]
+) -> tuple[DataSource, dict[str, SettingValue]]:
+    """The source of a file for a prediction, and the options of the training that hold for it."""
+    form = format_of(path).name
+    kept = {name: options[name] for name in _KEPT.get(form, ()) if name in options}
+    if form in TABLES and preparation is not None and not preparation.table:
+        kept = {}  # the training's data was no table
+    return DataSource(form, str(path.absolute()), (), _GIVEN), kept
 
 
 def _names_of_targets(specs: Sequence[InputSpec], preparation: Preparation | None) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -80,6 +80,22 @@ class Predictor:
     def rows_first(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs that have a part for each row, with that axis in front."""
         return {name: np.moveaxis(outputs[name], axis, 0) for name, axis in self._axes.items() if axis is not None}
+
+
+def in_batches(parts: Iterable[Part], batch: int) -> Iterator[Part]:
+    """The rows of all parts, in order, in parts of whole batches but for the last."""
+    held: list[dict[str, Array]] = []
+    count = 0
+    for part in parts:
+        held.append({name: array[part.rows] for name, array in part.arrays.items()})
+        count += len(part.rows)
+        if count >= batch:
+            joined = {name: np.concatenate([arrays[name] for arrays in held]) for name in held[0]}
+            whole = count // batch * batch
+            yield Part({name: array[:whole] for name, array in joined.items()}, np.arange(whole))
+            held, count = [{name: array[whole:] for name, array in joined.items()}], count - whole
+    if count:
+        yield Part({n: np.concatenate([arrays[n] for arrays in held]) for n in held[0]}, np.arange(count))
 
 
 def attention_weights(program: Program, tensors: Tensors, part: Part, row: int, options: Options) -> dict[str, Array]:

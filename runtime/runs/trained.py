@@ -11,6 +11,7 @@ from compiler import driver
 from compiler.driver import Array, DataSource, DimensionsOf, Options, PartSource, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
+from compiler.targets.registry import KERNEL_TARGETS
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.runs.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint
@@ -130,6 +131,11 @@ def refuse_other_precision(program: Program, choices: Choices, options: Options)
     own = driver.options_of(program, replace(options, dtype=choices.dtype)).dtype
     if options.dtype == "f64" and own != "f64":
         raise UsageError(f"a run cannot change its element type, {own}", "give the model file and the weights instead")
+
+
+def target_with_bits_of(choices: Choices, options: Options) -> str:
+    """The target that computes a run's bits: that of the options, where kernels compute both, or else the run's own."""
+    return options.target if {options.target, choices.target} <= set(KERNEL_TARGETS) else choices.target
 
 
 def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: Options) -> Trained:

@@ -58,7 +58,8 @@ def expect_room(path: Path, size: int, times: int, so_far: str = "") -> None:
     """Raise ResourceError where so many bytes of a file do not fit in memory `times` over."""
     if size * times > _SMALL:
         needed = {f"its content {so_far}".rstrip(): size, "its copies on the way to arrays": (times - 1) * size}
-        expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")
+        fix = "read data in blocks (`stream = 65536` in `train`), use less of it, or a machine with more memory"
+        expect_memory(f"reading {path}", needed, fix)
 
 
 _WEIGHTS = ".safetensors"

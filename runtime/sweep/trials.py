@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from compiler.driver import Program
 from compiler.errors.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
@@ -23,7 +24,7 @@ from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
 from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, told
 from runtime.train.jobs import start_of
-from runtime.train.session import TrainingRequest, TrainingSession, begun, program_of
+from runtime.train.session import TrainingRequest, begun, program_of
 from runtime.train.steering import RunSteering
 from runtime.train.training import LOSS, TrainingError, run_training
 
@@ -114,13 +115,14 @@ def trials(
         gc.collect()  # collections come late by themselves, and there may be a thousand trials
 
 
-def expect_program(space: SearchSpace, request: TrainingRequest, seed: int) -> None:
+def expect_program(space: SearchSpace, request: TrainingRequest, goal: Goal, seed: int) -> None:
     """Elaborate the program with one choice of the settings: what is wrong there may be wrong in all trials.
 
     Raises SourceError, UsageError and DataError.
     """
     chosen = RandomSampler(space, seed).ask()
-    program_of(replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items())))
+    program, _ = program_of(replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items())))
+    _aim(goal, program, training_of(program).validation is not None)
 
 
 def _untried(sampler: Sampler, tried: Collection[Settings], size: float) -> Mapping[str, str] | None:
@@ -161,7 +163,7 @@ def trained(
     signs = SignsOfLife(started, lambda line: tell(f"trial {number}: {line}"))
 
     with session.directory as directory:
-        metric, maximise = _aim(goal, session)
+        metric, maximise = _aim(goal, session.program, session.job.validation is not None)
         is_pruned = False
 
         def watch(event: Event) -> None:
@@ -196,13 +198,13 @@ def trained(
     return trial, was_interrupted and not is_pruned
 
 
-def _aim(goal: Goal, session: TrainingSession) -> tuple[str, bool]:
+def _aim(goal: Goal, program: Program, validates: bool) -> tuple[str, bool]:
     """The scalar that counts, and whether a larger one is better. Raises UsageError where one is not known."""
-    plan, job = training_of(session.program), session.job
-    prefixes = ("",) if job.validation is None else ("", "val_")
+    plan = training_of(program)
+    prefixes = ("", "val_") if validates else ("",)
     known = [prefix + name for prefix in prefixes for name in (LOSS, *plan.metrics)]
     if not goal.metric and not plan.best:
-        message = f"{session.program.name} has several updates, and no `best` says by which metric trials are compared"
+        message = f"{program.name} has several updates, and no `best` says by which metric trials are compared"
         raise UsageError(message, f"add --metric NAME; there is {quoted(known)}")
     name = goal.metric or prefixes[-1] + plan.best
     if name not in known:

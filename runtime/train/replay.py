@@ -19,7 +19,7 @@ from runtime.runs.frozen_weights import FROZEN, put_recorded_layers
 from runtime.runs.numerics import replayed_by_another, stretches_of, versions_in
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, put_recorded_weights
-from runtime.runs.trained import choices_of, program_of, put_weights
+from runtime.runs.trained import choices_of, program_of, put_weights, target_with_bits_of
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of
 from runtime.train.keepers import MemoryKeeper, averages_of
 from runtime.train.programs import kind_at
@@ -55,7 +55,7 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
     directory = open_run(run)
     choices = choices_of(directory)
     program = program_of(directory, choices)
-    options = replace(options, dtype=choices.dtype, target=choices.target)
+    options = replace(options, dtype=choices.dtype, target=target_with_bits_of(choices, options))
     data = data_of_run(directory, program, choices)
     compile_ahead(program, DataParts(data.train, data.validation, None), options, step)
     job = _job(program, data, options)

@@ -12,7 +12,6 @@ from compiler.driver import ALONE, Alone, Options, Program, StartWeights, Tensor
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
-from compiler.targets.registry import KERNEL_TARGETS
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
@@ -102,7 +101,7 @@ def begun(request: TrainingRequest) -> TrainingSession:
             directory.write_json(INIT_FROM, session.weights.to_json())
         if session.frozen:
             directory.write_json(FROZEN, [layer.to_json() for layer in session.frozen])
-        directory.log("training began" + _among(request.peers))
+        directory.log(f"training began{_on(request.options)}{_among(request.peers)}")
     except CheckpointError:
         directory.close()
         raise
@@ -151,7 +150,7 @@ def _resumed(
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
     target = choices.target if keeps_target else options.target
-    if target != choices.target and not {target, choices.target} <= KERNEL_TARGETS.keys():
+    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     choices = replace(choices, target=target)
     options = replace(options, dtype=choices.dtype, target=target)
@@ -166,6 +165,8 @@ def _resumed(
     position = directory.with_times(found.checkpoint.position)
     job = job_of(program, parts, tensors, options, OthersKeeper(), peers)
     expect_agreement(peers, lambda: _facts(program, data, job))
+    if job.states is not None:
+        job.states.release()
     if peers.rank:
         return TrainingSession(program, job, position, ())
     keeper = _keeper(directory, program, tensors)
@@ -177,7 +178,8 @@ def _resumed(
     warning = resumed_by_another(stretches, position.step)
     now = continued(stretches, position.step)
     directory.write_json("settings.json", _settings(program, choices, job, now))
-    directory.log(f"training resumed at step {position.step}{_among(peers)}" + (f": {warning}" if warning else ""))
+    where = f"{_on(options)}{_among(peers)}"
+    directory.log(f"training resumed at step {position.step}{where}" + (f": {warning}" if warning else ""))
     notes = [*_on_processes(peers), *directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
@@ -219,6 +221,10 @@ def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSessi
 def _on_processes(peers: Processes) -> tuple[str, ...]:
     """A remark on the processes: a launcher names one that was killed by its number alone."""
     return () if isinstance(peers, Alone) or peers.size > _PROCESSES_TOLD else (peers.description,)
+
+
+def _on(options: Options) -> str:
+    return "" if options.target == Options().target else f" with target {options.target}"
 
 
 def _among(peers: Processes) -> str:

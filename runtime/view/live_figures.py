@@ -30,7 +30,7 @@ from runtime.runs.checkpoint import newest_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.live import LivePosition
 from runtime.runs.position import Position
-from runtime.runs.trained import Trained, choices_of, program_of
+from runtime.runs.trained import Trained, choices_of, program_of, target_with_bits_of
 from runtime.support.files import JsonObject, JsonValue, finite
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of
 from runtime.train.keepers import MemoryKeeper, averaged, averages_of
@@ -86,7 +86,8 @@ class LiveFigures:
         choices = choices_of(directory)
         self._files, self._run = files, run
         self._program: Program = program_of(directory, choices)
-        self._options = replace(options, dtype=choices.dtype, target=choices.target, threads=1)
+        target = target_with_bits_of(choices, options)
+        self._options = replace(options, dtype=choices.dtype, target=target, threads=1)
         self._choices, self._data = choices, data_of_run(directory, self._program, choices)
         self._job = self._job_of(self._data)
         self._step: tuple[int, WatchedStep] | None = None

@@ -215,8 +215,12 @@ class _Reader:
             base, index, dtype = self.value(found[1]), self.operand(found[2]), DType(found[3])
             assert isinstance(index, Value | int)
             return lambda result: ir.Address(result, line, base, index, dtype)
-        if text in ("block", "thread"):
-            return lambda result: (ir.Block if text == "block" else ir.Thread)(result, line)
+        if text in ("block", "thread", "group"):
+            number = {"block": ir.Block, "thread": ir.Thread, "group": ir.Group}[text]
+            return lambda result: number(result, line)
+        if found := re.fullmatch(r"shared (\d+) bytes from (\d+)", text):
+            size, start = int(found[1]), int(found[2])
+            return lambda result: ir.Shared(result, line, start, size)
         if found := re.fullmatch(rf"({_OPERAND}) of lane ({_OPERAND})", text):
             value, lane = self.value(found[1]), self.operand(found[2])
             assert isinstance(lane, Value | int)
@@ -280,8 +284,8 @@ class _Reader:
             return ir.LoadFence(line)
         if row == "finish all stores":
             return ir.StoreFence(line)
-        if row == "lanes meet":
-            return ir.Meet(line)
+        if row in ("lanes meet", "all threads meet"):
+            return ir.Meet(line) if row == "lanes meet" else ir.Barrier(line)
         if found := re.fullmatch(r"prefetch (\w+) to (read|write), locality (\d)", row):
             return ir.Prefetch(line, self.value(found[1]), found[2] == "write", int(found[3]))
         stored = rf"store ({_OPERAND}) to (\w+), align (\d+)(?:, mask ({_OPERAND}))?(, past the caches)?"

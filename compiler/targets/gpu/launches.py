@@ -14,6 +14,7 @@ from compiler.support.arrays import Array
 from compiler.targets.cpu.runner import SETTINGS
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.feed import PIECE_BYTES, Piece, Resident, Ring, pieces_of, span_of
+from compiler.targets.gpu.hardware import Held
 from compiler.targets.gpu.results import Outlet
 from compiler.targets.gpu.room import Room, arenas_of
 from compiler.targets.gpu.step_graph import Addresses
@@ -23,6 +24,7 @@ from compiler.types import DType, numpy_dtype
 
 _HEAD = Struct("=Q7q")  # SEED to FRESH of the control block
 _WORD = (1 << 64) - 1
+_PARTS_OF_FREE = 4  # of the device's free memory, those of which a piece may take one
 _RESULT_BYTES = 256 << 20  # of a piece whose rows lie on the device
 
 
@@ -42,6 +44,7 @@ class Launches:
         self._steps, self._outlets = steps, outlets
         self._kept: list[object] = []
         self.has_begun = False  # whether kernels may have changed tensors
+        self.spans: list[tuple[Held, Held]] | None = None  # where steps are timed: events around those of each piece
         self._rows = np.ascontiguousarray(steps.rows, np.int64)
         self._batch = steps.batch
         full, rest = divmod(len(self._rows), steps.batch)
@@ -80,7 +83,7 @@ class Launches:
 
     def _check(self, tensors: TensorStore) -> None:
         for spec in self._manifest.tensors:
-            if tensors[spec.name].shape != spec.shape or tensors[spec.name].dtype != numpy_dtype(spec.dtype):
+            if tensors.form(spec.name) != (spec.shape, numpy_dtype(spec.dtype)):
                 raise CompilerBug("executable", f"the tensor '{spec.name}' has another shape than the program")
 
     # what goes in
@@ -110,6 +113,9 @@ class Launches:
                 return Resident(self._memory, words, self._rows, table), targets, most
         each = sum(slot.row_bytes for slot in self._manifest.inputs if slot.batch_axis is not None) * self._most
         most = max(1, min(longest, PIECE_BYTES // max(1, each + results)))
+        if self._room.ring is None or self._room.ring.most < most * self._most:
+            spare = self._gpu.memory().free // _PARTS_OF_FREE
+            most = max(1, min(most, spare // max(1, each + results)))
         ring = self._room.reserve_ring(most * self._most)
         ring.open(self._arrays, self._rows)
         return ring, self._targets(most), most
@@ -157,8 +163,13 @@ class Launches:
             once.launch(gpu.stream)
         self._room.filled = max(self._room.filled, piece.size)
         self.has_begun = True
+        if self.spans is not None:
+            self.spans.append((gpu.event(has_time=True), gpu.event(has_time=True)))
+            gpu.record(self.spans[-1][0], gpu.stream)
         for _ in range(piece.count):
             graph.launch(gpu.stream)
+        if self.spans is not None:
+            gpu.record(self.spans[-1][1], gpu.stream)
         feed.end(piece)
 
     def _upload(self, address: int, array: Array) -> None:

@@ -24,6 +24,7 @@ from compiler.targets.cpu.rows import build as rows
 from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.rows.columns import build_prefix_sum, build_scatter
 from compiler.targets.cpu.specialisation import Specialisation
+from compiler.targets.gpu.block_products import build_block_product, shape_for
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
 from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
 from compiler.targets.lowered import Lowered
@@ -60,6 +61,9 @@ class _DeviceLowering(Lowering):
         return for_threads(vectors(what, self.machine, self.batch), what.kernel)
 
     def tiles_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> str:
+        contract = kernels.contraction_of(what.kernel)
+        if contract is not None and (shape := shape_for(contract, self.batch)):
+            return shape.description(contract.dtype)
         return verified_tiles(what.kernel, self.machine, self.batch, False, unread, ROW_PASSES, PRODUCT_PASSES)
 
     def llvm_of(self, nest: Nest) -> str:
@@ -77,6 +81,8 @@ def vectors(what: Specialisation, machine: Machine, batch: int) -> Nest:
     match kernel:
         case kernels.RowKernel() | kernels.FlatKernel() | kernels.ColumnKernel():
             return rows.build(k, after_all(ROW_PASSES, row_passes.definition(kernel), machine))
+        case kernels.ContractionKernel() if shape := shape_for(kernel.contraction, batch):
+            return build_block_product(k, kernel, shape)
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts=False), Circumstances(machine, batch)
             return products.build(k, after_all(PRODUCT_PASSES, product, given))

@@ -17,6 +17,7 @@ from compiler.targets.cpu.target import CpuTarget
 from compiler.targets.gpu.device import DEVICE
 from compiler.targets.llvm.host import machine_of
 from compiler.targets.llvm.object_code import FrontDoor
+from compiler.types import DType
 
 if TYPE_CHECKING:
     from compiler.graph.ir import Graph
@@ -59,6 +60,11 @@ class EmulatedTarget(CpuTarget):
 
         return passes_on_text(machine, batch, ROW_PASSES, PRODUCT_PASSES)
 
+    def library(
+        self, functions: Sequence[target.LibraryFunction], tensors: target.LibraryTensors, form: target.LibraryForm
+    ) -> target.ExportedLibrary:
+        raise UsageError("a library is code of a processor", "leave out --target, or name one such as avx2")
+
     def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
         return super()._lowered(compilation, _device(compilation.options), begin)
 
@@ -96,8 +102,22 @@ class GpuTarget(EmulatedTarget):
     def compile_ahead(
         self, compilations: Sequence[target.Compilation], workers: int | None = None, elsewhere: bool = False
     ) -> None:
+        from compiler.targets.gpu.opened import device_memory
+
+        device_memory()  # before anything is compiled for it
         named = ((c.name, partial(self._lowered, c, DEVICE)) for c in compilations if c.name is not None)
         _front_door(compilations[0].options).compile_ahead(named, workers)
+
+    def profiled(self, compilation: target.Compilation) -> target.ProfiledProgram:
+        raise _unmeasured("profile")
+
+    def simulated(
+        self, compilation: target.Compilation, threads: Sequence[int], real: Sequence[int] = ()
+    ) -> target.SimulatedProgram:
+        raise _unmeasured("simulation of threads")
+
+    def peaks(self, options: Options, threads: int, dtype: DType, alone: float = 0.0) -> target.Peaks:
+        raise _unmeasured("measurement of peaks")
 
     def bytes_of_step(self, name: str, options: Options) -> int | None:
         return None  # the device's memory is not that of this process
@@ -111,6 +131,10 @@ class GpuTarget(EmulatedTarget):
         from compiler.targets.gpu.text import device_text
 
         return device_text(nest, DEVICE)
+
+
+def _unmeasured(what: str) -> UsageError:
+    return UsageError(f"there is no {what} of a GPU", "leave out --target gpu, and this processor is measured")
 
 
 def _front_door(options: Options) -> FrontDoor:

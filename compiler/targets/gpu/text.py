@@ -36,17 +36,24 @@ def device_text(nest: ir.Nest, machine: Machine) -> str:
     words = f"ptr byval([{len(nest.arguments) + 1} x i64]) align 8 %words"
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
-    return _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
+    module = _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
+    if size := shared_bytes(nest):
+        return f"@KERNEL_shared = internal addrspace(3) global [{size} x i8] undef, align 16\n{module}"
+    return module
 
 
 def host_text(nest: ir.Nest, machine: Machine) -> str:
     """A module with `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, which runs the blocks from begin to end."""
-    waits = any(isinstance(s, ir.Exchange | ir.Meet) for s in every(nest.body))
+    waits = any(isinstance(s, ir.Exchange | ir.Meet | ir.Barrier) for s in every(nest.body))
     text = Text(machine.multiply_add, block="begin" if waits else "entry")
     _body(text, nest, HOST_WRITERS)
     words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
     head, tail, driver = (_COROUTINE, _END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
-    words |= {"location": text.location, "threads": str(BLOCK_THREADS)}
+    words |= {
+        "location": text.location,
+        "threads": str(BLOCK_THREADS),
+        "shared": str(-(-shared_bytes(nest) // 64) * 64),
+    }
     head, tail, driver = (Template(part).substitute(words) for part in (head, tail, driver))
     return _module(head, text, tail, nest) + driver
 
@@ -59,6 +66,11 @@ def every(body: list[ir.Statement]) -> list[ir.Statement]:
         if isinstance(statement, ir.Loop | ir.Guard):
             found += every(statement.body)
     return found
+
+
+def shared_bytes(nest: ir.Nest) -> int:
+    """The memory of a block that a nest needs."""
+    return max((s.start + s.bytes for s in every(nest.body) if isinstance(s, ir.Shared)), default=0)
 
 
 def _body(text: Text, nest: ir.Nest, writers: Writers) -> None:
@@ -110,6 +122,11 @@ def _meet(walk: Walk, _: ir.Meet) -> str:
     return "call void @llvm.nvvm.bar.warp.sync(i32 %members)"
 
 
+def _shared_of_device(walk: Walk, statement: ir.Shared) -> str:
+    place = f"getelementptr (i8, ptr addrspace(3) @KERNEL_shared, i64 {statement.start})"
+    return f"getelementptr i8, ptr addrspacecast (ptr addrspace(3) {place} to ptr), i64 0"
+
+
 def _thread_of_device(walk: Walk, statement: ir.Thread) -> None:
     """The number of the thread, and the threads of its warp that are its neighbours."""
     text = walk.text
@@ -128,8 +145,11 @@ def _named(name: str) -> Callable[[Walk, ir.Ordinal], None]:
 DEVICE_WRITERS: Writers = {
     ir.Thread: ("", _thread_of_device),
     ir.Block: ("", _named("%block")),
+    ir.Group: ("v", lambda *_: f"lshr i64 %thread, {LANES.bit_length() - 1}"),
     ir.Exchange: ("v", _exchange),
     ir.Meet: ("", _meet),
+    ir.Barrier: ("", lambda *_: "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)"),
+    ir.Shared: ("p", _shared_of_device),
 }
 
 
@@ -156,11 +176,18 @@ def _wait(walk: Walk, _: ir.Statement) -> None:
     text.start(going_on)
 
 
+def _shared_on_host(walk: Walk, statement: ir.Shared) -> str:
+    return f"getelementptr i8, ptr %shared, i64 {statement.start}"
+
+
 HOST_WRITERS: Writers = {
     ir.Thread: ("", _named("%thread")),
     ir.Block: ("", _named("%block")),
+    ir.Group: ("v", lambda *_: f"lshr i64 %thread, {LANES.bit_length() - 1}"),
     ir.Exchange: ("v", _exchange_on_host),
     ir.Meet: ("", _wait),
+    ir.Barrier: ("", _wait),
+    ir.Shared: ("p", _shared_on_host),
 }
 
 _PLAIN = """define internal void @KERNEL.thread(ptr %args, i64 %block, i64 %thread) $attributes {
@@ -190,7 +217,7 @@ leave:
 
 # Without memory for its values, a thread says how many bytes they take. `slots` has a word of each thread of the block.
 _COROUTINE = """define internal ptr @KERNEL.thread(
-  ptr %memory, ptr %slots, ptr %args, i64 %block, i64 %thread
+  ptr %memory, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread
 ) presplitcoroutine $attributes {
 entry:
   %id = call token @llvm.coro.id(i32 16, ptr null, ptr null, ptr null)
@@ -223,16 +250,18 @@ entry:
   %none = icmp sge i64 %begin, %end
   br i1 %none, label %leave, label %allocate
 allocate:
-  %measured = call ptr @KERNEL.thread(ptr null, ptr null, ptr null, i64 0, i64 0)
+  %measured = call ptr @KERNEL.thread(ptr null, ptr null, ptr null, ptr null, i64 0, i64 0)
   %bytes = ptrtoint ptr %measured to i64
   %padded = add i64 %bytes, 63
   %size = and i64 %padded, -64
   %each = add i64 %size, 16
-  %total = mul i64 %each, $threads
+  %own = mul i64 %each, $threads
+  %total = add i64 %own, $shared
   %memory = call ptr @malloc(i64 %total)
   %frames = mul i64 %size, $threads
   %slots = getelementptr i8, ptr %memory, i64 %frames
   %handles = getelementptr i64, ptr %slots, i64 $threads
+  %shared = getelementptr i8, ptr %memory, i64 %own
   br label %blocks
 blocks:
   %block = phi i64 [ %begin, %allocate ], [ %next, %done ]
@@ -242,7 +271,7 @@ threads:
   %thread = phi i64 [ 0, %blocks ], [ %other, %threads ]
   %offset = mul i64 %thread, %size
   %frame = getelementptr i8, ptr %memory, i64 %offset
-  %begun = call ptr @KERNEL.thread(ptr %frame, ptr %slots, ptr %args, i64 %block, i64 %thread)
+  %begun = call ptr @KERNEL.thread(ptr %frame, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread)
   %place = getelementptr ptr, ptr %handles, i64 %thread
   store ptr %begun, ptr %place
   %other = add i64 %thread, 1

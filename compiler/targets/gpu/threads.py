@@ -60,8 +60,9 @@ def items_of(kernel: loops.Kernel, nest: Nest) -> ir.Items:
 
 
 def for_threads(nest: Nest, kernel: loops.Kernel) -> Nest:
-    """The nest of a thread, whose items are blocks."""
-    return _Threads(nest, kernel).nest()
+    """The nest of a thread, whose items are blocks; those of a nest that asks for its block are so already."""
+    of_blocks = any(isinstance(statement, ir.Block) for statement in nest.body)
+    return _Threads(nest, kernel).of_blocks() if of_blocks else _Threads(nest, kernel).of_items()
 
 
 @mutable_record
@@ -77,20 +78,34 @@ class _Threads:
     own: dict[int, int] = field(default_factory=dict[int, int])  # stretches of scratch, and addresses in them
     scratch_bytes: int = 0
     lane: Value = field(init=False)
+    group: Value = field(init=False)
     of_any: set[int] = field(default_factory=set[int])  # values of the given nest: whether any lane holds
     is_apart: bool = False  # whether lanes do the same work here, or some of them none
 
-    def nest(self) -> Nest:
+    def of_items(self) -> Nest:
+        self.enter()
+        items = items_of(self.kernel, self.given)
+        begin, end = self.items(items, self.made.define(ir.Block, INDEX), self.group)
+        self.values |= {BEGIN.number: begin, END.number: end}
+        return self.nest(blocks_of(items))
+
+    def of_blocks(self) -> Nest:
+        self.enter()
+        return self.nest(self.given.items)
+
+    def enter(self) -> None:
+        """Find out which thread this is."""
+        made = self.made
         self.arguments = [*self.given.arguments]
-        made, items = self.made, items_of(self.kernel, self.given)
-        thread, block = made.define(ir.Thread, INDEX), made.define(ir.Block, INDEX)
+        thread = made.define(ir.Thread, INDEX)
         self.lane = made.binary("and", thread, LANES - 1)
-        begin, end = self.items(items, block, made.binary("shift", thread, LANES.bit_length() - 1))
-        self.values = {BEGIN.number: begin, END.number: end, SCRATCH.number: SCRATCH}
+        self.group = made.binary("shift", thread, LANES.bit_length() - 1)
+        self.values = {SCRATCH.number: SCRATCH}
+
+    def nest(self, blocks: ir.Items) -> Nest:
+        made = self.made
         self.all(self.given.body)
-        return Nest(
-            tuple(self.arguments), blocks_of(items), made.body, made.count, self.given.lines, self.scratch_bytes, 0
-        )
+        return Nest(tuple(self.arguments), blocks, made.body, made.count, self.given.lines, self.scratch_bytes, 0)
 
     def items(self, items: ir.Items, block: Value, group: Value) -> tuple[Index, Index]:
         """The item of a group of a block, as a range that is empty where there is none."""
@@ -214,10 +229,26 @@ class _Threads:
                 self.define(result, self.of(mask))
             case ir.Prefetch() | ir.LoadFence() | ir.StoreFence():
                 pass  # a device hides how far away memory is by other threads
-            case ir.Block() | ir.Thread() | ir.Exchange() | ir.Meet():
-                raise self.wrong("it is for threads already")
+            case ir.Block() | ir.Thread() | ir.Group() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
+                self.of_device(statement)
             case _:
                 self.computation(statement)
+
+    def of_device(self, statement: ir.Ordinal | ir.Exchange | ir.Meet | ir.Barrier) -> None:
+        """What a nest of blocks asks of its device; its lanes are not threads yet."""
+        match statement:
+            case ir.Group(result=result):
+                self.define(result, self.group)
+            case ir.Block(result=result):
+                self.define(result, self.made.define(ir.Block, INDEX))
+            case ir.Shared(result=result, start=start, bytes=size):
+                self.define(result, self.made.define(ir.Shared, ADDRESS, start, size))
+            case ir.Barrier(line=line):
+                if self.is_apart:
+                    raise self.wrong("threads meet where some of them are not")
+                self.made.body.append(ir.Barrier(line))
+            case ir.Thread() | ir.Exchange() | ir.Meet():
+                raise self.wrong("it is for threads already")
 
     def computation(self, statement: ir.Given | ir.Computation) -> None:
         result, made = statement.result, self.made
@@ -312,7 +343,8 @@ class _Threads:
         dtype, made = type_.dtype, self.made
         assert dtype is not None
         if isinstance(load, ir.Load):
-            return made.load(self.of_lane(load.address, type_), _scalar(type_), dtype.size)
+            align = dtype.size if _is_vector(type_) else load.align
+            return made.load(self.of_lane(load.address, type_), _scalar(type_), align)
         places, mask = self.of(load.places), self.of(load.mask)
         assert isinstance(places, Value | int)
         if isinstance(mask, Constant):

@@ -22,12 +22,15 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock
+from runtime.data.decoded import mapped
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explained, fingerprints
 
 _LONGEST_HEADER = 1 << 17  # bytes; NumPy reads none of more than 10,000 characters
+_LOCAL_HEAD = 30  # bytes before the name of a member of a zip file
+_MAPPED = 1 << 26  # bytes from which on an array is mapped
 _BLOCK_BYTES = 1 << 22
 _COPIES = 3  # the content, while it is put together and while an array is made of it
 _DAMAGE = (
@@ -74,7 +77,7 @@ def read_npy(request: SourceRequest) -> Dataset:
     """The one array of an npy file, under the name of the program's only input."""
     path = request.path
     with explained(DataError, path), regular_files.opened(path) as file:
-        values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
+        values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array", (file, 0))
     fields = {_only_name(request): Field(values, path)}
     _expect_rows(fields, request)
     return Dataset("npy", path, fields, fingerprints=fingerprints([path]))
@@ -195,7 +198,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, what: s
     """An array of an npz file. NumPy packs by deflate, which is unpacked piece by piece; other ways are not."""
     _expect_known_packing(info, path, what)
     with archive.open(info) as stream:
-        return _array_of(stream, info.file_size, path, what)
+        return _array_of(stream, info.file_size, path, what, _place_of(archive, info))
 
 
 def _expect_known_packing(info: zipfile.ZipInfo, path: Path, what: str) -> None:
@@ -204,10 +207,28 @@ def _expect_known_packing(info: zipfile.ZipInfo, path: Path, what: str) -> None:
         raise DataError(message, path, fix="save it with numpy.savez or numpy.savez_compressed")
 
 
-def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
-    """The array of npy content of `size` bytes, which is compared with the header before more than that is read."""
+def _place_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[IO[bytes], int] | None:
+    """The file and the place in it of a member that is not packed."""
+    if info.compress_type != zipfile.ZIP_STORED or archive.fp is None:
+        return None
+    before = archive.fp.tell()
+    archive.fp.seek(info.header_offset)
+    head = archive.fp.read(_LOCAL_HEAD)
+    archive.fp.seek(before)
+    name, extra = struct.unpack("<HH", head[-4:])
+    return archive.fp, info.header_offset + _LOCAL_HEAD + name + extra
+
+
+def _array_of(stream: IO[bytes], size: int, path: Path, what: str, place: tuple[IO[bytes], int] | None = None) -> Array:
+    """The array of npy content of `size` bytes, which is compared with the header before more than that is read.
+
+    A large one that lies in a file as it is in memory, at its `place`, is mapped and not read.
+    """
     beginning = stream.read(_LONGEST_HEADER)
     shape, fortran_order, dtype, start = _checked_header(beginning, size, path, what)
+    if place is not None and size >= _MAPPED and (place[1] + start) % dtype.itemsize == 0 and dtype.kind != "U":
+        raw = mapped(place[0], path, place[1] + start, (size - start,))
+        return _native(raw.view(dtype).reshape(shape, order="F" if fortran_order else "C"), path, what)
     regular_files.expect_room(path, size, _COPIES)
     content = beginning + stream.read(max(size - len(beginning), 0))
     if len(content) != size:

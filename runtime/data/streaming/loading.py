@@ -25,15 +25,15 @@ from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_dat
 from runtime.data.pictures import looks_of
 from runtime.data.preparation import Look, Preparation, preparation_from_json, rows_without_gaps, vocabulary_of
 from runtime.data.reading import opened_blocks
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, dtype_of, row_shape
 from runtime.data.streaming.cutting import CODES, TRAIN, part_codes
 from runtime.data.streaming.packs import Pack, PackWriter, usual_packs
-from runtime.data.streaming.rows import FILE, NUMBER, OnDemand, RowStream, all_rows
+from runtime.data.streaming.rows import FILE, NUMBER, ROW, OnDemand, RowStream, all_rows
 from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.support.files import JsonValue, explained
 
-_FORM = "rows 1"  # another where packs come to mean something else
+_FORM = "rows 2"  # another where packs come to mean something else
 _WHOLE = "whole"
 
 
@@ -76,6 +76,23 @@ def load_stream_part(
     part = _part_of(pack, _WHOLE, block, specs)
     assert part is not None, "a pass without rows is refused"
     return LoadedPart(part, (*cast("Sequence[str]", pack.told["notes"]), _note_of(opened, pack, block)))
+
+
+def parts_for_prediction(
+    specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, options: Mapping[str, SettingValue]
+) -> Iterator[LoadedPart]:
+    """The rows of a source block by block, each prepared as in the training. Raises DataError.
+
+    The last ones have no rows, and the remarks on all. Windows of a series give none.
+    """
+    opened, condition = opened_blocks(source, specs, preparation, options, is_training=False)
+    if opened.head.windows is not None:
+        return
+    packing = _PartPacking(specs, opened, condition, preparation, may_drop=False)
+    for block in packing.kept(opened, packing.needed()):
+        yield LoadedPart(packing.part_of(packing.fields_of(block)), ())
+    unused = notes_of_unused(opened.head.path, opened.head.unread)
+    yield LoadedPart(Part({}, np.zeros(0, np.int64)), tuple(dict.fromkeys((*packing.maker.notes, *unused))))
 
 
 def _draws(cuts: Cuts) -> bool:
@@ -143,7 +160,8 @@ class _Packing:
         self.maker = PartMaker(specs, opened.head.notes)
         self.words: dict[str, set[str]] = {name: set() for name in preparation.vocabularies}
         self.files = {file: number for number, file in enumerate(opened.files)}
-        self._read = self._chosen = self._kept = 0
+        self.may_drop = True  # rows that miss a value, where the training left these out
+        self._read = self._chosen = self._kept = self._written = 0
 
     def made(self, writer: PackWriter, folder: Path) -> Pack:
         """The finished pack. Raises DataError, OSError."""
@@ -169,7 +187,7 @@ class _Packing:
             self._chosen += len(block.numbers)
             for name, words in self.words.items():
                 words.update(block.arrays[name].tolist())
-            if self.preparation.table and self.preparation.missing == "drop":
+            if self.may_drop and self.preparation.table and self.preparation.missing == "drop":
                 block = _rows_of(block, rows_without_gaps(self.preparation, self.fields_of(block)))
             self._kept += len(block.numbers)
             if len(block.numbers):
@@ -186,7 +204,9 @@ class _Packing:
                 error.args = (f"{error.args[0]} ({block.place})",)
             raise
         origin = np.full(len(block.numbers), self.files.setdefault(block.file, len(self.files)), np.int32)
-        arrays: dict[str, Array] = {**part.arrays, NUMBER: block.numbers, FILE: origin}
+        places = np.arange(self._written, self._written + len(block.numbers))
+        self._written += len(block.numbers)
+        arrays: dict[str, Array] = {**part.arrays, ROW: places, NUMBER: block.numbers, FILE: origin}
         for name, rows in parts.items():
             writer.append(name, {n: array[rows] for n, array in arrays.items()})
 
@@ -203,6 +223,8 @@ class _Packing:
 
     def _refuse_nothing(self) -> None:
         path = self.opened.head.path
+        if not self.may_drop:
+            return
         if not self._read:
             raise DataError("there are no rows", path, fix="add the rows")
         if self.condition is not None:
@@ -284,6 +306,7 @@ class _TrainingPacking(_Packing):
             path = self.opened.head.path
             self.maker.notes.append(f"{path.name}: its own test part is not used, because the program names another")
             return
+        self._written = 0  # its rows have numbers of their own
         for block in self.opened.test.blocks(names):
             self.write(writer, block, {"test": slice(None)})
 
@@ -307,13 +330,18 @@ class _PartPacking(_Packing):
     """The rows of a further source, prepared by what a training has learnt."""
 
     def __init__(
-        self, specs: Sequence[InputSpec], opened: BlockSource, condition: Condition | None, saved: Preparation
+        self,
+        specs: Sequence[InputSpec],
+        opened: BlockSource,
+        condition: Condition | None,
+        saved: Preparation,
+        may_drop: bool = True,
     ) -> None:
         head = opened.head
         self._in_columns = saved.is_of_columns and head.table is None and head.text is None
         found = matched(specs, head) if self._in_columns else preparation_for(head, specs, saved)
         super().__init__(specs, opened, condition, found)
-        self._saved, self.words = saved, {}
+        self._saved, self.words, self.may_drop = saved, {}, may_drop
 
     def made(self, writer: PackWriter, folder: Path) -> Pack:
         for block in self.kept(self.opened, self.needed()):

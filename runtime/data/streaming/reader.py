@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from runtime.data.streaming.order import BlockOrder, Run
 from runtime.data.streaming.rows import RowFiles, RowStream
 
 _Arrays = dict[str, Array]
+_Found = TypeVar("_Found")
 _PART = 16  # of a block that is read at once where the order is that on disk
 
 
@@ -38,8 +40,8 @@ class OwnShards:
         return (places >= first) & (places < end)
 
 
-class _Ahead:
-    """Reads blocks into two sets of arrays that take turns.
+class _Ahead(Generic[_Found]):
+    """Does jobs that read blocks, each while the result of the one before is used, into two sets of arrays by turns.
 
     `waited` are the seconds for which a block was not there when it was asked for.
     """
@@ -48,14 +50,23 @@ class _Ahead:
         self._stream, self._files = stream, RowFiles(stream)
         self._rooms: list[_Arrays] = [{}, {}]
         self._thread = ThreadPoolExecutor(1, "rows")
-        self._next: tuple[object, Future[_Arrays]] | None = None
+        self._next: tuple[object, Future[_Found]] | None = None
         self.waited = 0.0
 
-    def take(self, key: object, runs: list[Run], chosen: Array | None = None) -> _Arrays:
-        """The rows of a block, until the next call; `chosen` says which of those in `runs`, in ascending order."""
+    def read(self, runs: list[Run], chosen: Array | None = None) -> _Arrays:
+        """In a job: the rows of a block, or the `chosen` ones of those in `runs`, in ascending order."""
+        rows = sum(end - first for first, end in runs) if chosen is None else len(chosen)
+        room = self._rooms[0]
+        if not room or len(next(iter(room.values()))) < rows:
+            room.clear()  # before there are two
+            room.update(self._stream.room(rows))
+        return self._files.read(runs, room, chosen)
+
+    def take(self, key: object, job: Callable[[], _Found]) -> _Found:
+        """The result of a job, whose arrays last until the next call."""
         begin = time.perf_counter()
         if self._next is None or self._next[0] != key:
-            self.begin(key, runs, chosen)
+            self.begin(key, job)
         assert self._next is not None
         found = self._next[1].result()
         self._next = None
@@ -63,16 +74,11 @@ class _Ahead:
         self._rooms.reverse()  # what was just filled is the last to be filled anew
         return found
 
-    def begin(self, key: object, runs: list[Run], chosen: Array | None = None) -> None:
-        """Read a block that will be asked for, while the one that was taken last is used."""
+    def begin(self, key: object, job: Callable[[], _Found]) -> None:
+        """Begin a job whose result will be asked for, while that of the one before is used."""
         if self._next is not None and not self._next[1].cancel():
             self._next[1].exception()  # wait for it
-        rows = sum(end - first for first, end in runs) if chosen is None else len(chosen)
-        room = self._rooms[0]
-        if not room or len(next(iter(room.values()))) < rows:
-            room.clear()  # before there are two
-            room.update(self._stream.room(rows))
-        self._next = key, self._thread.submit(self._files.read, runs, room, chosen)
+        self._next = key, self._thread.submit(job)
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
@@ -87,7 +93,7 @@ class EpochRows:
 
     def __init__(self, stream: RowStream, seed: int, own: OwnShards | None = None) -> None:
         self._stream, self._seed, self._own = stream, seed, own
-        self._ahead = _Ahead(stream)
+        self._ahead: _Ahead[tuple[_Arrays, Array]] = _Ahead(stream)
         self._orders: dict[int, BlockOrder] = {}
         self._block: tuple[tuple[int, int], _Arrays, Array] | None = None
 
@@ -141,22 +147,22 @@ class EpochRows:
         if order.blocks == 1 and self._own is None and self._block is not None:  # all rows are in memory
             self._block = key, self._block[1], order.order(number)
             return self._block[1:]
-        places, chosen = self._chosen(order, number)
-        self._block = key, self._ahead.take(key, order.runs(number), chosen), places
+        self._block = key, *self._ahead.take(key, lambda: self._read(order, number))
         if order.blocks > 1 or self._own is not None:
             after = (order, number + 1) if number + 1 < order.blocks else (self._order(order.epoch + 1), 0)
-            self._ahead.begin((after[0].epoch, after[1]), after[0].runs(after[1]), self._chosen(*after)[1])
+            self._ahead.begin((after[0].epoch, after[1]), lambda: self._read(*after))
         return self._block[1:]
 
-    def _chosen(self, order: BlockOrder, number: int) -> tuple[Array, Array | None]:
-        """Where the rows of a block's places are among those that are read of it, and which these are; None for all."""
+    def _read(self, order: BlockOrder, number: int) -> tuple[_Arrays, Array]:
+        """The rows of a block, and where the rows of its places are among them."""
         rows = order.order(number)
         if self._own is None:
-            return rows, None
+            return self._ahead.read(order.runs(number)), rows
         places = np.arange(int(order.starts[number]), int(order.starts[number + 1]))
         own = rows[self._own.among(places, self._stream.rows)]
         chosen = np.sort(own) if len(own) else rows[:1]  # one stands in the places of all others
-        return np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1), chosen
+        arrays = self._ahead.read(order.runs(number), chosen)
+        return arrays, np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
 
 
 def blocks_in_order(stream: RowStream, multiple: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
@@ -166,13 +172,16 @@ def blocks_in_order(stream: RowStream, multiple: int) -> Iterator[tuple[int, Map
     `multiple` rows.
     """
     each = max(stream.block // _PART // multiple, 1) * multiple
-    ahead = _Ahead(stream)
+    ahead: _Ahead[_Arrays] = _Ahead(stream)
+
+    def job(first: int) -> Callable[[], _Arrays]:
+        return lambda: ahead.read([(first, min(first + each, stream.rows))])
+
     try:
         for first in range(0, stream.rows, each):
-            end = min(first + each, stream.rows)
-            arrays = ahead.take(first, [(first, end)])
-            if end < stream.rows:
-                ahead.begin(end, [(end, min(end + each, stream.rows))])
+            arrays = ahead.take(first, job(first))
+            if first + each < stream.rows:
+                ahead.begin(first + each, job(first + each))
             yield first, arrays
     finally:
         ahead.close()

@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,32 @@ def test_a_format_is_told_by_the_path(tmp_path: Path) -> None:
         format_of(write(tmp_path / "a.xyz", ""))
     with pytest.raises(DataError, match="there is no such file or folder"):
         format_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["npy", "npz"])
+def test_large_arrays_are_mapped_and_checked_piece_by_piece(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.data.formats.numpy_arrays._MAPPED", 1000)
+    monkeypatch.setattr("runtime.data.arrays._PIECE", 100)
+    values = np.arange(600, dtype=np.float32).reshape(200, 3)
+    path = tmp_path / f"x.{name}"
+
+    def saved() -> Path:
+        if name == "npy":
+            np.save(path, values)
+        else:
+            with zipfile.ZipFile(path, "w") as archive, archive.open("a.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values)
+        return path
+
+    part = load_training_data([spec("a", row=(3,))], source(saved()), Cuts()).train
+    assert part.arrays["a"].tobytes() == values.tobytes()
+    base, bases = part.arrays["a"], list[type]()
+    while base is not None:
+        bases.append(type(base))
+        base = getattr(base, "base", None)
+    assert (np.memmap in bases) == (name == "npy")  # a member of an archive lies at any byte
+    values[177, 1] = np.nan
+    with pytest.raises(DataError, match=r"row 178: .*the value is nan"):
+        load_training_data([spec("a", row=(3,))], source(saved()), Cuts())

@@ -144,3 +144,6 @@ def test_a_mistake_in_the_settings_is_told_once_and_begins_nothing(capsys: pytes
     assert sweep("model.dl", "--set", "optimiser.lr=[1, 2]", "--workers", "2", "--out", "study") == 1
     assert capsys.readouterr().err.count("there is no setting `optimiser.lr`") == 1
     assert not Path("study").exists()
+    assert sweep("model.dl", *SPACE, "--metric", "accurcy", "--workers", "2", "--out", "study") == 2
+    assert capsys.readouterr().err.count("there is no metric `accurcy`") == 1
+    assert not Path("study").exists()

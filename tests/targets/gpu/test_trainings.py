@@ -69,6 +69,19 @@ def test_checkpoints_are_those_of_native_code(use: Use) -> None:
     assert not +target.fake.live
 
 
+@pytest.mark.parametrize("key", ["accumulate = 2", "shards = 4"])
+def test_updates_of_several_batches_have_the_bits_of_native_code(key: str, use: Use) -> None:
+    """Tensors of sums are changed by several programs, and by nobody's version."""
+    Path("model.dl").write_text(TEXT.replace("ema = 0.9", key))
+    target = FakeTarget(FakeCuda({}, seed=4))
+    use(target)
+    assert train("model.dl", "--target", "fake", "--epochs", "2", "--out", "A") == 0
+    target.close()
+    assert train("model.dl", "--epochs", "2", "--out", "B") == 0
+    assert checkpoint("A") == checkpoint("B")
+    assert not +target.fake.live
+
+
 @pytest.mark.parametrize(("first", "second"), [("native", "fake"), ("fake", "native")])
 def test_a_training_goes_on_elsewhere(first: str, second: str, use: Use) -> None:
     target = FakeTarget(FakeCuda({}, seed=2))
