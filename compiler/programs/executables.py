@@ -250,7 +250,8 @@ def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
     plan = program.plan
     takes_several = plan is not None and (kind.purpose in ACCUMULATION or _is_batched(plan, kind))
     if takes_several and plan is not None and plan.batch is not None:
-        return replace(options, batch=-(-plan.batch // plan.shards))
+        rows = plan.usual_rows if plan.is_sharded else plan.batch
+        return replace(options, batch=-(-rows // plan.shards))
     return options
 
 
