@@ -53,6 +53,7 @@ from compiler.programs.executables import (
     initialise,
     initialise_states,
     memory_needed,
+    owned_states,
     predicts_row_by_row,
 )
 from compiler.programs.exported import exported_library, generates_alone, independent_settings, without_teachers
@@ -68,6 +69,7 @@ from compiler.programs.kinds import (
     Purpose,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
+from compiler.programs.owned_states import OwnedStates
 from compiler.programs.shard_tree import rows_of_process
 from compiler.targets.manifest import InputSlot
 from compiler.targets.target import (

@@ -76,7 +76,7 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     whole = replace(ready, outputs=(*ready.outputs, *further.values()))
     names: dict[str, tuple[str, ...]] = {path: (path,) for path in gradients}
     names.update((path, tuple(output.name for output in outputs)) for path, outputs in chosen.items())
-    made = target_of(options).load(prepared_compilation(whole, options))
+    made = target_of(options).load(prepared_compilation(lambda: whole, options))
     return InspectedStep(in_batches(program, made), names)
 
 

@@ -113,7 +113,7 @@ def loss_of_update(name: str) -> str:
 
 @record
 class Accumulation:
-    """An update is made of `batches` batches, or of `shards` parts of one batch, and one of both numbers is 1.
+    """An update is made of `batches` batches, which are cut into `shards` parts in all, unless that is 1.
 
     `states`, by their full names, hold what is added up over them: `PATH:(gradient)` for each parameter, what the loss
     is divided by as `(counts):K` (`counts` of them), and other sums of the loss and the metrics as `(sums):K`.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
 from compiler.frontend.program import Program
 from compiler.interface import Options
-from compiler.programs.executables import sums_of_shards
-from compiler.programs.shard_sums import LINE, lines_of
+from compiler.programs.executables import layout_of_update, sums_of_shards
+from compiler.programs.shard_owners import LINE
+from compiler.programs.shard_sums import cuts_of, lines_of, rows_of
 from compiler.programs.shard_tree import nodes_of_processes
 from compiler.support.record import record
-from compiler.targets.manifest import TensorSpec
-from compiler.types import DType
+from compiler.types import static_elements
 
 
 @record
@@ -32,29 +29,25 @@ class Traffic:
 def traffic_of(program: Program, options: Options, processes: int) -> Traffic:
     """The traffic of a program whose batches are cut into shards, among no more processes than these."""
     assert program.plan is not None
-    accumulation = program.plan.accumulation
-    rows: list[int] = []
-    if accumulation is not None:
-        sums = sums_of_shards(program, options)
-        rows = [lines for specs in sums.of_segments for lines in _lines(specs)]
-        rows += [] if accumulation.counts_rows else _lines(sums.counts)
-    shards = program.plan.shards
+    shards, accumulation = program.plan.shards, program.plan.accumulation
+    if accumulation is None:
+        return Traffic(shards, processes, 0, 0, 0)
+    sums, layout = sums_of_shards(program, options), layout_of_update(program, options, processes)
+    stretches, rounds = layout.of_gradients, len(layout.rounds)
+    groups = [*sums.of_segments, *([] if accumulation.counts_rows else [sums.counts])]
+    rows = [(row, own) for specs in groups for row, own in rows_of(specs, stretches).items()]
     nodes = [len(of_process) for of_process in nodes_of_processes(shards, processes)]
-    sent = [sum(_lines_sent(rank, nodes[rank], processes, lines) for lines in rows) for rank in range(processes)]
-    messages = len(rows) * (processes - 1) * (max(nodes) + 1)
-    return Traffic(shards, processes, LINE * sum(rows), LINE * max(sent), messages)
-
-
-def _lines_sent(rank: int, nodes: int, processes: int, lines: int) -> int:
-    """Of a row: the slices of others, for each node, and the own sums, to each other process."""
-    own = len(lines_of(rank, processes, lines))
-    return nodes * (lines - own) + own * (processes - 1)
-
-
-def _lines(specs: Sequence[TensorSpec]) -> list[int]:
-    """How many lines each row has."""
-    found: Mapping[DType, int] = {}
-    for spec in specs:
-        size = max(1, math.prod(spec.shape)) * spec.dtype.size
-        found = {**found, spec.dtype: found.get(spec.dtype, 0) + -(-size // LINE)}
-    return list(found.values())
+    sent, messages = [0] * processes, [0] * processes
+    for row, specs in rows:
+        cuts, gives = cuts_of(specs, stretches, processes), rounds if row.belongs else 1
+        for rank in range(processes):
+            own = cuts[rank + 1] - cuts[rank]
+            sent[rank] += LINE * (nodes[rank] * (cuts[-1] - own) + own * (processes - 1) * gives)
+            messages[rank] += (processes - 1) * (nodes[rank] + gives)
+    for level in range(layout.parts - 2):
+        for rank in range(processes):
+            given = [one for one in layout.given if one.level == level and layout.owner(one.path) == rank]
+            sent[rank] += sum(static_elements(one.type.shape) * one.type.dtype.size for one in given) * (processes - 1)
+            messages[rank] += (processes - 1) * bool(given)
+    summed = sum(lines_of(spec) for _, specs in rows for spec in specs)
+    return Traffic(shards, processes, LINE * summed, max(sent), max(messages))

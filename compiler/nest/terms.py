@@ -22,6 +22,7 @@ from compiler.types import BatchExtent, Extent
 DIM = isl.dim_type
 CALL = 4  # dimensions that say which items a call does
 MOST_QUOTIENT = 16  # by a number that no constant gives
+MOST_SPLITS = 5  # of digits, which take two dimensions each
 MOST_LOADED = 4  # dimensions of numbers from memory
 
 
@@ -232,42 +233,31 @@ class Terms:
 
     def _floor(self, term: isl.Aff, divisor: int, where: isl.Set) -> PwAff:
         """floor((group * a + rest) / divisor) is floor(a / (divisor / group)) for a rest below the group."""
-        terms = [(kind, k) for kind in (DIM.in_, DIM.param, DIM.div) for k in range(term.dim(kind))]
-        factors = {at: value.to_python() for at in terms if not (value := term.get_coefficient_val(*at)).is_zero()}
-        more = term.get_constant_val().to_python()
-        for group in sorted({gcd(factor, divisor) for factor in factors.values()} - {1}, reverse=True):
-            rest = term.set_constant_val(more % group)
-            for at, factor in factors.items():
-                if not factor % group:
-                    rest = rest.set_coefficient_val(*at, 0)
-            number = PwAff.from_aff(rest)
-            if (where - self.between(number, 0, self.number(group))).is_empty():
-                many = term.sub(rest).scale_down_val(group)
-                return self._digit_of(many, divisor // group)
+        places = [(kind, k) for kind in (DIM.in_, DIM.param, DIM.div) for k in range(term.dim(kind))]
+        factors = [(at, value) for at in places if not (value := term.get_coefficient_val(*at)).is_zero()]
+        if all(value.is_int() for _, value in factors):
+            groups = {gcd(value.to_python(), divisor) for _, value in factors} - {1}
+            for group in sorted(groups, reverse=True):
+                rest = term.set_constant_val(term.get_constant_val().mod(group))
+                for at, value in factors:
+                    rest = rest if value.to_python() % group else rest.set_coefficient_val(*at, 0)
+                if (where - self.between(PwAff.from_aff(rest), 0, self.number(group))).is_empty():
+                    return self._digit_of(term.sub(rest).scale_down_val(group), divisor // group)
         return self._digit_of(term, divisor)
 
     def _digit_of(self, term: isl.Aff, size: int) -> PwAff:
-        """A quotient by a constant; that of a digit is a digit."""
-        number = PwAff.from_aff(term)
-        place = next((k for k in self._splits_or_items() if size > 1 and number.is_equal(self.dimension(k))), None)
-        return PwAff.from_aff(term.scale_down_val(size).floor()) if place is None else self._split(place, size)
-
-    def _splits_or_items(self) -> list[int]:
-        return [] if self.is_cut else [*self.of_items, *(q for _, q, _ in self._splits.values())]
-
-    def _split(self, place: int, size: int) -> PwAff:
-        if place not in self._splits:
-            quotient, rest = self.free, self.free + 1
+        """A quotient by a constant; that of a digit of an item is a digit, and so is the rest."""
+        number, digits = PwAff.from_aff(term), (*self.of_items, *(q for _, q, _ in self._splits.values()))
+        place = next((k for k in digits if number.is_equal(self.dimension(k))), -1)
+        is_free = not self.is_cut and len(self._splits) < MOST_SPLITS and self.free + 2 <= self._room - MOST_LOADED
+        if place >= 0 and place not in self._splits and size > 1 and is_free:
+            first = CALL + self.depth + self.free
+            self._splits[place] = size, first, first + 1
             q, r = self._fresh(), self._fresh()
-            first = CALL + self.depth
-            self._splits[place] = size, first + quotient, first + rest
-            self.always &= self.dimension(place).eq_set(q.scale_val(size).add(r)) & self.between(
-                r, 0, self.number(size)
-            )
-        made, quotient, _ = self._splits[place]
-        if made == size:
-            return self.dimension(quotient)
-        return self.dimension(place).scale_down_val(size).floor()
+            self.always &= self.dimension(place).eq_set(q.scale_val(size).add(r))
+            self.always &= self.between(r, 0, self.number(size))
+        made, quotient, _ = self._splits.get(place, (0, 0, 0))
+        return self.dimension(quotient) if made == size else number.scale_down_val(size).floor()
 
     def in_digits(self, number: PwAff) -> PwAff:
         """The same number, with the quotients and rests of digits that were divided."""

@@ -93,6 +93,6 @@ def size_of(program: Program, kind: GraphKind, options: Options) -> tuple[int, i
     """The rows of one of the programs that a step is made of, and how often a step runs it."""
     is_repeated = kind.purpose in (Purpose.COUNTING, Purpose.ACCUMULATING)
     accumulation = program.plan.accumulation if is_repeated and program.plan is not None else None
-    return fitting(
-        program, kind, options
-    ).batch, 1 if accumulation is None else accumulation.batches * accumulation.shards
+    return fitting(program, kind, options).batch, 1 if accumulation is None else max(
+        accumulation.batches, accumulation.shards
+    )

@@ -34,13 +34,13 @@ def compilation(graph: Callable[[], Graph], options: Options, name: str | None =
     return Compilation(name, options, ready, partial(_scheduled, options), for_rows)
 
 
-def prepared_compilation(graph: Graph, options: Options) -> Compilation:
-    """A graph that is optimised."""
+def prepared_compilation(graph: Callable[[], Graph], options: Options, name: str | None = None) -> Compilation:
+    """A graph that is optimised, made only where a target does not know `name`."""
 
     def for_rows(rows: int) -> Compilation:
-        raise CompilerBug("compilation", f"{graph.name} is optimised for {options.batch} rows, not for {rows}")
+        raise CompilerBug("compilation", f"a graph was optimised for {options.batch} rows, not for {rows}")
 
-    return Compilation(None, options, lambda: graph, partial(_scheduled, options), for_rows)
+    return Compilation(name, options, graph, partial(_scheduled, options), for_rows)
 
 
 def _scheduled(options: Options, ready: Graph, machine: Machine) -> Schedule:

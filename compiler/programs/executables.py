@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from compiler.frontend.program import Program, TrainingPlan
 from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
-from compiler.interface import Decoding, Executable, Options, Steps, Tensors
-from compiler.programs.compilation import Graphs, compilation, compile_graphs
+from compiler.interface import Decoding, Executable, Options, Peers, Steps, Tensors
+from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation
 from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
-from compiler.programs.shard_segments import ShardSegment, SumsOfShards, known_segments, segments_of
+from compiler.programs.owned_states import OwnedStates
+from compiler.programs.shard_owners import OwnedUpdate, UpdateLayout
+from compiler.programs.shard_segments import ShardSegment, SumsOfShards, known, segments_of
 from compiler.programs.shard_tree import deepest
 from compiler.support.arrays import Array, np
 from compiler.support.cache import ObjectCache, compiler_version
 from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
+from compiler.targets.memory import TensorStore
 from compiler.targets.registry import kernel_target_of, target_of
 from compiler.targets.target import Compilation, LoadedProgram, ProfiledProgram, SimulatedProgram
 from compiler.types import DType, Shape, TensorType
@@ -77,7 +80,7 @@ def segments_of_shard(program: Program, options: Options, phase: int = 0) -> tup
 
         return segments_of(segment_graphs(program, phase, options))
 
-    return known_segments(ObjectCache(options.cache), name, cut)
+    return known(ObjectCache(options.cache), name, cut)
 
 
 def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options: Options) -> Executable:
@@ -97,12 +100,60 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
         from compiler.programs.sharded_executable import ShardedExecutable, ShardPrograms  # few models have shards
 
         segments = [made for kind, made in graphs.items() if kind.purpose is Purpose.ACCUMULATING]
-        programs = ShardPrograms(counting, segments, updating, _adder(options))
+        programs = ShardPrograms(counting, segments, updating, _adder(options), _owned_update(program, options, phase))
         return ShardedExecutable(programs, plan.accumulation, sums_of_shards(program, options, phase))
     from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
 
     assert plan.batch is not None
     return AccumulatingExecutable(counting, accumulating, updating, plan.batch, plan.accumulation.batches)
+
+
+def layout_of_update(program: Program, options: Options, processes: int, phase: int = 0) -> UpdateLayout:
+    """How the update of a step that is cut into shards is divided among several processes."""
+    kind = GraphKind(Purpose.UPDATING, phase)
+    chosen = fitting(program, kind, options)
+    name = _entry_name(f"layout for {processes} processes of {_identity(program, kind)}", chosen)
+
+    def lay_out() -> UpdateLayout:
+        from compiler.programs.stages import update_layout  # a cached program is loaded without any stage
+
+        return update_layout(program, phase, chosen, processes)
+
+    return known(ObjectCache(options.cache), name, lay_out)
+
+
+def owned_states(program: Program, options: Options, tensors: Tensors, peers: Peers) -> OwnedStates:
+    """The states of the optimizer where several processes divide the shards of a training."""
+    assert isinstance(tensors, TensorStore)
+    return OwnedStates(layout_of_update(program, options, peers.size), tensors, peers)
+
+
+def _owned_update(program: Program, options: Options, phase: int) -> Callable[[int, int], OwnedUpdate]:
+    """Gives the part that a process has in the update, compiled when it is asked for."""
+
+    def owned(rank: int, processes: int) -> OwnedUpdate:
+        kind = GraphKind(Purpose.UPDATING, phase)
+        chosen, layout = fitting(program, kind, options), layout_of_update(program, options, processes, phase)
+        target, parts = target_of(options), list[LoadedProgram | None]()
+
+        @cache
+        def graphs() -> Sequence[Graph]:
+            from compiler.programs.stages import update_parts  # a cached program is loaded without any stage
+
+            return update_parts(program, phase, chosen, layout, rank)
+
+        for part in range(layout.parts):
+            name = f"part {part} of process {rank} of {processes} in {_identity(program, kind)}"
+            made = prepared_compilation(partial(_part_of, graphs, part), chosen, _entry_name(name, chosen))
+            parts.append(target.load(made) if layout.has_part(rank, part) else None)
+        given = [_spec(one.name, Role.OPTIMIZER_STATE, one.type, options) for one in layout.given]
+        return OwnedUpdate(layout, parts, given)
+
+    return owned
+
+
+def _part_of(graphs: Callable[[], Sequence[Graph]], part: int) -> Graph:
+    return graphs()[part]
 
 
 def _adder(options: Options) -> Callable[[DType, int], Executable]:
@@ -199,7 +250,8 @@ def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
     plan = program.plan
     takes_several = plan is not None and (kind.purpose in ACCUMULATION or _is_batched(plan, kind))
     if takes_several and plan is not None and plan.batch is not None:
-        return replace(options, batch=-(-plan.batch // plan.shards))
+        rows = plan.usual_rows if plan.is_sharded else plan.batch
+        return replace(options, batch=-(-rows // plan.shards))
     return options
 
 

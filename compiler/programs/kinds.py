@@ -63,6 +63,7 @@ PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
 ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
+GIVEN, STRETCH = "(given to all):", ":(stretch)"  # names of what owners of parameters give, and of parts of tensors
 LEFT, RIGHT = "left", "right"  # the tensors of the program that adds rows of elements of shards
 POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from compiler.graph.ir import Graph, Role
 from compiler.programs.kinds import KEPT_FOR_LATER
@@ -11,6 +12,8 @@ from compiler.support.cache import ObjectCache
 from compiler.support.record import record
 from compiler.targets.manifest import TensorSpec
 from compiler.types import TensorType, depends_on_batch, static_elements
+
+_Made = TypeVar("_Made")
 
 
 @record
@@ -57,10 +60,8 @@ def segments_of(graphs: Sequence[Graph]) -> tuple[ShardSegment, ...]:
     return tuple(found)
 
 
-def known_segments(
-    cache: ObjectCache, name: str, make: Callable[[], tuple[ShardSegment, ...]]
-) -> tuple[ShardSegment, ...]:
-    """The segments that the cache keeps under a name, made where it has none."""
+def known(cache: ObjectCache, name: str, make: Callable[[], _Made]) -> _Made:
+    """What the cache keeps under a name, made where it has nothing."""
     content = cache.get(name)
     try:
         if content is not None:

@@ -12,7 +12,9 @@ from dataclasses import replace
 from compiler.frontend.program import FIRST_ROW
 from compiler.frontend.update_rules import Accumulation
 from compiler.interface import Executable, Peers, Results, Steps, Tensors
+from compiler.programs.divided_update import DividedUpdate
 from compiler.programs.kinds import ACROSS, KEPT_FOR_LATER
+from compiler.programs.shard_owners import OwnedUpdate
 from compiler.programs.shard_segments import SumsOfShards
 from compiler.programs.shard_sums import ShardSums
 from compiler.programs.shard_tree import first_rows
@@ -26,7 +28,8 @@ _NO_ROWS = np.zeros(1, np.int64)
 
 @record(eq=False)
 class ShardPrograms:
-    """The programs of a step. `adder` makes the one that adds rows of so many elements of a type.
+    """The programs of a step. `adder` makes the one that adds rows of so many elements of a type,
+    and `owned` those of an update of which a process has its part, by its rank and their number.
 
     `segments` are those of a shard's step, in order: all shards have done one before the next.
     """
@@ -35,6 +38,7 @@ class ShardPrograms:
     segments: Sequence[Executable]
     updating: Executable
     adder: Callable[[DType, int], Executable]
+    owned: Callable[[int, int], OwnedUpdate]
 
 
 class ShardedExecutable:
@@ -50,8 +54,8 @@ class ShardedExecutable:
         if memory is None or memory.tensors is not steps.tensors or memory.peers is not steps.peers:
             memory = self._memory = _Memory(self._programs, self._plan, self._sums, steps.tensors, steps.peers)
         updates = [self._update(memory, update) for update in steps.each()]
-        told = steps.peers.gathered([update.shards for update in updates])
-        return _joined([replace(update, shards=_in_order(told, k)) for k, update in enumerate(updates)], steps)
+        told = steps.peers.gathered([(update.shards, update.broken) for update in updates])
+        return _joined([_of_all(told, k, update) for k, update in enumerate(updates)])
 
     def _update(self, memory: _Memory, update: Steps) -> _Update:
         starts = first_rows(len(update.rows), self._plan.shards)
@@ -78,8 +82,12 @@ class ShardedExecutable:
             memory.tensors.note_change()
             for shard in shards.values():
                 shard.keep(self._sums.segments[number].kept)
-        updated = programs.updating.run(replace(update, tensors=memory.whole, rows=_NO_ROWS, batch=1))
-        return _Update({shard: steps.found for shard, steps in shards.items()}, updated, update.first_step)
+        if memory.divided is None:
+            updated = programs.updating.run(replace(update, tensors=memory.whole, rows=_NO_ROWS, batch=1))
+        else:
+            updated = memory.divided.run(update)
+        broken = tuple(name for name, _ in updated.nonfinite)
+        return _Update({shard: steps.found for shard, steps in shards.items()}, updated, update.first_step, broken)
 
 
 @record
@@ -125,11 +133,12 @@ class _ShardSteps:
 
 @record
 class _Update:
-    """What an update gives: of its shards by their numbers, and of the whole."""
+    """What an update gives: of its shards by their numbers, and of the whole; `broken` is what is not finite of it."""
 
     shards: Mapping[int, _Shard]
     whole: Results
     step: int
+    broken: tuple[str, ...]
 
 
 class _Memory:
@@ -147,29 +156,36 @@ class _Memory:
         totals = dict[str, Array]() if self.counts is None else dict(self.counts.total.tensors)
         held = [] if self.counts is None else self.counts.held
         self.counting = [tensors.beside(memory.tensors) for memory in held]
+        owned = None if peers.size == 1 else programs.owned(peers.rank, peers.size)
+        stretches = None if owned is None else owned.layout.of_gradients
         self.sums: list[ShardSums] = []
         self.segments: list[Sequence[Tensors]] = []
         for specs in sums.of_segments:
-            own = ShardSums(specs, plan.shards, peers, programs.adder)
+            own = ShardSums(specs, plan.shards, peers, programs.adder, stretches)
             self.sums.append(own)
             self.segments.append([tensors.beside({**totals, **memory.tensors}) for memory in own.held])
             totals |= own.total.tensors
         self.whole = tensors.beside(totals)
+        self.divided = None if owned is None else DividedUpdate(owned, tensors, totals, self.sums, peers)
 
 
-def _in_order(told: Sequence[Sequence[Mapping[int, _Shard]]], update: int) -> Mapping[int, _Shard]:
-    """The shards of an update that all processes have told of."""
-    return dict(sorted((shard, found) for of_process in told for shard, found in of_process[update].items()))
+def _of_all(
+    told: Sequence[Sequence[tuple[Mapping[int, _Shard], tuple[str, ...]]]], number: int, own: _Update
+) -> _Update:
+    """An update with the shards and the mistakes of which all processes have told."""
+    found = [of_process[number] for of_process in told]
+    shards = dict(sorted((shard, results) for of_process, _ in found for shard, results in of_process.items()))
+    return replace(own, shards=shards, broken=tuple(dict.fromkeys(name for _, names in found for name in names)))
 
 
-def _joined(updates: Sequence[_Update], steps: Steps) -> Results:
+def _joined(updates: Sequence[_Update]) -> Results:
     shards = [shard for update in updates for shard in update.shards.values()]
     nonfinite = [
         pair
         for update in updates
         for pair in (
             *((name, update.step) for shard in update.shards.values() for name in shard.nonfinite),
-            *((name, update.step) for name, _ in update.whole.nonfinite),
+            *((name, update.step) for name in update.broken),
         )
     ]
     first = updates[0].whole.scalars

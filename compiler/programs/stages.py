@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from compiler.frontend.program import Program
-from compiler.graph.ir import Graph
+from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.flush_updates import flush_updates
 from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.graph_passes.widen_numbers import widen_numbers
@@ -14,12 +14,14 @@ from compiler.machine import Machine
 from compiler.pipeline import laid_out, optimise_graph, simplified, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
+from compiler.programs.shard_owners import UpdateLayout, divided, owned_parameters, owned_tensors, states_of_parameters
 from compiler.programs.steps import training_step
 from compiler.programs.steps.accumulated_step import accumulated_step, segments_of_step
 from compiler.programs.steps.attention_weights import attention_graph
 from compiler.programs.steps.decoding.incremental import position_graph, prompt_graph
 from compiler.programs.steps.decoding.window import window_graph
 from compiler.programs.steps.finishing import finishing_graph
+from compiler.programs.steps.owned_update import Division, owned_parts
 from compiler.programs.steps.sampling import sampling_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
@@ -60,6 +62,35 @@ def graph_of(program: Program, kind: GraphKind, options: Options | None = None) 
 def segment_graphs(program: Program, phase: int, options: Options) -> Sequence[Graph]:
     """The segments of the step of a shard that waits for sums over all shards."""
     return segments_of_step(in_precision(complete(program), options), phase)
+
+
+def division_of(program: Program, phase: int, options: Options) -> Division:
+    """How the update of a step could be divided among processes, by its optimised graph."""
+    program = complete(program)
+    graph = prepared(graph_of(program, GraphKind(Purpose.UPDATING, phase), options), options)
+    return Division(graph, owned_tensors(program))
+
+
+def update_layout(program: Program, phase: int, options: Options, processes: int) -> UpdateLayout:
+    """How it is divided. Who owns a parameter is the same in all phases: what can be cut is found in the last."""
+    program = complete(program)
+    assert program.plan is not None
+    whole = division_of(program, len(program.plan.phases), options)
+    own = whole if phase == len(program.plan.phases) else division_of(program, phase, options)
+    parameters = [(spec.path, spec.type) for spec in owned_parameters(program)]
+    cuttable = {path: whole.can_be_cut(path) for path, _ in parameters}
+    followers = {
+        output.name: path for path, _ in parameters for output in whole.outputs_of(path) if output.role is Role.STATE
+    }
+    shapes = {path: type_.shape for path, type_ in parameters}
+    states = states_of_parameters(program)
+    stretches = divided(parameters, cuttable, processes)
+    return UpdateLayout(processes, shapes, stretches, states, followers, tuple(own.given_of()), own.last + 2)
+
+
+def update_parts(program: Program, phase: int, options: Options, layout: UpdateLayout, rank: int) -> list[Graph]:
+    """The parts of the update that a process makes, optimised."""
+    return owned_parts(division_of(program, phase, options), layout, rank)
 
 
 def prepared(graph: Graph, options: Options, before_each: Callable[[], None] = lambda: None) -> Graph:

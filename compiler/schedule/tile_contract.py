@@ -39,19 +39,20 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         runs = _merged(rows)
         chosen = _walked_axis(runs, tuning.product_rows)
     summed = [
-        ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
+        OuterAxis(shape[label], lhs_strides[label], rhs_strides[label], 0)
         for label in _by_storage(op.lhs, shape)
         if label in op.rhs and label not in op.out
     ]
     splits = op.splits if isinstance(op, SplitContraction) else 1
-    divided = summed[:1] if splits > 1 else []
+    divided = 1 if splits > 1 else 0
+    sums = (*summed[:divided], *_merged(summed[divided:]))
     return TileContract(
         lhs,
         rhs,
         tile,
         chosen.extent if chosen else 1,
         columns,
-        (*divided, *_merged_sums(summed[len(divided) :])),
+        tuple(ContractedAxis(axis.extent, axis.lhs_stride, axis.rhs_stride) for axis in sums),
         tuple(a for a in runs if a is not chosen),
         left.address.offset,
         right.address.offset,
@@ -111,18 +112,6 @@ def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:
             continued = (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
             if (high.lhs_stride, high.rhs_stride, high.row_step) == continued:
                 found[-1] = OuterAxis(elements((high.extent, n)), axis.lhs_stride, axis.rhs_stride, axis.row_step)
-                continue
-        found.append(axis)
-    return found
-
-
-def _merged_sums(axes: list[ContractedAxis]) -> list[ContractedAxis]:
-    found: list[ContractedAxis] = []
-    for axis in axes:
-        if found:
-            high, n = found[-1], count(axis.extent)
-            if (high.lhs_stride, high.rhs_stride) == (axis.lhs_stride * n, axis.rhs_stride * n):
-                found[-1] = ContractedAxis(elements((high.extent, n)), axis.lhs_stride, axis.rhs_stride)
                 continue
         found.append(axis)
     return found

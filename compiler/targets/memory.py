@@ -46,6 +46,20 @@ def address_of(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
+def release(array: Array) -> None:
+    """Give the whole pages of a mapped array back to the system; they hold zeros then. Others stay as they are."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start = address_of(array) - address_of(np.frombuffer(mapped, np.uint8))
+    begin, end = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, (start + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > begin:
+        mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+
 class Workspace:
     """Memory that programs use in turn. `user` stands for the one whose values it holds."""
 
@@ -192,9 +206,9 @@ class TensorStore:
 
     def write(self, name: str, values: Array) -> None:
         array = self._tensors[name].array
-        array.flags.writeable = True  # the arena behind it is
+        before, array.flags.writeable = array.flags.writeable, True  # the arena behind it is
         array[...] = values
-        array.flags.writeable = False
+        array.flags.writeable = before
         self._content.is_written(self._addresses[name])
         self.note_change()
 

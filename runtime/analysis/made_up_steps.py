@@ -76,7 +76,7 @@ class MadeUpSteps:
             data = {driver.ROW_NUMBERS: np.arange(batch, dtype=np.int64)}
         settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS) if self._trains else None)
         self._rows = part.rows
-        self._steps = Steps(self.tensors, data, self._rows, batch, 0, seed, settings)
+        self._steps = Steps(self.tensors, data, self._rows, batch, 0, seed, settings, lasting=True)
 
     def run(self, executable: Executable, count: int) -> float:
         """Make so many: of a training in one call, of an inference each in its own. The result is the seconds."""

@@ -162,6 +162,7 @@ def job_of(
         following=following_of(program, tensors, options),
         buckets=buckets,
         peers=peers,
+        states=driver.owned_states(program, options, tensors, peers) if peers.size > 1 else None,
     )
 
 

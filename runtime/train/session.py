@@ -165,6 +165,8 @@ def _resumed(
     position = directory.with_times(found.checkpoint.position)
     job = job_of(program, parts, tensors, options, OthersKeeper(), peers)
     expect_agreement(peers, lambda: _facts(program, data, job))
+    if job.states is not None:
+        job.states.release()
     if peers.rank:
         return TrainingSession(program, job, position, ())
     keeper = _keeper(directory, program, tensors)

@@ -39,6 +39,7 @@ class RunSteering:
         self._order = 0
         self._is_paused = self._stops = self._has_written = False
         self.has_stopped = False
+        self.wants_states = False
         self._copied, self._next_copy = 0, 0.0
         self._told: Position | None = None
         self._begun, self._cost = time.monotonic(), 0.0  # seconds that pages have taken of the training
@@ -108,13 +109,28 @@ class RunSteering:
             return
         self._has_written = True
         if asked.tensors != self._copied and (now >= self._next_copy or self._is_paused):
-            self._copied = asked.tensors
-            tensors = {name: job.tensors[name] for name in job.tensors.names()}
-            live.write_state(folder, tensors, live.LivePosition(position.step, position.rate_factor, position.kept))
-            end = time.monotonic()
-            self._next_copy = end + (end - now) / _SHARE
+            self.wants_states = job.states is not None
+            if not self.wants_states:
+                self._copy(folder, asked.tensors, job, position)
         live.write_status(folder, self._status(job, position))
         self._told = position
+
+    def take_states(self, job: Job, position: Position) -> None:
+        """Copy the tensors, as was wanted: those of the optimizer are all here now."""
+        self.wants_states = False
+        folder = live.live_folder(self._run)
+        asked = None if folder is None else live.read_asked(folder)
+        if folder is not None and asked is not None and asked.training == self._training:
+            with suppress(OSError):
+                self._copy(folder, asked.tensors, job, position)
+
+    def _copy(self, folder: Path, number: int, job: Job, position: Position) -> None:
+        now = time.monotonic()
+        self._copied = number
+        tensors = {name: job.tensors[name] for name in job.tensors.names()}
+        live.write_state(folder, tensors, live.LivePosition(position.step, position.rate_factor, position.kept))
+        end = time.monotonic()
+        self._next_copy = end + (end - now) / _SHARE
 
     def _status(self, job: Job, position: Position) -> JsonObject:
         length = job.length

@@ -6,14 +6,15 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from compiler.driver import ALONE, KEPT, Array, Executable, Peers, Results, Steps, Tensors, TrainingPlan
+from compiler.driver import ALONE, KEPT, Array, Executable, OwnedStates, Peers, Results, Steps, Tensors, TrainingPlan
 from compiler.errors.diagnostics import DataError, DlcError
 from compiler.support.record import record
 from runtime.data.part import Part, at_epoch, rows_of_epoch
@@ -59,8 +60,14 @@ class TrainingError(DlcError):
 class Steering(Protocol):
     """Lets others follow and steer a training."""
 
+    wants_states: bool
+
     def meet(self, job: Job, position: Position, interruption: Interruption, observer: Observer) -> None:
         """Is called between two calls of the step; may wait, and may ask for an interruption. Changes nothing else."""
+        ...
+
+    def take_states(self, job: Job, position: Position) -> None:
+        """Is called when it `wants_states` of the optimizer that lie with several processes, which are there then."""
         ...
 
     def leave(self) -> None:
@@ -96,6 +103,7 @@ class Job:
     reader: EpochRows | None = None  # of the rows of `train`, where these stay on disk
     buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
     peers: Peers = ALONE  # the processes that train together, each of which has a job of its own
+    states: OwnedStates | None = None  # those of the optimizer, where there are several processes
 
     @property
     def scalars(self) -> tuple[str, ...]:
@@ -179,7 +187,7 @@ class _Training:
         self._saved_at = self._reported_at = time.monotonic()
         self._seconds = 0.0  # of all calls of the step
         self._speed = 0.0  # rows a second, in the last call
-        self._snapshot = Snapshot(job.tensors)
+        self._snapshot = Snapshot(job.tensors, job.states)
         self._stops = False  # whether all have agreed to
         self._skipped, self._is_reported = 0, False
         self._last_spoilt: int | None = None
@@ -188,7 +196,8 @@ class _Training:
         try:
             position = self.go_on()
         except DataError:  # of rows on disk, before the step that takes them: nothing is lost
-            self._save()
+            if self._job.states is None:  # else the others, who have read theirs, would not join in saving
+                self._save()
             raise
         if self._stops and not self._is_over():
             return self._end("interrupted")
@@ -220,23 +229,37 @@ class _Training:
         step, length = self._position.step, self._job.length
         return self._position.rows > 0 and (step % length.steps_per_epoch == 0 or step >= length.total_steps)
 
-    def _agreed(self) -> tuple[int, bool]:
-        """How many steps the next call makes, and whether a snapshot is due before, as the first process has it.
+    def _agreed(self) -> tuple[int, bool, bool]:
+        """How many steps the next call makes, and whether a snapshot and a checkpoint are due before, as the first
+        process has it.
 
         All stop where one of them is to.
         """
         job = self._job
         if job.steering is not None:
             job.steering.meet(job, self._position, self._interruption, self._observer)
-        told = job.peers.gathered((self._interruption.requested, self._pace.steps, self._snapshot.is_due))
-        self._stops = any(stops for stops, _, _ in told)
-        return told[0][1:]
+        is_save_due = time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES
+        is_looked_at = job.steering is not None and job.states is not None and job.steering.wants_states
+        own = self._interruption.requested, self._pace.steps, self._snapshot.is_due, is_save_due, is_looked_at
+        told = job.peers.gathered(own)
+        self._stops = any(stops for stops, *_ in told)
+        if told[0][4]:
+            self._show_states()
+        return told[0][1:4]
+
+    def _show_states(self) -> None:
+        """Give the states of the optimizer to the first process, where others want to look at them."""
+        with self._whole_states():
+            if self._job.steering is not None:
+                self._job.steering.take_states(self._job, self._position)
 
     def _advance(self) -> None:
         job, position = self._job, self._position
-        pace, is_snapshot_due = self._agreed()
+        pace, is_snapshot_due, is_save_due = self._agreed()
         if self._stops:
             return
+        if is_save_due:
+            self._save()
         in_epoch = position.step % job.length.steps_per_epoch
         steps = min(pace, job.length.steps_per_epoch - in_epoch, self._until - position.step)
         steps = self._within_reach(position, steps)
@@ -256,8 +279,6 @@ class _Training:
         self._position = self._after(position, results, steps, seconds)
         rows = self._position.rows - position.rows
         self._speed = rows / max(seconds, 1e-9)
-        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
-            self._save()
         self._report("train")
 
     def _within_reach(self, position: Position, steps: int) -> int:
@@ -318,6 +339,7 @@ class _Training:
     def _close_epoch(self) -> None:
         job, position = self._job, self._position
         begin = time.perf_counter()
+        self._spread_averages()
         with averaged(job.tensors, job.averages):
             validation = self._evaluated("validation", job.validation)
         if validation is None:  # interrupted; a resumed training begins with this validation
@@ -346,7 +368,8 @@ class _Training:
         self._position = after
         if (after.rate_factor, after.kept) != (position.rate_factor, position.kept):
             self._snapshot.forget()
-        job.keeper.epoch_ended(after, event)
+        with self._whole_states():
+            job.keeper.epoch_ended(after, event)
         self._observer(event)
 
     def _evaluated(self, name: str, part: Part | None) -> dict[str, float] | None:
@@ -361,6 +384,7 @@ class _Training:
 
     def _end(self, reason: str) -> TrainingEnded:
         self._save()
+        self._spread_averages()
         for path, average in self._job.averages.items():
             self._job.tensors.write(path, self._job.tensors[average])
         test: dict[str, float] = {}
@@ -388,7 +412,8 @@ class _Training:
         peers, tensors = self._job.peers, self._job.tensors
         if peers.size == 1:
             return
-        arrays = {name: tensors[name].copy() for name in tensors.names()}
+        own = {} if self._job.states is None else self._job.states.own
+        arrays = {name: tensors[name].copy() for name in tensors.names() if name not in own}
         every, nothing = list(arrays.values()), [list[Array]() for _ in range(peers.size)]
         if peers.rank == 0:
             peers.swap([[], *(every for _ in range(1, peers.size))], nothing)
@@ -398,8 +423,24 @@ class _Training:
             tensors.write(name, array)
 
     def _save(self) -> None:
-        self._job.keeper.save(self._position)
+        with self._whole_states():
+            self._job.keeper.save(self._position)
         self._saved_at = time.monotonic()
+
+    @contextmanager
+    def _whole_states(self) -> Generator[None, None, None]:
+        """While entered, the first process has all states of the optimizer, which otherwise lie with their owners."""
+        states = self._job.states
+        if states is not None:
+            states.collect()
+        yield
+        if states is not None:
+            states.release()
+
+    def _spread_averages(self) -> None:
+        """Give the averages of parameters, which lie with the owners of these, to all."""
+        if self._job.states is not None and self._job.averages:
+            self._job.states.complete(self._job.averages.values())
 
     def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
         """The tensors that are not finite, each with a step by which it was so, as known at the end of a call."""
@@ -439,6 +480,8 @@ class _Training:
             self._position = self._after(position, results, 1, seconds)
             return
         self._snapshot.restore()
+        if job.states is not None:
+            job.states.complete()
         report = self._explanation()
         if job.on_nan == "stop" or self._skipped > _SKIPPED_IN_A_ROW:
             raise self._failure(name, report)
@@ -482,8 +525,10 @@ _SHARE = 0.005
 class Snapshot:
     """One copy of all tensors, taken anew when it has become cheap beside the time since the last."""
 
-    def __init__(self, tensors: Tensors) -> None:
+    def __init__(self, tensors: Tensors, states: OwnedStates | None = None) -> None:
+        """Of `states` that other processes own, nothing is copied."""
         self._tensors = tensors
+        self._own: Mapping[str, Array] = {} if states is None else states.own
         self._copies: dict[str, Array] = {}
         self._position: Position | None = None
         self._next_at = 0.0
@@ -497,7 +542,7 @@ class Snapshot:
         """Copy the tensors, which are at `position`."""
         begin = time.perf_counter()
         for name in self._tensors.names():
-            array = self._tensors[name]
+            array = self._own.get(name, self._tensors[name])
             if name in self._copies:
                 np.copyto(self._copies[name], array)
             else:
@@ -513,7 +558,10 @@ class Snapshot:
         """Put the copy back; where it was taken."""
         assert self._position is not None, "a copy is taken before the first step"
         for name, array in self._copies.items():
-            self._tensors.write(name, array)
+            if name in self._own:
+                np.copyto(self._own[name], array)
+            else:  # parameters are always among these, by which programs know of a change
+                self._tensors.write(name, array)
         return self._position
 
 

@@ -272,6 +272,10 @@ class FakeCuda:
         ticket = known.recorded
         self._put(stream, lambda: None, lambda: known.reached >= ticket)
 
+    def _cuEventElapsedTime(self, out: Any, begin: Any, end: Any) -> None:
+        assert all(self._thing(event).reached for event in (begin, end))
+        out._obj.value = 1.5
+
     def _cuEventSynchronize(self, event: Any) -> None:
         known = self._thing(event)
         self._drain(lambda: known.reached >= known.recorded)

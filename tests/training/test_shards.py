@@ -78,6 +78,8 @@ def trained(
         assert not results.nonfinite
         measured = evaluation.run(Steps(tensors, data, np.arange(ROWS), 14, settings=settings))
         reported.append({**results.scalars, **{f"val_{n}": values for n, values in measured.scalars.items()}})
+    if peers.size > 1:
+        driver.owned_states(program, options, tensors, peers).complete()
     return {name: tensors[name].copy() for name in tensors.names()}, reported
 
 
@@ -130,6 +132,30 @@ def test_the_plan_says_what_is_sent(processes: int, loss: str) -> None:
     said = traffic_of(program, options, processes)
     assert said.sent_bytes == max(size for size, _ in found)
     assert said.messages == max(count for _, count in found)
+
+
+def test_shards_of_several_batches_make_one_update() -> None:
+    """Two batches of four shards are the eight shards of one batch of twice the size."""
+
+    def made(keys: dict[str, str], peers: Peers = ALONE) -> dict[str, Array]:
+        program = driver.load_text(text("batch_norm"), "model.dl", None, tuple(keys.items()))
+        options = Options(threads=1)
+        tensors = driver.allocate(program, options)
+        driver.initialise(program, tensors, 0, options)
+        step = driver.compile_program(program, TRAINING, options)
+        plan = program.plan
+        assert plan is not None
+        assert plan.usual_rows == 28
+        step.run(Steps(tensors, DATA, np.arange(ROWS), 28, 0, 0, runtime_settings(program), peers))
+        if peers.size > 1:
+            driver.owned_states(program, options, tensors, peers).complete()
+        return {name: tensors[name].copy() for name in tensors.names()}
+
+    keys = {"batch": "14", "accumulate": "2", "shards": "4"}
+    wanted = made({"batch": "28", "shards": "8"})
+    for found in (made(keys), *together(3, lambda peers: made(keys, peers))):
+        for name, values in wanted.items():
+            assert np.array_equal(found[name], values), name
 
 
 def test_draws_inside_a_scan_belong_to_rows_of_the_batch() -> None:
@@ -237,7 +263,8 @@ def test_processes_divide_the_tree(shards: int) -> None:
         ("mse(r, y)", {}, []),
         ("sqrt(mse(r, y))", {}, ["E0614"]),
         ("max(r)", {}, ["E0614"]),
-        ("mse(r, y)", {"accumulate": "2"}, ["E0603"]),
+        ("mse(r, y)", {"accumulate": "2"}, []),
+        ("mse(r, y)", {"accumulate": "2", "synchronised": "true"}, ["E0603"]),
         ("mse(r, y)", {"shards": "15"}, ["E0603"]),
         ("mse(r, y)", {"shards": "0"}, ["E0603"]),
     ],

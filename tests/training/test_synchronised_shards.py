@@ -99,6 +99,8 @@ def trained(program: Program, options: Options, peers: Peers = ALONE) -> dict[st
         )
         assert not results.nonfinite
         found |= {f"{name} {call}": values for name, values in results.scalars.items()}
+    if peers.size > 1:
+        driver.owned_states(program, options, tensors, peers).complete()
     return {**found, **{name: tensors[name].copy() for name in tensors.names()}}
 
 

@@ -207,12 +207,11 @@ class Entries(Keys):
             self.report.mistake("E0608", "`epochs` and `steps` both say how long to train", entry.span, other)
 
     def _check_shards(self) -> None:
-        """Report a number of shards that no batch has, or that goes with no `accumulate`."""
-        if self.shards > 1 and self.accumulate > 1:
-            message = "`shards` does not go with `accumulate`: a batch is cut, and not put together of several"
-            self.report.mistake(
-                "E0603", message, self.place_of("shards"), hint("take a larger `batch`, which shards divide")
-            )
+        """Report a number of shards that no batch has, and statistics over a batch that is not there at once."""
+        if self.shards > 1 and self.accumulate > 1 and self.synchronised:
+            message = "`synchronised` does not go with `accumulate`: all batches of an update would be kept at once"
+            advice = hint("take a larger `batch` instead of several, or leave `synchronised` out")
+            self.report.mistake("E0603", message, self.place_of("synchronised"), advice)
         elif self.batch is not None and self.shards > self.batch:
             message = f"a batch of {self.batch} rows cannot be cut into {self.shards} shards"
             self.report.mistake("E0603", message, self.place_of("shards"), hint("a shard takes at least one row"))

@@ -139,7 +139,7 @@ def accumulation_of(
     losses: Mapping[str, Span],
     shards: int = 1,
 ) -> Accumulation:
-    """The tensors that add up over the batches of an update, or over the shards of a batch.
+    """The tensors that add up over the batches of an update, or over so many `shards` of each of them.
 
     `losses` has the places of the losses that the model states, then that of `loss`. What is not made of sums over rows
     is told by the epoch, not by the update. Raises Failure for a loss that does not follow from such sums.
@@ -166,7 +166,8 @@ def accumulation_of(
         named += [(Accumulation.state(output.name), output.value.type) for output in of_rows]
     states = tuple(OptimizerState(name, type_, _zeros(type_), is_zero=True) for name, type_ in named)
     paths, counts_rows = tuple(output.name for output in of_rows), _count_rows(training, ledger.counts)
-    return Accumulation(batches, len(ledger.counts), states, shards, paths, counts_rows)
+    parts = batches * shards if shards > 1 else 1
+    return Accumulation(batches, len(ledger.counts), states, parts, paths, counts_rows)
 
 
 def expect_sums_over_rows(training: Graph, fallback: Span) -> None:

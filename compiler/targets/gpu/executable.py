@@ -39,6 +39,8 @@ class GpuExecutable:
         self._bound: tuple[TensorStore | None, int] = (None, 0)
         self._call: Launches | None = None  # which keeps what the device is given
         self._none = TensorStore(())
+        self.is_timed = False
+        self.seconds = 0.0  # of the last call that was timed: of its steps on the device, without what is copied
 
     @property
     def tensors(self) -> Sequence[TensorSpec]:
@@ -71,8 +73,10 @@ class GpuExecutable:
             self._room = Room(self.manifest, self._memory, self._functions)
         is_fresh = (tensors, content.version) != self._bound
         self._call = Launches(self.manifest, self._memory, self._room, steps, tensors, self._outlets)
+        self._call.spans = [] if self.is_timed else None
         flags = self._call.run(is_fresh)
         gpu.wait(gpu.stream)
+        self.seconds = sum(gpu.seconds_between(*span) for span in self._call.spans or ())
         if self._written:
             self._memory.leave(tensors, self._written)
         self._bound = (tensors, content.version)  # what runs once does not depend on what the program writes

@@ -15,7 +15,8 @@ from compiler.targets.gpu.driver import ON_THE_PROCESSOR, Driver
 from compiler.targets.memory import address_of
 
 LEAST_CAPABILITY = (7, 5)  # for which kernels are written
-_NON_BLOCKING, _WITHOUT_TIMES = 1, 2  # a stream that waits for no other; an event that only orders
+_NON_BLOCKING = 1  # a stream that waits for no other
+_WITH_TIMES, _WITHOUT_TIMES = 0, 2  # an event that is read by a clock; one that only orders
 _MAJOR, _MINOR, _PROCESSORS = 75, 76, 16  # attributes of a device
 _LOG, _LOG_BYTES, _LOG_SIZE = 5, 6, 8192  # options of a link: its error log, and the size of it
 _PTX = 1  # a form of a linker's input
@@ -178,10 +179,16 @@ class Gpu:
 
     # order
 
-    def event(self) -> Held:
-        found = ctypes.c_void_p()
-        self.driver.call("cuEventCreate", ctypes.byref(found), ctypes.c_uint(_WITHOUT_TIMES))
+    def event(self, has_time: bool = False) -> Held:
+        found, flags = ctypes.c_void_p(), _WITH_TIMES if has_time else _WITHOUT_TIMES
+        self.driver.call("cuEventCreate", ctypes.byref(found), ctypes.c_uint(flags))
         return Held(self.context, found, "cuEventDestroy_v2")
+
+    def seconds_between(self, begin: Held, end: Held) -> float:
+        """The time from one event to another by the device's clock; both have times and are reached."""
+        found = ctypes.c_float()
+        self.driver.call("cuEventElapsedTime", ctypes.byref(found), begin.pointer, end.pointer)
+        return found.value / 1e3
 
     def record(self, event: Held, stream: Held) -> None:
         """Let the event stand for everything that the stream was given."""

@@ -14,6 +14,7 @@ from compiler.support.arrays import Array
 from compiler.targets.cpu.runner import SETTINGS
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.feed import PIECE_BYTES, Piece, Resident, Ring, pieces_of, span_of
+from compiler.targets.gpu.hardware import Held
 from compiler.targets.gpu.results import Outlet
 from compiler.targets.gpu.room import Room, arenas_of
 from compiler.targets.gpu.step_graph import Addresses
@@ -43,6 +44,7 @@ class Launches:
         self._steps, self._outlets = steps, outlets
         self._kept: list[object] = []
         self.has_begun = False  # whether kernels may have changed tensors
+        self.spans: list[tuple[Held, Held]] | None = None  # where steps are timed: events around those of each piece
         self._rows = np.ascontiguousarray(steps.rows, np.int64)
         self._batch = steps.batch
         full, rest = divmod(len(self._rows), steps.batch)
@@ -161,8 +163,13 @@ class Launches:
             once.launch(gpu.stream)
         self._room.filled = max(self._room.filled, piece.size)
         self.has_begun = True
+        if self.spans is not None:
+            self.spans.append((gpu.event(has_time=True), gpu.event(has_time=True)))
+            gpu.record(self.spans[-1][0], gpu.stream)
         for _ in range(piece.count):
             graph.launch(gpu.stream)
+        if self.spans is not None:
+            gpu.record(self.spans[-1][1], gpu.stream)
         feed.end(piece)
 
     def _upload(self, address: int, array: Array) -> None:

@@ -127,7 +127,7 @@ def _resolved(manifest: Manifest, addresses: Addresses) -> np.ndarray[tuple[int]
 def _ends(manifest: Manifest) -> dict[int, int]:
     """Behind the arguments of each entry, by the first of them."""
     firsts = sorted({e.first_argument for e in manifest.entries if e.function >= 0})
-    return dict(zip(firsts, [*firsts[1:], len(manifest.relocations)], strict=True))
+    return dict(zip(firsts, [*firsts, len(manifest.relocations)][1:], strict=True))
 
 
 class StepGraph:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from data_specs import source_of, spec
 from pyarrow import ipc, parquet
 
-from compiler.errors.diagnostics import DataError
+from compiler.errors.diagnostics import DataError, DlcError
 from runtime.data.loading import LoadedData, load_evaluation_data, load_training_data
 from runtime.data.part import Part
 from runtime.data.specs import Cut, Cuts, Fold, InputSpec, PartSource
@@ -314,3 +315,24 @@ def test_csv_files_of_one_table(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("width,area,kind\n1,2,rose\n")
     with pytest.raises(DataError, match=r"c\.csv: its columns are not those of a\.csv: `plot`, `year` stand in one"):
         load_training_data(SPECS, source_of("csv", Path(path), missing="drop", **COLUMNS), Cuts())
+
+
+@pytest.mark.parametrize("ending", [*FORMATS, "npz"])
+def test_hostile_files_end_in_a_message(tmp_path: Path, ending: str) -> None:
+    path, drawn = tmp_path / f"x.{ending}", random.Random(ending)
+    if ending == "npz":
+        np.savez_compressed(path, features=np.ones((50, 2)), kind=np.arange(50) % 3)
+    else:
+        write(path, {**columns(0, 120), "width": [1.0] * 120})
+    content, refused = path.read_bytes(), 0
+    for _ in range(40):
+        hostile = bytearray(content)
+        for _ in range(drawn.randint(1, 3)):
+            hostile[drawn.randrange(len(hostile))] = drawn.randrange(256)
+        path.write_bytes(hostile[: drawn.choice([len(hostile), drawn.randrange(1, len(hostile))])])
+        try:
+            given = {} if ending == "npz" else COLUMNS
+            load_training_data(SPECS, source_of(FORMATS.get(ending, "npz"), path, **given), Cuts(0.2, stream=16))
+        except DlcError:
+            refused += 1
+    assert refused > 10

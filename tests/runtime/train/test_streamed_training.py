@@ -1,5 +1,6 @@
 """Trainings on data that is read block by block: their bits, their memory, their faults, and several processes."""
 
+import errno
 import json
 import os
 import re
@@ -35,6 +36,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_one_block_of_all_rows_gives_the_bits_of_memory(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (project / "model.dl").read_text()
+    noise = "augment { x = x |> gaussian_noise(0.1) }"  # whose draws are keyed by the rows in the whole data
+    (project / "model.dl").write_text(text.replace("    loss", f"    {noise}\n    loss"))
     assert main(["train", "model.dl", "--out", "memory"]) == 0
     capsys.readouterr()
     assert main(["train", "model.dl", "--out", "block", "--set", "stream=500"]) == 0
@@ -125,6 +129,31 @@ def test_several_processes_read_their_own_rows(project: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr
     assert files(project / "three" / "checkpoints") == files(project / "one" / "checkpoints")
+
+
+def test_an_interrupted_pass_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: object, part: str, arrays: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("runtime.data.streaming.packs.PackWriter.append", interrupted)
+        assert main(["train", "model.dl", "--out", "run", *STREAM]) == 130
+    left = [path for path in (project / "cache" / "rows").iterdir() if path.suffix != ".lock"]
+    assert not left
+    assert main(["train", "model.dl", "--out", "run", *STREAM]) == 0
+
+
+def test_a_full_disk_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: object, part: str, arrays: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("runtime.data.streaming.packs.PackWriter.append", full)
+    assert main(["train", "model.dl", "--out", "run", *STREAM]) == 1
+    told = capsys.readouterr().err
+    assert "the rows cannot be kept there: the disk is full" in told
+    assert "DLC_CACHE_DIR" in told
 
 
 MODEL = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from fake_cuda import FakeCuda
 from fake_device import PtxTarget, transfers_on_this_processor
 
+import gpu
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
@@ -75,3 +77,23 @@ def test_a_training_has_the_bits_of_native_code_and_its_code_is_kept(
     newer = used(target, version=13_000)
     assert trained("gpu", tmp_path) == wanted
     assert newer.fake.calls.count("cuLinkComplete") == links
+
+
+def test_the_benchmark_measures_what_runs(
+    used: Callable[..., PtxTarget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used(seed=1)
+    (tmp_path / "tiny.dl").write_text(TEXT)
+    monkeypatch.setattr(gpu, "ZOO", tmp_path)
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(gpu, "device_memory", opened.device_memory)
+    monkeypatch.setattr(gpu, "why_no_gpu", lambda: None)
+    for name, value in (("PRODUCTS", (16,)), ("ROWS", 8), ("COLUMNS", 16), ("REPEATS", 1)):
+        monkeypatch.setattr(gpu, name, value)
+    monkeypatch.setattr("sys.argv", ["gpu.py", "tiny", "missing", "--steps", "1"])
+    assert gpu.main() == 0
+    said = capsys.readouterr().out
+    assert "Fake 9000, 132 multiprocessors" in said
+    assert re.search(r" (\d+) of \1\n", said)
+    assert "missing.dl" in said
+    assert "layer norm" in said
