@@ -412,7 +412,8 @@ class _Training:
         peers, tensors = self._job.peers, self._job.tensors
         if peers.size == 1:
             return
-        arrays = {name: tensors[name].copy() for name in tensors.names()}
+        own = {} if self._job.states is None else self._job.states.own
+        arrays = {name: tensors[name].copy() for name in tensors.names() if name not in own}
         every, nothing = list(arrays.values()), [list[Array]() for _ in range(peers.size)]
         if peers.rank == 0:
             peers.swap([[], *(every for _ in range(1, peers.size))], nothing)

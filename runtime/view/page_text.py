@@ -18,7 +18,20 @@ from runtime.view.packing import packed_code, packed_json
 
 PAGE = Path(__file__).with_name("page")
 MODULES = (
-    *("dom", "units", "packed", "model", "code", "ledger", "layout", "graph", "graph_view", "pictures", "change"),
+    *(
+        "dom",
+        "asking",
+        "units",
+        "packed",
+        "model",
+        "code",
+        "ledger",
+        "layout",
+        "graph",
+        "graph_view",
+        "pictures",
+        "change",
+    ),
     *("values", "memory", "chart", "run", "compare", "fusion", "report"),
     *("detail", "live", "traces", "training", "app"),
 )

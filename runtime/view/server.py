@@ -25,7 +25,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from compiler.errors.diagnostics import DlcError
+from compiler.errors.diagnostics import DlcError, UsageError
 from compiler.inspection.reading import Reading
 from runtime.support.files import JsonObject, JsonValue
 from runtime.view.page_text import page_text
@@ -60,9 +60,10 @@ class Server:
         return f"http://{HOST}:{self._port}/?token={self.token}"
 
     def _routes(self) -> list[Route]:
-        posted: dict[str, Answer] = {"/text": self._edited, "/save": self._saved, "/profile": self._measured}
-        posted |= {"/values": self._values, "/order": self._ordered}
-        asked: dict[str, Answer] = {"/document": self._document, "/code/{symbol}": self._code, "/events": self._events}
+        posted: dict[str, Answer] = {"/text": self._edited, "/save": self._saved, "/order": self._ordered}
+        posted |= {"/profile": self._of_version(self._measured), "/values": self._of_version(self._values)}
+        asked: dict[str, Answer] = {"/document": self._document, "/events": self._events}
+        asked |= {"/code/{symbol}": self._of_version(self._code)}
         asked |= {"/training": self._training, "/comparison": self._comparison}
         return [
             Route("/", self._page),
@@ -113,6 +114,17 @@ class Server:
 
         return guarded
 
+    def _of_version(self, answer: Answer) -> Answer:
+        """Nothing of one text is told a page that shows another, as another page may edit."""
+
+        async def of_version(request: Request) -> Response:
+            seen = request.headers.get("x-dlc-version")
+            if seen is not None and seen != str(self.session.shown.version):
+                raise UsageError("another page shows another text", "open this one anew")
+            return await answer(request)
+
+        return of_version
+
     async def _page(self, request: Request) -> Response:
         given = request.query_params.get("token")
         if given is not None:
@@ -142,7 +154,7 @@ class Server:
 
     async def _code(self, request: Request) -> Response:
         found = self.session.code(request.path_params["symbol"])
-        return PlainTextResponse("no such kernel\n", 404) if found is None else JSONResponse(found)
+        return JSONResponse(found or {"error": "there is no such kernel", "fix": ""}, 200 if found else 404)
 
     async def _values(self, request: Request) -> Response:
         asked = question_of(await _json_of(request))
@@ -162,11 +174,13 @@ class Server:
         return JSONResponse(self.session.document(shown))
 
     async def _saved(self, request: Request) -> Response:
-        text = await _text_of(request)
+        found = await _json_of(request)
+        text = _text_in(found)
         if text is None:
             return _NO_TEXT
-        await run_in_threadpool(self.session.save, text)
-        return JSONResponse({"saved": True})
+        over = found.get("over") if isinstance(found, dict) else None
+        saves = await run_in_threadpool(self.session.save, text, over if isinstance(over, int) else None)
+        return JSONResponse({"saved": True, "saves": saves})
 
     async def _measured(self, request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self.session.measure, _SECONDS))
@@ -222,7 +236,10 @@ _NO_TEXT = JSONResponse(
 
 async def _text_of(request: Request) -> str | None:
     """The text in a body of JSON; None where there is none, or too long a one."""
-    found = await _json_of(request)
+    return _text_in(await _json_of(request))
+
+
+def _text_in(found: JsonValue) -> str | None:
     text = found.get("text") if isinstance(found, dict) else None
     if not isinstance(text, str) or len(text) > _MOST_BYTES:
         return None

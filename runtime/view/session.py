@@ -54,6 +54,7 @@ class Session:
         self._version = 0
         self._is_closed = False
         self._saved: str | None = text_in(viewed)  # None while the file cannot be read
+        self._saves = 0  # texts that the file has had since then
         self._measured: JsonObject | None = None
         self._run: JsonObject | None = None
         self._watching: tuple[int, Watching] | None = None  # of the text with that version
@@ -83,15 +84,18 @@ class Session:
             version = self._version
         found = self._worker.submit(self._shown_if_newest, text, version).result()
         self._complete_soon(_REST)
+        self._tell("changed", {"version": found.version})
         return found
 
-    def save(self, text: str) -> None:
-        """Write the text to the file, unless somebody else has changed it. Raises DlcError.
+    def save(self, text: str, over: int | None = None) -> int:
+        """Write the text to the file, unless somebody else has changed it; how many texts it has had. Raises DlcError.
 
-        A file that is gone is made anew.
+        `over` is the number of the text that a page began with. A file that is gone is made anew.
         """
         if self.viewed.run is not None:
             raise UsageError("the text of a run is not changed", "copy it, and train again")
+        if over is not None and over != self._saves:
+            raise UsageError("the file was saved elsewhere in the meantime", "copy this text, and open the page anew")
         path = self.viewed.path
         is_there = path.exists()
         if is_there and text_in(self.viewed) != self._saved:
@@ -99,6 +103,9 @@ class Session:
         with explained(DataError, path, "cannot be written: "):
             (rewrite_file if is_there else replace_file)(path, text.encode())
         self._saved = text
+        self._saves += 1
+        self._tell("changed", {"version": self.shown.version})
+        return self._saves
 
     def measure(self, seconds: float) -> JsonObject:
         """Profile the text that is shown. Raises DlcError."""
@@ -143,7 +150,8 @@ class Session:
             return
         if text != self._saved:
             self._saved = text
-            self._tell("changed", {"version": self.edit(text).version})
+            self._saves += 1
+            self.edit(text)
 
     def tell_of_run(self) -> None:
         """Tell the curves of the run, if its training has written more since the last time, and how far that is."""
@@ -165,7 +173,8 @@ class Session:
     def document(self, shown: Shown) -> JsonObject:
         """The document of a text, with what a page on a server asks beyond it."""
         live: dict[str, JsonValue] = {"version": shown.version, "whole": shown.is_whole}
-        live |= {"saved": shown.text == self._saved, "editable": self.viewed.run is None}
+        live |= {"saved": shown.text == self._saved, "saves": self._saves}
+        live |= {"editable": self.viewed.run is None}
         live |= {"compares": self.viewed.other is not None, "trains": self.training is not None}
         live |= {"is_training": self.training is not None and self.training.goes_on}
         curves = {} if self.viewed.run is None else {"run": run_to_json(self.viewed.run)}

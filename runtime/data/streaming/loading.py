@@ -28,12 +28,12 @@ from runtime.data.reading import opened_blocks
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, dtype_of, row_shape
 from runtime.data.streaming.cutting import CODES, TRAIN, part_codes
 from runtime.data.streaming.packs import Pack, PackWriter, usual_packs
-from runtime.data.streaming.rows import FILE, NUMBER, OnDemand, RowStream, all_rows
+from runtime.data.streaming.rows import FILE, NUMBER, ROW, OnDemand, RowStream, all_rows
 from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.support.files import JsonValue, explained
 
-_FORM = "rows 1"  # another where packs come to mean something else
+_FORM = "rows 2"  # another where packs come to mean something else
 _WHOLE = "whole"
 
 
@@ -161,7 +161,7 @@ class _Packing:
         self.words: dict[str, set[str]] = {name: set() for name in preparation.vocabularies}
         self.files = {file: number for number, file in enumerate(opened.files)}
         self.may_drop = True  # rows that miss a value, where the training left these out
-        self._read = self._chosen = self._kept = 0
+        self._read = self._chosen = self._kept = self._written = 0
 
     def made(self, writer: PackWriter, folder: Path) -> Pack:
         """The finished pack. Raises DataError, OSError."""
@@ -204,7 +204,9 @@ class _Packing:
                 error.args = (f"{error.args[0]} ({block.place})",)
             raise
         origin = np.full(len(block.numbers), self.files.setdefault(block.file, len(self.files)), np.int32)
-        arrays: dict[str, Array] = {**part.arrays, NUMBER: block.numbers, FILE: origin}
+        places = np.arange(self._written, self._written + len(block.numbers))
+        self._written += len(block.numbers)
+        arrays: dict[str, Array] = {**part.arrays, ROW: places, NUMBER: block.numbers, FILE: origin}
         for name, rows in parts.items():
             writer.append(name, {n: array[rows] for n, array in arrays.items()})
 
@@ -304,6 +306,7 @@ class _TrainingPacking(_Packing):
             path = self.opened.head.path
             self.maker.notes.append(f"{path.name}: its own test part is not used, because the program names another")
             return
+        self._written = 0  # its rows have numbers of their own
         for block in self.opened.test.blocks(names):
             self.write(writer, block, {"test": slice(None)})
 

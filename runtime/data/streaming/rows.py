@@ -20,8 +20,9 @@ from runtime.data.streaming.order import BlockOrder
 from runtime.data.streaming.packs import PackedArray, PackedPart, opened_array
 from runtime.support.files import explained
 
-NUMBER, FILE = "(number)", "(file)"
-"""The arrays of a part that say what its rows are called: their numbers, and the places of their files in a list."""
+ROW, NUMBER, FILE = "(row)", "(number)", "(file)"
+"""The arrays of a part that say which rows of the data it has, and what they are called: by numbers, and the places of
+their files in a list."""
 _LARGE_ROW = 1 << 14  # bytes, from which on a read by itself costs less than to read the rows between
 _Value = TypeVar("_Value")
 
@@ -46,13 +47,11 @@ class RowStream:
     @property
     def fed(self) -> Mapping[str, PackedArray]:
         """The inputs and targets that are on disk."""
-        return {name: array for name, array in self.part.arrays.items() if name not in (NUMBER, FILE)}
+        return {name: array for name, array in self.part.arrays.items() if name not in (ROW, NUMBER, FILE)}
 
     def dtype_of(self, name: str) -> np.dtype[np.generic]:
         """The element type that an input or target has in memory."""
-        if name == driver.SAMPLE_NUMBERS:
-            return np.dtype(np.int64)
-        stored = self.part.arrays[name].dtype
+        stored = self.stored(name).dtype
         return np.dtype(np.float64) if self.is_wide and stored == np.float32 else stored
 
     @property
@@ -74,11 +73,13 @@ class RowStream:
             found[driver.SAMPLE_NUMBERS] = np.empty(rows, np.int64)
         return found
 
+    def stored(self, name: str) -> PackedArray:
+        """What is on disk of an array in memory."""
+        return self.part.arrays[ROW if name == driver.SAMPLE_NUMBERS else name]
+
     def mapped(self, name: str) -> Array:
         """All rows of an array, in memory only as far as they are looked at. Raises DataError."""
-        if name == driver.SAMPLE_NUMBERS:
-            return np.arange(self.rows, dtype=np.int64)
-        array = self.part.arrays[name]
+        array = self.stored(name)
         place = self.folder.path / array.entry
         with explained(DataError, place), opened_array(self.folder, array) as file:
             raw = mapped(file, place, 0, (self.rows * array.row_bytes,))
@@ -139,7 +140,7 @@ class RowFiles:
         """Fill `rows` with those of a run: all, or those at the places `chosen`, each by itself where it is large."""
         if chosen is None:
             self._fill(name, first, rows)
-        elif name not in self._stream.fed or self._stream.part.arrays[name].row_bytes < _LARGE_ROW:
+        elif self._stream.stored(name).row_bytes < _LARGE_ROW:
             whole: Array = np.empty((end - first, *rows.shape[1:]), rows.dtype)
             self._fill(name, first, whole)
             rows[...] = whole[chosen]
@@ -148,10 +149,7 @@ class RowFiles:
                 self._fill(name, first + row, rows[place : place + 1])
 
     def _fill(self, name: str, first: int, rows: Array) -> None:
-        if name == driver.SAMPLE_NUMBERS:
-            rows[:] = np.arange(first, first + len(rows))
-            return
-        packed = self._stream.part.arrays[name]
+        packed = self._stream.stored(name)
         raw: Array = rows if rows.dtype == packed.dtype else np.empty(rows.shape, packed.dtype)
         place = self._stream.folder.path / packed.entry
         with explained(DataError, place):

@@ -6,7 +6,7 @@ const known = new Map();
 // A stage of a kernel by its symbol.
 export function codeOf(symbol, stage, source) {
   const key = `${stage} ${symbol}`;
-  if (!known.has(key)) known.set(key, source(symbol, stage));
+  if (!known.has(key)) known.set(key, source(symbol, stage).catch((error) => { known.delete(key); throw error; }));
   return known.get(key);
 }
 

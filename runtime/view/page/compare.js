@@ -1,4 +1,5 @@
 // Two runs, line by line of their texts: settings, metrics, weights, and the values of a row of the data.
+import { asked } from "./asking.js";
 import { h } from "./dom.js";
 import { short } from "./pictures.js";
 import { share, whole } from "./units.js";
@@ -26,7 +27,7 @@ async function fillComparison(app, view) {
 }
 
 function askedComparison(row) {
-  if (lastComparison.row !== row) Object.assign(lastComparison, { row, answer: fetch(`/comparison?row=${row}`, { credentials: "same-origin" }).then((answer) => answer.json()).catch((error) => ({ error: String(error), fix: "is the server there?" })) });
+  if (lastComparison.row !== row) Object.assign(lastComparison, { row, answer: asked(`/comparison?row=${row}`).then((answer) => answer.json()) });
   return lastComparison.answer;
 }
 

@@ -139,7 +139,10 @@ function kernelBox(app, kernel, tab, isOwn, isOpen) {
     if (!box.open || box.dataset.filled) return;
     box.dataset.filled = "yes";
     if (tab === "Kernels") box.append(fusionOf(app, kernel), statementsOf(app, kernel, isOwn));
-    else box.append(listingOf(model, kernel, await codeOf(kernel.symbol, STAGES[tab], app.codeSource), STAGES[tab], isOwn, app.onlyOwn, app.go));
+    else {
+      const code = await codeOf(kernel.symbol, STAGES[tab], app.codeSource).catch((error) => error);
+      box.append(code instanceof Error ? h("p", { class: "error" }, code.message) : listingOf(model, kernel, code, STAGES[tab], isOwn, app.onlyOwn, app.go));
+    }
   };
   box.addEventListener("toggle", fill);
   fill();

@@ -1,4 +1,5 @@
 // A page on a server: its text can be edited, and follows; a step can be measured; nothing is saved unless asked.
+import { asked, showsVersion } from "./asking.js";
 import { byId, h } from "./dom.js";
 
 const PAUSE = 40; // milliseconds without a key, after which a text is sent
@@ -7,10 +8,17 @@ export class Live {
   constructor(app, state) {
     this.app = app;
     this.state = state;
+    this.base = state.saves; // which text of the file this page began with
+    showsVersion(state.version);
     this.text = null; // while it is edited
     app.isLive = true;
     app.tabs = [...app.tabs, "Values"];
-    app.codeSource = async (symbol, stage) => (await (await asked(`/code/${encodeURIComponent(symbol)}`)).json())[stage];
+    app.codeSource = async (symbol, stage) => {
+      const answer = await asked(`/code/${encodeURIComponent(symbol)}`);
+      const said = await answer.json();
+      if (!answer.ok) throw new Error(`${said.error}: ${said.fix}`);
+      return said[stage];
+    };
     this.status = h("span", { class: "state", role: "status" });
     this.buttons = h("div", { class: "switch" }, this.status, this.saveButton(), this.editButton(), h("button", { title: "measure a step (p)", onclick: () => this.measure() }, "Measure"));
     byId("views").after(this.buttons);
@@ -58,6 +66,7 @@ export class Live {
   take(document) {
     if (document.live.version < this.state.version) return; // an answer that was overtaken
     this.state = document.live;
+    showsVersion(this.state.version);
     this.app.take(document);
     this.refresh();
     if (this.text !== null) this.overlay();
@@ -65,12 +74,19 @@ export class Live {
 
   async becameWhole({ version }) {
     if (version !== this.state.version || this.state.whole) return;
-    this.take(await (await asked("/document")).json());
+    await this.follow();
   }
 
-  // Another editor has saved the file, while nothing is edited here.
+  // Another editor has saved the file, or another page edits, while nothing is edited here.
   async becameOther({ version }) {
-    if (this.text === null && version > this.state.version) this.take(await (await asked("/document")).json());
+    if (this.text !== null || version < this.state.version) return;
+    if (await this.follow()) this.base = this.state.saves;
+  }
+
+  async follow() {
+    const answer = await asked("/document");
+    if (answer.ok) this.take(await answer.json());
+    return answer.ok;
   }
 
   async send(text) {
@@ -82,10 +98,11 @@ export class Live {
 
   async save() {
     const text = this.text ?? this.app.model.data.sources[0].text;
-    const answer = await asked("/save", { text });
+    const answer = await asked("/save", { text, over: this.base });
     const said = await answer.json();
     if (!answer.ok) return this.say(`${said.error}: ${said.fix}`, true);
     this.state.saved = true;
+    this.base = said.saves;
     this.refresh();
     return this.say("saved");
   }
@@ -167,9 +184,4 @@ export class Live {
     }
     event.stopPropagation();
   }
-}
-
-export function asked(path, body) {
-  const sent = body === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  return fetch(path, { credentials: "same-origin", ...sent });
 }

@@ -1,6 +1,6 @@
 // A training while it runs: how far it is, its curves, figures by line, the rows that are most wrong, and a text; pause, stop, go on.
 import { h, svg } from "./dom.js";
-import { asked } from "./live.js";
+import { asked } from "./asking.js";
 import { traceOf } from "./traces.js";
 import { share, whole } from "./units.js";
 

@@ -1,4 +1,5 @@
 // The values of a line for one row of the data, which a server computes, with changes and gradients where wanted.
+import { asked } from "./asking.js";
 import { changeForm, changesMade, changesOf, choosePlace, effectOf } from "./change.js";
 import { h } from "./dom.js";
 import { arrayOf, short } from "./pictures.js";
@@ -11,8 +12,7 @@ const answers = new Map();
 function answerOf(app, question) {
   const key = `${app.live.state.version} ${JSON.stringify(question)}`;
   if (!answers.has(key)) {
-    const body = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(question) };
-    answers.set(key, fetch("/values", { credentials: "same-origin", ...body }).then((answer) => answer.json()));
+    answers.set(key, asked("/values", question).then((answer) => answer.json()));
     if (answers.size > MOST_ANSWERS) answers.delete(answers.keys().next().value);
   }
   return answers.get(key);
@@ -21,7 +21,7 @@ function answerOf(app, question) {
 export async function valuesOf(app, file, line, body) {
   const question = { row: app.row ?? 0, file, line, changes: changesOf(app), backward: Boolean(app.isBackward) };
   const wait = setTimeout(() => body.append(h("p", { class: "quiet" }, "computing …")), 150);
-  const found = await answerOf(app, question).catch((error) => ({ error: String(error), fix: "is the server there?" }));
+  const found = await answerOf(app, question);
   clearTimeout(wait);
   if (found.error) {
     body.replaceChildren(changesMade(app), h("p", { class: "error" }, found.error), h("p", { class: "quiet" }, found.fix));

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler.driver import rows_of_process
+from compiler.driver import SAMPLE_NUMBERS, rows_of_process
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.orders import epoch_order
 from runtime.data.part import Part
 from runtime.data.streaming.order import BlockOrder
 from runtime.data.streaming.packs import Pack, PackWriter
 from runtime.data.streaming.reader import EpochRows, OwnShards, blocks_in_order
-from runtime.data.streaming.rows import RowStream
+from runtime.data.streaming.rows import ROW, RowStream
 from runtime.inference.prediction import in_batches
 
 SIZES = [(1, 1), (5, 100), (100, 100), (101, 100), (1000, 64), (1000, 65), (1000, 200), (4097, 300), (1000, 3)]
@@ -23,7 +23,9 @@ def stream_of(folder: Path, rows: int, block: int) -> RowStream:
     writer = PackWriter(TrustedFolder(folder), "key")
     for first in range(0, rows, 37):
         numbers = np.arange(first, min(first + 37, rows))
-        writer.append("train", {"x": np.stack([numbers, -numbers], 1).astype(np.float32), "y": numbers})
+        writer.append(
+            "train", {"x": np.stack([numbers, -numbers], 1).astype(np.float32), "y": numbers, ROW: numbers + 7}
+        )
     pack: Pack = writer.finish({})
     return RowStream(pack.folder, pack.parts["train"], block)
 
@@ -107,8 +109,8 @@ def test_arrays_are_wide_and_numbered_where_a_program_asks_for_it(tmp_path: Path
     assert stream.row_bytes == 8 * 2 + 8 + 8
     for first, arrays in blocks_in_order(stream, 1):
         assert arrays["x"].dtype == np.float64
-        numbers = arrays["(sample)"] if "(sample)" in arrays else next(a for n, a in arrays.items() if n not in "xy")
-        assert numbers.tolist() == list(range(first, first + len(numbers)))
+        numbers = arrays[SAMPLE_NUMBERS]
+        assert numbers.tolist() == list(range(first + 7, first + 7 + len(numbers)))
     assert stream.mapped("x").dtype == np.float64
 
 

@@ -95,13 +95,32 @@ def test_hopeless_trials_are_pruned_and_can_go_on(capsys: pytest.CaptureFixture[
     assert len(Path(run, "metrics.jsonl").read_text().splitlines()) == 12
 
 
+def test_hyperband_gives_the_epochs_to_trials_that_deserve_them() -> None:
+    """Trials fall into brackets, of which all but the last end some after 1 or 3 epochs."""
+    write_project(Path(), epochs=9)
+    rates = "optimizer.lr=[0.05, 0.04, 0.03, 1e-9, 2e-9, 3e-9, 0.06, 4e-9, 0.07, 5e-9]"
+    assert sweep("model.dl", "--set", rates, "--pruner", "hyperband", "--trials", "10", "--out", "study") == 0
+    found = result("study")["trials"]
+    epochs = {t["trial"]: len(Path(t["run"], "metrics.jsonl").read_text().splitlines()) for t in found}
+    pruned = [trial for trial in found if trial.get("pruned")]
+    assert pruned
+    assert {epochs[trial["trial"]] for trial in pruned} <= {1, 3}
+    assert all(epochs[trial["trial"]] == 9 for trial in found if trial not in pruned)
+    best = next(trial for trial in found if trial["trial"] == result("study")["best"])
+    assert float(best["settings"]["optimizer.lr"]) > 0.01
+
+
 def test_trials_may_lie_in_a_database() -> None:
+    """Of SQLite, which two workers write."""
     pytest.importorskip("sqlalchemy")
     url = f"sqlite:///{Path('study.db').absolute()}"
-    assert sweep("model.dl", *SPACE, "--trials", "3", "--storage", url, "--out", "study") == 0
+    options = ("--trials", "4", "--workers", "2", "--pruner", "median")
+    assert sweep("model.dl", *SPACE, *options, "--storage", url, "--out", "study") == 0
     assert not Path("study/journal.log").exists()
-    assert len(result("study")["trials"]) == 3
+    assert sorted(trial["trial"] for trial in result("study")["trials"]) == [1, 2, 3, 4]
     assert sweep("--join", "study") == 0
+    assert sweep("model.dl", *SPACE, *options, "--out", "journal") == 0
+    assert values("study") == values("journal")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_one_block_of_all_rows_gives_the_bits_of_memory(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (project / "model.dl").read_text()
+    noise = "augment { x = x |> gaussian_noise(0.1) }"  # whose draws are keyed by the rows in the whole data
+    (project / "model.dl").write_text(text.replace("    loss", f"    {noise}\n    loss"))
     assert main(["train", "model.dl", "--out", "memory"]) == 0
     capsys.readouterr()
     assert main(["train", "model.dl", "--out", "block", "--set", "stream=500"]) == 0

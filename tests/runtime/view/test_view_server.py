@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,70 @@ def test_mistakes_are_told_in_the_terminal_too(tmp_path: Path):
 def test_a_missing_file_is_told_before_anything_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["view", str(tmp_path / "none.dl")]) == 2
     assert "there is no file" in capsys.readouterr().err
+
+
+@contextmanager
+def served_alone(path: Path) -> Generator[tuple[str, Any]]:
+    command = [sys.executable, "-m", "runtime.cli", "view", str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.kill()
+
+
+def test_no_page_saves_over_what_another_has_saved(tmp_path: Path):
+    path = written(tmp_path)
+    with served_alone(path) as (url, _), browser() as running:
+        context = running.new_context()
+        one, other = context.new_page(), context.new_page()
+        for tab in (one, other):
+            tab.goto(url)
+            tab.wait_for_selector(".row.head")
+        one.keyboard.press("e")
+        one.get_by_label("the text of the model").fill(SMALL.replace("dense(3)", "dense(3, bias = false)"))
+        other.locator("#line-0-10", has_text="bias").wait_for()  # what is not edited there follows
+        other.keyboard.press("e")
+        other.get_by_label("the text of the model").fill(SMALL.replace("relu", "tanh"))
+        other.keyboard.press("Control+s")
+        other.locator(".state", has_text="saved").wait_for()
+        assert "bias" in one.get_by_label("the text of the model").input_value()
+        one.get_by_label("the text of the model").focus()
+        one.keyboard.press("Control+s")
+        one.locator(".state", has_text="was saved elsewhere").wait_for()
+        assert path.read_text() == SMALL.replace("relu", "tanh")
+
+
+def test_no_page_is_told_the_code_or_the_values_of_another_text(client: Any):
+    version = client.post("/text", json={"text": SMALL}).json()["live"]["version"]
+    symbol = whole(client)["kernels"][0]["symbol"]
+    asked = ("GET", f"/code/{symbol}"), ("POST", "/values"), ("POST", "/profile")
+    for method, path in asked:
+        refused = client.request(method, path, headers={"x-dlc-version": str(version - 1)}, json={})
+        assert (refused.status_code, refused.json()["error"]) == (409, "another page shows another text")
+    assert client.get(f"/code/{symbol}", headers={"x-dlc-version": str(version)}).status_code == 200
+
+
+def test_a_page_whose_server_was_killed_says_so_and_keeps_the_text(tmp_path: Path):
+    with served_alone(written(tmp_path)) as (url, process), browser() as running:
+        tab = running.new_page()
+        wrong: list[str] = []
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.goto(url)
+        tab.wait_for_selector(".row.head")
+        tab.locator(".figures", has_text="memory").wait_for(timeout=60_000)  # its code is there
+        process.kill()
+        tab.locator(".state", has_text="the server has ended").wait_for()
+        tab.locator("#line-0-10").click()
+        for key in ("7", "8"):
+            tab.keyboard.press(key)
+            tab.locator("#body .error", has_text="the server has ended").first.wait_for()
+        tab.keyboard.press("p")
+        tab.keyboard.press("Escape")
+        tab.keyboard.press("e")
+        tab.get_by_label("the text of the model").fill("# mine\n")
+        tab.keyboard.press("Control+s")
+        tab.locator(".state", has_text="can be copied").wait_for()
+        assert tab.get_by_label("the text of the model").input_value() == "# mine\n"
+        assert wrong == []
