@@ -31,13 +31,18 @@ def is_stored(result: Result, stores: Iterable[Touched], regions: Regions) -> It
     if result.axes is not None:
         known = [_Stored.of(t, regions) for t in stores if t.is_sure and not _depends_on_memory(t, regions)]
         parts = [part for part in known if part is not None]
-        for joins, carries in ((False, False), (False, True), (True, False)) if parts else ():
+        axes = _axes(result, joins=False)
+        is_plain = all(vector.is_subset(_box(axes)) for vector in _every(parts, result, axes, carries=False))
+        for joins, carries in (*([(False, False)] if is_plain else []), (False, True), (True, False)) if parts else ():
             yield partial(_covers, parts, result, _axes(result, joins), carries)
 
 
+def _every(stores: Iterable[_Stored], result: Result, axes: _Axes, carries: bool) -> list[isl.Set]:
+    return [part for store in stores for part in _vectors(store, result.offset, axes, carries)]
+
+
 def _covers(stores: Iterable[_Stored], result: Result, axes: _Axes, carries: bool) -> bool:
-    parts = [part for store in stores for part in _vectors(store, result.offset, axes, carries)]
-    return _box(axes).is_subset(reduce(isl.Set.union, parts).coalesce())
+    return _box(axes).is_subset(reduce(isl.Set.union, _every(stores, result, axes, carries)).coalesce())
 
 
 @record(eq=False)
@@ -104,8 +109,9 @@ def _axes(result: Result, joins: bool) -> _Axes:
     assert result.axes is not None
     every = sorted((axis for axis in result.axes if axis[0] != 1), key=lambda axis: -axis[1])
     found: _Axes = []
-    for extent, stride in (*every, (result.size, 1)):
-        if found and isinstance(extent, int) and found[-1][1] == stride * extent and (joins or stride == 1):
+    for place, (extent, stride) in enumerate((*every, (result.size, 1))):
+        is_joined = joins or place == len(every)
+        if found and isinstance(extent, int) and found[-1][1] == stride * extent and is_joined:
             around, _ = found.pop()
             is_batch = isinstance(around, BatchExtent)
             found.append((BatchExtent(around.multiple * extent) if is_batch else around * extent, stride))

@@ -251,7 +251,8 @@ class Terms:
         place = next((k for k in digits if number.is_equal(self.dimension(k))), -1)
         is_free = not self.is_cut and len(self._splits) < MOST_SPLITS and self.free + 2 <= self._room - MOST_LOADED
         if place >= 0 and place not in self._splits and size > 1 and is_free:
-            self._splits[place] = size, *(CALL + self.depth + self.free + k for k in range(2))
+            first = CALL + self.depth + self.free
+            self._splits[place] = size, first, first + 1
             q, r = self._fresh(), self._fresh()
             self.always &= self.dimension(place).eq_set(q.scale_val(size).add(r))
             self.always &= self.between(r, 0, self.number(size))
