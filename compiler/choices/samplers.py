@@ -5,7 +5,7 @@ No data decides them: they are made of constants, of the numbers of rows and of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from compiler.choices.find import IndexChoice, chosen_by
@@ -27,22 +27,23 @@ def mistakes_of_samplers(program: Program) -> Iterator[Diagnostic]:
     """E0421: the first choice of each sampler that is out of range for some row, and changes what the row becomes."""
     for sampler in program.samplers:
         settings = {s.name: float(s.value) for s in program.settings if isinstance(s.value, int | float)}
-        found = (_mistake(sampler, choice, settings) for choice in _choices(sampler.graph))
+        found = (_mistake(sampler, choice, settings) for choice in _choices(sampler.graph, settings))
         yield from [mistake for mistake in found if mistake is not None][:1]
 
 
-def _choices(graph: Graph) -> Iterator[IndexChoice]:
-    """The choices that follow from the numbers of rows, the seed and settings alone."""
+def _choices(graph: Graph, settings: Mapping[str, float]) -> Iterator[IndexChoice]:
+    """The choices that follow from the numbers of rows, the seed and settings alone, not from carries of a scan."""
     opened = inlined(graph)
     given = {entry.value.index: entry.name for entry in opened.inputs}
-    trained = (e.value.index for e in opened.inputs if e.role in (Role.PARAMETER, Role.STATE))
-    unknown = depending(opened.nodes, trained, lambda node: node.op.category is Category.CONTRACTION)
+    known = {ROW_NUMBERS, "seed", *settings}
+    others = (entry.value.index for entry in opened.inputs if entry.name not in known)
+    unknown = depending(opened.nodes, others, lambda node: node.op.category is Category.CONTRACTION)
     values = (*(entry.value for entry in opened.inputs), *(r for node in opened.nodes for r in node.results))
     names = {v.index: frozenset({given.get(v.index, "")}) for v in values if v.index not in unknown}
     return (choice for choice in chosen_by(opened, names) if not choice.is_own)
 
 
-def _mistake(sampler: Sampler, choice: IndexChoice, settings: dict[str, float]) -> Diagnostic | None:
+def _mistake(sampler: Sampler, choice: IndexChoice, settings: Mapping[str, float]) -> Diagnostic | None:
     from compiler.choices.disturb import Disturbance  # the reference, which programs without such choices do without
 
     values = _indices(sampler.graph, choice, settings)
@@ -71,7 +72,7 @@ def _as_data(entry: GraphInput) -> GraphInput:
     return replace(entry, role=Role.DATA) if entry.role is Role.SEED else entry
 
 
-def _indices(graph: Graph, choice: IndexChoice, settings: dict[str, float]) -> Array:
+def _indices(graph: Graph, choice: IndexChoice, settings: Mapping[str, float]) -> Array:
     """The choosing integers of the first rows, by row, with one seed; in the body of a scan, of its first step."""
     from compiler.evaluate import evaluate, inputs_at
 

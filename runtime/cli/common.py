@@ -61,7 +61,8 @@ def _target_word(arguments: Namespace) -> str:
     reason = why_no_gpu()
     if reason is not None:
         say_labelled("note", f"this processor computes, as no GPU does: {reason}")
-    return "gpu" if reason is None else "native"
+    arguments.target = "gpu" if reason is None else "native"  # which is told once
+    return arguments.target
 
 
 def _tuning(arguments: Namespace, options: Options) -> Tuning:

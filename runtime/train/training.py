@@ -412,7 +412,7 @@ class _Training:
         peers, tensors = self._job.peers, self._job.tensors
         if peers.size == 1:
             return
-        own = {} if self._job.states is None else self._job.states.own
+        own: Mapping[str, Array] = {} if self._job.states is None else self._job.states.own
         arrays = {name: tensors[name].copy() for name in tensors.names() if name not in own}
         every, nothing = list(arrays.values()), [list[Array]() for _ in range(peers.size)]
         if peers.rank == 0:

@@ -8,6 +8,7 @@ const ROW = 30;
 const PAD = 14;
 const ABOVE = 32; // of the first boxes
 const TEXT = 7.4; // pixels of a character, about
+const LONGEST = 60; // characters beside an edge, whose hint has all
 const STEP = 40; // widths of boxes are multiples of it, so that edges of boxes below each other are in line
 
 // `own` is a line whose boxes are marked, and opened down to.
@@ -216,13 +217,15 @@ function paintInputs(edges, said, parts, arrows, flows) {
     const isRight = sides.includes(-1) && !sides.includes(1);
     const aside = middleOf(entry) + (entry.rank ? (isRight ? 1 : -1) * (entry.width / 3) : 0);
     for (const arrow of own) edges.append(svg("path", { class: "edge", "stroke-width": thickness(arrow), d: `M${aside} ${entry.y - 16} V${entry.y}` }, hintOf(arrow)));
-    const text = [...new Set(own.map((arrow) => arrow.input).filter(Boolean))].join(", ");
+    const text = cut([...new Set(own.map((arrow) => arrow.input).filter(Boolean))].join(", "));
     if (text) label(said, text, entry.rank ? middleOf(entry) + (isRight ? 1 : -1) * Math.max(entry.width / 3, 10 + 3.2 * text.length) : aside, entry.y - 19, "middle");
   }
 }
 
+const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text);
+
 function label(group, text, x, y, anchor) {
   const found = svg("text", { class: "edge-text", x, y, "text-anchor": anchor });
-  found.textContent = text;
+  found.textContent = cut(text);
   group.append(found);
 }

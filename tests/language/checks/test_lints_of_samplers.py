@@ -31,6 +31,11 @@ model M {
         ("output q = M.table(cast(10 * random(batch), i32))", ""),
         ("output q = where(row[:, None] < 10, M.table(cast(row, i32)), 0)", ""),
         ("output q = M.table(argmax(M.table(cast(row % 10, i32)), axis = 1))", ""),
+        (
+            "s, k = scan i in 0..4 over 1 carry k = cast(row % 10, i32) {\n"
+            "        k = argmax(M.table(k), axis = 1)\n        emit k\n    }\n    output q = s + 0 * k[:, None]",
+            "",
+        ),
     ],
 )
 def test_rows_choose_within_the_range(line: str, told: str) -> None:

@@ -260,6 +260,17 @@ def test_a_rate_that_layers_share_is_no_flow_between_them(running: Any, tmp_path
         assert tab.locator("#graph .box", has_text="dropout").count() == 2
 
 
+def test_a_long_name_does_not_leave_the_graph(running: Any, tmp_path: Path):
+    path, out, name = tmp_path / "long.dl", tmp_path / "long.html", "a" * 300
+    path.write_text(f"model L {{\n    input {name}: f32[batch, 8]\n    output y = {name} |> dense(3)\n}}\n")
+    assert main(["view", str(path), "--html", str(out)]) == 0
+    with opened(running, out.as_uri() + "#view=Graph") as tab:
+        shown = tab.locator("#graph .edge-text", has_text="aaa")
+        assert shown.text_content() == "a" * 59 + "…"
+        box = shown.bounding_box()
+        assert 0 < box["x"] < box["x"] + box["width"] < 1280
+
+
 def test_a_padded_input_has_its_own_shape_first(running: Any, tmp_path: Path):
     out = tmp_path / "page.html"
     assert main(["view", str(ROOT / "examples" / "tagging" / "model.dl"), "--html", str(out)]) == 0
