@@ -14,6 +14,7 @@ from compiler import driver
 from compiler.driver import Array, Options, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
+from compiler.targets.registry import TARGETS
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import part_of_arrays
 from runtime.data.part import Part
@@ -40,7 +41,7 @@ Data: TypeAlias = "str | PathLike[str] | Mapping[str, Array] | Frame"
 
 def options_of(target: str, dtype: str, threads: int | None) -> Options:
     """The options of a compilation. Raises UsageError."""
-    for name, value, known in (("target", target, ("native", "reference")), ("dtype", dtype, ("f32", "f64"))):
+    for name, value, known in (("target", target, tuple(TARGETS)), ("dtype", dtype, ("f32", "f64"))):
         if value not in known:
             raise UsageError(f"`{name}` cannot be {value!r}", f"it is {' or '.join(known)}")
     if threads is not None and (type(threads) is not int or threads < 1):

@@ -23,9 +23,9 @@ def test_errors_in_python_say_what_to_do(tmp_path: Path) -> None:
     assert "--set" not in caught.value.__notes__[0]
     assert "hidden=" in caught.value.__notes__[0]
     with pytest.raises(dlc.UsageError) as refused:
-        dlc.loads(text, target="gpu")
-    assert refused.value.__notes__ == ["hint: it is native or reference"]
-    assert str(refused.value) == "`target` cannot be 'gpu'"
+        dlc.loads(text, target="cuda")
+    assert refused.value.__notes__ == ["hint: it is native or gpu or gpu-emulator or reference"]
+    assert str(refused.value) == "`target` cannot be 'cuda'"
     with pytest.raises(dlc.DlcError) as absent:
         dlc.load(tmp_path / "absent.dl")
     assert absent.value.__notes__[0].startswith("hint: ")

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from decoding_models import decoding
 from random_networks import random_network
 
+import dlc
 from compiler import driver
 from compiler.driver import Options, Program
 from runtime.analysis.made_up_steps import CompiledSteps
+from runtime.inference.decoding import Decoder
+from runtime.train.jobs import fresh_tensors
 
 ZOO = Path(__file__).parents[3] / "benchmarks/zoo"
+TARGETS = ("native", "gpu-emulator")
 STEPS = 2
 ROWS = 3
+
+SAMPLER = """
+model Auto(code = 2) {
+    input image: f32[batch, 8]
+    decode = dense(8)
+    output restored = image |> dense(code) |> decode
+}
+
+sample prior(steps = 3) from Auto {
+    z = normal_like(zeros(batch, code))
+    walk, z = scan i in 0..steps over 1 carry z = z {
+        z = z + 0.1 * normal_like(z)
+        emit z
+    }
+    output image = Auto.decode(z)
+    output walk = reshape(walk, batch, steps * code)
+}
+"""
 
 
 def weights(program: Program, target: str, dtype: str, rows: int) -> dict[str, bytes]:
@@ -46,3 +70,26 @@ def test_numbers_of_f64() -> None:
 
 def test_batches_that_are_accumulated() -> None:
     expect_equal(driver.load(ZOO / "mlp_small.dl", None, (("accumulate", "2"), ("batch", "3"))))
+
+
+@pytest.mark.parametrize("name", ["pre-norm blocks", "recurrences"])
+def test_generated_tokens(name: str) -> None:
+    program = driver.load_text(decoding(name, "top_k(11, temperature = 0.8)"), "model.dl")
+
+    def tokens(target: str) -> list[int]:
+        options = driver.options_of(program, Options(target=target))
+        decoder, found = Decoder(program, fresh_tensors(program, options), options, seed=3), [1, 2, 3]
+        for _ in range(6):
+            found.append(int(decoder.next(np.array([found]))[0]))
+        return found
+
+    native, emulated = map(tokens, TARGETS)
+    assert native == emulated
+    assert len(set(native)) > 3
+
+
+def test_rows_of_a_sampler() -> None:
+    first, second = (dlc.loads(SAMPLER, target=target).sample(5) for target in TARGETS)
+    assert {name: array.tobytes() for name, array in first.items()} == {
+        name: array.tobytes() for name, array in second.items()
+    }
