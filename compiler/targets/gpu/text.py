@@ -42,8 +42,11 @@ def device_text(nest: ir.Nest, machine: Machine) -> str:
     return module
 
 
-def host_text(nest: ir.Nest, machine: Machine) -> str:
-    """A module with `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, which runs the blocks from begin to end."""
+def host_text(nest: ir.Nest, machine: Machine, order: int = 0, backwards: bool = False) -> str:
+    """A module with `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, which runs the blocks from begin to end.
+
+    No result depends on the order: thread `k ^ order` of a block is its k-th, and blocks may be run `backwards`.
+    """
     waits = any(isinstance(s, ir.Exchange | ir.Meet | ir.Barrier) for s in every(nest.body))
     text = Text(machine.multiply_add, block="begin" if waits else "entry")
     _body(text, nest, HOST_WRITERS)
@@ -52,6 +55,8 @@ def host_text(nest: ir.Nest, machine: Machine) -> str:
     words |= {
         "location": text.location,
         "threads": str(BLOCK_THREADS),
+        "order": str(order),
+        "backwards": str(int(backwards)),
         "shared": str(-(-shared_bytes(nest) // 64) * 64),
     }
     head, tail, driver = (Template(part).substitute(words) for part in (head, tail, driver))
@@ -198,17 +203,21 @@ define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
 entry:
   br label %blocks
 blocks:
-  %block = phi i64 [ %begin, %entry ], [ %next, %done ]
-  %more = icmp slt i64 %block, %end
+  %place = phi i64 [ %begin, %entry ], [ %next, %done ]
+  %next = add i64 %place, 1
+  %both = add i64 %begin, %end
+  %mirrored = sub i64 %both, %next
+  %block = select i1 $backwards, i64 %mirrored, i64 %place
+  %more = icmp slt i64 %place, %end
   br i1 %more, label %threads, label %leave
 threads:
-  %thread = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  %turn = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  %thread = xor i64 %turn, $order
   call void @KERNEL.thread(ptr %args, i64 %block, i64 %thread)
-  %other = add i64 %thread, 1
+  %other = add i64 %turn, 1
   %rest = icmp slt i64 %other, $threads
   br i1 %rest, label %threads, label %done
 done:
-  %next = add i64 %block, 1
   br label %blocks
 leave:
   ret void
@@ -264,17 +273,22 @@ allocate:
   %shared = getelementptr i8, ptr %memory, i64 %own
   br label %blocks
 blocks:
-  %block = phi i64 [ %begin, %allocate ], [ %next, %done ]
-  %more = icmp slt i64 %block, %end
+  %place = phi i64 [ %begin, %allocate ], [ %next, %done ]
+  %next = add i64 %place, 1
+  %both = add i64 %begin, %end
+  %mirrored = sub i64 %both, %next
+  %block = select i1 $backwards, i64 %mirrored, i64 %place
+  %more = icmp slt i64 %place, %end
   br i1 %more, label %threads, label %release
 threads:
-  %thread = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  %start = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  %thread = xor i64 %start, $order
   %offset = mul i64 %thread, %size
   %frame = getelementptr i8, ptr %memory, i64 %offset
   %begun = call ptr @KERNEL.thread(ptr %frame, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread)
-  %place = getelementptr ptr, ptr %handles, i64 %thread
-  store ptr %begun, ptr %place
-  %other = add i64 %thread, 1
+  %kept = getelementptr ptr, ptr %handles, i64 %start
+  store ptr %begun, ptr %kept
+  %other = add i64 %start, 1
   %rest = icmp slt i64 %other, $threads
   br i1 %rest, label %threads, label %round
 round:
@@ -298,7 +312,6 @@ turned:
   %ends = xor i1 %goes_on, %is_last
   br i1 %ends, label %done, label %round
 done:
-  %next = add i64 %block, 1
   br label %blocks
 release:
   call void @free(ptr %memory)

@@ -78,5 +78,5 @@ def test_times_of_no_device_are_not_told(command: list[str], said: str, capsys: 
 def test_a_library_is_code_of_a_processor(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(tmp_path / "run", "native")
     assert main(["export", str(tmp_path / "run"), "--to", "c", "-o", str(tmp_path / "c"), "--target", target]) == 2
-    assert "code of a processor" in capsys.readouterr().err
+    assert "for processors" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()

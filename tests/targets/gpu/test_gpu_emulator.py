@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulated import graph_of_sample
 from nest_reader import read_nest
 from op_samples import NATIVE_SAMPLES, Sample, arrays_of, with_extremes
 from safetensors.numpy import load_file
 
 from compiler import driver
 from compiler.driver import Options
-from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Role
 from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
@@ -29,14 +28,6 @@ ROOT = Path(__file__).parents[3]
 ZOO = ROOT / "benchmarks/zoo"
 EMULATOR = "gpu-emulator"
 ROWS = 3
-
-
-def graph_of_sample(sample: Sample) -> Graph:
-    builder = GraphBuilder("op")
-    inputs = [builder.input(f"x{i}", Role.DATA, type_) for i, type_ in enumerate(sample.operands)]
-    for i, result in enumerate(builder.emit_all(sample.op, *inputs)):
-        builder.output(f"y{i}", Role.OUTPUT, result)
-    return builder.build()
 
 
 def same(left: Array, right: Array) -> bool:

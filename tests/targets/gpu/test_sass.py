@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from device_tools import needs_toolkit
 
 from compiler.targets.gpu import toolkit
 from compiler.targets.gpu.sass import instructions
@@ -14,9 +15,6 @@ from runtime.cli.main import main
 
 ROOT = Path(__file__).parents[3]
 XOR = str(ROOT / "examples/xor/model.dl")
-needs_toolkit = pytest.mark.skipif(
-    None in map(toolkit.tool, toolkit.PACKAGES), reason="needs ptxas and nvdisasm: the extra gpu-test"
-)
 DISASSEMBLED = """
 k_1:
 .text.k_1:
