@@ -172,17 +172,12 @@ class Walker:
             Declared(found.declaration, found.scope) if found and isinstance(found.declaration, tree.Model) else None
         )
         self._keywords(train.settings, callee)
-        for target in train.targets:
-            bindings.bind_input(target)
-        if train.augment is not None:
-            bindings.bind_block(train.augment)
+        self._bind_train(bindings, train)
         for target in train.targets:
             self._input(target)
         if train.augment is not None:
             self._block(train.augment)
         local = local_entries(train)
-        for entry in local:
-            bindings.bind(Kind.VARIABLE, entry.key, _beginning(entry.span, entry.key), entry)
         for block in train.updates:
             symbol = Symbol(Kind.KEY, block.name, block.place, block)
             self.found.append(Occurrence(block.place, Kind.KEY, symbol, True))
@@ -192,6 +187,20 @@ class Walker:
                 self._expression(entry.value)
             else:
                 self._entry(entry)
+
+    def _bind_train(self, bindings: Bindings, train: tree.Train) -> None:
+        """The names that an experiment binds, and those of the experiment that it builds on."""
+        seen = set[int]()
+        found: tree.Train | None = train
+        while found is not None and id(found) not in seen:
+            seen.add(id(found))
+            for target in found.targets:
+                bindings.bind_input(target)
+            if found.augment is not None:
+                bindings.bind_block(found.augment)
+            for entry in local_entries(found):
+                bindings.bind(Kind.VARIABLE, entry.key, _beginning(entry.span, entry.key), entry)
+            found = self._experiments.get(found.model.id)
 
     def _generate(self, generate: tree.Generate) -> None:
         self._names = self._model_names(generate.model)

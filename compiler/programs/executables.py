@@ -22,7 +22,6 @@ from compiler.support.cache import ObjectCache, compiler_version
 from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
-from compiler.targets.memory import TensorStore
 from compiler.targets.registry import kernel_target_of, target_of
 from compiler.targets.target import Compilation, LoadedProgram, ProfiledProgram, SimulatedProgram
 from compiler.types import DType, Shape, TensorType
@@ -124,6 +123,8 @@ def layout_of_update(program: Program, options: Options, processes: int, phase: 
 
 def owned_states(program: Program, options: Options, tensors: Tensors, peers: Peers) -> OwnedStates:
     """The states of the optimizer where several processes divide the shards of a training."""
+    from compiler.targets.memory import TensorStore  # a check of a text imports no NumPy
+
     assert isinstance(tensors, TensorStore)
     return OwnedStates(layout_of_update(program, options, peers.size), tensors, peers)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from compiler.interface import Peers
 from compiler.programs.shard_owners import UpdateLayout
 from compiler.support.arrays import Array
-from compiler.targets.memory import TensorStore, release
+
+if TYPE_CHECKING:  # a check of a text imports no NumPy
+    from compiler.targets.memory import TensorStore
 
 
 class OwnedStates:
@@ -47,6 +50,8 @@ class OwnedStates:
 
     def release(self) -> None:
         """Give the memory of what other processes own back to the system, as far as it is whole pages."""
+        from compiler.targets.memory import release  # as above
+
         for name in self._layout.states:
             for rank, part in enumerate(self._parts(name)):
                 if rank != self._peers.rank:

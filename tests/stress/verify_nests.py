@@ -57,8 +57,11 @@ def main() -> None:
     outside = 0
     with tempfile.TemporaryDirectory() as folder:
         every = sources(Path(folder))
+        names = arguments.models.split(",") if arguments.models else [*every]
+        if unknown := [name for name in names if name not in every]:
+            parser.error(f"no model is called {', '.join(unknown)}; there are {', '.join(every)}")
         for machine in arguments.machines.split(","):
-            for name in arguments.models.split(",") if arguments.models else every:
+            for name in names:
                 outside += check(every[name], machine, arguments.infer, answers)
     sys.exit(outside > 0)
 

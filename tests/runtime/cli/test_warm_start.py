@@ -31,7 +31,7 @@ from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
     "compiler.frontend": {
-        f"compiler.frontend{name}" for name in ("", ".arithmetic", ".axes", ".data_parts", ".program")
+        f"compiler.frontend{name}" for name in ("", ".arithmetic", ".axes", ".data_parts", ".program", ".update_rules")
     },
     "compiler.graph": {"compiler.graph", "compiler.graph.ir", "compiler.graph.op"},
 }
