@@ -400,18 +400,10 @@ class StoreFence(_Statement):
 
 
 @record(eq=False)
-class Block(_Definition):
-    """The number of this thread's block."""
+class Ordinal(_Definition):
+    """The number of this thread's block; of this thread, or of its LANES neighbours as a group, within the block."""
 
-
-@record(eq=False)
-class Thread(_Definition):
-    """The number of this thread in its block."""
-
-
-@record(eq=False)
-class Group(_Definition):
-    """The number of the LANES neighbours of this thread among those of its block."""
+    of: Literal["block", "thread", "group"]
 
 
 @record(eq=False)
@@ -471,8 +463,7 @@ class Guard(_Statement):
 
 Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
-Ordinal: TypeAlias = Block | Thread | Group | Shared
-Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Ordinal | Exchange  # of one value
+Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Shared | Ordinal | Exchange
 Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier
 Instruction: TypeAlias = Definition | DrawKey | Effect
 Statement: TypeAlias = Instruction | Loop | Guard

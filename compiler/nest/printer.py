@@ -178,8 +178,8 @@ class _Printer:
                 return f"gather {place}, mask {print_operand(statement.mask)}"
             case ir.Shared():
                 return f"shared {statement.bytes} bytes from {statement.start}"
-            case ir.Block() | ir.Thread() | ir.Group():
-                return type(statement).__name__.lower()
+            case ir.Ordinal(of=of):
+                return of
             case ir.Exchange(value=value, lane=lane):
                 return f"{print_operand(value)} of lane {print_operand(lane)}"
             case _:

@@ -138,7 +138,7 @@ class _Check:
             case ir.Given(slot=slot):
                 if slot >= len(self.nest.arguments):
                     raise _WrongError(f"there is no argument {slot}")
-            case ir.Scratch() | ir.Block() | ir.Thread() | ir.Group() | ir.Shared():
+            case ir.Scratch() | ir.Ordinal() | ir.Shared():
                 pass
             case ir.Exchange(value=value, lane=lane):
                 self.expect(value, result.type)

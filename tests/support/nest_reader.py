@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Op
@@ -215,9 +215,9 @@ class _Reader:
             base, index, dtype = self.value(found[1]), self.operand(found[2]), DType(found[3])
             assert isinstance(index, Value | int)
             return lambda result: ir.Address(result, line, base, index, dtype)
-        if text in ("block", "thread", "group"):
-            number = {"block": ir.Block, "thread": ir.Thread, "group": ir.Group}[text]
-            return lambda result: number(result, line)
+        if text == "block" or text == "thread" or text == "group":
+            of: Literal["block", "thread", "group"] = text
+            return lambda result: ir.Ordinal(result, line, of)
         if found := re.fullmatch(r"shared (\d+) bytes from (\d+)", text):
             size, start = int(found[1]), int(found[2])
             return lambda result: ir.Shared(result, line, start, size)

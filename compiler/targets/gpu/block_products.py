@@ -149,7 +149,7 @@ class _Place:
 
 def _place_of(k: KernelNest, contract: TileContract, shape: BlockShape) -> _Place:
     nest = k.nest
-    number: Index = nest.define(ir.Block, INDEX)
+    number: Index = nest.define(ir.Ordinal, INDEX, "block")
     rows = _product(nest, [k.extent(axis.extent) for axis in row_axes(contract)])
     number, panel = divided(nest, number, -(-contract.n // shape.width))
     number, tile = divided(nest, number, ceiling(nest, rows, shape.height))
@@ -159,7 +159,7 @@ def _place_of(k: KernelNest, contract: TileContract, shape: BlockShape) -> _Plac
     whole, inner = k.extent(head.extent), prod(count(axis.extent) for axis in rest)
     first, beyond = (nest.binary("div", nest.mul(nest.add(split, s), whole), contract.splits) for s in (0, 1))
     return _Place(
-        nest.define(ir.Group, INDEX),
+        nest.define(ir.Ordinal, INDEX, "group"),
         rows,
         nest.mul(tile, shape.height),
         nest.mul(panel, shape.width),

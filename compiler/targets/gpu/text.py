@@ -7,7 +7,6 @@ LLVM makes of a function; one that waits is suspended, and goes on when all othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from string import Template
 
 from compiler.loops.printer import FRAME
@@ -32,6 +31,8 @@ def device_text(nest: ir.Nest, machine: Machine) -> str:
     for name, register in (("thread", "tid"), ("block", "ctaid")):
         number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
         text.line(f"%{name} = zext i32 {number} to i64")
+    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {32 - LANES}')} to i32")
+    text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")  # the threads of the warp that are neighbours
     _body(text, nest, DEVICE_WRITERS)
     words = f"ptr byval([{len(nest.arguments) + 1} x i64]) align 8 %words"
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {FUNCTION}'
@@ -79,6 +80,7 @@ def shared_bytes(nest: ir.Nest) -> int:
 
 
 def _body(text: Text, nest: ir.Nest, writers: Writers) -> None:
+    text.line(f"%group = lshr i64 %thread, {LANES.bit_length() - 1}")
     if nest.scratch_bytes:
         text.line(f"%scratch = alloca [{nest.scratch_bytes} x i8], align {SCRATCH_ALIGNMENT}")
     given = zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)
@@ -132,25 +134,12 @@ def _shared_of_device(walk: Walk, statement: ir.Shared) -> str:
     return f"getelementptr i8, ptr addrspacecast (ptr addrspace(3) {place} to ptr), i64 0"
 
 
-def _thread_of_device(walk: Walk, statement: ir.Thread) -> None:
-    """The number of the thread, and the threads of its warp that are its neighbours."""
-    text = walk.text
-    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {32 - LANES}')} to i32")
-    text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")
-    walk.names[statement.result] = "%thread"
-
-
-def _named(name: str) -> Callable[[Walk, ir.Ordinal], None]:
-    def write(walk: Walk, statement: ir.Ordinal) -> None:
-        walk.names[statement.result] = name
-
-    return write
+def _ordinal(walk: Walk, statement: ir.Ordinal) -> None:
+    walk.names[statement.result] = f"%{statement.of}"
 
 
 DEVICE_WRITERS: Writers = {
-    ir.Thread: ("", _thread_of_device),
-    ir.Block: ("", _named("%block")),
-    ir.Group: ("v", lambda *_: f"lshr i64 %thread, {LANES.bit_length() - 1}"),
+    ir.Ordinal: ("", _ordinal),
     ir.Exchange: ("v", _exchange),
     ir.Meet: ("", _meet),
     ir.Barrier: ("", lambda *_: "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)"),
@@ -186,9 +175,7 @@ def _shared_on_host(walk: Walk, statement: ir.Shared) -> str:
 
 
 HOST_WRITERS: Writers = {
-    ir.Thread: ("", _named("%thread")),
-    ir.Block: ("", _named("%block")),
-    ir.Group: ("v", lambda *_: f"lshr i64 %thread, {LANES.bit_length() - 1}"),
+    ir.Ordinal: ("", _ordinal),
     ir.Exchange: ("v", _exchange_on_host),
     ir.Meet: ("", _wait),
     ir.Barrier: ("", _wait),

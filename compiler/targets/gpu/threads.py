@@ -61,7 +61,7 @@ def items_of(kernel: loops.Kernel, nest: Nest) -> ir.Items:
 
 def for_threads(nest: Nest, kernel: loops.Kernel) -> Nest:
     """The nest of a thread, whose items are blocks; those of a nest that asks for its block are so already."""
-    of_blocks = any(isinstance(statement, ir.Block) for statement in nest.body)
+    of_blocks = any(isinstance(statement, ir.Ordinal) for statement in nest.body)
     return _Threads(nest, kernel).of_blocks() if of_blocks else _Threads(nest, kernel).of_items()
 
 
@@ -85,7 +85,7 @@ class _Threads:
     def of_items(self) -> Nest:
         self.enter()
         items = items_of(self.kernel, self.given)
-        begin, end = self.items(items, self.made.define(ir.Block, INDEX), self.group)
+        begin, end = self.items(items, self.made.define(ir.Ordinal, INDEX, "block"), self.group)
         self.values |= {BEGIN.number: begin, END.number: end}
         return self.nest(blocks_of(items))
 
@@ -97,7 +97,7 @@ class _Threads:
         """Find out which thread this is."""
         made = self.made
         self.arguments = [*self.given.arguments]
-        thread = made.define(ir.Thread, INDEX)
+        thread = made.define(ir.Ordinal, INDEX, "thread")
         self.lane = made.binary("and", thread, LANES - 1)
         self.group = made.binary("shift", thread, LANES.bit_length() - 1)
         self.values = {SCRATCH.number: SCRATCH}
@@ -229,25 +229,25 @@ class _Threads:
                 self.define(result, self.of(mask))
             case ir.Prefetch() | ir.LoadFence() | ir.StoreFence():
                 pass  # a device hides how far away memory is by other threads
-            case ir.Block() | ir.Thread() | ir.Group() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
+            case ir.Ordinal() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
                 self.of_device(statement)
             case _:
                 self.computation(statement)
 
-    def of_device(self, statement: ir.Ordinal | ir.Exchange | ir.Meet | ir.Barrier) -> None:
+    def of_device(self, statement: ir.Ordinal | ir.Shared | ir.Exchange | ir.Meet | ir.Barrier) -> None:
         """What a nest of blocks asks of its device; its lanes are not threads yet."""
         match statement:
-            case ir.Group(result=result):
+            case ir.Ordinal(result=result, of="group"):
                 self.define(result, self.group)
-            case ir.Block(result=result):
-                self.define(result, self.made.define(ir.Block, INDEX))
+            case ir.Ordinal(result=result, of="block"):
+                self.define(result, self.made.define(ir.Ordinal, INDEX, "block"))
             case ir.Shared(result=result, start=start, bytes=size):
                 self.define(result, self.made.define(ir.Shared, ADDRESS, start, size))
             case ir.Barrier(line=line):
                 if self.is_apart:
                     raise self.wrong("threads meet where some of them are not")
                 self.made.body.append(ir.Barrier(line))
-            case ir.Thread() | ir.Exchange() | ir.Meet():
+            case ir.Ordinal() | ir.Exchange() | ir.Meet():
                 raise self.wrong("it is for threads already")
 
     def computation(self, statement: ir.Given | ir.Computation) -> None:
