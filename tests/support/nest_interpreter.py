@@ -87,6 +87,8 @@ class Run:
                     self.values[statement.first.number] = numbers  # the whole key stands in its first word
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence():
                     pass
+                case ir.Ordinal() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
+                    raise AssertionError("a thread of a device is no call of a nest")
                 case _:
                     self.values[statement.result.number] = self.computed(statement)
 

@@ -149,7 +149,9 @@ class Network:
     def executable(self, kind: GraphKind, way: Way, dtype: str = "f32") -> Compiled:
         """A program of some kind, for numbers of threads."""
         with patch.dict(vars(numerics), self.numerics):
-            parts = {part: self.native(part, way, dtype) for part in graphs_of_step(self.program, kind)}
+            parts = {
+                part: self.native(part, way, dtype) for part in graphs_of_step(self.program, kind, Options(dtype=dtype))
+            }
         return lambda threads: joined(
             self.program, {part: made(threads) for part, made in parts.items()}, Options(dtype=dtype, threads=threads)
         )
@@ -264,7 +266,7 @@ class Network:
 
     def near_reference(self, kind: GraphKind, dtype: str, way: Way) -> Iterator[str]:
         """In f64, a training is that of the graph as it is before any pass; in f32, an evaluation is."""
-        parts = graphs_of_step(self.program, kind)
+        parts = graphs_of_step(self.program, kind, Options(dtype=dtype))
         with patch.object(training_step, "prepare_for_gradients", _as_it_is):  # nothing is computed ahead
             graphs = {part: graph_of(self.program, part) for part in parts}
         made = {part: ReferenceExecutable(to_dtype(graph, DType.F64)) for part, graph in graphs.items()}

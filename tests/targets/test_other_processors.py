@@ -69,7 +69,7 @@ def compiled(machine: str | None, kind: str) -> tuple[Sequence[Case], ExportedLi
     here = executable(graph, Options(threads=1))
     cases = [(arrays, here.call(arrays, ROWS)) for arrays in given]
     options = Options(threads=1, machine=machine)
-    function = LibraryFunction("predict", prepared_compilation(graph, options), {})
+    function = LibraryFunction("predict", prepared_compilation(lambda: graph, options), {})
     return cases, kernel_target_of(options).library([function], LibraryTensors({}, b"{}"), LibraryForm("model"))
 
 

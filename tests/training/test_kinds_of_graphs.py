@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from compiler import driver
+from compiler.driver import Options
 from compiler.graph.verify import verify
 from compiler.programs import executables
 from compiler.programs.executables import graphs_of_step
@@ -68,11 +69,11 @@ def test_graphs_of_kinds(kind: GraphKind) -> None:
 def test_a_step_that_accumulates_is_of_several_kinds() -> None:
     text = WORDS.replace("batch = 4", "batch = 4\n    accumulate = 2")
     whole, several = (driver.load_text(one, "words.dl") for one in (WORDS, text))
-    assert graphs_of_step(whole, TRAINING) == [TRAINING]
-    found = graphs_of_step(several, TRAINING)
+    assert graphs_of_step(whole, TRAINING, Options()) == [TRAINING]
+    found = graphs_of_step(several, TRAINING, Options())
     assert {kind.purpose for kind in found} <= set(ACCUMULATION)
     assert len(found) >= 2
-    assert graphs_of_step(several, GraphKind(Purpose.EVALUATION)) == [GraphKind(Purpose.EVALUATION)]
+    assert graphs_of_step(several, GraphKind(Purpose.EVALUATION), Options()) == [GraphKind(Purpose.EVALUATION)]
 
 
 DRAWN = """\

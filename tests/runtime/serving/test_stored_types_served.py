@@ -23,8 +23,12 @@ from runtime.serving.server import ServerLimits, application_of
 
 TYPES = {"f16": "FP16", "i8": "INT8", "i16": "INT16", "u16": "UINT16", "u32": "UINT32", "u64": "UINT64", "bool": "BOOL"}
 INFER = "/v2/models/Moved/infer"
-TEXT = "model Moved {\n" + "".join(f"    input in_{d}: {d}[batch, 2]\n" for d in TYPES)
-TEXT += "".join(f"    output out_{d} = reverse(in_{d}, 1)\n" for d in TYPES) + "}\n"
+TEXT = (
+    "model Moved {\n"
+    + "".join(f"    input in_{d}: {d}[batch, 2]\n" for d in TYPES)
+    + "".join(f"    output out_{d} = reverse(in_{d}, 1)\n" for d in TYPES)
+    + "}\n"
+)
 GIVEN: dict[str, Array] = {
     "f16": np.array([[0.1, -65504.0], [6e-8, 2.0]], np.float16),
     "i8": np.array([[-128, 127], [0, 1]], np.int8),
