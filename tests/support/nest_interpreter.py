@@ -87,8 +87,8 @@ class Run:
                     self.values[statement.first.number] = numbers  # the whole key stands in its first word
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence():
                     pass
-                case ir.Ordinal() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
-                    raise AssertionError("a thread of a device is no call of a nest")
+                case ir.Meet() | ir.Barrier():
+                    raise self.wrong("a thread of a device is no call")
                 case _:
                     self.values[statement.result.number] = self.computed(statement)
 
@@ -208,6 +208,8 @@ class Run:
             case ir.Draw(first=first, places=places):
                 seed, step, stream = self.expect(self.values[first.number], tuple, first)
                 return self.uniform(seed, step, stream, self.array(places))
+            case ir.Ordinal() | ir.Shared() | ir.Exchange():
+                raise self.wrong("a thread of a device is no call")
             case _:
                 return _result(self.arithmetic(statement), statement.result.type)
 
