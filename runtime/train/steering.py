@@ -20,7 +20,8 @@ from runtime.support.files import JsonObject, JsonValue, finite
 from runtime.train.events import Observer, TrainingPaused
 
 if TYPE_CHECKING:
-    from runtime.train.training import Interruption, Job
+    from runtime.train.interruption import Interruption
+    from runtime.train.training import Job
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_OF_A_PAUSE = 0.05  # between two looks while it lasts

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -24,8 +21,11 @@ from runtime.inference.evaluation import Pace, PartEvaluator
 from runtime.runs.position import Length, Position
 from runtime.runs.totals import Finisher, is_total
 from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
+from runtime.train.interruption import Interruption
 from runtime.train.keepers import Keeper, averaged
 from runtime.train.programs import Following
+from runtime.train.remedies import remedy
+from runtime.train.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport
@@ -37,15 +37,6 @@ RATE = "lr"  # the step's scalar that holds the scheduled rate
 # A long epoch is saved on the way, so that a crash costs at most about this much work.
 _SECONDS_BETWEEN_SAVES = 300.0
 _SECONDS_BETWEEN_REPORTS = 0.1
-_GUARDS = {
-    "log": "a logarithm needs an argument above 0: guard it, `log(max(x, 1e-7))`, or take the loss of logits",
-    "log1p": "`log1p` needs an argument above -1: guard it, `log1p(max(x, -0.9999999))`",
-    "sqrt": "a root needs an argument of at least 0: guard it, `sqrt(max(x, 0))`",
-    "rsqrt": "`rsqrt` needs an argument above 0: guard it, `rsqrt(max(x, 1e-12))`",
-    "div": "a division by 0 is not finite: add a small number to the divisor, or choose with `where`",
-    "pow": "a power of a negative number, or a negative power of 0, is not finite: guard it, `max(x, 1e-7) ^ y`",
-}
-"""Advice for an operation whose result is not finite for its operands."""
 _SKIPPED_IN_A_ROW = 10  # more spoilt steps than these one after the other are no accident
 
 
@@ -161,17 +152,6 @@ def settings_at(job: Job, position: Position) -> Mapping[str, float]:
     factor, kept = position.rate_factor, position.kept
     settings = job.settings if factor == 1.0 else scaled(job.settings, job.rates, factor)
     return {**settings, **kept} if kept else settings
-
-
-def remedy(report: NonfiniteReport | None, step: int, plan: TrainingPlan | None = None) -> str:
-    """The remedy for a value that is not finite: a rate is at fault only after an update has been made."""
-    blocks = () if plan is None else plan.updates
-    name, place = (f"{blocks[0].name}.optimizer.lr", "its `update`") if blocks else ("optimizer.lr", "`train`")
-    rate = f"lower the rate (--set {name}=…) or clip the gradients (`clip = norm(1.0)` in {place})"
-    guard = None if report is None else _GUARDS.get(report.born.operation)
-    if guard is None:
-        return rate if step else "no update has been made yet: look at the data, the start of the weights, and the loss"
-    return f"{guard}; or {rate}" if step else guard
 
 
 class _Training:
@@ -516,88 +496,3 @@ class _Training:
             fix += f"; {keeper.run} keeps the last good state"
         message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"
         return TrainingError("\n".join([message, *text.split("\n")] if text else [message]), fix)
-
-
-# Copying may take this part of the time.
-_SHARE = 0.005
-
-
-class Snapshot:
-    """One copy of all tensors, taken anew when it has become cheap beside the time since the last."""
-
-    def __init__(self, tensors: Tensors, states: OwnedStates | None = None) -> None:
-        """Of `states` that other processes own, nothing is copied."""
-        self._tensors = tensors
-        self._own: Mapping[str, Array] = {} if states is None else states.own
-        self._copies: dict[str, Array] = {}
-        self._position: Position | None = None
-        self._next_at = 0.0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to take it."""
-        return self._position is None or time.perf_counter() >= self._next_at
-
-    def take(self, position: Position) -> None:
-        """Copy the tensors, which are at `position`."""
-        begin = time.perf_counter()
-        for name in self._tensors.names():
-            array = self._own.get(name, self._tensors[name])
-            if name in self._copies:
-                np.copyto(self._copies[name], array)
-            else:
-                self._copies[name] = array.copy()
-        end = time.perf_counter()
-        self._position, self._next_at = position, end + (end - begin) / _SHARE
-
-    def forget(self) -> None:
-        """The next state cannot be reached from the copy by steps alone."""
-        self._position = None
-
-    def restore(self) -> Position:
-        """Put the copy back; where it was taken."""
-        assert self._position is not None, "a copy is taken before the first step"
-        for name, array in self._copies.items():
-            if name in self._own:
-                np.copyto(self._own[name], array)
-            else:  # parameters are always among these, by which programs know of a change
-                self._tensors.write(name, array)
-        return self._position
-
-
-_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
-
-
-class Interruption:
-    """While entered, SIGINT, SIGTERM and SIGHUP set `requested`; SIGHUP does not where it is ignored, as with `nohup`.
-
-    On Windows, SIGBREAK stands in place of SIGHUP.
-    Outside the main thread signals stay as they are.
-    """
-
-    def __init__(self) -> None:
-        self.requested = self._is_signalled = False
-        self._before: dict[signal.Signals, _Handler] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            hang_up = getattr(signal, "SIGHUP", None) or signal.Signals["SIGBREAK"]
-            for number in (signal.SIGINT, signal.SIGTERM, hang_up):
-                if number != hang_up or signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python
-        self._before.clear()
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self._is_signalled and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = self._is_signalled = True
-
-    def request(self) -> None:
-        """Ask for what the first signal asks for."""
-        self.requested = True

@@ -90,7 +90,7 @@ def test_skip_leaves_out_the_step_alone(capsys: pytest.CaptureFixture[str]) -> N
 def test_no_state_is_reached_again_through_a_step_that_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where copying is dear, so that the only copies are those of the steps that are gone back to."""
     assert train("--on-nan", "skip", "--out", "often") == 0
-    monkeypatch.setattr("runtime.train.training._SHARE", 1e-12)
+    monkeypatch.setattr("runtime.train.snapshots._SHARE", 1e-12)
     assert train("--on-nan", "skip", "--out", "seldom") == 0
     often, seldom = (
         read_tensors(newest_checkpoint(Path(run, "checkpoints")).path / "weights.safetensors")
