@@ -23,7 +23,8 @@ def known_ranges(graph: Graph, settings: Mapping[str, float]) -> dict[int, Range
     known: dict[int, Array] = {}
     for entry in graph.inputs:
         if entry.role is Role.SETTING and entry.name in settings:
-            known[entry.value.index] = np.array(settings[entry.name], numpy_dtype(entry.value.type.dtype))
+            with np.errstate(over="ignore"):  # 1e39 is infinite in f32
+                known[entry.value.index] = np.array(settings[entry.name], numpy_dtype(entry.value.type.dtype))
     found: dict[int, Range] = {}
     _walk(graph.nodes, known, found)
     return found

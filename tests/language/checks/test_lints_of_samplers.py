@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from lint_texts import found, told
 
@@ -95,3 +97,12 @@ def test_draws_of_inner_scans_are_no_known_numbers() -> None:
         "output q = s + 0 * k[:, None]",
     )
     assert _told(*lines) == ["W0108 11"]
+
+
+def test_a_setting_that_is_infinite_in_f32_warns_of_nothing_in_numpy() -> None:
+    """1e39 has no f32: the lints compute with infinity, and no warning of NumPy reaches the user."""
+    text = "model M {\n    input x: f32[batch, 2]\n    output y = dense(1)(x)\n}\n"
+    sampler = "sample s(k = 1e39) from M {\n    output o = k * random(batch, 2)\n}\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found(text + sampler)
