@@ -95,8 +95,14 @@ def run(arguments: Namespace) -> int:
 
 def _of_each(words: Sequence[str]) -> list[str]:
     """The command line of each process."""
-    place = next(k for k, word in enumerate(words) if word.split("=")[0] == "--processes")
-    return [*words[:place], *words[place + (1 if "=" in words[place] else 2) :]]
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--processes":
+            next(left)
+        elif not word.startswith("--processes="):
+            kept.append(word)
+    return kept
 
 
 def _run_session(arguments: Namespace, peers: Processes) -> int:
@@ -104,20 +110,18 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
         for option in ("overfit", "profile"):
             _refuse(arguments, (option,), "several processes", "leave one of them out")
         arguments.threads = arguments.threads or share_of_processors(peers)
-    if peers.rank:
-        arguments.view = arguments.watch = False
     if arguments.profile:
         from compiler.profiling.step import native_only  # the whole compiler, which a training does without
 
         native_only(compile_options(arguments))
-    listening = _listening_for_page(arguments)
+    listening = _listening_for_page(arguments, peers.rank)
     session = _session(arguments, peers)
-    watcher = _watcher(session, arguments) if arguments.watch else None
+    watcher = _watcher(session, arguments) if arguments.watch and not peers.rank else None
     session = replace(session, job=replace(session.job, on_nan=arguments.on_nan, watch=watcher))
     try:
         if arguments.overfit is not None:
             return _overfit(session, arguments)
-        return _follow(session) if peers.rank else _run(session, arguments, listening)
+        return _follow(session, arguments.dry_run) if peers.rank else _run(session, arguments, listening)
     finally:
         if watcher is not None and watcher.looks:
             _print_sights(watcher, arguments.json)
@@ -127,20 +131,24 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
             session.directory.close()
 
 
-def _listening_for_page(arguments: Namespace) -> socket.socket | None:
-    """A socket for the page, if there shall be one. Raises UsageError."""
+def _listening_for_page(arguments: Namespace, rank: int) -> socket.socket | None:
+    """A socket for the page, if there shall be one: the first process of several serves it. Raises UsageError."""
     if not arguments.view:
         if arguments.port is not None:
             raise UsageError("--port goes with --view", "add --view, or leave --port out")
         return None
     _refuse(arguments, ("overfit", "dry_run"), "--view", "there is no run to follow")
+    if rank:
+        return None
     from runtime.cli.listening import listening_on_loopback  # sockets, which a training without a page does without
 
     return listening_on_loopback(arguments.port or 0, "--view")
 
 
-def _follow(session: TrainingSession) -> int:
+def _follow(session: TrainingSession, dry_run: bool) -> int:
     """Train as a process beside the first, which tells everything."""
+    if dry_run:
+        return 0
     return INTERRUPTED if run_training(session.job, session.position, ignore).reason == "interrupted" else 0
 
 

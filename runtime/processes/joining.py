@@ -88,7 +88,7 @@ def expect_shards(plan: TrainingPlan, processes: int) -> None:
         has = "a batch is one shard" if shards == 1 else f"a batch has {shards} shards"
         raise UsageError(
             f"{processes} processes were started, and {has}",
-            f"cut it with --shards {processes} or more, which decides the bits, or start fewer processes",
+            f"cut it with `shards = {processes}` or more in `train`, which decides the bits, or start fewer processes",
         )
 
 

@@ -123,6 +123,27 @@ def test_a_command_starts_processes_itself(project: Path) -> None:
     assert files(project / "started" / "checkpoints") == files(project / "alone" / "checkpoints")
 
 
+def test_a_number_of_processes_that_is_given_twice_is_the_last(project: Path) -> None:
+    words = [*DLC, "model.dl", "--processes", "3", "--processes=2", "--epochs", "1", "--out", "twice"]
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "note: 2 processes" in done.stderr
+
+
+def test_a_dry_run_of_several_processes_trains_in_none(project: Path) -> None:
+    code, said = Launched(project, 3, "model.dl", "--dry-run", "--epochs", LONG).end()
+    assert code == 0, said
+    assert said.count("nothing was trained or written") == 1
+    assert "ends all" not in said
+
+
+def test_the_first_process_serves_the_page_at_the_given_port(project: Path, tmp_path: Path) -> None:
+    words = ("model.dl", "--view", "--port", "0", "--out", str(tmp_path / "run"))
+    code, said = Launched(project, 2, *words).end()
+    assert code == 0, said
+    assert said.count("page: http") == 1
+
+
 def test_an_interrupted_training_goes_on_in_another_number(project: Path) -> None:
     started = Launched(project, 3, "model.dl", "--out", "broken", "--epochs", "12")
     wait_for(project / "broken" / "checkpoints")
