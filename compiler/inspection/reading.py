@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError, UsageError
@@ -144,13 +145,19 @@ def _kind_of(token: Token, before: Token | None, behind: Token | None, is_argume
 
 
 def called_at(source: Source) -> dict[int, tuple[str, ...]]:
-    """The names that each line calls, or gives as functions, initialisers and the like."""
+    """The names that each line calls, or gives as functions, initialisers and the like.
+
+    A bare name behind `=` that the text itself gives a value or a type is that value, even where a function of the
+    library has the same name.
+    """
     found: dict[int, dict[str, None]] = {}
+    tokens = lex(source).tokens
+    own = {token.text for token, behind in pairwise(tokens) if behind.text in ("=", ":")}
     before = ""
-    following = [*lex(source).tokens[1:], None]
-    for token, behind in zip(lex(source).tokens, following, strict=True):
+    for token, behind in zip(tokens, [*tokens[1:], None], strict=True):
         is_named = token.text.isidentifier() and token.text not in RESERVED
-        if is_named and (before in ("|>", "=") or (behind is not None and behind.text == "(")):
+        is_given = before == "|>" or (before == "=" and token.text not in own)
+        if is_named and (is_given or (behind is not None and behind.text == "(")):
             found.setdefault(token.line, {})[token.text] = None
         before = token.text
     return {line: tuple(names) for line, names in found.items()}

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import counted
 from compiler.support.processors import usable_cores
+from runtime.cli.common import compile_options
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace
 from runtime.reporting.terminal import say
@@ -55,9 +55,12 @@ def begun(folder: Path, plan: StudyPlan) -> Study:
     return study
 
 
-def joined(folder: Path, options: Options) -> tuple[Study, TrainingRequest]:
-    """A search that goes on, and its trainings. Raises CheckpointError and UsageError."""
+def joined(folder: Path, arguments: Namespace) -> tuple[Study, TrainingRequest]:
+    """A search that goes on, and its trainings, which compute in its type. Raises CheckpointError and UsageError."""
     plan = read_plan(folder)
+    if arguments.dtype not in ("f32", plan.dtype):
+        raise UsageError(f"the search computes in {plan.dtype}", "leave out --dtype, or begin a new sweep")
+    arguments.dtype = plan.dtype
     file = Path(plan.file)
     if not file.exists():
         raise UsageError(f"{file} is not there, which the search trains", "join from where the folder is seen alike")
@@ -68,7 +71,7 @@ def joined(folder: Path, options: Options) -> tuple[Study, TrainingRequest]:
         experiment=plan.experiment,
         overrides=() if plan.epochs is None else (("epochs", str(plan.epochs)),),
         data=None if plan.data is None else Path(plan.data),
-        options=options,
+        options=compile_options(arguments),
         command_line=sys.argv,
         within=None if plan.within is None else Path(plan.within),
     )
@@ -91,7 +94,7 @@ def work_together(study: Study, arguments: Namespace, told: Callable[[list[Trial
     """Start workers, and tell what they do until all have ended. The result is the exit code."""
     threads = arguments.threads or max(1, usable_cores() // arguments.workers)
     command = [*(sys.executable, "-m", "runtime.cli", "sweep", "--join", str(study.folder), "--threads", str(threads))]
-    command += ["--cache-dir", arguments.cache_dir] if arguments.cache_dir else []
+    command += _compilation(arguments)
     logs = [study.folder / f"worker-{k}.log" for k in range(1, arguments.workers + 1)]
     say(f"{counted(arguments.workers, 'worker')} with {counted(threads, 'thread')} each; more: {_join(study.folder)}")
     workers = [_started(command, log) for log in logs]
@@ -104,6 +107,14 @@ def work_together(study: Study, arguments: Namespace, told: Callable[[list[Trial
             was_interrupted = True
     told(study.trials())
     return _code(workers, logs, study, was_interrupted)
+
+
+def _compilation(arguments: Namespace) -> list[str]:
+    """The options of compilation that a worker is given; its threads are its share, and its type is the search's."""
+    words = [f"--no-fusion={name}" for name in arguments.without]
+    words += [f"--{name.replace('_', '-')}" for name in ("no_fuse", "no_tuning", "verify") if getattr(arguments, name)]
+    named = ((name, getattr(arguments, name)) for name in ("target", "cache_dir"))
+    return words + [f"--{name.replace('_', '-')}={value}" for name, value in named if value]
 
 
 def _started(command: list[str], log: Path) -> subprocess.Popen[bytes]:

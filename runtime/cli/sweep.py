@@ -131,7 +131,7 @@ def _join(arguments: Namespace) -> int:
 
     shared_sweep.expect_join_alone(arguments)
     folder = Path(arguments.join)
-    study, request = shared_sweep.joined(folder, compile_options(arguments))
+    study, request = shared_sweep.joined(folder, arguments)
     table = _SharedTable(arguments, folder, study.plan.space, study.plan.trials)
     return table.end(shared_sweep.work_alone(study, request, table.tell))
 
@@ -211,7 +211,13 @@ def _say_best(best: Trial | None, arguments: Namespace, space: SearchSpace) -> N
             f"the weights that the run kept are those of epoch {best.kept}, and its {best.metric} is that of epoch "
             f"{best.epoch}; `best` in `train` says which are kept",
         )
-    named = (("--experiment", arguments.experiment), ("--data", arguments.data), ("--epochs", arguments.epochs))
+    named = (
+        ("--experiment", arguments.experiment),
+        ("--data", arguments.data),
+        ("--epochs", arguments.epochs),
+        ("--dtype", None if arguments.dtype == "f32" else arguments.dtype),
+        ("--target", arguments.target),
+    )
     settings = (*best.settings.items(), *space.fixed)
     pairs = [(option, str(value)) for option, value in named if value is not None]
     pairs += [("--set", f"{key}={text}") for key, text in settings]

@@ -55,6 +55,22 @@ def test_any_number_of_workers_makes_the_trials_of_one(capsys: pytest.CaptureFix
     assert capsys.readouterr().err.count("trial ") == 5
 
 
+def test_workers_compute_as_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
+    search = ("model.dl", *SPACE, "--trials", "2", "--dtype", "f64", "--target", "reference", "--no-fuse")
+    assert sweep(*search, "--workers", "2", "--out", "two") == 0
+    assert capsys.readouterr().err.replace("\\\n ", "").count("--dtype f64 --target reference") == 1
+    assert sweep(*search, "--out", "plain") == 0
+    assert values("two") == values("plain")
+    for trial in result("two")["trials"]:
+        settings = json.loads(Path(trial["run"], "settings.json").read_text())["choices"]
+        assert (settings["dtype"], settings["target"]) == ("f64", "reference")
+    assert sweep("--join", "two") == 0
+    assert sweep(*search[:5], "--trials", "1", "--workers", "1", "--out", "one") == 0
+    capsys.readouterr()
+    assert sweep("--join", "one", "--dtype", "f64") == 2
+    assert "the search computes in f32" in capsys.readouterr().err
+
+
 def test_a_worker_that_is_killed_gives_its_trial_back() -> None:
     write_project(Path(), epochs=20_000)
     command = [sys.executable, "-m", "runtime.cli", "sweep"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from view_pages import page_of, printed, written
+from view_pages import SMALL, page_of, printed, written
 
 from compiler.interface import Options
 from runtime.cli.main import main
@@ -107,6 +107,18 @@ def test_what_a_line_calls_is_documented(page: Any):
     assert documents["entries"]["scaled"]["text"] == 'Twice `x`, "as it is".'
     assert documents["entries"]["adam"]["keyword"] == "optimizer"
     assert documents["entries"]["dense"]["place"] == "<prelude>/layers/dense.dl"
+
+
+def test_an_input_named_like_a_function_of_the_library_is_no_call(tmp_path: Path):
+    text = SMALL.replace("input x:", "input pixels:")
+    text = text.replace(
+        "    for i in 0..2 {", "    x = pixels / 16 |> dense(6, weights = he_normal)\n    for i in 0..2 {"
+    )
+    page: Any = page_of(written(tmp_path / "named", text=text))
+    documents = page.document["documents"]
+    called = {(file, line): names for file, line, *names in documents["called"]}
+    assert called[0, 5] == ["dense", "he_normal"]
+    assert "pixels" not in documents["entries"]
 
 
 def test_living_buffers_do_not_share_bytes(page: Any):
