@@ -46,12 +46,23 @@ def address_of(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
+def _mapping_of(array: Array) -> object:
+    """The object whose memory an array shows, through arrays, memory views and ctypes."""
+    base: Any = array
+    while True:
+        if isinstance(base, np.ndarray):
+            base = base.base
+        elif isinstance(base, memoryview):
+            base = base.obj
+        elif isinstance(base, ctypes.Array):
+            base = next(iter((base._objects or {}).values()), None)
+        else:
+            return base
+
+
 def release(array: Array) -> None:
     """Give the whole pages of a mapped array back to the system; they hold zeros then. Others stay as they are."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    mapped = base.obj if isinstance(base, memoryview) else base
+    mapped = _mapping_of(array)
     if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return
     start = address_of(array) - address_of(np.frombuffer(mapped, np.uint8))

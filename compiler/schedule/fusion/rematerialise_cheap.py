@@ -23,7 +23,10 @@ def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which cheap members stand again in the groups that read them."""
     index, outputs = GroupIndex.of(fused), {output.value.index for output in fused.outputs}
     _Rematerialising(
-        index, fused.machine.tuning, outputs, 1 + max([*index.makers, *(i.value.index for i in fused.inputs)])
+        index,
+        fused.machine.tuning,
+        outputs,
+        1 + max([*index.makers, *(i.value.index for i in fused.inputs)], default=-1),
     ).run()
     return index.rebuilt(fused)
 

@@ -31,17 +31,20 @@ def verified_tiles(
     batch: int,
     lasts: bool,
     unread: frozenset[int],
-    row_passes: OfRows = rows.PASSES,
-    product_passes: OfProducts = products.PASSES,
+    row_passes: OfRows | None = None,
+    product_passes: OfProducts | None = None,
 ) -> str:
-    """A kernel behind the last pass of its kind, as text, checked behind each. Raises CompilerBug."""
+    """A kernel behind the last pass of its kind, as text, checked behind each. Raises CompilerBug.
+
+    The passes are those of the CPU, but where others are given.
+    """
     match kernel:
         case ContractionKernel():
             given, product = Circumstances(machine, batch), products.definition(kernel, lasts)
-            return verified(product_passes, product, given, of_product.faults_of, print_product)
+            return verified(product_passes or products.PASSES, product, given, of_product.faults_of, print_product)
         case RowKernel() | FlatKernel() | ColumnKernel():
             loops = rows.definition(kernel, unread)
-            return verified(row_passes, loops, machine, of_rows.faults_of, print_rows)
+            return verified(row_passes or rows.PASSES, loops, machine, of_rows.faults_of, print_rows)
         case _:
             return ""  # a scatter or a running sum, about which nothing is decided
 

@@ -227,7 +227,11 @@ def _array_of(stream: IO[bytes], size: int, path: Path, what: str, place: tuple[
     beginning = stream.read(_LONGEST_HEADER)
     shape, fortran_order, dtype, start = _checked_header(beginning, size, path, what)
     if place is not None and size >= _MAPPED and (place[1] + start) % dtype.itemsize == 0 and dtype.kind != "U":
-        raw = mapped(place[0], path, place[1] + start, (size - start,))
+        try:
+            raw = mapped(place[0], path, place[1] + start, (size - start,))
+        except OSError:
+            regular_files.expect_room(path, size, _COPIES)  # which says how much there is, where that is the reason
+            raise
         return _native(raw.view(dtype).reshape(shape, order="F" if fortran_order else "C"), path, what)
     regular_files.expect_room(path, size, _COPIES)
     content = beginning + stream.read(max(size - len(beginning), 0))

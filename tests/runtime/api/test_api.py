@@ -186,7 +186,7 @@ def test_settings_of_a_training_that_failed_are_forgotten(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "gpu"}, "`target` cannot be 'gpu'"),
+        ({"target": "tpu"}, "`target` cannot be 'tpu'"),
         ({"dtype": "f16"}, "`dtype` cannot be 'f16'"),
         ({"threads": 0}, "`threads` cannot be 0"),
         ({"threads": "2"}, "`threads` cannot be '2'"),
