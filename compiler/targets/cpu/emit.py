@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as kernels
@@ -20,6 +20,9 @@ from compiler.targets.cpu.rows import build as rows
 from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.rows.columns import build_prefix_sum, build_scatter
 from compiler.targets.cpu.specialisation import Specialisation
+
+Transfer: TypeAlias = kernels.FetchKernel | kernels.CollectKernel | kernels.CopyKernel
+Undecided: TypeAlias = kernels.ScatterKernel | kernels.PrefixSumKernel | Transfer
 
 
 def emit(
@@ -43,6 +46,13 @@ def _built(what: Specialisation, machine: Machine, batch: int, lasts: bool, unre
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts), Circumstances(machine, batch)
             return products.build(k, after_all(product_passes.PASSES, product, given))
+        case _:
+            return undecided(k, kernel)
+
+
+def undecided(k: KernelNest, kernel: Undecided) -> Nest:
+    """The nest of a kernel about which no pass decides anything."""
+    match kernel:
         case kernels.ScatterKernel():
             return build_scatter(k, kernel)
         case kernels.PrefixSumKernel():

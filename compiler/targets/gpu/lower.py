@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_never
 
-from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Graph
 from compiler.loops import ir as kernels
 from compiler.loops.printer import statement_lines
@@ -13,6 +11,7 @@ from compiler.machine import Machine
 from compiler.nest.ir import Items, Nest
 from compiler.schedule.ir import Instance, Schedule
 from compiler.support.numerics import LANES
+from compiler.targets.cpu.emit import undecided
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.kernel_pass import after_all
 from compiler.targets.cpu.lower import Lowering
@@ -22,7 +21,6 @@ from compiler.targets.cpu.products import passes as product_passes
 from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.rows import build as rows
 from compiler.targets.cpu.rows import passes as row_passes
-from compiler.targets.cpu.rows.columns import build_prefix_sum, build_scatter
 from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.gpu.block_products import build_block_product, shape_for
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
@@ -40,22 +38,13 @@ def lower(
     keeps_nests: bool = False,
 ) -> Lowered:
     """The execution plan of a schedule and the text of its kernels, by `text_of`; `begin` is given each one."""
-    return _DeviceLowering(graph, plan, machine, batch, begin, keeps_nests, text_of).run()
+    lowering = _DeviceLowering(graph, plan, machine, batch, begin, keeps_nests)
+    lowering.text_of = text_of
+    return lowering.run()
 
 
 class _DeviceLowering(Lowering):
-    def __init__(
-        self,
-        graph: Graph,
-        plan: Schedule,
-        machine: Machine,
-        batch: int,
-        begin: Callable[[str], None] | None,
-        keeps_nests: bool,
-        text_of: Callable[[Nest], str],
-    ) -> None:
-        super().__init__(graph, plan, machine, batch, begin, keeps_nests)
-        self.text_of = text_of
+    text_of: Callable[[Nest], str]
 
     def nest_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> Nest:
         return for_threads(vectors(what, self.machine, self.batch), what.kernel)
@@ -86,11 +75,5 @@ def vectors(what: Specialisation, machine: Machine, batch: int) -> Nest:
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts=False), Circumstances(machine, batch)
             return products.build(k, after_all(PRODUCT_PASSES, product, given))
-        case kernels.ScatterKernel():
-            return build_scatter(k, kernel)
-        case kernels.PrefixSumKernel():
-            return build_prefix_sum(k, kernel)
-        case kernels.FetchKernel() | kernels.CollectKernel() | kernels.CopyKernel():
-            raise CompilerBug("emit", "transfers are part of the runner")
         case _:
-            assert_never(kernel)
+            return undecided(k, kernel)
