@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from _thread import allocate_lock
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint, c_uint8, c_uint64, c_void_p
 from importlib.machinery import PathFinder
@@ -93,6 +94,8 @@ class LlvmError(Exception):
 # What ctypes makes of a library refers to itself: opened anew for each program, it would wait for the garbage
 # collector, which comes late.
 _libraries: dict[str, ctypes.CDLL] = {}
+_initialised: set[tuple[str, ...]] = set()
+_initialising = allocate_lock()
 
 
 def _opened(path: str) -> ctypes.CDLL:
@@ -157,14 +160,17 @@ class Llvm:
 
         Without the assembly parser of the host, inline assembly aborts the process.
         """
+        names = ("AllTargetInfos", "AllTargets", "AllTargetMCs", "AllAsmPrinters")
         if triple == self._written_text("GetProcessTriple"):
             names = ("NativeTarget", "NativeAsmPrinter", "NativeAsmParser")
-        else:
-            names = ("AllTargetInfos", "AllTargets", "AllTargetMCs", "AllAsmPrinters")
-        for name in names:
-            self._call(f"Initialize{name}")
-        for setting in _SETTINGS:
-            self._call("SetCommandLine", b"dlc", setting)
+        with _initialising:  # settings are global: another thread may generate code by the ones that are there
+            if names in _initialised:
+                return
+            for name in names:
+                self._call(f"Initialize{name}")
+            for setting in () if _initialised else _SETTINGS:
+                self._call("SetCommandLine", b"dlc", setting)
+            _initialised.add(names)
 
     def emit(self, ir: str, triple: str, cpu: str, features: str, *, as_object: bool, verify: bool) -> bytes:
         """The object file (or else the assembly text) of a module given as text."""
