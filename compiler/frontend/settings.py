@@ -46,9 +46,11 @@ class SettingsRecord:
     overrides: dict[str, Override] = field(default_factory=dict[str, Override])
     entries: dict[str, tuple[Value, str]] = field(default_factory=dict[str, "tuple[Value, str]"])
     used: set[str] = field(default_factory=set[str])
+    asked: set[str] = field(default_factory=set[str])  # all names that could have been overridden
 
     def take(self, name: str) -> Override | None:
         """The override of a setting, which then counts as used."""
+        self.asked.add(name)
         override = self.overrides.get(name)
         if override is not None:
             self.used.add(name)
@@ -59,7 +61,7 @@ class SettingsRecord:
 
     def unknown(self) -> list[Diagnostic]:
         """The overrides that nothing asked for."""
-        known = (*self.entries, *(name for name in self.used))
+        known = (*self.entries, *sorted(self.asked - {*self.entries}))
         return [
             Diagnostic(
                 "E0610",

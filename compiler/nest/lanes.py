@@ -14,17 +14,18 @@ _Lanes: TypeAlias = frozenset[int]
 def used_lanes(body: Sequence[Statement]) -> dict[int, _Lanes]:
     """By the number of a value. Results are used behind their statements, so the last one is looked at first."""
     used: dict[int, _Lanes] = {}
-    for statement in reversed([*_statements(body)]):
+    for statement in reversed([*all_statements(body)]):
         for operand, lanes in _uses(statement, used):
             if isinstance(operand, Value):
                 used[operand.number] = used.get(operand.number, frozenset()) | lanes
     return used
 
 
-def _statements(body: Sequence[Statement]) -> Iterator[Statement]:
+def all_statements(body: Sequence[Statement]) -> Iterator[Statement]:
+    """The statements of a body, each behind those inside of it."""
     for statement in body:
         if isinstance(statement, ir.Loop | ir.Guard):
-            yield from _statements(statement.body)
+            yield from all_statements(statement.body)
         yield statement
 
 

@@ -31,7 +31,7 @@ ADVANCE = "dlc_advance"
 
 @dataclass
 class Kernel:
-    """The address of a kernel as code of this processor, and how many words it takes behind the first."""
+    """The address of a kernel as code of this processor, and how many words it takes."""
 
     address: int
     words: int
@@ -324,8 +324,8 @@ class FakeCuda:
         assert (parameters.grid_y, parameters.grid_z, parameters.block_x, parameters.block_y) == (1, 1, 256, 1)
         symbol = self._things[parameters.function]
         (pointer,) = (ctypes.c_void_p * 1).from_address(parameters.parameters)
-        words = (ctypes.c_int64 * (self._words_of(symbol) + 1)).from_buffer_copy(
-            ctypes.string_at(pointer, 8 * (self._words_of(symbol) + 1))
+        words = (ctypes.c_int64 * self._words_of(symbol)).from_buffer_copy(
+            ctypes.string_at(pointer, 8 * self._words_of(symbol))
         )
         before = tuple(waits[k] - 1 for k in range(count.value))
         assert all(0 <= number < len(nodes) for number in before)
@@ -365,7 +365,7 @@ class FakeCuda:
                     ready.append(later)
 
     def _call(self, node: Node) -> None:
-        scratch, *words = node.words
+        words = node.words
         if node.symbol == ADVANCE:
             control = (ctypes.c_int64 * 3).from_address(words[0])
             control[1] += 1
@@ -373,4 +373,4 @@ class FakeCuda:
             return
         given = (ctypes.c_int64 * max(1, len(words)))(*words)
         blocks = 1 if node.symbol == "dlc_copy" else node.blocks  # of a copy, blocks share what a call does whole
-        KERNEL(self.kernels[node.symbol].address)(ctypes.addressof(given), 0, blocks, scratch or None)
+        KERNEL(self.kernels[node.symbol].address)(ctypes.addressof(given), 0, blocks, None)

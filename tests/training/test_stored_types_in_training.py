@@ -6,21 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored_states import MEMORY
 
 from runtime.cli.main import main
 from runtime.runs.tensor_files import element_types, read_tensors
 
-TEXT = """
-layer memory(n: int)(x: [batch, n]) {
-    state seen: f16[n] = zeros
-    state count: u16[n] = zeros
-    if training {
-        seen <- cast(seen * 0.9 + mean(x, axis = 0) * 0.1, f16)
-        count <- cast(count + 1, u16)
-    }
-    return x - seen
-}
-
+TEXT = (
+    MEMORY
+    + """
 model Stored {
     input x: f16[batch, 4]
     input words: u16[batch, 3] in 0..300
@@ -42,6 +35,7 @@ train Stored {
     batch = 16
 }
 """
+)
 
 
 @pytest.fixture

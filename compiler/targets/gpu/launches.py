@@ -157,8 +157,7 @@ class Launches:
         head = _HEAD.pack(steps.seed & _WORD, step, 0, piece.size, numbers, piece.count, 0, is_fresh)
         self._upload(self._room.control.value, np.frombuffer(head + self._settings, np.uint8))
         arenas, capacity = self._arenas, self._room.capacity
-        scratch = self._room.growing("scratch", 0)
-        once, graph = self._room.graphs(Addresses(arenas, feed.words, tuple(targets), piece.size, capacity, scratch))
+        once, graph = self._room.graphs(Addresses(arenas, feed.words, tuple(targets), piece.size, capacity))
         if is_fresh or piece.size > self._room.filled:
             once.launch(gpu.stream)
         self._room.filled = max(self._room.filled, piece.size)

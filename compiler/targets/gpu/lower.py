@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from compiler.graph.ir import Graph
 from compiler.loops import ir as kernels
@@ -26,6 +27,7 @@ from compiler.targets.gpu.block_products import build_block_product, shape_for
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
 from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
 from compiler.targets.lowered import Lowered
+from compiler.targets.manifest import Manifest
 
 
 def lower(
@@ -45,6 +47,10 @@ def lower(
 
 class _DeviceLowering(Lowering):
     text_of: Callable[[Nest], str]
+
+    def manifest(self) -> Manifest:
+        """Each thread has its scratch in its own frame, so a call is given none."""
+        return replace(super().manifest(), scratch_bytes=0)
 
     def nest_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> Nest:
         return for_threads(vectors(what, self.machine, self.batch), what.kernel)

@@ -9,7 +9,7 @@ from compiler.targets.cpu.plan_tables import control_layout
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.feed import Ring
 from compiler.targets.gpu.hardware import DeviceBlock
-from compiler.targets.gpu.step_graph import Addresses, StepGraph, all_scratch_bytes, counting_node, nodes_of
+from compiler.targets.gpu.step_graph import Addresses, StepGraph, counting_node, nodes_of
 from compiler.targets.manifest import Manifest, capacity_for
 from compiler.tuning import MOST_TILE_ROWS
 
@@ -55,7 +55,6 @@ class Room:
         workspace = self._memory.reserve_workspace(size, what, needed, fix)
         if self._memory.user is not self:
             self._memory.user, self.filled = self, 0
-        self.growing("scratch", all_scratch_bytes(manifest, most))
         return workspace
 
     def growing(self, name: str, size: int) -> int:

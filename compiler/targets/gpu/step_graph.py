@@ -15,7 +15,7 @@ from compiler.targets.gpu.dependences import calls_of, dependences
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.hardware import Gpu, Held
 from compiler.targets.gpu.transfers import ADVANCE, COPY_BLOCK_BYTES
-from compiler.targets.manifest import CONTROL_ARENA, Manifest, Touched, rounded_up
+from compiler.targets.manifest import CONTROL_ARENA, Manifest, Touched
 from compiler.types import size_at
 
 MOST_NODES = 16_384  # of a graph; a step of more calls is several graphs, one after the other
@@ -25,17 +25,13 @@ COUNTED = Touched(CONTROL_ARENA, 8, 24, True)  # what the end of a step changes:
 
 @record
 class Addresses:
-    """What relocations count from: arenas, inputs and outputs as in the runner's tables, and the numbers of rows.
-
-    `scratch` is where the scratch memory of all calls begins.
-    """
+    """What relocations count from: arenas, inputs and outputs as in the runner's tables, and the numbers of rows."""
 
     arenas: tuple[int, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     batch: int
     capacity: int
-    scratch: int = 0
 
 
 @record
@@ -63,9 +59,7 @@ def nodes_of(manifest: Manifest, first: int, last: int, addresses: Addresses) ->
     """The calls of the entries from `first` to below `last` that have something to do, with their words."""
     words, ends = _resolved(manifest, addresses), _ends(manifest)
     advances = np.array(manifest.advances or [()], np.int64)
-    each = scratch_bytes(manifest, addresses.batch)
     found: list[Node] = []
-    scratch = addresses.scratch
     for call in calls_of(manifest, first, last):
         entry = manifest.entries[call.entry]
         symbol = manifest.functions[entry.function]
@@ -78,33 +72,15 @@ def nodes_of(manifest: Manifest, first: int, last: int, addresses: Addresses) ->
             given = given + rows[:, : len(call.counters)] @ np.array(call.counters, np.int64)
         if symbol == "dlc_copy":
             blocks = min(-(-int(given[2]) // COPY_BLOCK_BYTES), BLOCK_THREADS) or 1
-        if len(given) >= MOST_WORDS:
-            raise CompilerBug("step_graph", f"{symbol} has {len(given)} arguments, and a kernel takes {MOST_WORDS - 1}")
-        own = scratch if each and not symbol.startswith("dlc_") else 0
-        found.append(Node(symbol, blocks, (own, *map(int, given)), manifest.touched[call.entry]))
-        scratch += blocks * each if own else 0
+        if len(given) > MOST_WORDS:
+            raise CompilerBug("step_graph", f"{symbol} has {len(given)} arguments, and a kernel takes {MOST_WORDS}")
+        found.append(Node(symbol, blocks, tuple(map(int, given)), manifest.touched[call.entry]))
     return found
-
-
-def all_scratch_bytes(manifest: Manifest, batch: int) -> int:
-    """The bytes of scratch memory of all calls of a step of so many rows: any of them may run beside each other."""
-    each = scratch_bytes(manifest, batch)
-    if not each:
-        return 0
-    entries = [manifest.entries[call.entry] for call in calls_of(manifest, 0, len(manifest.entries))]
-    return each * sum(-(-size_at(entry.extent, batch) // entry.chunk) * entry.factor for entry in entries)
-
-
-def scratch_bytes(manifest: Manifest, batch: int) -> int:
-    """The bytes of a block in a step of so many rows."""
-    if not manifest.scratch_batch_bytes:
-        return manifest.scratch_bytes
-    return manifest.scratch_bytes + -(-manifest.scratch_batch_bytes * rounded_up(batch) // 64) * 64
 
 
 def counting_node(addresses: Addresses) -> Node:
     """The end of a step."""
-    return Node(ADVANCE, 1, (0, addresses.arenas[CONTROL_ARENA]), (COUNTED,))
+    return Node(ADVANCE, 1, (addresses.arenas[CONTROL_ARENA],), (COUNTED,))
 
 
 def _resolved(manifest: Manifest, addresses: Addresses) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

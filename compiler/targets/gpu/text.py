@@ -12,6 +12,7 @@ from string import Template
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest import ir
+from compiler.nest.lanes import all_statements
 from compiler.support.numerics import LANES
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.llvm.multiply_add import declarations
@@ -25,16 +26,15 @@ _SEGMENT = (32 - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted with
 
 
 def device_text(nest: ir.Nest, machine: Machine) -> str:
-    """A module with the kernel `@KERNEL`, whose parameter are words: one that it does not use, then its arguments."""
+    """A module with the kernel `@KERNEL`, whose parameter are words: its arguments."""
     text = Text(machine.multiply_add)
-    text.line("%args = getelementptr i64, ptr %words, i64 1")
     for name, register in (("thread", "tid"), ("block", "ctaid")):
         number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
         text.line(f"%{name} = zext i32 {number} to i64")
     first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {32 - LANES}')} to i32")
     text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")  # the threads of the warp that are neighbours
     _body(text, nest, DEVICE_WRITERS)
-    words = f"ptr byval([{len(nest.arguments) + 1} x i64]) align 8 %words"
+    words = f"ptr byval([{len(nest.arguments)} x i64]) align 8 %args"
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
     module = _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
@@ -48,7 +48,7 @@ def host_text(nest: ir.Nest, machine: Machine, order: int = 0, backwards: bool =
 
     No result depends on the order: thread `k ^ order` of a block is its k-th, and blocks may be run `backwards`.
     """
-    waits = any(isinstance(s, ir.Exchange | ir.Meet | ir.Barrier) for s in every(nest.body))
+    waits = any(isinstance(s, ir.Exchange | ir.Meet | ir.Barrier) for s in all_statements(nest.body))
     text = Text(machine.multiply_add, block="begin" if waits else "entry")
     _body(text, nest, HOST_WRITERS)
     words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
@@ -64,19 +64,9 @@ def host_text(nest: ir.Nest, machine: Machine, order: int = 0, backwards: bool =
     return _module(head, text, tail, nest) + driver
 
 
-def every(body: list[ir.Statement]) -> list[ir.Statement]:
-    """All statements of a body, with those inside of others."""
-    found = list[ir.Statement]()
-    for statement in body:
-        found.append(statement)
-        if isinstance(statement, ir.Loop | ir.Guard):
-            found += every(statement.body)
-    return found
-
-
 def shared_bytes(nest: ir.Nest) -> int:
     """The memory of a block that a nest needs."""
-    return max((s.start + s.bytes for s in every(nest.body) if isinstance(s, ir.Shared)), default=0)
+    return max((s.start + s.bytes for s in all_statements(nest.body) if isinstance(s, ir.Shared)), default=0)
 
 
 def _body(text: Text, nest: ir.Nest, writers: Writers) -> None:

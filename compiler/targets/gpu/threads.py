@@ -75,7 +75,7 @@ class _Threads:
     entered: dict[int, Value] = field(
         default_factory=dict[int, Value]
     )  # arguments that the entry needs, by their slots
-    own: dict[int, int] = field(default_factory=dict[int, int])  # stretches of scratch, and addresses in them
+    own: set[int] = field(default_factory=set[int])  # numbers of stretches of scratch, and of addresses in them
     scratch_bytes: int = 0
     lane: Value = field(init=False)
     group: Value = field(init=False)
@@ -313,7 +313,7 @@ class _Threads:
         """The lanes of a stretch that are the thread's own."""
         size = -(-scratch.bytes // LANES // 8) * 8 + 8
         found = self.made.define(ir.Scratch, ADDRESS, self.scratch_bytes, size)
-        self.own[found.number] = size
+        self.own.add(found.number)
         self.scratch_bytes += size
         return found
 
@@ -323,7 +323,7 @@ class _Threads:
             return self.made.define(ir.Address, ADDRESS, start, place, dtype)
         vectors = place // LANES if isinstance(place, int) else self.made.binary("shift", place, LANES.bit_length() - 1)
         found = self.made.define(ir.Address, ADDRESS, start, vectors, dtype)
-        self.own[found.number] = 0
+        self.own.add(found.number)
         return found
 
     def of_lane(self, address: Value, type_: ir.Type) -> Value:

@@ -1,6 +1,6 @@
 """The kernels that move rows on the device and count its steps, as LLVM text: what `runner.ll` does on a processor.
 
-Their words are those of the functions of the same names there, behind one that they do not use.
+Their words are those of the functions of the same names there.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def transfers_text() -> str:
 def _kernel(name: str, words: dict[str, str], fields: tuple[str, ...] | dict[str, tuple[int, str]]) -> str:
     """The begin of a kernel: its words, and fields of the control block, which the last word is where it has any."""
     given = words | {"control": "ptr"} if fields else words
-    text = _KERNEL.substitute(name=name, words=len(given) + 1, threads=BLOCK_THREADS)
-    for place, (word, type_) in enumerate(given.items(), 1):
+    text = _KERNEL.substitute(name=name, words=len(given), threads=BLOCK_THREADS)
+    for place, (word, type_) in enumerate(given.items()):
         text += _WORD.substitute(name=word, number=place, type=type_)
     for field in fields:
         slot, type_ = _FIELDS[field]

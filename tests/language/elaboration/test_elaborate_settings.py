@@ -47,6 +47,8 @@ def test_an_unknown_override_is_an_error() -> None:
     assert found.code == "E0610"
     (near,) = mistakes(text(), ("hiden", "3"))
     assert any("`hidden`" in note.message for note in near.notes)
+    (absent,) = mistakes(text(), ("streem", "512"))  # near a key that the text leaves out
+    assert any("`stream`" in note.message for note in absent.notes)
 
 
 def test_floats_that_reach_only_tensors_are_given_at_run_time() -> None:

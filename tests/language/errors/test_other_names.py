@@ -166,7 +166,7 @@ def test_one_mistake_of_a_framework_is_told_once() -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--gpu", "programs run on the processor"),
+        ("--gpu", "--target gpu"),
         ("--lr=0.1", "write --set optimizer.lr=0.001"),
         ("--batch-size", "did you mean `--batch`?"),
         ("--num-workers", "did you mean `--threads`?"),

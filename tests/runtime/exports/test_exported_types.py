@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from c_programs import HERE, Array
 from exported_programs import ExportedProgram, exported_program
+from stored_states import MEMORY
 from web_programs import in_node, node
 
 from compiler import driver
@@ -16,17 +17,9 @@ from compiler.types import STORED, DType, numpy_dtype
 from runtime.exports import served_model
 from runtime.exports.c_library import C_TYPES
 
-TEXT = """
-layer memory(n: int)(x: [batch, n]) {
-    state seen: f16[n] = zeros
-    state count: u16[n] = zeros
-    if training {
-        seen <- cast(seen * 0.9 + mean(x, axis = 0) * 0.1, f16)
-        count <- cast(count + 1, u16)
-    }
-    return x - seen
-}
-
+TEXT = (
+    MEMORY
+    + """
 model Stored {
     input x: f16[batch, 5]
     input small: i8[batch, 5]
@@ -56,6 +49,7 @@ train Stored {
     batch = 6
 }
 """
+)
 SHAPES = {"x": (5,), "small": (5,), "middle": (5,), "words": (3,), "large": (), "key": (), "flag": (), "y": ()}
 TYPES = dict(zip(SHAPES, ("f16", "i8", "i16", "u16", "u32", "u64", "bool", "f16"), strict=True))
 

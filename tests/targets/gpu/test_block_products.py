@@ -12,12 +12,12 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import contraction_of
 from compiler.nest import ir
+from compiler.nest.lanes import all_statements
 from compiler.ops.contraction import Contraction
 from compiler.programs.executables import executable
 from compiler.programs.stages import prepared, scheduled
 from compiler.targets.gpu.block_products import SHAPES, shape_for
 from compiler.targets.gpu.device import DEVICE
-from compiler.targets.gpu.text import every
 from compiler.targets.registry import kernel_target_of
 from compiler.types import BatchExtent, DType, TensorType
 
@@ -77,7 +77,7 @@ def test_large_products_take_large_tiles_within_the_memory_of_a_block() -> None:
     contract = contraction_of(instance.kernel)
     assert contract is not None
     assert shape_for(contract, 1) == SHAPES[0]
-    statements = every(found.nests[symbol].body)
+    statements = [*all_statements(found.nests[symbol].body)]
     assert any(isinstance(s, ir.Barrier) for s in statements)
     shape = SHAPES[0]
     assert sum(isinstance(s, ir.Fma) for s in statements) == prod((shape.rows, shape.vectors, shape.depth))
