@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, size
+from compiler.errors.diagnostics import CheckpointError, DataError, size
 from compiler.support.record import record
 from runtime.data.conditions import Condition
 from runtime.data.cutting import columns_of_cuts
@@ -27,13 +27,13 @@ from runtime.data.preparation import Look, Preparation, preparation_from_json, r
 from runtime.data.reading import opened_blocks
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, dtype_of, row_shape
 from runtime.data.streaming.cutting import CODES, TRAIN, part_codes
-from runtime.data.streaming.packs import Pack, PackWriter, usual_packs
+from runtime.data.streaming.packs import Pack, PackCache, PackWriter, usual_packs
 from runtime.data.streaming.rows import FILE, NUMBER, ROW, OnDemand, RowStream, all_rows
 from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.support.files import JsonValue, explained
 
-_FORM = "rows 2"  # another where packs come to mean something else
+_FORM = "rows 3"  # another where packs come to mean something else
 _WHOLE = "whole"
 
 
@@ -123,11 +123,26 @@ def _identity(file: Path) -> list[str | int]:
 def _packed(name: str, packing: _Packing) -> Pack:
     """The pack of that name, which is made where there is none."""
     cache = usual_packs()
-    found = cache.get(name)
+    found = _known(cache, name)
     if found is not None:
         return found
     with cache.making(name) as writer:
-        return cache.get(name) or packing.made(writer, cache.folder.path)
+        return _known(cache, name) or packing.made(writer, cache.folder.path)
+
+
+def _known(cache: PackCache, name: str) -> Pack | None:
+    """The pack of that name, where it tells what a packing does."""
+    found = cache.get(name)
+    if found is None:
+        return None
+    try:
+        preparation_from_json(found.told["preparation"])
+        is_whole = isinstance(found.told["fingerprints"], dict) and found.parts.keys() & {"train", _WHOLE}
+        listed = (found.told["notes"], found.told["files"])
+        is_whole = is_whole and all(part.arrays.keys() >= {ROW, NUMBER, FILE} for part in found.parts.values())
+    except (KeyError, CheckpointError):
+        return None
+    return found if is_whole and all(isinstance(texts, list) for texts in listed) else None
 
 
 def _note_of(opened: BlockSource, pack: Pack, block: int) -> str:

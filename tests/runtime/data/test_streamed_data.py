@@ -1,7 +1,9 @@
 """Data that is read block by block: the rows, parts and statistics of the same data in memory, bit for bit."""
 
 import gzip
+import hashlib
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -220,6 +222,47 @@ def test_a_pack_that_is_not_whole_is_made_anew(tmp_path: Path) -> None:
     for file in (tmp_path / "cache" / "rows").glob("*.head"):
         file.write_text('{"parts": {"train": [')
     expect_same(*both(path, "csv", **options))
+
+
+@pytest.mark.parametrize(("what", "share"), [("zeroed", 0.5), ("flipped", 0.0), ("sums", 1.0), ("cut short", 0.5)])
+def test_rows_that_changed_on_disk_are_told_and_made_anew(tmp_path: Path, what: str, share: float) -> None:
+    path = files(tmp_path, "parquet")
+    options: dict[str, Any] = {**COLUMNS, "missing": "drop"}
+    kept, streamed = both(path, "parquet", **options)
+    assert streamed.train.stream is not None
+    place = tmp_path / "cache" / "rows" / streamed.train.stream.stored("features").entry
+    content = bytearray(place.read_bytes())
+    at = min(int(share * len(content)), len(content) - 8)
+    if what == "cut short":
+        os.truncate(place, at)
+    else:
+        content[at : at + 8] = bytes(8) if what != "flipped" else bytes(byte ^ 1 for byte in content[at : at + 8])
+        place.write_bytes(content)
+    for read in (lambda: _copied(streamed.train), lambda: [streamed.train.arrays["features"]]):
+        with pytest.raises(DataError, match="are not those that were written") as caught:
+            read()
+        assert "the next command makes them anew" in caught.value.fix
+        assert str(caught.value).startswith(str(place))
+        named = "rows 1 to 256 of `features`" if what in ("zeroed", "flipped") else "the checksums of `features`"
+        assert named in str(caught.value)
+    expect_same(kept, both(path, "parquet", **options)[1])
+
+
+@pytest.mark.parametrize(
+    "told", ["{}", '{"preparation": {"columns": 3}, "notes": [], "fingerprints": {}, "files": []}']
+)
+def test_a_head_that_says_something_else_is_made_anew(tmp_path: Path, told: str) -> None:
+    path = files(tmp_path, "csv")
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": True}
+    kept, _ = both(path, "csv", **options)
+    (head,) = (tmp_path / "cache" / "rows").glob("*.head")
+    _, content = head.read_bytes().split(b"\n")
+    changed = content.replace(b"0", b"1", 1)
+    head.write_bytes(b"\n".join([hashlib.sha256(content).hexdigest().encode(), changed]))  # the disk changed a digit
+    expect_same(kept, both(path, "csv", **options)[1])
+    changed = json.dumps({**json.loads(content), "told": json.loads(told)}).encode()  # somebody wrote another
+    head.write_bytes(b"\n".join([hashlib.sha256(changed).hexdigest().encode(), changed]))
+    expect_same(kept, both(path, "csv", **options)[1])
 
 
 def broken(folder: Path, ending: str) -> str:
