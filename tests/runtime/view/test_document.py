@@ -42,9 +42,20 @@ def test_a_line_has_its_own_figures(page: Page):
     assert figures_at(page, 10)["parameters"] == 12 * 3 + 3
     assert figures_at(page, 10)["flops_forward"] == 16 * (2 * 12 * 3 + 3)
     assert figures_at(page, 2, 1)["flops_forward"] == 16 * 12  # the line of the function, in its own file
-    forward, backward, update = figures_at(page, 6)["flops"]
+    forward, backward, _ = figures_at(page, 6)["flops"]
     assert forward < backward  # two products for one
-    assert update > 0
+
+
+def test_the_arithmetic_of_updates_is_at_the_line_that_asks_for_it(tmp_path: Path):
+    text = SMALL.replace("epochs = 1\n", "epochs = 1\n    clip = global_norm(1.0)\n    ema = 0.9\n    schedule = linear(T = 9)\n")
+    page: Any = page_of(written(tmp_path / "asked", text=text))
+    places = {row["line"]: row["flops"][2] for row in page.document["lines"] if row["flops"][2]}
+    keys = {n for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(("opt", "clip", "ema", "sched"))}
+    assert places.keys() == keys
+    weights = page.document["plan"]["parameters"]
+    clip, ema = (places[n] for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(("clip", "ema")))
+    assert 3 * weights <= clip <= 3 * weights + 16  # a square, a sum, a product; and scalars
+    assert ema == 3 * weights
 
 
 def test_bytes_and_times_are_those_of_the_profile(model: Path):
