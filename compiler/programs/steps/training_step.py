@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import KEPT, ParameterSpec, Program, TrainingPlan
-from compiler.frontend.update_rules import AVERAGE, SHARE_OF_THE_NEW, Clip, UpdateRule
+from compiler.frontend.update_rules import AVERAGE, SHARE_OF_THE_NEW, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphInput, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead

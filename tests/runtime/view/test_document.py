@@ -47,13 +47,14 @@ def test_a_line_has_its_own_figures(page: Page):
 
 
 def test_the_arithmetic_of_updates_is_at_the_line_that_asks_for_it(tmp_path: Path):
-    text = SMALL.replace("epochs = 1\n", "epochs = 1\n    clip = global_norm(1.0)\n    ema = 0.9\n    schedule = linear(T = 9)\n")
+    keys = "clip = global_norm(1.0)", "ema = 0.9", "schedule = linear(T = 9)", "optimizer = adam(lr = 0.01)"
+    text = SMALL.replace(f"    {keys[-1]}\n", "".join(f"    {key}\n" for key in keys))
     page: Any = page_of(written(tmp_path / "asked", text=text))
-    places = {row["line"]: row["flops"][2] for row in page.document["lines"] if row["flops"][2]}
-    keys = {n for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(("opt", "clip", "ema", "sched"))}
-    assert places.keys() == keys
+    updates = {row["line"]: row["flops"][2] for row in page.document["lines"] if row["flops"][2]}
+    lines = [line.strip() for line in text.splitlines()]
+    assert {lines[n - 1] for n in updates} == {*keys}
+    clip, ema = (updates[1 + lines.index(key)] for key in keys[:2])
     weights = page.document["plan"]["parameters"]
-    clip, ema = (places[n] for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(("clip", "ema")))
     assert 3 * weights <= clip <= 3 * weights + 16  # a square, a sum, a product; and scalars
     assert ema == 3 * weights
 
@@ -72,7 +73,7 @@ def test_bytes_and_times_are_those_of_the_profile(model: Path):
     timed = {row["symbol"]: row for row in document["profile"]["kernels"] if row["symbol"] not in runner}
     assert kernels.keys() == timed.keys()
     for symbol, row in timed.items():
-        assert (kernels[symbol]["flops"], kernels[symbol]["bytes"]) == (row["flops"], row["bytes"])
+        assert all(kernels[symbol][key] == row[key] for key in ("calls", "flops", "bytes"))
 
 
 @pytest.mark.parametrize("stage", ["asm", "llvm"])
