@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from io import FileIO
 from typing import TypeVar, cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.decoded import mapped
 from runtime.data.specs import Array
 from runtime.data.streaming.order import BlockOrder
-from runtime.data.streaming.packs import PackedArray, PackedPart, opened_array
+from runtime.data.streaming.packs import PackedArray, PackedPart, RowFile, opened_rows
 from runtime.support.files import explained
 
 ROW, NUMBER, FILE = "(row)", "(number)", "(file)"
@@ -78,11 +77,14 @@ class RowStream:
         return self.part.arrays[ROW if name == driver.SAMPLE_NUMBERS else name]
 
     def mapped(self, name: str) -> Array:
-        """All rows of an array, in memory only as far as they are looked at. Raises DataError."""
+        """All rows of an array, checked once, and in memory only as far as they are looked at. Raises DataError."""
         array = self.stored(name)
         place = self.folder.path / array.entry
-        with explained(DataError, place), opened_array(self.folder, array) as file:
-            raw = mapped(file, place, 0, (self.rows * array.row_bytes,))
+        with explained(DataError, place):
+            opened = opened_rows(self.folder, array, self.rows, name)
+            with opened.file as file:
+                opened.check()
+                raw = mapped(file, place, 0, (self.rows * array.row_bytes,))
         values = raw.view(array.dtype).reshape(self.rows, *array.shape)
         return values.astype(self.dtype_of(name), copy=False)
 
@@ -106,7 +108,7 @@ class RowFiles:
 
     def __init__(self, stream: RowStream) -> None:
         self._stream = stream
-        self._files: dict[str, FileIO] = {}
+        self._files: dict[str, RowFile] = {}
 
     def read(
         self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array], chosen: Array | None = None
@@ -129,8 +131,8 @@ class RowFiles:
         return found
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        for opened in self._files.values():
+            opened.file.close()
         self._files.clear()
 
     def __del__(self) -> None:
@@ -149,20 +151,12 @@ class RowFiles:
                 self._fill(name, first + row, rows[place : place + 1])
 
     def _fill(self, name: str, first: int, rows: Array) -> None:
-        packed = self._stream.stored(name)
+        stream, packed = self._stream, self._stream.stored(name)
         raw: Array = rows if rows.dtype == packed.dtype else np.empty(rows.shape, packed.dtype)
-        place = self._stream.folder.path / packed.entry
-        with explained(DataError, place):
+        with explained(DataError, stream.folder.path / packed.entry):
             if name not in self._files:
-                self._files[name] = opened_array(self._stream.folder, packed)
-            file, left = self._files[name], raw.reshape(-1).view(np.uint8).data
-            file.seek(first * packed.row_bytes)
-            while len(left):
-                count = file.readinto(left)
-                if not count:
-                    fix = "`dlc cache clear` removes it, and it is made anew"
-                    raise DataError(f"the file ends before row {first + len(rows)}", place, fix=fix)
-                left = left[count:]
+                self._files[name] = opened_rows(stream.folder, packed, stream.rows, name)
+            self._files[name].fill(first, raw)
         if raw is not rows:
             rows[...] = raw
 

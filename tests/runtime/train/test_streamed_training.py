@@ -75,7 +75,7 @@ def test_a_training_that_stops_within_a_block_goes_on_with_the_same_bits(
     def opened(folder: TrustedFolder, array: PackedArray) -> FileIO:
         return Failing(folder.path / array.entry)
 
-    monkeypatch.setattr("runtime.data.streaming.rows.opened_array", opened)
+    monkeypatch.setattr("runtime.data.streaming.packs.opened_array", opened)
     capsys.readouterr()
     assert main(["train", "model.dl", "--out", "broken", *STREAM]) == 1
     told = capsys.readouterr().err
