@@ -129,7 +129,6 @@ def _shared(arguments: Namespace, request: TrainingRequest, space: SearchSpace, 
 
 
 def _join(arguments: Namespace) -> int:
-    from compiler.targets.registry import expect_device
     from runtime.cli import shared_sweep
 
     shared_sweep.expect_join_alone(arguments)
