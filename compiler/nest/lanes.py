@@ -57,7 +57,7 @@ def _uses(statement: Statement, used: dict[int, _Lanes]) -> Iterable[tuple[Opera
             return [(operand, _all(operand)) for operand in (*initial, *following)]
         case ir.Lane(vector=vector):
             return [(vector, _all(vector))]
-        case ir.Bits(value=value):
+        case ir.Bits(value=value) | ir.Rounded(value=value):
             return [(value, _all(value))]
         case _:
             return []

@@ -215,6 +215,14 @@ def _effect(statement: ir.Effect) -> str:
             return "no load moves across"
         case ir.StoreFence():
             return "finish all stores"
+        case ir.OpenTiles():
+            return f"open tiles, described at {print_operand(statement.address)}"
+        case ir.MultiplyTiles():
+            sums, left, right = map(print_operand, (statement.sums, statement.left, statement.right))
+            blocks = f"{print_operand(statement.blocks)} blocks, pitch {statement.pitch}"
+            return f"tiles {statement.rows} x {statement.columns} at {sums} += {left} @ {right}, {blocks}"
+        case ir.CloseTiles():
+            return "close tiles"
         case ir.Meet():
             return "lanes meet"
         case ir.Barrier():

@@ -61,6 +61,7 @@ EVALUATION = GraphKind(Purpose.EVALUATION)
 BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
+IN_TRAINING = (Purpose.TRAINING, Purpose.COUNTING, Purpose.ACCUMULATING)  # what `precision` of products is for
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
 ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
 GIVEN, STRETCH = "(given to all):", ":(stretch)"  # names of what owners of parameters give, and of parts of tensors

@@ -290,6 +290,10 @@ class Target(Protocol):
         """Room for tensors, all zero, beside others, which stay shared."""
         ...
 
+    def expect_products(self, options: Options) -> None:
+        """Raises UsageError where the target lacks products of the precision that the options ask for."""
+        ...
+
 
 class KernelTarget(Target, Protocol):
     """A target whose programs are kernels for a machine."""
