@@ -21,6 +21,7 @@ from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.lay_out_pairs import has_pairs, lay_out_pairs
 from compiler.graph_passes.narrow import narrow
 from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
+from compiler.graph_passes.round_products import round_products
 from compiler.graph_passes.scans import merge_scans, split_scans
 from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.unroll_taps import unroll_taps
@@ -91,6 +92,8 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
     optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
     machine = kernel_target_of(options).machine(options, runs=False)
+    if options.products == "bf16":
+        optimising.append(Pass(round_products.__name__, partial(everywhere, round_products)))
     fixing_passes = fixing(options.without, options.batch, machine).items()
     fixes = [Pass(name, graph_pass) for name, graph_pass in fixing_passes]
     laying_out = Pass(lay_out_pairs.__name__, partial(laid_out, rows=options.batch))

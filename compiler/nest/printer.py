@@ -250,7 +250,12 @@ def _computed(statement: ir.Computation) -> str:
         case ir.Shuffle():
             operands = [statement.left] if statement.right is None else [statement.left, statement.right]
             return f"shuffle({', '.join(map(print_operand, operands))}) lanes {_picks(statement.picks)}"
-        case ir.Broadcast(scalar=operand) | ir.Convert(value=operand) | ir.Bits(value=operand):
+        case (
+            ir.Broadcast(scalar=operand)
+            | ir.Convert(value=operand)
+            | ir.Bits(value=operand)
+            | ir.Rounded(value=operand)
+        ):
             return f"{type(statement).__name__.lower()}({print_operand(operand)})"
         case ir.Lane(vector=operand) | ir.Any(mask=operand) | ir.Number(address=operand):
             return f"{type(statement).__name__.lower()}({print_operand(operand)})"

@@ -229,8 +229,8 @@ class RoundedContraction(_Product):
 BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two chains
 
 
-def product_in_bf16(left: Array, right: Array) -> Array:
-    """The products of [..., m, k] and [..., k, n] as `RoundedContraction` defines them, bit by bit.
+def product_in_bf16(left: Array, right: Array, start: Array | None = None) -> Array:
+    """The products of [..., m, k] and [..., k, n] as `RoundedContraction` defines them, bit by bit, added to `start`.
 
     A term is exact in f64, and the sum of numbers of 24 digits that is rounded to f64 first is rounded to f32 as if at
     once (Figueroa, "When is double rounding innocuous?", 1995).
@@ -239,19 +239,20 @@ def product_in_bf16(left: Array, right: Array) -> Array:
     rest = -depth % BLOCK
     left = np.concatenate([left, np.zeros((*left.shape[:-1], rest), np.float32)], -1)
     right = np.concatenate([right, np.zeros((*right.shape[:-2], rest, right.shape[-1]), np.float32)], -2)
-    left, right = (round_to_bf16(_flushed(x)).astype(np.float64) for x in (left, right))
+    left, right = (round_to_bf16(without_subnormal(x)).astype(np.float64) for x in (left, right))
     around = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     total = np.zeros((*around, left.shape[-2], right.shape[-1]), np.float32)
-    for start in range(0, depth, BLOCK):
+    total = total if start is None else without_subnormal(start)
+    for first in range(0, depth, BLOCK):
         chains = [np.zeros_like(total), np.zeros_like(total)]
-        for place in range(start, start + BLOCK):
+        for place in range(first, first + BLOCK):
             term = left[..., :, place, None] * right[..., None, place, :]
-            chains[place % 2] = _flushed((term + chains[place % 2]).astype(np.float32))
-        total = _flushed(total + _flushed(chains[0] + chains[1]))
+            chains[place % 2] = without_subnormal((term + chains[place % 2]).astype(np.float32))
+        total = without_subnormal(total + without_subnormal(chains[0] + chains[1]))
     return total
 
 
-def _flushed(values: Array) -> Array:
+def without_subnormal(values: Array) -> Array:
     """Values with 0 of the same sign for subnormal numbers."""
     return np.where(np.abs(values) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), values), values)
 

@@ -37,9 +37,9 @@ class CpuTarget:
     def machine(self, options: Options, runs: bool = True) -> Machine:
         return _machine(options, runs)
 
-    def expect_products(self, options: Options) -> None:
-        if options.products == "bf16" and (reason := why_no_tiles(_machine(options))):
-            raise UsageError(f"`precision = bf16` cannot run here: {reason}", "leave `precision` out, for f32")
+    def expect_products(self, options: Options, runs: bool = True) -> None:
+        if options.products == "bf16" and (reason := why_no_tiles(_machine(options, runs), runs)):
+            raise UsageError(f"`precision = bf16` is not possible: {reason}", "leave `precision` out, for f32")
 
     def lower(
         self,

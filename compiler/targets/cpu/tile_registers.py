@@ -12,16 +12,16 @@ _FEATURES = ("+amx-tile", "+amx-bf16", "+avx512bf16")
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18  # of Linux on x86-64
 
 
-def why_no_tiles(machine: Machine) -> str | None:
+def why_no_tiles(machine: Machine, runs: bool) -> str | None:
     """Why a process cannot multiply in tiles of bf16 on a machine, for a reader; None where it can.
 
-    Asks the system for the permission, which holds for all threads of the process.
+    Where the code `runs`, asks the system for the permission, which holds for all threads of the process.
     """
     if not {*_FEATURES} <= {*machine.features.split(",")}:
         return "the processor has no tiles of bf16 (AMX), without which such products are slower than those of f32"
     if machine.name != "avx512":
         return f"code for `{machine.name}` has no tiles of bf16 (AMX)"
-    return _refusal()
+    return _refusal() if runs else None
 
 
 @cache

@@ -50,6 +50,13 @@ class TileBlocks:
         return self.depth // BLOCK * TILE
 
     @property
+    def description(self) -> str:
+        """For a reader."""
+        rows, columns = self.shape
+        item = f"{self.rows} rows x {self.columns} columns an item, {self.depth} summed elements packed at once"
+        return f"{item}; {rows} x {columns} tiles of {LANES} x {LANES} sums in registers, {BLOCK} terms a block\n"
+
+    @property
     def extent(self) -> Extent:
         """All rows of the walked axes."""
         return elements(tuple([axis.extent for axis in self.walked]))
