@@ -21,7 +21,6 @@ from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.lay_out_pairs import has_pairs, lay_out_pairs
 from compiler.graph_passes.narrow import narrow
 from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
-from compiler.graph_passes.round_products import round_products
 from compiler.graph_passes.scans import merge_scans, split_scans
 from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.unroll_taps import unroll_taps
@@ -31,6 +30,7 @@ from compiler.interface import Options
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.scan import Scan
 from compiler.schedule.build import fixing
+from compiler.schedule.numerics.round_products import round_products
 from compiler.support.record import record
 from compiler.targets.registry import kernel_target_of
 from compiler.types import DType

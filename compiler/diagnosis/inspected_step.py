@@ -27,8 +27,8 @@ from compiler.ops.spreading import Sum
 from compiler.programs.batched_executable import in_batches
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.executables import executable
-from compiler.programs.kinds import TRAINING
-from compiler.programs.load import complete, in_precision, with_products
+from compiler.programs.kinds import TRAINING, with_products
+from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared
 from compiler.programs.steps.training_step import StepBuilder, in_phase
 from compiler.support.record import record

@@ -27,8 +27,8 @@ from compiler.ops.movement import Concat, Slice
 from compiler.ops.scan import Scan
 from compiler.ops.spreading import Reshape
 from compiler.programs.batched_executable import divided, inputs_of_rows
-from compiler.programs.kinds import GraphKind
-from compiler.programs.load import complete, with_products
+from compiler.programs.kinds import GraphKind, with_products
+from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType

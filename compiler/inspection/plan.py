@@ -17,8 +17,8 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.pipeline import simplified
-from compiler.programs.kinds import TRAINING
-from compiler.programs.load import complete, in_precision, with_products
+from compiler.programs.kinds import TRAINING, with_products
+from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.sampling import sampling_graph
 from compiler.programs.steps.training_step import prediction_graph, training_step

@@ -26,8 +26,8 @@ from compiler.inspection.ptx_view import head_of
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
-from compiler.programs.kinds import TRAINING
-from compiler.programs.load import complete, in_precision, options_of, with_products
+from compiler.programs.kinds import TRAINING, with_products
+from compiler.programs.load import complete, in_precision, options_of
 from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.sampling import sampling_graph
 from compiler.programs.steps.training_step import prediction_graph, training_step

@@ -12,8 +12,16 @@ from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Peers, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation
-from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
-from compiler.programs.load import with_products
+from compiler.programs.kinds import (
+    ACCUMULATION,
+    DECODING,
+    INITIALISATION,
+    PREDICTION,
+    STATES,
+    GraphKind,
+    Purpose,
+    with_products,
+)
 from compiler.programs.owned_states import OwnedStates
 from compiler.programs.shard_owners import OwnedUpdate, UpdateLayout
 from compiler.programs.shard_segments import ShardSegment, SumsOfShards, known, segments_of

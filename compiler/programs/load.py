@@ -15,13 +15,12 @@ from functools import cache as remembered
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors.diagnostics import CompilerBug, Diagnostic, Source, UsageError
+from compiler.errors.diagnostics import CompilerBug, Diagnostic, Source
 from compiler.frontend.data_parts import Cuts
 from compiler.frontend.program import DataQuestion, DimensionsOf, Program
 from compiler.frontend.update_rules import Clip
 from compiler.graph.ir import Graph
 from compiler.interface import Options
-from compiler.programs.kinds import IN_TRAINING, GraphKind
 from compiler.support.cache import ObjectCache, compiler_version, default_folder
 from compiler.support.record import record
 from compiler.types import TensorType
@@ -283,14 +282,6 @@ def options_of(program: Program, options: Options) -> Options:
     """The options with the precision that `train` asks for; who asks for f64 on the command line gets it anyway."""
     wide = program.plan is not None and program.plan.is_double
     return replace(options, dtype="f64") if wide else options
-
-
-def with_products(program: Program, kind: GraphKind, options: Options) -> Options:
-    """The options with the precision of the products of a graph: that of `train`, for what a step computes."""
-    in_bf16 = program.plan is not None and program.plan.precision == "bf16" and kind.purpose in IN_TRAINING
-    if in_bf16 and options.dtype == "f64":
-        raise UsageError("`precision = bf16` and f64 exclude each other", "leave `--dtype f64` or `precision` out")
-    return replace(options, products="bf16" if in_bf16 else "f32")
 
 
 def in_precision(program: Program, options: Options) -> Program:

@@ -8,7 +8,6 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.flush_updates import flush_updates
 from compiler.graph_passes.lay_out_pairs import has_pairs
-from compiler.graph_passes.round_products import round_products
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
@@ -26,6 +25,7 @@ from compiler.programs.steps.owned_update import Division, owned_parts
 from compiler.programs.steps.sampling import sampling_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
+from compiler.schedule.numerics.round_products import round_products
 
 GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     Purpose.INITIALISATION: lambda program, kind: training_step.initial_graph(program),

@@ -23,7 +23,6 @@ from compiler.ops.rules import round_to_bf16
 from compiler.schedule.numerics.internal_ops import BLOCK, product_in_bf16, without_subnormal
 from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.products.tile_blocks import TILE
 from compiler.types import numpy_dtype
 
 # The draws for a seed, a step, a stream and an array of element numbers.
@@ -191,7 +190,7 @@ class Run:
     def multiply_tiles(self, statement: ir.MultiplyTiles) -> None:
         """Tile by tile, as products of blocks that are unpacked."""
         blocks = self.index(statement.blocks)
-        size, shape = blocks * TILE, (blocks, LANES, BLOCK)
+        size, shape = blocks * LANES * BLOCK, (blocks, LANES, BLOCK)
 
         def tile(operand: Value, number: int) -> Array:
             place = self.place(operand)

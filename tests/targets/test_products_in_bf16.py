@@ -15,7 +15,6 @@ from nests import KernelAsNest
 from compiler.errors.diagnostics import UsageError
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.graph_passes.round_products import round_products
 from compiler.interface import Options
 from compiler.machine import AVX2, AVX512
 from compiler.ops.contraction import Contraction
@@ -24,6 +23,7 @@ from compiler.ops.movement import Broadcast
 from compiler.ops.rules import round_to_bf16
 from compiler.schedule.build import schedule
 from compiler.schedule.numerics.internal_ops import RoundedContraction, product_in_bf16, without_subnormal
+from compiler.schedule.numerics.round_products import round_products
 from compiler.support.arrays import Array
 from compiler.targets.cpu.tile_registers import why_no_tiles
 from compiler.targets.registry import TARGETS, target_of
@@ -84,7 +84,8 @@ def same_bits(found: Array, expected: Array) -> bool:
     """Which NaN it is decides the processor."""
     nan = np.isnan(expected)
     bits = (np.where(nan, np.float32(0), array).view(np.int32) for array in (found, expected))
-    return bool(np.array_equal(np.isnan(found), nan)) and np.array_equal(*bits)
+    left, right = bits
+    return bool(np.array_equal(np.isnan(found), nan)) and np.array_equal(left, right)
 
 
 @pytest.mark.parametrize("draw", [plain, extreme])

@@ -10,12 +10,22 @@ import pytest
 from killing import write_project
 
 import dlc
-from compiler.targets.cpu.tile_registers import why_no_tiles
-from compiler.targets.llvm.host import detect
+from compiler.errors.diagnostics import UsageError
+from compiler.interface import Options
+from compiler.targets.registry import target_of
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 
-WHY_NOT = why_no_tiles(detect(), runs=True)
+
+def why_not() -> str | None:
+    try:
+        target_of(Options()).expect_products(Options(products="bf16"))
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+WHY_NOT = why_not()
 in_tiles = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 WIDE = """
 model Wide(width = 48) {
