@@ -10,6 +10,7 @@ import pytest
 import schedule_interpreter
 from native import compiled, host
 from nest_interpreter import fused
+from nest_reader import read_nest
 from nests import KernelAsNest
 
 from compiler.errors.diagnostics import UsageError
@@ -17,6 +18,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
 from compiler.machine import AVX2, AVX512
+from compiler.nest.printer import print_nest
+from compiler.nest.verify import verify_nest
+from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast
@@ -136,7 +140,9 @@ def test_nests_compute_the_definition(case: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(schedule_interpreter, "run_kernel", kernel)
     found = schedule_interpreter.run_schedule(schedule(graph, batch=32), given, BATCH)["y"]
     assert same_bits(found, expected)
-    assert kernel.nests
+    (nest,) = kernel.nests
+    verify_nest(nest)
+    assert print_nest(read_nest(print_nest(nest), OPS)) == print_nest(nest)
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
