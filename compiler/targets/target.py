@@ -316,6 +316,13 @@ class Target(Protocol):
         """Room for tensors, all zero, beside others, which stay shared."""
         ...
 
+    def expect_products(self, options: Options, runs: bool = True) -> None:
+        """Raises UsageError where the target lacks products of the precision that the options ask for.
+
+        Where the code `runs`, the system has to permit them too.
+        """
+        ...
+
 
 class KernelTarget(Target, Protocol):
     """A target whose programs are kernels for a machine."""
