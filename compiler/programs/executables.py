@@ -21,6 +21,7 @@ from compiler.programs.kinds import (
     TRAINING,
     GraphKind,
     Purpose,
+    with_products,
 )
 from compiler.programs.owned_states import OwnedStates
 from compiler.programs.shard_owners import OwnedUpdate, UpdateLayout
@@ -267,7 +268,12 @@ def _graph(program: Program, kind: GraphKind, options: Options) -> Callable[[], 
 
 
 def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
-    """The options with the batch that a graph runs on: first contents have nothing to do with it."""
+    """The options with the precision of a graph's products and the batch that it runs on.
+
+    First contents have nothing to do with it.
+    """
+    options = with_products(program, kind, options)
+    target_of(options).expect_products(options)
     if kind.purpose in _OF_ONE_ROW:
         return replace(options, batch=1)
     plan = program.plan
