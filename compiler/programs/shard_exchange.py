@@ -29,16 +29,22 @@ class Bucket:
 
 
 class Exchange:
-    """The transfers of one process. `waited` counts the seconds in which it did nothing but wait for them."""
+    """The transfers of one process. `waited` counts the seconds from the end of its last step until all were done.
+
+    Of the `sent_bytes`, the `hidden_bytes` were sent before the end of a step.
+    """
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._thread: ThreadPoolExecutor | None = None
-        self._underway: list[Transfer] = []
-        self.waited = 0.0
+        self._underway: list[tuple[Transfer, int]] = []
+        self.waited, self._computed = 0.0, 0.0
+        self.sent_bytes = self.hidden_bytes = 0
 
     def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
-        self._underway.append(self._peers.begin(sent, received))
+        size = sum(array.nbytes for arrays in sent for array in arrays)
+        self._underway.append((self._peers.begin(sent, received), size))
+        self.sent_bytes += size
 
     @contextmanager
     def during(self, program: Executable, buckets: Sequence[Bucket]) -> Generator[None]:
@@ -48,12 +54,13 @@ class Exchange:
         """
         if len(buckets) < 2 or not self._peers.overlaps or not isinstance(program, WatchedProgram):
             yield
+            self._computed = time.perf_counter()
             for bucket in buckets:
                 bucket.send()
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "exchange")
-        step = _Step(program)
+        step = WatchedStep(program)
         job = self._thread.submit(self._send, step, buckets)
         try:
             yield
@@ -61,46 +68,49 @@ class Exchange:
             step.has_failed = True
             raise
         finally:
+            self._computed = time.perf_counter()
             step.has_ended.set()
             job.result()
 
-    def _send(self, step: _Step, buckets: Sequence[Bucket]) -> None:
+    def _send(self, step: WatchedStep, buckets: Sequence[Bucket]) -> None:
         for bucket in buckets:
             while not step.has_finished(bucket.names):
-                self._look()
+                self.hidden_bytes += self._look()
                 step.has_ended.wait(_PAUSE)
             if step.has_failed:
                 return
             bucket.send()
         while not step.has_ended.is_set():
-            self._look()
+            self.hidden_bytes += self._look()
             step.has_ended.wait(_PAUSE)
 
-    def _look(self) -> bool:
-        """Whether all transfers are done."""
-        self._underway = [transfer for transfer in self._underway if not transfer.is_done()]
-        return not self._underway
+    def _look(self) -> int:
+        """How many bytes of this process are sent since the last look."""
+        is_done = [transfer.is_done() for transfer, _ in self._underway]
+        sent = sum(size for (_, size), done in zip(self._underway, is_done, strict=True) if done)
+        self._underway = [pair for pair, done in zip(self._underway, is_done, strict=True) if not done]
+        return sent
 
     def wait(self) -> None:
         """Until all that was begun is done."""
-        begin, pause = time.perf_counter(), _SHORTEST
-        while not self._look():
+        pause = _SHORTEST
+        while self._look() or self._underway:
             time.sleep(pause)
             pause = min(2 * pause, _PAUSE)
-        self.waited += time.perf_counter() - begin
+        self.waited += time.perf_counter() - self._computed
 
 
-class _Step:
+class WatchedStep:
     """A step that another thread makes."""
 
     def __init__(self, program: WatchedProgram) -> None:
-        self._lines, self._line = program.lines, program.watch()
+        self.lines, self.line = program.lines, program.watch()
         self.has_ended, self.has_failed = Event(), False
 
     def has_finished(self, names: Sequence[str]) -> bool:
         """Whether tensors have their values, in memory as this thread sees it: it meets others at a lock behind the
         look."""
-        line = self._line()
+        line = self.line()
         if self.has_ended.is_set():
             return True
-        return all(name in self._lines and self._lines[name] < line for name in names)
+        return all(name in self.lines and self.lines[name] < line for name in names)

@@ -50,6 +50,11 @@ class ShardedExecutable:
         self._programs, self._plan, self._sums = programs, plan, sums
         self._memory: _Memory | None = None
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """What it sends of its gradients, once it has run."""
+        return None if self._memory is None else self._memory.exchange
+
     def run(self, steps: Steps) -> Results:
         """As the protocol `Executable` says. The sums of metrics come shard by shard."""
         memory = self._memory

@@ -17,8 +17,7 @@ from compiler.inspection.shard_traffic import buckets_of_step, traffic_of
 from compiler.interface import Steps, Transfer
 from compiler.programs.executables import layout_of_update
 from compiler.programs.kinds import TRAINING
-from compiler.programs.shard_exchange import Bucket, Exchange
-from compiler.targets.cpu.executable import NativeExecutable
+from compiler.programs.shard_exchange import Bucket, Exchange, WatchedStep
 from compiler.targets.target import WatchedProgram
 from compiler.tuning import Tuning
 from runtime.inference.model import runtime_settings
@@ -116,13 +115,11 @@ class RecordingPeers(ThreadPeers):
     """Notes of each bucket that is sent how far the step is then, and the line that finishes the last gradient."""
 
     notes: list[tuple[int, int]]
-
-    def note(self, program: NativeExecutable, line: Callable[[], int]) -> None:
-        self.line, self.last = line, max(program.lines.values())
+    step: WatchedStep
 
     def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> Transfer:
         if any(sent):
-            self.notes.append((self.line(), self.last))
+            self.notes.append((self.step.line(), max(self.step.lines.values())))
         return super().begin(sent, received)
 
 
@@ -130,14 +127,13 @@ def test_the_first_bucket_leaves_before_the_last_kernel_of_the_backward_pass_end
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In some step at least, of many, as other work of the machine may hold the thread up."""
-    watch, current = NativeExecutable.watch, threading.local()
+    current = threading.local()
 
-    def watched(program: NativeExecutable) -> Callable[[], int]:
-        line = watch(program)
-        current.peers.note(program, line)
-        return line
+    def watched(program: WatchedProgram) -> WatchedStep:
+        current.peers.step = WatchedStep(program)
+        return current.peers.step
 
-    monkeypatch.setattr(NativeExecutable, "watch", watched)
+    monkeypatch.setattr("compiler.programs.shard_exchange.WatchedStep", watched)
 
     def noted(peers: ThreadPeers) -> list[tuple[int, int]]:
         current.peers = recording = RecordingPeers(peers.rank, peers.queues, peers.early)
