@@ -12,7 +12,16 @@ from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Peers, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation
-from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
+from compiler.programs.kinds import (
+    ACCUMULATION,
+    DECODING,
+    INITIALISATION,
+    PREDICTION,
+    STATES,
+    GraphKind,
+    Purpose,
+    with_products,
+)
 from compiler.programs.owned_states import OwnedStates
 from compiler.programs.shard_owners import OwnedUpdate, UpdateLayout
 from compiler.programs.shard_segments import ShardSegment, SumsOfShards, known, segments_of
@@ -246,7 +255,12 @@ def _graph(program: Program, kind: GraphKind, options: Options) -> Callable[[], 
 
 
 def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
-    """The options with the batch that a graph runs on: first contents have nothing to do with it."""
+    """The options with the precision of a graph's products and the batch that it runs on.
+
+    First contents have nothing to do with it.
+    """
+    options = with_products(program, kind, options)
+    target_of(options).expect_products(options)
     if kind.purpose in _OF_ONE_ROW:
         return replace(options, batch=1)
     plan = program.plan

@@ -19,14 +19,9 @@ from compiler.frontend.update_rules import SHARE_OF_THE_NEW
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import CUTS, OPTIONS, options_for
 from compiler.support.record import record
+from compiler.support.train_keys import KEYS, OF_UPDATES
 from compiler.syntax import tree
 
-KEYS = [
-    *("data", "validation", "test", "oversample", "stream", "target", "loss", "metrics"),
-    *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
-    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
-    *("keep", "best", "restore", "precision", "seed"),
-]
 _Form = TypeVar("_Form")
 # The keys that must be given, with an example of each.
 _EXAMPLES = {
@@ -35,8 +30,6 @@ _EXAMPLES = {
     "batch": "batch = 32",
 }
 _APART = ("data", "validation", "test", "oversample", "target", "augment", "early_stop", "plateau", "best", "precision")
-OF_UPDATES = ("parameters", "loss", "optimizer", "schedule", "clip", "penalty", "times", "every")
-"""The keys of an `update` block."""
 EVALUATED = frozenset(KEYS) - set(_APART)
 """The keys whose values are expressions over names of the file; data sources have names of their own, for example."""
 _EXPRESSIONS = ("loss", "auxiliary", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
@@ -354,22 +347,23 @@ class Entries(Keys):
         return "loss", None
 
     def _precision(self) -> str:
-        """`precision = f64`: the element type that takes the place of f32 in the whole program."""
+        """`precision`: f64, which takes the place of f32 in the whole program; bf16, of the factors of products."""
         given = self._given("precision")
         match given:
             case None:
                 pass
-            case _Given(tree.Name(chosen) | tree.Text(chosen)) if chosen in ("f32", "f64"):
+            case _Given(tree.Name(chosen) | tree.Text(chosen)) if chosen in PRECISIONS:
                 self.session.settings.record("precision", chosen, given.origin)
                 return chosen
-            case _Given(tree.Name("bf16") | tree.Text("bf16")):
-                advice = hint("`f32` and `f64` are; leave it out for f32")
-                self.report.mistake("E0908", "`precision = bf16` is not compiled yet", given.expression.span, advice)
+            case _Given(tree.Name("tf32") | tree.Text("tf32")):
+                advice = hint("no processor has products of tf32; `bf16` rounds their factors, f32 leaves them")
+                self.report.mistake("E0908", "`precision = tf32` is not compiled yet", given.expression.span, advice)
             case _:
-                self.report.mistake("E0603", "`precision` is `f32` or `f64`", given.expression.span)
+                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", given.expression.span)
         return "f32"
 
 
+PRECISIONS = ("f32", "f64", "bf16")
 FORMATS = tuple(OPTIONS)
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
 _FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}
