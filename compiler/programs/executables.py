@@ -134,7 +134,8 @@ def layout_of_update(program: Program, options: Options, processes: int, phase: 
     """How the update of a step that is cut into shards is divided among several processes."""
     kind = GraphKind(Purpose.UPDATING, phase)
     chosen = fitting(program, kind, options)
-    name = _entry_name(f"layout for {processes} processes of {_identity(program, kind)}", chosen)
+    least = options.tuning.bucket_bytes
+    name = _entry_name(f"layout for {processes} processes, {least} bytes, of {_identity(program, kind)}", chosen)
 
     def lay_out() -> UpdateLayout:
         from compiler.programs.stages import update_layout  # a cached program is loaded without any stage
@@ -158,7 +159,7 @@ def _owned_update(program: Program, options: Options, phase: int) -> Callable[[i
     def owned(rank: int, processes: int) -> OwnedUpdate:
         kind = GraphKind(Purpose.UPDATING, phase)
         chosen, layout = fitting(program, kind, options), layout_of_update(program, options, processes, phase)
-        target, parts = target_of(options), list[LoadedProgram | None]()
+        target, parts, least = target_of(options), list[LoadedProgram | None](), options.tuning.bucket_bytes
 
         @cache
         def graphs() -> Sequence[Graph]:
@@ -167,7 +168,7 @@ def _owned_update(program: Program, options: Options, phase: int) -> Callable[[i
             return update_parts(program, phase, chosen, layout, rank)
 
         for part in range(layout.parts):
-            name = f"part {part} of process {rank} of {processes} in {_identity(program, kind)}"
+            name = f"part {part} of process {rank} of {processes}, {least} bytes, in {_identity(program, kind)}"
             made = prepared_compilation(partial(_part_of, graphs, part), chosen, _entry_name(name, chosen))
             parts.append(target.load(made) if layout.has_part(rank, part) else None)
         given = [_spec(one.name, Role.OPTIMIZER_STATE, one.type, options) for one in layout.given]
