@@ -17,6 +17,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.pipeline import simplified
+from compiler.programs.kinds import TRAINING, with_products
 from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.sampling import sampling_graph
@@ -131,6 +132,7 @@ def forms_of(program: Program, options: Options, sampler: str = "") -> Forms:
         return Forms(program, options, graph, once, once, sampler)
     if program.plan is not None:  # a step computes batch by batch where it takes several
         options = replace(options, batch=max(1, options.batch // program.plan.batches))
+        options = with_products(program, TRAINING, options)
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
     return Forms(program, options, training, simplified(predicting), simplified(training))
@@ -143,6 +145,7 @@ def compiled(forms: Forms, keeps_nests: bool = False, go_on: Callable[[], None] 
     """
     options = forms.options
     target = kernel_target_of(options)
+    target.expect_products(options, runs=False)
     code, machine = prepared(forms.training, options, go_on), target.machine(options, runs=False)
     ready = scheduled(code, options, machine, go_on)
     lowered = target.lower(code, ready, machine, options.batch, lambda _: go_on(), keeps_nests)

@@ -21,6 +21,7 @@ from runtime.data.reading import is_there, located, opened_blocks, read_dataset,
 from runtime.data.specs import Array, DataSource, InputSpec
 from runtime.data.streaming.loading import refuse_buckets
 from runtime.data.streaming.reader import blocks_in_order
+from runtime.data.streaming.series import tokenizers_of_text
 from runtime.data.streaming.texts import longest_texts, tokenizers_of_blocks
 from runtime.data.text.rows import TextRemarks, TextRows
 from runtime.data.text.tokenizer import Tokenizer
@@ -82,7 +83,10 @@ def _of_blocks(question: DataQuestion, source: DataSource, opened: BlockSource) 
     if plan is None:
         return _found(question, opened.head)
     refuse_buckets(opened)
-    tokenizers = tokenizers_of_blocks(opened, source, question.cuts, _target_of(question))
+    if opened.head.windows is None:
+        tokenizers = tokenizers_of_blocks(opened, source, question.cuts, _target_of(question))
+    else:
+        tokenizers = tokenizers_of_text(opened, source, question.cuts)
 
     def longest(name: str) -> int:
         return longest_texts(opened, source, tokenizers, [name])[name]

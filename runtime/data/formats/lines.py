@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,14 @@ from runtime.data.formats.csv_table import read_csv
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.formats.text_blocks import (
     NumberedText,
+    cut_between_words,
     numbered_lines,
     objects,
     side_by_side,
     source_of_texts,
     texts_of_files,
 )
-from runtime.data.text.files import TextFile, TextPath, decoded, lines_of, text_files, text_paths
+from runtime.data.text.files import TextFile, TextPath, decoded, lines_of, text_files, text_paths, text_pieces
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
 from runtime.support.files import fingerprint, fingerprint_of_all, fingerprints
 
@@ -248,7 +250,25 @@ def read_text(request: SourceRequest) -> Dataset:
     return Dataset("text", request.path, fields, text=plan, windows=windows, fingerprints=prints)
 
 
-TEXT = Format("text", (), read_text)
+def stream_text(request: SourceRequest) -> BlockSource:
+    """As `read_text`: each row is the next piece of the one text of all files. Raises DataError."""
+    files = text_paths(request.path, request.options)
+    paths = [file.path for file in files]
+    rules = rules_of(request.options, "char")
+    field = text_field([], paths[0] if len(paths) == 1 else request.path, [])
+    plan = TextPlan(rules, {TOKENS: Reading(TOKENS), NEXT: Reading(TOKENS)})
+    windows = WindowPlan(stride=request.options.number("stride"))
+
+    def blocks(names: Sequence[str]) -> Iterator[RowBlock]:
+        pieces = chain.from_iterable(map(text_pieces, files))
+        for number, piece in enumerate(cut_between_words(pieces, may_cut=rules.unit == "char" and not rules.lower), 1):
+            yield RowBlock(dict.fromkeys(names, objects([piece])), field.file, np.array([number]))
+
+    head = Dataset("text", request.path, {TOKENS: field, NEXT: field}, text=plan, windows=windows)
+    return BlockSource(head, tuple(paths), blocks, lambda: fingerprints(paths))
+
+
+TEXT = Format("text", (), read_text, stream=stream_text)
 
 
 BYTES = 256

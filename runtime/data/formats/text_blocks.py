@@ -12,6 +12,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError
 from compiler.support.record import record
 from runtime.data.dataset import BlockSource, Dataset, RowBlock
+from runtime.data.formats.content import LONGEST_LINE
 from runtime.data.specs import Array
 from runtime.data.text.files import TextPath, line_pieces, text_pieces
 
@@ -84,6 +85,36 @@ def source_of_texts(
         yield from blocks_of_rows(rows(), names)
 
     return BlockSource(head, tuple(files), blocks, prints)
+
+
+def cut_between_words(pieces: Iterable[str], may_cut: bool) -> Iterator[str]:
+    """A text in other pieces, which end before a blank behind a letter or mark: no token lies in two of them.
+
+    Where it `may_cut` words, the pieces stay as they are. Raises DataError for a word of millions of letters.
+    """
+    rest = ""
+    for piece in pieces:
+        if may_cut:
+            yield piece
+            continue
+        rest += piece
+        end = _last_end_of_word(rest)
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+        elif len(rest) > LONGEST_LINE:
+            message = f"a word of more than {LONGEST_LINE:,} characters: `{rest[:20]}…`"
+            raise DataError(message, fix='give `tokens = "char"`, or blanks between words')
+    if rest:
+        yield rest
+
+
+def _last_end_of_word(text: str) -> int:
+    """The last place behind the end of a word and before a blank or the end of a line; 0 without one."""
+    end = max(text.rfind(" "), text.rfind("\n"))
+    while end > 0 and text[end - 1].isspace():
+        end = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))
+    return max(end, 0)
 
 
 def side_by_side(

@@ -25,8 +25,10 @@ from runtime.data.streaming.cutting import CODES
 from runtime.data.streaming.packing import WHOLE, PartPacking, TrainingPacking, name_of_cuts, name_of_pack, packed
 from runtime.data.streaming.packs import Pack
 from runtime.data.streaming.rows import FILE, NUMBER, OnDemand, RowStream, all_rows
+from runtime.data.streaming.series import text_parts, text_preparation, tokenizers_of_text, whole_text
 from runtime.data.streaming.texts import tokenizers_of_blocks
 from runtime.data.text.tokenizer import Tokenizer
+from runtime.data.windows import refuse_classes
 
 
 def load_stream(
@@ -38,12 +40,14 @@ def load_stream(
         fix = "weigh classes in the loss, by `balanced(…)`; or leave out `stream`"
         raise DataError(message, fix=fix, key="oversample")
     opened, condition = opened_blocks(source, specs, also=columns_of_cuts(cuts))
+    if opened.head.windows is not None and opened.head.text is not None:
+        return _load_text(specs, source, opened, cuts, known)
     _refuse_series(opened)
     refuse_buckets(opened)
     preparation, told = matched(specs, opened.head), [*name_of_cuts(cuts)]
     if opened.head.text is not None:
         preparation = replace(preparation, tokenizers=_tokenizers(specs, opened, source, cuts, preparation, known))
-        told.append({} if known is None else known.to_json())
+        told.append([tokenizer.to_json() for tokenizer in preparation.tokenizers.values()])
     packing = TrainingPacking(specs, opened, condition, cuts, preparation)
     pack = packed(name_of_pack(opened, specs, source, told), packing)
     preparation = preparation_from_json(pack.told["preparation"])
@@ -62,12 +66,35 @@ def load_stream(
     return loaded_data(dataset, source, found, preparation, cuts.seed, notes)
 
 
+def _load_text(
+    specs: Sequence[InputSpec], source: DataSource, opened: BlockSource, cuts: Cuts, known: Preparation | None
+) -> LoadedData:
+    """Windows of a running text."""
+    if cuts.oversample:
+        refuse_classes(opened.head.path)
+    tokenizers = tokenizers_of_text(opened, source, cuts) if known is None else known.tokenizers
+    preparation = text_preparation(specs, opened, tokenizers)
+    parts, notes = text_parts(specs, opened, source, preparation, cuts)
+    for part, given in (("validation", cuts.validation), ("test", cuts.test)):
+        if isinstance(given, DataSource):
+            loaded = load_stream_part(specs, given, preparation, cuts.stream)
+            parts[part] = loaded.part
+            notes += loaded.notes
+    train = parts["train"]
+    assert train is not None, "there is always a part to train on"
+    dataset = replace(opened.head, fingerprints=opened.fingerprints())
+    found = train, parts.get("validation"), parts.get("test")
+    return loaded_data(dataset, source, found, preparation, cuts.seed, notes)
+
+
 def load_stream_part(
     specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, block: int
 ) -> LoadedPart:
     """All rows of a further source, or its test part, prepared as in the training. Raises DataError."""
     opened, condition = opened_blocks(source, specs, preparation, is_training=False)
     opened = opened.test or opened
+    if opened.head.windows is not None and opened.head.text is not None:
+        return whole_text(specs, opened, source, preparation, block)
     _refuse_series(opened)
     name = name_of_pack(opened, specs, source, [preparation.to_json()])
     pack = packed(name, PartPacking(specs, opened, condition, preparation))
@@ -115,7 +142,7 @@ def refuse_buckets(opened: BlockSource) -> None:
 
 def _refuse_series(opened: BlockSource) -> None:
     if opened.head.windows is not None:
-        message = "windows of a series overlap, and are not read block by block"
+        message = "windows of a table overlap, and are not read block by block"
         fix = "leave out `stream`: a series is in memory once, however many windows it has"
         raise DataError(message, opened.head.path, fix=fix, key="stream")
 

@@ -31,6 +31,25 @@ def tokenizers_of_blocks(opened: BlockSource, source: DataSource, cuts: Cuts, ta
     return _tokenizers_in(pack)
 
 
+def learnt_by_pass(name: str, tokenizers: Callable[[], dict[str, JsonValue]]) -> Mapping[str, Tokenizer]:
+    """The tokenizers of a pack of that name, which are learnt where there is none."""
+    return _tokenizers_in(packed(name, _Told(tokenizers)))
+
+
+class _Told:
+    """Keeps tokenizers as a pack without rows."""
+
+    def __init__(self, tokenizers: Callable[[], dict[str, JsonValue]]) -> None:
+        self._tokenizers = tokenizers
+
+    def made(self, writer: PackWriter, folder: Path) -> Pack:
+        del folder
+        return writer.finish({"tokenizers": self._tokenizers()})
+
+    def understands(self, pack: Pack) -> bool:
+        return _is_told(lambda: _tokenizers_in(pack))
+
+
 def longest_texts(
     opened: BlockSource, source: DataSource, tokenizers: Mapping[str, Tokenizer], names: Sequence[str]
 ) -> Mapping[str, int]:

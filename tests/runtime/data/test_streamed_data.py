@@ -16,12 +16,15 @@ import pytest
 from data_specs import source_of, spec
 from pyarrow import ipc, parquet
 
+from compiler.driver import SAMPLE_NUMBERS, rows_of_process
 from compiler.errors.diagnostics import DataError, DlcError
 from runtime.data.loading import LoadedData, load_evaluation_data, load_training_data
-from runtime.data.part import Part
+from runtime.data.part import Part, rows_of_epoch
 from runtime.data.specs import Cut, Cuts, Fold, InputSpec, PartSource
 from runtime.data.streaming.packs import usual_packs
-from runtime.data.streaming.reader import blocks_in_order
+from runtime.data.streaming.reader import EpochRows, OwnShards, blocks_in_order
+from runtime.data.streaming.rows import RowStream
+from runtime.data.streaming.windows import WindowStream
 
 ROWS = 300
 SPECS = [spec("features", row=(2,)), spec("kind", "i32", target=True, low=0, high=3)]
@@ -253,6 +256,64 @@ def test_texts_of_pairs_tables_and_language_models(tmp_path: Path) -> None:
     expect_same(kept, loaded)
 
 
+def write_running_text(folder: Path) -> str:
+    drawn = random.Random(0)
+    words = ["It's", "a", "Σοφός", "été ", "b-c", "x,", " ", "\n", "\t", "Ligne\r\n", "end.", "中文", "12"]
+    for number in range(3):
+        text = " ".join(drawn.choices(words, k=250)) + ("" if number == 1 else "\n")
+        (folder / f"{number}.txt").write_bytes((b"\xef\xbb\xbf" if number else b"") + text.encode())
+    return str(folder / "*.txt")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tokens": "char", "lower": True, "stride": 3},
+        {"tokens": "word"},
+        {"tokens": "space", "stride": 9},
+        {"tokens": "bpe", "vocabulary": 280, "stride": 1},
+    ],
+)
+@pytest.mark.parametrize("piece", [5, 200])
+def test_windows_of_a_running_text(
+    tmp_path: Path, options: dict[str, Any], piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if options.get("tokens") == "bpe":
+        pytest.importorskip("tokenizers")
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", piece)
+    path = write_running_text(tmp_path)
+    specs = [spec("tokens", "i32", row=(6,)), spec("next", "i64", row=(6,), target=True)]
+    specs.append(replace(spec("mask", "bool", row=(6,)), mask_of="tokens"))
+    for cuts in (Cuts(0.2, 0.1), Cuts(test=0.13), Cuts()):
+        kept, streamed = both(path, "text", cuts, specs, **options)
+        expect_same(kept, streamed)
+        whole = load_training_data(specs, source_of("text", Path(path), **options), replace(cuts, stream=10_000)).train
+        assert isinstance(whole.stream, WindowStream)
+        assert kept.train.slack == whole.stream.slack
+        reader = EpochRows(whole.stream, 7)
+        assert streamed.train.stream is not None
+        blocks, shards = EpochRows(streamed.train.stream, 7), OwnShards(4, 4, 1, 3)
+        own = EpochRows(streamed.train.stream.with_numbers(), 7, shards)
+        for epoch in (0, 1, 2):
+            rows = rows_of_epoch(kept.train, 7, epoch, 4)
+            assert rows_of_epoch(whole, 7, epoch, 4).tolist() == rows.tolist()
+            assert sorted(rows_of_epoch(streamed.train, 7, epoch, 4)) == sorted(rows)
+            for name in ("tokens", "next", "mask"):
+                arrays, places = reader.take(epoch, 0, len(rows))
+                assert arrays[name][places].tobytes() == kept.train.arrays[name][rows].tobytes()
+                moved = rows_of_epoch(streamed.train, 7, epoch, 4)[:BLOCK]
+                arrays, places = blocks.take(epoch, 0, BLOCK)
+                assert arrays[name][places].tobytes() == kept.train.arrays[name][moved].tobytes()
+                arrays, places = own.take(epoch, 0, 4)
+                begin, end = rows_of_process(1, 3, 4, 4)
+                assert arrays[name][places][begin:end].tobytes() == kept.train.arrays[name][moved[begin:end]].tobytes()
+                assert arrays[SAMPLE_NUMBERS][places][begin:end].tolist() == moved[begin:end].tolist()
+    other = source_of("text", tmp_path / "1.txt", **options)
+    found = load_evaluation_data(specs, other, kept.preparation, BLOCK)
+    expect_same_rows(load_evaluation_data(specs, other, kept.preparation).part, found.part)
+
+
 def test_further_sources_are_prepared_as_the_training(tmp_path: Path) -> None:
     path = files(tmp_path, "parquet")
     write(tmp_path / "c.csv", columns(7, 50))
@@ -303,7 +364,7 @@ def test_rows_that_changed_on_disk_are_told_and_made_anew(tmp_path: Path, what: 
     path = files(tmp_path, "parquet")
     options: dict[str, Any] = {**COLUMNS, "missing": "drop"}
     kept, streamed = both(path, "parquet", **options)
-    assert streamed.train.stream is not None
+    assert isinstance(streamed.train.stream, RowStream)
     place = tmp_path / "cache" / "rows" / streamed.train.stream.stored("features").entry
     content = bytearray(place.read_bytes())
     at = min(int(share * len(content)), len(content) - 8)
@@ -404,7 +465,7 @@ def test_later_blocks_of_csv_keep_the_types_of_the_first(tmp_path: Path, monkeyp
     ("form", "cuts", "options", "message", "fix"),
     [
         ("parquet", Cuts(oversample="kind"), {}, "`oversample` takes rows", "balanced"),
-        ("parquet", Cuts(), {"window": 3}, "windows of a series overlap", "leave out `stream`"),
+        ("parquet", Cuts(), {"window": 3}, "windows of a table overlap", "leave out `stream`"),
         ("parquet", Cuts(Cut("stratified", 0.1)), {}, "puts all 282 rows in order, which takes", "larger `stream`"),
         ("lines", Cuts(), {"bucket": True}, "`bucket` puts texts of similar length", "leave out `bucket`"),
         ("idx", Cuts(), {}, "`idx` data is not read block by block", "leave out `stream`"),
