@@ -1,4 +1,4 @@
-"""What a page on a server shows: the text as it is edited, and documents that follow it, computed in turn."""
+"""The state of a page on a server: the text as it is edited, and documents that follow it, computed in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compiler.inspection.reading import Reading
 from compiler.support.record import record
 from runtime.support import regular_files
 from runtime.support.files import JsonObject, JsonValue, explained, replace_file, rewrite_file
-from runtime.view.comparison import Side, comparison_to_json, side_of
+from runtime.view.comparison import Side, comparison_to_json, sides_of
 from runtime.view.document import Page
 from runtime.view.live_run import LiveRun, step_back
 from runtime.view.run_part import run_to_json
@@ -123,7 +123,7 @@ class Session:
         if self.viewed.other is None:
             raise UsageError("there is no other run", "name two: dlc view RUN OTHER_RUN")
         if self._sides is None:
-            self._sides = side_of(self.viewed), side_of(self.viewed.other)
+            self._sides = sides_of(self.viewed)
         return comparison_to_json(*self._sides, row)
 
     def values(self, asked: Question) -> JsonObject:
