@@ -54,7 +54,7 @@ train Pair {
     update critic {
         parameters = "critic.*"
         loss = mean(softplus(made_score)) + mean(softplus(-real_score))
-        optimizer = sgd(lr = 1e-2)
+        optimizer = momentum(lr = 1e-2)
     }
     update generator {
         parameters = "generator.*"
