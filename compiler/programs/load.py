@@ -130,31 +130,14 @@ def check(
         asked.append(question)
         return {} if dimensions_of is None else dimensions_of(question)
 
-    found, sources = findings(path, cache.folder, answer, within, experiment, overrides)
+    from compiler.syntax.modules import read_modules  # the front end is loaded only for what the cache does not know
+
+    loaded = read_modules(path, cache.folder, within)
+    found = findings_in(loaded, answer, experiment, overrides)
     # the dimensions of the data may be others tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
-        cache.put(name, _stored(_Checked(sources, found)))
+        cache.put(name, _stored(_Checked(loaded.sources, found)))
     return found
-
-
-def findings(
-    root: Path | Source,
-    folder: Path | None,
-    dimensions_of: DimensionsOf | None = None,
-    within: Path | None = None,
-    experiment: str | None = None,
-    overrides: Overrides = (),
-    keep: Callable[[Subject], None] | None = None,
-) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
-    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache.
-
-    `keep` is given each program without a mistake, with what was recorded beside it.
-    """
-    # the front end is loaded only for what the cache does not know
-    from compiler.syntax.modules import read_modules
-
-    loaded = read_modules(root, folder, within)
-    return findings_in(loaded, dimensions_of, experiment, overrides, keep), loaded.sources
 
 
 def findings_in(
@@ -165,7 +148,10 @@ def findings_in(
     keep: Callable[[Subject], None] | None = None,
     watch: Watch | None = None,
 ) -> tuple[Diagnostic, ...]:
-    """The errors and warnings of files that were read; `keep` as in `findings`, `watch` in `elaborate.check`."""
+    """The errors and warnings of files that were read; `watch` as in `elaborate.check`.
+
+    `keep` is given each program without a mistake, with what was recorded beside it.
+    """
     from compiler.frontend import elaborate  # the front end is loaded only for what the cache does not know
     from compiler.syntax.suppressions import idle_suppressions, without_suppressed
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.driver import DimensionsOf, Options
 from compiler.errors.diagnostics import Source, SourceError
-from compiler.inspection.reading import Reading, read
+from compiler.inspection.reading import Reading, Texts, read
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
 from runtime.analysis.profile import as_json, profile, weights_of
@@ -45,11 +45,12 @@ class Viewed:
     run: Path | None = None
     batch: int | None = None
     other: Viewed | None = None
+    texts: Texts = field(default_factory=Texts)
 
     def reading(self, text: str | None = None) -> Reading:
         """What its text says, or another text in its place. Raises UsageError."""
         root = self.path if text is None else Source(str(self.path), text)
-        return read(root, self.experiment, self.overrides, self.dimensions_of, self.within)
+        return read(root, self.experiment, self.overrides, self.dimensions_of, self.within, self.texts)
 
     def page(
         self,
