@@ -29,9 +29,7 @@ from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.scan import Scan
-from compiler.schedule.build import fixing
 from compiler.support.record import record
-from compiler.targets.registry import kernel_target_of
 from compiler.types import DType
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
@@ -88,6 +86,10 @@ def laid_out(graph: Graph, rows: int) -> Graph:
 
 def passes_of(options: Options) -> tuple[Pass, ...]:
     """Everything that is done to the graph of a program until kernels are formed of it, in order."""
+    # whoever simplifies a graph does without schedules
+    from compiler.schedule.build import fixing
+    from compiler.targets.registry import kernel_target_of
+
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
     optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
     machine = kernel_target_of(options).machine(options, runs=False)

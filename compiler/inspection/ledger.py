@@ -8,8 +8,8 @@ from dataclasses import field
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, Origin, Role
+from compiler.inspection.forms import Forms, work_of_nodes
 from compiler.inspection.parts import own_origins
-from compiler.inspection.plan import Forms, work_of_nodes
 from compiler.support.record import mutable_record
 from compiler.types import static_elements
 

@@ -130,14 +130,27 @@ def check(
         asked.append(question)
         return {} if dimensions_of is None else dimensions_of(question)
 
-    from compiler.syntax.modules import read_modules  # the front end is loaded only for what the cache does not know
-
-    loaded = read_modules(path, cache.folder, within)
-    found = findings_in(loaded, answer, experiment, overrides)
+    found, sources = findings(path, cache.folder, answer, within, experiment, overrides)
     # the dimensions of the data may be others tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
-        cache.put(name, _stored(_Checked(loaded.sources, found)))
+        cache.put(name, _stored(_Checked(sources, found)))
     return found
+
+
+def findings(
+    root: Path | Source,
+    folder: Path | None,
+    dimensions_of: DimensionsOf | None = None,
+    within: Path | None = None,
+    experiment: str | None = None,
+    overrides: Overrides = (),
+) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
+    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache."""
+    # the front end is loaded only for what the cache does not know
+    from compiler.syntax.modules import read_modules
+
+    loaded = read_modules(root, folder, within)
+    return findings_in(loaded, dimensions_of, experiment, overrides), loaded.sources
 
 
 def findings_in(

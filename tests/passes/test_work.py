@@ -8,7 +8,7 @@ import pytest
 from native import host
 
 from compiler import driver
-from compiler.inspection.plan import flops_of
+from compiler.inspection.forms import flops_of
 from compiler.loops.ir import CollectKernel, FetchKernel
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
