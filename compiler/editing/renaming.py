@@ -9,7 +9,7 @@ from compiler.editing.symbols import LOCAL, Kind, Occurrence, Symbol
 from compiler.errors.diagnostics import Source
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS
 from compiler.frontend.failures import with_article
-from compiler.frontend.train.entries import KEYS
+from compiler.support.train_keys import KEYS
 from compiler.syntax import tree
 from compiler.syntax.lexer import CONTEXTUAL, RESERVED, lex
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, cast
@@ -14,10 +15,12 @@ from compiler.frontend.program import COMMAND_LINE, SET, Limit, Setting
 from compiler.frontend.values import FormValue, LayerInstance, RunTimeNumber, Value
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
+from compiler.syntax.lexer import TOO_LARGE
 from compiler.syntax.parser import parse
 
 OF_THE_DATA = "data"
 _DECLARATION = "const value = "
+_OF_NUMBERS = re.compile(r"[\d.eE+*/(),\s\[\]-]+|\w+\(.*\)")  # or a call: what is meant for a path is neither
 
 
 @record
@@ -108,21 +111,35 @@ def as_formula(value: Value) -> Formula | Number | str:
 
 
 def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
-    """The `--set key=value` texts as expressions; the last of several for one key counts."""
+    """The `--set key=value` texts as expressions; the last of several for one key counts.
+
+    Raises SourceError for numbers of which one is too large.
+    """
     overrides: dict[str, Override] = {}
     for key, text in pairs:
         start = f"{SET}{key}="
         source = Source(COMMAND_LINE, start + text)
+        span = Span(source, 1, 1, 1, len(source.text) + 1)
+        declaration: tree.Declaration | None = None
         try:
             (declaration,) = parse(Source(COMMAND_LINE, _DECLARATION + text)).declarations
-        except (SourceError, ValueError):
-            declaration = None
-        span = Span(source, 1, 1, 1, len(source.text) + 1)
+        except SourceError as error:
+            _expect_numbers(error, key, text, span)
+        except ValueError:
+            pass
         expression: tree.Expression | None = None
         if isinstance(declaration, tree.Const):
             expression = _moved(declaration.value, source, len(start) - len(_DECLARATION))
         overrides[key] = Override(key, text, expression, span)
     return overrides
+
+
+def _expect_numbers(error: SourceError, key: str, text: str, span: Span) -> None:
+    """Raise SourceError where a text has an `error` for a number that is too large, and is meant for no path."""
+    found = [mistake for mistake in error.diagnostics if mistake.message.endswith(TOO_LARGE)]
+    if found and _OF_NUMBERS.fullmatch(text):
+        fix = f"numbers are at most 1.8e308, whole ones 2^63 - 1; a text stands in quotes: '{key}=\"{text}\"'"
+        raise SourceError((replace(found[0], span=span, notes=(hint(fix),)),)) from error
 
 
 def _moved(part: Any, source: Source, columns: int) -> Any:

@@ -18,6 +18,7 @@ from compiler.support.record import record
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import capacity_for
 from compiler.targets.registry import kernel_target_of
+from compiler.targets.target import DevicePlan
 from compiler.types import static_elements
 
 REST = "(model)"  # work of no layer that owns parameters
@@ -46,16 +47,34 @@ class KernelRow:
 
 
 @record
+class DeviceKernelRow:
+    """A kernel as a device runs it: its `launches` in a step, and the most blocks of one.
+
+    Each block has `threads` and `shared_bytes`; `count` is that of the places where it is called.
+    """
+
+    name: str
+    kind: str
+    count: int
+    launches: int
+    blocks: int
+    threads: int
+    shared_bytes: int
+    lines: str
+
+
+@record
 class PlanReport:
     """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory.
 
+    The memory is that of the device, where the target has one.
     A step makes `batches` of them. Of a `sampler`, all is of its graph.
     """
 
     model: str
     batch: int
     layers: tuple[LayerRow, ...]
-    kernels: tuple[KernelRow, ...]
+    kernels: tuple[KernelRow, ...] | tuple[DeviceKernelRow, ...]
     memory: Mapping[str, int] = field(default_factory=dict[str, int])
     parameters: int = 0
     flops_forward: int = 0
@@ -100,12 +119,16 @@ def plan(program: Program, options: Options, sampler: str = "") -> PlanReport:
 def plan_of(found: Compiled) -> PlanReport:
     """The plan of what was compiled."""
     forms, batch = found.forms, found.forms.options.batch
+    device = kernel_target_of(forms.options).device_plan(found.lowered, batch)
+    kernels, memory = _kernels(found.lowered), _memory(found.code, found.schedule, batch)
+    if device is not None:
+        kernels, memory = _device_kernels(found.lowered, device), _device_memory(device)
     return PlanReport(
         forms.program.name,
         batch,
         _layers(forms.program, forms.forward, forms.step, batch),
-        _kernels(found.lowered),
-        _memory(found.code, found.schedule, batch),
+        kernels,
+        memory,
         sum(static_elements(p.type.shape) for p in forms.program.parameters if p.role is Role.PARAMETER),
         flops_of(forms.forward.nodes, batch),
         flops_of(forms.step.nodes, batch),
@@ -146,6 +169,11 @@ def layer_of(path: str, rows: Mapping[str, object]) -> str:
 
 
 def _kernels(found: Lowered) -> tuple[KernelRow, ...]:
+    return tuple(_rows_of_kernels(found).values())
+
+
+def _rows_of_kernels(found: Lowered) -> dict[str, KernelRow]:
+    """By symbol, in the order of their first calls."""
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
     behind = [instance for _, instance in found.instances[1:]]
@@ -157,7 +185,21 @@ def _kernels(found: Lowered) -> tuple[KernelRow, ...]:
         directions = [d.value for d in Direction if any(o.direction is d for o in instance.origins)]
         said = f"{'+'.join(directions)} of line {', '.join(map(str, lines))}" if lines else ""
         rows.setdefault(symbol, KernelRow(instance.kernel.name, instance.kernel.kind, 0, said))
-    return tuple(KernelRow(r.name, r.kind, counts[s], r.lines) for s, r in rows.items())
+    return {s: KernelRow(r.name, r.kind, counts[s], r.lines) for s, r in rows.items()}
+
+
+def _device_kernels(found: Lowered, device: DevicePlan) -> tuple[DeviceKernelRow, ...]:
+    rows = [(device.kernels[s], row) for s, row in _rows_of_kernels(found).items() if s in device.kernels]
+    return tuple(
+        DeviceKernelRow(r.name, r.kind, r.count, d.launches, d.blocks, d.threads, d.shared_bytes, r.lines)
+        for d, r in rows
+    )
+
+
+def _device_memory(device: DevicePlan) -> dict[str, int]:
+    """The bytes of the device's memory by purpose."""
+    named = {f"{purpose}_bytes": size for purpose, size in device.memory.items()}
+    return named | {"peak_bytes": sum(named.values())}
 
 
 def _memory(graph: Graph, ready: Schedule, batch: int) -> dict[str, int]:

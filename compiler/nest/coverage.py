@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
-from itertools import pairwise
+from itertools import permutations
+from math import gcd
 
 import islpy as isl
 
@@ -31,10 +32,14 @@ def is_stored(result: Result, stores: Iterable[Touched], regions: Regions) -> It
     if result.axes is not None:
         known = [_Stored.of(t, regions) for t in stores if t.is_sure and not _depends_on_memory(t, regions)]
         parts = [part for part in known if part is not None]
-        axes = _axes(result, joins=False)
-        is_plain = all(vector.is_subset(_box(axes)) for vector in _every(parts, result, axes, carries=False))
-        for joins, carries in (*([(False, False)] if is_plain else []), (False, True), (True, False)) if parts else ():
-            yield partial(_covers, parts, result, _axes(result, joins), carries)
+        axes, joined = (_axes(result, joins) for joins in (False, True))
+        ways = [(axes, True), (joined, False)]
+        if all(vector.is_subset(_box(axes)) for vector in _every(parts, result, axes, carries=False)):
+            ways.insert(0, (axes, False))
+        if (split := _split(axes, result.offset, parts)) != axes:
+            ways.insert(0, (split, False))
+        for found, carries in ways if parts else ():
+            yield partial(_covers, parts, result, found, carries)
 
 
 def _every(stores: Iterable[_Stored], result: Result, axes: _Axes, carries: bool) -> list[isl.Set]:
@@ -120,6 +125,41 @@ def _axes(result: Result, joins: bool) -> _Axes:
     return found
 
 
+def _split(axes: _Axes, offset: int, stores: Sequence[_Stored]) -> _Axes:
+    """The axes, cut where terms of addresses begin: rows that heads and their blocks share are an axis for each."""
+    addresses = [(a, stored.store.offsets) for stored in stores for _, a in stored.base.get_pieces()]
+    begins = [(a.get_constant_val(), offsets) for a, offsets in addresses]
+    places = [begin.to_python() + p - offset for begin, offsets in begins if begin.is_int() for p in offsets]
+    terms = {abs(t) for address, _ in addresses for t in _strides(address)}
+    found: _Axes = []
+    for extent, stride in axes:
+        steps = {term // stride for term in terms if term % stride == 0} | {gcd(*(p // stride for p in places))}
+        for step in sorted(steps, reverse=True):
+            many = extent.multiple if isinstance(extent, BatchExtent) else extent
+            if step > 1 and many % step == 0 and extent != step:
+                around = many // step
+                found.append((BatchExtent(around) if isinstance(extent, BatchExtent) else around, step * stride))
+                extent = step
+        found.append((extent, stride))
+    return found
+
+
+def _strides(address: isl.Aff) -> Iterator[int]:
+    """By how much an address grows with each term, and with a quotient of which the rest is a term."""
+    factors = [(kind, k, value.to_python()) for kind, k, value in _terms(address) if value.is_int()]
+    for kind, k, factor in factors:
+        yield factor
+        if kind == DIM.div:
+            divisor = address.get_div(k).get_denominator_val().to_python()
+            yield from (factor + divisor * other for _, _, other in factors)
+
+
+def _terms(address: isl.Aff) -> Iterator[tuple[isl.dim_type, int, isl.Val]]:
+    for kind in (DIM.in_, DIM.param, DIM.div):
+        for place in range(address.dim(kind)):
+            yield kind, place, address.get_coefficient_val(kind, place)
+
+
 def _box(axes: _Axes) -> isl.Set:
     """All vectors of a result."""
     names = [f"x{k}" for k in range(len(axes))]
@@ -140,30 +180,35 @@ def _vectors(of: _Stored, offset: int, axes: _Axes, carries: bool) -> Iterator[i
 
 
 def _parts(address: isl.Aff, axes: _Axes) -> tuple[list[isl.Aff], int]:
-    """The terms of an address by the stride that they are multiples of, and the number that stands beside them.
+    """The terms of an address by the axis that they lead along, and the number that stands beside them."""
+    zero = isl.Aff.zero_on_domain(address.get_domain_local_space())
+    parts, more = [zero] * len(axes), address.get_constant_val()
+    for kind, place, value in _terms(address):
+        if not value.is_int() or not more.is_int():
+            return [*parts[:-1], address], 0
+        divisor = address.get_div(place).get_denominator_val().to_python() if kind == DIM.div else 0
+        for k, steps in _along(value.to_python(), divisor, axes):
+            parts[k] = parts[k].set_coefficient_val(kind, place, steps)
+    return parts, more.to_python()
 
-    A quotient by the extent of an axis is one step along the axis around it, and so many back along this one.
+
+def _along(factor: int, divisor: int, axes: _Axes) -> list[tuple[int, int]]:
+    """The axes along which a term leads, with the steps: the first whose stride divides its factor, or two of them.
+
+    A quotient by the extent of an axis is one step along another axis, and so many back along this one.
     """
     strides = [stride for _, stride in axes]
-    wraps = [(k, e, around - e * s) for k, ((_, around), (e, s)) in enumerate(pairwise(axes), 1) if isinstance(e, int)]
-    zero = isl.Aff.zero_on_domain(address.get_domain_local_space())
-    parts, more = [zero] * len(strides), address.get_constant_val()
-    for kind in (DIM.in_, DIM.param, DIM.div):
-        for place in range(address.dim(kind)):
-            value = address.get_coefficient_val(kind, place)
-            if not value.is_int() or not more.is_int():
-                return [*parts[:-1], address], 0
-            factor = value.to_python()
-            for k, extent, step in wraps if kind == DIM.div else ():
-                if step and factor and factor % step == 0:
-                    steps = factor // step
-                    parts[k - 1] = parts[k - 1].set_coefficient_val(kind, place, steps)
-                    parts[k] = parts[k].set_coefficient_val(kind, place, -steps * extent)
-                    break
-            else:
-                k = next(k for k, stride in enumerate(strides) if factor % stride == 0)
-                parts[k] = parts[k].set_coefficient_val(kind, place, factor // strides[k])
-    return parts, more.to_python()
+    if factor and divisor:
+        pairs = ((j, k, e) for j, k in permutations(range(len(axes)), 2) if isinstance(e := axes[k][0], int))
+        steps = ((j, k, e, strides[j] - e * strides[k]) for j, k, e in pairs)
+        found = [
+            (e == divisor, abs(step), j, k, e, factor // step) for j, k, e, step in steps if step and factor % step == 0
+        ]
+        if found:
+            *_, j, k, extent, times = max(found)
+            return [(j, times), (k, -times * extent)]
+    k = next(k for k, stride in enumerate(strides) if factor % stride == 0)
+    return [(k, factor // strides[k])]
 
 
 def _carried(parts: Sequence[isl.Aff], strides: Sequence[int]) -> list[isl.Aff]:

@@ -12,7 +12,7 @@ from islpy import PwAff
 from compiler.nest import ir
 from compiler.nest.call import Access, Call, Memory, cuts_items
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
-from compiler.nest.lanes import used_lanes
+from compiler.nest.lanes import Used, used_lanes
 from compiler.nest.terms import CALL, Content, Digits, Loaded, Product, Terms, UnknownError, constant_of, product_of
 from compiler.support.record import mutable_record, record
 from compiler.types import DType
@@ -74,6 +74,16 @@ class Touched:
     @property
     def is_store(self) -> bool:
         return isinstance(self.access, ir.Store | ir.Scatter)
+
+
+@record(eq=False)
+class _Reach:
+    """How far an access reaches: `bytes`, of which `used` if not all; or so many at each of the `spots` in a mask."""
+
+    bytes: int
+    mask: Operand | None = None
+    spots: PwAff | None = None
+    used: int | None = None
 
 
 class Regions(Terms):
@@ -417,28 +427,37 @@ class Regions(Terms):
     def _access(self, access: Access, type_: ir.Type) -> None:
         places, lanes, dtype = self._get(access.address), type_.lanes, type_.dtype
         assert dtype is not None
-        mask = None if isinstance(access, ir.Load) else access.mask
-        truth = None if mask is None else self._truth(mask)
         spots = self.known(self._get(access.places)) if isinstance(access, ir.Gather | ir.Scatter) else self.lane
-        by_lane = mask is not None or spots is not self.lane
         if not isinstance(places, tuple) or spots is None:
             self.unknown.append(access)
-            return
+        elif spots is not self.lane or (not isinstance(access, ir.Load) and access.mask is not None):
+            mask = None if isinstance(access, ir.Load) else access.mask
+            self._touch(access, type_, places, _Reach(dtype.size, mask, spots))
+        elif not isinstance(access, ir.Load):
+            self._touch(access, type_, places, _Reach(dtype.size * lanes))
+        else:
+            use = self._used.get(access.result.number, Used(frozenset({0})))
+            is_known = use.mask is not None and self._truth(use.mask) is not None and lanes > 1
+            used = 0 if is_known else (max(use.lanes, default=0) + 1) * dtype.size
+            self._touch(access, type_, places, _Reach(dtype.size * lanes, used=used))
+            if is_known:
+                self._touch(access, type_, places, _Reach(dtype.size, use.mask, self.lane))
+
+    def _touch(self, access: Access, type_: ir.Type, places: tuple[Place, ...], reach: _Reach) -> None:
+        spots, mask, truth = reach.spots, reach.mask, None if reach.mask is None else self._truth(reach.mask)
         is_sure = self._is_sure and (mask is None or truth is not None)
-        of_load = self._used.get(access.result.number) if isinstance(access, ir.Load) and not by_lane else None
-        used = None if of_load is None else (max(of_load, default=0) + 1) * dtype.size
+        more = self.between(self.lane, 0, self.number(1 if spots is None else type_.lanes))
+        more = more if truth is None else more & truth
         for place in places:
-            terms = self.within, place.base, spots if by_lane else None  # each is itself: equal ones may differ in hash
-            key = *map(id, terms), type(access), place.of, mask, type_, is_sure, used
+            terms = self.within, place.base, spots  # each is itself: equal ones may differ in hash
+            key = *map(id, terms), type(access), place.of, mask, type_, is_sure, reach.bytes, reach.used
             if key not in self.touched:
-                more = self.between(self.lane, 0, self.number(lanes if by_lane else 1))
-                more = more if truth is None else more & truth
-                base = place.base.add(spots.scale_val(dtype.size)) if by_lane else place.base
-                size = dtype.size if by_lane else dtype.size * lanes
+                base = place.base if spots is None else place.base.add(spots.scale_val(reach.bytes))
                 where = self._path, (*self.loops,), self.within & more, base
                 known = is_sure, frozenset(self.seen), self.facts, self._bodies, self.added & more
                 self._kept.append(terms)
-                self.touched[key] = Touched(access, place.of, *where, size, used or size, *known, [])
+                used = reach.bytes if reach.used is None else reach.used
+                self.touched[key] = Touched(access, place.of, *where, reach.bytes, used, *known, [])
             self.touched[key].offsets.append(place.more)
 
 

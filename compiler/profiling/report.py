@@ -77,7 +77,8 @@ class ProfileReport:
     stamps, measured in turn with them, and `stamps_cost` by what part these are longer. The lines, `barrier_ms`,
     `idle_ms`, `runner_ms` (from kernel to kernel, with the stamps) and `call_ms` (before and after the steps of a call)
     add up to `step_ms`. `alone_ms` is for how much of the step a single thread works: no part of the lines, whose
-    times are divided by the number of threads.
+    times are divided by the number of threads. On a `device`, named where there is one, kernels that are recorded run
+    one after the other, and those without stamps beside each other.
     """
 
     model: str
@@ -108,6 +109,7 @@ class ProfileReport:
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     tuning: dict[str, float] = field(default_factory=dict[str, float])
+    device: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with paths of files as they were given."""

@@ -14,7 +14,7 @@ from compiler.programs.load import complete, options_of
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
 from compiler.targets.recording import Recording
-from compiler.targets.registry import kernel_target_of
+from compiler.targets.registry import KERNEL_TARGETS, expect_times, kernel_target_of
 from compiler.targets.target import Peaks, ProfiledProgram
 from compiler.types import DType
 
@@ -31,7 +31,10 @@ class ProfiledPart:
 
 @record(eq=False)
 class ProfiledStep:
-    """A step whose two executables do the same, one of them with stamps. Peaks are by the number of threads."""
+    """A step whose two executables do the same, one of them with stamps. Peaks are by the number of threads.
+
+    `device` is the name of the device that runs it, empty for this processor.
+    """
 
     program: Program
     options: Options
@@ -40,6 +43,7 @@ class ProfiledStep:
     plain: Executable
     stamped: Executable
     peaks: Mapping[int, Peaks]
+    device: str = ""
 
     def take(self) -> list[list[Recording]]:
         """For each part, the recordings since the last time."""
@@ -64,9 +68,9 @@ class ProfiledStep:
 def profiled_step(program: Program, kind: GraphKind, options: Options) -> ProfiledStep:
     """The step of a kind, training or prediction, compiled for a profile; the machine's peaks are measured.
 
-    Raises UsageError for the reference target, which has no kernels.
+    Raises UsageError for the reference target, which has no kernels, and for the emulator.
     """
-    native_only(options)
+    expect_measurable(options)
     program, options = complete(program), options_of(program, options)
     made = profiled_programs(program, kind, options)
     parts = tuple(ProfiledPart(part, watched, *size_of(program, part, options)) for part, watched in made.items())
@@ -80,13 +84,23 @@ def profiled_step(program: Program, kind: GraphKind, options: Options) -> Profil
         peaks[threads] = target.peaks(options, min(threads, cores), dtype, peaks[1].gflops)
     plain = joined(program, {part.kind: part.program.plain for part in parts}, options)
     stamped = joined(program, {part.kind: part.program.stamped for part in parts}, options)
-    return ProfiledStep(program, options, target.machine(options), parts, plain, stamped, peaks)
+    device = target.device()
+    name = "" if device is None else device.name
+    return ProfiledStep(program, options, target.machine(options), parts, plain, stamped, peaks, name)
+
+
+def expect_measurable(options: Options) -> None:
+    """Raise UsageError but for code of a processor or of a GPU, which that runs itself."""
+    expect_times(options)
+    if options.target not in KERNEL_TARGETS:
+        raise UsageError(f"the target {options.target} has no kernels that can be profiled", "leave out --target")
 
 
 def native_only(options: Options) -> None:
     """Raise UsageError but for code of a processor, which it runs itself."""
     if options.target != Options().target:
-        raise UsageError(f"only native code can be profiled, not target {options.target}", "leave out --target")
+        message = f"threads are simulated of a processor, not of the target {options.target}"
+        raise UsageError(message, "leave out --target")
 
 
 def size_of(program: Program, kind: GraphKind, options: Options) -> tuple[int, int]:

@@ -50,6 +50,7 @@ def packing_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, .
 
 PACKING = "packing"
 PRODUCT = "contraction"
+_TERMS = (loops.Triangle.SUM_TO_ROW, loops.Triangle.SUM_FROM_ROW)
 
 
 def calls_of(instance: Instance, plan: Schedule) -> int:
@@ -191,10 +192,16 @@ class _Work:
         return min(found, self.times(statement.space), self.elements(access.buffer))
 
     def operand(self, contract: loops.TileContract, is_left: bool) -> float:
-        """The bytes of an operand of a product; windows that overlap have no more than the tensor."""
+        """The bytes of an operand of a product; windows that overlap have no more than the tensor.
+
+        Of the left operand of sums that have only their terms in a triangle, that triangle is read.
+        """
         position = contract.lhs if is_left else contract.rhs
         axes = operand_of(contract, is_left).axes
         found = math.prod(self.size(extent) for extent, stride in axes if stride)
+        if is_left and contract.triangle in _TERMS:
+            m, k = self.size(contract.m), self.size(contract.k[0].extent)
+            found = found // (m * k) * _counting(contract.triangle is loops.Triangle.SUM_TO_ROW, m, k)
         return min(found, self.elements(position)) * self.kernel.buffers[position].dtype.size
 
 

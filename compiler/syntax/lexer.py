@@ -124,6 +124,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+TOO_LARGE = "is too large"
+"""How the message for a number ends that no type holds."""
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
@@ -227,7 +229,7 @@ def _number_mistake(source: Source, token: Token) -> Diagnostic | None:
     if _NUMBER.fullmatch(text):
         if not _is_too_large(text):
             return None
-        return _mistake(source, token, "E0104", f"the number {_shortened(text)} is too large")
+        return _mistake(source, token, "E0104", f"the number {_shortened(text)} {TOO_LARGE}")
     if re.fullmatch(r"\.[0-9]+([eE][+-]?[0-9]+)?", text):
         return _mistake(source, token, "E0104", "a number has digits on both sides of its point", f"write `0{text}`")
     if re.fullmatch(r"[0-9]+\.", text):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.interface import Options
-from compiler.targets.target import KernelTarget, Target
+from compiler.targets.target import DeviceState, KernelTarget, Target
 from compiler.triples import machine_called
 
 
@@ -74,6 +74,11 @@ def expect_times(options: Options) -> None:
     """Raises UsageError where the time of a program would be that of no machine."""
     if options.target == "gpu-emulator":
         raise UsageError("the emulator takes other times than a GPU", "leave out --target, or give --target gpu")
+
+
+def device_of(options: Options) -> DeviceState | None:
+    """The device that programs of these options run on, opened; None where this processor runs them."""
+    return KERNEL_TARGETS[options.target]().device() if options.target in KERNEL_TARGETS else None
 
 
 def target_of(options: Options) -> Target:

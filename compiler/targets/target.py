@@ -89,6 +89,32 @@ class SimulatedProgram:
 
 
 @record
+class DeviceState:
+    """A device with memory of its own: its name, and the bytes of its memory that this process holds there."""
+
+    name: str
+    held_bytes: int
+
+
+@record
+class KernelCalls:
+    """How a device runs a kernel: its calls in a step, the most blocks of one, threads and shared memory of a block."""
+
+    launches: int
+    blocks: int
+    threads: int
+    shared_bytes: int
+
+
+@record(eq=False)
+class DevicePlan:
+    """How a device runs a program: its kernels by symbol, and the bytes that a step takes of its memory, by purpose."""
+
+    kernels: Mapping[str, KernelCalls]
+    memory: Mapping[str, int]
+
+
+@record
 class Peaks:
     """The speed of `threads` threads: `gflops` of multiply-adds, and for working sets of each thread, in bytes, GB/s.
 
@@ -324,6 +350,14 @@ class KernelTarget(Target, Protocol):
         self, functions: Sequence[LibraryFunction], tensors: LibraryTensors, form: LibraryForm
     ) -> ExportedLibrary:
         """Programs on the same tensors, whose values are constants of the code. Those of other names begin as zeros."""
+        ...
+
+    def device(self) -> DeviceState | None:
+        """The device that programs run on; None where this processor runs them."""
+        ...
+
+    def device_plan(self, lowered: Lowered, batch: int) -> DevicePlan | None:
+        """How a device runs a program for so many rows; None where a processor does."""
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

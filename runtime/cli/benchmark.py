@@ -14,7 +14,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Options, Program
 from compiler.support.record import record
-from compiler.targets.registry import expect_times
+from compiler.targets.registry import device_of, expect_times
 from compiler.tuning import described
 from runtime.analysis.made_up_steps import CompiledSteps, usual_batch
 from runtime.cli.common import chosen_program, compile_options, dimensions_if_there, model_file, print_json
@@ -65,6 +65,8 @@ def run(arguments: Namespace) -> int:
 def _machine(report: BenchReport) -> str:
     if report.machine is None:
         return "NumPy"
+    if report.device is not None:
+        return f"{report.device}; {described(report.tuning or {})}"
     chosen = "" if report.machine == report.processor else f", chosen; the processor has {report.processor}"
     return f"{report.machine} ({report.cpu}){chosen}; {described(report.tuning or {})}"
 
@@ -78,6 +80,7 @@ def _as_text(report: BenchReport) -> str:
         ("samples", f"{amount(report.batch / report.median_ms * 1e3)}/s over {report.steps} steps"),
         ("work", f"{amount(report.flops, 'FLOP')} a step, {report.gflops:.4g} GFLOP/s"),
         ("compiled in", f"{report.compile_s:.3g} s; first step done {report.first_s:.3g} s after the start"),
+        *(() if report.device is None else (("device memory", f"{report.device_mb:.4g} MB"),)),
         ("peak memory", "unknown" if report.peak_rss_mb is None else f"{report.peak_rss_mb:.4g} MB"),
     )
     names = Column("", [name for name, _ in rows], is_text=True)
@@ -94,7 +97,8 @@ class BenchReport:
     """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
     step. `flops` counts one step; `gflops` is the rate at the median time. `machine` is what the code was made for,
     `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it, and `tuning` has
-    the numbers that are not the usual ones. NumPy has none of these.
+    the numbers that are not the usual ones. NumPy has none of these. `device` is the name of a GPU, and `device_mb`
+    what it holds of this process.
     """
 
     model: str
@@ -115,6 +119,8 @@ class BenchReport:
     peak_rss_mb: float | None
     flops: int
     gflops: float
+    device: str | None = None
+    device_mb: float | None = None
 
 
 def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Options, seconds: float) -> BenchReport:
@@ -131,7 +137,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     run_steps(1)
     first_seconds = seconds_since_start()
     samples, steps = _measure(run_steps, seconds)
-    peak = peak_memory()
+    peak, device = peak_memory(), device_of(options)
     low, median, high = (float(np.percentile(samples, percent)) for percent in (10, 50, 90))
     machine, processor, cpu = _machines(options)
     from compiler.inspection.plan import plan  # the whole compiler, which the start that was measured does without
@@ -157,6 +163,8 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         peak_rss_mb=None if peak is None else peak / 2**20,
         flops=flops,
         gflops=flops / median / 1e9,
+        device=None if device is None else device.name,
+        device_mb=None if device is None else device.held_bytes / 2**20,
     )
 
 

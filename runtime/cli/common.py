@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
+from compiler.support.train_keys import AFTER_TRAINING, KEYS
 from runtime.cli.parser import Namespace
 from runtime.reporting.terminal import say_labelled, say_notes
 from runtime.support.files import missing
@@ -93,6 +94,22 @@ def chosen_program(
     chosen = tuple(arguments.settings) if overrides is None else overrides
     path = model_file(arguments.file) if file is None else file
     return driver.load(path, arguments.experiment, chosen, dimensions, folder_of_imports(arguments))
+
+
+def expect_settings_of_use(given: Sequence[tuple[str, str]], program: Program, own: str) -> None:
+    """Raise UsageError for a setting that only trainings read, where those of a trained model and of `own` count."""
+    plan = program.plan
+    blocks = () if plan is None else tuple(block.name for block in plan.updates)
+    others = ("generate", *(sampler.name for sampler in program.samplers))
+    has = {setting.name for setting in program.settings}
+    for key, value in given:
+        first = key.partition(".")[0]
+        if first == own or key in AFTER_TRAINING or first not in (*KEYS, *blocks, *others):
+            continue
+        whose = "another way to make rows" if first in others else "the training"
+        fix = f"the setting of {own} is --set {own}.{key}={value}" if f"{own}.{key}" in has else "leave it out"
+        fix = f"draws follow --seed {value}" if key == "seed" and f"{own}.{key}" not in has else fix
+        raise UsageError(f"--set {key} is about {whose}, and changes nothing here", fix)
 
 
 def chosen_sampler(program: Program, name: str | None) -> str:

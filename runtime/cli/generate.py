@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import trained_of
+from runtime.cli.common import expect_settings_of_use, trained_of
 from runtime.cli.parser import Namespace, Parser, key_value, number
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import Hypothesis, beams, ends_with, generated_from_lines, growing
@@ -69,6 +69,7 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     arguments.settings = [*arguments.settings, *_overrides(arguments)]
     trained = trained_of(arguments)
+    expect_settings_of_use(arguments.settings, trained.program, "generate")
     wording = Wording(trained.program, trained.preparation)
     prompts = [wording.prompt(prompt) for prompt in arguments.prompts or [None]]
     program = trained.program

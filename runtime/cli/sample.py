@@ -10,9 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from compiler.driver import Program, Sampler
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import trained_of
+from runtime.cli.common import expect_settings_of_use, trained_of
 from runtime.cli.parser import Namespace, Parser, number
 from runtime.inference.prediction import json_lines, write_predictions
 from runtime.inference.sampling import RowSampler, ValueRange, as_bytes, drawable, grid_of, sampler_of, unusual_rows
@@ -51,7 +50,7 @@ def run(arguments: Namespace) -> int:
     value_range = _range(arguments.range)
     trained = trained_of(arguments)
     sampler = sampler_of(trained.program, arguments.sampler)
-    _expect_no_keys_of_train(arguments.settings, trained.program, sampler)
+    expect_settings_of_use(arguments.settings, trained.program, sampler.name)
     rows = RowSampler(trained.program, sampler, trained.options).rows(trained.tensors, arguments.n, arguments.seed)
     for name, count in unusual_rows(rows).items():
         say_labelled("warning", f"{count} of {arguments.n} rows of {name} have values that are not finite")
@@ -66,16 +65,6 @@ def run(arguments: Namespace) -> int:
         write_predictions(output, rows)
     say(f"{arguments.n} rows of {sampler.name} in {output}")
     return 0
-
-
-def _expect_no_keys_of_train(given: Sequence[tuple[str, str]], program: Program, sampler: Sampler) -> None:
-    """Raise UsageError for a key of `train` where the sampler has a setting of that name, which was meant."""
-    keys = () if program.plan is None else tuple(program.plan.places)
-    settings = {setting.name for setting in program.settings}
-    for key, value in given:
-        if key in keys and f"{sampler.name}.{key}" in settings:
-            message = f"--set {key} is about the training, and changes no row"
-            raise UsageError(message, f"the sampler's own is --set {sampler.name}.{key}={value}")
 
 
 def _range(bounds: Sequence[float] | None) -> ValueRange | None:

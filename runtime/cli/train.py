@@ -111,9 +111,9 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
             _refuse(arguments, (option,), "several processes", "leave one of them out")
         arguments.threads = arguments.threads or share_of_processors(peers)
     if arguments.profile:
-        from compiler.profiling.step import native_only  # the whole compiler, which a training does without
+        from compiler.profiling.step import expect_measurable  # the whole compiler, which a training does without
 
-        native_only(compile_options(arguments))
+        expect_measurable(compile_options(arguments))
     listening = _listening_for_page(arguments, peers.rank)
     session = _session(arguments, peers)
     watcher = _watcher(session, arguments) if arguments.watch and not peers.rank else None

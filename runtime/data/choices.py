@@ -16,7 +16,7 @@ from compiler.errors.suggestions import quoted
 from runtime.data.part import Part
 from runtime.data.specs import Array
 from runtime.data.streaming.reader import blocks_in_order
-from runtime.data.streaming.rows import RowStream
+from runtime.data.streaming.rows import BlockStream
 
 if TYPE_CHECKING:
     from compiler.choices.limits import Outside
@@ -74,7 +74,7 @@ def _outside(program: Program, limits: Sequence[IndexLimit], part: Part, outputs
 
 
 def _outside_of_blocks(
-    program: Program, limits: Sequence[IndexLimit], stream: RowStream, outputs: Sequence[str]
+    program: Program, limits: Sequence[IndexLimit], stream: BlockStream, outputs: Sequence[str]
 ) -> Outside | None:
     for first, arrays in blocks_in_order(stream, 1):
         rows = np.arange(len(next(iter(arrays.values()))))

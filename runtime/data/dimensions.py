@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +12,19 @@ from compiler.driver import DataQuestion, DimensionsOf, class_in
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.cutting import columns_of_cuts
-from runtime.data.dataset import SYNONYMS, Dataset, TextPlan, WindowPlan
+from runtime.data.dataset import SYNONYMS, BlockSource, Dataset, TextPlan, WindowPlan
 from runtime.data.loading import learnt_tokenizers, load_training_data
 from runtime.data.matching import free_columns
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located, opened_blocks, read_dataset, source_at
 from runtime.data.specs import Array, DataSource, InputSpec
+from runtime.data.streaming.loading import refuse_buckets
 from runtime.data.streaming.reader import blocks_in_order
-from runtime.data.text.rows import TextRows
+from runtime.data.streaming.series import tokenizers_of_text
+from runtime.data.streaming.texts import longest_texts, tokenizers_of_blocks
+from runtime.data.text.rows import TextRemarks, TextRows
+from runtime.data.text.tokenizer import Tokenizer
 from runtime.data.windows import columns_of_series
 
 
@@ -37,10 +41,10 @@ def dimensions_of(path: Path | None) -> DimensionsOf:
             return {**found, **answer(replace(question, names=sizes))} if sizes else found
         also = (*question.targets, *columns_of_cuts(question.cuts))
         if question.cuts.stream:
-            return _found(question, opened_blocks(source, question.inputs, also=also)[0].head)
+            return _of_blocks(question, source, opened_blocks(source, question.inputs, also=also)[0])
         dataset = read_dataset(source, question.inputs, also=also)
         if dataset.text is not None:
-            return _of_text(question, dataset, dataset.text)
+            return _of_texts_in_memory(question, dataset, dataset.text)
         return _found(question, dataset) if dataset.windows is None else _of_series(question, dataset, dataset.windows)
 
     return answer
@@ -73,13 +77,42 @@ def _labels(train: Part, targets: Sequence[str]) -> Iterator[Mapping[str, Array]
         yield {target: arrays[target] for target in targets}
 
 
-def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[str, int]:
+def _of_blocks(question: DataQuestion, source: DataSource, opened: BlockSource) -> dict[str, int]:
+    """What data says that stays on disk."""
+    plan = opened.head.text
+    if plan is None:
+        return _found(question, opened.head)
+    refuse_buckets(opened)
+    if opened.head.windows is None:
+        tokenizers = tokenizers_of_blocks(opened, source, question.cuts, _target_of(question))
+    else:
+        tokenizers = tokenizers_of_text(opened, source, question.cuts)
+
+    def longest(name: str) -> int:
+        return longest_texts(opened, source, tokenizers, [name])[name]
+
+    return _of_text(question, opened.head, plan, tokenizers, longest)
+
+
+def _of_texts_in_memory(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[str, int]:
+    tokenizers = learnt_tokenizers(dataset, question.cuts, _target_of(question))
+    rows = TextRows(dataset.fields, Preparation({}, tokenizers=tokenizers, readings=plan.readings), TextRemarks())
+    return _of_text(question, dataset, plan, tokenizers, lambda name: int(rows.lengths(name).max()))
+
+
+def _target_of(question: DataQuestion) -> str:
+    return question.targets[0] if len(question.targets) == 1 else ""
+
+
+def _of_text(
+    question: DataQuestion,
+    dataset: Dataset,
+    plan: TextPlan,
+    tokenizers: Mapping[str, Tokenizer],
+    longest: Callable[[str], int],
+) -> dict[str, int]:
     """The sizes of vocabularies, learnt from the training part, the longest text, and the most synonyms of a word."""
-    target = question.targets[0] if len(question.targets) == 1 else ""
-    tokenizers = learnt_tokenizers(dataset, question.cuts, target)
     fields = {spec.name: spec.mask_of or spec.name for spec in question.inputs}
-    columns = {spec.name: (fields[spec.name],) for spec in question.inputs if fields[spec.name] in plan.readings}
-    rows = TextRows(dataset.fields, Preparation(columns, tokenizers=tokenizers, readings=plan.readings), [])
     found: dict[str, int] = {}
     for spec in question.inputs:
         name = fields[spec.name]
@@ -94,7 +127,7 @@ def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[s
             if name == SYNONYMS and spec.dimension_names.index(dimension) > 1:
                 found[str(dimension)] = max(len(words) - 1 for words in dataset.fields[name].synonyms)
                 continue
-            found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
+            found[str(dimension)] = min(longest(name), plan.longest or sys.maxsize)
     for spec in question.inputs:
         if spec.range_name in question.names and spec.range_name not in found:
             message = f"there is no text `{spec.name}`{did_you_mean(spec.name, plan.readings, '; ')}"

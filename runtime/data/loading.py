@@ -25,7 +25,7 @@ from runtime.data.preparation import Preparation, fitted, tokenizers_of
 from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
 from runtime.data.streaming.loading import load_stream, load_stream_part, parts_for_prediction
-from runtime.data.text.rows import TextRows, longest_row
+from runtime.data.text.rows import TextRemarks, TextRows, longest_row
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
@@ -46,7 +46,7 @@ def load_training_data(
     `known`, where a training goes on. Raises DataError.
     """
     if cuts.stream:
-        return load_stream(specs, data, cuts)
+        return load_stream(specs, data, cuts, known)
     cut_by = columns_of_cuts(cuts)
     dataset = read_dataset(data, specs, also=cut_by)
     if dataset.windows is not None:
@@ -368,7 +368,7 @@ def part_of_texts(specs: Sequence[InputSpec], given: Mapping[str, Array], saved:
     """
     fields = {column: Field(values, _PLACE) for name, values in given.items() for column in saved.columns[name]}
     notes: list[str] = []
-    texts = TextRows(fields, saved, notes)
+    texts = TextRows(fields, saved, TextRemarks())
     masked = {spec.mask_of for spec in specs}
     arrays: dict[str, Array] = {}
     for spec in specs:

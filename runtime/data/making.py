@@ -17,15 +17,31 @@ from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation, refuse_missing, rows_without_gaps, vocabulary_of
 from runtime.data.reading import read_dataset
 from runtime.data.specs import DataSource, InputSpec
-from runtime.data.text.rows import TextRows
+from runtime.data.text.rows import NOWHERE, TextRemarks, TextRows
 from runtime.data.windows import series_part
 
 
 class PartMaker:
-    """Fields to parts of data, for the inputs and targets of a program; `notes` are remarks for the user."""
+    """Fields to parts of data, for the inputs and targets of a program; `notes` are remarks for the user.
 
-    def __init__(self, specs: Sequence[InputSpec], notes: Sequence[str] = ()) -> None:
+    Of parts that are made block by block of one source, `remarks` add up what is said of texts, and
+    `places` are the names of their files.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[InputSpec],
+        notes: Sequence[str] = (),
+        remarks: TextRemarks | None = None,
+        places: Mapping[str, str] = NOWHERE,
+    ) -> None:
         self._specs, self.notes = specs, list(notes)
+        self._remarks, self._places = remarks, places
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is said of the texts of all blocks."""
+        return [] if self._remarks is None else self._remarks.notes()
 
     def further(self, source: DataSource, preparation: Preparation) -> Part:
         """The rows of a further source, prepared as in the training."""
@@ -68,7 +84,8 @@ class PartMaker:
         """All rows of the fields."""
         if preparation.table:
             refuse_missing(preparation, fields, self._specs)
-        texts = TextRows(fields, preparation, self.notes)
+        remarks = TextRemarks() if self._remarks is None else self._remarks
+        texts = TextRows(fields, preparation, remarks, self._places)
         masked = {spec.mask_of for spec in self._specs}
         for spec in self._specs:
             if texts.takes(spec) and not (spec.is_target or spec.mask_of or spec.name in masked):
@@ -77,6 +94,8 @@ class PartMaker:
             spec.name: texts.array(spec) if texts.takes(spec) else array_for(spec, fields, preparation, self.notes)
             for spec in self._specs
         }
+        if self._remarks is None:
+            self.notes += remarks.notes()
         rows = len(next(iter(arrays.values()))) if arrays else 0
         columns = {spec.name: preparation.columns.get(spec.name, ()) for spec in self._specs}
         names = {name: names_of_rows(fields[found[0]]) for name, found in columns.items() if found}

@@ -22,7 +22,7 @@ from runtime.data.specs import DataSource
 from runtime.support.files import JsonObject, JsonValue
 
 if TYPE_CHECKING:
-    from runtime.data.streaming.rows import RowStream
+    from runtime.data.streaming.rows import BlockStream
 
 
 @record
@@ -66,7 +66,7 @@ class Part:
     buckets: tuple[Mapping[str, int], ...] = ()
     names: Mapping[str, RowNames] = field(default_factory=dict[str, RowNames])
     lasting: bool = False
-    stream: RowStream | None = None
+    stream: BlockStream | None = None
 
 
 @record
@@ -118,7 +118,7 @@ def loaded_data(
     return LoadedData(*parts, preparation, summary, notes, 0 if dataset.text is None else dataset.text.buckets)
 
 
-def streamed(part: Part, stream: RowStream) -> Part:
+def streamed(part: Part, stream: BlockStream) -> Part:
     """The part with other inputs of the same rows on disk."""
     return replace(part, arrays=stream.arrays(), stream=stream)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -154,8 +155,7 @@ def load_series(
 ) -> LoadedData:
     """The first part of the series is for training, the last for the test. Raises DataError."""
     if cuts.oversample:
-        fix = "leave out `oversample`"
-        raise DataError("windows of a series have no classes", dataset.path, fix=fix, key="oversample")
+        refuse_classes(dataset.path)
     loaded = _table(specs, dataset, cuts) if dataset.text is None else _text(specs, dataset, cuts, known)
     series, preparation, borders = loaded
     train = series.part("train", 0, borders[0])
@@ -168,6 +168,10 @@ def load_series(
     validation = other_part("validation", cuts.validation, borders[0], borders[1])
     parts = train, validation, other_part("test", cuts.test, borders[1], borders[2])
     return loaded_data(dataset, source, parts, preparation, cuts.seed, dataset.notes)
+
+
+def refuse_classes(path: Path) -> NoReturn:
+    raise DataError("windows of a series have no classes", path, fix="leave out `oversample`", key="oversample")
 
 
 def series_part(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> Part:

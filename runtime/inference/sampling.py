@@ -12,7 +12,8 @@ from compiler.driver import Array, GraphKind, Options, Program, Purpose, Sampler
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.record import record
-from compiler.types import numpy_dtype
+from compiler.targets.available_memory import expect_memory
+from compiler.types import Shape, numpy_dtype
 from runtime.data.part import in_dtype
 from runtime.inference.evaluation import Pace
 from runtime.inference.model import runtime_settings
@@ -45,10 +46,12 @@ class RowSampler:
         self._settings, self._batch = runtime_settings(program), options.batch
         outputs = sampler.graph.outputs
         self._dtypes = {o.name: in_dtype(numpy_dtype(o.value.type.dtype), options.dtype) for o in outputs}
+        self._row_sizes = {o.name: self._dtypes[o.name].itemsize * _elements(o.value.type.shape[1:]) for o in outputs}
         self._pace = Pace()
 
     def rows(self, tensors: Tensors, count: int, seed: int = 0) -> dict[str, Array]:
-        """Each output by name, for the rows from 0 to `count`, which is at least 1."""
+        """Each output by name, for the rows from 0 to `count`, which is at least 1. Raises ResourceError."""
+        self._expect_room(count)
         numbers = np.arange(count, dtype=np.int64)
         pieces: dict[str, list[Array]] = {name: [] for name in self._dtypes}
         first = 0
@@ -62,6 +65,17 @@ class RowSampler:
                 pieces[name].append(results.arrays[name].astype(dtype, copy=False))
             first += len(rows)
         return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
+
+    def _expect_room(self, count: int) -> None:
+        """Raise ResourceError where so many rows do not fit; at the end there are two copies of them."""
+        needed = {name: 2 * count * size for name, size in self._row_sizes.items()}
+        needed["numbers of the rows"] = count * np.dtype(np.int64).itemsize
+        expect_memory(f"a sample of {count:,} rows", needed, "give a smaller --n")
+
+
+def _elements(shape: Shape) -> int:
+    """How many elements a row has, whose extents are numbers."""
+    return math.prod(extent for extent in shape if isinstance(extent, int))
 
 
 def unusual_rows(outputs: dict[str, Array]) -> dict[str, int]:

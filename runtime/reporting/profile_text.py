@@ -41,17 +41,11 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
     named = {"train": "a training step", "infer": "an inference"}
     what = named.get(report["mode"], report["mode"])
-    title = f"{report['model']}: {what}, batch {report['batch']}, {counted(report['threads'], 'thread')}, "
+    title = f"{report['model']}: {what}, batch {report['batch']}, "
+    if not report.get("device"):
+        title += f"{counted(report['threads'], 'thread')}, "
     title += f"{report['dtype']}, {report['machine']}" + (", tuned" if report.get("tuning") else ", usual tuning")
-    alone = f"one thread alone for {milliseconds(report['alone_ms'])} of the step" if report["threads"] > 1 else ""
-    rows = [
-        ("step", step, f"{milliseconds(report['plain_ms'])} without stamps ({report['stamps_cost']:+.1%} with)"),
-        ("work, by line", sum(map(ms_of, report["lines"])), alone),
-        ("at barriers", report["barrier_ms"], "waiting for others that still work"),
-        ("idle", report["idle_ms"], "without anything to do"),
-        ("runner", report["runner_ms"], "from kernel to kernel, stamps"),
-        ("call", report["call_ms"], "before and after the steps of a call"),
-    ]
+    rows = _parts_on_device(report) if report.get("device") else _parts(report)
     columns = [
         Column("", [name for name, _, _ in rows], is_text=True),
         Column("ms", [milliseconds(ms) for _, ms, _ in rows]),
@@ -61,13 +55,38 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     return [*wrapped(title, width, "  "), *laid_out(columns, width)]
 
 
+def _parts(report: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+    """The parts of a step: their names, milliseconds and meanings."""
+    alone = f"one thread alone for {milliseconds(report['alone_ms'])} of the step" if report["threads"] > 1 else ""
+    plain = f"{milliseconds(report['plain_ms'])} without stamps ({report['stamps_cost']:+.1%} with)"
+    return [
+        ("step", report["step_ms"], plain),
+        ("work, by line", sum(map(ms_of, report["lines"])), alone),
+        ("at barriers", report["barrier_ms"], "waiting for others that still work"),
+        ("idle", report["idle_ms"], "without anything to do"),
+        ("runner", report["runner_ms"], "from kernel to kernel, stamps"),
+        ("call", report["call_ms"], "before and after the steps of a call"),
+    ]
+
+
+def _parts_on_device(report: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+    plain = f"{milliseconds(report['plain_ms'])} as a graph, in which kernels run beside each other"
+    return [
+        ("step", report["step_ms"], f"one kernel after the other; {plain}"),
+        ("work, by line", sum(map(ms_of, report["lines"])), "from the event before a kernel to that behind it"),
+        ("count", report["runner_ms"], "the end of a step, which counts it"),
+        ("call", report["call_ms"], "before and after the steps of a call"),
+    ]
+
+
 def _foot(report: Mapping[str, Any], width: int) -> list[str]:
     flops = sum(row["flops"] for row in report["lines"])
     rate = flops / report["step_ms"] / 1e6
+    threads = "" if report.get("device") else f", {counted(report['threads'], 'thread')}"
     lines = [
         f"{amount(flops, 'FLOP')} a step, {rate:.4g} GFLOP/s: {rate / report['peak_gflops']:.0%} of the peak of "
         f"{report['peak_gflops']:.4g}; memory gives {report['bandwidth_gbs']:.3g} GB/s",
-        f"(measured {report['peaks_measured']}, {counted(report['threads'], 'thread')})",
+        f"(measured {report['peaks_measured']}{threads})",
     ]
     return [row for line in lines for row in wrapped(line, width)]
 

@@ -127,9 +127,11 @@ def located_in(program: Program, folder: Path) -> Program:
 
 
 def refuse_other_precision(program: Program, choices: Choices, options: Options) -> None:
-    """Raise UsageError where f64 is asked for and the run is of f32: the type of its training is a part of a run."""
-    own = driver.options_of(program, replace(options, dtype=choices.dtype)).dtype
-    if options.dtype == "f64" and own != "f64":
+    """Raise UsageError where another type than that of its training, which is a part of a run, is asked for."""
+    own, now, before = choices.dtype, dict(program.overrides), dict(choices.overrides)
+    is_asked = now.get("precision") != before.get("precision")
+    wanted = driver.options_of(program, options).dtype if is_asked else options.dtype
+    if wanted != own and (is_asked or wanted == "f64"):
         raise UsageError(f"a run cannot change its element type, {own}", "give the model file and the weights instead")
 
 

@@ -183,6 +183,15 @@ def fingerprint(path: Path) -> str:
     return f"sha256-sampled:{digest.hexdigest()}"
 
 
+def fingerprint_of_all(paths: Sequence[Path]) -> str:
+    """`sha256:…` of the fingerprints of all files and of their names in the folder that has them all."""
+    folder, digest = os.path.commonpath([path.parent for path in paths]), hashlib.sha256()
+    for path in paths:
+        name = os.path.relpath(path, folder)
+        digest.update(f"{name}\0{fingerprint(path)}\0".encode("utf-8", "surrogatepass"))
+    return f"sha256:{digest.hexdigest()}"
+
+
 def fingerprints(paths: Iterable[Path]) -> dict[str, str]:
     """The fingerprint of each file, by its name."""
     return {path.name: fingerprint(path) for path in paths}

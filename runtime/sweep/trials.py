@@ -358,6 +358,8 @@ def _dimension(key: str, text: str) -> SearchDimension | None:
 def _range(key: str, first: str, last: str, is_log: bool) -> ValueRange:
     is_whole = bool(_WHOLE.fullmatch(first) and _WHOLE.fullmatch(last))
     low, high = float(first), float(last)
+    if math.isinf(low) or math.isinf(high):
+        raise UsageError(f"the range {key}={first}..{last} has a number that is too large", "numbers are below 1.8e308")
     if not low < high:
         raise UsageError(f"the range {key}={first}..{last} is empty", "the first number is below the last")
     if is_log and low <= 0:

@@ -287,7 +287,7 @@ def data_of_run(directory: RunDirectory, program: Program, choices: trained.Choi
     data = load_data(program, path, trained.saved_preparation(directory))
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
-    if before != data.summary["fingerprints"]:
+    if before != data.summary["fingerprints"] and before != {}:  # an older run on several files of texts has none
         fix = f"restore it, or begin a new training with --init-from {directory.path}"
         raise CheckpointError("the data has changed since the run began", directory.path, fix)
     return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from compiler.inspection.code_view import CodeLine, KernelView, kernel_views
@@ -28,7 +28,7 @@ def kernels_to_json(
     """
     kernels: list[JsonValue] = []
     code: dict[str, dict[str, JsonValue]] = {}
-    calls, amounts = _calls(found), {row.symbol: row for row in work.kernels}
+    amounts = {row.symbol: row for row in work.kernels}
     go_on()
     steps = fusion_steps(found.code, found.forms.options, found.machine, go_on)
     views = {stage: _views(found, stage, go_on) for stage in STAGES}
@@ -39,7 +39,7 @@ def kernels_to_json(
                 "name": view.kernel,
                 "symbol": view.symbol,
                 "kind": instances[0].kernel.kind,
-                "calls": calls[view.symbol],
+                "calls": amounts[view.symbol].calls if view.symbol in amounts else 0,
                 "flops": amounts[view.symbol].flops if view.symbol in amounts else 0.0,
                 "bytes": amounts[view.symbol].bytes if view.symbol in amounts else 0.0,
                 "origins": table.number(view.origins),
@@ -66,13 +66,6 @@ def _views(found: Compiled, stage: str, go_on: Callable[[], None]) -> Sequence[K
         return True
 
     return kernel_views(found.lowered, stage, kernel_target_of(found.forms.options), found.machine, every)
-
-
-def _calls(found: Compiled) -> Mapping[str, int]:
-    counts: dict[str, int] = {}
-    for symbol, _ in found.lowered.instances:
-        counts[symbol] = counts.get(symbol, 0) + 1
-    return counts
 
 
 def _statement_origins(views: Sequence[KernelView], symbol: str, count: int, table: OriginTable) -> list[JsonValue]:

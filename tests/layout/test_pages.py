@@ -15,12 +15,12 @@ from compiler.errors.diagnostics import Source, SourceError
 from compiler.errors.rendering import render
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
-from compiler.frontend.train.entries import KEYS
 from compiler.inspection.passes import passes_over_kernels
 from compiler.pipeline import GRAPH_PASSES
 from compiler.schedule.fusion.passes import FUSED_PASSES
 from compiler.schedule.passes import SCHEDULE_PASSES
 from compiler.support.data_formats import OPTIONS
+from compiler.support.train_keys import KEYS
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.syntax.lexer import DECLARATIONS, RESERVED
 from compiler.syntax.modules import load_modules

@@ -261,6 +261,42 @@ def test_elements_that_another_item_stores_are_not_read() -> None:
     assert Law.APART not in laws(text.replace("SHIFT", "1"), apart)
 
 
+IN_PLACE = """  p3 = buffer 0  @1
+  p4 = scratch 64 bytes from 0
+  i5 = place 0
+  for item i6 in begin..end:
+    i7 = i6 * i5
+    p8 = &p3[i7] f32
+    for i9 in 0..i5 step 16:
+      i10 = i5 - i9
+      v11: i32 = convert(i10)
+      v12: i32x16 = broadcast(v11)
+      v13: boolx16 = i32x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) < v12
+      p14 = &p8[i9] f32
+      v15: f32x16 = load p14, align 4
+      v16: f32x16 = mul(v15, v15)
+      v17: f32x16 = v16 if v13 else f32x16(-0.0)
+      store v17 to p4, align 64
+      store v16 to p14, align 4, mask v13
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("", ""),
+        ("v16 if v13 else f32x16(-0.0)", "f32x16(-0.0) if v13 else v16"),  # the lanes behind the row
+        ("align 4, mask v13", "align 4"),
+        ("store v17 to p4", "store v16 to p4"),
+    ],
+)
+def test_lanes_that_a_mask_leaves_out_may_be_of_another_item(right: str, wrong: str) -> None:
+    """Rows of 10 numbers in vectors of 16, in place: the last 6 lanes are of the next row."""
+    call = Call((Memory(BatchExtent(40), number=7), 10), BatchExtent(), 1, 1)
+    assert right in IN_PLACE
+    assert (Law.APART in laws(IN_PLACE.replace(right, wrong), call)) is (right != wrong)
+
+
 ALONE = ROW.replace("    store v15 to p5, align 32\n", "")
 LESS = """      v37: bool = i28 < 3
       if v37:
@@ -302,6 +338,31 @@ def test_results_that_lack_an_element_are_refused(name: str, right: str, wrong: 
     assert right in text
     is_same = wrong.startswith(("i25", "store f32x8(zeros)"))  # what another store writes
     assert bool(laws(text.replace(right, wrong), call) & {Law.STORED, Law.KNOWN}) is not is_same
+
+
+def test_rows_that_heads_and_their_blocks_share_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each item stores 8 rows of one of 4 heads, 4 rows apart."""
+    text = """  p3 = buffer 0  @1
+  for item i4 in begin..end:
+    i5 = i4 // 8
+    i6 = i4 % 8
+    i7 = i5 // 4
+    i8 = i5 % 4
+    i9 = i7 * 256
+    i10 = i8 + i9
+    i11 = i6 * 32
+    i12 = i11 + i10
+    i13 = i12 * 16
+    p14 = &p3[i13] f32
+    store f32x16(zeros) to p14, align 4
+"""
+    rows = [f"    p{k} = &p14[{64 * (k - 14)}] f32\n    store f32x16(zeros) to p{k}, align 4\n" for k in range(15, 22)]
+    axes = (BatchExtent(256), 64), (16, 4)
+    call = Call((Memory(BatchExtent(16384)),), BatchExtent(4), 1, 8, None, (Result(0, 4, 0, axes),))
+    assert laws(text + "".join(rows), call) == set()
+    monkeypatch.setattr("compiler.nest.verify_memory.MOST_OPERATIONS", 10_000)
+    monkeypatch.setattr("compiler.nest.verify_memory.FEW_OPERATIONS", 10_000)
+    assert laws(text + "".join(rows[1:]), call) == {Law.STORED}
 
 
 def test_a_condition_of_which_nothing_is_known_stores_nothing() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import random
 import re
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,8 @@ GIVES_BACK = {
     **{"cuGraphDestroy": "graph", "cuGraphExecDestroy": "instance", "cuDevicePrimaryCtxRelease_v2": "context"},
 }
 TELLS = ("cuGetErrorName", "cuGetErrorString")
-ADVANCE = "dlc_advance"
+ADVANCE, MULTIPLY_ADD = "dlc_advance", "dlc_multiply_add"
+KERNEL_MS, BLOCK_MS = 0.002, 0.0001  # of a kernel, and of each of its blocks, by the clock of the device
 
 
 @dataclass
@@ -46,14 +47,18 @@ class Stream:
 class Event:
     recorded: int = 0
     reached: int = 0
+    time: float = 0.0
 
 
 @dataclass
 class Node:
+    """A call of a kernel, or an event that is reached."""
+
     symbol: str
     blocks: int
     words: Any
     waits: tuple[int, ...]
+    event: Event | None = None
 
 
 class FakeCuda:
@@ -84,6 +89,8 @@ class FakeCuda:
         self.has_failed = False
         self.live: Counter[str] = Counter()
         self.most_memory = 0
+        self.clock = 0.0  # milliseconds
+        self.spent: defaultdict[str, float] = defaultdict(float)  # of them, those of each kernel
         self._things: dict[int, Any] = {}
         self._next = 0x1000
         self._memory: dict[int, np.ndarray] = {}
@@ -177,7 +184,7 @@ class FakeCuda:
         out.value = b"Fake 9000"
 
     def _cuDeviceGetAttribute(self, out: Any, number: Any, device: Any) -> None:
-        out._obj.value = {75: self.capability[0], 76: self.capability[1], 16: 132}[number.value]
+        out._obj.value = {75: self.capability[0], 76: self.capability[1], 16: 132, 38: 1 << 20}[number.value]
 
     def _cuDevicePrimaryCtxRetain(self, out: Any, device: Any) -> None:
         self.live["context"] += 1
@@ -263,7 +270,7 @@ class FakeCuda:
         ticket = known.recorded
 
         def reach() -> None:
-            known.reached = ticket
+            known.reached, known.time = ticket, self.clock
 
         self._put(stream, reach)
 
@@ -273,8 +280,10 @@ class FakeCuda:
         self._put(stream, lambda: None, lambda: known.reached >= ticket)
 
     def _cuEventElapsedTime(self, out: Any, begin: Any, end: Any) -> None:
-        assert all(self._thing(event).reached for event in (begin, end))
-        out._obj.value = 1.5
+        first, last = map(self._thing, (begin, end))
+        assert first.reached
+        assert last.reached
+        out._obj.value = last.time - first.time
 
     def _cuEventSynchronize(self, event: Any) -> None:
         known = self._thing(event)
@@ -327,13 +336,19 @@ class FakeCuda:
         words = (ctypes.c_int64 * self._words_of(symbol)).from_buffer_copy(
             ctypes.string_at(pointer, 8 * self._words_of(symbol))
         )
-        before = tuple(waits[k] - 1 for k in range(count.value))
-        assert all(0 <= number < len(nodes) for number in before)
-        nodes.append(Node(symbol, parameters.grid_x, words, before))
+        self._add(nodes, Node(symbol, parameters.grid_x, words, waits[: count.value]), out)
+
+    def _cuGraphAddEventRecordNode(self, out: Any, graph: Any, waits: Any, count: Any, event: Any) -> None:
+        self._add(self._thing(graph), Node("", 0, None, waits[: count.value], self._thing(event)), out)
+
+    def _add(self, nodes: list[Node], node: Node, out: Any) -> None:
+        node.waits = tuple(handle - 1 for handle in node.waits)
+        assert all(0 <= number < len(nodes) for number in node.waits)
+        nodes.append(node)
         out._obj.value = len(nodes)
 
     def _words_of(self, symbol: str) -> int:
-        return 1 if symbol == ADVANCE else self.kernels[symbol].words
+        return 1 if symbol in (ADVANCE, MULTIPLY_ADD) else self.kernels[symbol].words
 
     def _cuGraphInstantiateWithFlags(self, out: Any, graph: Any, flags: Any) -> None:
         self._make("instance", list(self._thing(graph)), out)
@@ -365,7 +380,14 @@ class FakeCuda:
                     ready.append(later)
 
     def _call(self, node: Node) -> None:
-        words = node.words
+        if node.event is not None:
+            node.event.reached, node.event.time = max(1, node.event.reached), self.clock
+            return
+        words, lasted = node.words, KERNEL_MS + node.blocks * BLOCK_MS
+        self.clock += lasted
+        self.spent[node.symbol] += lasted
+        if node.symbol == MULTIPLY_ADD:
+            return
         if node.symbol == ADVANCE:
             control = (ctypes.c_int64 * 3).from_address(words[0])
             control[1] += 1

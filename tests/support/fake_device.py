@@ -103,6 +103,8 @@ class PtxTarget(GpuTarget):
     def text_of(self, nest: Nest) -> str:
         device, machine = super().text_of(nest), machine_of(None)
         symbol = "k_" + sha256(device.encode()).hexdigest()[:20]  # as lowering names kernels
+        if symbol in self.fake.kernels:
+            return device
         text = host_text(nest, machine).replace("KERNEL", symbol)
         self.libraries.append(Library([compile_module(text, machine)], [symbol], machine))
         self.fake.kernels[symbol] = Kernel(self.libraries[-1].address(symbol), len(nest.arguments))

@@ -14,8 +14,9 @@ from compiler.frontend.names.statements import StatementNames
 from compiler.frontend.samplers import ROW, names_of_parts
 from compiler.frontend.scope import ModuleScope, Namespace, scope_of_tests
 from compiler.frontend.train.bases import bases_of
-from compiler.frontend.train.entries import EVALUATED, KEYS, OF_UPDATES, lines_of, local_entries
+from compiler.frontend.train.entries import EVALUATED, lines_of, local_entries
 from compiler.frontend.train.forms import is_form
+from compiler.support.train_keys import KEYS, OF_UPDATES
 from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, expressions_in, statements_of, values_of
 
@@ -214,14 +215,18 @@ class _DeclarationNames(StatementNames):
             return
         if chain:
             return  # what its base lacks is told there
-        trains = [d.name for m in modules for d in m.declarations if isinstance(d, tree.Train)]
-        if name.id in trains:
+        trains = [d for m in modules for d in m.declarations if isinstance(d, tree.Train)]
+        names = [other.name for other in trains if other.name and other.name != train.name]
+        if name.id in names:
             advice = hint(f"write `train NAME: {name.id} {{ … }}`")
             message = f"an experiment that builds on `{name.id}` needs a name of its own"
             self.report.mistake("E0625", message, name.span, advice)
             return
-        known = (*self.scope.names(Namespace.MODEL), *(other for other in trains if other and other != train.name))
-        self.unknown(name, "model or experiment" if any(trains) else "model", known)
+        unnamed = [other.model.id for other in trains if other.name is None and train.name is not None]
+        said = "an experiment to build on has a name: `train {0}: {1} {{ … }}` in place of `train {1} {{ … }}`"
+        advice = [hint(said.format(name.id, model)) for model in unnamed[:1]]
+        known = (*self.scope.names(Namespace.MODEL), *names)
+        self.unknown(name, "model or experiment" if names else "model", known, *advice)
 
     def _generate(self, generate: tree.Generate) -> None:
         self.keyword, self.declaration = "generate", generate.model.id

@@ -105,6 +105,7 @@ class ExpressionNames:
         self.parts: tuple[str, ...] = ()
         self.losses: set[str] = set()  # names of losses that layers and models state, which no `train` sees
         self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
+        self.elements: set[str] = set()  # names of a scan's body that its `until` does not see
 
     def scan(self, scan: tree.Scan) -> None:
         raise NotImplementedError
@@ -187,7 +188,8 @@ class ExpressionNames:
                 self.report.mistake("E0201", message, name.span, note)
                 return
         message = f"there is no `{name.id}` here"
-        notes = self._notes_in_train(name) if self.keyword == "train" else self._notes_in_sample(name)
+        notes = self._notes_in_until(name)
+        notes = notes or (self._notes_in_train(name) if self.keyword == "train" else self._notes_in_sample(name))
         notes = notes or self.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
         self.report.mistake("E0201", message, name.span, *notes)
 
@@ -203,6 +205,14 @@ class ExpressionNames:
         there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
         return self.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
 
+    def _notes_in_until(self, name: tree.Name) -> tuple[Note, ...]:
+        """Of the element of a step, which is not there before the step."""
+        if name.id not in self.elements:
+            return ()
+        return (
+            hint("`until` is computed before a step, of its carries: carry a count, `carry n = 0`, or a shorter range"),
+        )
+
     def _notes_in_sample(self, name: tree.Name) -> tuple[Note, ...]:
         """Of a name of the model, which a `sample` sees in another way."""
         model = self.model_of_sample
@@ -212,10 +222,11 @@ class ExpressionNames:
             return (hint(f"a `sample` has no data: `{model}(x)` applies the model to tensors, and gives its outputs"),)
         return ()
 
-    def unknown(self, name: tree.Name, what: str, known: Iterable[str]) -> None:
+    def unknown(self, name: tree.Name, what: str, known: Iterable[str], *advice: Note) -> None:
+        """Record a name that nothing has; the `advice` stands where it is near to none of those `known`."""
         names = tuple(known)
         listed = (hint(f"there are {', '.join(sorted(names))}"),) if names else ()
-        notes = self.report.nearest(name.id, names) or listed
+        notes = self.report.nearest(name.id, names) or advice or listed
         self.report.mistake("E0201", f"there is no {what} `{name.id}`", name.span, *notes)
 
     def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:

@@ -279,7 +279,9 @@ class StatementNames(ExpressionNames):
         self.is_in_scan = True
         self._bind_parts(scan.carries)
         if scan.until is not None:
+            self.elements = {part.name for part in scan.inputs} - self.environment.kinds.keys()
             self.expression(scan.until)
+            self.elements = set()
         self._bind_parts(scan.inputs)
         self._block(scan.body)
         used = self.environment.used

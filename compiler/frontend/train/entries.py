@@ -19,14 +19,9 @@ from compiler.frontend.update_rules import SHARE_OF_THE_NEW
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import CUTS, OPTIONS, options_for
 from compiler.support.record import record
+from compiler.support.train_keys import KEYS, OF_UPDATES
 from compiler.syntax import tree
 
-KEYS = [
-    *("data", "validation", "test", "oversample", "stream", "target", "loss", "metrics"),
-    *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
-    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
-    *("keep", "best", "restore", "precision", "seed"),
-]
 _Form = TypeVar("_Form")
 # The keys that must be given, with an example of each.
 _EXAMPLES = {
@@ -35,8 +30,6 @@ _EXAMPLES = {
     "batch": "batch = 32",
 }
 _APART = ("data", "validation", "test", "oversample", "target", "augment", "early_stop", "plateau", "best", "precision")
-OF_UPDATES = ("parameters", "loss", "optimizer", "schedule", "clip", "penalty", "times", "every")
-"""The keys of an `update` block."""
 EVALUATED = frozenset(KEYS) - set(_APART)
 """The keys whose values are expressions over names of the file; data sources have names of their own, for example."""
 _EXPRESSIONS = ("loss", "auxiliary", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")

@@ -26,7 +26,7 @@ from compiler.frontend.tensors.operators import arithmetic
 from compiler.frontend.train import losses, updates
 from compiler.frontend.train.augmentation import augmentation, columns_of
 from compiler.frontend.train.bases import bases_of
-from compiler.frontend.train.entries import KEYS, Entries, Keys
+from compiler.frontend.train.entries import Entries, Keys
 from compiler.frontend.train.metrics import (
     LOSS,
     accumulation_of,
@@ -42,6 +42,7 @@ from compiler.frontend.train.update_blocks import BlockKeys, check_updates, clai
 from compiler.frontend.update_rules import Accumulation, Clip, Follower, Phase, UpdateBlock, UpdateRule, loss_of_update
 from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue
 from compiler.graph.ir import Graph, Role
+from compiler.support.train_keys import KEYS
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_of
 from compiler.types import DType, TensorType

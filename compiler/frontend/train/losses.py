@@ -26,6 +26,11 @@ def loss_of(evaluator: Evaluator, keys: Keys) -> TensorValue:
     expression = keys.expression("loss")
     if expression is None:
         raise Poisoned
+    if isinstance(expression, tree.NoneLiteral):
+        advice = hint(
+            "give a value to make small, such as `loss = mse(y, target)`; several losses stand in `update` blocks"
+        )
+        raise failure("E0604", "a training has a loss, so it cannot be `none`", expression.span, advice)
     loss = scalar_of(evaluator, "E0604", "`loss`", expression)
     if evaluator.directions.get(loss.value.index):
         advice = hint(

@@ -11,8 +11,9 @@ from compiler.frontend.failures import Report, failure, nearest
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.train import forms
-from compiler.frontend.train.entries import KEYS, OF_UPDATES, Entries, Keys
+from compiler.frontend.train.entries import Entries, Keys
 from compiler.frontend.train.patterns import patterns_of, select
+from compiler.support.train_keys import KEYS, OF_UPDATES
 from compiler.syntax import tree
 
 _EXPRESSIONS = ("loss", "optimizer", "schedule", "clip", "penalty")
@@ -107,7 +108,9 @@ def _refuse_keys(entries: Entries, blocks: Sequence[BlockKeys]) -> None:
     for key in OF_UPDATES:
         if key in KEYS and entries.is_given(key):
             message = f"beside `update` blocks, `{key}` stands in each of them"
-            report.mistake("E0620", message, places[key], block, hint(f"move `{key}` into the blocks"))
+            is_none = isinstance(entries.expression(key), tree.NoneLiteral)
+            advice = f"leave `{key} = none` out" if is_none else f"move `{key}` into the blocks"
+            report.mistake("E0620", message, places[key], block, hint(advice))
     for key, advice in _OF_ONE_LOSS.items():
         if entries.is_given(key):
             message = f"`{key}` does not go with `update` blocks"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import KEPT, ParameterSpec, Program, TrainingPlan
-from compiler.frontend.update_rules import AVERAGE, SHARE_OF_THE_NEW, Clip, UpdateRule
+from compiler.frontend.update_rules import AVERAGE, SHARE_OF_THE_NEW, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphInput, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead
@@ -253,25 +253,26 @@ class StepBuilder:
         clip = self.plan.clip
         if clip is None:
             return
-        known = {"total": self._total_of_squares(clip)} if clip.is_global else {}
+        graphs = {path: clip.graph_of(gradient.type) for path, gradient in self.gradients.items()}
+        known = {"total": self._total_of_squares(graphs)} if clip.is_global else {}
         for path, gradient in self.gradients.items():
-            graph = clip.graph_of(gradient.type)
-            self.gradients[path] = self.call(graph, {**known, "g": gradient}, _update_of(path))["g"]
+            self.gradients[path] = self.call(graphs[path], {**known, "g": gradient}, _update_of(path))["g"]
 
-    def _total_of_squares(self, clip: Clip) -> Value:
+    def _total_of_squares(self, clips: Mapping[str, Graph]) -> Value:
         """The sum of the squares of all gradients, a scalar, added in the order of the parameters."""
         squares: list[Value] = []
         for spec in self.program.parameters:
             if spec.path in self.gradients:
-                with self.builder.at(_place_of(spec, Direction.UPDATE)):
+                with self.builder.at(_line_of(clips[spec.path], spec.path)):
                     gradient = self.gradients[spec.path]
                     square = self.builder.emit(Multiply(), gradient, gradient)
                     squares.append(self.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
         if not squares:
-            raise CompilerBug("training_step", f"clip {clip.form} has no gradient to clip")
+            raise CompilerBug("training_step", "a clip by the norm of all gradients has no gradient")
         total = squares[0]
-        for square in squares[1:]:
-            total = self.builder.emit(Add(), total, square)
+        with self.builder.at(_line_of(next(iter(clips.values())))):
+            for square in squares[1:]:
+                total = self.builder.emit(Add(), total, square)
         return total
 
     def update(self) -> None:
@@ -281,14 +282,15 @@ class StepBuilder:
         states: list[tuple[str, Value]] = []
         for rule in self.plan.rules:
             if rule.group:
-                states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps))
+                with self.builder.at(_line_of(rule.graph)):
+                    states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps))
                 continue
             spec = specs[rule.parameter]
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
                 results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
-                if self.plan.ema is not None:
-                    results[AVERAGE] = self._averaged(rule.parameter, results["p"])
-                self.changed[spec.path] = Role.PARAMETER, results["p"]
+            if self.plan.ema is not None:
+                results[AVERAGE] = self._averaged(rule.parameter, results["p"])
+            self.changed[spec.path] = Role.PARAMETER, results["p"]
             given = [state.name for state in rule.states if state.name in results]
             states.extend((f"{rule.parameter}:{name}", results[name]) for name in given)
         self.changed |= {name: (Role.OPTIMIZER_STATE, value) for name, value in states}
@@ -335,7 +337,8 @@ class StepBuilder:
     def _averaged(self, path: str, new: Value) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - ema) (p - a)."""
         before = self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type)
-        return self._moved(before, self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32)), new)
+        with self.builder.at((Origin(self.plan.places["ema"], (), path, Direction.UPDATE),)):
+            return self._moved(before, self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32)), new)
 
     def _moved(self, average: Value, share: Value, new: Value) -> Value:
         """An average with a share of what is new in place of its own."""
@@ -346,10 +349,11 @@ class StepBuilder:
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
         made = steps if self.made is None else self.made
-        count = Symbolic(self.builder, self.builder.emit(Cast(DType.F32), made)) + 1
-        if rule.since:
-            in_epoch = self.input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
-            count = count - rule.since * Symbolic(self.builder, in_epoch)
+        with self.builder.at(_line_of(rule.graph, rule.parameter)):
+            count = Symbolic(self.builder, self.builder.emit(Cast(DType.F32), made)) + 1
+            if rule.since:
+                in_epoch = self.input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
+                count = count - rule.since * Symbolic(self.builder, in_epoch)
         return count.value
 
     def _apply(self, rule: UpdateRule, count: Value, rate: Value) -> dict[str, Value]:
@@ -366,7 +370,8 @@ class StepBuilder:
         if rule.rate not in self.rates:
             rate = self.input(rule.rate, Role.SETTING, TensorType(DType.F32))
             if self.plan.schedule is not None:
-                known = {"lr": rate, "t": self.builder.emit(Cast(DType.F32), steps)}
+                with self.builder.at(_line_of(self.plan.schedule)):
+                    known = {"lr": rate, "t": self.builder.emit(Cast(DType.F32), steps)}
                 rate = self.call(self.plan.schedule, known, lambda origin: origin.towards(Direction.UPDATE))["lr"]
             self.rates[rule.rate] = rate
         return self.rates[rule.rate]
@@ -389,6 +394,12 @@ class StepBuilder:
 
 def _place_of(spec: ParameterSpec, direction: Direction) -> tuple[Origin, ...]:
     return (Origin(spec.span, spec.calls, spec.path, direction),)
+
+
+def _line_of(update: Graph, path: str = "") -> tuple[Origin, ...]:
+    """The line that chooses a rule, a schedule or a clip: what its graph is given is computed for this line, too."""
+    first = next((origin for node in update.nodes for origin in node.origins), None)
+    return () if first is None else (Origin((*first.calls, first.span)[0], (), path, Direction.UPDATE),)
 
 
 def _update_of(path: str) -> Callable[[Origin], Origin]:

@@ -101,6 +101,12 @@ class CpuTarget:
 
         return listing(text, symbol, machine)
 
+    def device(self) -> target.DeviceState | None:
+        return None
+
+    def device_plan(self, lowered: Lowered, batch: int) -> target.DevicePlan | None:
+        return None
+
     def ptx(self, text: str) -> str:
         raise UsageError("code of a processor is no PTX", "use --target gpu, or look at --stage asm")
 

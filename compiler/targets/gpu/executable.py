@@ -23,6 +23,7 @@ class GpuExecutable:
     """Runs the execution plan of a manifest on a GPU. `modules` hold the kernels, whose handles `functions` are."""
 
     threads = 1
+    room_of: type[Room] = Room
 
     def __init__(
         self, manifest: Manifest, memory: DeviceMemory, modules: Sequence[Held], functions: Mapping[str, int]
@@ -70,7 +71,7 @@ class GpuExecutable:
         gpu, content = self._gpu, tensors.content
         self._call = None
         if self._room is None:
-            self._room = Room(self.manifest, self._memory, self._functions)
+            self._room = self.room_of(self.manifest, self._memory, self._functions)
         is_fresh = (tensors, content.version) != self._bound
         self._call = Launches(self.manifest, self._memory, self._room, steps, tensors, self._outlets)
         self._call.spans = [] if self.is_timed else None

@@ -17,7 +17,7 @@ from compiler.targets.memory import address_of
 LEAST_CAPABILITY = (7, 5)  # for which kernels are written
 _NON_BLOCKING = 1  # a stream that waits for no other
 _WITH_TIMES, _WITHOUT_TIMES = 0, 2  # an event that is read by a clock; one that only orders
-_MAJOR, _MINOR, _PROCESSORS = 75, 76, 16  # attributes of a device
+_MAJOR, _MINOR, _PROCESSORS, _CACHE = 75, 76, 16, 38  # attributes of a device
 _LOG, _LOG_BYTES, _LOG_SIZE = 5, 6, 8192  # options of a link: its error log, and the size of it
 _PTX = 1  # a form of a linker's input
 
@@ -108,6 +108,7 @@ class Gpu:
         self.name = text.value.decode(errors="replace")
         self.capability = (self._attribute(_MAJOR, device), self._attribute(_MINOR, device))
         self.processors = self._attribute(_PROCESSORS, device)
+        self.cache_bytes = self._attribute(_CACHE, device)  # that all multiprocessors share
         version = ctypes.c_int()
         driver.call("cuDriverGetVersion", ctypes.byref(version))
         self.driver_version = version.value

@@ -36,7 +36,8 @@ def executable(
     memory: DeviceMemory,
     kept: ObjectCache,
     workers: int,
+    kind: type[GpuExecutable] = GpuExecutable,
 ) -> GpuExecutable:
     """A program on the device; `texts` are PTX, each with its kernels."""
     code = loaded_code(memory.gpu, texts, kept, workers)
-    return GpuExecutable(manifest, memory, code.modules, code.functions)
+    return kind(manifest, memory, code.modules, code.functions)

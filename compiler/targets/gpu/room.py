@@ -9,7 +9,7 @@ from compiler.targets.cpu.plan_tables import control_layout
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.feed import Ring
 from compiler.targets.gpu.hardware import DeviceBlock
-from compiler.targets.gpu.step_graph import Addresses, StepGraph, counting_node, nodes_of
+from compiler.targets.gpu.step_graph import Addresses, Node, StepGraph, TimedGraph, counting_node, nodes_of
 from compiler.targets.manifest import Manifest, capacity_for
 from compiler.tuning import MOST_TILE_ROWS
 
@@ -25,12 +25,12 @@ class Room:
         self.layout = control_layout(manifest)
         self._values = {"values that rows share": manifest.static_bytes + manifest.shared_bytes}
         self.control = self._block(self.layout.size)
-        self.shared_offset = -(-manifest.static_bytes // _SHARED_ALIGNMENT) * _SHARED_ALIGNMENT
+        self.shared_offset = shared_place(manifest)
         self.static = self._block(self.shared_offset + manifest.shared_bytes)
         self.capacity = self.filled = 0  # rows that there is room for, and that what runs once has filled
         self.ring: Ring | None = None
         self._growing: dict[str, DeviceBlock] = {}
-        self._graphs: dict[Addresses, tuple[StepGraph, StepGraph]] = {}
+        self._graphs: dict[Addresses, tuple[StepGraph, StepGraph | TimedGraph]] = {}
 
     def close(self) -> None:
         for graphs in self._graphs.values():
@@ -48,7 +48,7 @@ class Room:
             message = f"{most} rows, and pairs of rows have places for {manifest.most_rows}"
             raise CompilerBug("executable", message)
         self.capacity = max(self.capacity, capacity_for(manifest.batch_bytes, most))
-        size = manifest.batch_bytes * self.capacity + MOST_TILE_ROWS * manifest.row_bytes
+        size = bytes_of_values(manifest, self.capacity)
         what = "a step of one row" if most == 1 else f"a step of {most} rows"
         fix = "use a smaller model" if most == 1 else "use a smaller batch"
         needed = {"values of the rows": size, **self._values}
@@ -78,7 +78,7 @@ class Room:
             self.ring = Ring(self._memory, slots, rows, block)
         return self.ring
 
-    def graphs(self, addresses: Addresses) -> tuple[StepGraph, StepGraph]:
+    def graphs(self, addresses: Addresses) -> tuple[StepGraph, StepGraph | TimedGraph]:
         """The graph of what runs once, and that of a step."""
         found = self._graphs.pop(addresses, None)
         if found is None:
@@ -89,16 +89,29 @@ class Room:
         self._graphs[addresses] = found
         return found
 
-    def _made(self, addresses: Addresses) -> tuple[StepGraph, StepGraph]:
+    def _made(self, addresses: Addresses) -> tuple[StepGraph, StepGraph | TimedGraph]:
         manifest, gpu = self._manifest, self._memory.gpu
         once = nodes_of(manifest, 0, manifest.once, addresses)
         step = nodes_of(manifest, manifest.once, len(manifest.entries), addresses)
         ended = [*step, counting_node(addresses)]
-        return StepGraph(gpu, once, self._functions), StepGraph(gpu, ended, self._functions)
+        return StepGraph(gpu, once, self._functions), self._graph_of_step(ended)
+
+    def _graph_of_step(self, nodes: Sequence[Node]) -> StepGraph | TimedGraph:
+        return StepGraph(self._memory.gpu, nodes, self._functions)
 
     def _block(self, size: int, what: str = "") -> DeviceBlock:
         needed = {what: size} if what else self._values
         return self._memory.block(size, f"the program {self._manifest.name}", needed, "use a smaller model or batch")
+
+
+def shared_place(manifest: Manifest) -> int:
+    """Where shared panels begin behind the static values."""
+    return -(-manifest.static_bytes // _SHARED_ALIGNMENT) * _SHARED_ALIGNMENT
+
+
+def bytes_of_values(manifest: Manifest, capacity: int) -> int:
+    """The bytes of all values of so many rows."""
+    return manifest.batch_bytes * capacity + MOST_TILE_ROWS * manifest.row_bytes
 
 
 def arenas_of(manifest: Manifest, room: Room, values: DeviceBlock, tensors: Sequence[int]) -> tuple[int, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from compiler.targets.gpu.dependences import calls_of, dependences
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.hardware import Gpu, Held
 from compiler.targets.gpu.transfers import ADVANCE, COPY_BLOCK_BYTES
-from compiler.targets.manifest import CONTROL_ARENA, Manifest, Touched
+from compiler.targets.manifest import CONTROL_ARENA, Entry, Manifest, Touched
 from compiler.types import size_at
 
 MOST_NODES = 16_384  # of a graph; a step of more calls is several graphs, one after the other
@@ -36,12 +39,13 @@ class Addresses:
 
 @record
 class Node:
-    """A call of a kernel: its symbol, the blocks of its grid, its words, and what it touches."""
+    """A call of a kernel: its symbol, the blocks of its grid, its words, what it touches, and its line of the plan."""
 
     symbol: str
     blocks: int
     words: tuple[int, ...]
-    touched: tuple[Touched, ...]
+    touched: tuple[Touched, ...] = ()
+    entry: int = -1
 
 
 class _NodeParameters(ctypes.Structure):
@@ -64,7 +68,7 @@ def nodes_of(manifest: Manifest, first: int, last: int, addresses: Addresses) ->
         entry = manifest.entries[call.entry]
         symbol = manifest.functions[entry.function]
         given = words[entry.first_argument : ends[entry.first_argument]]
-        blocks = -(-size_at(entry.extent, addresses.batch) // entry.chunk) * entry.factor
+        blocks = blocks_of_call(entry, addresses.batch)
         if not blocks:
             continue
         if call.counters and entry.arguments:
@@ -74,8 +78,13 @@ def nodes_of(manifest: Manifest, first: int, last: int, addresses: Addresses) ->
             blocks = min(-(-int(given[2]) // COPY_BLOCK_BYTES), BLOCK_THREADS) or 1
         if len(given) > MOST_WORDS:
             raise CompilerBug("step_graph", f"{symbol} has {len(given)} arguments, and a kernel takes {MOST_WORDS}")
-        found.append(Node(symbol, blocks, tuple(map(int, given)), manifest.touched[call.entry]))
+        found.append(Node(symbol, blocks, tuple(map(int, given)), manifest.touched[call.entry], call.entry))
     return found
+
+
+def blocks_of_call(entry: Entry, batch: int) -> int:
+    """The blocks of a call of so many rows."""
+    return -(-size_at(entry.extent, batch) // entry.chunk) * entry.factor
 
 
 def counting_node(addresses: Addresses) -> Node:
@@ -113,7 +122,7 @@ class StepGraph:
         self._gpu = gpu
         self._parts: list[Held] = []
         for first in range(0, len(nodes), MOST_NODES):
-            self._parts.append(_instance(gpu, nodes[first : first + MOST_NODES], functions))
+            self._parts.append(_of_dependences(gpu, nodes[first : first + MOST_NODES], functions))
 
     def launch(self, stream: Held) -> None:
         """Begin to run the calls once, behind what the stream was given before."""
@@ -125,14 +134,62 @@ class StepGraph:
             part.close()
 
 
-def _instance(gpu: Gpu, nodes: Sequence[Node], functions: Mapping[str, int]) -> Held:
+class TimedGraph:
+    """Nodes one after the other, with an event before each and one behind the last; one launch is waited for."""
+
+    def __init__(self, gpu: Gpu, nodes: Sequence[Node], functions: Mapping[str, int]) -> None:
+        self._gpu, self.nodes = gpu, nodes
+        self._events = [gpu.event(has_time=True) for _ in range(len(nodes) + 1)]
+        self._parts = [
+            _chain(gpu, nodes[k : k + MOST_NODES // 2], self._events[k:], functions)
+            for k in range(0, len(nodes), MOST_NODES // 2)
+        ]
+        self.taken: list[list[float]] = []  # of each launch since it was emptied, the seconds of each node
+        self.host_seconds = 0.0  # of this process in these launches
+
+    def launch(self, stream: Held) -> None:
+        """Run the calls once, behind what the stream was given before, and take their times."""
+        start = time.perf_counter()
+        for part in self._parts:
+            self._gpu.driver.call("cuGraphLaunch", part.pointer, stream.pointer)
+        self._gpu.wait(stream)
+        self.taken.append([self._gpu.seconds_between(*pair) for pair in pairwise(self._events)])
+        self.host_seconds += time.perf_counter() - start
+
+    def close(self) -> None:
+        for held in (*self._parts, *self._events):
+            held.close()
+
+
+def _chain(gpu: Gpu, nodes: Sequence[Node], events: Sequence[Held], functions: Mapping[str, int]) -> Held:
+    """A graph of nodes, each between two of the events."""
+
+    def fill(graph: Held) -> None:
+        before = [_recorded(gpu, graph, events[0], [])]
+        for node, event in zip(nodes, events[1:], strict=False):
+            before = [_added(gpu, graph, node, before, functions[node.symbol])]
+            before = [_recorded(gpu, graph, event, before)]
+
+    return _instance(gpu, fill)
+
+
+def _of_dependences(gpu: Gpu, nodes: Sequence[Node], functions: Mapping[str, int]) -> Held:
+    """A graph of nodes, each of which waits for those whose bytes it meets."""
+
+    def fill(graph: Held) -> None:
+        handles: list[int] = []
+        for node, waits in zip(nodes, dependences([node.touched for node in nodes]), strict=True):
+            handles.append(_added(gpu, graph, node, [handles[k] for k in waits], functions[node.symbol]))
+
+    return _instance(gpu, fill)
+
+
+def _instance(gpu: Gpu, fill: Callable[[Held], None]) -> Held:
     found = ctypes.c_void_p()
     gpu.driver.call("cuGraphCreate", ctypes.byref(found), ctypes.c_uint(0))
     graph = Held(gpu.context, found, "cuGraphDestroy")
-    handles: list[int] = []
     try:
-        for node, waits in zip(nodes, dependences([node.touched for node in nodes]), strict=True):
-            handles.append(_added(gpu, graph, node, [handles[k] for k in waits], functions[node.symbol]))
+        fill(graph)
         made = ctypes.c_void_p()
         gpu.driver.call("cuGraphInstantiateWithFlags", ctypes.byref(made), graph.pointer, ctypes.c_ulonglong(0))
     finally:
@@ -145,8 +202,15 @@ def _added(gpu: Gpu, graph: Held, node: Node, waits: Sequence[int], function: in
     pointers = (ctypes.c_void_p * 1)(ctypes.addressof(words))
     grid = (node.blocks, 1, 1, BLOCK_THREADS, 1, 1, 0)
     given = _NodeParameters(function, *grid, ctypes.addressof(pointers), None)
+    return _put(gpu, "cuGraphAddKernelNode", graph, waits, ctypes.byref(given))
+
+
+def _recorded(gpu: Gpu, graph: Held, event: Held, waits: Sequence[int]) -> int:
+    return _put(gpu, "cuGraphAddEventRecordNode", graph, waits, event.pointer)
+
+
+def _put(gpu: Gpu, function: str, graph: Held, waits: Sequence[int], given: Any) -> int:
     before = (ctypes.c_void_p * max(1, len(waits)))(*waits)
     found = ctypes.c_void_p()
-    to = ctypes.byref(found), graph.pointer, before, ctypes.c_size_t(len(waits))
-    gpu.driver.call("cuGraphAddKernelNode", *to, ctypes.byref(given))
+    gpu.driver.call(function, ctypes.byref(found), graph.pointer, before, ctypes.c_size_t(len(waits)), given)
     return found.value or 0

@@ -16,7 +16,7 @@ from compiler.targets.cpu.growing import GrowingExecutable
 from compiler.targets.cpu.target import CpuTarget
 from compiler.targets.gpu.device import DEVICE
 from compiler.targets.llvm.host import machine_of
-from compiler.targets.llvm.object_code import FrontDoor
+from compiler.targets.llvm.object_code import FrontDoor, ObjectCode
 from compiler.types import DType
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class EmulatedTarget(CpuTarget):
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
         return super().listing(text, symbol, machine_of(None))
 
+    def device_plan(self, lowered: Lowered, batch: int) -> target.DevicePlan:
+        from compiler.targets.gpu.device_plan import device_plan  # only `dlc plan` asks
+
+        return device_plan(lowered, batch)
+
     def kernel_passes(self, machine: Machine, batch: int) -> Mapping[str, Callable[[str, str], str]]:
         from compiler.targets.cpu.passes_on_text import passes_on_text  # only `dlc pass` asks
         from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
@@ -84,14 +89,11 @@ class GpuTarget(EmulatedTarget):
 
     def load(self, compilation: target.Compilation) -> target.LoadedProgram:
         from compiler.targets.gpu.opened import device_memory, executable
-        from compiler.targets.gpu.transfers import SYMBOLS
 
         memory = device_memory()  # before anything is compiled for it
         options = compilation.options
         found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, DEVICE))
-        symbols = [*((symbol,) for symbol in found.symbols), SYMBOLS]
-        texts = list(zip(found.objects, symbols, strict=True))
-        made = executable(found.manifest, texts, memory, ObjectCache(options.cache), usable_processors())
+        made = executable(found.manifest, _texts(found), memory, ObjectCache(options.cache), usable_processors())
         if not made.manifest.most_rows:
             return made
         return GrowingExecutable(made, lambda rows: self.load(compilation.for_rows(rows)))
@@ -108,8 +110,28 @@ class GpuTarget(EmulatedTarget):
         named = ((c.name, partial(self._lowered, c, DEVICE)) for c in compilations if c.name is not None)
         _front_door(compilations[0].options).compile_ahead(named, workers)
 
+    def device(self) -> target.DeviceState:
+        from compiler.targets.gpu.opened import device_memory
+
+        gpu = device_memory().gpu
+        return target.DeviceState(gpu.name, gpu.context.held_bytes)
+
     def profiled(self, compilation: target.Compilation) -> target.ProfiledProgram:
-        raise _unmeasured("profile")
+        # only a profile asks for programs in this way
+        from compiler.targets.gpu.executable import GpuExecutable
+        from compiler.targets.gpu.opened import device_memory, executable
+        from compiler.targets.gpu.stamped import StampedExecutable
+
+        memory, options = device_memory(), compilation.options
+        lowered = self._lowered(compilation, DEVICE, lambda _: None)
+        found = _front_door(options).load(compilation.name, lambda _: lowered)
+        cache, threads = ObjectCache(options.cache), usable_processors()
+        plain, stamped = (
+            executable(found.manifest, _texts(found), memory, cache, threads, kind)
+            for kind in (GpuExecutable, StampedExecutable)
+        )
+        assert isinstance(stamped, StampedExecutable)
+        return target.ProfiledProgram(lowered, plain, stamped, "events")
 
     def simulated(
         self, compilation: target.Compilation, threads: Sequence[int], real: Sequence[int] = ()
@@ -117,7 +139,10 @@ class GpuTarget(EmulatedTarget):
         raise _unmeasured("simulation of threads")
 
     def peaks(self, options: Options, threads: int, dtype: DType, alone: float = 0.0) -> target.Peaks:
-        raise _unmeasured("measurement of peaks")
+        from compiler.targets.gpu.opened import device_memory
+        from compiler.targets.gpu.peaks import measured_peaks  # only a profile asks
+
+        return measured_peaks(device_memory(), dtype, ObjectCache(options.cache))
 
     def bytes_of_step(self, name: str, options: Options) -> int | None:
         return None  # the device's memory is not that of this process
@@ -131,6 +156,13 @@ class GpuTarget(EmulatedTarget):
         from compiler.targets.gpu.text import device_text
 
         return device_text(nest, DEVICE)
+
+
+def _texts(found: ObjectCode) -> list[tuple[bytes, Sequence[str]]]:
+    """The PTX of a program, each with its kernels."""
+    from compiler.targets.gpu.transfers import SYMBOLS
+
+    return list(zip(found.objects, [*((symbol,) for symbol in found.symbols), SYMBOLS], strict=True))
 
 
 def _unmeasured(what: str) -> UsageError:

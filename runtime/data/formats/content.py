@@ -16,7 +16,7 @@ from runtime.support.files import explained
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
 _MOST_FOR_A_BYTE = 1032  # that deflate can make of one
-_LONGEST_LINE = 1 << 24  # bytes
+LONGEST_LINE = 1 << 24  # bytes
 _BETWEEN_LOOKS = 1 << 26  # bytes that are unpacked between two looks at the memory
 # How often the content, or what is made of it, is in memory on the way to arrays.
 _OF_TEXT, _OF_ARRAYS = 5, 2
@@ -94,7 +94,7 @@ def pieces_of(path: Path) -> Iterator[bytes]:
         yield from _pieces(file, path) if is_packed else iter(lambda: file.read(_PIECE), b"")
 
 
-def line_blocks_of(path: Path, longest: int = _LONGEST_LINE) -> Iterator[tuple[int, bytes]]:
+def line_blocks_of(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, bytes]]:
     """Whole lines of a text, a piece at a time, with the number of the first; quotes are closed at the end of each.
 
     Raises DataError for a line of more than `longest` bytes.

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
-from runtime.data.dataset import SYNONYMS, Dataset, Field, Reading, TextPlan, WindowPlan, columns_at
+from runtime.data.dataset import (
+    SYNONYMS,
+    BlockSource,
+    Dataset,
+    Field,
+    Reading,
+    RowBlock,
+    TextPlan,
+    WindowPlan,
+    columns_at,
+)
+from runtime.data.formats.csv_files import stream_csv
 from runtime.data.formats.csv_table import read_csv
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
-from runtime.data.specs import Array
-from runtime.data.text.files import TextFile, decoded, lines_of, text_files
+from runtime.data.formats.text_blocks import (
+    NumberedText,
+    cut_between_words,
+    numbered_lines,
+    objects,
+    side_by_side,
+    source_of_texts,
+    texts_of_files,
+)
+from runtime.data.text.files import TextFile, TextPath, decoded, lines_of, text_files, text_paths, text_pieces
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
-from runtime.support.files import fingerprint
+from runtime.support.files import fingerprint, fingerprint_of_all, fingerprints
 
 TOKENS, NEXT, LABEL = "tokens", "next", "label"
 OF_TABLES = ("header", "names", "separator")
@@ -29,6 +50,15 @@ def read_lines(request: SourceRequest) -> Dataset:
     """
     options = request.options
     fields = fields_of_table(request) if options.values.get("text") is not None else fields_of_files(request)
+    fields, plan = _read_as_tokens(request, fields)
+    first = fields[TOKENS]
+    prints = _fingerprints(request, list(dict.fromkeys(first.files or (first.file,))))
+    return Dataset("lines", request.path, fields, text=plan, fingerprints=prints)
+
+
+def _read_as_tokens(request: SourceRequest, fields: dict[str, Field]) -> tuple[dict[str, Field], TextPlan]:
+    """The fields with those that are the texts once more, and how they become tokens."""
+    options = request.options
     first = fields[TOKENS]
     if SYNONYMS in request.others:
         first = fields[TOKENS] = replace(first, synonyms=_synonyms(request.others[SYNONYMS], options))
@@ -40,32 +70,96 @@ def read_lines(request: SourceRequest) -> Dataset:
         readings = {TOKENS: Reading(TOKENS, has_ends, has_ends)}
     if SYNONYMS in request.wanted:
         fields[SYNONYMS], readings[SYNONYMS] = first, readings[TOKENS]
-    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
-    files = (*{field.file for field in fields.values()}, *request.others.values())
-    prints = {file.name: fingerprint(file) for file in files if file.is_file()}
-    return Dataset("lines", request.path, fields, text=plan, fingerprints=prints)
+    return fields, TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
+
+
+def stream_lines(request: SourceRequest) -> BlockSource:
+    """As `read_lines`, some texts at a time. Raises DataError."""
+    if request.options.values.get("text") is not None:
+        return _stream_table(request)
+    options = request.options
+    files = text_paths(request.path, options)
+    paths = [file.path for file in files]
+    where = options.choice("label", ("first", "last"))
+    whole = options.choice("each", ("line", "file")) == "file"
+    labels = None if where is not None else request.others.get("labels")
+    has_labels = where is not None or labels is not None or "*" in str(request.path)
+    place = paths[0] if len(paths) == 1 else request.path
+    empty = {name: text_field([], place, []) for name in (TOKENS, *((LABEL,) if has_labels else ()))}
+    fields, plan = _read_as_tokens(request, empty)
+
+    def rows() -> Iterator[tuple[NumberedText, Mapping[str, str]]]:
+        texts = texts_of_files(files, place, whole)
+        if labels is not None:
+            encoding = options.text("encoding") or "utf-8-sig"
+            found = (line for _, line in numbered_lines(TextPath(labels, encoding)) if line)
+            for (_, text), label in side_by_side(texts, found, partial(_differing, labels, place)):
+                yield text, _cells(fields, text.text, label)
+            return
+        for file, text in texts:
+            label, told = (file.star, text.text) if where is None or whole else _cut(text, where)
+            yield text, _cells(fields, told, label)
+
+    head = Dataset("lines", request.path, fields, text=plan)
+    return source_of_texts(head, (*paths, *request.others.values()), rows, lambda: _fingerprints(request, paths))
+
+
+def _fingerprints(request: SourceRequest, files: Sequence[Path]) -> dict[str, str]:
+    """That of each file by its name; of all texts together, where they lie in several files."""
+    others = fingerprints(request.others.values())
+    return {**(fingerprints(files) if len(files) == 1 else {request.path.name: fingerprint_of_all(files)}), **others}
+
+
+def _cells(fields: Mapping[str, Field], text: str, label: str) -> dict[str, str]:
+    return {name: label if name == LABEL else text for name in fields}
+
+
+def _differing(labels: Path, texts: Path, count: int, found: int) -> DataError:
+    message = f"{found} labels for the {count} texts of {texts.name}"
+    return DataError(message, labels, fix="give a label in each line, in the order of the texts")
+
+
+def _stream_table(request: SourceRequest) -> BlockSource:
+    """The column `text` of a table and the others that are wanted, as `fields_of_table`."""
+    inner = stream_csv(_table_request(request))
+    places = _columns_by_field(request, inner.head)
+    fields, plan = _read_as_tokens(request, {name: inner.head.fields[column] for name, column in places.items()})
+
+    def blocks(names: Sequence[str]) -> Iterator[RowBlock]:
+        used = {name: places.get(name, places[TOKENS]) for name in names}
+        for block in inner.blocks(tuple(dict.fromkeys(used.values()))):
+            yield replace(block, arrays={name: block.arrays[column] for name, column in used.items()})
+
+    files = (*inner.files, *request.others.values())
+    head = Dataset("lines", request.path, fields, text=plan)
+    return BlockSource(head, files, blocks, lambda: _fingerprints(request, inner.files))
 
 
 def text_field(texts: Sequence[str], file: Path, row_numbers: Sequence[int]) -> Field:
-    values: Array = np.empty(len(texts), np.object_)
-    values[:] = texts
-    return Field(values, file, np.array(row_numbers, np.int64))
+    return Field(objects(texts), file, np.array(row_numbers, np.int64))
 
 
 def fields_of_table(request: SourceRequest) -> dict[str, Field]:
     """The column `text` of a csv table, that of the label, and whatever else the program wants by name."""
+    table = read_csv(_table_request(request))
+    return {name: table.fields[column] for name, column in _columns_by_field(request, table).items()}
+
+
+def _table_request(request: SourceRequest) -> SourceRequest:
     options = request.options
-    text, label = options.columns("text"), options.columns("label")
     kept = {name: value for name, value in options.values.items() if name in OF_TABLES}
-    named = frozenset(name for name in (*text, *label) if isinstance(name, str))
-    inner = SourceRequest(request.path, SourceOptions(kept, options.place), request.wanted | named, named)
-    table = read_csv(inner)
-    (column,) = columns_at(text[:1], tuple(table.fields), request.path)
-    found = {name: field for name, field in table.fields.items() if name in request.wanted}
-    if label:
-        (name,) = columns_at(label[:1], tuple(table.fields), request.path)
-        found[LABEL] = table.fields[name]
-    return {**found, TOKENS: table.fields[column]}
+    named = options.names_in("text", "label")
+    return SourceRequest(request.path, SourceOptions(kept, options.place), request.wanted | named, named)
+
+
+def _columns_by_field(request: SourceRequest, table: Dataset) -> dict[str, str]:
+    """The column of each field. Raises DataError."""
+    names = tuple(table.fields)
+    found = {name: name for name in names if name in request.wanted}
+    for field, option in ((LABEL, "label"), (TOKENS, "text")):
+        for column in columns_at(request.options.columns(option)[:1], names, request.path):
+            found[field] = column
+    return found
 
 
 def fields_of_files(request: SourceRequest) -> dict[str, Field]:
@@ -104,23 +198,28 @@ def _of_file(file: TextFile, where: str | None, whole: bool) -> tuple[list[str],
     numbers: list[int] = []
     for number, line in lines_of(file):
         if where is not None:
-            cut = line.split(None, 1) if where == "first" else line.rsplit(None, 1)
-            if len(cut) < 2:
-                message = f"`{line[:40]}` is one word, and it should be a label and a text"
-                raise DataError(message, file.path, number, "correct the line, or leave out the option `label`")
-            label, line = cut if where == "first" else cut[::-1]
-            labels.append(label.removeprefix("__label__"))
+            label, line = _cut(NumberedText(file.path, number, line), where)
+            labels.append(label)
         texts.append(line)
         numbers.append(number)
     return texts, labels, numbers
+
+
+def _cut(line: NumberedText, where: str) -> tuple[str, str]:
+    """The label with which a line begins or ends, and the rest."""
+    cut = line.text.split(None, 1) if where == "first" else line.text.rsplit(None, 1)
+    if len(cut) < 2:
+        message = f"`{line.text[:40]}` is one word, and it should be a label and a text"
+        raise DataError(message, line.file, line.number, "correct the line, or leave out the option `label`")
+    label, text = cut if where == "first" else cut[::-1]
+    return label.removeprefix("__label__"), text
 
 
 def _labels(path: Path, options: SourceOptions, texts: Field) -> Field:
     file = TextFile(path, decoded(path, options.text("encoding") or "utf-8-sig"))
     found = lines_of(file)
     if len(found) != len(texts.values):
-        message = f"{len(found)} labels for the {len(texts.values)} texts of {texts.file.name}"
-        raise DataError(message, path, fix="give a label in each line, in the order of the texts")
+        raise _differing(path, texts.file, len(texts.values), len(found))
     return text_field([label for _, label in found], path, [number for number, _ in found])
 
 
@@ -134,7 +233,7 @@ def _synonyms(path: Path, options: SourceOptions) -> tuple[tuple[str, ...], ...]
     return tuple(tuple(line.split()) for _, line in found)
 
 
-LINES = Format("lines", (), read_lines)
+LINES = Format("lines", (), read_lines, stream=stream_lines)
 
 
 def read_text(request: SourceRequest) -> Dataset:
@@ -151,7 +250,25 @@ def read_text(request: SourceRequest) -> Dataset:
     return Dataset("text", request.path, fields, text=plan, windows=windows, fingerprints=prints)
 
 
-TEXT = Format("text", (), read_text)
+def stream_text(request: SourceRequest) -> BlockSource:
+    """As `read_text`: each row is the next piece of the one text of all files. Raises DataError."""
+    files = text_paths(request.path, request.options)
+    paths = [file.path for file in files]
+    rules = rules_of(request.options, "char")
+    field = text_field([], paths[0] if len(paths) == 1 else request.path, [])
+    plan = TextPlan(rules, {TOKENS: Reading(TOKENS), NEXT: Reading(TOKENS)})
+    windows = WindowPlan(stride=request.options.number("stride"))
+
+    def blocks(names: Sequence[str]) -> Iterator[RowBlock]:
+        pieces = chain.from_iterable(map(text_pieces, files))
+        for number, piece in enumerate(cut_between_words(pieces, may_cut=rules.unit == "char" and not rules.lower), 1):
+            yield RowBlock(dict.fromkeys(names, objects([piece])), field.file, np.array([number]))
+
+    head = Dataset("text", request.path, {TOKENS: field, NEXT: field}, text=plan, windows=windows)
+    return BlockSource(head, tuple(paths), blocks, lambda: fingerprints(paths))
+
+
+TEXT = Format("text", (), read_text, stream=stream_text)
 
 
 BYTES = 256

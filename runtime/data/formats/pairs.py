@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
 from compiler.errors.diagnostics import DataError
-from runtime.data.dataset import Dataset, Reading, TextPlan
+from runtime.data.dataset import BlockSource, Dataset, Reading, TextPlan
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.formats.lines import rules_of, text_field
-from runtime.data.text.files import TextFile, decoded
-from runtime.support.files import fingerprint
+from runtime.data.formats.text_blocks import NumberedText, numbered_lines, side_by_side, source_of_texts
+from runtime.data.text.files import TextFile, TextPath, decoded, text_paths
+from runtime.support.files import fingerprint, fingerprints
 
 SOURCE, TARGET, NEXT = "source", "target", "next"
 
@@ -28,14 +33,19 @@ def read_pairs(request: SourceRequest) -> Dataset:
         targets = _lines(TextFile(other, decoded(other, encoding)))
     place = other or request.path
     if len(sources) != len(targets):
-        message = f"{len(targets)} lines, but {request.path.name} has {len(sources)}"
-        raise DataError(message, place, fix="give both texts of a pair in the same line of their files")
+        raise _differing(request.path, place, len(sources), len(targets))
     for path, texts in ((request.path, sources), (place, targets)):
         if "" in texts:
             raise DataError("the line is empty", path, texts.index("") + 1, "remove the pair from both files")
     numbers = range(1, len(sources) + 1)
     target = text_field(targets, place, numbers)
     fields = {SOURCE: text_field(sources, request.path, numbers), TARGET: target, NEXT: target}
+    prints = {path.name: fingerprint(path) for path in {request.path, place}}
+    return Dataset("pairs", request.path, fields, text=_plan(request), fingerprints=prints)
+
+
+def _plan(request: SourceRequest) -> TextPlan:
+    options = request.options
     is_shared = options.flag("shared") or False
     of_target = SOURCE if is_shared else TARGET
     readings = {
@@ -43,9 +53,42 @@ def read_pairs(request: SourceRequest) -> Dataset:
         TARGET: Reading(of_target, start=True),
         NEXT: Reading(of_target, end=True),
     }
-    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
-    prints = {path.name: fingerprint(path) for path in {request.path, place}}
-    return Dataset("pairs", request.path, fields, text=plan, fingerprints=prints)
+    return TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
+
+
+def stream_pairs(request: SourceRequest) -> BlockSource:
+    """As `read_pairs`, some pairs at a time. Raises DataError."""
+    encoding = request.options.text("encoding") or "utf-8-sig"
+    other = request.others.get(TARGET)
+    place = other or request.path
+    (source,) = text_paths(request.path, request.options)
+    target = text_field([], place, [])
+    fields = {SOURCE: text_field([], request.path, []), TARGET: target, NEXT: target}
+
+    def pairs() -> Iterator[tuple[int, tuple[str, str]]]:
+        if other is None:
+            for number, line in numbered_lines(source):
+                yield number, _halves(request, number, line)
+            return
+        lines = numbered_lines(source), numbered_lines(TextPath(other, encoding))
+        for (number, text), (_, translation) in side_by_side(*lines, partial(_differing, request.path, place)):
+            yield number, (text, translation)
+
+    def rows() -> Iterator[tuple[NumberedText, Mapping[str, str]]]:
+        for number, both in pairs():
+            for path, text in zip((request.path, place), both, strict=True):
+                if not text:
+                    raise DataError("the line is empty", path, number, "remove the pair from both files")
+            yield NumberedText(request.path, number, ""), {SOURCE: both[0], TARGET: both[1], NEXT: both[1]}
+
+    head = Dataset("pairs", request.path, fields, text=_plan(request))
+    files = tuple(dict.fromkeys((request.path, place)))
+    return source_of_texts(head, files, rows, lambda: fingerprints(files))
+
+
+def _differing(sources: Path, targets: Path, count: int, found: int) -> DataError:
+    message = f"{found} lines, but {sources.name} has {count}"
+    return DataError(message, targets, fix="give both texts of a pair in the same line of their files")
 
 
 def _lines(file: TextFile) -> list[str]:
@@ -58,15 +101,19 @@ def _lines(file: TextFile) -> list[str]:
 
 def _split(request: SourceRequest, lines: list[str]) -> tuple[list[str], list[str]]:
     """Both texts of each line."""
+    cut = [_halves(request, number, line) for number, line in enumerate(lines, 1)]
+    return [source for source, _ in cut], [target for _, target in cut]
+
+
+def _halves(request: SourceRequest, number: int, line: str) -> tuple[str, str]:
     separator = (request.options.text("separator") or "\t").replace("\\t", "\t")
-    cut = [line.split(separator) for line in lines]
-    for number, parts in enumerate(cut, 1):
-        if len(parts) < 2:
-            shown = separator.replace("\t", "\\t")
-            both = "name both files in `data = pairs(…, …)`, on the command line by `--set 'data=pairs(…, …)'`"
-            fix = f"write `{shown}` between the texts, or give the `separator`, or {both}"
-            raise DataError(f"`{shown}` does not stand between two texts", request.path, number, fix)
-    return [parts[0].strip() for parts in cut], [parts[1].strip() for parts in cut]
+    parts = line.split(separator)
+    if len(parts) < 2:
+        shown = separator.replace("\t", "\\t")
+        both = "name both files in `data = pairs(…, …)`, on the command line by `--set 'data=pairs(…, …)'`"
+        fix = f"write `{shown}` between the texts, or give the `separator`, or {both}"
+        raise DataError(f"`{shown}` does not stand between two texts", request.path, number, fix)
+    return parts[0].strip(), parts[1].strip()
 
 
-PAIRS = Format("pairs", (), read_pairs, in_one=True)
+PAIRS = Format("pairs", (), read_pairs, in_one=True, stream=stream_pairs)

@@ -20,6 +20,16 @@ Run = tuple[int, int]
 """The first row, and the row behind the last."""
 
 
+def whole_order(rows: int, block: int, seed: int, epoch: int) -> Array:
+    """The rows (i64) in the order in which an epoch takes them, of all blocks."""
+    order = BlockOrder(rows, block, seed, epoch)
+    found: list[Array] = []
+    for number in range(order.blocks):
+        lying = np.concatenate([np.arange(first, end) for first, end in order.runs(number)])
+        found.append(lying[order.order(number)])
+    return np.concatenate(found)
+
+
 class BlockOrder:
     """The order of epoch `epoch` over `rows` rows, in blocks of at most `block`."""
 

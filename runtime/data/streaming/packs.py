@@ -1,7 +1,8 @@
 """Rows as programs take them, kept on disk: a file for each input or target of each part, and a head that lists them.
 
 They are kept in the user's cache, by the identity of the files and settings that they were made of. A head appears when
-all files are whole. What was not used for a month goes when new ones are made.
+all files are whole. What was not used for a month goes when new ones are made. Behind the rows of a file stand the
+CRC-32 of its pieces, by which every piece is checked when it is read; the head has that of these, and a hash of itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import json
 import math
 import os
 import time
+import zlib
+from array import array
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -30,19 +34,30 @@ from runtime.support.files import JsonObject, JsonValue, explain, parse_json
 _HEAD, _LOCK = ".head", ".lock"
 _UNUSED_SECONDS, _LEFT_SECONDS = 30 * 24 * 3600, 24 * 3600
 _BETWEEN_LOOKS = 0.1  # seconds, while another process makes the same pack
+_PIECE, _MOST_ROWS = 1 << 15, 1 << 8  # bytes and rows of a piece that has a checksum, unless a row is larger
+_SUM = np.dtype("<u4")
 
 
 @record
 class PackedArray:
-    """An input or target of a part: its file, and the element type and shape of a row."""
+    """An input or target of a part: its file, the element type and shape of a row, and the CRC-32 of the checksums."""
 
     entry: str
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
+    checked: int = 0
 
     @property
     def row_bytes(self) -> int:
         return self.dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def rows_of_piece(self) -> int:
+        """The rows that have one checksum: a power of 2, as runs of rows often are."""
+        return min(_MOST_ROWS, 1 << max(0, (_PIECE // max(self.row_bytes, 1)).bit_length() - 1))
+
+    def file_bytes(self, rows: int) -> int:
+        return rows * self.row_bytes + -(-rows // self.rows_of_piece) * _SUM.itemsize
 
 
 @record
@@ -75,14 +90,16 @@ class PackCache:
         key = _key(name)
         try:
             with self.folder.open(key + _HEAD) as file:
-                head = parse_json(file.read())
+                digest, _, content = file.read().partition(b"\n")
                 with contextlib.suppress(OSError):
                     os.utime(file.fileno())  # the time of change serves as the time of last use
-            pack = _pack_of(self.folder, head)
+            if digest != _digest(content):
+                return None
+            pack = _pack_of(self.folder, parse_json(content))
             for part in pack.parts.values():
                 for array in part.arrays.values():
                     with self.folder.open(array.entry) as file:
-                        if os.fstat(file.fileno()).st_size != part.rows * array.row_bytes:
+                        if os.fstat(file.fileno()).st_size != array.file_bytes(part.rows):
                             return None
             return pack
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -148,7 +165,7 @@ class PackWriter:
 
     def __init__(self, folder: TrustedFolder, key: str) -> None:
         self._folder, self._key, self._token = folder, key, os.urandom(8).hex()
-        self._files: dict[str, tuple[BinaryIO, PackedArray]] = {}
+        self._files: dict[str, tuple[BinaryIO, PackedArray, _Sums]] = {}
         self._parts: dict[str, dict[str, PackedArray]] = {}
         self._rows: dict[str, int] = {}
         self._is_finished = False
@@ -159,26 +176,36 @@ class PackWriter:
         for name, values in arrays.items():
             if name not in known:
                 entry = f"{self._key}.{self._token}.{len(self._files)}"
-                known[name] = PackedArray(entry, values.dtype, values.shape[1:])
-                self._files[entry] = self._folder.created(entry), known[name]
-            file, array = self._files[known[name].entry]
-            assert (array.dtype, array.shape) == (values.dtype, values.shape[1:])
-            file.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+                known[name] = made = PackedArray(entry, values.dtype, values.shape[1:])
+                self._files[entry] = self._folder.created(entry), made, _Sums(made.rows_of_piece * made.row_bytes)
+            file, packed, sums = self._files[known[name].entry]
+            assert (packed.dtype, packed.shape) == (values.dtype, values.shape[1:])
+            content = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+            file.write(content)
+            sums.add(content)
         self._rows[part] = self._rows.get(part, 0) + len(next(iter(arrays.values())))
 
     def finish(self, told: JsonObject) -> Pack:
         """The pack, whole. Raises OSError."""
-        for file, _ in self._files.values():
+        checked: dict[str, int] = {}
+        for entry, (file, _, sums) in self._files.items():
+            content = sums.content()
+            file.write(content)
             file.close()
-        parts = {name: PackedPart(self._rows[name], arrays) for name, arrays in self._parts.items()}
+            checked[entry] = zlib.crc32(content)
+        parts = {
+            part: PackedPart(self._rows[part], {n: replace(a, checked=checked[a.entry]) for n, a in arrays.items()})
+            for part, arrays in self._parts.items()
+        }
         pack = Pack(self._folder, parts, told)
-        self._folder.write(self._key + _HEAD, json.dumps(_head_of(pack)).encode())
+        head = json.dumps(_head_of(pack)).encode()
+        self._folder.write(self._key + _HEAD, _digest(head), b"\n", head)
         self._is_finished = True
         return pack
 
     def leave(self) -> None:
         """Close all files, and remove those of a pack that is not finished."""
-        for entry, (file, _) in self._files.items():
+        for entry, (file, *_) in self._files.items():
             with contextlib.suppress(OSError):
                 file.close()
             if not self._is_finished:
@@ -186,15 +213,116 @@ class PackWriter:
                     self._folder.remove(entry)
 
 
+class _Sums:
+    """The checksums of the pieces of a file, which comes bit by bit; `piece` is in bytes."""
+
+    def __init__(self, piece: int) -> None:
+        self._piece = self._left = piece
+        self._sum, self._found = 0, array("I")
+
+    def add(self, content: memoryview) -> None:
+        while len(content):
+            part = content[: self._left]
+            self._sum, self._left = zlib.crc32(part, self._sum), self._left - len(part)
+            if not self._left:
+                self._close()
+            content = content[len(part) :]
+
+    def content(self) -> bytes:
+        """All of them, behind the last piece."""
+        if self._left < self._piece:
+            self._close()
+        return np.array(self._found, _SUM).tobytes()
+
+    def _close(self) -> None:
+        self._found.append(self._sum)
+        self._sum, self._left = 0, self._piece
+
+
+@record(eq=False)
+class RowFile:
+    """The open file of an array, whose pieces are checked against `sums` as they are read into memory."""
+
+    folder: TrustedFolder
+    packed: PackedArray
+    rows: int
+    name: str
+    file: FileIO
+    sums: Array
+
+    def fill(self, first: int, into: Array) -> None:
+        """Fill the array with as many rows from number `first` on. Raises DataError."""
+        each, end = self.packed.rows_of_piece, first + len(into)
+        for begin in range(first // each * each, end, each):
+            until = min(begin + each, self.rows)
+            if first <= begin and until <= end:
+                self._read(begin, into[begin - first : until - first])
+                continue
+            whole: Array = np.empty((until - begin, *into.shape[1:]), into.dtype)
+            self._read(begin, whole)
+            low, high = max(first, begin), min(end, until)
+            into[low - first : high - first] = whole[low - begin : high - begin]
+
+    def check(self) -> None:
+        """Read all rows, and keep none. Raises DataError."""
+        each = self.packed.rows_of_piece
+        room: Array = np.empty((min(each, self.rows), *self.packed.shape), self.packed.dtype)
+        for begin in range(0, self.rows, each):
+            self._read(begin, room[: self.rows - begin])
+
+    def _read(self, begin: int, piece: Array) -> None:
+        content = piece.reshape(-1).view(np.uint8).data
+        filled(self.file, begin * self.packed.row_bytes, content)
+        if zlib.crc32(content) != self.sums[begin // self.packed.rows_of_piece]:
+            raise broken_pack(
+                self.folder, self.packed, f"rows {begin + 1:,} to {begin + len(piece):,} of `{self.name}`"
+            )
+
+
+def opened_rows(folder: TrustedFolder, packed: PackedArray, rows: int, name: str) -> RowFile:
+    """The file of an array, to read; the caller closes it. Raises OSError, DataError."""
+    file = opened_array(folder, packed)
+    found = RowFile(folder, packed, rows, name, file, np.zeros(-(-rows // packed.rows_of_piece), _SUM))
+    content = found.sums.view(np.uint8).data
+    filled(file, rows * packed.row_bytes, content)
+    if zlib.crc32(content) != packed.checked:
+        file.close()
+        raise broken_pack(folder, packed, f"the checksums of `{name}`")
+    return found
+
+
+def opened_array(folder: TrustedFolder, packed: PackedArray) -> FileIO:
+    """The file of an array as bytes; the caller closes it. Raises OSError."""
+    with folder.open(packed.entry) as file:
+        return FileIO(os.dup(file.fileno()), "rb")
+
+
+def filled(file: FileIO, offset: int, content: memoryview) -> None:
+    """Fill a buffer from a place of a file on; what the file does not have stays as it is. Raises OSError."""
+    file.seek(offset)
+    while len(content) and (count := file.readinto(content)):
+        content = content[count:]
+
+
+def broken_pack(folder: TrustedFolder, packed: PackedArray, what: str) -> DataError:
+    """That rows on disk are not those that were written. Their pack is thrown away, so that it is made anew."""
+    fix = "they are thrown away, and the next command makes them anew; `dlc train --resume RUN` goes on then"
+    try:
+        folder.remove(packed.entry.split(".")[0] + _HEAD)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        fix = "`dlc cache clear` throws them away, and they are made anew"
+    return DataError(f"{what} are not those that were written", folder.path / packed.entry, fix=fix)
+
+
 def usual_packs() -> PackCache:
     """The cache in the folder where compiled code is kept, too."""
     return PackCache(default_folder() / "rows")
 
 
-def opened_array(folder: TrustedFolder, array: PackedArray) -> FileIO:
-    """The file of an array, to read; the caller closes it. Raises OSError."""
-    with folder.open(array.entry) as file:
-        return FileIO(os.dup(file.fileno()), "rb")
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _key(name: str) -> str:
@@ -203,10 +331,14 @@ def _key(name: str) -> str:
 
 def _head_of(pack: Pack) -> JsonObject:
     parts: dict[str, JsonValue] = {
-        name: {"rows": part.rows, "arrays": {n: [a.entry, a.dtype.str, list(a.shape)] for n, a in part.arrays.items()}}
+        name: {"rows": part.rows, "arrays": {n: _array_in_head(a) for n, a in part.arrays.items()}}
         for name, part in pack.parts.items()
     }
     return {"parts": parts, "told": pack.told}
+
+
+def _array_in_head(packed: PackedArray) -> list[JsonValue]:
+    return [packed.entry, packed.dtype.str, list(packed.shape), packed.checked]
 
 
 def _pack_of(folder: TrustedFolder, head: JsonValue) -> Pack:
@@ -214,7 +346,7 @@ def _pack_of(folder: TrustedFolder, head: JsonValue) -> Pack:
     whole = cast("dict[str, dict[str, dict[str, object]]]", head)
     parts: dict[str, PackedPart] = {}
     for name, part in whole["parts"].items():
-        arrays = cast("dict[str, tuple[str, str, list[int]]]", part["arrays"])
-        listed = {n: PackedArray(str(e), np.dtype(d), tuple(map(int, s))) for n, (e, d, s) in arrays.items()}
+        arrays = cast("dict[str, tuple[str, str, list[int], int]]", part["arrays"])
+        listed = {n: PackedArray(str(e), np.dtype(d), tuple(map(int, s)), int(c)) for n, (e, d, s, c) in arrays.items()}
         parts[name] = PackedPart(int(str(part["rows"])), listed)
     return Pack(folder, parts, cast("JsonObject", whole["told"]))

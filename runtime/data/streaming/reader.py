@@ -13,7 +13,7 @@ from compiler import driver
 from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.streaming.order import BlockOrder, Run
-from runtime.data.streaming.rows import RowFiles, RowStream
+from runtime.data.streaming.rows import BlockStream
 
 _Arrays = dict[str, Array]
 _Found = TypeVar("_Found")
@@ -46,21 +46,21 @@ class _Ahead(Generic[_Found]):
     `waited` are the seconds for which a block was not there when it was asked for.
     """
 
-    def __init__(self, stream: RowStream) -> None:
-        self._stream, self._files = stream, RowFiles(stream)
+    def __init__(self, stream: BlockStream) -> None:
+        self._stream, self._files = stream, stream.opened()
         self._rooms: list[_Arrays] = [{}, {}]
         self._thread = ThreadPoolExecutor(1, "rows")
         self._next: tuple[object, Future[_Found]] | None = None
         self.waited = 0.0
 
-    def read(self, runs: list[Run], chosen: Array | None = None) -> _Arrays:
-        """In a job: the rows of a block, or the `chosen` ones of those in `runs`, in ascending order."""
+    def read(self, runs: list[Run], chosen: Array | None = None, shift: int = 0) -> _Arrays:
+        """In a job: the rows of a block, or the `chosen` ones of those in `runs`, in ascending order, `shift` later."""
         rows = sum(end - first for first, end in runs) if chosen is None else len(chosen)
         room = self._rooms[0]
         if not room or len(next(iter(room.values()))) < rows:
             room.clear()  # before there are two
             room.update(self._stream.room(rows))
-        return self._files.read(runs, room, chosen)
+        return self._files.read(runs, room, chosen, shift)
 
     def take(self, key: object, job: Callable[[], _Found]) -> _Found:
         """The result of a job, whose arrays last until the next call."""
@@ -91,7 +91,7 @@ class EpochRows:
     With `own`, only the rows of this process are read, and those in the places of others are any rows.
     """
 
-    def __init__(self, stream: RowStream, seed: int, own: OwnShards | None = None) -> None:
+    def __init__(self, stream: BlockStream, seed: int, own: OwnShards | None = None) -> None:
         self._stream, self._seed, self._own = stream, seed, own
         self._ahead: _Ahead[tuple[_Arrays, Array]] = _Ahead(stream)
         self._orders: dict[int, BlockOrder] = {}
@@ -144,28 +144,29 @@ class EpochRows:
         key = order.epoch, number
         if self._block is not None and self._block[0] == key:
             return self._block[1:]
-        if order.blocks == 1 and self._own is None and self._block is not None:  # all rows are in memory
+        lasts = order.blocks == 1 and self._own is None and not self._stream.slack  # all rows are in memory
+        if lasts and self._block is not None:
             self._block = key, self._block[1], order.order(number)
             return self._block[1:]
         self._block = key, *self._ahead.take(key, lambda: self._read(order, number))
-        if order.blocks > 1 or self._own is not None:
+        if not lasts:
             after = (order, number + 1) if number + 1 < order.blocks else (self._order(order.epoch + 1), 0)
             self._ahead.begin((after[0].epoch, after[1]), lambda: self._read(*after))
         return self._block[1:]
 
     def _read(self, order: BlockOrder, number: int) -> tuple[_Arrays, Array]:
         """The rows of a block, and where the rows of its places are among them."""
-        rows = order.order(number)
+        rows, shift = order.order(number), self._stream.shift(self._seed, order.epoch)
         if self._own is None:
-            return self._ahead.read(order.runs(number)), rows
+            return self._ahead.read(order.runs(number), shift=shift), rows
         places = np.arange(int(order.starts[number]), int(order.starts[number + 1]))
         own = rows[self._own.among(places, self._stream.rows)]
         chosen = np.sort(own) if len(own) else rows[:1]  # one stands in the places of all others
-        arrays = self._ahead.read(order.runs(number), chosen)
+        arrays = self._ahead.read(order.runs(number), chosen, shift)
         return arrays, np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
 
 
-def blocks_in_order(stream: RowStream, multiple: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
+def blocks_in_order(stream: BlockStream, multiple: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
     """All rows in the order on disk, some at a time, each with its first row and until the next is asked for.
 
     They come beside the blocks of a training, so they are small parts of one; each but the last has a multiple of

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from io import FileIO
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -16,8 +15,8 @@ from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.decoded import mapped
 from runtime.data.specs import Array
-from runtime.data.streaming.order import BlockOrder
-from runtime.data.streaming.packs import PackedArray, PackedPart, opened_array
+from runtime.data.streaming.order import whole_order
+from runtime.data.streaming.packs import PackedArray, PackedPart, RowFile, opened_rows
 from runtime.support.files import explained
 
 ROW, NUMBER, FILE = "(row)", "(number)", "(file)"
@@ -25,6 +24,56 @@ ROW, NUMBER, FILE = "(row)", "(number)", "(file)"
 their files in a list."""
 _LARGE_ROW = 1 << 14  # bytes, from which on a read by itself costs less than to read the rows between
 _Value = TypeVar("_Value")
+
+
+class BlockFile(Protocol):
+    """The open files of a stream. Not for several threads at once."""
+
+    def read(
+        self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array], chosen: Array | None = None, shift: int = 0
+    ) -> dict[str, Array]:
+        """The rows of some runs, one behind the other, in the first places of the arrays `into`. Raises DataError.
+
+        `chosen` are the places of those rows, in ascending order, that are wanted of all. Windows begin `shift` later.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class BlockStream(Protocol):
+    """Rows on disk that are read by blocks, or windows of what lies there, which an epoch moves by up to `slack`."""
+
+    @property
+    def block(self) -> int: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def slack(self) -> int: ...
+
+    def room(self, rows: int) -> dict[str, Array]:
+        """Arrays for so many rows."""
+        ...
+
+    def opened(self) -> BlockFile: ...
+
+    def shift(self, seed: int, epoch: int) -> int:
+        """By how much all rows of an epoch begin later."""
+        ...
+
+    def order_of_epoch(self, seed: int, epoch: int) -> Array:
+        """The places in `arrays` of the rows in the order in which an epoch takes them, of all blocks."""
+        ...
+
+    def arrays(self) -> Mapping[str, Array]:
+        """All inputs and targets, each mapped when it is asked for."""
+        ...
+
+    def with_numbers(self) -> BlockStream: ...
+
+    def widened(self) -> BlockStream: ...
 
 
 @record(eq=False)
@@ -43,6 +92,17 @@ class RowStream:
     @property
     def rows(self) -> int:
         return self.part.rows
+
+    @property
+    def slack(self) -> int:
+        return 0
+
+    def shift(self, seed: int, epoch: int) -> int:
+        del seed, epoch
+        return 0
+
+    def opened(self) -> RowFiles:
+        return RowFiles(self)
 
     @property
     def fed(self) -> Mapping[str, PackedArray]:
@@ -78,22 +138,20 @@ class RowStream:
         return self.part.arrays[ROW if name == driver.SAMPLE_NUMBERS else name]
 
     def mapped(self, name: str) -> Array:
-        """All rows of an array, in memory only as far as they are looked at. Raises DataError."""
+        """All rows of an array, checked once, and in memory only as far as they are looked at. Raises DataError."""
         array = self.stored(name)
         place = self.folder.path / array.entry
-        with explained(DataError, place), opened_array(self.folder, array) as file:
-            raw = mapped(file, place, 0, (self.rows * array.row_bytes,))
+        with explained(DataError, place):
+            opened = opened_rows(self.folder, array, self.rows, name)
+            with opened.file as file:
+                opened.check()
+                raw = mapped(file, place, 0, (self.rows * array.row_bytes,))
         values = raw.view(array.dtype).reshape(self.rows, *array.shape)
         return values.astype(self.dtype_of(name), copy=False)
 
     def order_of_epoch(self, seed: int, epoch: int) -> Array:
         """The rows in the order in which an epoch takes them, of all blocks."""
-        order = BlockOrder(self.rows, self.block, seed, epoch)
-        found: list[Array] = []
-        for block in range(order.blocks):
-            rows = np.concatenate([np.arange(first, end) for first, end in order.runs(block)])
-            found.append(rows[order.order(block)])
-        return np.concatenate(found)
+        return whole_order(self.rows, self.block, seed, epoch)
 
     def arrays(self) -> Mapping[str, Array]:
         """All inputs and targets, each mapped when it is asked for."""
@@ -106,15 +164,13 @@ class RowFiles:
 
     def __init__(self, stream: RowStream) -> None:
         self._stream = stream
-        self._files: dict[str, FileIO] = {}
+        self._files: dict[str, RowFile] = {}
 
     def read(
-        self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array], chosen: Array | None = None
+        self, runs: Sequence[tuple[int, int]], into: Mapping[str, Array], chosen: Array | None = None, shift: int = 0
     ) -> dict[str, Array]:
-        """The rows of some runs, one behind the other, in the first places of the arrays `into`. Raises DataError.
-
-        `chosen` are the places of those rows, in ascending order, that are wanted of all.
-        """
+        """As `BlockFile.read`."""
+        assert shift == 0
         count = sum(end - first for first, end in runs)
         found = {name: array[: count if chosen is None else len(chosen)] for name, array in into.items()}
         seen = done = 0
@@ -129,8 +185,8 @@ class RowFiles:
         return found
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        for opened in self._files.values():
+            opened.file.close()
         self._files.clear()
 
     def __del__(self) -> None:
@@ -149,20 +205,12 @@ class RowFiles:
                 self._fill(name, first + row, rows[place : place + 1])
 
     def _fill(self, name: str, first: int, rows: Array) -> None:
-        packed = self._stream.stored(name)
+        stream, packed = self._stream, self._stream.stored(name)
         raw: Array = rows if rows.dtype == packed.dtype else np.empty(rows.shape, packed.dtype)
-        place = self._stream.folder.path / packed.entry
-        with explained(DataError, place):
+        with explained(DataError, stream.folder.path / packed.entry):
             if name not in self._files:
-                self._files[name] = opened_array(self._stream.folder, packed)
-            file, left = self._files[name], raw.reshape(-1).view(np.uint8).data
-            file.seek(first * packed.row_bytes)
-            while len(left):
-                count = file.readinto(left)
-                if not count:
-                    fix = "`dlc cache clear` removes it, and it is made anew"
-                    raise DataError(f"the file ends before row {first + len(rows)}", place, fix=fix)
-                left = left[count:]
+                self._files[name] = opened_rows(stream.folder, packed, stream.rows, name)
+            self._files[name].fill(first, raw)
         if raw is not rows:
             rows[...] = raw
 
@@ -189,28 +237,29 @@ class OnDemand(Mapping[str, _Value]):
 
 
 class RowRange:
-    """The numbers from 0 to before `count`, as an array that takes no memory: what is taken of it is made then."""
+    """`count` numbers from 0 on, `step` apart, as an array that takes no memory: what is taken of it is made then."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, count: int, step: int = 1) -> None:
+        self._count, self._step = count, step
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, places: object) -> Array:
         if isinstance(places, slice):
-            return np.arange(*places.indices(self._count))
+            return np.arange(*places.indices(self._count)) * self._step
         found: Array = np.asarray(places, np.int64)
-        return found
+        return found * self._step
 
     def __contains__(self, row: object) -> bool:
-        return 0 <= int(cast("int", row)) < self._count
+        place, rest = divmod(int(cast("int", row)), self._step)
+        return not rest and 0 <= place < self._count
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
         del dtype, copy
-        return np.arange(self._count)
+        return np.arange(self._count) * self._step
 
 
-def all_rows(count: int) -> Array:
-    """Every row of a part, as an array that takes no memory."""
-    return cast("Array", RowRange(count))
+def all_rows(count: int, step: int = 1) -> Array:
+    """Every row of a part, or one each `step`, as an array that takes no memory."""
+    return cast("Array", RowRange(count, step))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,12 +13,38 @@ from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 from runtime.data.text.tokenizer import END, PAD, START, UNKNOWN, Tokenizer
 
+NOWHERE: Mapping[str, str] = MappingProxyType({})
+
+
+class TextRemarks:
+    """How many texts are cut or filled up, over all rows that are made one after the other."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], tuple[int, int, Callable[[int, int], str]]] = {}
+
+    def add(self, kind: str, name: str, count: int, rows: int, told: Callable[[int, int], str]) -> None:
+        """`count` of `rows` further texts of a field; `told` makes the remark of the sums."""
+        before = self._counts.get((kind, name), (0, 0, told))
+        self._counts[kind, name] = before[0] + count, before[1] + rows, told
+
+    def notes(self) -> list[str]:
+        return [told(count, rows) for count, rows, told in self._counts.values() if count]
+
 
 class TextRows:
-    """The inputs and targets that are made of fields of text; each field is encoded once."""
+    """The inputs and targets that are made of fields of text; each field is encoded once.
 
-    def __init__(self, fields: Mapping[str, Field], preparation: Preparation, notes: list[str]) -> None:
-        self._fields, self._preparation, self._notes = fields, preparation, notes
+    Remarks name the file of a field, or the place that `places` gives it.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, Field],
+        preparation: Preparation,
+        remarks: TextRemarks,
+        places: Mapping[str, str] = NOWHERE,
+    ) -> None:
+        self._fields, self._preparation, self._remarks, self._places = fields, preparation, remarks, places
         self._encoded: dict[str, list[Array]] = {}
 
     def takes(self, spec: InputSpec) -> bool:
@@ -37,25 +64,35 @@ class TextRows:
         array: Array = np.full((len(rows), longest), PAD, dtype_of(spec))
         for row, numbers in zip(array, rows, strict=True):
             row[: len(numbers)] = numbers[:longest]
-        cut = int((self.lengths(name) > longest).sum())
-        if cut:
-            place = self._fields[name].file.name
-            self._notes.append(f"{place}: {cut} of {len(rows)} texts of `{name}` are longer than {longest} and are cut")
+        place = self._place_of(name)
+
+        def told(count: int, of: int) -> str:
+            return f"{place}: {count} of {of} texts of `{name}` are longer than {longest} and are cut"
+
+        self._remarks.add(f"cut to {longest}", name, int((self.lengths(name) > longest).sum()), len(rows), told)
         return array
 
     def note_filling(self, spec: InputSpec) -> None:
         """Say which texts are filled up, of an input that has no mask."""
         name = self._preparation.columns[spec.name][0]
         lengths, longest = self.lengths(name), longest_row(spec)
-        short = int((lengths < longest).sum())
-        if short and name != SYNONYMS:
-            said = f"{short} of {len(lengths)} texts of `{name}` are shorter than {longest}"
-            advice = "filled up with `<pad>`, which counts as text without `padded by` in the model"
-            self._notes.append(f"{self._fields[name].file.name}: {said} and are {advice}")
+        place = self._place_of(name)
+
+        def told(count: int, of: int) -> str:
+            said = f"{count} of {of} texts of `{name}` are shorter than {longest}"
+            return (
+                f"{place}: {said} and are filled up with `<pad>`, which counts as text without `padded by` in the model"
+            )
+
+        if name != SYNONYMS:
+            self._remarks.add(f"filled up to {longest}", name, int((lengths < longest).sum()), len(lengths), told)
 
     def lengths(self, name: str) -> Array:
         """How many tokens each text of a field has, with its ends."""
         return np.array([len(numbers) for numbers in self._rows(name)], np.int64)
+
+    def _place_of(self, name: str) -> str:
+        return self._places.get(name, self._fields[name].file.name)
 
     def _synonyms(self, spec: InputSpec, name: str) -> Array:
         """For each token [rows, time, k] k synonyms, in turn where there are fewer; its own number without any."""

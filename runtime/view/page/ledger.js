@@ -28,7 +28,7 @@ function heading(model) {
   const keys = DIRECTIONS.map((name) => h("span", { class: "key" }, h("i", { class: name }), name));
   const what = model.profile ? "bars: time of a step" : "bars: FLOPs of a step";
   return h("div", { class: "row head" }, h("span"), h("span", {}, what), h("span", {}, "shape"), h("span", { class: "r" }, "parameters"),
-    h("span", { class: "r" }, "FLOPs"), h("span", { class: "r" }, "bytes"), h("span", { class: "cost" }, ...keys));
+    h("span", { class: "r" }, "FLOPs"), h("span", { class: "r", title: "of a step: what each call of a kernel reads and writes, each element once" }, "bytes"), h("span", { class: "cost" }, ...keys));
 }
 
 function lineRow(model, file, line, text, choose) {

@@ -20,7 +20,7 @@ from compiler.errors.diagnostics import Diagnostic, Source, SourceError
 from compiler.frontend.elaborator import Session
 from compiler.frontend.generation import KEYS as GENERATE_KEYS
 from compiler.frontend.library import LIBRARY
-from compiler.frontend.train.entries import KEYS as TRAIN_KEYS
+from compiler.support.train_keys import KEYS as TRAIN_KEYS
 from compiler.syntax import tree
 from compiler.syntax.lexer import lex
 from compiler.syntax.recovery import Recovery

@@ -114,6 +114,20 @@ def test_circles_and_unknown_bases() -> None:
     assert unknown.notes[0].message == "did you mean `B`?"
     (unnamed,) = mistakes(TEXT.replace("train C: B", "train B"))
     assert unnamed.code == "E0625"
+    alone = TEXT.split("train B")[0].replace("train A: M", "train M")
+    (nameless,) = mistakes(f"{alone}train B: A {{ steps = 2 }}\n")
+    assert nameless.message == "there is no model `A`"
+    assert nameless.notes[0].message.endswith("`train A: M { … }` in place of `train M { … }`")
+
+
+def test_a_loss_is_not_left_out() -> None:
+    text = TEXT.split("train B")[0].replace("    gap = mean(y)\n", "")
+    (found,) = mistakes(text.replace("loss = cross_entropy(y, label) + 0 * gap", "loss = none"))
+    assert (found.code, found.message) == ("E0604", "a training has a loss, so it cannot be `none`")
+    (found,) = mistakes(f"{GAME}\ntrain Other: Both {{ loss = none }}\n")
+    assert (found.code, found.notes[1].message) == ("E0620", "leave `loss = none` out")
+    (found,) = mistakes(f"{GAME}\ntrain Other: Both {{ update one = none }}\n")
+    assert found.notes[0].message.endswith("write `one = none`")
 
 
 def test_a_model_goes_before_an_experiment_of_its_name() -> None:

@@ -51,6 +51,17 @@ def test_an_unknown_override_is_an_error() -> None:
     assert any("`stream`" in note.message for note in absent.notes)
 
 
+@pytest.mark.parametrize("value", ["1e400", "-1e400", "[1, 1e400]", "2 * 99999999999999999999", "constant(1e400)"])
+def test_a_number_that_no_type_holds_is_no_text(value: str) -> None:
+    (found,) = mistakes(text(), ("rate", value))
+    assert (found.code, str(found.span)) == ("E0104", "command line:1:1")
+    assert found.notes[0].message.endswith(f"in quotes: 'rate=\"{value}\"'")
+    read = program(text(), ("data", "runs/20261125202611252026/1e400.csv")).plan
+    assert read is not None
+    assert read.data is not None
+    assert read.data.path == "runs/20261125202611252026/1e400.csv"
+
+
 def test_floats_that_reach_only_tensors_are_given_at_run_time() -> None:
     found = program(text())
     rate = setting(found, "rate")

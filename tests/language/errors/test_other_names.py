@@ -13,7 +13,7 @@ from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_modules, library_scope
 from compiler.frontend.scope import Namespace
-from compiler.frontend.train.entries import KEYS
+from compiler.support.train_keys import KEYS
 from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Callable
 from runtime.cli.main import main

@@ -13,7 +13,7 @@ from runtime.cli.main import main
 KEYS = [
     *("model", "mode", "batch", "threads", "machine", "processor", "cpu", "tuning", "parameters"),
     *("median_ms", "p10_ms", "p90_ms", "steps"),
-    *("compile_s", "first_s", "peak_rss_mb", "flops", "gflops"),
+    *("compile_s", "first_s", "peak_rss_mb", "flops", "gflops", "device", "device_mb"),
 ]
 
 

@@ -199,7 +199,15 @@ def test_bytes_of_three_channels_need_no_range(run: Path, tmp_path: Path) -> Non
         (["--sampler", "prior", "--out", "x.png", "--range", "one", "2"], "wants a number, not `one`"),
         (["--sampler", "prior", "--n", "0"], "wants a whole number of at least 1"),
         (["--sampler", "prior", "--set", "prior.steps=0.5"], "a range runs between whole numbers"),
-        (["--sampler", "prior", "--set", "steps=2"], "the sampler's own is --set prior.steps=2"),
+        (["--sampler", "prior", "--set", "steps=2"], "the setting of prior is --set prior.steps=2"),
+        (["--sampler", "prior", "--set", "epochs=7"], "--set epochs is about the training, and changes nothing"),
+        (["--sampler", "prior", "--set", "optimizer.lr=0.1"], "is about the training, and changes nothing"),
+        (["--sampler", "prior", "--set", "seed=7"], "draws follow --seed 7"),
+        (["--sampler", "colours", "--set", "prior.scale=7"], "is about another way to make rows"),
+        (["--sampler", "prior", "--set", "precision=f64"], "a run cannot change its element type, f32"),
+        (["--sampler", "prior", "--set", "prior.scale=1e400"], "the number 1e400 is too large"),
+        (["--sampler", "prior", "--n", "10000000000"], "available: image 4.7 TB, walk"),
+        (["--sampler", "prior", "--n", "10000000000"], "hint: give a smaller --n"),
     ],
 )
 def test_what_is_wrong_with_a_call(

@@ -1,7 +1,9 @@
 """Data that is read block by block: the rows, parts and statistics of the same data in memory, bit for bit."""
 
 import gzip
+import hashlib
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +16,15 @@ import pytest
 from data_specs import source_of, spec
 from pyarrow import ipc, parquet
 
+from compiler.driver import SAMPLE_NUMBERS, rows_of_process
 from compiler.errors.diagnostics import DataError, DlcError
 from runtime.data.loading import LoadedData, load_evaluation_data, load_training_data
-from runtime.data.part import Part
+from runtime.data.part import Part, rows_of_epoch
 from runtime.data.specs import Cut, Cuts, Fold, InputSpec, PartSource
 from runtime.data.streaming.packs import usual_packs
-from runtime.data.streaming.reader import blocks_in_order
+from runtime.data.streaming.reader import EpochRows, OwnShards, blocks_in_order
+from runtime.data.streaming.rows import RowStream
+from runtime.data.streaming.windows import WindowStream
 
 ROWS = 300
 SPECS = [spec("features", row=(2,)), spec("kind", "i32", target=True, low=0, high=3)]
@@ -177,6 +182,138 @@ def test_folders_of_images(tmp_path: Path) -> None:
     expect_same(*both(str(tmp_path / "p"), "images", Cuts(0.2, 0.1), specs))
 
 
+TEXT_SPECS = [spec("tokens", "i32", row=(6,), low=0, high=99), spec("label", "i32", target=True, low=0, high=4)]
+
+
+def write_texts(folder: Path) -> None:
+    """Folders of two classes, whose files have texts of several lengths, blank lines and letters of several bytes."""
+    drawn = random.Random(0)
+    words = ["a", "be", "sea", "dé", "été", "Fließ", "gé", "λόγος", "eye", "jay"]
+    for kind in ("good", "bad"):
+        (folder / kind).mkdir()
+        for number in range(7):
+            lines = [" ".join(drawn.choices(words, k=drawn.randint(1, 9))) for _ in range(20)]
+            ending = "\r\n" if number % 2 else "\n"
+            (folder / kind / f"{number}.txt").write_text("\n".join([*lines, "", ""]), newline=ending)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"each": "file"},
+        {"tokens": "char", "ends": True, "lower": True},
+        {"tokens": "space", "min_frequency": 3, "vocabulary": 40, "longest": 3},
+        {"label": "first", "vocabulary": 12},
+    ],
+)
+@pytest.mark.parametrize("piece", [7, 1 << 20])
+def test_folders_of_texts(tmp_path: Path, options: dict[str, Any], piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", piece)
+    monkeypatch.setattr("runtime.data.formats.text_blocks._ROWS", 3)
+    write_texts(tmp_path)
+    path = str(tmp_path / "*" / "*.txt")
+    if "label" in options:
+        for file in tmp_path.glob("*/*.txt"):
+            file.write_text("".join(f"{file.parent.name} {line}\n" for line in file.read_text().split("\n") if line))
+    kept, streamed = both(path, "lines", Cuts(0.2, 0.1, seed=3), TEXT_SPECS, **options)
+    unnamed: dict[str, Any] = {  # in memory, rows are counted over all files
+        name: replace(getattr(kept, name), names={}) for name in ("train", "validation", "test")
+    }
+    expect_same(replace(kept, **unnamed), streamed)
+    other = source_of("lines", tmp_path / "good" / "*.txt", **{"tokens": "word", **options})
+    specs = TEXT_SPECS[:1]
+    found = load_evaluation_data(specs, other, kept.preparation, BLOCK)
+    wanted = load_evaluation_data(specs, other, kept.preparation)
+    expect_same_rows(replace(wanted.part, names={}), found.part)
+
+
+def test_texts_of_pairs_tables_and_language_models(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    lines = [line for file in sorted(tmp_path.glob("*/*.txt")) for line in file.read_text().split("\n") if line]
+    (tmp_path / "en.txt").write_text("\n".join(lines))
+    (tmp_path / "fr.txt").write_text("\n".join(reversed(lines)))
+    (tmp_path / "both.txt").write_text("\n".join("\t".join(pair) for pair in zip(lines, reversed(lines), strict=True)))
+    tokens = [spec(name, "i32", row=(8,), target=name == "next") for name in ("source", "target", "next")]
+    for shared in (False, True):
+        expect_same(*both(str(tmp_path / "both.txt"), "pairs", Cuts(0.1), tokens, shared=shared, min_frequency=2))
+    masks = [*tokens, replace(spec("length", "bool", row=(8,)), mask_of="source")]
+    source = source_of("pairs", tmp_path / "en.txt")
+    source = replace(source, others=(("target", str(tmp_path / "fr.txt")),))
+    expect_same(
+        load_training_data(masks, source, Cuts(0.1)), load_training_data(masks, source, Cuts(0.1, stream=BLOCK))
+    )
+    (tmp_path / "fr.txt").write_text("\n".join(lines[:-3]))
+    with pytest.raises(DataError, match=r"fr\.txt: 277 lines, but en\.txt has 280"):
+        load_training_data(masks, source, Cuts(0.1, stream=BLOCK))
+    modelled = [spec("tokens", "i32", row=(5,)), spec("next", "i32", row=(5,), target=True)]
+    expect_same(*both(str(tmp_path / "en.txt"), "lines", Cuts(0.1), modelled, longest=5))
+    (tmp_path / "t.csv").write_text("said,kind\n" + "".join(f"{line},{len(line) % 4}\n" for line in lines))
+    cut = Cuts(Cut("stratified", 0.2), stream=4096)
+    given: dict[str, Any] = {"text": "said", "label": "kind"}
+    expect_same(*both(str(tmp_path / "t.csv"), "lines", Cuts(0.1), TEXT_SPECS, **given))
+    loaded = load_training_data(TEXT_SPECS, source_of("lines", tmp_path / "t.csv", **given), cut)
+    kept = load_training_data(TEXT_SPECS, source_of("lines", tmp_path / "t.csv", **given), replace(cut, stream=0))
+    expect_same(kept, loaded)
+
+
+def write_running_text(folder: Path) -> str:
+    drawn = random.Random(0)
+    words = ["It's", "a", "Σοφός", "été ", "b-c", "x,", " ", "\n", "\t", "Ligne\r\n", "end.", "中文", "12"]
+    for number in range(3):
+        text = " ".join(drawn.choices(words, k=250)) + ("" if number == 1 else "\n")
+        (folder / f"{number}.txt").write_bytes((b"\xef\xbb\xbf" if number else b"") + text.encode())
+    return str(folder / "*.txt")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tokens": "char", "lower": True, "stride": 3},
+        {"tokens": "word"},
+        {"tokens": "space", "stride": 9},
+        {"tokens": "bpe", "vocabulary": 280, "stride": 1},
+    ],
+)
+@pytest.mark.parametrize("piece", [5, 200])
+def test_windows_of_a_running_text(
+    tmp_path: Path, options: dict[str, Any], piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if options.get("tokens") == "bpe":
+        pytest.importorskip("tokenizers")
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", piece)
+    path = write_running_text(tmp_path)
+    specs = [spec("tokens", "i32", row=(6,)), spec("next", "i64", row=(6,), target=True)]
+    specs.append(replace(spec("mask", "bool", row=(6,)), mask_of="tokens"))
+    for cuts in (Cuts(0.2, 0.1), Cuts(test=0.13), Cuts()):
+        kept, streamed = both(path, "text", cuts, specs, **options)
+        expect_same(kept, streamed)
+        whole = load_training_data(specs, source_of("text", Path(path), **options), replace(cuts, stream=10_000)).train
+        assert isinstance(whole.stream, WindowStream)
+        assert kept.train.slack == whole.stream.slack
+        reader = EpochRows(whole.stream, 7)
+        assert streamed.train.stream is not None
+        blocks, shards = EpochRows(streamed.train.stream, 7), OwnShards(4, 4, 1, 3)
+        own = EpochRows(streamed.train.stream.with_numbers(), 7, shards)
+        for epoch in (0, 1, 2):
+            rows = rows_of_epoch(kept.train, 7, epoch, 4)
+            assert rows_of_epoch(whole, 7, epoch, 4).tolist() == rows.tolist()
+            assert sorted(rows_of_epoch(streamed.train, 7, epoch, 4)) == sorted(rows)
+            for name in ("tokens", "next", "mask"):
+                arrays, places = reader.take(epoch, 0, len(rows))
+                assert arrays[name][places].tobytes() == kept.train.arrays[name][rows].tobytes()
+                moved = rows_of_epoch(streamed.train, 7, epoch, 4)[:BLOCK]
+                arrays, places = blocks.take(epoch, 0, BLOCK)
+                assert arrays[name][places].tobytes() == kept.train.arrays[name][moved].tobytes()
+                arrays, places = own.take(epoch, 0, 4)
+                begin, end = rows_of_process(1, 3, 4, 4)
+                assert arrays[name][places][begin:end].tobytes() == kept.train.arrays[name][moved[begin:end]].tobytes()
+                assert arrays[SAMPLE_NUMBERS][places][begin:end].tolist() == moved[begin:end].tolist()
+    other = source_of("text", tmp_path / "1.txt", **options)
+    found = load_evaluation_data(specs, other, kept.preparation, BLOCK)
+    expect_same_rows(load_evaluation_data(specs, other, kept.preparation).part, found.part)
+
+
 def test_further_sources_are_prepared_as_the_training(tmp_path: Path) -> None:
     path = files(tmp_path, "parquet")
     write(tmp_path / "c.csv", columns(7, 50))
@@ -220,6 +357,47 @@ def test_a_pack_that_is_not_whole_is_made_anew(tmp_path: Path) -> None:
     for file in (tmp_path / "cache" / "rows").glob("*.head"):
         file.write_text('{"parts": {"train": [')
     expect_same(*both(path, "csv", **options))
+
+
+@pytest.mark.parametrize(("what", "share"), [("zeroed", 0.5), ("flipped", 0.0), ("sums", 1.0), ("cut short", 0.5)])
+def test_rows_that_changed_on_disk_are_told_and_made_anew(tmp_path: Path, what: str, share: float) -> None:
+    path = files(tmp_path, "parquet")
+    options: dict[str, Any] = {**COLUMNS, "missing": "drop"}
+    kept, streamed = both(path, "parquet", **options)
+    assert isinstance(streamed.train.stream, RowStream)
+    place = tmp_path / "cache" / "rows" / streamed.train.stream.stored("features").entry
+    content = bytearray(place.read_bytes())
+    at = min(int(share * len(content)), len(content) - 8)
+    if what == "cut short":
+        os.truncate(place, at)
+    else:
+        content[at : at + 8] = bytes(8) if what != "flipped" else bytes(byte ^ 1 for byte in content[at : at + 8])
+        place.write_bytes(content)
+    for read in (lambda: _copied(streamed.train), lambda: [streamed.train.arrays["features"]]):
+        with pytest.raises(DataError, match="are not those that were written") as caught:
+            read()
+        assert "the next command makes them anew" in caught.value.fix
+        assert str(caught.value).startswith(str(place))
+        named = "rows 1 to 256 of `features`" if what in ("zeroed", "flipped") else "the checksums of `features`"
+        assert named in str(caught.value)
+    expect_same(kept, both(path, "parquet", **options)[1])
+
+
+@pytest.mark.parametrize(
+    "told", ["{}", '{"preparation": {"columns": 3}, "notes": [], "fingerprints": {}, "files": []}']
+)
+def test_a_head_that_says_something_else_is_made_anew(tmp_path: Path, told: str) -> None:
+    path = files(tmp_path, "csv")
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": True}
+    kept, _ = both(path, "csv", **options)
+    (head,) = (tmp_path / "cache" / "rows").glob("*.head")
+    _, content = head.read_bytes().split(b"\n")
+    changed = content.replace(b"0", b"1", 1)
+    head.write_bytes(b"\n".join([hashlib.sha256(content).hexdigest().encode(), changed]))  # the disk changed a digit
+    expect_same(kept, both(path, "csv", **options)[1])
+    changed = json.dumps({**json.loads(content), "told": json.loads(told)}).encode()  # somebody wrote another
+    head.write_bytes(b"\n".join([hashlib.sha256(changed).hexdigest().encode(), changed]))
+    expect_same(kept, both(path, "csv", **options)[1])
 
 
 def broken(folder: Path, ending: str) -> str:
@@ -287,16 +465,17 @@ def test_later_blocks_of_csv_keep_the_types_of_the_first(tmp_path: Path, monkeyp
     ("form", "cuts", "options", "message", "fix"),
     [
         ("parquet", Cuts(oversample="kind"), {}, "`oversample` takes rows", "balanced"),
-        ("parquet", Cuts(), {"window": 3}, "windows of a series overlap", "leave out `stream`"),
+        ("parquet", Cuts(), {"window": 3}, "windows of a table overlap", "leave out `stream`"),
         ("parquet", Cuts(Cut("stratified", 0.1)), {}, "puts all 282 rows in order, which takes", "larger `stream`"),
-        ("lines", Cuts(), {}, "`lines` data is not read block by block", "leave out `stream`"),
+        ("lines", Cuts(), {"bucket": True}, "`bucket` puts texts of similar length", "leave out `bucket`"),
+        ("idx", Cuts(), {}, "`idx` data is not read block by block", "leave out `stream`"),
     ],
 )
 def test_what_blocks_cannot_do_is_refused(
     tmp_path: Path, form: str, cuts: Cuts, options: dict[str, Any], message: str, fix: str
 ) -> None:
     path = files(tmp_path, "parquet")
-    given = options if form == "lines" else {**COLUMNS, "missing": "drop", **options}
+    given = options if form in ("lines", "idx") else {**COLUMNS, "missing": "drop", **options}
     with pytest.raises(DataError, match=message) as caught:
         load_training_data(SPECS, source_of(form, Path(path), **given), replace(cuts, stream=BLOCK))
     assert fix in caught.value.fix

@@ -52,6 +52,7 @@ def test_ranges_and_lists_are_searched_and_the_rest_is_fixed() -> None:
     [
         ([("a", "1")], "nothing to search"),
         ([("a", "2..1")], "the range a=2..1 is empty"),
+        ([("a", "1..1e400:log")], "has a number that is too large"),
         ([("a", "0.0..1:log")], "begins at 0.0"),
         ([("a", "[1]")], "offers no choice"),
         ([("a", "[1,2]"), ("a", "3")], "`a` is set twice"),

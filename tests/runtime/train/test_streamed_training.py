@@ -50,6 +50,42 @@ def test_one_block_of_all_rows_gives_the_bits_of_memory(project: Path, capsys: p
     assert json.loads((project / "block" / "settings.json").read_text())["settings"]["stream"]["value"] == 500
 
 
+TEXT_MODEL = """
+model Next(context = 8) {{
+    input tokens: i32[batch, context] in 0..vocabulary
+    output logits = tokens |> embedding(vocabulary, 6) |> dense(vocabulary)
+}}
+
+train Next {{
+    data = {data}
+    validation = 0.1
+    target next: i32[batch, context] in 0..vocabulary
+    loss = cross_entropy(logits, next)
+    optimizer = adam(lr = 0.01)
+    batch = 4
+    epochs = 2
+}}
+"""
+
+
+@pytest.mark.parametrize("data", ['text("*.txt", stride = 5)', 'lines("*.txt", tokens = "word", min_frequency = 2)'])
+def test_texts_give_the_bits_of_memory_and_go_on_with_them(project: Path, data: str) -> None:
+    drawn = np.random.default_rng(0)
+    for number in range(2):
+        lines = [" ".join(drawn.choice(["one", "two", "three.", "été"], 7)) for _ in range(30)]
+        (project / f"{number}.txt").write_text("\n".join([*lines, ""]))
+    (project / "text.dl").write_text(TEXT_MODEL.format(data=data))
+    assert main(["train", "text.dl", "--out", "memory"]) == 0
+    assert main(["train", "text.dl", "--out", "block", "--set", "stream=10000"]) == 0
+    assert files(project / "block" / "checkpoints") == files(project / "memory" / "checkpoints")
+    assert main(["train", "text.dl", "--out", "whole", "--set", "stream=16"]) == 0
+    assert main(["train", "text.dl", "--out", "part", "--set", "stream=16", "--set", "epochs=1"]) == 0
+    assert main(["train", "--resume", "part", "--set", "epochs=2"]) == 0
+    assert final_state(project / "part").weights == final_state(project / "whole").weights
+    assert final_state(project / "whole").weights != final_state(project / "memory").weights
+    assert main(["eval", "whole", "--data", "0.txt"]) == 0
+
+
 def test_threads_and_interruptions_change_no_bit(project: Path) -> None:
     assert main(["train", "model.dl", "--out", "whole", *STREAM, "--threads", "1"]) == 0
     wanted = final_state(project / "whole")
@@ -75,7 +111,7 @@ def test_a_training_that_stops_within_a_block_goes_on_with_the_same_bits(
     def opened(folder: TrustedFolder, array: PackedArray) -> FileIO:
         return Failing(folder.path / array.entry)
 
-    monkeypatch.setattr("runtime.data.streaming.rows.opened_array", opened)
+    monkeypatch.setattr("runtime.data.streaming.packs.opened_array", opened)
     capsys.readouterr()
     assert main(["train", "model.dl", "--out", "broken", *STREAM]) == 1
     told = capsys.readouterr().err

@@ -59,10 +59,11 @@ def test_other_bits_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["profile", XOR, "--target", EMULATOR], "only native code can be profiled"),
-        (["profile", XOR, "--target", "gpu"], "only native code can be profiled"),
-        (["train", XOR, "--profile", "--target", EMULATOR], "only native code can be profiled"),
-        (["plan", XOR, "--profile", "--target", EMULATOR], "only native code can be profiled"),
+        (["profile", XOR, "--target", EMULATOR], "other times than a GPU"),
+        (["profile", XOR, "--target", "reference"], "has no kernels that can be profiled"),
+        (["profile", XOR, "--target", "gpu", "--simulate-threads", "4"], "threads are simulated of a processor"),
+        (["train", XOR, "--profile", "--target", EMULATOR], "other times than a GPU"),
+        (["plan", XOR, "--profile", "--target", EMULATOR], "other times than a GPU"),
         (["bench", XOR, "--target", EMULATOR], "other times than a GPU"),
         (["tune", "--target", "gpu"], "target gpu is not tuned"),
         (["train", XOR, "--target", "gpu-emulater"], "did you mean `gpu-emulator`?"),

@@ -42,9 +42,21 @@ def test_a_line_has_its_own_figures(page: Page):
     assert figures_at(page, 10)["parameters"] == 12 * 3 + 3
     assert figures_at(page, 10)["flops_forward"] == 16 * (2 * 12 * 3 + 3)
     assert figures_at(page, 2, 1)["flops_forward"] == 16 * 12  # the line of the function, in its own file
-    forward, backward, update = figures_at(page, 6)["flops"]
+    forward, backward, _ = figures_at(page, 6)["flops"]
     assert forward < backward  # two products for one
-    assert update > 0
+
+
+def test_the_arithmetic_of_updates_is_at_the_line_that_asks_for_it(tmp_path: Path):
+    keys = "clip = global_norm(1.0)", "ema = 0.9", "schedule = linear(T = 9)", "optimizer = adam(lr = 0.01)"
+    text = SMALL.replace(f"    {keys[-1]}\n", "".join(f"    {key}\n" for key in keys))
+    page: Any = page_of(written(tmp_path / "asked", text=text))
+    updates = {row["line"]: row["flops"][2] for row in page.document["lines"] if row["flops"][2]}
+    lines = [line.strip() for line in text.splitlines()]
+    assert {lines[n - 1] for n in updates} == {*keys}
+    clip, ema = (updates[1 + lines.index(key)] for key in keys[:2])
+    weights = page.document["plan"]["parameters"]
+    assert 3 * weights <= clip <= 3 * weights + 16  # a square, a sum, a product; and scalars
+    assert ema == 3 * weights
 
 
 def test_bytes_and_times_are_those_of_the_profile(model: Path):
@@ -61,7 +73,7 @@ def test_bytes_and_times_are_those_of_the_profile(model: Path):
     timed = {row["symbol"]: row for row in document["profile"]["kernels"] if row["symbol"] not in runner}
     assert kernels.keys() == timed.keys()
     for symbol, row in timed.items():
-        assert (kernels[symbol]["flops"], kernels[symbol]["bytes"]) == (row["flops"], row["bytes"])
+        assert all(kernels[symbol][key] == row[key] for key in ("calls", "flops", "bytes"))
 
 
 @pytest.mark.parametrize("stage", ["asm", "llvm"])

@@ -1,0 +1,11 @@
+"""The keys of `train` and of an `update` in it."""
+
+KEYS = [
+    *("data", "validation", "test", "oversample", "stream", "target", "loss", "metrics"),
+    *("optimizer", "schedule", "epochs", "steps", "batch", "clip", "penalty", "auxiliary", "augment"),
+    *("init_from", "freeze", "unfreeze", "early_stop", "plateau", "accumulate", "shards", "synchronised", "ema"),
+    *("keep", "best", "restore", "precision", "seed"),
+]
+OF_UPDATES = ("parameters", "loss", "optimizer", "schedule", "clip", "penalty", "times", "every")
+AFTER_TRAINING = ("data", "restore", "early_stop.restore", "precision")
+"""The settings of the command line that decide what a trained model is: its dimensions, weights and element type."""
