@@ -50,6 +50,7 @@ class Options:
     threads: int = 0  # 0: one for each core that the process may use
     without: tuple[str, ...] = ()  # fusions, by their names in `FUSIONS`, that are not made
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
+    products: str = "f32"  # "bf16" rounds the factors of the products of a training step
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
     machine: str | None = None  # whose code to make: a name of `compiler/machine`, or a triple; None: the one that runs
@@ -90,14 +91,28 @@ class Tensors(Protocol):
         ...
 
 
+class Transfer(Protocol):
+    """Messages on their way. Their arrays are not to be changed, nor those that are filled read, before it is done."""
+
+    def is_done(self) -> bool:
+        """Look, which also lets messages go on."""
+        ...
+
+
 class Peers(Protocol):
     """The processes that make the same steps, each with the whole of data and tensors; this is number `rank`.
 
-    Each call is answered when all processes have made it.
+    `swap` and `gathered` are answered when all processes have made the same call. `overlaps` says whether another
+    thread may begin transfers while this one computes.
     """
 
     rank: int
     size: int
+    overlaps: bool
+
+    def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> Transfer:
+        """As `swap`, without waiting. What one process begins to send another fills its arrays in the order of both."""
+        ...
 
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
         """Send arrays to each process, and fill those that each sends, which have the same sizes; none to itself."""
@@ -111,7 +126,13 @@ class Peers(Protocol):
 class Alone:
     """The only process."""
 
-    rank, size = 0, 1
+    rank, size, overlaps = 0, 1, False
+
+    def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> Transfer:
+        return self
+
+    def is_done(self) -> bool:
+        return True
 
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
         pass

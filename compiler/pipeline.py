@@ -29,6 +29,7 @@ from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.scan import Scan
+from compiler.schedule.numerics.round_products import round_products
 from compiler.support.record import record
 from compiler.types import DType
 
@@ -93,6 +94,8 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
     optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
     machine = kernel_target_of(options).machine(options, runs=False)
+    if options.products == "bf16":
+        optimising.append(Pass(round_products.__name__, partial(everywhere, round_products)))
     fixing_passes = fixing(options.without, options.batch, machine).items()
     fixes = [Pass(name, graph_pass) for name, graph_pass in fixing_passes]
     laying_out = Pass(lay_out_pairs.__name__, partial(laid_out, rows=options.batch))

@@ -27,6 +27,7 @@ from compiler.ops.spreading import Sum
 from compiler.programs.batched_executable import in_batches
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.executables import executable
+from compiler.programs.kinds import TRAINING, with_products
 from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared
 from compiler.programs.steps.training_step import StepBuilder, in_phase
@@ -57,6 +58,7 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     Raises UsageError for one that names nothing.
     """
     program = in_precision(complete(program), options)
+    options = with_products(program, TRAINING, options)
     step = StepBuilder(*in_phase(program, phase))
     step.make_updates()
     gradients = [path for path in paths if path.endswith(GRADIENT)]
@@ -139,6 +141,7 @@ class WatchedStep:
 def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     """A step of a phase that changes nothing: units without effect, sizes of gradients and updates."""
     program = in_precision(complete(program), options)
+    options = with_products(program, TRAINING, options)
     graph, watched = _watched(StepBuilder(*in_phase(program, phase)))
     return WatchedStep(in_batches(program, executable(graph, options)), watched)
 

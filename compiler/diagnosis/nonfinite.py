@@ -27,7 +27,7 @@ from compiler.ops.movement import Concat, Slice
 from compiler.ops.scan import Scan
 from compiler.ops.spreading import Reshape
 from compiler.programs.batched_executable import divided, inputs_of_rows
-from compiler.programs.kinds import GraphKind
+from compiler.programs.kinds import GraphKind, with_products
 from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.support.record import record
@@ -48,6 +48,7 @@ def explain_step(program: Program, kind: GraphKind, options: Options, step: Step
         step = divided(step, inputs_of_rows(program), batches)
         step = replace(step, rows=np.full(len(step.rows), UNKNOWN_ROW))
     whole = graph_of(program, kind, options)
+    options = with_products(program, kind, options)
     optimised = _evaluated(prepared(whole, replace(options, verify=False)), step)
     # As it is written, a step is easier to read; but rewriting may remove what is not finite.
     written = to_dtype(whole, DType.F64) if options.dtype == "f64" else whole

@@ -14,6 +14,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.pipeline import simplified
+from compiler.programs.kinds import TRAINING, with_products
 from compiler.programs.load import complete, in_precision
 from compiler.programs.steps.sampling import sampling_graph
 from compiler.programs.steps.training_step import prediction_graph, training_step
@@ -46,6 +47,7 @@ def forms_of(program: Program, options: Options, sampler: str = "") -> Forms:
         return Forms(program, options, graph, once, once, sampler)
     if program.plan is not None:  # a step computes batch by batch where it takes several
         options = replace(options, batch=max(1, options.batch // program.plan.batches))
+        options = with_products(program, TRAINING, options)
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
     return Forms(program, options, training, simplified(predicting), simplified(training))

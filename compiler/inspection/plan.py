@@ -105,6 +105,7 @@ def compiled(forms: Forms, keeps_nests: bool = False, go_on: Callable[[], None] 
     """
     options = forms.options
     target = kernel_target_of(options)
+    target.expect_products(options, runs=False)
     code, machine = prepared(forms.training, options, go_on), target.machine(options, runs=False)
     ready = scheduled(code, options, machine, go_on)
     lowered = target.lower(code, ready, machine, options.batch, lambda _: go_on(), keeps_nests)

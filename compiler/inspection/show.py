@@ -26,6 +26,7 @@ from compiler.inspection.ptx_view import head_of
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
+from compiler.programs.kinds import TRAINING, with_products
 from compiler.programs.load import complete, in_precision, options_of
 from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.sampling import sampling_graph
@@ -79,6 +80,7 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
         fused = fused_graph(ready, options.without, options.batch, options.verify, machine)
         _expect_some(part_of_fused(fused, chosen).groups, "kernel", view)
         return _fused(fused, chosen, view)
+    kernel_target_of(options).expect_products(options, runs=False)
     plan = scheduled(ready, options, machine)
     if view.stage == "schedule":
         return _schedule(plan, view, chosen)
@@ -161,7 +163,8 @@ def _opened(view: View, options: Options, dimensions_of: DimensionsOf | None) ->
     _expect_sampler(program, view.sampler)
     trains = view.mode == "train" and program.plan is not None and view.sampler is None
     rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
-    return _Opened(program, trains, options_of(program, replace(options, batch=rows)), view.sampler)
+    options = options_of(program, replace(options, batch=rows))
+    return _Opened(program, trains, with_products(program, TRAINING, options) if trains else options, view.sampler)
 
 
 def _expect_sampler(program: Program, name: str | None) -> None:

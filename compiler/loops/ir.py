@@ -213,7 +213,8 @@ class TileContract:
     Rows of the domain are `outer` (each of an extent with its strides in lhs, rhs and result row) times m. The
     result goes to the scratch buffer `tile`, which the stage reads. With several `splits`, the indices of the first
     summed axis are divided among them, and each has rows of its own, `split_step` apart. A `triangle` has a single
-    summed axis.
+    summed axis. A product `in_bf16` has one split and no triangle: its operands are rounded to bf16, and its terms are
+    added in the order of `nest.ir.MultiplyTiles`.
     """
 
     lhs: int
@@ -232,6 +233,7 @@ class TileContract:
     splits: int = 1
     split_step: int = 0
     triangle: Triangle | None = None
+    in_bf16: bool = False
 
 
 @record

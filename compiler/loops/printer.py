@@ -187,7 +187,7 @@ class _Printer:
             right.append(_times(name, axis.rhs_stride))
         right.append(_times("column", contract.rhs_n_stride))
         operands = f"{self.name(contract.lhs)}[{_sum(left)}], {self.name(contract.rhs)}[{_sum(right)}]"
-        self.statement(contract, f"tile = fma({operands}, tile)")
+        self.statement(contract, f"tile = {'fma_bf16' if contract.in_bf16 else 'fma'}({operands}, tile)")
         self.depth = depth
 
     def scatter(self, kernel: ir.ScatterKernel) -> None:

@@ -207,6 +207,27 @@ class Builder:
     def store_fence(self) -> None:
         self.body.append(ir.StoreFence(self.line))
 
+    # tiles
+
+    def rounded(self, value: Operand) -> Value:
+        """The bits of the numbers of bf16 next to those of f32."""
+        return self.define(ir.Rounded, vector(DType.U16, type_of(value).lanes), value)
+
+    def as_words(self, halves: Value) -> Value:
+        """Pairs of 16 bits, each as 32 bits."""
+        return self.define(ir.Bits, vector(DType.U32, halves.type.lanes // 2), halves)
+
+    def open_tiles(self, address: Value) -> None:
+        self.body.append(ir.OpenTiles(self.line, address))
+
+    def multiply_tiles(
+        self, sums: Value, left: Value, right: Value, blocks: Index, pitch: int, shape: tuple[int, int]
+    ) -> None:
+        self.body.append(ir.MultiplyTiles(self.line, sums, left, right, blocks, pitch, *shape))
+
+    def close_tiles(self) -> None:
+        self.body.append(ir.CloseTiles(self.line))
+
     # random numbers
 
     def draw_key(self, seed: Operand, step: Operand, slot: int) -> tuple[Value, Value]:

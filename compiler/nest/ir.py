@@ -396,6 +396,47 @@ class StoreFence(_Statement):
     """Stores past the caches are done before what follows."""
 
 
+# tiles, of a processor that multiplies them
+
+
+@record(eq=False)
+class Rounded(_Definition):
+    """The numbers of bf16 next to those of f32, of two the even one, as their bits; a subnormal one counts as 0."""
+
+    value: Operand
+
+
+@record(eq=False)
+class OpenTiles(_Statement):
+    """Tile registers are taken, of 16 rows of 64 bytes each; they are described in the 64 bytes at the address."""
+
+    address: Value
+
+
+@record(eq=False)
+class MultiplyTiles(_Statement):
+    """`sums += left @ right` for `rows` times `columns` tiles of 16 x 16 sums, in blocks of 32 summed elements.
+
+    The sums are f32, row by row. For each block, a tile of the left operand has 16 rows of 32 elements of bf16, and one
+    of the right operand 16 pairs of them for each of 16 columns. The blocks of a tile lie one behind the other, tiles
+    `pitch` elements apart. In a block, one chain of fused multiply-adds takes the first elements of all pairs, from 0
+    on, and one the second; both are added, then added to the sum. A subnormal number counts as 0 wherever it arises.
+    """
+
+    sums: Value
+    left: Value
+    right: Value
+    blocks: Index
+    pitch: int
+    rows: int
+    columns: int
+
+
+@record(eq=False)
+class CloseTiles(_Statement):
+    """Tile registers are free again."""
+
+
 # threads, of a target that has a block of them for some items
 
 
@@ -461,10 +502,13 @@ class Guard(_Statement):
     is_rare: bool
 
 
-Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits
+Arithmetical: TypeAlias = (
+    Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits | Rounded
+)
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Shared | Ordinal | Exchange
-Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier
+OnTiles: TypeAlias = OpenTiles | MultiplyTiles | CloseTiles
+Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier | OnTiles
 Instruction: TypeAlias = Definition | DrawKey | Effect
 Statement: TypeAlias = Instruction | Loop | Guard
 

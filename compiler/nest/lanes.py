@@ -69,7 +69,7 @@ def _uses(statement: Statement, used: dict[int, Used]) -> Iterable[tuple[Operand
             pass
         case ir.Convert(value=value):
             operands = (value,)
-        case ir.Any(mask=value) | ir.Lane(vector=value) | ir.Bits(value=value):
+        case ir.Any(mask=value) | ir.Lane(vector=value) | ir.Bits(value=value) | ir.Rounded(value=value):
             return [(value, Used(_all(value)))]
         case ir.Loop(initial=initial, following=following):
             return [(operand, Used(_all(operand))) for operand in (*initial, *following)]

@@ -215,6 +215,14 @@ def _effect(statement: ir.Effect) -> str:
             return "no load moves across"
         case ir.StoreFence():
             return "finish all stores"
+        case ir.OpenTiles():
+            return f"open tiles, described at {print_operand(statement.address)}"
+        case ir.MultiplyTiles():
+            sums, left, right = map(print_operand, (statement.sums, statement.left, statement.right))
+            blocks = f"{print_operand(statement.blocks)} blocks, pitch {statement.pitch}"
+            return f"tiles {statement.rows} x {statement.columns} at {sums} += {left} @ {right}, {blocks}"
+        case ir.CloseTiles():
+            return "close tiles"
         case ir.Meet():
             return "lanes meet"
         case ir.Barrier():
@@ -242,7 +250,12 @@ def _computed(statement: ir.Computation) -> str:
         case ir.Shuffle():
             operands = [statement.left] if statement.right is None else [statement.left, statement.right]
             return f"shuffle({', '.join(map(print_operand, operands))}) lanes {_picks(statement.picks)}"
-        case ir.Broadcast(scalar=operand) | ir.Convert(value=operand) | ir.Bits(value=operand):
+        case (
+            ir.Broadcast(scalar=operand)
+            | ir.Convert(value=operand)
+            | ir.Bits(value=operand)
+            | ir.Rounded(value=operand)
+        ):
             return f"{type(statement).__name__.lower()}({print_operand(operand)})"
         case ir.Lane(vector=operand) | ir.Any(mask=operand) | ir.Number(address=operand):
             return f"{type(statement).__name__.lower()}({print_operand(operand)})"

@@ -147,6 +147,8 @@ class Regions(Terms):
                     self._access(statement, ir.type_of(statement.value))
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier() | ir.DrawKey():
                     continue
+                case ir.OpenTiles() | ir.MultiplyTiles() | ir.CloseTiles():
+                    continue  # in scratch, where what is multiplied has room for whole tiles
                 case _:
                     self._define(statement.result, self._computed(statement))
             if isinstance(statement, ir.Load | ir.Gather) and statement.result.type.dtype in INTEGERS:

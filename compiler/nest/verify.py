@@ -50,7 +50,12 @@ class _Check:
                     self.store(statement)
                 case ir.Prefetch(address=address):
                     self.expect(address, ADDRESS)
-                case ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier():
+                case ir.OpenTiles(address=address):
+                    self.expect(address, ADDRESS)
+                case ir.MultiplyTiles():
+                    self.all_of(ADDRESS, statement.sums, statement.left, statement.right)
+                    self.expect(statement.blocks, INDEX)
+                case ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier() | ir.CloseTiles():
                     pass
                 case ir.DrawKey():
                     self.expect(statement.seed, INDEX)
@@ -182,6 +187,8 @@ class _Check:
             case ir.Broadcast():
                 if self.known(statement.scalar).dtype is not type_.dtype:
                     raise _WrongError(f"{name_of(statement.result)} is of another type than the scalar in its lanes")
+            case ir.Rounded(value=operand):
+                self.expect(operand, ir.vector(DType.F32, type_.lanes))
             case ir.Convert(value=operand) | ir.Bits(value=operand) | ir.Lane(vector=operand) | ir.Any(mask=operand):
                 self.known(operand)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
 
 from compiler.graph.builder import GraphBuilder
@@ -59,6 +59,9 @@ class Contraction(DifferentiableOp):
         )
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (self.stacked(operands, np.matmul),)
+
+    def stacked(self, operands: Sequence[Array], multiply: Callable[[Array, Array], Array]) -> Array:
         """As one stack of matrix products: [shared, left, summed] @ [shared, summed, right]."""
         left, right = operands
         summed = [label for label in self.lhs if label not in self.out]
@@ -72,9 +75,9 @@ class Contraction(DifferentiableOp):
             return x.transpose(order).reshape([math.prod(sizes[label] for label in group) for group in groups])
 
         with np.errstate(all="ignore"):
-            product = np.matmul(
+            product = multiply(
                 arranged(left, self.lhs, shared, only_left, summed),
                 arranged(right, self.rhs, shared, summed, only_right),
             )
         result = [*shared, *only_left, *only_right]
-        return (product.reshape([sizes[label] for label in result]).transpose([result.index(i) for i in self.out]),)
+        return product.reshape([sizes[label] for label in result]).transpose([result.index(i) for i in self.out])

@@ -12,7 +12,16 @@ from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Peers, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation
-from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, STATES, GraphKind, Purpose
+from compiler.programs.kinds import (
+    ACCUMULATION,
+    DECODING,
+    INITIALISATION,
+    PREDICTION,
+    STATES,
+    GraphKind,
+    Purpose,
+    with_products,
+)
 from compiler.programs.owned_states import OwnedStates
 from compiler.programs.shard_owners import OwnedUpdate, UpdateLayout
 from compiler.programs.shard_segments import ShardSegment, SumsOfShards, known, segments_of
@@ -111,7 +120,8 @@ def layout_of_update(program: Program, options: Options, processes: int, phase: 
     """How the update of a step that is cut into shards is divided among several processes."""
     kind = GraphKind(Purpose.UPDATING, phase)
     chosen = fitting(program, kind, options)
-    name = _entry_name(f"layout for {processes} processes of {_identity(program, kind)}", chosen)
+    least = options.tuning.bucket_bytes
+    name = _entry_name(f"layout for {processes} processes, {least} bytes, of {_identity(program, kind)}", chosen)
 
     def lay_out() -> UpdateLayout:
         from compiler.programs.stages import update_layout  # a cached program is loaded without any stage
@@ -135,7 +145,7 @@ def _owned_update(program: Program, options: Options, phase: int) -> Callable[[i
     def owned(rank: int, processes: int) -> OwnedUpdate:
         kind = GraphKind(Purpose.UPDATING, phase)
         chosen, layout = fitting(program, kind, options), layout_of_update(program, options, processes, phase)
-        target, parts = target_of(options), list[LoadedProgram | None]()
+        target, parts, least = target_of(options), list[LoadedProgram | None](), options.tuning.bucket_bytes
 
         @cache
         def graphs() -> Sequence[Graph]:
@@ -144,7 +154,7 @@ def _owned_update(program: Program, options: Options, phase: int) -> Callable[[i
             return update_parts(program, phase, chosen, layout, rank)
 
         for part in range(layout.parts):
-            name = f"part {part} of process {rank} of {processes} in {_identity(program, kind)}"
+            name = f"part {part} of process {rank} of {processes}, {least} bytes, in {_identity(program, kind)}"
             made = prepared_compilation(partial(_part_of, graphs, part), chosen, _entry_name(name, chosen))
             parts.append(target.load(made) if layout.has_part(rank, part) else None)
         given = [_spec(one.name, Role.OPTIMIZER_STATE, one.type, options) for one in layout.given]
@@ -245,7 +255,12 @@ def _graph(program: Program, kind: GraphKind, options: Options) -> Callable[[], 
 
 
 def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
-    """The options with the batch that a graph runs on: first contents have nothing to do with it."""
+    """The options with the precision of a graph's products and the batch that it runs on.
+
+    First contents have nothing to do with it.
+    """
+    options = with_products(program, kind, options)
+    target_of(options).expect_products(options)
     if kind.purpose in _OF_ONE_ROW:
         return replace(options, batch=1)
     plan = program.plan

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 
+from compiler.errors.diagnostics import UsageError
+from compiler.frontend.program import Program
+from compiler.interface import Options
 from compiler.support.record import record
 
 
@@ -61,9 +65,18 @@ EVALUATION = GraphKind(Purpose.EVALUATION)
 BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
+IN_TRAINING = (Purpose.TRAINING, Purpose.COUNTING, Purpose.ACCUMULATING)  # what `precision` of products is for
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
 ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
 GIVEN, STRETCH = "(given to all):", ":(stretch)"  # names of what owners of parameters give, and of parts of tensors
 LEFT, RIGHT = "left", "right"  # the tensors of the program that adds rows of elements of shards
 POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)
+
+
+def with_products(program: Program, kind: GraphKind, options: Options) -> Options:
+    """The options with the precision of the products of a graph: that of `train`, for what a step computes."""
+    in_bf16 = program.plan is not None and program.plan.precision == "bf16" and kind.purpose in IN_TRAINING
+    if in_bf16 and options.dtype == "f64":
+        raise UsageError("`precision = bf16` and f64 exclude each other", "leave `--dtype f64` or `precision` out")
+    return replace(options, products="bf16" if in_bf16 else "f32")

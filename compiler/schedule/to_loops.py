@@ -35,7 +35,7 @@ from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
-_PRODUCTS = {"contraction", "split_contraction", "ordered_contraction"}
+_PRODUCTS = {"contraction", "split_contraction", "ordered_contraction", "rounded_contraction"}
 COSTLY = {"div", "mod", "floordiv", "random_uniform", "threefry", "gather", "pick", *_PRODUCTS} | {
     op.name for op in MATHEMATICS
 }

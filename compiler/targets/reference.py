@@ -90,5 +90,8 @@ class ReferenceTarget:
     def bytes_of_step(self, name: str, options: Options) -> int | None:
         return None
 
+    def expect_products(self, options: Options, runs: bool = True) -> None:
+        pass
+
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)

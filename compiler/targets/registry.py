@@ -51,6 +51,14 @@ def why_no_gpu() -> str | None:
     return why_unusable()
 
 
+def expect_device(name: str) -> None:
+    """Raises UsageError, or DeviceError, where the device of a target cannot be used here."""
+    if name == "gpu":
+        from compiler.targets.gpu.opened import device_memory  # few programs are for a GPU
+
+        device_memory()
+
+
 def expect_target(name: str) -> None:
     """Raises UsageError where there is no target of that name."""
     if name not in TARGETS:

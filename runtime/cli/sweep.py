@@ -77,8 +77,10 @@ def run(arguments: Namespace) -> int:
     space = space_of(arguments.settings)
     file = model_file(arguments.file)
     maximise = True if arguments.maximise else False if arguments.minimise else None
+    request = _request(arguments, file)
+    _expect_device(request)
     if arguments.workers or arguments.pruner or arguments.storage:
-        return _shared(arguments, _request(arguments, file), space, maximise)
+        return _shared(arguments, request, space, maximise)
     sampler = _sampler(arguments.sampler, space, arguments.seed)
     folder = _folder(arguments, file)
     goal = Goal(arguments.metric, maximise)
@@ -86,7 +88,7 @@ def run(arguments: Namespace) -> int:
     lines = TrialLines([dimension.key for dimension in space.dimensions], arguments.trials)
     was_interrupted = False
     try:
-        for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials, say):
+        for trial in trials(space, sampler, request, folder, goal, arguments.trials, say):
             found.append(trial)
             best = best_of(found)
             lines.tell(trial, is_best=trial is best)
@@ -132,6 +134,7 @@ def _join(arguments: Namespace) -> int:
     shared_sweep.expect_join_alone(arguments)
     folder = Path(arguments.join)
     study, request = shared_sweep.joined(folder, arguments)
+    _expect_device(request)
     table = _SharedTable(arguments, folder, study.plan.space, study.plan.trials)
     return table.end(shared_sweep.work_alone(study, request, table.tell))
 
@@ -179,6 +182,13 @@ def _folder(arguments: Namespace, file: Path) -> Path:
     if count := clear_of_vain_runs(out):
         say(f"{out} held {count} trials without a checkpoint, which are replaced")
     return made_as(out)
+
+
+def _expect_device(request: TrainingRequest) -> None:
+    """Raise what is wrong with the GPU before a trial begins, as no trial could do without."""
+    from compiler.targets.registry import expect_device  # heavy; `--help` must not pay for it
+
+    expect_device(request.options.target)
 
 
 def _request(arguments: Namespace, file: Path) -> TrainingRequest:

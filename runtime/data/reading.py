@@ -65,6 +65,14 @@ def is_there(path: Path) -> bool:
     return "*" in str(path) or path.exists()
 
 
+def expect_there(source: DataSource) -> None:
+    """Raise DataError where a file of a source is missing."""
+    paths = (located(source), *(_beside(source, name) for _, name in source.others))
+    absent = next((path for path in paths if not is_there(path)), None)
+    if absent is not None:
+        raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
+
+
 def _beside(source: DataSource, name: str) -> Path:
     path = Path(name).expanduser()
     return path if path.is_absolute() else Path(source.span.source.name).absolute().parent / path
@@ -123,9 +131,7 @@ def _requested(
     given.check_known(known.name)
     path = located(source)
     others = {role: _beside(source, name) for role, name in source.others}
-    absent = next((p for p in (path, *others.values()) if not is_there(p)), None)
-    if absent is not None:
-        raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
+    expect_there(source)
     condition = read_condition(told, place) if (told := given.text("rows")) is not None else None
     columns = () if condition is None else tuple(condition.columns.values())
     wanted = frozenset((*(spec.name for spec in specs), *also, *columns))

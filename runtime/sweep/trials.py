@@ -19,6 +19,7 @@ from compiler.driver import Program
 from compiler.errors.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
+from runtime.data.reading import expect_there
 from runtime.inference.model import training_of
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
@@ -122,7 +123,10 @@ def expect_program(space: SearchSpace, request: TrainingRequest, goal: Goal, see
     """
     chosen = RandomSampler(space, seed).ask()
     program, _ = program_of(replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items())))
-    _aim(goal, program, training_of(program).validation is not None)
+    plan = training_of(program)
+    _aim(goal, program, plan.validation is not None)
+    if request.data is None and plan.data is not None:
+        expect_there(plan.data)
 
 
 def _untried(sampler: Sampler, tried: Collection[Settings], size: float) -> Mapping[str, str] | None:

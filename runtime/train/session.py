@@ -31,7 +31,8 @@ from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
 _PROCESSES_TOLD = 16  # of more, `events.log` tells
-_FIXED = ("batch", "seed", "data", "shards")  # another value would mean other rows in a position, or other bits
+# Another value would mean other rows in a position, or other bits.
+_FIXED = ("batch", "seed", "data", "shards", "precision")
 
 
 @record

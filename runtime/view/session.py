@@ -127,10 +127,10 @@ class Session:
     def _comparison(self, row: int) -> JsonObject:
         if self.viewed.other is None:
             raise UsageError("there is no other run", "name two: dlc view RUN OTHER_RUN")
-        from runtime.view.comparison import comparison_to_json, side_of  # loads inference, and every format of data
+        from runtime.view.comparison import comparison_to_json, sides_of  # loads inference, and every format of data
 
         if self._sides is None:
-            self._sides = side_of(self.viewed), side_of(self.viewed.other)
+            self._sides = sides_of(self.viewed)
         return comparison_to_json(*self._sides, row)
 
     def values(self, asked: Question) -> JsonObject:

@@ -19,6 +19,9 @@ from compiler.graph.op import Array
 from compiler.nest import ir
 from compiler.nest.ir import INDEX, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of
+from compiler.ops.rules import round_to_bf16
+from compiler.schedule.numerics.internal_ops import BLOCK, product_in_bf16, without_subnormal
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.types import numpy_dtype
 
@@ -85,7 +88,9 @@ class Run:
                 case ir.DrawKey():
                     numbers = (self.index(statement.seed), self.index(statement.step), self.number(statement.slot))
                     self.values[statement.first.number] = numbers  # the whole key stands in its first word
-                case ir.Prefetch() | ir.LoadFence() | ir.StoreFence():
+                case ir.MultiplyTiles():
+                    self.multiply_tiles(statement)
+                case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.OpenTiles() | ir.CloseTiles():
                     pass
                 case ir.Meet() | ir.Barrier():
                     raise self.wrong("a thread of a device is no call")
@@ -182,6 +187,30 @@ class Run:
             found[lane] = raw.copy().view(found.dtype)[0]
         return found
 
+    def multiply_tiles(self, statement: ir.MultiplyTiles) -> None:
+        """Tile by tile, as products of blocks that are unpacked."""
+        blocks = self.index(statement.blocks)
+        size, shape = blocks * LANES * BLOCK, (blocks, LANES, BLOCK)
+
+        def tile(operand: Value, number: int) -> Array:
+            place = self.place(operand)
+            place = Place(place.memory, place.offset + 2 * number * statement.pitch)
+            bits = place.memory.bytes[self.bytes_at(place, 2 * size, 64)].copy().view(np.uint16)
+            return (bits.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+
+        width = statement.columns * LANES
+        place = self.place(statement.sums)
+        where = self.bytes_at(place, 4 * statement.rows * LANES * width, 64, True)
+        sums = place.memory.bytes[where].copy().view(np.float32).reshape(-1, width)
+        for row in range(statement.rows):
+            left = tile(statement.left, row).transpose(1, 0, 2).reshape(LANES, -1)
+            for column in range(statement.columns):
+                pairs = tile(statement.right, column).reshape(blocks, LANES, LANES, 2)
+                right = pairs.transpose(0, 1, 3, 2).reshape(-1, LANES)
+                part = sums[row * LANES : (row + 1) * LANES, column * LANES : (column + 1) * LANES]
+                part[...] = product_in_bf16(left, right, part)
+        place.memory.bytes[where] = sums.copy().view(np.uint8).reshape(-1)
+
     # values
 
     def computed(self, statement: ir.Definition) -> Content:
@@ -233,6 +262,9 @@ class Run:
                 return np.concatenate([self.array(statement.left), right])[list(statement.picks)]
             case ir.Convert():
                 return self.array(statement.value)
+            case ir.Rounded():
+                rounded = round_to_bf16(without_subnormal(self.array(statement.value)))
+                return (np.ascontiguousarray(rounded).view(np.uint32) >> 16).astype(np.uint16)
             case ir.Bits():
                 return self.array(statement.value).view(_numpy(statement.result.type))
             case ir.Lane():

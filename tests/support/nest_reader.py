@@ -284,6 +284,16 @@ class _Reader:
             return ir.LoadFence(line)
         if row == "finish all stores":
             return ir.StoreFence(line)
+        if row == "close tiles":
+            return ir.CloseTiles(line)
+        if found := re.fullmatch(r"open tiles, described at (\w+)", row):
+            return ir.OpenTiles(line, self.value(found[1]))
+        tiles = rf"tiles (\d) x (\d) at (\w+) \+= (\w+) @ (\w+), ({_OPERAND}) blocks, pitch (\d+)"
+        if found := re.fullmatch(tiles, row):
+            sums, left, right = (self.value(found[k]) for k in (3, 4, 5))
+            blocks = self.operand(found[6])
+            assert isinstance(blocks, Value | int)
+            return ir.MultiplyTiles(line, sums, left, right, blocks, int(found[7]), int(found[1]), int(found[2]))
         if row in ("lanes meet", "all threads meet"):
             return ir.Meet(line) if row == "lanes meet" else ir.Barrier(line)
         if found := re.fullmatch(r"prefetch (\w+) to (read|write), locality (\d)", row):
@@ -303,6 +313,7 @@ _OF_ONE: dict[str, Callable[[Value, int, Operand], Statement]] = {
     "broadcast": ir.Broadcast,
     "convert": ir.Convert,
     "bits": ir.Bits,
+    "rounded": ir.Rounded,
     "lane": ir.Lane,
     "any": ir.Any,
 }

@@ -347,22 +347,23 @@ class Entries(Keys):
         return "loss", None
 
     def _precision(self) -> str:
-        """`precision = f64`: the element type that takes the place of f32 in the whole program."""
+        """`precision`: f64, which takes the place of f32 in the whole program; bf16, of the factors of products."""
         given = self._given("precision")
         match given:
             case None:
                 pass
-            case _Given(tree.Name(chosen) | tree.Text(chosen)) if chosen in ("f32", "f64"):
+            case _Given(tree.Name(chosen) | tree.Text(chosen)) if chosen in PRECISIONS:
                 self.session.settings.record("precision", chosen, given.origin)
                 return chosen
-            case _Given(tree.Name("bf16") | tree.Text("bf16")):
-                advice = hint("`f32` and `f64` are; leave it out for f32")
-                self.report.mistake("E0908", "`precision = bf16` is not compiled yet", given.expression.span, advice)
+            case _Given(tree.Name("tf32") | tree.Text("tf32")):
+                advice = hint("no processor has products of tf32; `bf16` rounds their factors, f32 leaves them")
+                self.report.mistake("E0908", "`precision = tf32` is not compiled yet", given.expression.span, advice)
             case _:
-                self.report.mistake("E0603", "`precision` is `f32` or `f64`", given.expression.span)
+                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", given.expression.span)
         return "f32"
 
 
+PRECISIONS = ("f32", "f64", "bf16")
 FORMATS = tuple(OPTIONS)
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
 _FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}

@@ -14,14 +14,21 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.schedule.addresses import IndexMap
-from compiler.schedule.numerics.internal_ops import After, Insert, OrderedContraction, ProductSum, SplitContraction
+from compiler.schedule.numerics.internal_ops import (
+    After,
+    Insert,
+    OrderedContraction,
+    ProductSum,
+    RoundedContraction,
+    SplitContraction,
+)
 from compiler.schedule.split import Split
 from compiler.support.record import record
 from compiler.types import Extent, Shape
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)
 REDUCTIONS = (Sum, ProductSum, Max, Min)
-CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction)
+CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction, RoundedContraction)
 INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 

@@ -29,7 +29,16 @@ from compiler.ops.window import Fold
 from compiler.schedule.addresses import VIEWS, axis_maps, count, storage_order, storage_strides, through, view_strides
 from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
-from compiler.schedule.numerics.internal_ops import Copy, Empty, Insert, Pick, ProductSum, SplitContraction, ordered
+from compiler.schedule.numerics.internal_ops import (
+    Copy,
+    Empty,
+    Insert,
+    Pick,
+    ProductSum,
+    RoundedContraction,
+    SplitContraction,
+    ordered,
+)
 from compiler.support import numerics
 from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
@@ -86,6 +95,8 @@ class _Rewriter:
                 return (self.argmax(operands[0], axis),)
             case Contraction(lhs=lhs, rhs=rhs, out=out):
                 return (self.contraction(operands, lhs, rhs, out, self.orders.get(node.results[0].index)),)
+            case RoundedContraction(lhs=lhs, rhs=rhs, out=out):
+                return (self.contraction(operands, lhs, rhs, out, None, is_rounded=True),)
             case Concat() | Pad() | FitRows():
                 return (self.resized(node.op, operands, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
@@ -337,7 +348,13 @@ class _Rewriter:
         return self.builder.emit(Copy(), value)
 
     def contraction(
-        self, operands: tuple[Value, ...], lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
+        self,
+        operands: tuple[Value, ...],
+        lhs: Labels,
+        rhs: Labels,
+        out: Labels,
+        order: AxisOrder | None,
+        is_rounded: bool = False,
     ) -> Value:
         left, right = operands
         shape = {**dict(zip(rhs, right.type.shape, strict=True)), **dict(zip(lhs, left.type.shape, strict=True))}
@@ -345,7 +362,7 @@ class _Rewriter:
         left, lhs = self.without_units(left, lhs, wide)
         right, rhs = self.without_units(right, rhs, wide)
         core = tuple(label for label in out if label in wide)
-        result = self.core_contraction(left, right, lhs, rhs, core, shape, order)
+        result = self.core_contraction(left, right, lhs, rhs, core, shape, order, is_rounded)
         if core == out:
             return result
         return self.builder.emit(Reshape(tuple(shape[label] for label in out)), result)
@@ -366,6 +383,7 @@ class _Rewriter:
         out: tuple[int, ...],
         shape: dict[int, Extent],
         order: AxisOrder | None,
+        is_rounded: bool,
     ) -> Value:
         summed = [label for label in lhs if label in rhs and label not in out]
         only_left = [label for label in out if label not in rhs]
@@ -390,7 +408,10 @@ class _Rewriter:
         placed = (*rows, *(label for label in out if label in only_right))
         right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
         left = left if self.strides(left) is not None else self.builder.emit(Copy(), left)
-        result = self.product(left, right, lhs, rhs, placed, order)
+        if is_rounded:
+            result = self.builder.emit(RoundedContraction(lhs, rhs, placed), left, right)
+        else:
+            result = self.product(left, right, lhs, rhs, placed, order)
         if placed == out:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)

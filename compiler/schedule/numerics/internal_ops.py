@@ -12,7 +12,7 @@ from compiler.graph.op import Category, Cotangents, Op, Types
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.pairs import FitRows
-from compiler.ops.rules import without_axes
+from compiler.ops.rules import round_to_bf16, without_axes
 from compiler.support import numerics
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -209,6 +209,54 @@ class OrderedContraction(_Product):
         return found.transpose([order.index(axis) for axis in range(array.ndim)])
 
 
+@final
+@record
+class RoundedContraction(_Product):
+    """As `Contraction` of f32, in which factors are rounded to bf16 and terms are added in f32 in a stated order.
+
+    Of each BLOCK terms, one chain of fused multiply-adds takes those at even places, from 0 on, and one those at odd
+    places. Both are added, then added to the sum, which begins as 0. A last block is filled up with zeros. Subnormal
+    numbers count as 0: the factors, the sums of chains after each term, and the sums of blocks. Tiles of AMX compute
+    this ("Intel 64 and IA-32 Architectures Software Developer's Manual", TDPBF16PS).
+    """
+
+    name: ClassVar[str] = "rounded_contraction"
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (self.whole.stacked(operands, product_in_bf16),)
+
+
+BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two chains
+
+
+def product_in_bf16(left: Array, right: Array, start: Array | None = None) -> Array:
+    """The products of [..., m, k] and [..., k, n] as `RoundedContraction` defines them, bit by bit, added to `start`.
+
+    A term is exact in f64, and the sum of numbers of 24 digits that is rounded to f64 first is rounded to f32 as if at
+    once (Figueroa, "When is double rounding innocuous?", 1995).
+    """
+    depth = left.shape[-1]
+    rest = -depth % BLOCK
+    left = np.concatenate([left, np.zeros((*left.shape[:-1], rest), np.float32)], -1)
+    right = np.concatenate([right, np.zeros((*right.shape[:-2], rest, right.shape[-1]), np.float32)], -2)
+    left, right = (round_to_bf16(without_subnormal(x)).astype(np.float64) for x in (left, right))
+    around = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    total = np.zeros((*around, left.shape[-2], right.shape[-1]), np.float32)
+    total = total if start is None else without_subnormal(start)
+    for first in range(0, depth, BLOCK):
+        chains = [np.zeros_like(total), np.zeros_like(total)]
+        for place in range(first, first + BLOCK):
+            term = left[..., :, place, None] * right[..., None, place, :]
+            chains[place % 2] = without_subnormal((term + chains[place % 2]).astype(np.float32))
+        total = without_subnormal(total + without_subnormal(chains[0] + chains[1]))
+    return total
+
+
+def without_subnormal(values: Array) -> Array:
+    """Values with 0 of the same sign for subnormal numbers."""
+    return np.where(np.abs(values) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), values), values)
+
+
 def ordered(whole: Contraction, shapes: tuple[Shape, Shape], order: tuple[int, int]) -> OrderedContraction | None:
     """The contraction with the order of its labels (early, late), where it has the form for it."""
     extents = dict(zip((*whole.lhs, *whole.rhs), (*shapes[0], *shapes[1]), strict=True))
@@ -233,6 +281,7 @@ INTERNAL_OPS: tuple[type[Op], ...] = (
     Pick,
     SplitContraction,
     OrderedContraction,
+    RoundedContraction,
     ProductSum,
     After,
 )

@@ -15,7 +15,9 @@ from compiler.targets.cpu.kernel_pass import after_all
 from compiler.targets.cpu.nest_passes import PASSES
 from compiler.targets.cpu.products import build as products
 from compiler.targets.cpu.products import passes as product_passes
+from compiler.targets.cpu.products.build_tiles import build_tiles
 from compiler.targets.cpu.products.ir import Circumstances
+from compiler.targets.cpu.products.tile_blocks import tile_blocks
 from compiler.targets.cpu.rows import build as rows
 from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.rows.columns import build_prefix_sum, build_scatter
@@ -43,6 +45,8 @@ def _built(what: Specialisation, machine: Machine, batch: int, lasts: bool, unre
         return rows.build(_begun(what, loops.lanes), loops)
     k = _begun(what, LANES)
     match kernel:
+        case kernels.ContractionKernel(contraction=contract) if contract.in_bf16:
+            return build_tiles(k, contract, tile_blocks(contract, batch))
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts), Circumstances(machine, batch)
             return products.build(k, after_all(product_passes.PASSES, product, given))

@@ -15,6 +15,7 @@ from compiler.targets.cpu.products import verify as of_product
 from compiler.targets.cpu.products.ir import Circumstances, ProductLoops
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
+from compiler.targets.cpu.products.tile_blocks import tile_blocks
 from compiler.targets.cpu.rows import passes as rows
 from compiler.targets.cpu.rows import verify as of_rows
 from compiler.targets.cpu.rows.ir import RowLoops
@@ -39,6 +40,8 @@ def verified_tiles(
     The passes are those of the CPU, but where others are given.
     """
     match kernel:
+        case ContractionKernel(contraction=contract) if contract.in_bf16:
+            return tile_blocks(contract, batch).description
         case ContractionKernel():
             given, product = Circumstances(machine, batch), products.definition(kernel, lasts)
             return verified(product_passes or products.PASSES, product, given, of_product.faults_of, print_product)

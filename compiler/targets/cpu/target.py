@@ -17,6 +17,7 @@ from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.growing import GrowingExecutable
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
+from compiler.targets.cpu.tile_registers import why_no_tiles
 from compiler.targets.llvm.host import machine_elsewhere, machine_of
 from compiler.targets.llvm.jit import Library
 from compiler.targets.llvm.object_code import FrontDoor
@@ -35,6 +36,10 @@ class CpuTarget:
 
     def machine(self, options: Options, runs: bool = True) -> Machine:
         return _machine(options, runs)
+
+    def expect_products(self, options: Options, runs: bool = True) -> None:
+        if options.products == "bf16" and (reason := why_no_tiles(_machine(options, runs), runs)):
+            raise UsageError(f"`precision = bf16` is not possible: {reason}", "leave `precision` out, for f32")
 
     def lower(
         self,

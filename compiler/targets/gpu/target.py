@@ -32,6 +32,11 @@ class EmulatedTarget(CpuTarget):
     def machine(self, options: Options, runs: bool = True) -> Machine:
         return _device(options)
 
+    def expect_products(self, options: Options, runs: bool = True) -> None:
+        if options.products != "f32":
+            message = f"`precision = {options.products}` is not compiled for a GPU yet"
+            raise UsageError(message, "leave `--target` out to train on this processor, or `precision`, for f32")
+
     def lower(
         self,
         graph: Graph,

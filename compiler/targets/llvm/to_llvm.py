@@ -8,6 +8,7 @@ from typing import TypeAlias
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest import ir
+from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.llvm import assembler
 from compiler.targets.llvm.emit_compute import cast, compute
@@ -24,6 +25,9 @@ FUNCTION_OF_INTEGERS = {
     **{"xor": "xor", "shift": "lshr"},
 }
 RELATIONS = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "below": "ult"}
+TILE_BYTES = 1024  # of a tile register
+TILE_WORDS = (1, 0, 0x40004000400040, 0x40004000400040, 0, 0, 0x1010101010101010, 0)
+"""What describes eight tile registers, in words of 64 bits: palette 1, rows of 64 bytes, 16 rows."""
 PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in ir.TYPES.values())))
 
 
@@ -225,6 +229,48 @@ class Walk:
         place, writes = self.names[statement.address], int(statement.writes)
         return f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {statement.locality}, i32 1)"
 
+    # tiles
+
+    def rounded(self, statement: ir.Rounded) -> str:
+        lanes = statement.result.type.lanes
+        intrinsic = f"@llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
+        numbers = self.text.let(f"call <{lanes} x bfloat> {intrinsic}({self.typed(statement.value)})")
+        return f"bitcast <{lanes} x bfloat> {numbers} to {NAMES[statement.result.type]}"
+
+    def open_tiles(self, statement: ir.OpenTiles) -> None:
+        address = self.names[statement.address]
+        for place, word in enumerate(TILE_WORDS):
+            pointer = self.text.let(f"getelementptr i64, ptr {address}, i64 {place}")
+            self.text.line(f"store i64 {word}, ptr {pointer}, align 8")
+        self.text.line(f"call void @llvm.x86.ldtilecfg(ptr {address})")
+
+    def multiply_tiles(self, statement: ir.MultiplyTiles) -> None:
+        """Registers 0 to 3 have the sums, 4 and 5 tiles of the left operand, 6 and 7 of the right one."""
+        text, names, places = self.text, self.names, range(statement.rows * statement.columns)
+        pitch = 4 * LANES * statement.columns  # bytes of a row of sums
+
+        def sums(place: int) -> str:
+            row, column = divmod(place, statement.columns)
+            offset = row * LANES * pitch + 4 * LANES * column
+            return text.let(f"getelementptr i8, ptr {names[statement.sums]}, i64 {offset}")
+
+        def step(index: str, carried: list[str]) -> list[str]:
+            for operand, first, count in ((statement.left, 4, statement.rows), (statement.right, 6, statement.columns)):
+                for tile in range(count):
+                    start = text.let(f"getelementptr i16, ptr {names[operand]}, i64 {tile * statement.pitch}")
+                    block = text.let(f"getelementptr [{TILE_BYTES} x i8], ptr {start}, i64 {index}")
+                    text.line(f"call void @llvm.x86.tileloadd64(i8 {first + tile}, ptr {block}, i64 {4 * LANES})")
+            for place in places:
+                row, column = divmod(place, statement.columns)
+                text.line(f"call void @llvm.x86.tdpbf16ps(i8 {place}, i8 {4 + row}, i8 {6 + column})")
+            return []
+
+        for place in places:
+            text.line(f"call void @llvm.x86.tileloadd64(i8 {place}, ptr {sums(place)}, i64 {pitch})")
+        text.loop("0", names[statement.blocks], 1, [], step, None)
+        for place in places:
+            text.line(f"call void @llvm.x86.tilestored64(i8 {place}, ptr {sums(place)}, i64 {pitch})")
+
     # control
 
     def guard(self, statement: ir.Guard) -> None:
@@ -263,6 +309,7 @@ WRITERS: Writers = {
     ir.Lane: ("v", Walk.lane),
     ir.Any: ("v", Walk.any),
     ir.Number: ("v", Walk.number),
+    ir.Rounded: ("v", Walk.rounded),
     ir.Load: ("v", Walk.load),
     ir.Gather: ("v", Walk.gather),
     ir.Address: ("p", Walk.address),
@@ -277,6 +324,9 @@ WRITERS: Writers = {
     ir.Prefetch: ("", Walk.prefetch),
     ir.LoadFence: ("", lambda *_: 'call void asm sideeffect "", ""()'),
     ir.StoreFence: ("", lambda *_: "fence seq_cst"),
+    ir.OpenTiles: ("", Walk.open_tiles),
+    ir.MultiplyTiles: ("", Walk.multiply_tiles),
+    ir.CloseTiles: ("", lambda *_: "call void @llvm.x86.tilerelease()"),
     ir.Guard: ("", Walk.guard),
     ir.Loop: ("", Walk.loop),
 }

@@ -182,3 +182,22 @@ def test_a_mistake_in_the_settings_is_told_once_and_begins_nothing(capsys: pytes
     assert sweep("model.dl", *SPACE, "--metric", "accurcy", "--workers", "2", "--out", "study") == 2
     assert capsys.readouterr().err.count("there is no metric `accurcy`") == 1
     assert not Path("study").exists()
+
+
+@pytest.mark.parametrize("workers", [("--workers", "2"), ("--pruner", "median"), ()])
+def test_no_gpu_is_told_once_before_any_trial(
+    workers: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compiler.targets.gpu.driver.LIBRARY", "libno-such-driver.so.1")
+    assert sweep("model.dl", *SPACE, "--trials", "3", *workers, "--target", "gpu", "--out", "study") == 2
+    told = capsys.readouterr().err
+    assert told.count("driver of NVIDIA GPUs") == 1
+    assert "trial" not in told
+    assert not Path("study").exists()
+
+
+def test_missing_data_is_told_once_before_any_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rows.csv").unlink()
+    assert sweep("model.dl", *SPACE, "--trials", "3", "--workers", "2", "--out", "study") == 1
+    assert capsys.readouterr().err.count("there is no such file") == 1
+    assert not Path("study").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from compiler.loops.ir import Access, Load, Stage, Store, TileContract
 from compiler.nest.ir import Index, Operand, Value, vector
@@ -11,7 +11,7 @@ from compiler.targets.cpu.iteration_space import DENSE
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile
-from compiler.targets.cpu.tiles import Tiling
+from compiler.targets.cpu.tiles import TileShape, Tiling
 
 
 def stage_ahead(
@@ -135,15 +135,39 @@ def finish(
 ) -> None:
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
     nest, shape = k.nest, cut.shape
-    held = repeating(k.stages, cut)
-    body = [i for stage in k.stages for i in stage.body if i not in held]
     skipped = nest.sub(start, first)
     left = nest.sub(m, first)
     rows = nest.minimum(left, shape.rows)
+
+    def place_of(row: Index) -> Index:
+        return nest.add(nest.mul(nest.add(row, first), contract.row_m_step), base)
+
+    finish_rows(
+        k, contract, shape, (skipped, rows), place_of, column, tile, repeating(k.stages, cut), is_unrolled=is_unrolled
+    )
+
+
+def finish_rows(
+    k: KernelNest,
+    contract: TileContract,
+    shape: TileShape,
+    rows: tuple[Index, Index],
+    place_of: Callable[[Index], Index],
+    column: Index,
+    tile: Value,
+    held: Sequence[Load] = (),
+    is_unrolled: bool = False,
+) -> None:
+    """The elementwise stage on some of the rows of a tile in scratch: `place_of` gives the row of the domain.
+
+    What the loads `held` give is in registers.
+    """
+    nest = k.nest
+    body = [i for stage in k.stages for i in stage.body if i not in held]
     width, n = shape.width, contract.n
     type_ = contract.dtype
-    with nest.each(skipped, rows, 1, shape.rows) as row:
-        place = nest.add(nest.mul(nest.add(row, first), contract.row_m_step), base)
+    with nest.each(*rows, 1, shape.rows) as row:
+        place = place_of(row)
         others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
         k.new_row(place, others)
         narrow = [i for i in others if isinstance(i, Load) and not i.access.columns and i.index is None]

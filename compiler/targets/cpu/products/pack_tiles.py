@@ -1,0 +1,143 @@
+"""The operands of a product in bf16, rounded and packed on their way into tiles.
+
+A row of a left tile has neighbours along the sum, a row of a right tile pairs of them for each of 16 columns. What does
+not lie so in memory is transposed in registers, pair by pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from compiler.loops.ir import ContractedAxis, OuterAxis
+from compiler.nest.builder import LINE, Builder
+from compiler.nest.ir import Constant, Index, Operand, Value, Zeros, vector
+from compiler.schedule.addresses import count
+from compiler.schedule.numerics.internal_ops import BLOCK
+from compiler.support.numerics import LANES
+from compiler.support.record import record
+from compiler.targets.cpu.products.tile_blocks import TILE
+from compiler.targets.cpu.tiles import divided
+from compiler.targets.cpu.transpose import transposed
+from compiler.types import DType, Extent
+
+_ALL = Constant(vector(DType.BOOL, LANES), True)
+_NUMBERS, _PLACES = vector(DType.F32, LANES), vector(DType.I64, LANES)
+_INTERLEAVED = tuple(pick for lane in range(LANES) for pick in (lane, LANES + lane))
+
+
+def offset_of(
+    nest: Builder, extent: Callable[[Extent], Index], axes: Sequence[tuple[Extent, int]], index: Index
+) -> Index:
+    """The sum of the digits of an index, each with its stride; axes are outermost first."""
+    total: Index = 0
+    for number, (size, stride) in reversed(list(enumerate(axes))):
+        digit = index
+        if number:
+            index, digit = divided(nest, index, extent(size))
+        total = nest.add(nest.mul(digit, stride), total)
+    return total
+
+
+@record(eq=False)
+class Side:
+    """One operand in scratch and in memory: `base` has index 0 of its axes.
+
+    `places` are the offsets of its rows, or columns, and `summed` those along the sum: numbers in scratch. Neighbours
+    along the sum, or the other axis, lie beside each other where it `runs_along_sum`, or `runs_across`. A left tile
+    has the sum along its rows.
+    """
+
+    nest: Builder
+    base: Value
+    target: Value
+    places: Value
+    summed: Value
+    pitch: int
+    runs_along_sum: bool
+    runs_across: bool
+    is_left: bool
+
+    def pack(self, tiles: Index, length: Index, blocks: Index) -> None:
+        """Pack so many tiles, and of each the blocks of `length` summed elements; zeros stand behind the last one."""
+        whole = length // BLOCK if isinstance(length, int) else self.nest.binary("div", length, BLOCK)
+        is_across = self.runs_across and not (self.is_left and self.runs_along_sum)
+        block = self._across if is_across else self._along_sum
+        with self.nest.each(0, whole) as number:
+            block(number, tiles, None)
+        if whole != blocks:
+            with self.nest.each(whole, blocks) as number:  # none or one
+                block(number, tiles, length)
+
+    def _along_sum(self, block: Index, tiles: Index, length: Index | None) -> None:
+        """Tile by tile, from vectors along the sum."""
+        nest, first = self.nest, self.nest.mul(block, BLOCK)
+        halves = [nest.add(first, half) for half in (0, LANES)]
+        masks = [_ALL if length is None else self._below(half, length) for half in halves]
+        starts = [self._entry(self.summed, half) for half in halves]
+        wide = [] if self.runs_along_sum else [self._entries(self.summed, half) for half in halves]
+        with nest.each(0, tiles) as tile:
+            target, rows = self._tile(tile, block), list[Operand]()
+            for lane in range(LANES):
+                place = self._entry(self.places, nest.add(nest.mul(tile, LANES), lane))
+                row = nest.pointer(self.base, place, DType.F32)
+                numbers: list[Operand] = []
+                for half, mask in enumerate(masks):
+                    if wide:
+                        numbers.append(nest.gather(row, wide[half], DType.F32, mask))
+                    else:
+                        loaded = nest.load(nest.pointer(row, starts[half], DType.F32), _NUMBERS, DType.F32.size)
+                        numbers.append(loaded if length is None else nest.select(mask, loaded, Zeros(_NUMBERS)))
+                rows.append(self._joined(numbers, range(2 * LANES)))
+            self._store(rows if self.is_left else transposed(nest, rows), target)
+
+    def _across(self, block: Index, tiles: Index, length: Index | None) -> None:
+        """Tile by tile, from vectors across the sum, whose pairs are interleaved."""
+        nest, first = self.nest, self.nest.mul(block, BLOCK)
+        with nest.each(0, tiles) as tile:
+            target, rows = self._tile(tile, block), list[Operand]()
+            start = nest.pointer(self.base, self._entry(self.places, nest.mul(tile, LANES)), DType.F32)
+            for pair in range(0, BLOCK, 2):
+                numbers: list[Operand] = []
+                for place in (nest.add(first, pair), nest.add(first, pair + 1)):
+                    row = nest.pointer(start, self._entry(self.summed, place), DType.F32)
+                    loaded = nest.load(row, _NUMBERS, DType.F32.size)
+                    is_term = None if length is None else nest.compare("lt", place, length)
+                    numbers.append(loaded if is_term is None else nest.select(is_term, loaded, Zeros(_NUMBERS)))
+                rows.append(self._joined(numbers, _INTERLEAVED))
+            self._store(transposed(nest, rows) if self.is_left else rows, target)
+
+    def _joined(self, numbers: Sequence[Operand], picks: Sequence[int]) -> Operand:
+        """Two vectors, rounded, as one of pairs."""
+        low, high = (self.nest.rounded(part) for part in numbers)
+        return self.nest.as_words(self.nest.shuffle(low, high, picks))
+
+    def _below(self, first: Index, length: Index) -> Value:
+        """Which of the lanes from an index on are less than a length."""
+        nest = self.nest
+        lanes = nest.binary("add", nest.splat(first, LANES), Constant(_PLACES, tuple(range(LANES))), _PLACES)
+        return nest.compare("lt", lanes, nest.splat(length, LANES))
+
+    def _entry(self, table: Value, index: Index) -> Value:
+        return self.nest.load(self.nest.pointer(table, index, DType.I64), vector(DType.I64, 1), DType.I64.size)
+
+    def _entries(self, table: Value, index: Index) -> Value:
+        return self.nest.load(self.nest.pointer(table, index, DType.I64), _PLACES, DType.I64.size)
+
+    def _tile(self, tile: Index, block: Index) -> Value:
+        place = self.nest.add(self.nest.mul(tile, self.pitch), self.nest.mul(block, TILE))
+        return self.nest.pointer(self.target, place, DType.U16)
+
+    def _store(self, rows: Sequence[Operand], target: Value) -> None:
+        for number, row in enumerate(rows):
+            self.nest.store(row, self.nest.pointer(target, number * LANES, DType.U32), LINE)
+
+
+def runs_along(axes: Sequence[ContractedAxis], strides: Sequence[int]) -> bool:
+    """Whether LANES neighbours along a sum, from a multiple of LANES on, lie beside each other."""
+    return strides[-1] == 1 and (len(axes) == 1 or count(axes[-1].extent) % LANES == 0)
+
+
+def runs_across(walked: Sequence[OuterAxis]) -> bool:
+    """The same of rows of the left operand."""
+    *outer, m = walked
+    return m.lhs_stride == 1 and (not outer or (isinstance(m.extent, int) and m.extent % LANES == 0))
