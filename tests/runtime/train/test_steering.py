@@ -77,6 +77,7 @@ def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steering, "_SECONDS_BETWEEN_LOOKS", 0.0)
     monkeypatch.setattr(steering, "_SECONDS_OF_A_PAUSE", 0.001)
     monkeypatch.setattr(steering, "_SHARE", 1e6)
+    monkeypatch.setattr(steering, "_SHARE_OF_ORDERS", 1.0)
     write_project(tmp_path, epochs=60)
 
 
@@ -116,6 +117,28 @@ def test_stop_after_the_epoch_is_resumed_to_the_same_bits():
     assert not (RUN / "live" / live.STATE).exists()
     assert main(["train", "--resume", "run", "--json"]) == 0
     assert final_state(RUN) == alone
+
+
+def test_a_slow_answer_keeps_no_order_waiting(monkeypatch: pytest.MonkeyPatch):
+    """An answer of 20 ms is the last one for 5 s, in which the training would have ended."""
+    write = live.write_status
+
+    def slowly(folder: Path, status: JsonObject) -> None:
+        time.sleep(0.02)
+        write(folder, status)
+
+    def steps(page: Page, _: int) -> None:
+        if page.status:
+            page.tell(
+                live.GO_ON if steering.PAUSED in page.states else live.PAUSE, 1 + (steering.PAUSED in page.states)
+            )
+
+    monkeypatch.setattr(live, "write_status", slowly)
+    monkeypatch.setattr(steering, "_SHARE", 0.005)
+    monkeypatch.setattr(steering, "_SHARE_OF_ORDERS", 0.001)
+    with Page(steps) as page:
+        trained()
+    assert steering.PAUSED in page.states
 
 
 def test_a_stop_can_be_taken_back():
