@@ -64,6 +64,7 @@ def _exchange(program: driver.Program, options: driver.Options, processes: int) 
     if program.plan is None:
         raise UsageError("--processes divides the shards of a training", "name a file with `train`")
     expect_shards(program.plan, processes)
-    from compiler.inspection.shard_traffic import traffic_of  # few ask
+    from compiler.inspection.shard_traffic import buckets_of_step, traffic_of  # few ask
 
-    return {"exchange": asdict(traffic_of(program, options, processes))}
+    buckets = [asdict(row) for row in buckets_of_step(program, options, processes)]
+    return {"exchange": asdict(traffic_of(program, options, processes)), "buckets": buckets}
