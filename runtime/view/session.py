@@ -1,4 +1,4 @@
-"""What a page on a server shows: the text as it is edited, and documents that follow it, computed in turn."""
+"""The state of a page on a server: the text as it is edited, and documents that follow it, computed in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model file or a run as it is opened: how its text is read, how it is compiled, and what it is called."""
+"""A model file or a run as it is opened: the source of its text, its compilation, and its name."""
 
 from __future__ import annotations
 
