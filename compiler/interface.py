@@ -91,14 +91,28 @@ class Tensors(Protocol):
         ...
 
 
+class Transfer(Protocol):
+    """Messages on their way. Their arrays are not to be changed, nor those that are filled read, before it is done."""
+
+    def is_done(self) -> bool:
+        """Look, which also lets messages go on."""
+        ...
+
+
 class Peers(Protocol):
     """The processes that make the same steps, each with the whole of data and tensors; this is number `rank`.
 
-    Each call is answered when all processes have made it.
+    `swap` and `gathered` are answered when all processes have made the same call. `overlaps` says whether another
+    thread may begin transfers while this one computes.
     """
 
     rank: int
     size: int
+    overlaps: bool
+
+    def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> Transfer:
+        """As `swap`, without waiting. What one process begins to send another fills its arrays in the order of both."""
+        ...
 
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
         """Send arrays to each process, and fill those that each sends, which have the same sizes; none to itself."""
@@ -112,7 +126,13 @@ class Peers(Protocol):
 class Alone:
     """The only process."""
 
-    rank, size = 0, 1
+    rank, size, overlaps = 0, 1, False
+
+    def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> Transfer:
+        return self
+
+    def is_done(self) -> bool:
+        return True
 
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
         pass

@@ -47,6 +47,8 @@ class Tuning:
     chain_reach: int = 12  # instances over which one is moved forward into a chain
     product_items: int = 512  # of a large product: as many as many threads share evenly
     item_tiles: int = 4  # of rows in such an item, at least
+    # Several processes.
+    bucket_bytes: int = 1 << 19  # of gradients sent together: an eighth takes 50 us at 10 Gbit/s, beyond the latency
     # Tiles of products: rows by vectors of columns, whose sums stay in registers.
     tile_rows: int = MOST_TILE_ROWS  # more would need more registers than any machine has
     tile_vectors: int = 16  # of a tile of few rows whose columns are read in place, in long stretches

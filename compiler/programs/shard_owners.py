@@ -1,4 +1,8 @@
-"""Which process owns which parameters, or stretches of them, with their gradients and the states of the optimizer."""
+"""Which process owns which parameters, or stretches of them, with their gradients and the states of the optimizer.
+
+Gradients are sent in buckets. Each is divided among all processes, so that they all have something to send and to add
+up while the backward pass goes on.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,17 @@ class Given:
 
 
 @record
+class Owned:
+    """The number of a tensor's bucket, and the elements that each process owns."""
+
+    bucket: int
+    stretches: tuple[range, ...]
+
+
+@record
 class UpdateLayout:
-    """How an update is divided. `stretches` has for each parameter the elements that each process owns.
+    """How an update is divided. `stretches` has for each parameter the elements that each process owns, in the order
+    of `buckets`, which are the parameters whose gradients are sent together, in the order in which these are finished.
 
     `shapes` are those of the parameters; `states` the parameter of each state of the optimizer, and `followers` of each
     other tensor that its owners make new. `given` is what owners give to all, and there are so many `parts`.
@@ -35,6 +48,7 @@ class UpdateLayout:
 
     processes: int
     shapes: Mapping[str, Shape]
+    buckets: tuple[tuple[str, ...], ...]
     stretches: Mapping[str, tuple[range, ...]]
     states: Mapping[str, str]
     followers: Mapping[str, str]
@@ -42,9 +56,10 @@ class UpdateLayout:
     parts: int
 
     @property
-    def of_gradients(self) -> Mapping[str, tuple[range, ...]]:
-        """The elements of each gradient that each process owns, by the name of its tensor."""
-        return {Accumulation.gradient(path): own for path, own in self.stretches.items()}
+    def of_gradients(self) -> Mapping[str, Owned]:
+        """The bucket of each gradient and what each process owns of it, by the name of its tensor."""
+        numbers = {path: number for number, bucket in enumerate(self.buckets) for path in bucket}
+        return {Accumulation.gradient(path): Owned(numbers[path], own) for path, own in self.stretches.items()}
 
     @property
     def rounds(self) -> list[dict[str, str]]:
@@ -106,33 +121,66 @@ def owned_tensors(program: Program) -> dict[str, str]:
     return gradients | states_of_parameters(program)
 
 
-def divided(
-    parameters: Sequence[tuple[str, TensorType]], cuttable: Mapping[str, bool], processes: int
-) -> dict[str, tuple[range, ...]]:
-    """The stretches of each parameter, so that processes have about as many lines of each element type.
+def buckets_of(
+    parameters: Sequence[tuple[str, TensorType]], cuttable: Mapping[str, bool], least: int
+) -> tuple[tuple[str, ...], ...]:
+    """Parameters whose gradients are sent together: of one element type, all or none cuttable, and with at least so
+    many bytes but for the last ones. Gradients are finished in the order of `parameters`, in which all stay."""
+    opened: dict[tuple[DType, bool], list[str]] = {}
+    sizes: dict[tuple[DType, bool], int] = {}
+    found: list[tuple[str, ...]] = []
+    for path, type_ in parameters:
+        kind = type_.dtype, cuttable[path]
+        opened.setdefault(kind, []).append(path)
+        sizes[kind] = sizes.get(kind, 0) + static_elements(type_.shape) * type_.dtype.size
+        if sizes[kind] >= least:
+            found.append(tuple(opened.pop(kind)))
+            del sizes[kind]
+    found += map(tuple, opened.values())
+    places = {path: place for place, (path, _) in enumerate(parameters)}
+    return tuple(sorted(found, key=lambda bucket: places[bucket[-1]]))
 
-    Parameters follow one another; a cut through one that cannot be cut moves to its nearer end.
+
+def divided(
+    buckets: Sequence[Sequence[str]], types: Mapping[str, TensorType], cuttable: Mapping[str, bool], processes: int
+) -> dict[str, tuple[range, ...]]:
+    """The stretches of each parameter, in an order in which those of the processes follow one another in each bucket.
+
+    All have about as many lines of a bucket that can be cut; others go to who has the fewest of these so far.
     """
     found: dict[str, tuple[range, ...]] = {}
-    for dtype in dict.fromkeys(type_.dtype for _, type_ in parameters):
-        own = [(path, static_elements(type_.shape)) for path, type_ in parameters if type_.dtype is dtype]
-        found |= _divided(own, cuttable, processes, dtype)
+    lines = [0] * processes
+    for bucket in buckets:
+        if cuttable[bucket[0]]:
+            found |= _cut([(path, static_elements(types[path].shape)) for path in bucket], types, processes)
+            continue
+        owners: dict[str, int] = {}
+        for path in bucket:
+            owners[path] = min(range(processes), key=lambda rank: lines[rank])
+            lines[owners[path]] += _lines_of(types[path])
+        for path in sorted(bucket, key=lambda path: owners[path]):
+            size = static_elements(types[path].shape)
+            found[path] = tuple(
+                range(size if rank > owners[path] else 0, size if rank >= owners[path] else 0)
+                for rank in range(processes)
+            )
     return found
 
 
-def _divided(
-    parameters: Sequence[tuple[str, int]], cuttable: Mapping[str, bool], processes: int, dtype: DType
+def _lines_of(type_: TensorType) -> int:
+    return max(1, -(-static_elements(type_.shape) * type_.dtype.size // LINE))
+
+
+def _cut(
+    bucket: Sequence[tuple[str, int]], types: Mapping[str, TensorType], processes: int
 ) -> dict[str, tuple[range, ...]]:
-    line = LINE // dtype.size
-    lines = [max(1, -(-size // line)) for _, size in parameters]
-    begins = [sum(lines[:place]) for place in range(len(lines))]
+    lines = [_lines_of(types[path]) for path, _ in bucket]
     cuts = [sum(lines) * rank // processes for rank in range(processes + 1)]
-    for (path, _), begin, count in zip(parameters, begins, lines, strict=True):
-        if not cuttable[path]:
-            middle, end = begin + count / 2, begin + count
-            cuts = [(begin if cut <= middle else end) if begin < cut < end else cut for cut in cuts]
     found: dict[str, tuple[range, ...]] = {}
-    for (path, size), begin, count in zip(parameters, begins, lines, strict=True):
+    begin = 0
+    for (path, size), count in zip(bucket, lines, strict=True):
+        line = LINE // types[path].dtype.size
         ends = [min(size, line * min(max(cut - begin, 0), count)) for cut in cuts]
         found[path] = tuple(range(low, high) for low, high in pairwise(ends))
+        begin += count
     return found

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from compiler.frontend.program import FIRST_ROW
 from compiler.frontend.update_rules import Accumulation
 from compiler.interface import Executable, Peers, Results, Steps, Tensors
 from compiler.programs.divided_update import DividedUpdate
 from compiler.programs.kinds import ACROSS, KEPT_FOR_LATER
+from compiler.programs.shard_exchange import Exchange
 from compiler.programs.shard_owners import OwnedUpdate
 from compiler.programs.shard_segments import SumsOfShards
 from compiler.programs.shard_sums import ShardSums
@@ -48,6 +50,11 @@ class ShardedExecutable:
         self._programs, self._plan, self._sums = programs, plan, sums
         self._memory: _Memory | None = None
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """What it sends of its gradients, once it has run."""
+        return None if self._memory is None else self._memory.exchange
+
     def run(self, steps: Steps) -> Results:
         """As the protocol `Executable` says. The sums of metrics come shard by shard."""
         memory = self._memory
@@ -75,13 +82,16 @@ class ShardedExecutable:
         if programs.counting is not None and self._plan.counts_rows:  # the same for the whole as over its shards
             programs.counting.run(replace(update, tensors=memory.whole, batch=len(update.rows)))
         elif programs.counting is not None and memory.counts is not None:
-            memory.counts.add_up(present, compute(programs.counting, memory.counting))
+            memory.counts.add_up(present, programs.counting, compute(programs.counting, memory.counting))
             memory.tensors.note_change()
         for number, program in enumerate(programs.segments):
-            memory.sums[number].add_up(present, compute(program, memory.segments[number]))
+            memory.sums[number].add_up(present, program, compute(program, memory.segments[number]))
             memory.tensors.note_change()
             for shard in shards.values():
                 shard.keep(self._sums.segments[number].kept)
+        for sums in memory.sums:
+            sums.finish(present)
+        memory.tensors.note_change()
         if memory.divided is None:
             updated = programs.updating.run(replace(update, tensors=memory.whole, rows=_NO_ROWS, batch=1))
         else:
@@ -152,16 +162,18 @@ class _Memory:
     ) -> None:
         assert isinstance(tensors, TensorStore)
         self.tensors, self.peers = tensors, peers
-        self.counts = ShardSums(sums.counts, plan.shards, peers, programs.adder) if sums.counts else None
+        self.exchange = Exchange(peers)
+        adding = partial(ShardSums, shards=plan.shards, exchange=self.exchange, peers=peers, adder=programs.adder)
+        self.counts = adding(sums.counts) if sums.counts else None
         totals = dict[str, Array]() if self.counts is None else dict(self.counts.total.tensors)
         held = [] if self.counts is None else self.counts.held
         self.counting = [tensors.beside(memory.tensors) for memory in held]
         owned = None if peers.size == 1 else programs.owned(peers.rank, peers.size)
-        stretches = None if owned is None else owned.layout.of_gradients
+        gradients = None if owned is None else owned.layout.of_gradients
         self.sums: list[ShardSums] = []
         self.segments: list[Sequence[Tensors]] = []
         for specs in sums.of_segments:
-            own = ShardSums(specs, plan.shards, peers, programs.adder, stretches)
+            own = adding(specs, owned=gradients)
             self.sums.append(own)
             self.segments.append([tensors.beside({**totals, **memory.tensors}) for memory in own.held])
             totals |= own.total.tensors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from compiler.frontend.program import Program
+from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.flush_updates import flush_updates
 from compiler.graph_passes.lay_out_pairs import has_pairs
@@ -14,7 +15,14 @@ from compiler.machine import Machine
 from compiler.pipeline import everywhere, laid_out, optimise_graph, simplified, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
-from compiler.programs.shard_owners import UpdateLayout, divided, owned_parameters, owned_tensors, states_of_parameters
+from compiler.programs.shard_owners import (
+    UpdateLayout,
+    buckets_of,
+    divided,
+    owned_parameters,
+    owned_tensors,
+    states_of_parameters,
+)
 from compiler.programs.steps import training_step
 from compiler.programs.steps.accumulated_step import accumulated_step, segments_of_step
 from compiler.programs.steps.attention_weights import attention_graph
@@ -85,8 +93,30 @@ def update_layout(program: Program, phase: int, options: Options, processes: int
     }
     shapes = {path: type_.shape for path, type_ in parameters}
     states = states_of_parameters(program)
-    stretches = divided(parameters, cuttable, processes)
-    return UpdateLayout(processes, shapes, stretches, states, followers, tuple(own.given_of()), own.last + 2)
+    finished = finishing_order(program, options)
+    ordered = sorted(parameters, key=lambda parameter: finished.index(Accumulation.gradient(parameter[0])))
+    buckets = buckets_of(ordered, cuttable, options.tuning.bucket_bytes)
+    stretches = divided(buckets, dict(parameters), cuttable, processes)
+    return UpdateLayout(processes, shapes, buckets, stretches, states, followers, tuple(own.given_of()), own.last + 2)
+
+
+def finishing_order(program: Program, options: Options) -> list[str]:
+    """The tensors of a shard's gradients, in the order in which its step finishes them where all parameters train.
+
+    It is that of the graph, which the kernels of every machine follow.
+    """
+    assert program.plan is not None
+    kind = GraphKind(Purpose.ACCUMULATING, len(program.plan.phases))
+    if program.plan.synchronises:
+        graphs = segment_graphs(program, kind.phase, options)
+    else:
+        graphs = [graph_of(program, kind, options)]
+    found: list[str] = []
+    for graph in graphs:
+        places = {result.index: place for place, node in enumerate(graph.nodes) for result in node.results}
+        stored = [output for output in graph.outputs if output.role is Role.OPTIMIZER_STATE]
+        found += [o.name for o in sorted(stored, key=lambda output: places.get(output.value.index, -1))]
+    return found
 
 
 def update_parts(program: Program, phase: int, options: Options, layout: UpdateLayout, rank: int) -> list[Graph]:

@@ -116,6 +116,27 @@ class Manifest:
     touched: tuple[tuple[Touched, ...], ...] = ()
 
 
+def lines_of_tensors(manifest: Manifest) -> dict[str, int]:
+    """The last line of the execution plan that reads or writes each tensor; of loops and chains, the line of their END.
+
+    A tensor of the result has its values when all lines up to that one are done.
+    """
+    firsts = sorted({entry.first_argument for entry in manifest.entries if entry.function >= 0})
+    ends = dict(zip(firsts, [*firsts[1:], len(manifest.relocations)], strict=True))
+    found: dict[str, int] = {}
+    outermost, depth = 0, 0
+    for line, entry in enumerate(manifest.entries):
+        if entry.function in (LOOP, CHAIN):
+            outermost, depth = outermost if depth else entry.first_argument, depth + 1
+        elif entry.function in (END, CHAIN_END):
+            depth -= 1
+        else:
+            for kind, _, _ in manifest.relocations[entry.first_argument : ends[entry.first_argument]]:
+                if FIRST_TENSOR <= kind < FIRST_TENSOR + len(manifest.tensors):
+                    found[manifest.tensors[kind - FIRST_TENSOR].name] = outermost if depth else line
+    return found
+
+
 def capacity_for(batch_bytes: int, rows: int) -> int:
     """For how many rows a program of so many bytes a row gets memory.
 

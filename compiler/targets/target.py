@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from compiler.interface import Executable, Options, Tensors
 from compiler.support.arrays import Array
@@ -50,6 +50,19 @@ class LoadedProgram(Executable, Protocol):
 
     def call(self, inputs: Mapping[str, Array], batch: int = 1, *, seed: int = 0) -> dict[str, Array]:
         """One step on whole arrays, by the names of inputs and outputs."""
+        ...
+
+
+@runtime_checkable
+class WatchedProgram(LoadedProgram, Protocol):
+    """An executable that says while it runs how far a step is. `lines` has, for each of its tensors, the line of the
+    execution plan with which it is done."""
+
+    @property
+    def lines(self) -> Mapping[str, int]: ...
+
+    def watch(self) -> Callable[[], int]:
+        """Before a call of one step: what gives, to another thread, a line before which all is done."""
         ...
 
 

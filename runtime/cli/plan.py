@@ -23,7 +23,7 @@ def configure(parser: Parser) -> None:
     parser.add_program()
     parser.add_whole("--batch", "rows of a step (default: that of `train`)")
     parser.add_option("--sampler", "NAME", "plan the 'sample NAME …' instead of a step")
-    parser.add_whole("--processes", "say what a step sends between so many processes, which divide its shards")
+    parser.add_whole("--processes", "print the traffic of a step between so many processes, which divide its shards")
     parser.add_flag("--profile", "profile a step as well, by layer, as `dlc profile` does")
     parser.add_compilation(runs=False)
     parser.add_json()
@@ -64,6 +64,7 @@ def _exchange(program: driver.Program, options: driver.Options, processes: int) 
     if program.plan is None:
         raise UsageError("--processes divides the shards of a training", "name a file with `train`")
     expect_shards(program.plan, processes)
-    from compiler.inspection.shard_traffic import traffic_of  # few ask
+    from compiler.inspection.shard_traffic import buckets_of_step, traffic_of  # few ask
 
-    return {"exchange": asdict(traffic_of(program, options, processes))}
+    buckets = [asdict(row) for row in buckets_of_step(program, options, processes)]
+    return {"exchange": asdict(traffic_of(program, options, processes)), "buckets": buckets}

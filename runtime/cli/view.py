@@ -102,10 +102,10 @@ def _write(viewed: Viewed, arguments: Namespace) -> int:
 
 def _comparison(viewed: Viewed) -> JsonObject:
     """The run beside the other one, for the first row of the data."""
-    from runtime.view.comparison import comparison_to_json, side_of
+    from runtime.view.comparison import comparison_to_json, sides_of
 
     assert viewed.other is not None
-    return comparison_to_json(side_of(viewed), side_of(viewed.other), 0)
+    return comparison_to_json(*sides_of(viewed), 0)
 
 
 def _viewed(arguments: Namespace) -> Viewed:

@@ -32,11 +32,12 @@ class MpiPeers:
     def __init__(self) -> None:
         world = MPI.COMM_WORLD
         self.rank, self.size = world.Get_rank(), world.Get_size()
-        self._data, self._verdicts = world.Dup(), world.Dup()
+        self._data, self._early, self._verdicts = world.Dup(), world.Dup(), world.Dup()
+        self.overlaps = _may_use_threads()
         near = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.is_first_of_host = near.Get_rank() == 0
         self.places: tuple[tuple[str, int], ...] = tuple(self.gathered((MPI.Get_processor_name(), os.getpid())))
-        self._pulse = Pulse(world.Dup(), self.name_of, self._abort) if _may_use_threads() else None
+        self._pulse = Pulse(world.Dup(), self.name_of, self._abort) if self.overlaps else None
         seen: list[set[int]] = near.allgather(set(_usable_numbers()))
         self.share_of_processors = max(1, len(set[int]().union(*seen)) // near.Get_size())
 
@@ -50,18 +51,11 @@ class MpiPeers:
         each = (f"{self.name_of(rank)} (process {number})" for rank, (_, number) in enumerate(self.places))
         return f"{self.size} processes: {', '.join(each)}"
 
+    def begin(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> _Messages:
+        return _Messages(self._early, sent, received)
+
     def swap(self, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]) -> None:
-        requests = [
-            self._data.Irecv(_bytes(array), rank, tag)
-            for rank, arrays in enumerate(received)
-            for tag, array in enumerate(arrays)
-        ]
-        requests += [
-            self._data.Isend(_bytes(array), rank, tag)
-            for rank, arrays in enumerate(sent)
-            for tag, array in enumerate(arrays)
-        ]
-        _wait(lambda: MPI.Request.Testall(requests))
+        _wait(_Messages(self._data, sent, received).is_done)
 
     def gathered(self, value: Any) -> list[Any]:
         own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
@@ -99,6 +93,23 @@ class MpiPeers:
     def _abort(self, message: str) -> None:
         print(f"error: {message}", file=sys.stderr)
         self.abort(_ABORTED)
+
+
+class _Messages:
+    """Messages between two processes arrive in the order in which they are sent, as MPI promises, so none has a tag."""
+
+    def __init__(
+        self, communicator: MPI.Comm, sent: Sequence[Sequence[Array]], received: Sequence[Sequence[Array]]
+    ) -> None:
+        self._requests = [
+            communicator.Irecv(_bytes(array), rank) for rank, arrays in enumerate(received) for array in arrays
+        ]
+        self._requests += [
+            communicator.Isend(_bytes(array), rank) for rank, arrays in enumerate(sent) for array in arrays
+        ]
+
+    def is_done(self) -> bool:
+        return MPI.Request.Testall(self._requests)
 
 
 def _usable_numbers() -> Iterable[int]:

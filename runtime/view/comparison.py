@@ -1,8 +1,9 @@
-"""Two runs side by side: what differs at each line of the text, in weights, values of a row, settings and metrics."""
+"""Two runs side by side: the differences at each line of the text in weights, values of a row, settings and metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 from compiler.driver import Array, ParameterSpec
 from compiler.errors.diagnostics import Span
 from compiler.support.record import record
+from runtime.data.part import Part
 from runtime.runs.listing import RunDifferences, compared
 from runtime.support.files import JsonObject, JsonValue
 from runtime.view.differences import difference_to_json
@@ -54,6 +56,28 @@ def side_of(viewed: Viewed) -> Side:
     reading, source = viewed.reading(), viewed.within
     texts = {_name_in(source, one.name): one.text.splitlines() for one in reversed(reading.sources)}
     return Side(viewed.run, source, texts, reading, Watching(examples_of(viewed, reading), reading))
+
+
+def sides_of(viewed: Viewed) -> tuple[Side, Side]:
+    """Both runs of a comparison. Raises DlcError as `side_of`.
+
+    The second takes the rows of the first where their data has as many, however each cuts it: another seed, for
+    instance, keeps other rows for the test.
+    """
+    assert viewed.other is not None
+    first, second = side_of(viewed), side_of(viewed.other)
+    mine, other = first.watching.examples.part, second.watching.examples
+    known = mine.stream is None and other.part.stream is None
+    if not known or _sizes(mine) != _sizes(other.part) or np.array_equal(mine.rows, other.part.rows):
+        return first, second
+    weights = other.said.partition(", ")[2]
+    said = f"with the rows of {first.folder.name}, of which it may have trained with some, {weights}"
+    changed = replace(other, part=replace(other.part, rows=mine.rows), said=said)
+    return first, replace(second, watching=Watching(changed, second.reading))
+
+
+def _sizes(part: Part) -> dict[str, int]:
+    return {name: len(array) for name, array in part.arrays.items()}
 
 
 def _name_in(folder: Path, name: str) -> str:

@@ -14,7 +14,7 @@ from compiler.graph.ir import Role
 from compiler.interface import Steps
 from compiler.programs.executables import layout_of_update
 from compiler.programs.kinds import TRAINING
-from compiler.programs.shard_owners import UpdateLayout, divided
+from compiler.programs.shard_owners import UpdateLayout, buckets_of, divided
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.memory import LARGE_PAGE, TensorStore, release
 from compiler.types import DType, TensorType, static_elements
@@ -135,13 +135,17 @@ def test_the_first_process_collects_what_it_saves() -> None:
     assert not all((values > 0).all() for values in second.values())
 
 
+@pytest.mark.parametrize("least", [1, 3000, 1 << 20])
 @pytest.mark.parametrize("processes", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("cuts", [lambda path: True, lambda path: False, lambda path: path == "b"])
-def test_each_element_has_one_owner(processes: int, cuts: Callable[[str], bool]) -> None:
+def test_each_element_has_one_owner(processes: int, cuts: Callable[[str], bool], least: int) -> None:
     shapes = {"a": (3, 5), "b": (100, 7), "c": (), "d": (64,), "e": (1000,), "f": (0, 4)}
-    types = [(path, TensorType(DType.F64 if path == "d" else DType.F32, shape)) for path, shape in shapes.items()]
-    found = divided(types, {path: cuts(path) for path in shapes}, processes)
-    for path, type_ in types:
+    types = {path: TensorType(DType.F64 if path == "d" else DType.F32, shape) for path, shape in shapes.items()}
+    cuttable = {path: cuts(path) for path in shapes}
+    buckets = buckets_of([*types.items()], cuttable, least)
+    assert sorted(path for bucket in buckets for path in bucket) == [*shapes]
+    found = divided(buckets, types, cuttable, processes)
+    for path, type_ in types.items():
         assert [k for own in found[path] for k in own] == [*range(static_elements(type_.shape))]
         owners = [own for own in found[path] if own]
         assert cuts(path) or len(owners) <= 1

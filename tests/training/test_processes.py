@@ -27,10 +27,12 @@ DLC = (sys.executable, "-P", "-m", "runtime.cli", "train")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with statistics and draws, whose last batches have fewer rows than shards, and `alone`, its run."""
+    """A model with statistics, draws and two buckets of gradients, whose last batches have fewer rows than shards, and
+    `alone`, its run."""
     folder = tmp_path_factory.mktemp("processes")
     write_project(folder, epochs=2)
     text = (folder / "model.dl").read_text().replace("batch = 8", f"batch = 9\n    shards = {SHARDS}")
+    text = text.replace("|> dense(3)", "|> dense(400) |> relu |> dense(400) |> relu |> dense(3)")
     (folder / "model.dl").write_text(text)
     done = subprocess.run([*DLC, "model.dl", "--out", "alone"], cwd=folder, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from operator import is_
 from struct import Struct
 from typing import Any
@@ -29,6 +30,7 @@ from compiler.targets.manifest import (
     ResultSlot,
     TensorSpec,
     capacity_for,
+    lines_of_tensors,
     rounded_up,
 )
 from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
@@ -38,7 +40,7 @@ from compiler.types import BatchExtent, DType, numpy_dtype
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
 
 
-CONTROL = Struct("=Q7q")  # SEED to FRESH
+CONTROL = Struct("=Q8q")  # SEED to LINE_REACHED
 WORD = (1 << 64) - 1
 
 
@@ -56,6 +58,7 @@ class NativeExecutable:
             (ctypes.c_double if dtype is DType.F64 else ctypes.c_float).from_address(control + 8 * slot)
             for slot, dtype in enumerate(manifest.setting_dtypes, runner.SETTINGS)
         ]
+        self._line = ctypes.c_int64.from_address(control + 8 * runner.LINE_REACHED)
         self._control_bytes = memoryview(self._control)  # type: ignore[arg-type]
         self._flags = self._control_bytes[layout.flags : layout.flags + len(manifest.checked_stores)]
         self._static = reserve(manifest.static_bytes)
@@ -108,6 +111,15 @@ class NativeExecutable:
         """Those of the team; a program without work for several leaves all but one alone."""
         return self._team.threads
 
+    @cached_property
+    def lines(self) -> Mapping[str, int]:
+        return lines_of_tensors(self.manifest)
+
+    def watch(self) -> Callable[[], int]:
+        line = self._line
+        line.value = 0  # what the step before has left
+        return lambda: line.value
+
     def _entry_table(self) -> Array:
         addresses = [self._team.library.address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, runner.ENTRY_SLOTS), np.int64)
@@ -159,7 +171,7 @@ class NativeExecutable:
                     self._arenas[outlet.slot] = outlet.address if self._steps == 1 else self._own(outlet.place)
             fresh = fresh or size > self._filled
             step = steps.first_step + first
-            CONTROL.pack_into(self._control_bytes, 0, steps.seed & WORD, step, 0, size, place, count, 0, fresh)
+            CONTROL.pack_into(self._control_bytes, 0, steps.seed & WORD, step, 0, size, place, count, 0, fresh, 0)
             self._team.run(self._blocks, size, self._capacity, size >= self._shared_rows)
             fresh, self._filled = False, max(size, self._filled)
             if any(self._flags):

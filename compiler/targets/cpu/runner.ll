@@ -263,6 +263,19 @@ done:
   ret void
 }
 
+$TEAM ; Tell whoever looks at the control block that all threads are done with the lines before %line.
+$TEAM define internal void @tell(ptr %control, i32 %thread, i64 %line) nounwind {
+$TEAM entry:
+  $TEAM %is.first = icmp eq i32 %thread, 0
+  $TEAM br i1 %is.first, label %store, label %done
+$TEAM store:
+  $TEAM %line.at = getelementptr i64, ptr %control, i64 $LINE_REACHED
+  $TEAM store atomic i64 %line, ptr %line.at release, align 8
+  $TEAM br label %done
+$TEAM done:
+  $TEAM ret void
+$TEAM }
+
 ; One pass over the table from line %from up to line %to.
 define internal void @entries(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
                               ptr %sync$STATE) nounwind {
@@ -338,6 +351,7 @@ await.shards:
   $TURN br i1 %has.run, label %leave, label %passed.shards
   $TURN passed.shards:
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %shards.wait, i64 0, i64 $WAITS, i64 -1)
+  $TEAM call void @tell(ptr %control, i32 %thread, i64 %i)
   br label %take
 take:
   %shards.slope.at = getelementptr i64, ptr %function.at, i64 3
@@ -398,6 +412,7 @@ meet:
   $TURN br i1 %has.run, label %leave, label %passed
   $TURN passed:
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %wait, i64 0, i64 $WAITS, i64 -1)
+  $TEAM call void @tell(ptr %control, i32 %thread, i64 %i)
   br label %share
 share:
   %grown = mul i64 %slope, %batch

@@ -16,7 +16,7 @@ from compiler.targets.recording import HEAD, TAIL, WAITS
 ABI_VERSION = 5
 
 # i64 slots of the control block, the start of arena 0
-SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP, FRESH = range(8)
+SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP, FRESH, LINE_REACHED = range(9)  # the last has its own line of a cache
 SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)

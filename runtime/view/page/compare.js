@@ -32,7 +32,7 @@ function askedComparison(row) {
 }
 
 function rowOfComparison(app, found) {
-  const said = found.same_row ? "the same inputs in both runs" : "the inputs of this row are not the same in both runs: their data or its preparation differs";
+  const said = found.same_row ? "the same inputs in both runs" : "the inputs of this row are not the same in both runs: their data, its cut or its preparation differs";
   if (app.model.data.comparison) return h("p", { class: "quiet" }, `Values are those of row ${found.row}; ${said}.`);
   const go = (row) => {
     app.comparedRow = Math.max(0, Math.min(found.rows - 1, Math.round(row) || 0));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from view_pages import browser, data_in, opened
 
 from compiler.interface import Options
 from runtime.cli.main import main
-from runtime.view.comparison import AlignedLine, Side, aligned, comparison_to_json, side_of
+from runtime.view.comparison import AlignedLine, Side, aligned, comparison_to_json, side_of, sides_of
 from runtime.view.viewed import viewed_run
 
+NAMES = "dense.W", "dense.b", "dense_2.W", "dense_2.b"
+VALUE = "value", "logits"
 DIGITS = ROOT / "examples" / "digits"
 
 
@@ -73,6 +76,25 @@ def test_a_run_does_not_differ_from_itself(runs: tuple[Path, Path, Path]):
     assert found["settings"] == found["metrics"] == []
     assert len(every) > 8
     assert all(one["relative"] == one["largest"] == one["changed"] == 0 for one in every)
+
+
+def test_a_run_of_another_seed_is_given_the_rows_of_the_first(runs: tuple[Path, Path, Path], tmp_path: Path):
+    more = ["--epochs", "1", "--threads", "1", "--set", "seed=5", "--out", str(tmp_path / "other")]
+    assert main(["train", str(DIGITS / "model.dl"), *more]) == 0
+    one, other = (viewed_run(folder, Options(threads=1), ()) for folder in (runs[0], tmp_path / "other"))
+    first, second = sides_of(replace(one, other=other))
+    own = side(tmp_path / "other").watching
+    assert not np.array_equal(own.examples.part.rows, first.watching.examples.part.rows)
+    found: Any = comparison_to_json(first, second, 3)
+    assert found["same_row"]
+    assert [one["relative"] for one in of_line(found, "input pixels")] == [0]
+    assert "with the rows of first" in found["said"][1]
+    value = next(one for one in of_line(found, "output logits") if (one["kind"], one["name"]) == VALUE)
+    digit = first.watching.row(3)["pixels"].astype(np.float64) / 16
+    w, b, w2, b2 = (array.astype(np.float64) for array in (own.weights()[f"logits.{name}"] for name in NAMES))
+    mine = {n.name: a for n, a in first.watching.values(3).items()}["logits"].astype(np.float64)
+    logits = np.maximum(digit @ w + b, 0) @ w2 + b2
+    assert value["relative"] == pytest.approx(np.linalg.norm(mine - logits) / np.linalg.norm(mine), rel=1e-4)
 
 
 def test_texts_that_differ_are_aligned(runs: tuple[Path, Path, Path]):
