@@ -34,6 +34,21 @@ def compilation(graph: Callable[[], Graph], options: Options, name: str | None =
     return Compilation(name, options, ready, partial(_scheduled, options), for_rows)
 
 
+def resting_compilation(graph: Callable[[], Graph], options: Options, name: str) -> Compilation:
+    """The graph of a training step, not yet optimised, to be compiled for steps in which its blocks rest."""
+
+    def ready() -> Graph:
+        from compiler.programs.stages import prepared  # as above
+        from compiler.programs.steps.resting import resting_step
+
+        return resting_step(prepared(graph(), options))
+
+    def for_rows(rows: int) -> Compilation:
+        return resting_compilation(graph, replace(options, batch=rows), f"{name}, for {rows} rows")
+
+    return Compilation(name, options, ready, partial(_scheduled, options), for_rows)
+
+
 def prepared_compilation(graph: Callable[[], Graph], options: Options, name: str | None = None) -> Compilation:
     """A graph that is optimised, made only where a target does not know `name`."""
 

@@ -11,13 +11,14 @@ from compiler.frontend.program import Program, TrainingPlan
 from compiler.frontend.update_rules import Accumulation
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Peers, Steps, Tensors
-from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation
+from compiler.programs.compilation import Graphs, compilation, compile_graphs, prepared_compilation, resting_compilation
 from compiler.programs.kinds import (
     ACCUMULATION,
     DECODING,
     INITIALISATION,
     PREDICTION,
     STATES,
+    TRAINING,
     GraphKind,
     Purpose,
     with_products,
@@ -96,10 +97,10 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
     by_purpose = {kind.purpose: made for kind, made in graphs.items()}
     phase = next(iter(graphs)).phase
     plan = program.plan
-    if plan is not None and plan.batches > 1 and Purpose.TRAINING in by_purpose:
-        from compiler.programs.batched_executable import in_batches  # few steps take several batches
+    if plan is not None and plan.updates and Purpose.TRAINING in by_purpose:
+        from compiler.programs.batched_executable import in_batches  # few trainings have several updates
 
-        return in_batches(program, by_purpose[Purpose.TRAINING])
+        return in_batches(program, _with_rests(program, by_purpose[Purpose.TRAINING], options))
     if len(by_purpose) == 1 or plan is None or plan.accumulation is None:
         return next(iter(by_purpose.values()))
     counting = by_purpose.get(Purpose.COUNTING)
@@ -114,6 +115,19 @@ def joined(program: Program, graphs: Mapping[GraphKind, LoadedProgram], options:
 
     assert plan.batch is not None
     return AccumulatingExecutable(counting, accumulating, updating, plan.batch, plan.accumulation.batches)
+
+
+def _with_rests(program: Program, acting: LoadedProgram, options: Options) -> Executable:
+    """The step of a training, with a program of its own for steps in which blocks rest, where that is worth it."""
+    from compiler.programs.resting_executable import RestingExecutable, resting_blocks  # as above
+
+    every = resting_blocks(program)
+    if not every:
+        return acting
+    chosen = fitting(program, TRAINING, options)
+    name = _entry_name(f"resting {_identity(program, TRAINING)}", chosen)
+    made = resting_compilation(_graph(program, TRAINING, options), chosen, name)
+    return RestingExecutable(acting, target_of(options).load(made), every)
 
 
 def layout_of_update(program: Program, options: Options, processes: int, phase: int = 0) -> UpdateLayout:

@@ -7,16 +7,19 @@ plane, which are exact to rounding.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
+from compiler.graph.ir import Direction, Node
 from compiler.interface import Steps
 from compiler.programs.kinds import EVALUATION, TRAINING
+from compiler.programs.resting_executable import resting_blocks
 from compiler.programs.stages import graph_of, prepared
+from compiler.programs.steps.resting import resting_step
 from runtime.inference.model import length_of, runtime_settings
 from runtime.inference.model import training_of as plan_of
 
@@ -207,6 +210,41 @@ def test_bits_do_not_depend_on_calls_threads_and_fusion(keys: str) -> None:
             assert tensors[name].tobytes() == first[name].tobytes(), name
         for name, values in told.items():
             assert scalars[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize(
+    ("critic", "generator", "options"),
+    [
+        ("times = 2\n every = 2", "every = 3\n clip = global_norm(0.5)", Options(threads=2)),
+        ("", "every = 4", Options(dtype="f64", target="reference")),
+    ],
+)
+def test_a_program_for_steps_of_rest_gives_the_same_bits(
+    critic: str, generator: str, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = loaded(critic, generator)
+    assert not resting_blocks(program)
+    whole, told = run(program, options)
+    monkeypatch.setattr("compiler.programs.resting_executable.WORTH_A_CALL", 0)
+    assert resting_blocks(program)
+    for at_once in (1, 20):
+        rested, known = run(program, options, at_once=at_once)
+        for name in whole.names():
+            assert rested[name].tobytes() == whole[name].tobytes(), name
+        for name, values in told.items():
+            assert known[name].tobytes() == values.tobytes(), name
+
+
+def test_a_step_of_rest_takes_no_gradient_of_a_block_that_rests() -> None:
+    graph = prepared(graph_of(loaded(generator="every = 2"), TRAINING), F64)
+    resting = resting_step(graph)
+
+    def backward(nodes: Sequence[Node]) -> set[str]:
+        places = {origin for node in nodes if node.op.name != "broadcast" for origin in node.origins}
+        return {o.path[0] for o in places if o.path and o.direction is not Direction.FORWARD}
+
+    assert (backward(graph.nodes), backward(resting.nodes)) == ({"d", "g"}, {"d"})
+    assert [output.name for output in resting.outputs] == [output.name for output in graph.outputs]
 
 
 @pytest.mark.parametrize("keys", ["", "times = 3\n every = 2"])
