@@ -1,4 +1,4 @@
-"""How far each element of a value looks into the fed sequence, and the node that makes it look ahead."""
+"""The reach of each element of a value into the fed sequence, and the node that makes it look ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call to what it calls: a declaration with its signature, or a function that the compiler provides."""
+"""A call to its callee: a declaration with its signature, or a function that the compiler provides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A place in a text to what may stand there: the call or statement around it, as far as the tokens before it tell."""
+"""A place in a text to its context: the call or statement around it, as far as the tokens before it tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A place in a text to what is known of it, as Markdown."""
+"""A place in a text to the facts about it, as Markdown."""
 
 from __future__ import annotations
 

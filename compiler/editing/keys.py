@@ -1,4 +1,4 @@
-"""The lines of `train` and `generate`: what each key means, in a sentence."""
+"""The lines of `train` and `generate`: the meaning of each key, in a sentence."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ STATEMENTS: Mapping[str, str] = {
     "for": "`for i in 0..n { … }`: repeated while the program is elaborated.",
     "return": "`return value`: the result of a function or layer.",
     "scan": "`scan x in xs over time carry h = h0 { … emit y }`: a recurrence over an axis, `until …` rows are done.",
-    "emit": "`emit value`: what a step of a scan gives.",
+    "emit": "`emit value`: the result of one step of a scan.",
     "update": '`update critic { parameters = "critic.*" … }`: some parameters of a training with a loss of their own.',
     "feed": "`feed tokens from logits`: the token chosen from an output extends an input.",
 }

@@ -1,4 +1,4 @@
-"""The syntax of a text to every name in it, with what the name stands for."""
+"""The syntax of a text to every name in it, with the meaning of the name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of a text: what each stands for, where that is declared, and where else it occurs."""
+"""The names of a text: the meaning of each, its declaration, and its occurrences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the rows of a training come from, and which of them are cut off for validation and test."""
+"""The source of the rows of a training, and the shares that are cut off for validation and test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a mistake travels: raised where it is found, recorded at the statement, and told once."""
+"""The way of a mistake: raised where it is found, recorded at the statement, and told once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training updates: the rules of its parameters, in blocks and phases, over batches and shards, and its end."""
+"""Updates of a training: the rules of its parameters, in blocks and phases, over batches and shards, and its end."""
 
 from __future__ import annotations
 

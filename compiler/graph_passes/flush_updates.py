@@ -1,4 +1,4 @@
-"""Keeps subnormal numbers out of what a program stores for its next step."""
+"""Keeps subnormal numbers out of the states that a program stores for its next step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step sends from process to process, by the exchange of `shard_sums`."""
+"""The bytes that a step sends from process to process, by the exchange of `shard_sums`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the values of a graph come from, and where they go."""
+"""The sources and the uses of the values of a graph."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from compiler.nest import ir
-from compiler.nest.ir import BEGIN, Statement
+from compiler.nest.ir import BEGIN, END, Statement
 from compiler.support.record import record
 from compiler.types import Extent
 
@@ -60,4 +60,4 @@ class Call:
 
 def cuts_items(body: Sequence[Statement]) -> bool:
     """Whether a nest divides its range of items, instead of going through it."""
-    return any(isinstance(s, ir.Binary) and s.op == "div" and s.left is BEGIN for s in body)
+    return any(isinstance(s, ir.Binary) and s.op == "div" and (s.left is BEGIN or s.left is END) for s in body)

@@ -186,23 +186,36 @@ def _parts(address: isl.Aff, axes: _Axes) -> tuple[list[isl.Aff], int]:
     for kind, place, value in _terms(address):
         if not value.is_int() or not more.is_int():
             return [*parts[:-1], address], 0
-        divisor = address.get_div(place).get_denominator_val().to_python() if kind == DIM.div else 0
-        for k, steps in _along(value.to_python(), divisor, axes):
+        of = _quotient(address, place) if kind == DIM.div else (0, 0)
+        for k, steps in _along(value.to_python(), of, axes):
             parts[k] = parts[k].set_coefficient_val(kind, place, steps)
     return parts, more.to_python()
 
 
-def _along(factor: int, divisor: int, axes: _Axes) -> list[tuple[int, int]]:
+def _quotient(address: isl.Aff, place: int) -> tuple[int, int]:
+    """The divisor of a quotient, and the factor in the address of the one number that it divides, or 0."""
+    quotient = address.get_div(place)
+    places = [(kind, k) for kind in (DIM.in_, DIM.param) for k in range(quotient.dim(kind))]
+    factors = [address.get_coefficient_val(*at) for at in places if not quotient.get_coefficient_val(*at).is_zero()]
+    is_one = len(factors) == 1 and factors[0].is_int()
+    return quotient.get_denominator_val().to_python(), factors[0].to_python() if is_one else 0
+
+
+def _along(factor: int, of: tuple[int, int], axes: _Axes) -> list[tuple[int, int]]:
     """The axes along which a term leads, with the steps: the first whose stride divides its factor, or two of them.
 
-    A quotient by the extent of an axis is one step along another axis, and so many back along this one.
+    A quotient by the extent of an axis is one step along another axis, and so many back along this one, along which
+    the number that it divides leads.
     """
+    divisor, along = of
     strides = [stride for _, stride in axes]
     if factor and divisor:
         pairs = ((j, k, e) for j, k in permutations(range(len(axes)), 2) if isinstance(e := axes[k][0], int))
         steps = ((j, k, e, strides[j] - e * strides[k]) for j, k, e in pairs)
         found = [
-            (e == divisor, abs(step), j, k, e, factor // step) for j, k, e, step in steps if step and factor % step == 0
+            (e == divisor, strides[k] == along, abs(step), j, k, e, factor // step)
+            for j, k, e, step in steps
+            if step and factor % step == 0
         ]
         if found:
             *_, j, k, extent, times = max(found)

@@ -1,4 +1,4 @@
-"""Where the rows of a batch meet: ops whose results for a row depend on the rows beside it."""
+"""The ops that mix rows: their results for a row of a batch depend on the rows beside it."""
 
 from __future__ import annotations
 

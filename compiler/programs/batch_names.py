@@ -1,4 +1,4 @@
-"""What inputs of rows are called in a step that takes several batches."""
+"""Names of the inputs of rows in a step that takes several batches."""
 
 
 def name_in_batch(name: str, batch: int, batches: int) -> str:

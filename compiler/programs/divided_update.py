@@ -1,4 +1,4 @@
-"""The update of a step that several processes divide: each makes new what it owns, and gives the weights to all."""
+"""The update of a step that several processes divide: each updates its own part, and gives the weights to all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each segment of a shard's step leaves behind, which is known without its graph once it was cut."""
+"""The results of each segment of a shard's step, known without its graph once it was cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fixed binary tree over the shards of a batch: which rows each has, which process computes which, who adds what.
+"""The fixed binary tree over the shards of a batch: their rows and processes, and the sums of each.
 
 A node is the range of its shards. Its left child has the largest power of two of them that leaves some to the right.
 """

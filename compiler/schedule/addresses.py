@@ -1,4 +1,4 @@
-"""Where an element lies: composes movement ops into one address, as a sum of digits of a linear index.
+"""The address of an element: movement ops are composed into one sum of digits of a linear index.
 
 Every value is stored dense with its batch extent outermost, so strides never depend on the batch. An `IndexMap` is
 `offset + sum(((e // divisor) % modulus) * stride)` for the linear index `e` of some domain, in storage order.

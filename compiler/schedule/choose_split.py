@@ -1,4 +1,4 @@
-"""How the domain of a group falls into rows and columns: those that read everything evenly, as long as they can be."""
+"""Chooses the split of a group's domain into rows and columns: the longest that read everything evenly."""
 
 from __future__ import annotations
 

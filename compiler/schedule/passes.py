@@ -1,4 +1,4 @@
-"""The passes over the schedule, in order, with the reasons: what runs when, on which threads and on which memory."""
+"""The passes over the schedule, in order, with the reasons: they decide order, threads and memory of the calls."""
 
 from __future__ import annotations
 

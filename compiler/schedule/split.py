@@ -1,4 +1,4 @@
-"""How the elements of a group's domain fall into rows and columns."""
+"""The split of a group's domain into rows and columns."""
 
 from __future__ import annotations
 

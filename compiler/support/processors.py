@@ -1,4 +1,4 @@
-"""How many processors and cores this process may use: by affinity mask, quota of the control group, and siblings.
+"""The processors and cores that this process may use, by affinity mask, quota of the control group, and siblings.
 
 A core may hold two hardware threads or more, which share its arithmetic. A program that keeps it busy with one gains
 nothing by the other, and loses the cache that they share.

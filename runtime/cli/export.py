@@ -70,7 +70,7 @@ def configure(parser: Parser) -> None:
     parser.add_flag("--training", "with the training step, which changes the weights; in ONNX, that step alone")
     parser.add_whole("--rows", "with `--to web`: put N rows of the data into the page (default: none)", 1)
     parser.add_whole("--opset", f"the version of ONNX's operators, from 17 to 21 (default: {OPSET})", 17, 21)
-    parser.add_option("--prefix", "NAME", f"with `--to c` and `shared`: what all names begin with (default: {PREFIX})")
+    parser.add_option("--prefix", "NAME", f"with `--to c` and `shared`: the prefix of all names (default: {PREFIX})")
     parser.add_flag(
         "--force", "replace files of these names in DIR that no earlier export wrote, or that were changed since"
     )

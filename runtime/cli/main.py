@@ -179,7 +179,7 @@ COMMANDS = (
     Command("data", "Show a sample as training sees it", "runtime.cli.data"),
     Command("plot", "Plot curves, confusion, weights, gradients or filters of a run", "runtime.cli.plot"),
     Command("report", "Write one HTML file about a run", "runtime.cli.report"),
-    Command("view", "Show what each line of a model costs and became, on one page", "runtime.cli.view"),
+    Command("view", "Show the cost and compiled form of each line, on one page", "runtime.cli.view"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
     Command("pass", "Run one pass of the compiler on the text of a graph", "runtime.cli.one_pass"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),

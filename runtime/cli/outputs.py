@@ -1,4 +1,4 @@
-"""Arguments of a command to the files that it writes: never over what it reads."""
+"""Arguments of a command to the files that it writes, none of which it reads."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def configure(parser: Parser) -> None:
     parser.add_program()
     parser.add_whole("--batch", "rows of a step (default: that of `train`)")
     parser.add_option("--sampler", "NAME", "plan the 'sample NAME …' instead of a step")
-    parser.add_whole("--processes", "say what a step sends between so many processes, which divide its shards")
+    parser.add_whole("--processes", "print the traffic of a step between so many processes, which divide its shards")
     parser.add_flag("--profile", "profile a step as well, by layer, as `dlc profile` does")
     parser.add_compilation(runs=False)
     parser.add_json()

@@ -68,7 +68,7 @@ def configure(parser: Parser) -> None:
         metavar="S",
         help="look so often for newer weights, in seconds; 0 never does (default: 5)",
     )
-    parser.add_json("print what is served, and where, as JSON on standard output")
+    parser.add_json("print the model and its address as JSON on standard output")
 
 
 def run(arguments: Namespace) -> int:

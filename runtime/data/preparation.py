@@ -1,4 +1,4 @@
-"""How fields become inputs and targets: fitted to the training data, saved with the run, applied again later.
+"""The preparation of fields as inputs and targets: fitted to the training data, saved with the run, and applied later.
 
 Categories come from all rows, everything else from those of training.
 """

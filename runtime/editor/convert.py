@@ -1,4 +1,4 @@
-"""What the compiler says of a text to the types of the protocol."""
+"""Findings and facts of the compiler about a text to the types of the protocol."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def expect_own(folder: Path, names: Iterable[str], own: Collection[str], force: 
     others = [name for name in names if (folder / name).exists() and name not in own]
     if others and not force:
         message = f"{folder} has {quoted(others)} already, which no earlier command like this one wrote there"
-        raise UsageError(message, "name another folder, or give --force to replace what is there")
+        raise UsageError(message, "name another folder, or give --force to replace those files")
 
 
 def with_files(manifest: bytes, names: Iterable[str], before: Before, written: Mapping[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""How this process is one of several: whether `mpiexec` started it, how a launcher is found, and whether all agree."""
+"""This process as one of several: the start by `mpiexec`, the search for a launcher, and the check that all agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of a run: its records, its predictions for rows of the data, and its weights."""
+"""The contents of a report about a run: its records, its predictions for rows of the data, and its weights."""
 
 from __future__ import annotations
 

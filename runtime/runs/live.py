@@ -1,4 +1,4 @@
-"""How pages follow and steer a training in another process: small files in the folder `live` of its run.
+"""The exchange of pages with a training in another process: small files in the folder `live` of its run.
 
 asked.json         by pages: for which training, a number that changes while somebody looks, the tensors that are wanted
 order.json         by pages: what the training shall do, for which training, with a number of its own

@@ -1,4 +1,4 @@
-"""Where a training stands between two steps: all that a checkpoint holds besides tensors."""
+"""The position of a training between two steps: all that a checkpoint holds besides tensors."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class _GuardedProtocol(HttpToolsProtocol):
                 self._set_deadline(self.LIMITS.body_seconds)
             if self._received > _MOST_HEAD + _FRAMES * self.LIMITS.most_bytes:
                 fix = "send the body in larger chunks"
-                self._cut_off("body_bytes", Refusal(413, "what carries the body is too long", "body", fix))
+                self._cut_off("body_bytes", Refusal(413, "the framing of the body is too long", "body", fix))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

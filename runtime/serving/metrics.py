@@ -1,4 +1,4 @@
-"""What a server counts and measures, as Prometheus reads it."""
+"""The counters and times of a server, as Prometheus reads them."""
 
 from __future__ import annotations
 

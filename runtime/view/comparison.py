@@ -1,4 +1,4 @@
-"""Two runs side by side: what differs at each line of the text, in weights, values of a row, settings and metrics."""
+"""Two runs side by side: the differences at each line of the text in weights, values of a row, settings and metrics."""
 
 from __future__ import annotations
 

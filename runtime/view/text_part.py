@@ -1,4 +1,4 @@
-"""What a reading says of each line of the user's files: colours, types, origins of dimensions, and what is called."""
+"""The reading of each line of the user's files: colours, types, origins of dimensions, and callees."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def declare_parameter(elaborator: Elaborator, statement: tree.ParamDeclaration) 
     type_, axes = declared_type(elaborator, statement.annotation)
     elaborator.span = statement.span
     if type_.dtype not in FLOATS:
-        notes = [hint("declare it f32; `cast(…, f16)` rounds what is computed of it")] if type_.dtype.is_float else []
+        notes = [hint("declare it f32; `cast(…, f16)` rounds results of it")] if type_.dtype.is_float else []
         elaborator.fail("E0416", f"a parameter holds floats to compute with, and `{statement.name}` is {type_}", *notes)
     return TensorValue(_tensor(elaborator, statement, Role.PARAMETER, type_), axes)
 
@@ -378,8 +378,8 @@ def _expect_rows(elaborator: Elaborator, name: tree.Name, item: TensorValue) -> 
     if is_of_pairs(item.shape):
         told = shown(elaborator, item)
         message = f"the output `{name.id}` is {told}: a prediction has elements for each row, not for pairs of rows"
-        advice = hint("reduce an axis of the batch, as in `max(…, axis = 1)`, or let what reads the vectors pair them")
-        elaborator.fail("E0410", message, advice, span=name.span)
+        fix = "reduce an axis of the batch, as in `max(…, axis = 1)`, or output the vectors, which a reader can pair"
+        elaborator.fail("E0410", message, hint(fix), span=name.span)
 
 
 def declare_loss(elaborator: Elaborator, statement: tree.LossDeclaration) -> None:

@@ -1,4 +1,4 @@
-"""How many expressions a model will take to elaborate, counted in its text before anything is elaborated.
+"""The number of expressions that a model takes to elaborate, counted in its text before anything is elaborated.
 
 So a chain of functions that each call the last one twice ends in a message and not in a long wait. The count follows
 calls by name and loops over ranges of numbers and constants; where settings decide, it supposes one round. When a loop

@@ -117,7 +117,7 @@ class _Elaboration:
             elaborator.fail("E0416", f"`until` of a `scan` is a tensor of bool, not {found}")
         if any(map(draws, elaborator.builder.nodes[first:])):
             message = "`until` draws at random, so rows that are done would go on"
-            elaborator.fail("E0419", message, hint("draw before the `scan`, or carry what the body draws"))
+            elaborator.fail("E0419", message, hint("draw before the `scan`, or carry the number that the body draws"))
         goes_on = invert(elaborator, done)
         return goes_on if self.mask is None else logic(elaborator, "and", self.mask, goes_on)
 

@@ -45,6 +45,7 @@ class Argument:
 
 
 Keywords: TypeAlias = Sequence[tuple[str, Argument]]
+_LITERALS = (tree.Number, tree.Boolean, tree.NoneLiteral)  # mean the same in any frame
 
 
 def ready(value: Value, span: Span) -> Argument:
@@ -179,6 +180,8 @@ class SettingBinder(Elaborator):
             tensors = f"({', '.join(signature.tensor_names)})" if signature.tensors else ""
             form = hint(f"it is called as `{name}({', '.join(signature.setting_names)}){tensors}`")
             self.fail("E0302", f"`{name}` needs the setting `{parameter.name}`", form)
+        if isinstance(parameter.default, _LITERALS) and kind not in ("init", "schedule"):
+            return self.evaluate(parameter.default), "default", self.here
         call = self.here
         before, self.frame = self.frame, self._default_frame(signature, module, values)
         try:

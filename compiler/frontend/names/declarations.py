@@ -295,7 +295,7 @@ class _DeclarationNames(StatementNames):
         taken = {setting.name: setting.span for setting in model.settings}
         for parameter in sample.settings:
             if parameter.name in (model.name, ROW):
-                message = f"the setting `{parameter.name}` of the `sample` would hide what this name means in it"
+                message = f"the setting `{parameter.name}` of the `sample` would hide the model's value of this name"
                 self.report.mistake("E0630", message, parameter.span, hint("use another name"))
             if parameter.name in taken:
                 message = f"`{parameter.name}` is a setting of `{model.name}`, and this one would hide it"

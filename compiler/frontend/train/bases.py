@@ -1,4 +1,4 @@
-"""Experiments that build on others: `train B: A { … }` with an experiment A repeats only what differs."""
+"""Experiments that build on others: `train B: A { … }` with an experiment A states only the differences."""
 
 from __future__ import annotations
 

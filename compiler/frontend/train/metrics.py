@@ -198,7 +198,7 @@ def _states_of_rows(training: Graph, fallback: Span) -> list[GraphOutput]:
             place = next((node.origins[0].user_span for node in makers), fallback)
             dtype = output.value.type.dtype.value
             message = f"the state `{output.name}` has no mean over shards: its elements are {dtype}"
-            advice = hint("let it hold f32, or make it of what is the same for all rows; or leave `shards` out")
+            advice = hint("let it hold f32, or compute it from values that all rows share; or leave `shards` out")
             raise failure("E0614", message, place, advice)
     return found
 

@@ -1,4 +1,4 @@
-"""Patterns over parameter paths, in which `*` stands for any text, and what `freeze` and `unfreeze` select by them."""
+"""Patterns over parameter paths, in which `*` stands for any text, and the selections of `freeze` and `unfreeze`."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def elaborate_rule(
         if objective:
             message = f"`{declaration.name}` evaluates the loss itself, and returns one value, that of the parameters"
             raise failure("E0615", message, rule.span)
-        shown_for = of_type(evaluator, f"what stands for `{parameter}`", average, type_, rule.span)
+        shown_for = of_type(evaluator, f"the value in place of `{parameter}`", average, type_, rule.span)
         evaluator.input(AVERAGE, Role.OPTIMIZER_STATE, type_)
         evaluator.builder.output(AVERAGE, Role.OPTIMIZER_STATE, shown_for.value, updates=AVERAGE)
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)

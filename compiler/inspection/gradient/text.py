@@ -451,7 +451,7 @@ def _heading(name: str, derivative: Derivative) -> str:
     lines = [
         f"# The derivative of the loss of {name}, in the language itself.",
         "#",
-        "# `forward` computes the loss and what the way back needs of it; `backward` gives the loss and its gradient",
+        "# `forward` computes the loss and the values that `backward` needs, which gives the loss and its gradient",
         f"# in each of the {count} trained parameters: dW is the gradient of the loss in W. Each layer has a function",
         "# for either direction, which equal layers share. A comment says from which line of a text its values",
         "# come.",

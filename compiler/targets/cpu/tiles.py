@@ -1,4 +1,4 @@
-"""How a contraction is cut into register tiles: their shape, the order in which they follow, where each starts."""
+"""The register tiles of a contraction: their shape, their order, and the start of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a device runs a program, for a reader: the calls of its kernels, and the memory that a step takes."""
+"""The run of a program on a device, for a reader: the calls of its kernels, and the memory that a step takes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ LEAST_VERSION = 11040  # of CUDA, as the driver counts: the first with cuGraphIn
 LEAST_DRIVER = "470"  # the first driver with that version
 UPDATE = f"install version {LEAST_DRIVER} of the driver, or a later one"
 ON_THE_PROCESSOR = "leave out --target gpu, and this processor computes: its results have the same bits"
-GO_ON = "what was saved is whole: `dlc train --resume RUN` goes on from it, here or with `--target native`"
+GO_ON = "the last checkpoint is whole: `dlc train --resume RUN` goes on from it, here or with `--target native`"
 
 OUT_OF_MEMORY, NO_DEVICE, UNAVAILABLE, LOST = 2, 100, 46, 999
 _INVALID_IMAGES = (200, 209, 218, 222)

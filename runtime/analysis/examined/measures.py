@@ -1,4 +1,4 @@
-"""What predictions come to over any number of rows: confusions of classes, errors of numbers with a sample of points.
+"""Measures of predictions over any number of rows: confusions of classes, errors of numbers with a sample of points.
 
 Confusions are counted without a cell for every pair of many classes, and errors are added up.
 """

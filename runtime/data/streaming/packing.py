@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from compiler.errors.diagnostics import CheckpointError, DataError
+from compiler.errors.diagnostics import CheckpointError, DataError, size
 from runtime.data.conditions import Condition
 from runtime.data.cutting import columns_of_cuts
 from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock, columns_at
@@ -27,6 +27,7 @@ from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.data.text.rows import TextRemarks
 from runtime.support.files import JsonValue, explained
+from runtime.support.freed_memory import give_back_memory
 
 _FORM = "rows 3"  # another where packs come to mean something else
 WHOLE = "whole"
@@ -72,7 +73,9 @@ def packed(name: str, maker: Maker) -> Pack:
     if found is not None:
         return found
     with cache.making(name) as writer:
-        return _known(cache, name, maker) or maker.made(writer, cache.folder.path)
+        made = _known(cache, name, maker) or maker.made(writer, cache.folder.path)
+    give_back_memory()
+    return made
 
 
 def _known(cache: PackCache, name: str, maker: Maker) -> Pack | None:
@@ -199,6 +202,12 @@ class TrainingPacking(Packing):
 
     def made(self, writer: PackWriter, folder: Path) -> Pack:
         names, head = self.needed(self._cut_by), self.opened.head
+        if self.opened.held > 2 * self._block_bytes:
+            held, block = size(self.opened.held), size(self._block_bytes)
+            self.maker.notes.append(
+                f"{head.path.name}: a row group takes up to {held} while it is read, and a block has {block}; "
+                "smaller row groups take less"
+            )
         if unused := sorted((set(head.fields) - set(names)) | set(head.unread)):
             self.maker.notes += notes_of_unused(head.path, unused)
         if self._fits or self.words or any(self._cuts.of_data):
@@ -256,9 +265,12 @@ class TrainingPacking(Packing):
             self.write(writer, block, {"test": slice(None)})
 
     def _codes(self, store: RowStore) -> Array:
-        row = sum(dtype_of(s).itemsize * math.prod(row_shape(s)) for s in self.specs)
         target = target_column(self.specs, self.preparation)
-        return codes_of_store(self.opened.head, store, self._cuts, target, row * self._cuts.stream)
+        return codes_of_store(self.opened.head, store, self._cuts, target, self._block_bytes)
+
+    @property
+    def _block_bytes(self) -> int:
+        return self._cuts.stream * sum(dtype_of(s).itemsize * math.prod(row_shape(s)) for s in self.specs)
 
 
 def codes_of_store(head: Dataset, store: RowStore, cuts: Cuts, target: str, room: int) -> Array:

@@ -269,7 +269,7 @@ def refuse(missing: Sequence[tuple[str, str]]) -> None:
         for what, places in distinct.items()
     ]
     if len(lines) == 1:
-        raise Unsupported(f"the model has what no text in .dl says: {lines[0]}")
+        raise Unsupported(f"the model has a construct without a form in .dl: {lines[0]}")
     raise Unsupported(
         f"the model needs {len(missing)} operations that have no text in .dl:\n"
         + "\n".join(f"  {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""How a tensor of a model is made of tensors of a file: their sum, each after steps that move its elements."""
+"""The tensor of a model as a sum of tensors of a file, each after steps that move its elements."""
 
 from __future__ import annotations
 

@@ -419,6 +419,21 @@ def test_a_broken_row_is_named_by_file_row_group_and_row(tmp_path: Path) -> None
     assert not [file for file in (tmp_path / "cache" / "rows").iterdir() if file.suffix != ".lock"]
 
 
+@pytest.mark.parametrize("pages", [1, 1 << 20])
+def test_row_groups_are_unpacked_or_read_by_pages(tmp_path: Path, pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.records._PAGES", pages)
+    rows = {**columns(), "area": list(range(ROWS)), "plot": [None, *range(ROWS - 1)]}
+    write(tmp_path / "t.parquet", rows)
+    options: dict[str, Any] = {**COLUMNS, "columns": ("width", "area"), "missing": "drop"}
+    kept, streamed = both(str(tmp_path / "t.parquet"), "parquet", **options)
+    expect_same(kept, streamed)
+    assert any("a row group takes up to" in note for note in streamed.notes) == (pages > 1)
+    rows["area"][77] = 2**53 + 1
+    write(tmp_path / "t.parquet", rows)
+    with pytest.raises(DataError, match=r"t\.parquet, row 78: .*9007199254740993"):
+        both(str(tmp_path / "t.parquet"), "parquet", **options)
+
+
 def both_streamed(path: str, form: str, cuts: Cuts = ALL, **options: Any) -> LoadedData:
     source = source_of(form, Path(path), **{**COLUMNS, **options})
     return load_training_data(SPECS, source, replace(cuts, stream=BLOCK))

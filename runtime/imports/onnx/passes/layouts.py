@@ -1,4 +1,4 @@
-"""Where the elements of a moved tensor come from: each axis as a product of parts of the axes of its source."""
+"""The source of each element of a moved tensor: each axis as a product of parts of the axes of its source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of attention: which keys a query may see, from what is added to its scores."""
+"""Masks of attention: the keys that a query may see, from the addend of its scores."""
 
 from __future__ import annotations
 
