@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnosis.test_run import subjects
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
 from compiler.errors.diagnostics import DataError, Diagnostic, Source, SourceError, Span, hint
 from compiler.lints.poles_of_data import poles_of_data
@@ -39,7 +38,7 @@ def data_findings(
 
     Files of more than a gigabyte are left to the training, too.
     """
-    names = subjects(file, within) if experiment is None else (experiment,)
+    names = driver.subjects(file, within) if experiment is None else (experiment,)
     for name in names:
         try:
             program = driver.load(file, name, overrides, dimensions_if_there, within)
