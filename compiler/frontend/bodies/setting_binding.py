@@ -15,6 +15,7 @@ from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import failure, nearest, with_article
 from compiler.frontend.scope import ModuleScope, Namespace, Signature
 from compiler.frontend.settings import COMMAND_LINE
+from compiler.frontend.tensors.numbers import expect_no_axis_of_rows
 from compiler.frontend.values import (
     AxisName,
     BatchValue,
@@ -280,6 +281,7 @@ def coerce_setting(
             span=span,
         )
     if isinstance(value, BatchValue):
+        expect_no_axis_of_rows(elaborator)
         message = f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`"
         elaborator.fail("E0307", message, span=span)
     if not _is_accepted(kind, value):
