@@ -1,28 +1,34 @@
-"""A minute on a machine with a GPU: bits and times of the zoo, bandwidth of rows, and products, by the device's clock.
+"""Minutes on a machine with a GPU: bits and times of the zoo, bandwidth of rows, and products, by the device's clock.
 
-    python benchmarks/gpu.py [mlp_small lenet5 …] [--steps 20] [--no-bits]
+    python benchmarks/gpu.py [mlp_small lenet5 …] [--steps 20] [--no-bits] [--no-peers]
 
 For each model, three training steps on the GPU and on this processor, and whether all tensors have the same bits; then
 the time of a step as a graph. The other tables count what rows and products move and compute; a step of these gathers
-its rows and hands its results over on the device, which counts too. Without a GPU the script says so, and ends with 1.
+its rows and hands its results over on the device, which counts too. Beside them stand a copy, cuBLAS, and the steps of
+PyTorch (eager and compiled, as one graph) and JAX in f32, tf32 and bf16 (`gpu_peers.py`), as far as they are installed.
+Without a GPU the script says so, and ends with 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from catalogue import CATALOGUE
 from compiler import driver
 from compiler.driver import PREDICTION, TRAINING, Array, Options, Program, Steps
 from compiler.errors.diagnostics import DlcError
 from compiler.targets.gpu.executable import GpuExecutable
 from compiler.targets.gpu.opened import device_memory
-from compiler.targets.registry import why_no_gpu
+from compiler.targets.registry import kernel_target_of, why_no_gpu
+from compiler.types import DType
+from gpu_peers import figures_of_peers
 from runtime.analysis.made_up_steps import MadeUpSteps
 
 ZOO = Path(__file__).parent / "zoo"
@@ -40,6 +46,7 @@ def main() -> int:
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="steps of a timed call (default: 20)")
     parser.add_argument("--no-bits", action="store_true", help="time the models, and compare nothing")
+    parser.add_argument("--no-peers", action="store_true", help="leave out cuBLAS, PyTorch and JAX")
     arguments = parser.parse_args()
     reason = why_no_gpu()
     if reason is not None:
@@ -47,21 +54,43 @@ def main() -> int:
         return 1
     gpu = device_memory().gpu
     print(f"{gpu.name}, {gpu.processors} multiprocessors, CUDA {gpu.driver_version // 1000} of the driver\n")
+    own: dict[str, float] = {}  # milliseconds by the name of a model or the size of a product
     print(f"{'model':<16} {'batch':>6} {'ms a step':>10}  tensors with the bits of this processor")
     for name in arguments.models:
-        print(row_of_model(name, arguments.steps, not arguments.no_bits), flush=True)
+        print(row_of_model(name, arguments.steps, not arguments.no_bits, own), flush=True)
     print(f"\n{'rows':<16} {'GB/s':>8}")
+    peaks = kernel_target_of(Options("gpu")).peaks(Options("gpu"), 1, DType.F32)
+    print(f"{'copy':<16} {peaks.memory:8.0f}")
     for name, text in WALKS.items():
         print(f"{name:<16} {bandwidth(WALK.format(COLUMNS, text)):8.0f}", flush=True)
     print(f"\n{'product of f32':<16} {'TFLOP/s':>8}")
+    print(f"{'multiply-adds':<16} {peaks.gflops / 1e3:8.1f}")
     for size in PRODUCTS:
         seconds = seconds_of_prediction(PRODUCT.format(size), size)
+        own[str(size)] = seconds * 1e3
         print(f"{size:<16} {2 * size**3 / seconds / 1e12:8.1f}", flush=True)
+    if not arguments.no_peers:
+        print_peers(own, [name for name in arguments.models if name in CATALOGUE])
     return 0
 
 
-def row_of_model(name: str, steps: int, has_bits: bool) -> str:
-    """The row of a model of the zoo; an error of one does not keep the others from being measured."""
+def print_peers(own: Mapping[str, float], models: Sequence[str], device: str = "cuda") -> None:
+    """The steps and products of others, and how many times as long as the own ones they take."""
+    print(f"\n{'peer':<20} {'model or product':<18} {'ms':>10} {'times':>7}", flush=True)
+    for figure in figures_of_peers(models, PRODUCTS, device):
+        name = figure["name"]
+        if "error" in figure:
+            print(f"{figure['peer']:<20} {name:<18} {figure['error']}", flush=True)
+            continue
+        times = f"{figure['ms'] / own[name]:7.2f}" if name in own else ""
+        print(f"{figure['peer']:<20} {name:<18} {figure['ms']:10.4f} {times}", flush=True)
+
+
+def row_of_model(name: str, steps: int, has_bits: bool, own: dict[str, float]) -> str:
+    """The row of a model of the zoo; an error of one does not keep the others from being measured.
+
+    `own` is given its milliseconds.
+    """
     try:
         program = driver.load(ZOO / f"{name}.dl")
         batch = program.plan.usual_rows if program.plan is not None else 1
@@ -70,7 +99,8 @@ def row_of_model(name: str, steps: int, has_bits: bool) -> str:
         made = MadeUpSteps(program, "train", batch, options)
         made.run(executable, 3)
         bits = compared(program, batch, made) if has_bits else "not compared"
-        return f"{name:<16} {batch:6} {timed(executable, made, steps) * 1e3:10.4f}  {bits}"
+        own[name] = timed(executable, made, steps) * 1e3
+        return f"{name:<16} {batch:6} {own[name]:10.4f}  {bits}"
     except DlcError as error:
         return f"{name:<16} {error}"
 

@@ -42,7 +42,7 @@ def train(entry: Entry, threads: int, seconds: float, mode: str | None) -> Figur
     torch.manual_seed(0)
     module = MODULES[entry.name]().float().train()
     optimizer = optimizer_for(module, entry.optimizer, TIMING_RATE)
-    inputs, target = _tensors(entry, entry.batch)
+    inputs, target = tensors_of(entry, entry.batch)
 
     def loss_of() -> torch.Tensor:
         logits = module(*inputs)
@@ -66,7 +66,7 @@ def infer(entry: Entry, batch: int, threads: int, seconds: float, compiled: bool
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     module = MODULES[entry.name]().float().eval()
-    inputs, _ = _tensors(entry, batch)
+    inputs, _ = tensors_of(entry, batch)
     with torch.no_grad() if compiled else torch.inference_mode():
         if compiled:
             torch._inductor.config.freezing = True
@@ -91,14 +91,14 @@ def export(entry: Entry, batch: int, path: Path) -> None:
     """Writes the model as ONNX with a fixed batch, and the logits that it must give beside it."""
     torch.manual_seed(0)
     module = MODULES[entry.name]().float().eval()
-    inputs, _ = _tensors(entry, batch)
+    inputs, _ = tensors_of(entry, batch)
     names = [f"input{index}" for index in range(len(inputs))]
     torch.onnx.export(module, tuple(inputs), path, input_names=names, dynamo=True, external_data=False, verbose=False)
     with torch.inference_mode():
         np.save(path.with_suffix(".npy"), module(*inputs).numpy())
 
 
-def _tensors(entry: Entry, batch: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+def tensors_of(entry: Entry, batch: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     def tensor(array: Array) -> torch.Tensor:
         made = torch.from_numpy(array)
         return made if made.is_floating_point() else made.long()

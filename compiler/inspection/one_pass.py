@@ -15,6 +15,7 @@ from compiler.graph.verify import InvalidGraph, expect_valid, verify
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.inspection.passes import FUSE, PassForm, passes_by_name, passes_over_kernels
+from compiler.interface import Options
 from compiler.ops import OPS
 from compiler.ops.pairs import FitRows
 from compiler.ops.scan import Scan
@@ -38,16 +39,16 @@ KERNELS = ("product", "rows", "elements", "columns")  # first words of their tex
 _Found = TypeVar("_Found")
 
 
-def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
+def run_pass(name: str, text: str, source: str, options: Options, format: str) -> str:
     """The result of the pass `name` on the graph or the kernel in `text`, as text or as JSON.
 
-    `source` is the name of the text in messages, `batch` the nominal batch, which a fused graph says itself. Raises
-    DataError where the pass does not take such a text, or the verifier refuses it.
+    `source` is the name of the text in messages, `options` have the target and the nominal batch, which a fused graph
+    says itself. Raises DataError where the pass does not take such a text, or the verifier refuses it.
     """
-    if over_kernel := passes_over_kernels(batch).get(name):
+    if over_kernel := passes_over_kernels(options).get(name):
         printed = over_kernel(text, source)
         return json.dumps({"kernel": printed.splitlines()}) if format == "json" else printed
-    each = passes_by_name(batch)[name]
+    each = passes_by_name(options)[name]
     form = _read(text, each.is_fused, name, source)
     try:
         if name == FUSE and isinstance(form, Graph):

@@ -57,22 +57,21 @@ def _over_fused(run: FusedPass, form: PassForm) -> PassForm:
     return everywhere(run, form)
 
 
-def passes_by_name(batch: int) -> Mapping[str, FormPass]:
-    """Every pass once. Those over graphs that weigh memory do so for the nominal `batch`."""
+def passes_by_name(options: Options) -> Mapping[str, FormPass]:
+    """Every pass once. Those over graphs that weigh memory do so for the batch of the options."""
     double = FormPass(to_f64.__name__, False, partial(_over_graph, to_f64))
-    return {each.name: each for each in (double, *all_passes(Options(batch=batch)))}
+    return {each.name: each for each in (double, *all_passes(options))}
 
 
-def passes_over_kernels(batch: int) -> Mapping[str, Callable[[str, str], str]]:
-    """See `KernelTarget.kernel_passes`: for the machine that this process runs on, and the nominal `batch`."""
-    target, options = kernel_target_of(Options()), Options()
-    return target.kernel_passes(target.machine(options, runs=False), batch)
+def passes_over_kernels(options: Options) -> Mapping[str, Callable[[str, str], str]]:
+    """See `KernelTarget.kernel_passes`: for the machine and the batch of the options."""
+    target = kernel_target_of(options)
+    return target.kernel_passes(target.machine(options, runs=False), options.batch)
 
 
-def pass_names() -> tuple[str, ...]:
-    """The names of all passes, in the order in which they first run."""
-    batch = Options().batch
-    return (*passes_by_name(batch), *passes_over_kernels(batch))
+def pass_names(options: Options) -> tuple[str, ...]:
+    """The names of all passes for a target, in the order in which they first run."""
+    return (*passes_by_name(options), *passes_over_kernels(options))
 
 
 def expect_pass(name: str, known: Sequence[str]) -> None:
@@ -135,7 +134,7 @@ def _pass_called(wanted: str, names: Sequence[str]) -> str:
     """The pass of the given name; that of a repeated one ends with its number: `simplify:2`."""
     name = wanted.removesuffix(":1")
     known = name.split(":")[0]
-    if known not in names and known in pass_names():
+    if known not in names and known in pass_names(Options()):
         raise UsageError(f"the pass `{known}` does not run here", "`--time-passes` lists those that do")
     expect_pass(name, names)
     return name

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.loops.footprint import ElementBlock, blocks_of, stored_by
-from compiler.loops.ir import Kernel, Load, PrefixSumKernel, ScatterKernel, StagedKernel, Store, instructions_of
+from compiler.loops.ir import (
+    Kernel,
+    Load,
+    PrefixSumKernel,
+    ScatterKernel,
+    StagedKernel,
+    Store,
+    contraction_of,
+    instructions_of,
+)
 from compiler.nest.call import Call, Memory, Result
 from compiler.nest.ir import BufferPointer, FlagPointer, Nest, SharedPointer
 from compiler.nest.verify import verify_nest
@@ -24,7 +33,10 @@ def verify_nests(found: Lowered) -> None:
 
 
 def calls_of(found: Lowered) -> Sequence[tuple[str, Call]]:
-    """The calls of the nests that were kept, by symbol, without repeats."""
+    """The calls of the nests that were kept, by symbol, without repeats.
+
+    Those of products in bf16 are left out: their addresses stand in tables in scratch, of which nothing can be proved.
+    """
     shared: dict[int, int] = {}  # bytes of packed panels, by the `id` of an instance
     for symbol, instance in found.instances:
         if symbol in found.nests:
@@ -35,7 +47,8 @@ def calls_of(found: Lowered) -> Sequence[tuple[str, Call]]:
         if entry.function < 0:  # a mark
             continue
         symbol, instance = found.call_of(line)
-        if symbol in found.nests:
+        contract = contraction_of(instance.kernel)
+        if symbol in found.nests and not (contract is not None and contract.in_bf16):
             arguments = _arguments(found, symbol, instance, entry.first_argument, shared[id(instance)])
             before = latest.get(id(instance)) if found.nests[symbol].before is not None else None
             extents = entry.extent, entry.chunk, entry.factor

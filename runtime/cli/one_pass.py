@@ -33,6 +33,8 @@ def configure(parser: Parser) -> None:
     parser.add_flag("--list", "list the names of the passes in their order")
     said = "rows for which a pass weighs memory (default: %(default)s); a fused graph says its own"
     parser.add_whole("--batch", said, default=Options().batch)
+    said = "that of the passes over kernels: a processor, as for `dlc show`, or gpu (default: this processor)"
+    parser.add_option("--target", "NAME", said)
     parser.add_flag("--json", "print JSON")
     parser.add_option("-o, --output", "FILE", "write to a file")
 
@@ -40,7 +42,8 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     from compiler.inspection import one_pass, passes  # every pass; `--help` must not pay for them
 
-    names = passes.pass_names()
+    options = _options(arguments)
+    names = passes.pass_names(options)
     if arguments.list:
         if arguments.name is not None:
             raise UsageError(f"--list goes without `{arguments.name}`", "leave out one of them")
@@ -51,13 +54,23 @@ def run(arguments: Namespace) -> int:
     passes.expect_pass(arguments.name, names)
     file = None if arguments.file == "-" else arguments.file
     text, source = _text(file), file or _STANDARD_INPUT
-    result = one_pass.run_pass(arguments.name, text, source, arguments.batch, "json" if arguments.json else "text")
+    result = one_pass.run_pass(arguments.name, text, source, options, "json" if arguments.json else "text")
     result = result.rstrip("\n") + "\n"
     if arguments.output:
         write_output(Path(arguments.output), result.encode())
     else:
         exact(sys.stdout).write(result)
     return 0
+
+
+def _options(arguments: Namespace) -> Options:
+    """Those of a target that has kernels. Raises UsageError for others."""
+    from compiler.targets.registry import KERNEL_TARGETS, named_target
+
+    target, machine = named_target(arguments.target or Options().target)
+    if target not in KERNEL_TARGETS:
+        raise UsageError(f"the target {target} has no kernels", "leave out --target, or name a processor or gpu")
+    return Options(target, batch=arguments.batch, machine=machine)
 
 
 def _text(file: str | None) -> str:

@@ -20,6 +20,7 @@ from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify
 from compiler.inspection.passes import passes_by_name
+from compiler.interface import Options
 from compiler.ops import OPS
 from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 from compiler.types import at_batch, numpy_dtype
@@ -43,7 +44,7 @@ def behind(case: Path) -> tuple[Graph, Graph]:
     rows = re.search(r"(\d+) rows", text.split("\n")[0])
     graph = read_graph(text, OPS, case.name)
     verify(graph, case.name)
-    result = passes_by_name(int(rows[1]) if rows else USUAL_ROWS)[pass_of(case)].run(graph)
+    result = passes_by_name(Options(batch=int(rows[1]) if rows else USUAL_ROWS))[pass_of(case)].run(graph)
     assert isinstance(result, Graph)
     verify(result, pass_of(case))
     return graph, result
@@ -63,7 +64,7 @@ def outputs_of(graph: Graph) -> dict[str, Array]:
 
 def test_every_pass_has_a_case() -> None:
     cases = {pass_of(case) for case in (GOLDEN / "passes").iterdir()}
-    assert cases == set(passes_by_name(USUAL_ROWS))
+    assert cases == set(passes_by_name(Options(batch=USUAL_ROWS)))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)

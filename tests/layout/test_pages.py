@@ -16,6 +16,7 @@ from compiler.errors.rendering import render
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.inspection.passes import passes_over_kernels
+from compiler.interface import Options
 from compiler.pipeline import GRAPH_PASSES
 from compiler.schedule.fusion.passes import FUSED_PASSES
 from compiler.schedule.passes import SCHEDULE_PASSES
@@ -108,7 +109,7 @@ def test_the_architecture_page_lists_the_passes_in_their_order() -> None:
         assert [row[0].strip("`") for row in table_rows(ARCHITECTURE, column)] == [each.__name__ for each in passes]
     columns = ("pass over rows or columns", "pass over a product")
     over_kernels = [row[0].strip("`") for column in columns for row in table_rows(ARCHITECTURE, column)]
-    assert over_kernels == [*passes_over_kernels(1)]
+    assert over_kernels == [*passes_over_kernels(Options())]
 
 
 def test_the_architecture_page_places_every_file_and_folder() -> None:

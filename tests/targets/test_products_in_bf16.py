@@ -10,6 +10,7 @@ import pytest
 import schedule_interpreter
 from native import compiled, host
 from nest_interpreter import fused
+from nest_reader import read_nest
 from nests import KernelAsNest
 
 from compiler.errors.diagnostics import UsageError
@@ -17,6 +18,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
 from compiler.machine import AVX2, AVX512
+from compiler.nest.printer import print_nest
+from compiler.nest.verify import verify_nest
+from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast
@@ -37,7 +41,7 @@ CASES: dict[str, tuple[str, Shape, Shape]] = {
     "few of everything": ("bk,kn->bn", (_ROWS, 3), (3, 2)),
     "gradient of weights": ("bm,bn->mn", (_ROWS, 20), (_ROWS, 24)),
     "gradient of an input": ("bn,kn->bk", (_ROWS, 24), (40, 24)),
-    "blocks of the sum": ("bk,kn->bn", (_ROWS, 1100), (1100, 5)),
+    "blocks of the sum": ("bk,kn->bn", (_ROWS, 2100), (2100, 5)),
     "scores of heads": ("bhic,bhjc->bhij", (_ROWS, 2, 18, 33), (_ROWS, 2, 18, 33)),
     "values of heads": ("bhij,bhjc->bhic", (_ROWS, 2, 18, 17), (_ROWS, 2, 17, 20)),
     "windows": ("bykc,kcn->byn", (_ROWS, 5, 3, 16), (3, 16, 18)),
@@ -136,7 +140,9 @@ def test_nests_compute_the_definition(case: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(schedule_interpreter, "run_kernel", kernel)
     found = schedule_interpreter.run_schedule(schedule(graph, batch=32), given, BATCH)["y"]
     assert same_bits(found, expected)
-    assert kernel.nests
+    (nest,) = kernel.nests
+    verify_nest(nest)
+    assert print_nest(read_nest(print_nest(nest), OPS)) == print_nest(nest)
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
@@ -151,7 +157,7 @@ def test_native_code_computes_the_definition(case: str) -> None:
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
-@pytest.mark.parametrize("shape", [(40, 70, 1100), (70, 1100, 40), (1, 64, 64), (16, 32, 16), (33, 33, 513)])
+@pytest.mark.parametrize("shape", [(40, 70, 1100), (70, 2100, 40), (1, 64, 64), (16, 32, 16), (33, 33, 513)])
 def test_products_of_several_blocks(shape: tuple[int, int, int]) -> None:
     rows, depth, columns = shape
     builder = GraphBuilder("product")

@@ -21,6 +21,7 @@ from compiler.targets.llvm.to_llvm import FUNCTION, WRITERS, Names, Walk, Writer
 from compiler.types import DType
 
 SCRATCH_ALIGNMENT = 16
+MANY_SUMS, FEW_BLOCKS = 32, 2  # of a thread; blocks of up to 128 registers a thread, where the assembler may stop at 80
 _TABLES, _DIRECTIVES = "LineTablesOnly", "DebugDirectivesOnly"  # PTX says the line of each instruction by a directive
 _SEGMENT = (32 - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
 
@@ -35,12 +36,18 @@ def device_text(nest: ir.Nest, machine: Machine) -> str:
     text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")  # the threads of the warp that are neighbours
     _body(text, nest, DEVICE_WRITERS)
     words = f"ptr byval([{len(nest.arguments)} x i64]) align 8 %args"
-    attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {FUNCTION}'
+    attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {_blocks(nest)}{FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
     module = _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
     if size := shared_bytes(nest):
         return f"@KERNEL_shared = internal addrspace(3) global [{size} x i8] undef, align 16\n{module}"
     return module
+
+
+def _blocks(nest: ir.Nest) -> str:
+    """The blocks for which a multiprocessor has registers: where a thread keeps much, so few that none spills."""
+    sums = max((len(s.carried) for s in all_statements(nest.body) if isinstance(s, ir.Loop)), default=0)
+    return f'"nvvm.minctasm"="{FEW_BLOCKS}" ' if shared_bytes(nest) or sums >= MANY_SUMS else ""
 
 
 def host_text(nest: ir.Nest, machine: Machine, order: int = 0, backwards: bool = False) -> str:

@@ -306,8 +306,20 @@ def test_a_fixed_graph_with_a_loop_can_be_fused(capsys: pytest.CaptureFixture[st
 
 
 def test_the_list_of_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tuple(printed(capsys, "pass", "--list").split()) == pass_names()
-    assert json.loads(printed(capsys, "pass", "--list", "--json")) == list(pass_names())
+    assert tuple(printed(capsys, "pass", "--list").split()) == pass_names(Options())
+    assert json.loads(printed(capsys, "pass", "--list", "--json")) == list(pass_names(Options()))
+
+
+def test_the_passes_of_another_target(capsys: pytest.CaptureFixture[str]) -> None:
+    names = printed(capsys, "pass", "--list", "--target", "gpu").split()
+    assert ("ask_for_nothing" in names, "pack_panels" in names) == (True, False)
+    tiles = printed(capsys, "show", "net.dl", "--stage", "tiles", "--target", "gpu")
+    Path("rows.txt").write_text(re.split(r"\n(?=#)", tiles[tiles.index("rows batch") :])[0])
+    kept = printed(capsys, "pass", "keep_rows", "rows.txt", "--target", "gpu")
+    assert "rows batch" in kept
+    assert "there is no pass `unroll_and_jam`" in refused(capsys, "pass", "unroll_and_jam", "--target", "gpu")[1]
+    assert "has no kernels" in refused(capsys, "pass", "fuse", "--target", "reference")[1]
+    assert "did you mean `gpu`" in refused(capsys, "pass", "fuse", "--target", "gpuu")[1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from fake_cuda import FakeCuda
 from fake_device import PtxTarget, transfers_on_this_processor
 
 import gpu
+import gpu_peers
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
@@ -90,10 +91,28 @@ def test_the_benchmark_measures_what_runs(
     monkeypatch.setattr(gpu, "why_no_gpu", lambda: None)
     for name, value in (("PRODUCTS", (16,)), ("ROWS", 8), ("COLUMNS", 16), ("REPEATS", 1)):
         monkeypatch.setattr(gpu, name, value)
-    monkeypatch.setattr("sys.argv", ["gpu.py", "tiny", "missing", "--steps", "1"])
+    monkeypatch.setattr("sys.argv", ["gpu.py", "tiny", "missing", "--steps", "1", "--no-peers"])
     assert gpu.main() == 0
     said = capsys.readouterr().out
     assert "Fake 9000, 132 multiprocessors" in said
     assert re.search(r" (\d+) of \1\n", said)
     assert "missing.dl" in said
     assert "layer norm" in said
+    assert re.search(r"copy +\d+\n", said)
+
+
+def test_peers_stand_beside_the_own_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = [{"peer": "torch eager f32", "name": "mlp", "ms": 3.0}, {"peer": "jax f32", "name": "", "error": "none"}]
+    monkeypatch.setattr(gpu, "figures_of_peers", lambda *_: figures)
+    gpu.print_peers({"mlp": 2.0}, ["mlp"])
+    _, _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["torch", "eager", "f32", "mlp", "3.0000", "1.50"]
+    assert second.split() == ["jax", "f32", "none"]
+
+
+def test_a_peer_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PyTorch, and in a Python that has it but no GPU."""
+    monkeypatch.setattr(gpu_peers, "PROCESSES", (("torch", "f32"),))
+    (figure,) = gpu_peers.figures_of_peers(["mlp_small"], [16])
+    assert figure["peer"] == "torch f32"
+    assert "PyTorch finds no GPU" in figure["error"] or "No module named" in figure["error"]

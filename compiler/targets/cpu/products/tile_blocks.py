@@ -15,7 +15,7 @@ from compiler.types import BatchExtent, Extent, elements, size_at
 
 TILE = LANES * BLOCK  # elements of bf16 of a tile register
 PAIR = 2 * LANES  # rows, or columns, of two tiles
-MOST_ROWS, MOST_COLUMNS, MOST_DEPTH = 128, 512, 1024  # of an item, whose parts share the second-level cache
+MOST_ROWS, MOST_COLUMNS, MOST_DEPTH = 128, 512, 2048  # of an item: what it reads again and again lies near
 FEW_ITEMS = 16  # blocks of rows that many threads need
 
 
