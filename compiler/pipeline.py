@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
@@ -29,10 +29,8 @@ from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.scan import Scan
-from compiler.schedule.build import fixing
 from compiler.schedule.numerics.round_products import round_products
 from compiler.support.record import record
-from compiler.targets.registry import kernel_target_of
 from compiler.types import DType
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
@@ -89,6 +87,10 @@ def laid_out(graph: Graph, rows: int) -> Graph:
 
 def passes_of(options: Options) -> tuple[Pass, ...]:
     """Everything that is done to the graph of a program until kernels are formed of it, in order."""
+    # whoever simplifies a graph does without schedules
+    from compiler.schedule.build import fixing
+    from compiler.targets.registry import kernel_target_of
+
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
     optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
     machine = kernel_target_of(options).machine(options, runs=False)
@@ -102,7 +104,7 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
 
 def everywhere(graph_pass: GraphPass, graph: Graph) -> Graph:
     """A pass over the bodies of all scans, then over the graph itself."""
-    if any(isinstance(node.op, Scan) for node in graph.nodes):
+    if has_scans(graph):
         graph = replace(graph, nodes=tuple(_with_body(graph_pass, node) for node in graph.nodes))
     return graph_pass(graph)
 
@@ -114,21 +116,30 @@ def _with_body(graph_pass: GraphPass, node: Node) -> Node:
     return node if body is node.op.body else replace(node, op=replace(node.op, body=body))
 
 
+def _in_order(passes: Iterable[GraphPass], graph: Graph) -> Graph:
+    """Passes over a graph and the bodies of its scans; none makes a scan where none was."""
+    if has_scans(graph):
+        passes = [partial(everywhere, graph_pass) for graph_pass in passes]
+    for graph_pass in passes:
+        graph = graph_pass(graph)
+    return graph
+
+
+def has_scans(graph: Graph) -> bool:
+    return any(isinstance(node.op, Scan) for node in graph.nodes)
+
+
 def prepare_for_gradients(graph: Graph, becomes_double: bool = False) -> Graph:
     """A forward graph as differentiation should see it: formulas in their stable form, loops without what can leave.
 
     `becomes_double` as in `simplify`.
     """
-    for graph_pass in (partial(simplify, becomes_double=becomes_double), split_scans, eliminate_dead, narrow):
-        graph = everywhere(graph_pass, graph)
-    return graph
+    return _in_order((partial(simplify, becomes_double=becomes_double), split_scans, eliminate_dead, narrow), graph)
 
 
 def simplified(graph: Graph) -> Graph:
     """The graph as the text has it, without needless nodes: no layer is laid out or joined with another."""
-    for graph_pass in SIMPLIFYING:
-        graph = everywhere(graph_pass, graph)
-    return graph
+    return _in_order(SIMPLIFYING, graph)
 
 
 EXCHANGING: tuple[GraphPass, ...] = (
@@ -142,8 +153,7 @@ EXCHANGING: tuple[GraphPass, ...] = (
 def exchanged(graph: Graph, options: Options) -> Graph:
     """The graph as other tools take it: with the axes of convolutions and products as the text has them."""
     graph = to_f64(graph) if options.dtype == "f64" else widen_numbers(graph)
-    for graph_pass in EXCHANGING:
-        graph = everywhere(graph_pass, graph)
+    graph = _in_order(EXCHANGING, graph)
     verify_graph(graph, "exchanged")
     return graph
 
@@ -153,10 +163,10 @@ def optimise_graph(graph: Graph, verify: bool = False, before_each: Callable[[],
 
     `before_each` may raise an error to end the work.
     """
-    has_scans = any(isinstance(node.op, Scan) for node in graph.nodes)  # no pass makes one where none was
+    loops = has_scans(graph)  # no pass makes one where none was
     for graph_pass in GRAPH_PASSES:
         before_each()
-        graph = everywhere(graph_pass, graph) if has_scans else graph_pass(graph)
+        graph = everywhere(graph_pass, graph) if loops else graph_pass(graph)
         if verify:
             verify_graph(graph, graph_pass.__name__)
     if not verify:

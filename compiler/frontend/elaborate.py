@@ -392,7 +392,7 @@ def _function(
     evaluator = Evaluator(session, GraphBuilder(name), frame, training)
     evaluator.span = head
     if declaration.keyword == "layer":
-        frame.ordinals = ordinals_in(session, frame, declaration)
+        frame.ordinals = ordinals_in(within, declaration)
     keywords = [
         (key, ready(_configured(evaluator, signature.types[key], value), head)) for key, value in config.items()
     ]

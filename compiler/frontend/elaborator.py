@@ -109,8 +109,6 @@ class Session:
     claims: dict[str, tuple[object, ...]] = field(default_factory=dict[str, tuple[object, ...]])
     constants: dict[int, Value] = field(default_factory=dict[int, Value])
     evaluating: list[tree.Const] = field(default_factory=list[tree.Const])
-    signatures: dict[int, Signature] = field(default_factory=dict[int, Signature])
-    ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])
     unknown: set[tuple[str, str, str, str]] = field(default_factory=set[tuple[str, str, str, str]])
     is_frozen: Callable[[str], bool] | None = None  # of the path of a parameter or state; None where nothing is
     trace: Trace = field(default_factory=Trace)
@@ -123,10 +121,10 @@ class Session:
         return self.scopes[self.modules[-1].source.name]
 
     def signature(self, declaration: tree.Callable | tree.Model | tree.Sample, scope: ModuleScope) -> Signature:
-        key = id(declaration)
-        if key not in self.signatures:
-            self.signatures[key] = signature_of(declaration, scope, self.is_builtin)
-        return self.signatures[key]
+        known = scope.signatures.get(id(declaration))
+        if known is None:
+            known = scope.signatures[id(declaration)] = signature_of(declaration, scope, self.is_builtin)
+        return known
 
     def is_new_unknown(self, file: str, keyword: str, declaration: str, name: str) -> bool:
         """Whether a name that means nothing is met in a declaration for the first time: it is told once in each."""

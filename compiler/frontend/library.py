@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from compiler.errors.diagnostics import Source
 from compiler.frontend.scope import BY_KEYWORD, Located, ModuleScope, Namespace
@@ -61,6 +62,10 @@ class _Declarations(Mapping[str, Located]):
     def __init__(self, parser: Parser, scope: ModuleScope, stretches: Mapping[str, _Stretch]) -> None:
         self._parser, self._scope, self._stretches = parser, scope, stretches
         self._parsed: dict[str, Located] = {}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Most of the names that are looked up are not the library's."""
+        return self[name] if name in self._stretches else default
 
     def __getitem__(self, name: str) -> Located:
         if name not in self._parsed:

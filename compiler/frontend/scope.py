@@ -44,22 +44,27 @@ Named = tree.Const | tree.Callable | tree.Model
 OWN_FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
 
 
+_NOTHING: Mapping[str, Located] = {}
+
+
 @record(eq=False)
 class ModuleScope:
-    """The declarations of one file (of all files, for the library) and the scopes that it sees beyond them."""
+    """The declarations of one file (of all files, for the library) and the scopes that it sees beyond them.
+
+    Each has what follows from its declarations alone, once that was asked for; those of the library outlast a program.
+    """
 
     name: str
     is_library: bool
     own: dict[Namespace, Mapping[str, Located]] = field(default_factory=dict[Namespace, Mapping[str, "Located"]])
     beyond: list[ModuleScope] = field(default_factory=list["ModuleScope"])
+    signatures: dict[int, Signature] = field(default_factory=dict[int, "Signature"])  # by id of the declaration
+    ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])  # likewise
 
     def lookup(self, namespace: Namespace, name: str) -> Located | None:
         """The declaration that `name` means here: the file's own before imported ones, those before the library's."""
-        found = self.own.get(namespace, {}).get(name)
-        if found is not None:
-            return found
-        for scope in self.beyond:
-            found = scope.own.get(namespace, {}).get(name)
+        for scope in (self, *self.beyond):
+            found = scope.own.get(namespace, _NOTHING).get(name)
             if found is not None:
                 return found
         # A fn of the user's may serve as a form of clip or penalty, or for sampling; the library's fns may not.
@@ -182,14 +187,11 @@ class Signature:
     settings: tuple[tree.Parameter, ...]
     tensors: tuple[tree.Parameter, ...]
     types: dict[str, str]
+    tensor_names: tuple[str, ...]
 
     @property
     def setting_names(self) -> tuple[str, ...]:
         return tuple(p.name for p in self.settings)
-
-    @property
-    def tensor_names(self) -> tuple[str, ...]:
-        return tuple(p.name for p in self.tensors)
 
     def takes_setting(self, name: str) -> bool:
         return name in self.types
@@ -222,7 +224,8 @@ def signature_of(
             return "init"
         return _type_of_default(parameter.default)
 
-    return Signature(declaration, settings, tensors, {p.name: type_of(p) for p in settings})
+    types = {p.name: type_of(p) for p in settings}
+    return Signature(declaration, settings, tensors, types, tuple(p.name for p in tensors))
 
 
 def _is_setting(parameter: tree.Parameter) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, Origin, Role
+from compiler.inspection.forms import Forms, work_of_nodes
 from compiler.inspection.parts import own_origins
-from compiler.inspection.plan import Forms, work_of_nodes
 from compiler.support.record import mutable_record
 from compiler.types import static_elements
 
@@ -31,16 +32,16 @@ class LineFigures:
 
 def ledger_of(forms: Forms) -> Mapping[Place, LineFigures]:
     """The figures of every line that has some; those of no line stand at `("", 0)`."""
-    found: dict[Place, LineFigures] = {}
+    found: defaultdict[Place, LineFigures] = defaultdict(LineFigures)
     for place, count in _parameters(forms.program):
-        found.setdefault(place, LineFigures()).parameters += count
-    for node in forms.program.training_graph.nodes:
-        for origin in node.origins:
-            found.setdefault(_place(origin), LineFigures()).type = str(node.results[-1].type)
+        found[place].parameters += count
+    last = {_place(origin): node for node in forms.program.training_graph.nodes for origin in node.origins}
+    for place, node in last.items():
+        found[place].type = str(node.results[-1].type)
     for place, _, flops in _shares(forms.forward, forms.options.batch):
-        found.setdefault(place, LineFigures()).flops_forward += flops
+        found[place].flops_forward += flops
     for place, direction, flops in _shares(forms.step, forms.options.batch):
-        found.setdefault(place, LineFigures()).flops[direction] += flops
+        found[place].flops[direction] += flops
     return found
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.graph.ir import Direction, Graph, Node
+from compiler.inspection.forms import work_of_nodes
 from compiler.inspection.levels import Level, Places
-from compiler.inspection.plan import work_of_nodes
 from compiler.support.record import record
 
 

@@ -13,12 +13,13 @@ from compiler.frontend.library import library_scope
 from compiler.frontend.program import DimensionsOf
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.trace import Binding, Subject
-from compiler.programs.load import findings
+from compiler.programs.load import findings_in
 from compiler.support.cache import default_folder
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.lexer import RESERVED, Token, lex
-from compiler.syntax.modules import load_modules, read_source
+from compiler.syntax.modules import read_opened, read_source
+from compiler.syntax.parser import ParseCache, Parser
 
 KEYWORD, NUMBER, TEXT, COMMENT, DOCUMENTATION, CALLED, NAMED = range(7)
 """The kinds of coloured stretches; plain names and marks have none."""
@@ -70,27 +71,46 @@ def _place(binding: Binding) -> tuple[str, int, int]:
     return binding.span.source.name, binding.span.line, binding.span.column
 
 
+class Texts:
+    """The syntax of texts that follow one another: the newest of each file, and its first one in the cache folder."""
+
+    def __init__(self) -> None:
+        self._cached, self._parser = ParseCache(default_folder()), Parser()
+        self._newest: dict[str, tree.Module] = {}
+
+    def parse(self, source: Source) -> tree.Module:
+        """The syntax of a text. Raises `SourceError` with every independent mistake."""
+        known = self._newest.get(source.name)
+        if known is None or known.source != source:
+            known = (self._cached if known is None else self._parser).parse(source)
+            self._newest[source.name] = known
+        return known
+
+
 def read(
     root: Path | Source,
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
     dimensions_of: DimensionsOf | None = None,
     within: Path | None = None,
+    texts: Texts | None = None,
 ) -> Reading:
-    """Check a file or a text, and elaborate one experiment; the arguments are as in `load`. Raises UsageError."""
-    folder = default_folder()
+    """Check a file or a text, and elaborate one experiment; the arguments are as in `load`. Raises UsageError.
+
+    `texts` has the syntax of texts that were read before.
+    """
     kept: list[Subject] = []
-    found, sources = findings(root, folder, dimensions_of, within, experiment, overrides, kept.append)
+    loaded = read_opened(root, (texts or Texts()).parse, {}, within)
+    found = findings_in(loaded, dimensions_of, experiment, overrides, kept.append)
     if any(finding.severity == "error" for finding in found):
-        return Reading(_with_main(sources, root), found, None, {})
-    modules = load_modules(root, folder, within)
+        return Reading(_with_main(loaded.sources, root), found, None, {})
     if len(kept) != 1:  # says which experiments there are, or that there is nothing to show
         try:
-            elaborate(modules, experiment, overrides, dimensions_of)
+            elaborate(loaded.modules, experiment, overrides, dimensions_of)
         except SourceError as error:
-            return Reading(sources, (*found, *error.diagnostics), None, {})
-    scopes, _ = module_scopes(modules, library_scope())
-    return Reading(tuple(module.source for module in modules), found, kept[0], scopes)
+            return Reading(loaded.sources, (*found, *error.diagnostics), None, {})
+    scopes, _ = module_scopes(loaded.modules, library_scope())
+    return Reading(loaded.sources, found, kept[0], scopes)
 
 
 def _with_main(sources: tuple[Source, ...], root: Path | Source) -> tuple[Source, ...]:

@@ -101,13 +101,16 @@ def resolve_custom_gradients(graph: Graph) -> Graph:
     known: dict[int, Value] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
-        operands = tuple(known.get(operand.index, operand) for operand in node.operands)
-        match node.op:
-            case StopGradient():
-                known[node.results[0].index] = operands[0]
-            case CustomGradient(inputs=inputs):
-                known.update(zip((r.index for r in node.results), operands[inputs:], strict=True))
-            case _:
-                nodes.append(Node(node.op, operands, node.results, node.origins))
-    outputs = tuple(replace(output, value=known.get(output.value.index, output.value)) for output in graph.outputs)
+        operands = node.operands
+        for operand in operands:
+            if operand.index in known:
+                operands = tuple([known.get(o.index, o) for o in operands])
+                break
+        if isinstance(node.op, StopGradient):
+            known[node.results[0].index] = operands[0]
+        elif isinstance(node.op, CustomGradient):
+            known.update(zip((r.index for r in node.results), operands[node.op.inputs :], strict=True))
+        else:
+            nodes.append(node if operands is node.operands else Node(node.op, operands, node.results, node.origins))
+    outputs = tuple(replace(o, value=known[o.value.index]) if o.value.index in known else o for o in graph.outputs)
     return Graph(graph.name, graph.inputs, tuple(nodes), outputs)

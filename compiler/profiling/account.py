@@ -146,7 +146,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         threads_ms=tuple(by_thread),
         notes=_notes(step, taken, running, max((kernel.of_peak for kernel in kernels), default=0.0)),
         settings={s.name: s.value for s in step.program.settings},
-        tuning=step.machine.tuning.changes,
+        tuning={} if step.device else step.machine.tuning.changes,  # which is a device's own
     )
 
 

@@ -144,17 +144,13 @@ def findings(
     within: Path | None = None,
     experiment: str | None = None,
     overrides: Overrides = (),
-    keep: Callable[[Subject], None] | None = None,
 ) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
-    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache.
-
-    `keep` is given each program without a mistake, with what was recorded beside it.
-    """
+    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache."""
     # the front end is loaded only for what the cache does not know
     from compiler.syntax.modules import read_modules
 
     loaded = read_modules(root, folder, within)
-    return findings_in(loaded, dimensions_of, experiment, overrides, keep), loaded.sources
+    return findings_in(loaded, dimensions_of, experiment, overrides), loaded.sources
 
 
 def findings_in(
@@ -165,7 +161,10 @@ def findings_in(
     keep: Callable[[Subject], None] | None = None,
     watch: Watch | None = None,
 ) -> tuple[Diagnostic, ...]:
-    """The errors and warnings of files that were read; `keep` as in `findings`, `watch` in `elaborate.check`."""
+    """The errors and warnings of files that were read; `watch` as in `elaborate.check`.
+
+    `keep` is given each program without a mistake, with what was recorded beside it.
+    """
     from compiler.frontend import elaborate  # the front end is loaded only for what the cache does not know
     from compiler.syntax.suppressions import idle_suppressions, without_suppressed
 
@@ -184,6 +183,18 @@ def findings_in(
     # beside a mistake, a suppression without effect may be of use
     idle = () if has_errors else idle_suppressions(loaded.sources, found)
     return (*without_suppressed(found), *idle)
+
+
+def subjects(path: Path | Source, within: Path | None = None) -> tuple[str, ...]:
+    """The experiments of a file or text, and its models that no experiment trains, by the names that choose them."""
+    from compiler.syntax import tree
+    from compiler.syntax.modules import load_modules
+
+    declarations = load_modules(path, default_folder(), within)[-1].declarations
+    trains = [d for d in declarations if isinstance(d, tree.Train)]
+    trained = {train.model.id for train in trains}
+    models = [d.name for d in declarations if isinstance(d, tree.Model) and d.name not in trained]
+    return (*(train.name or train.model.id for train in trains), *models)
 
 
 def _looked_at(subject: Subject) -> Iterator[Diagnostic]:

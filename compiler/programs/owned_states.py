@@ -20,6 +20,16 @@ class OwnedStates:
         self._layout, self._tensors, self._peers = layout, tensors, peers
         self.own: Mapping[str, Array] = {name: self._parts(name)[peers.rank] for name in layout.states}
 
+    def place(self, name: str) -> range:
+        """Which elements of a state this process owns, where it lies in a row."""
+        path = self._layout.states[name]
+        return self._layout.stretch(path, self._peers.rank)
+
+    def put(self, name: str, values: Array) -> None:
+        """Replace what this process owns of a state."""
+        self.own[name][:] = values
+        self._tensors.note_change()
+
     def _parts(self, name: str) -> list[Array]:
         """The elements of a state that each process owns."""
         layout, path = self._layout, self._layout.states[name]

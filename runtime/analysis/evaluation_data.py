@@ -65,6 +65,9 @@ def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
     if part is None:
         part = next(name for name, rows in parts.items() if rows is not None)
     rows = parts[part]
+    cuts = training_of(trained.program).cuts
+    if part == "train" and cuts.stream and cuts.oversample:
+        rows = load_data(trained.program, path, trained.preparation, replace(cuts, oversample="")).train
     if part == "train" and data.train.stream is None:  # each row once, also where rare classes are met more often
         rows = replace(data.train, rows=np.unique(data.train.rows))
     if rows is None:

@@ -66,15 +66,16 @@ def _machine(report: BenchReport) -> str:
     if report.machine is None:
         return "NumPy"
     if report.device is not None:
-        return f"{report.device}; {described(report.tuning or {})}"
+        return report.device
     chosen = "" if report.machine == report.processor else f", chosen; the processor has {report.processor}"
     return f"{report.machine} ({report.cpu}){chosen}; {described(report.tuning or {})}"
 
 
 def _as_text(report: BenchReport) -> str:
+    threads = "" if report.device is not None else f", {report.threads} threads"
     rows = (
         ("model", f"{report.model}, {report.parameters} parameters"),
-        ("mode", f"{report.mode}, batch {report.batch}, {report.threads} threads"),
+        ("mode", f"{report.mode}, batch {report.batch}{threads}"),
         ("code for", _machine(report)),
         ("time of a step", f"{report.median_ms:.4g} ms (10 % {report.p10_ms:.4g}, 90 % {report.p90_ms:.4g})"),
         ("samples", f"{amount(report.batch / report.median_ms * 1e3)}/s over {report.steps} steps"),

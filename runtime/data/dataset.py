@@ -163,6 +163,7 @@ class BlockSource:
 
     `files` are all that it reads. `blocks` reads the fields of those names, from the first row on, each time it is
     called. `test` is the part that the format sets aside for testing. `fingerprints` are by file.
+    `held`: bytes of the first file that reading holds beside a block, such as a row group.
     """
 
     head: Dataset
@@ -170,6 +171,7 @@ class BlockSource:
     blocks: Callable[[Sequence[str]], Iterator[RowBlock]]
     fingerprints: Callable[[], Mapping[str, str]]
     test: BlockSource | None = None
+    held: int = 0
 
 
 def columns_at(columns: Sequence[str | int], names: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -44,7 +44,9 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     title = f"{report['model']}: {what}, batch {report['batch']}, "
     if not report.get("device"):
         title += f"{counted(report['threads'], 'thread')}, "
-    title += f"{report['dtype']}, {report['machine']}" + (", tuned" if report.get("tuning") else ", usual tuning")
+    title += f"{report['dtype']}, {report['machine']}"
+    if not report.get("device"):
+        title += ", tuned" if report.get("tuning") else ", usual tuning"
     rows = _parts_on_device(report) if report.get("device") else _parts(report)
     columns = [
         Column("", [name for name, _, _ in rows], is_text=True),

@@ -20,7 +20,7 @@ from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
 from runtime.runs.numerics import UNKNOWN
 from runtime.runs.position import Position
-from runtime.runs.tensor_files import read_tensors, write_tensors
+from runtime.runs.tensor_files import StoredTensors, read_tensors, write_tensors
 from runtime.runs.totals import NOTHING, Totals, totals_from_json
 from runtime.support import files, regular_files
 from runtime.support.restored import restored
@@ -87,8 +87,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()), key=_serial_of)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """One checkpoint, each file compared with its checksum first. Raises CheckpointError."""
+def read_checkpoint(path: Path, reads_states: bool = True) -> Checkpoint:
+    """One checkpoint, each file compared with its checksum first. Raises CheckpointError.
+
+    Without `reads_states`, the states of the optimizer are StoredTensors, of which the caller reads what it needs.
+    """
     manifest = read_mapping(path / MANIFEST, _EARLIER)
     if manifest.get("version") != _VERSION:
         raise CheckpointError(f"version {manifest.get('version')!r} of the format is not known", path, _UPDATE)
@@ -100,7 +103,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if wanted != found:
             raise CheckpointError("the content does not match its checksum: the file is damaged", path / name, _EARLIER)
     position = read_mapping(path / POSITION, _EARLIER)
-    weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
+    weights = read_tensors(path / WEIGHTS)
+    optimizer = read_tensors(path / OPTIMIZER) if reads_states else StoredTensors(path / OPTIMIZER)
     try:
         seed, numerics = restored(int, position.get("seed")), restored(int, position.get("numerics", UNKNOWN))
         at = restored(Position, position, _LATER, {Totals: totals_from_json})
@@ -109,9 +113,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"the position cannot be read: {error}", path / POSITION, _EARLIER) from error
 
 
-def newest_checkpoint(folder: Path) -> FoundCheckpoint:
-    """The newest checkpoint that is whole; notes say which damaged ones were passed over. Raises CheckpointError."""
-    return _first_whole(list(reversed(_listed(folder))), folder)
+def newest_checkpoint(folder: Path, reads_states: bool = True) -> FoundCheckpoint:
+    """The newest checkpoint that is whole; notes say which damaged ones were passed over. Raises CheckpointError.
+
+    `reads_states` is that of `read_checkpoint`.
+    """
+    return _first_whole(list(reversed(_listed(folder))), folder, reads_states)
 
 
 def best_checkpoint(folder: Path) -> FoundCheckpoint:
@@ -125,11 +132,11 @@ def is_marked_best(path: Path) -> bool:
     return path.name.endswith(_BEST)
 
 
-def _first_whole(candidates: list[Path], folder: Path) -> FoundCheckpoint:
+def _first_whole(candidates: list[Path], folder: Path, reads_states: bool = True) -> FoundCheckpoint:
     notes: list[str] = []
     for path in candidates:
         try:
-            return FoundCheckpoint(read_checkpoint(path), path, tuple(notes))
+            return FoundCheckpoint(read_checkpoint(path, reads_states), path, tuple(notes))
         except CheckpointError as error:
             notes.append(f"checkpoint {path.name} is passed over: {error}")
     if notes:

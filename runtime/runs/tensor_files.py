@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
-from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUnknownVariableType]
+from safetensors import SafetensorError, deserialize, safe_open  # pyright: ignore[reportUnknownVariableType]
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
@@ -87,6 +88,55 @@ def read_tensors(path: Path) -> dict[str, Array]:
         expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
         content = regular_files.content(path)
     return tensors_in(content, path)
+
+
+class _Slices(Protocol):
+    def get_shape(self) -> list[int]: ...
+    def __getitem__(self, rows: slice) -> Array: ...
+
+
+class _OpenFile(Protocol):
+    def keys(self) -> list[str]: ...
+    def get_tensor(self, name: str) -> Array: ...
+    def get_slice(self, name: str) -> _Slices: ...
+
+
+class StoredTensors(Mapping[str, Array]):
+    """The tensors of a safetensors file, each read when it is asked for. Raises CheckpointError.
+
+    The file is mapped, so that what was opened stays what it was when the file is removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = cast("_OpenFile", safe_open(path, "numpy"))
+            self._names = sorted(self._file.keys())
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._file.get_slice(name).get_shape())
+
+    def stretch(self, name: str, elements: range) -> Array:
+        """Some elements that follow one another, without what lies in other rows of the first axis."""
+        shape = self.shape(name)
+        if not shape or not elements:
+            return self[name].reshape(-1)[elements.start : elements.stop]
+        each = math.prod(shape[1:])
+        first, end = elements.start // each, -(-elements.stop // each)
+        rows = self._file.get_slice(name)[first:end]
+        return rows.reshape(-1)[elements.start - first * each : elements.stop - first * each]
 
 
 def tensors_in(content: bytes, path: Path) -> dict[str, Array]:

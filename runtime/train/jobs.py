@@ -27,6 +27,7 @@ from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part, in_precision, lasting, numbered
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
+from runtime.data.specs import Cuts
 from runtime.data.streaming.reader import EpochRows, OwnShards
 from runtime.inference import model
 from runtime.inference.buckets import Buckets, chosen_sizes
@@ -53,16 +54,18 @@ class DataParts:
     test: Part | None = None
 
 
-def load_data(program: Program, path: Path | None, known: Preparation | None = None) -> LoadedData:
+def load_data(
+    program: Program, path: Path | None, known: Preparation | None = None, cuts: Cuts | None = None
+) -> LoadedData:
     """The data that `train` names, or that lies at `path`, with the tokenizers of a training that is `known`.
 
-    Raises UsageError where there is neither.
+    `cuts` stand for those of the program. Raises UsageError where there is neither.
     """
     plan = model.training_of(program)
     source = plan.data if path is None else source_at(path, plan.data)
     if source is None:
         raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
-    loaded = load_training_data(program.inputs, source, plan.cuts, known)
+    loaded = load_training_data(program.inputs, source, cuts or plan.cuts, known)
     parts = [part for part in (loaded.train, loaded.validation, loaded.test) if part is not None]
     remarks = (remark for part in parts for remark in refuse_outside(program, part))
     loaded = replace(loaded, notes=tuple(dict.fromkeys((*loaded.notes, *remarks))))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import ALONE, Alone, Options, Program, StartWeights, Tensors
+from compiler.driver import ALONE, Alone, Array, Options, OwnedStates, Program, StartWeights, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
@@ -17,13 +17,14 @@ from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
 from runtime.processes.joining import Processes, expect_agreement, expect_shards, in_turn
 from runtime.runs import trained
-from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
+from runtime.runs.checkpoint import MANIFEST, Checkpoint, newest_checkpoint
 from runtime.runs.directory import RunDirectory, create_run, environment, open_run, version_of
 from runtime.runs.frozen_weights import FROZEN, FrozenLayer, put_frozen_weights
 from runtime.runs.numerics import NEW, VersionSpans, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
-from runtime.support.files import JsonValue
+from runtime.runs.tensor_files import StoredTensors
+from runtime.support.files import JsonValue, sha256_of
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper, OthersKeeper, RunKeeper, averages_of, exchange
 from runtime.train.steering import RunSteering
@@ -79,6 +80,8 @@ def begun(request: TrainingRequest) -> TrainingSession:
     program, request = program_of(request)
     session, data = _prepared(program, request)
     expect_agreement(request.peers, lambda: _facts(program, data, session.job))
+    if session.job.states is not None:
+        session.job.states.release()
     if request.peers.rank:
         return replace(session, job=replace(session.job, keeper=OthersKeeper()))
     *imported, main = program.sources
@@ -156,16 +159,17 @@ def _resumed(
     choices = replace(choices, target=target)
     options = replace(options, dtype=choices.dtype, target=target)
     data = data_of_run(directory, program, choices)
-    found = newest_checkpoint(directory.checkpoints)
+    found = newest_checkpoint(directory.checkpoints, reads_states=peers.size == 1)
     parts = DataParts(data.train, data.validation, data.test)
     expect_shards(training_of(program), peers.size)
     in_turn(peers, lambda: compile_ahead(program, parts, options, found.checkpoint.position.step))
     tensors = fresh_tensors(program, options)
     trained.put_weights(program, tensors, found.checkpoint.weights, found.path)
-    put_optimizer_states(program, tensors, found.checkpoint, found.path)
+    owned = driver.owned_states(program, options, tensors, peers) if peers.size > 1 else None
+    put_optimizer_states(program, tensors, found.checkpoint, found.path, owned)
     position = directory.with_times(found.checkpoint.position)
     job = job_of(program, parts, tensors, options, OthersKeeper(), peers)
-    expect_agreement(peers, lambda: _facts(program, data, job))
+    expect_agreement(peers, lambda: _facts(program, data, job, found.path))
     if job.states is not None:
         job.states.release()
     if peers.rank:
@@ -232,12 +236,16 @@ def _among(peers: Processes) -> str:
     return "" if isinstance(peers, Alone) else f" in {peers.description}"
 
 
-def _facts(program: Program, data: LoadedData, job: Job) -> Mapping[str, str]:
-    """All that processes which train together have in common, by its names."""
+def _facts(program: Program, data: LoadedData, job: Job, checkpoint: Path | None = None) -> Mapping[str, str]:
+    """All that processes which train together have in common, by its names.
+
+    Of a `checkpoint`, each has read the states that it owns.
+    """
     texts = [source.text for source in program.sources if not source.is_library]
     settings = [(s.name, s.value) for s in resolved_settings(program, job.length, job.train.buckets)]
     weights = hashlib.blake2b()
-    for name in job.tensors.names():
+    own: Mapping[str, Array] = job.states.own if job.states is not None and checkpoint is not None else {}
+    for name in (name for name in job.tensors.names() if name not in own):
         weights.update(job.tensors[name].tobytes())
     return {
         "version of dlc": f"{version_of('dlc')}, numerics {NUMERICS}",
@@ -246,6 +254,7 @@ def _facts(program: Program, data: LoadedData, job: Job) -> Mapping[str, str]:
         "data": repr(data.summary["fingerprints"]),
         "division of data": repr([None if p is None else len(p.rows) for p in (job.train, job.validation, job.test)]),
         "start of weights": weights.hexdigest(),
+        "checkpoint": "" if checkpoint is None else sha256_of(checkpoint / MANIFEST),
     }
 
 
@@ -268,18 +277,26 @@ def _settings(program: Program, choices: trained.Choices, job: Job, numerics: Ve
     }
 
 
-def put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpoint, place: Path) -> None:
-    """Fill every state of the optimizer, after the weights. Raises CheckpointError."""
+def put_optimizer_states(
+    program: Program, tensors: Tensors, checkpoint: Checkpoint, place: Path, owned: OwnedStates | None = None
+) -> None:
+    """Fill every state of the optimizer, after the weights, or what this process owns of them. Averages become weights,
+    so that all need them whole. Raises CheckpointError."""
     weights = set(weight_names(program))
     states = {name for name in tensors.names() if name not in weights}
     if states != set(checkpoint.optimizer):
         fix = "resume without changing the optimizer, or begin a new training with --init-from"
         raise CheckpointError("the optimizer's state does not fit the optimizer of the program", place, fix)
+    stored, averages = checkpoint.optimizer, averages_of(program)
     for name in states:
-        if tensors[name].shape != checkpoint.optimizer[name].shape:
+        shape = stored.shape(name) if isinstance(stored, StoredTensors) else stored[name].shape
+        if tensors[name].shape != shape:
             raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
-        tensors.write(name, checkpoint.optimizer[name])
-    exchange(tensors, averages_of(program))
+        if owned is None or name not in owned.own or name in averages.values() or not isinstance(stored, StoredTensors):
+            tensors.write(name, stored[name])
+        else:
+            owned.put(name, stored.stretch(name, owned.place(name)))
+    exchange(tensors, averages)
 
 
 def data_of_run(directory: RunDirectory, program: Program, choices: trained.Choices) -> LoadedData:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_OF_A_PAUSE = 0.05  # between two looks while it lasts
 _SECONDS_WATCHED = 5.0  # after the last beat
-_SHARE = 0.005  # of the training's time that looks may take, and copies of tensors as well
+_SHARE = 0.005  # of the training's time that answers may take, with orders; copies of tensors as well
+_SHARE_OF_ORDERS = 0.001  # so that one slow answer does not keep orders waiting
 TRAINING, PAUSED, STOPPING = "training", "paused", "stopping"
 
 
@@ -35,7 +36,7 @@ class RunSteering:
 
     def __init__(self, run: Path) -> None:
         self._run, self._training = run, live.training_of(run)
-        self._next_look = 0.0
+        self._next_look = self._next_answer = 0.0
         self._beat, self._watched_until = 0, 0.0
         self._order = 0
         self._is_paused = self._stops = self._has_written = False
@@ -53,14 +54,18 @@ class RunSteering:
             self.has_stopped = True
             interruption.request()
             return
-        now = time.monotonic()
-        if now < self._next_look:
+        begin = time.monotonic()
+        if begin < self._next_look:
             return
-        self._look(job, position)
-        end = time.monotonic()
+        self._hear()
+        heard = end = time.monotonic()
+        if heard >= self._next_answer:
+            self._look(job, position)
+            end = time.monotonic()
+            self._next_answer = end + (end - heard) / (_SHARE - _SHARE_OF_ORDERS)
         if self._is_paused:
             self._pause(job, position, interruption, observer)
-        self._next_look = time.monotonic() + max(_SECONDS_BETWEEN_LOOKS, (end - now) / _SHARE)
+        self._next_look = time.monotonic() + max(_SECONDS_BETWEEN_LOOKS, (heard - begin) / _SHARE_OF_ORDERS)
 
     def stop_after_epoch(self) -> None:
         """End the training when its epoch has ended, as a page does."""
@@ -77,20 +82,30 @@ class RunSteering:
         observer(TrainingPaused(epoch, position.step, True))
         while self._is_paused and not interruption.requested:
             time.sleep(_SECONDS_OF_A_PAUSE)
+            self._hear()
             self._look(job, position)
         self._paused_for += time.monotonic() - begin
         if not interruption.requested:
             observer(TrainingPaused(epoch, position.step, False))
 
+    def _hear(self) -> None:
+        """Read an order and obey it."""
+        begin = time.perf_counter()
+        folder = live.live_folder(self._run)
+        order = None if folder is None else live.read_order(folder)
+        if order is not None and order.training == self._training and order.number != self._order:
+            self._order = order.number
+            self._next_answer = 0.0
+            self._obey(order.what)
+        if not self._is_paused:
+            self._cost += time.perf_counter() - begin
+
     def _look(self, job: Job, position: Position) -> None:
+        """Answer a page that asks."""
         folder = live.live_folder(self._run)
         if folder is None:
             return
         begin = time.perf_counter()
-        order = live.read_order(folder)
-        if order is not None and order.training == self._training and order.number != self._order:
-            self._order = order.number
-            self._obey(order.what)
         asked = live.read_asked(folder)
         if asked is not None and asked.training == self._training:
             with suppress(OSError):  # of a folder that is full or gone, pages say that nothing comes

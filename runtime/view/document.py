@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from compiler.driver import FUSIONS
+from compiler.inspection.forms import Forms, forms_of
 from compiler.inspection.ledger import LineFigures, ledger_of
-from compiler.inspection.memory_picture import MemoryPicture, memory_picture
-from compiler.inspection.plan import Compiled, Forms, compiled, forms_of, plan_of
-from compiler.profiling.line_work import Work, work_without_times
 from compiler.support.record import record
-from runtime.runs.directory import cpu_name
 from runtime.support.files import JsonObject, JsonValue
-from runtime.view.code_part import kernels_to_json
-from runtime.view.gradient_part import gradient_to_json
 from runtime.view.graph_part import graph_to_json
 from runtime.view.lessons import lessons_of
 from runtime.view.origins import OriginTable
@@ -23,6 +17,8 @@ from runtime.view.text_part import bindings_to_json, documents_to_json, files_of
 if TYPE_CHECKING:
     from compiler.driver import Options, Program
     from compiler.inspection.reading import Reading
+    from compiler.profiling.line_work import Work
+    from runtime.view.compiled_part import CompiledPart
 
 FORMAT = 1
 """Of the document; raised when a page of before could not read it."""
@@ -54,38 +50,34 @@ def document_of(
     `options` have the batch of a step. Figures of bytes, kernels and memory are those of the code. `go_on` is called
     from kernel to kernel, and raises an error to end the work. `forms` are those of an earlier page of the reading.
     """
-    document: dict[str, JsonValue] = {
-        "format": FORMAT,
-        "title": title,
+    document: dict[str, JsonValue] = {"format": FORMAT, "title": title, "profile": profile, **_text(reading)}
+    if reading.subject is None:
+        return Page(document, {})
+    program, files = reading.subject.program, files_of(reading)
+    forms, table = forms or forms_of(program, options), OriginTable(files)
+    document |= {"model": program.model, "name": program.name, "trains": program.plan is not None}
+    document |= {"batch": options.batch, "dtype": options.dtype, "settings": _settings(program)}
+    made: CompiledPart | None = None
+    if with_code:
+        from runtime.view.compiled_part import compiled_part  # loads the schedule, and all that makes code
+
+        made = compiled_part(forms, options.batch, files, table, go_on)
+        document |= made.entries
+    document["graph"] = graph_to_json(program, options.batch, files, forms if with_code else None)
+    document["lines"] = _lines(forms, None if made is None else made.work, files)
+    document["origins"] = table.to_json()
+    return Page(document, {} if made is None else made.code, forms)
+
+
+def _text(reading: Reading) -> JsonObject:
+    """What the text says by itself."""
+    return {
         "sources": sources_to_json(reading),
         "findings": findings_to_json(reading),
         "bindings": bindings_to_json(reading),
         "documents": documents_to_json(reading),
-        "profile": profile,
         "lessons": [one for n, source in enumerate(reversed(reading.sources)) for one in lessons_of(source, n)],
     }
-    if reading.subject is None:
-        return Page(document, {})
-    program = reading.subject.program
-    forms = forms or forms_of(program, options)
-    table = OriginTable(files_of(reading))
-    document |= {"model": program.model, "name": program.name, "trains": program.plan is not None}
-    document |= {"batch": options.batch, "dtype": options.dtype, "settings": _settings(program)}
-    code: Mapping[str, JsonObject] = {}
-    made = compiled(forms, True, go_on) if with_code else None
-    work: Work | None = None
-    if made is not None:
-        work = work_without_times(made.lowered, options.batch, in_place=program.plan is None)
-        kernels, code = kernels_to_json(made, work, table, go_on)
-        document |= {"plan": plan_of(made).to_json(), "kernels": kernels, "machine": _machine(made)}
-        document["fusions"] = dict(FUSIONS)
-        document["memory"] = _memory(memory_picture(made.schedule, options.batch), table)
-    if made is not None and program.plan is not None:
-        document["gradient"] = gradient_to_json(forms.program, files_of(reading), go_on)
-    document["graph"] = graph_to_json(program, options.batch, files_of(reading), forms if with_code else None)
-    document["lines"] = _lines(forms, work, files_of(reading))
-    document["origins"] = table.to_json()
-    return Page(document, code, forms)
 
 
 def _settings(program: Program) -> list[JsonValue]:
@@ -96,10 +88,6 @@ def _plain(value: object) -> JsonValue:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
-
-
-def _machine(found: Compiled) -> JsonObject:
-    return {"name": found.machine.name, "description": found.machine.description, "processor": cpu_name()}
 
 
 def _lines(forms: Forms, work: Work | None, files: Mapping[str, int]) -> list[JsonValue]:
@@ -121,17 +109,3 @@ def _lines(forms: Forms, work: Work | None, files: Mapping[str, int]) -> list[Js
             row["bytes"] = moved[place].bytes
         found.append(row)
     return found
-
-
-def _memory(picture: MemoryPicture, table: OriginTable) -> JsonObject:
-    buffers: list[JsonValue] = [
-        [b.name, int(b.is_of_batch), b.offset, b.size, b.first, b.last, table.number(b.origins)]
-        for b in picture.buffers
-    ]
-    return {
-        "buffers": buffers,
-        "stretches": [list(names) for names in picture.kernels],
-        "static_bytes": picture.static_bytes,
-        "batch_bytes": picture.batch_bytes,
-        "peak": picture.peak,
-    }

@@ -14,7 +14,7 @@ from runtime.support.files import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from compiler.driver import Program
-    from compiler.inspection.plan import Forms
+    from compiler.inspection.forms import Forms
 
 _DATA = "data"  # the role of what a step is fed with
 _MOST = 24  # operations of the backward pass of a level that are named

@@ -6,7 +6,6 @@ seldom as costs a hundredth of the time.
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
@@ -21,6 +20,7 @@ from runtime.runs import live
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.directory import RunDirectory
 from runtime.support.files import JsonObject, JsonValue
+from runtime.support.priority import step_back
 from runtime.view.live_figures import LiveFigures
 from runtime.view.run_part import run_to_json
 
@@ -29,7 +29,6 @@ Tell = Callable[[str, JsonObject], None]
 _SHARE = 0.005  # of the time that the figures of lines may take, and those of rows and texts as well
 _SECONDS_BETWEEN = 1.0  # two copies of tensors
 _MOST_POINTS = 400
-_STEP_BACK = 5  # in the order of priority, where each thread has its own
 
 
 class LiveRun:
@@ -202,9 +201,3 @@ def _next_time(begin: float, is_first: bool) -> float:
 
 def _number() -> int:
     return secrets.randbits(52) + 1
-
-
-def step_back() -> None:
-    """Let what this thread computes come behind the training, where the system can do that."""
-    with suppress(OSError, AttributeError):
-        os.nice(_STEP_BACK)

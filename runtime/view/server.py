@@ -30,7 +30,6 @@ from compiler.inspection.reading import Reading
 from runtime.support.files import JsonObject, JsonValue
 from runtime.view.page_text import page_text
 from runtime.view.session import Session, events_as_text
-from runtime.view.values_part import question_of
 from runtime.view.viewed import Viewed
 
 HOST = "127.0.0.1"
@@ -157,6 +156,8 @@ class Server:
         return JSONResponse(found or {"error": "there is no such kernel", "fix": ""}, 200 if found else 404)
 
     async def _values(self, request: Request) -> Response:
+        from runtime.view.values_part import question_of  # loads inference, and every format of data
+
         asked = question_of(await _json_of(request))
         return JSONResponse(await run_in_threadpool(self.session.values, asked))
 

@@ -6,20 +6,23 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import DataError, DlcError, UsageError
 from compiler.inspection.reading import Reading
 from compiler.support.record import record
 from runtime.support import regular_files
 from runtime.support.files import JsonObject, JsonValue, explained, replace_file, rewrite_file
-from runtime.view.comparison import Side, comparison_to_json, sides_of
+from runtime.support.priority import step_back
 from runtime.view.document import Page
-from runtime.view.live_run import LiveRun, step_back
-from runtime.view.run_part import run_to_json
 from runtime.view.text_part import files_of
-from runtime.view.values_part import Question, values_to_json
-from runtime.view.viewed import Viewed
-from runtime.view.watching import Watching, examples_of
+from runtime.view.viewed import Viewed, curves_of_run
+
+if TYPE_CHECKING:
+    from runtime.view.comparison import Side
+    from runtime.view.live_run import LiveRun
+    from runtime.view.values_part import Question
+    from runtime.view.watching import Watching
 
 Tell = Callable[[str, JsonObject], None]
 """Takes the kind of an event and its data; it may be called by any thread."""
@@ -56,16 +59,18 @@ class Session:
         self._saved: str | None = text_in(viewed)  # None while the file cannot be read
         self._saves = 0  # texts that the file has had since then
         self._measured: JsonObject | None = None
-        self._run: JsonObject | None = None
+        self._run: JsonObject = {}
         self._watching: tuple[int, Watching] | None = None  # of the text with that version
         self._sides: tuple[Side, Side] | None = None
         self.shown = self._read(self._saved, 0)
         self.training: LiveRun | None = None
         if viewed.run is not None:
+            from runtime.view.live_run import LiveRun  # loads inference, and every format of data
+
             self.training = LiveRun(viewed.run, viewed.options, files_of(self.shown.reading), self._tell_of_training)
         self._waiting: threading.Timer | None = None
         if not waits:
-            self.begin()
+            self._complete_soon(_REST)  # after the page is drawn
 
     def begin(self) -> None:
         """Make the code of the text, unless that has begun."""
@@ -122,6 +127,8 @@ class Session:
     def _comparison(self, row: int) -> JsonObject:
         if self.viewed.other is None:
             raise UsageError("there is no other run", "name two: dlc view RUN OTHER_RUN")
+        from runtime.view.comparison import comparison_to_json, sides_of  # loads inference, and every format of data
+
         if self._sides is None:
             self._sides = sides_of(self.viewed)
         return comparison_to_json(*self._sides, row)
@@ -131,6 +138,9 @@ class Session:
         return self._worker.submit(self._values, asked).result()
 
     def _values(self, asked: Question) -> JsonObject:
+        from runtime.view.values_part import values_to_json  # loads inference, and every format of data
+        from runtime.view.watching import Watching, examples_of
+
         shown = self.shown
         if self._watching is None or self._watching[0] != shown.version:
             self._watching = None  # whose memory is free before that of the other text is taken
@@ -159,7 +169,7 @@ class Session:
             return
         self.training.follow()
         with suppress(DlcError):  # while a file is being replaced
-            found = run_to_json(self.viewed.run)
+            found = curves_of_run(self.viewed.run)
             if found != self._run:
                 self._run = found
                 self._tell("run", found)
@@ -177,8 +187,8 @@ class Session:
         live |= {"editable": self.viewed.run is None}
         live |= {"compares": self.viewed.other is not None, "trains": self.training is not None}
         live |= {"is_training": self.training is not None and self.training.goes_on}
-        curves = {} if self.viewed.run is None else {"run": run_to_json(self.viewed.run)}
-        return {**shown.page.document, **curves, "live": live}
+        run = self.viewed.run
+        return {**shown.page.document, **({} if run is None else {"run": curves_of_run(run)}), "live": live}
 
     def code(self, symbol: str) -> JsonObject | None:
         return self.shown.page.code.get(symbol)

@@ -9,8 +9,9 @@ import pytest
 from repository import ROOT
 
 from compiler.driver import load, options_of
+from compiler.inspection.forms import forms_of
 from compiler.inspection.fusion_steps import fusion_steps
-from compiler.inspection.plan import Compiled, compiled, forms_of
+from compiler.inspection.plan import Compiled, compiled
 from compiler.interface import FUSIONS, Options
 from compiler.schedule.build import fused_graph
 

@@ -9,7 +9,7 @@ from native import host
 from printed_places import Unpredictable, bytes_of
 
 from compiler import driver
-from compiler.inspection.plan import flops_of
+from compiler.inspection.forms import flops_of
 from compiler.loops.ir import CollectKernel, FetchKernel
 from compiler.loops.printer import print_kernel
 from compiler.programs.kinds import TRAINING

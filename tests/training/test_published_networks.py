@@ -11,7 +11,8 @@ from repository import ROOT
 
 import dlc
 from compiler import driver
-from compiler.inspection.plan import flops_of, plan
+from compiler.inspection.forms import flops_of
+from compiler.inspection.plan import plan
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.sources import Constant

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.errors.suggestions import counted
@@ -119,11 +118,11 @@ class Caller(SettingBinder):
         declaration = callee.declaration
         signature = self.session.signature(declaration, callee.module)
         evaluated = self._evaluate_early(signature, arguments)
-        has_tensor = any(holds_tensor(a.value) for a in evaluated)
-        has_tensor = has_tensor or any(key in signature.tensor_names for key, _ in keywords)
         self.span = call
         if not signature.settings:
             return self._call_without_settings(callee, signature, evaluated, keywords, name)
+        has_tensor = any([holds_tensor(a.value) for a in evaluated])
+        has_tensor = has_tensor or any([key in signature.tensor_names for key, _ in keywords])
         if has_tensor and signature.tensors:
             self._refuse_settings_by_position(signature, evaluated)
             self._refuse_one_group(signature, evaluated, keywords)
@@ -148,7 +147,7 @@ class Caller(SettingBinder):
             if kind in _FORMS and self._is_value(argument, _FORMS[kind]):
                 kind = ""  # a tensor, of a function whose settings are all left out, or a mistake
             value = self.argument_value(argument, kind)
-            evaluated.append(replace(argument, value=value, is_evaluated=True))
+            evaluated.append(Argument(argument.span, value, True, argument.expression))
         return evaluated
 
     def _is_value(self, argument: Argument, namespace: Namespace) -> bool:
@@ -338,7 +337,7 @@ class Caller(SettingBinder):
             frame.path = bound.path
             frame.application = f"{bound.path}#{count}"
             frame.draws = [0]
-            frame.ordinals = ordinals_in(self.session, frame, declaration)
+            frame.ordinals = ordinals_in(bound.module, declaration)
             frame.twin = (bound.path, bound.twin) if bound.twin is not None else twin_around(outer, bound.path)
             is_stored = frame.twin is not None and bool(frame.twin[1].file)
             frame.is_frozen = is_stored or self._keeps_its_states(declaration, bound.path)

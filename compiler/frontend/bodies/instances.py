@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from compiler.frontend.elaborator import Frame, Session, joined
-from compiler.frontend.scope import Namespace
+from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.values import LayerInstance, TupleValue, Value
 from compiler.syntax import tree, walk
 
@@ -46,10 +46,10 @@ def _claimed(session: Session, place: str, site: tuple[object, ...]) -> str:
     return path
 
 
-def settle_all(session: Session, value: Value, path: str) -> None:
-    """Bind every new instance in a value to a name."""
+def settle_all(session: Session, value: Value, frame: Frame) -> None:
+    """Bind every new instance in a value to the name that the current statement of a frame gives it."""
     for instance in unsettled(value):
-        settle(session, instance, path)
+        settle(session, instance, frame.place())
 
 
 def place_of(frame: Frame, kind: str, ordinal: int) -> str:
@@ -148,11 +148,10 @@ class _Numbering:
                 return False
 
 
-def ordinals_in(session: Session, frame: Frame, declaration: tree.Callable | tree.Model) -> Mapping[int, int]:
+def ordinals_in(module: ModuleScope, declaration: tree.Callable | tree.Model) -> Mapping[int, int]:
     """`ordinals_of` a declaration's body, computed once."""
     key = id(declaration)
-    if key not in session.ordinals:
-        module = frame.module
+    if key not in module.ordinals:
 
         def is_layer(name: str) -> bool:
             found = module.lookup(Namespace.VALUE, name)
@@ -162,8 +161,8 @@ def ordinals_in(session: Session, frame: Frame, declaration: tree.Callable | tre
                 and found.declaration.keyword == "layer"
             )
 
-        session.ordinals[key] = ordinals_of(declaration.body, is_layer, _tensor_names(declaration))
-    return session.ordinals[key]
+        module.ordinals[key] = ordinals_of(declaration.body, is_layer, _tensor_names(declaration))
+    return module.ordinals[key]
 
 
 def _tensor_names(declaration: tree.Callable | tree.Model) -> frozenset[str]:

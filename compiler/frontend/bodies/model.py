@@ -33,7 +33,7 @@ def start(
     Some inputs may be views of columns.
     """
     frame = Frame(scope, "model", model.name, session.new_scope(), application="#0")
-    frame.ordinals = ordinals_in(session, frame, model)
+    frame.ordinals = ordinals_in(scope, model)
     evaluator = kind(session, GraphBuilder(name), frame, training)
     evaluator.model = ModelRecord(columns=columns or {})
     evaluator.span = model.head

@@ -15,6 +15,7 @@ from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import failure, nearest, with_article
 from compiler.frontend.scope import ModuleScope, Namespace, Signature
 from compiler.frontend.settings import COMMAND_LINE
+from compiler.frontend.tensors.numbers import expect_no_axis_of_rows
 from compiler.frontend.values import (
     AxisName,
     BatchValue,
@@ -44,6 +45,7 @@ class Argument:
 
 
 Keywords: TypeAlias = Sequence[tuple[str, Argument]]
+_LITERALS = (tree.Number, tree.Boolean, tree.NoneLiteral)  # mean the same in any frame
 
 
 def ready(value: Value, span: Span) -> Argument:
@@ -178,6 +180,8 @@ class SettingBinder(Elaborator):
             tensors = f"({', '.join(signature.tensor_names)})" if signature.tensors else ""
             form = hint(f"it is called as `{name}({', '.join(signature.setting_names)}){tensors}`")
             self.fail("E0302", f"`{name}` needs the setting `{parameter.name}`", form)
+        if isinstance(parameter.default, _LITERALS) and kind not in ("init", "schedule"):
+            return self.evaluate(parameter.default), "default", self.here
         call = self.here
         before, self.frame = self.frame, self._default_frame(signature, module, values)
         try:
@@ -277,6 +281,7 @@ def coerce_setting(
             span=span,
         )
     if isinstance(value, BatchValue):
+        expect_no_axis_of_rows(elaborator)
         message = f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`"
         elaborator.fail("E0307", message, span=span)
     if not _is_accepted(kind, value):

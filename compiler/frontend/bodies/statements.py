@@ -145,7 +145,7 @@ def _assign(elaborator: Elaborator, targets: Sequence[tree.Name], expression: tr
     frame = elaborator.frame
     frame.variable = targets[0].id if targets[0].id != "_" else ""
     value = elaborator.evaluate(expression)
-    settle_all(elaborator.session, value, frame.place())
+    settle_all(elaborator.session, value, frame)
     if len(targets) == 1:
         _bind(elaborator, targets[0], value, expression.span)
         return
@@ -219,7 +219,7 @@ def _items_of(elaborator: Elaborator, statement: tree.For) -> Sequence[Value]:
         case range():
             items = value
         case tuple():
-            settle_all(elaborator.session, value, elaborator.frame.place())
+            settle_all(elaborator.session, value, elaborator.frame)
             items = value
         case TupleValue(items):
             pass

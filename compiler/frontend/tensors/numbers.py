@@ -145,6 +145,7 @@ def _equal(elaborator: Elaborator, left: Value, right: Value) -> bool:
     if isinstance(left, BatchValue) or isinstance(right, BatchValue):
         if left is None or right is None:
             return False
+        expect_no_axis_of_rows(elaborator)
         message = "`batch` is known only at run time, so it cannot decide anything"
         elaborator.fail("E0307", message, hint("a comparison of tensors is written with tensors: `where`"))
     if isinstance(left, bool) is not isinstance(right, bool):
@@ -165,6 +166,13 @@ def _joined(elaborator: Elaborator, left: tuple[Value, ...] | str, right: tuple[
     elaborator.fail("E0312", f"a list cannot be joined with {describe(wrong)}", hint("put it into brackets: `[ … ]`"))
 
 
+def expect_no_axis_of_rows(elaborator: Elaborator) -> None:
+    """Raise a mistake where a function of the library computes with `batch`: it was given an axis of rows."""
+    if elaborator.span is not None and elaborator.span.source.is_library:
+        message = "this function needs an axis of known length, and how many rows a batch has is known only at run time"
+        elaborator.fail("E0307", message, hint("name another axis: `axis = 1` is the one behind the rows"))
+
+
 def _with_batch(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Value:
     """Dimensions that depend on the batch: multiples of it, and what divides out."""
     match symbol, left, right:
@@ -177,8 +185,10 @@ def _with_batch(elaborator: Elaborator, symbol: str, left: Value, right: Value) 
         case "//", BatchValue(multiple), int(divisor) if divisor > 0 and multiple % divisor == 0:
             return BatchValue(multiple // divisor)
         case "<" | "<=" | ">" | ">=", _, _:
+            expect_no_axis_of_rows(elaborator)
             elaborator.fail("E0307", "`batch` is known only at run time, so it cannot decide anything")
         case _:
+            expect_no_axis_of_rows(elaborator)
             other = right if isinstance(left, BatchValue) else left
             message = f"`batch` with `{symbol}` and {describe(other)} is neither a dimension nor tensor arithmetic"
             elaborator.fail("E0410", message, hint("a dimension may be a multiple of `batch`, such as `2 * batch`"))

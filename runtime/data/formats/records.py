@@ -198,6 +198,8 @@ def _values(path: Path, name: str, column: Any, is_text: bool, before: int) -> A
         values: Array = np.empty(len(cells), np.object_)
         values[:] = ["" if cell is None else cell for cell in cells]
         return values
+    if not column.null_count and (types.is_integer(column.type) or types.is_floating(column.type)):
+        return _plain_values(path, name, column, before)
     if types.is_boolean(column.type):
         column = column.cast(arrow.int8())
     elif types.is_integer(column.type):
@@ -208,15 +210,24 @@ def _values(path: Path, name: str, column: Any, is_text: bool, before: int) -> A
     return np.concatenate(numbers) if numbers else np.zeros(0)
 
 
+def _plain_values(path: Path, name: str, column: Any, before: int) -> Array:  # without Arrow's kernels of 10 MB
+    values: Array = np.asarray(column.to_numpy(zero_copy_only=False))
+    wrong = (values > _MOST_WHOLE) | (values < -_MOST_WHOLE) if values.dtype.kind in "iu" else np.zeros(1, np.bool_)
+    if (row := int(np.argmax(wrong))) or wrong.any():
+        raise _inexact(path, name, int(values[row]), before + row + 1)
+    return values.astype(np.float64)
+
+
+def _inexact(path: Path, name: str, number: int, row: int) -> DataError:
+    text = f"column `{name}` holds {number}, and f64 has not all whole numbers above 2^53"
+    return DataError(text, path, row, "write the column as text, or leave it out of the file")
+
+
 def _expect_exact(path: Path, name: str, column: Any, before: int) -> None:
     """That f64 has each whole number of a column."""
-    bounds = _pyarrow("compute", "").min_max(column).as_py()
-    if all(bound is None or abs(bound) <= _MOST_WHOLE for bound in bounds.values()):
-        return
-    cells = column.to_pylist()
-    wrong = next(k for k, cell in enumerate(cells) if cell is not None and abs(cell) > _MOST_WHOLE)
-    message = f"column `{name}` holds {cells[wrong]}, and f64 has not all whole numbers above 2^53"
-    raise DataError(message, path, before + wrong + 1, "write the column as text, or leave it out of the file")
+    for row, cell in enumerate(column.to_pylist(), before + 1):
+        if cell is not None and abs(cell) > _MOST_WHOLE:
+            raise _inexact(path, name, cell, row)
 
 
 # JSON lines
@@ -291,14 +302,20 @@ def _of_cells(path: Path, name: str, cells: Sequence[object], numbers: Sequence[
 
 _Kinds = Mapping[str, str | None]
 _BLOCK_BYTES, _MOST_ROWS = 1 << 22, 1 << 16
+_BUFFER = 1 << 16  # of a file, for each column
+_PAGES = 3 << 20  # bytes of a column that is read by pages: writers end a page, and a dictionary, at 1 MiB
 
 
 @record
 class _Blocks:
-    """One file that is read in blocks: the kinds of its columns, and how the blocks of some of them are read."""
+    """One file that is read in blocks: the kinds of its columns, and how the blocks of some of them are read.
+
+    `held`: bytes that its parts take while one is read, beside a block.
+    """
 
     kinds: _Kinds
     read: Callable[[Sequence[str]], Iterator[RowBlock]]
+    held: int = 0
 
 
 def stream_records(request: SourceRequest, name: str, opened: Callable[[Path], _Blocks]) -> BlockSource:
@@ -320,7 +337,7 @@ def stream_records(request: SourceRequest, name: str, opened: Callable[[Path], _
             for block in file.read(wanted):
                 yield replace(block, arrays={c: _of_kind(block.arrays[c], kinds[c], c in texts) for c in wanted})
 
-    return BlockSource(head, tuple(files), blocks, lambda: fingerprints(files))
+    return BlockSource(head, tuple(files), blocks, lambda: fingerprints(files), held=first.held)
 
 
 _DTYPES = {"numbers": np.dtype(np.float64), "text": np.dtype(np.object_)}
@@ -347,17 +364,37 @@ def _parquet_blocks(path: Path) -> _Blocks:
     parquet = _pyarrow("parquet", 'data = parquet("…")')
     with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path) as file:
         kinds = _kinds_of(path, file.schema_arrow)
+        groups = map(file.metadata.row_group, range(file.num_row_groups))
+        held = max((min(_unpacked_bytes(group), _PAGES * group.num_columns) for group in groups), default=0)
 
     def read(wanted: Sequence[str]) -> Iterator[RowBlock]:
-        with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path, buffer_size=1 << 20) as file:
+        with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
             done = 0
             for group in range(file.num_row_groups):
-                batches = file.iter_batches(_rows_of_block(wanted), row_groups=[group], columns=list(wanted))
-                for batch in _told_of_group(batches, path, group, done):
+                for batch in _told_of_group(_batches_of_group(file, group, wanted), path, group, done):
                     yield _block_of_batch(path, batch, kinds, wanted, done, f"row group {group}")
                     done += batch.num_rows
+                    del batch  # before the next row group is read
+                _pyarrow("", "").default_memory_pool().release_unused()
 
-    return _Blocks(kinds, read)
+    return _Blocks(kinds, read, held)
+
+
+def _batches_of_group(file: Any, group: int, wanted: Sequence[str]) -> Iterator[Any]:
+    """A row group in blocks: small, it is held, unpacked column by column; else columns are read by pages together."""
+    if _unpacked_bytes(file.metadata.row_group(group)) > _PAGES * len(wanted):
+        yield from file.iter_batches(
+            _rows_of_block(wanted), row_groups=[group], columns=list(wanted), use_threads=False
+        )
+        return
+    columns = {name: file.read_row_group(group, columns=[name], use_threads=False).column(0) for name in wanted}
+    table, each = _pyarrow("", "").table(columns), _rows_of_block(wanted)
+    yield from (table.slice(first, each) for first in range(0, table.num_rows, each))
+
+
+def _unpacked_bytes(group: Any) -> int:
+    """What all columns of a row group take when they are unpacked."""
+    return sum(int(group.column(place).total_uncompressed_size) for place in range(group.num_columns))
 
 
 def _told_of_group(batches: Iterator[Any], path: Path, group: int, done: int) -> Iterator[Any]:

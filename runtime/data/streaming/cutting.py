@@ -36,7 +36,7 @@ def part_codes(head: Dataset, rows: int, blocks: FieldBlocks, cuts: Cuts, target
     """
     named = dict(named_cuts(cuts))
     if any(not _is_by_blocks(cut) for cut in named.values()):
-        _expect_room(head, rows, room, next(key for key, cut in named.items() if not _is_by_blocks(cut)))
+        expect_room_of_cut(head, rows, room, next(key for key, cut in named.items() if not _is_by_blocks(cut)))
         return _in_memory(head, rows, blocks, cuts, target)
     codes: Array = np.zeros(rows, np.uint8)
     for key in (key for key, cut in named.items() if cut.way == "where"):
@@ -53,21 +53,28 @@ def _is_by_blocks(cut: Cut) -> bool:
     return cut.way in ("where", "random") or (cut.way == "latest" and not cut.by and not isinstance(cut.share, Fold))
 
 
-def _expect_room(head: Dataset, rows: int, room: int, key: str) -> None:
+def expect_room_of_cut(head: Dataset, rows: int, room: int, key: str) -> None:
+    """Raise DataError where a cut that takes all rows in memory takes more than a block."""
     needed = _BYTES_OF_A_ROW * rows
     if needed > room:
         message = f"this cut puts all {rows:,} rows in order, which takes {size(needed)}, and a block has {size(room)}"
         fix = f"take a share at random (`{key} = 0.1`), a condition (`where(…)`), or a larger `stream`"
+        if key == "oversample":
+            fix = "weigh classes in the loss, by `balanced(…)`; or take a larger `stream`"
         raise DataError(message, head.path, fix=fix, key=key)
 
 
 def _in_memory(head: Dataset, rows: int, blocks: FieldBlocks, cuts: Cuts, target: str) -> Array:
-    every = [fields for _, fields in blocks()]
-    dataset = Dataset(head.format, head.path, {name: _joined([fields[name] for fields in every]) for name in every[0]})
-    split = split_rows(dataset, cuts, target)
+    split = split_rows(in_memory(head, [fields for _, fields in blocks()]), cuts, target)
     codes: Array = np.zeros(rows, np.uint8)
     codes[split.validation], codes[split.test] = VALIDATION, TEST
     return codes
+
+
+def in_memory(head: Dataset, blocks: Sequence[Mapping[str, Field]]) -> Dataset:
+    """Some columns of all blocks."""
+    joined = {name: _joined([fields[name] for fields in blocks]) for name in blocks[0]}
+    return Dataset(head.format, head.path, joined)
 
 
 def _joined(fields: Sequence[Field]) -> Field:

@@ -35,16 +35,14 @@ def load_stream(
     specs: Sequence[InputSpec], source: DataSource, cuts: Cuts, known: Preparation | None = None
 ) -> LoadedData:
     """As `load_training_data`, with parts that stay on disk. Raises DataError."""
-    if cuts.oversample:
-        message = "`oversample` takes rows of rare classes more often, and data is read block by block"
-        fix = "weigh classes in the loss, by `balanced(…)`; or leave out `stream`"
-        raise DataError(message, fix=fix, key="oversample")
     opened, condition = opened_blocks(source, specs, also=columns_of_cuts(cuts))
     if opened.head.windows is not None and opened.head.text is not None:
         return _load_text(specs, source, opened, cuts, known)
     _refuse_series(opened)
     refuse_buckets(opened)
     preparation, told = matched(specs, opened.head), [*name_of_cuts(cuts)]
+    if cuts.oversample:
+        told += [cuts.oversample, cuts.seed]
     if opened.head.text is not None:
         preparation = replace(preparation, tokenizers=_tokenizers(specs, opened, source, cuts, preparation, known))
         told.append([tokenizer.to_json() for tokenizer in preparation.tokenizers.values()])

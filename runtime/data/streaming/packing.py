@@ -11,15 +11,15 @@ from typing import Protocol
 
 import numpy as np
 
-from compiler.errors.diagnostics import CheckpointError, DataError
+from compiler.errors.diagnostics import CheckpointError, DataError, size
 from runtime.data.conditions import Condition
-from runtime.data.cutting import columns_of_cuts
+from runtime.data.cutting import columns_of_cuts, oversampled
 from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock, columns_at
 from runtime.data.making import PartMaker, matched, notes_of_unused, part_in_columns, preparation_for, target_column
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation, preparation_from_json, rows_without_gaps, vocabulary_of
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape
-from runtime.data.streaming.cutting import CODES, TRAIN, part_codes
+from runtime.data.streaming.cutting import CODES, TRAIN, expect_room_of_cut, in_memory, part_codes
 from runtime.data.streaming.looks import Looks
 from runtime.data.streaming.packs import Pack, PackCache, PackWriter, usual_packs
 from runtime.data.streaming.rows import FILE, NUMBER, ROW
@@ -27,6 +27,7 @@ from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.data.text.rows import TextRemarks
 from runtime.support.files import JsonValue, explained
+from runtime.support.freed_memory import give_back_memory
 
 _FORM = "rows 3"  # another where packs come to mean something else
 WHOLE = "whole"
@@ -72,7 +73,9 @@ def packed(name: str, maker: Maker) -> Pack:
     if found is not None:
         return found
     with cache.making(name) as writer:
-        return _known(cache, name, maker) or maker.made(writer, cache.folder.path)
+        made = _known(cache, name, maker) or maker.made(writer, cache.folder.path)
+    give_back_memory()
+    return made
 
 
 def _known(cache: PackCache, name: str, maker: Maker) -> Pack | None:
@@ -199,9 +202,15 @@ class TrainingPacking(Packing):
 
     def made(self, writer: PackWriter, folder: Path) -> Pack:
         names, head = self.needed(self._cut_by), self.opened.head
+        if self.opened.held > 2 * self._block_bytes:
+            held, block = size(self.opened.held), size(self._block_bytes)
+            self.maker.notes.append(
+                f"{head.path.name}: a row group takes up to {held} while it is read, and a block has {block}; "
+                "smaller row groups take less"
+            )
         if unused := sorted((set(head.fields) - set(names)) | set(head.unread)):
             self.maker.notes += notes_of_unused(head.path, unused)
-        if self._fits or self.words or any(self._cuts.of_data):
+        if self._fits or self.words or any(self._cuts.of_data) or self._cuts.oversample:
             with RowStore(folder) as store:
                 for block in self.kept(self.opened, names):
                     store.append(block)
@@ -231,17 +240,20 @@ class TrainingPacking(Packing):
                 is_text,
                 folder,
             )
+        times = self._times(store, codes)
         first = 0
         for block in store.blocks(names):
-            here = codes[first : first + len(block.numbers)]
+            here, often = (each[first : first + len(block.numbers)] for each in (codes, times))
             first += len(block.numbers)
             chosen = {part: np.flatnonzero(here == code) for part, code in CODES.items()}
+            chosen["train"] = np.repeat(chosen["train"], often[chosen["train"]])
             self._write_rows(writer, block, {part: rows for part, rows in chosen.items() if len(rows)})
 
     def _write_rows(self, writer: PackWriter, block: RowBlock, parts: Mapping[str, Array | slice]) -> None:
         self.write(writer, block, parts)
         if "train" in parts:
-            self._looks.see(self.fields_of(block), self.preparation, parts["train"])
+            rows = parts["train"] if isinstance(parts["train"], slice) else np.unique(parts["train"])
+            self._looks.see(self.fields_of(block), self.preparation, rows)
 
     def _write_test(self, writer: PackWriter, names: Sequence[str]) -> None:
         """The part that the format sets aside for testing, where the program names no other."""
@@ -256,9 +268,24 @@ class TrainingPacking(Packing):
             self.write(writer, block, {"test": slice(None)})
 
     def _codes(self, store: RowStore) -> Array:
-        row = sum(dtype_of(s).itemsize * math.prod(row_shape(s)) for s in self.specs)
         target = target_column(self.specs, self.preparation)
-        return codes_of_store(self.opened.head, store, self._cuts, target, row * self._cuts.stream)
+        return codes_of_store(self.opened.head, store, self._cuts, target, self._block_bytes)
+
+    def _times(self, store: RowStore, codes: Array) -> Array:
+        """How often each row is taken, of which those to train on may come again."""
+        if not self._cuts.oversample:
+            return np.broadcast_to(np.int64(1), len(codes))
+        head, column = self.opened.head, self._cuts.oversample
+        (column,) = columns_at((column,), tuple(head.fields), head.path)
+        expect_room_of_cut(head, store.rows, self._block_bytes, "oversample")
+        dataset = in_memory(head, [fields_of_block(head, block) for block in store.blocks([column])])
+        rows, remark = oversampled(dataset, column, np.flatnonzero(codes == TRAIN), self._cuts.seed)
+        self.maker.notes.append(remark)
+        return np.bincount(rows, minlength=len(codes))
+
+    @property
+    def _block_bytes(self) -> int:
+        return self._cuts.stream * sum(dtype_of(s).itemsize * math.prod(row_shape(s)) for s in self.specs)
 
 
 def codes_of_store(head: Dataset, store: RowStore, cuts: Cuts, target: str, room: int) -> Array:

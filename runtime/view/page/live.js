@@ -2,8 +2,6 @@
 import { asked, showsVersion } from "./asking.js";
 import { byId, h } from "./dom.js";
 
-const PAUSE = 40; // milliseconds without a key, after which a text is sent
-
 export class Live {
   constructor(app, state) {
     this.app = app;
@@ -11,6 +9,8 @@ export class Live {
     this.base = state.saves; // which text of the file this page began with
     showsVersion(state.version);
     this.text = null; // while it is edited
+    this.unsent = null; // a newer text than the server was given
+    this.isSending = false;
     app.isLive = true;
     app.tabs = [...app.tabs, "Values"];
     app.codeSource = async (symbol, stage) => {
@@ -69,7 +69,9 @@ export class Live {
     showsVersion(this.state.version);
     this.app.take(document);
     this.refresh();
-    if (this.text !== null) this.overlay();
+    if (this.text === null) return;
+    if (this.text !== document.sources[0].text) this.app.echo(this.text); // more was typed meanwhile
+    this.overlay();
   }
 
   async becameWhole({ version }) {
@@ -89,11 +91,23 @@ export class Live {
     return answer.ok;
   }
 
+  // Sends a text at once, or when the text before it is answered; of those that are typed meanwhile, only the last.
   async send(text) {
-    clearTimeout(this.timer);
-    const answer = await asked("/text", { text });
-    if (answer.ok) this.take(await answer.json());
-    else this.say((await answer.json()).error, true);
+    this.unsent = text;
+    if (this.isSending) return;
+    this.isSending = true;
+    try {
+      while (this.unsent !== null) {
+        const body = { text: this.unsent };
+        this.unsent = null;
+        const answer = await asked("/text", body);
+        const said = await answer.json();
+        if (answer.ok) this.take(said);
+        else this.say(said.error, true);
+      }
+    } finally {
+      this.isSending = false;
+    }
   }
 
   async save() {
@@ -168,8 +182,7 @@ export class Live {
     this.saves.hidden = false;
     this.app.echo(this.text);
     this.place();
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.send(this.text), PAUSE);
+    this.send(this.text);
   }
 
   key(event) {

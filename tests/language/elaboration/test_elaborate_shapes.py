@@ -234,6 +234,12 @@ def test_what_batch_cannot_be(expression: str, code: str) -> None:
     assert codes(mistakes(MODEL.format(expression))) == [code]
 
 
+@pytest.mark.parametrize("called", ["prod(x)", "cummax(x, axis = 0)", "sort(x, axis = 0)", "roll(1, axis = 0)(x)"])
+def test_an_axis_of_rows_is_not_taken_apart(called: str) -> None:
+    (found,) = mistakes(MODEL.format(called))
+    assert (found.code, found.message.split(",")[0]) == ("E0307", "this function needs an axis of known length")
+
+
 @pytest.mark.parametrize(
     "statement", ["if batch > 1 { y = x }", "for i in 0..batch { y = x }", "for i in batch { y = x }"]
 )

@@ -157,6 +157,20 @@ def test_rows_that_a_condition_chooses(tmp_path: Path) -> None:
     expect_same(*both(path, "csv", Cuts(0.2), rows="year != 2003", missing="drop", **COLUMNS))
 
 
+@pytest.mark.parametrize("cuts", [Cuts(0.2, seed=3), Cuts(Cut("where", condition="year < 2004"))])
+def test_rows_of_rare_classes_come_more_often(tmp_path: Path, cuts: Cuts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.streaming.cutting._BYTES_OF_A_ROW", 1)
+    rows = columns()
+    rows["kind"] = ["rose" if k % 7 else "iris" if k % 2 else "aster" for k in range(ROWS)]
+    write(tmp_path / "t.csv", rows)
+    options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": True}
+    kept, streamed = both(str(tmp_path / "t.csv"), "csv", replace(cuts, oversample="kind"), **options)
+    expect_same(kept, streamed)
+    counts = np.bincount(kept.train.arrays["kind"][kept.train.rows])
+    assert len(set(counts.tolist())) == 1
+    assert any("`oversample`: " in note for note in streamed.notes)
+
+
 def test_arrays_of_npz_and_npy(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0)
     features, kind = drawn.normal(size=(ROWS, 2)), drawn.integers(0, 3, ROWS)
@@ -419,6 +433,21 @@ def test_a_broken_row_is_named_by_file_row_group_and_row(tmp_path: Path) -> None
     assert not [file for file in (tmp_path / "cache" / "rows").iterdir() if file.suffix != ".lock"]
 
 
+@pytest.mark.parametrize("pages", [1, 1 << 20])
+def test_row_groups_are_unpacked_or_read_by_pages(tmp_path: Path, pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.records._PAGES", pages)
+    rows = {**columns(), "area": list(range(ROWS)), "plot": [None, *range(ROWS - 1)]}
+    write(tmp_path / "t.parquet", rows)
+    options: dict[str, Any] = {**COLUMNS, "columns": ("width", "area"), "missing": "drop"}
+    kept, streamed = both(str(tmp_path / "t.parquet"), "parquet", **options)
+    expect_same(kept, streamed)
+    assert any("a row group takes up to" in note for note in streamed.notes) == (pages > 1)
+    rows["area"][77] = 2**53 + 1
+    write(tmp_path / "t.parquet", rows)
+    with pytest.raises(DataError, match=r"t\.parquet, row 78: .*9007199254740993"):
+        both(str(tmp_path / "t.parquet"), "parquet", **options)
+
+
 def both_streamed(path: str, form: str, cuts: Cuts = ALL, **options: Any) -> LoadedData:
     source = source_of(form, Path(path), **{**COLUMNS, **options})
     return load_training_data(SPECS, source, replace(cuts, stream=BLOCK))
@@ -464,7 +493,7 @@ def test_later_blocks_of_csv_keep_the_types_of_the_first(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("form", "cuts", "options", "message", "fix"),
     [
-        ("parquet", Cuts(oversample="kind"), {}, "`oversample` takes rows", "balanced"),
+        ("parquet", Cuts(oversample="kind"), {}, "puts all 282 rows in order, which takes", "balanced"),
         ("parquet", Cuts(), {"window": 3}, "windows of a table overlap", "leave out `stream`"),
         ("parquet", Cuts(Cut("stratified", 0.1)), {}, "puts all 282 rows in order, which takes", "larger `stream`"),
         ("lines", Cuts(), {"bucket": True}, "`bucket` puts texts of similar length", "leave out `bucket`"),

@@ -77,6 +77,7 @@ def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steering, "_SECONDS_BETWEEN_LOOKS", 0.0)
     monkeypatch.setattr(steering, "_SECONDS_OF_A_PAUSE", 0.001)
     monkeypatch.setattr(steering, "_SHARE", 1e6)
+    monkeypatch.setattr(steering, "_SHARE_OF_ORDERS", 1.0)
     write_project(tmp_path, epochs=60)
 
 
@@ -116,6 +117,29 @@ def test_stop_after_the_epoch_is_resumed_to_the_same_bits():
     assert not (RUN / "live" / live.STATE).exists()
     assert main(["train", "--resume", "run", "--json"]) == 0
     assert final_state(RUN) == alone
+
+
+def test_a_slow_answer_keeps_no_order_waiting(monkeypatch: pytest.MonkeyPatch):
+    """An answer of 0.1 s is the last one for 25 s."""
+    write, begin, orders = live.write_status, time.monotonic(), (live.PAUSE, live.STOP, live.GO_ON)
+
+    def slowly(folder: Path, status: JsonObject) -> None:
+        time.sleep(0.1)
+        write(folder, status)
+
+    def steps(page: Page, _: int) -> None:
+        heard = int(str(page.status.get("order", 0)))
+        if page.status and heard < len(orders):
+            page.tell(orders[heard], heard + 1)
+
+    write_project(Path(), epochs=100_000)
+    monkeypatch.setattr(live, "write_status", slowly)
+    monkeypatch.setattr(steering, "_SHARE", 0.005)
+    monkeypatch.setattr(steering, "_SHARE_OF_ORDERS", 0.001)
+    with Page(steps) as page:
+        assert main(["train", "model.dl", "--out", "run", "--json"]) == INTERRUPTED
+    assert steering.PAUSED in page.states
+    assert time.monotonic() - begin < 15
 
 
 def test_a_stop_can_be_taken_back():
@@ -191,6 +215,7 @@ def test_ctrl_c_ends_a_pause():
             os.kill(os.getpid(), signal.SIGINT)
             page.leave()
 
+    write_project(Path(), epochs=100_000)
     with Page(steps):
         assert main(["train", "model.dl", "--out", "run", "--json"]) == INTERRUPTED
     assert summary_of(RUN).state == "interrupted"

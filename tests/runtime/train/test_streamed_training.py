@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from killing import final_state, write_project
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.cli.main import main
 from runtime.data.streaming.packs import PackedArray
+from runtime.data.streaming.rows import RowFiles
 from runtime.runs.checkpoint import newest_checkpoint
 
 DLC = (sys.executable, "-P", "-m", "runtime.cli", "train")
@@ -144,6 +146,38 @@ def test_evaluations_read_blocks_and_give_the_numbers_of_memory(
     assert predicted == [(project / "blocks.jsonl").read_text()] * 2
     assert predicted[0].count("\n") == 500
     assert main(["data", "preview", "run", "--sample", "3"]) in (0, 2)
+
+
+def test_rows_of_rare_classes_have_the_bits_of_memory(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (project / "model.dl").read_text()
+    (project / "model.dl").write_text(text.replace("    loss", '    oversample = "kind"\n    loss', 1))
+    found: list[str] = []
+    for run, stream in (("memory", "0"), ("block", "6000")):
+        more = ("--set", f"stream={stream}") if run == "block" else ()
+        assert main(["train", "model.dl", "--out", run, *more]) == 0
+        capsys.readouterr()
+        assert main(["eval", run, "--part", "train", "--json"]) == 0  # each row once
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+    assert json.loads(found[0])["rows"] == 400
+    assert files(project / "block" / "checkpoints") == files(project / "memory" / "checkpoints")
+
+
+def test_the_share_that_waits_is_told(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """A reader that sleeps before each block is waited for that long, and one that is fast is not."""
+    assert main(["train", "model.dl", "--out", "fast", *STREAM, "--json"]) == 0
+    fast = json.loads(capfd.readouterr().out.splitlines()[-1])
+    whole = RowFiles.read
+
+    def slow(self: RowFiles, runs: Any, into: Any, *others: Any, **more: Any) -> Any:
+        time.sleep(0.2)
+        return whole(self, runs, into, *others, **more)
+
+    monkeypatch.setattr(RowFiles, "read", slow)
+    assert main(["train", "model.dl", "--out", "slow", *STREAM, "--set", "epochs=1", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert told["waited"] > max(0.5, fast["waited"])
+    assert told["waited"] * told["seconds"] > 4 * 0.2 - 0.05  # four blocks, none of which is computed on for long
 
 
 def test_a_broken_row_is_told_before_the_training(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from view_pages import SMALL, page_of, printed, written
 
+from compiler.frontend.library import library_scope
 from compiler.interface import Options
 from runtime.cli.main import main
 from runtime.view.document import Page
@@ -188,3 +190,36 @@ def test_the_gradient_of_a_line_is_that_which_show_prints(page: Any, model: Path
         parts = [part for part in page.document["gradient"]["parts"] if [0, line] in part["lines"]]
         assert capsys.readouterr().out.strip() == "\n\n".join(part["text"] for part in parts).strip()
         assert parts
+
+
+def test_a_page_that_follows_edits_says_what_a_fresh_one_says(tmp_path: Path) -> None:
+    """Whatever is kept from text to text: its syntax, and what follows from declarations of the library."""
+    path, random = written(tmp_path), Random(8)
+    kept, text = viewed_file(path, Options(threads=1), None, (), None), SMALL
+    texts = [text]
+    for _ in range(5):
+        old, new = random.choice(_EDITS)
+        text = text.replace(old, new, 1)
+        texts.append(text)
+    random.shuffle(texts)
+    found = [kept.page(kept.reading(text), with_code=False).document for text in (*texts, SMALL)]
+    assert {bool(document.get("graph")) for document in found} == {False, True}  # some texts have mistakes
+    for text, document in zip((*texts, SMALL), found, strict=True):
+        library_scope.cache_clear()
+        fresh = viewed_file(path, Options(threads=1), None, (), None)
+        assert document == fresh.page(fresh.reading(text), with_code=False).document, text
+
+
+_EDITS = (
+    ("model", "# a line above\nmodel"),
+    ("hidden = 12", "hidden = 20"),
+    ("relu", "gelu"),
+    ("relu", "rel"),
+    ("0..2", "0..3"),
+    ("    y = scaled(x)", "    y = scaled(x)  # twice"),
+    ("adam(lr = 0.01)", "momentum(lr = 0.1)"),
+    ("dense(3)", "dense(3"),
+    ("dense(3", "dense(3)"),
+    ("batch = 16", "batch = 8"),
+    ("scaled", "scale"),
+)

@@ -40,6 +40,31 @@ sample prior(steps = 3) from Auto {
 """
 
 
+UPDATES = """
+model Pair {
+    input point: f32[batch, 2]
+    critic = dense(1)
+    generator = dense(2)
+    output real_score = critic(point)[:, 0]
+    output made_score = critic(tanh(generator(random(batch, 3))))[:, 0]
+}
+
+train Pair {
+    batch = 3
+    update critic {
+        parameters = "critic.*"
+        loss = mean(softplus(made_score)) + mean(softplus(-real_score))
+        optimizer = momentum(lr = 1e-2)
+    }
+    update generator {
+        parameters = "generator.*"
+        loss = mean(softplus(-made_score))
+        optimizer = momentum(lr = 1e-2)
+    }
+}
+"""
+
+
 def weights(program: Program, target: str, dtype: str, rows: int) -> dict[str, bytes]:
     """All persistent tensors after some updates on made-up rows."""
     options = driver.options_of(program, Options(batch=rows, target=target, dtype=dtype))
@@ -70,6 +95,10 @@ def test_numbers_of_f64() -> None:
 
 def test_batches_that_are_accumulated() -> None:
     expect_equal(driver.load(ZOO / "mlp_small.dl", None, (("accumulate", "2"), ("batch", "3"))))
+
+
+def test_several_updates() -> None:
+    expect_equal(driver.load_text(UPDATES, "model.dl"))
 
 
 @pytest.mark.parametrize("name", ["pre-norm blocks", "recurrences"])

@@ -84,6 +84,7 @@ def test_a_profile_has_the_times_of_the_device(gpu: PtxTarget, capsys: pytest.Ca
     text = profile_text(found, "kernel", 20, 80)
     assert "one kernel after the other" in text
     assert "barriers" not in text
+    assert "tun" not in text
     assert "thread" not in text
 
 
