@@ -12,7 +12,7 @@ import numpy as np
 from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
 from compiler.diagnosis.reports import TestResult
-from compiler.errors.diagnostics import Diagnostic, Note, Source, Span
+from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate, first_value, inputs_at
 from compiler.frontend import test_blocks
 from compiler.frontend.elaborate import elaborate_tests
@@ -23,7 +23,6 @@ from compiler.interface import Array, Options
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.executables import executable
 from compiler.support.cache import default_folder
-from compiler.syntax import tree
 from compiler.syntax.modules import load_modules
 
 FAILED = "E1001"
@@ -198,15 +197,6 @@ def _shown_place(place: tuple[int, ...]) -> str:
 
 def _failure(message: str, span: Span, *notes: Note) -> Diagnostic:
     return Diagnostic(FAILED, message, span, notes)
-
-
-def subjects(path: Path | Source, within: Path | None = None) -> tuple[str, ...]:
-    """The experiments of a file or text, and its models that no experiment trains, by the names that choose them."""
-    declarations = load_modules(path, default_folder(), within)[-1].declarations
-    trains = [d for d in declarations if isinstance(d, tree.Train)]
-    trained = {train.model.id for train in trains}
-    models = [d.name for d in declarations if isinstance(d, tree.Model) and d.name not in trained]
-    return (*(train.name or train.model.id for train in trains), *models)
 
 
 def run_tests(

@@ -60,18 +60,17 @@ class Examiner:
         source: Source,
         dimensions_of: DimensionsOf | None = None,
         opened: Mapping[Path, str] | None = None,
-        within: Path | None = None,
         anew: bool = False,
     ) -> Facts:
         """The facts of a text. `opened` are texts that stand in place of files, by their resolved paths.
 
         With `anew`, every experiment is elaborated: its data may have changed.
         """
-        loaded = read_opened(source, self._parse, opened or {}, within)
+        loaded = read_opened(source, self._parse, opened or {})
         whole, holes = loaded, frozenset[int]()
         if not loaded.has_root:
             holes = self._recover(source).holes
-            whole = read_opened(source, lambda read: self._recover(read).module, opened or {}, within)
+            whole = read_opened(source, lambda read: self._recover(read).module, opened or {})
         watch = _Watch(source, whole, holes, {} if anew else self._elaborated)
         if loaded.has_root:
             found = findings_in(loaded, dimensions_of, watch=watch)

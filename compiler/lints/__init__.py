@@ -13,6 +13,7 @@ from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.rows import find_mixed_rows, find_padded_reductions
 from compiler.lints.train_keys import (
     find_frozen_to_the_end,
+    find_lone_shard,
     find_moving_statistics,
     find_pairs_of_one_row,
     find_rows_of_shards,
@@ -34,6 +35,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_exchanged_arguments,
     find_opposed_losses,
     find_rows_of_shards,
+    find_lone_shard,
     find_pairs_of_one_row,
     find_equal_views,
     find_loss_of_equal_views,

@@ -1,4 +1,4 @@
-"""W0110, W0111, W0116, W0125, W0126: keys of `train` that do not go together, such as the ends of run and schedule."""
+"""W0110, W0111, W0116, W0125 to W0127: keys of `train` that do not go together, as ends of run and schedule."""
 
 from __future__ import annotations
 
@@ -104,6 +104,17 @@ def find_pairs_of_one_row(subject: Subject) -> Iterator[Diagnostic]:
     message = "a row has no other in its batch, so a loss over pairs compares it with itself alone"
     advice = hint("take more rows in a batch, such as `batch = 64`")
     yield Diagnostic("W0126", message, train.place_of("batch"), (advice, *notes), "warning")
+
+
+def find_lone_shard(subject: Subject) -> Iterator[Diagnostic]:
+    """W0127: `synchronised = true` where a batch is one shard, so that nothing is synchronised."""
+    plan, train = subject.program.plan, subject.train
+    if plan is None or train is None or plan.is_sharded:
+        return
+    if any(setting.name == "synchronised" and setting.value is True for setting in subject.program.settings):
+        message = "a batch is one shard, so that its statistics are those of all rows with or without `synchronised`"
+        advice = hint("cut it with `shards = 8`, or leave `synchronised` out")
+        yield Diagnostic("W0127", message, train.place_of("synchronised"), (advice,), "warning")
 
 
 def find_rows_of_shards(subject: Subject) -> Iterator[Diagnostic]:

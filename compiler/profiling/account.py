@@ -141,7 +141,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         peaks_measured=peaks.measured,
         machine=step.device or step.machine.name,
         device=step.device,
-        dtype=step.options.dtype,
+        dtype="f32, products in bf16" if step.options.products == "bf16" else step.options.dtype,
         clock=step.parts[0].program.clock,
         threads_ms=tuple(by_thread),
         notes=_notes(step, taken, running, max((kernel.of_peak for kernel in kernels), default=0.0)),
@@ -165,7 +165,9 @@ def _add_totals(totals: dict[str, float], by_thread: list[dict[str, float]], fou
 
 def _notes(step: ProfiledStep, taken: Sequence[Sequence[Recording]], running: int, of_peak: float) -> tuple[str, ...]:
     found: list[str] = []
-    if of_peak > _BEYOND:
+    if step.options.products == "bf16":
+        found.append("the peak is that of f32, which products in bf16 go beyond")
+    elif of_peak > _BEYOND:
         found.append("kernels went beyond the peak: others used the machine while it was measured; run it once more")
     if running < max(step.peaks):
         found.append(f"no kernel has work for several threads, so one of {max(step.peaks)} runs the step")

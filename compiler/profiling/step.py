@@ -9,7 +9,7 @@ from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
 from compiler.programs.executables import fitting, joined, profiled_programs
-from compiler.programs.kinds import GraphKind, Purpose
+from compiler.programs.kinds import GraphKind, Purpose, with_products
 from compiler.programs.load import complete, options_of
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
@@ -72,6 +72,7 @@ def profiled_step(program: Program, kind: GraphKind, options: Options) -> Profil
     """
     expect_measurable(options)
     program, options = complete(program), options_of(program, options)
+    options = with_products(program, kind, options)
     made = profiled_programs(program, kind, options)
     parts = tuple(ProfiledPart(part, watched, *size_of(program, part, options)) for part, watched in made.items())
     target = kernel_target_of(options)

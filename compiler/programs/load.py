@@ -185,6 +185,18 @@ def findings_in(
     return (*without_suppressed(found), *idle)
 
 
+def subjects(path: Path | Source, within: Path | None = None) -> tuple[str, ...]:
+    """The experiments of a file or text, and its models that no experiment trains, by the names that choose them."""
+    from compiler.syntax import tree
+    from compiler.syntax.modules import load_modules
+
+    declarations = load_modules(path, default_folder(), within)[-1].declarations
+    trains = [d for d in declarations if isinstance(d, tree.Train)]
+    trained = {train.model.id for train in trains}
+    models = [d.name for d in declarations if isinstance(d, tree.Model) and d.name not in trained]
+    return (*(train.name or train.model.id for train in trains), *models)
+
+
 def _looked_at(subject: Subject) -> Iterator[Diagnostic]:
     """The warnings about a program in which elaboration found no mistake."""
     from compiler.choices.limits import mistakes  # the reference, which a cached program does without

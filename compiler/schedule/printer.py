@@ -12,13 +12,17 @@ from compiler.schedule.memory.plan_memory import size_in_arena
 
 
 def print_schedule(schedule: Schedule) -> str:
-    """Kernels in order, with the barriers between them, then the buffers that they use and where these lie."""
+    """Kernels in order, with the barriers between them, then the buffers that they use and where these lie.
+
+    Before the passes that set barriers and plan memory, there are no barriers and no places.
+    """
     marks = sum(schedule.barriers)
     head = f"schedule {schedule.name}: {len(schedule.instances)} kernels, {marks} barriers"
     memory = f"memory: {schedule.static_bytes} bytes, and {schedule.batch_bytes} bytes for each row of the batch"
     lines = [head, memory, "", "kernels"]
     once = sum(instance.once for instance in schedule.instances)
-    for number, (instance, barrier) in enumerate(zip(schedule.instances, schedule.barriers, strict=True)):
+    barriers = schedule.barriers or (False,) * len(schedule.instances)
+    for number, (instance, barrier) in enumerate(zip(schedule.instances, barriers, strict=True)):
         lines.extend(_loop_lines(schedule, () if number == 0 else schedule.instances[number - 1].loops, instance.loops))
         margin = "  " * (1 + len(instance.loops) + any(s.first <= number <= s.last for s in schedule.chains))
         if barrier or number == once > 0:
@@ -104,11 +108,13 @@ def _instance_line(schedule: Schedule, number: int, instance: Instance) -> str:
 
 
 def _buffer_line(schedule: Schedule, index: int) -> str:
-    buffer, place = schedule.buffers[index], schedule.places[index]
+    buffer, where = schedule.buffers[index], ""
     kind = f"  ({buffer.role.value})" if buffer.role is not None else ""
     type_ = f"{buffer.dtype.value}[{buffer.elements}]"
-    where = f"{place.arena.value} {place.offset}{'*capacity' if place.arena is Arena.BATCH else ''}"
-    return f"{index:3} {name_of(buffer)}: {type_} at {where}, {size_in_arena(buffer)} bytes{kind}"
+    if schedule.places:
+        place = schedule.places[index]
+        where = f" at {place.arena.value} {place.offset}{'*capacity' if place.arena is Arena.BATCH else ''}"
+    return f"{index:3} {name_of(buffer)}: {type_}{where}, {size_in_arena(buffer)} bytes{kind}"
 
 
 def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barrier: bool) -> Json:

@@ -119,10 +119,10 @@ def _moments(e: Emitter, node: Node) -> None:
     e.keep(node.results[1], e.reduced("ReduceMean", e.emit("Mul", distance, distance), op.axes))
 
 
-def _index(e: Emitter, indices: Value, extent: Extent, full: bool = True) -> str:
+def _index(e: Emitter, indices: Value, extent: Extent) -> str:
     """Indices of i64 in 0 <= i < extent: those out of range become the nearest in it."""
     assert isinstance(extent, int)
-    name = e.full(indices) if full else e.read(indices).name
+    name = e.full(indices)
     name = name if indices.type.dtype is DType.I64 else e.cast(name, DType.I64)
     return e.emit("Min", e.emit("Max", name, e.number(0, DType.I64)), e.number(extent - 1, DType.I64))
 

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnosis.test_run import subjects
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
 from compiler.errors.diagnostics import DataError, Diagnostic, Source, SourceError, Span, hint
-from compiler.lints.poles_of_data import poles_of_data
 from compiler.syntax.suppressions import without_suppressed
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.part import Part
@@ -18,7 +16,6 @@ from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located
 from runtime.inference.model import length_of, length_remarks, training_of
 from runtime.runs.frozen_weights import frozen_findings
-from runtime.train.jobs import load_data
 
 _MOST_BYTES = 1 << 30
 _READ_LATER = ("images",)  # formats that decode every file, and keep that for the training
@@ -39,7 +36,7 @@ def data_findings(
 
     Files of more than a gigabyte are left to the training, too.
     """
-    names = subjects(file, within) if experiment is None else (experiment,)
+    names = driver.subjects(file, within) if experiment is None else (experiment,)
     for name in names:
         try:
             program = driver.load(file, name, overrides, dimensions_if_there, within)
@@ -59,6 +56,8 @@ def _findings(program: Program, plan: TrainingPlan, data: DataSource) -> Iterato
         yield Diagnostic("W0119", message, source.span, (hint(fix),), "warning")
     if absent or data.format in _READ_LATER or sum(map(_bytes, sources)) > _MOST_BYTES:
         return
+    from runtime.train.jobs import load_data  # data that is not there needs nothing of a training
+
     try:
         loaded = load_data(program, None)
     except DataError as error:
@@ -74,6 +73,8 @@ def _findings(program: Program, plan: TrainingPlan, data: DataSource) -> Iterato
 
 def _poles(program: Program, part: Part, preparation: Preparation) -> Iterator[Diagnostic]:
     """W0108: logarithms and roots of an input or target that is out of their range in some row."""
+    from compiler.lints.poles_of_data import poles_of_data  # loads the front end
+
     for found in poles_of_data(driver.complete(program)):
         values = part.arrays[found.name]
         is_outside = values < found.pole if found.holds_pole else values <= found.pole

@@ -80,12 +80,12 @@ def run(arguments: Namespace) -> int:
 
 
 def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequence[TestResult]]:
-    from compiler.diagnosis.test_run import run_tests, subjects  # the whole compiler; `--help` must not pay for it
+    from compiler.diagnosis.test_run import run_tests  # the whole compiler; `--help` must not pay for it
 
     checked: list[_Checked] = []
     within = folder_of_imports(arguments)
     if arguments.only is None:
-        for name in [arguments.experiment] if arguments.experiment else subjects(file, within):
+        for name in [arguments.experiment] if arguments.experiment else driver.subjects(file, within):
             checked.append(_check(file, name, arguments))
             if not arguments.json:
                 _print_checked(file, checked[-1], arguments.batch)

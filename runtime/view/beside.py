@@ -51,10 +51,6 @@ class PageBeside:
         self._process.kill()
         self._process.wait()
 
-    @property
-    def is_served(self) -> bool:
-        return self._process.poll() is None
-
     def stay(self) -> None:
         """Wait until Ctrl-C, or until nothing is served any more."""
         with suppress(KeyboardInterrupt):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,8 @@ from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
 from compiler.targets.cpu.products.verify import faults_of
+from compiler.targets.gpu.device import DEVICE
+from compiler.targets.gpu.passes import PRODUCT_PASSES
 from compiler.types import BatchExtent, DType, Extent
 
 DENSE = (IndexTerm(1, None, 1),)
@@ -133,11 +136,13 @@ def kernel(case: Case) -> ContractionKernel:
     return ContractionKernel("product", buffers, (), (Stage(body),), case.contract)
 
 
-def steps(case: Case) -> list[tuple[str, ProductLoops]]:
+def steps(
+    case: Case, passes: Sequence[KernelPass[ProductLoops, Circumstances]] = PASSES
+) -> list[tuple[str, ProductLoops]]:
     """The definition, and the loops behind each pass that changes them."""
     given = Circumstances(case.machine, 32)
     found = [("definition", definition(kernel(case), case.lasts))]
-    for each in PASSES:
+    for each in passes:
         product = each.run(found[-1][1], given)
         if product != found[-1][1]:
             found.append((each.name, product))
@@ -169,6 +174,17 @@ def test_passes_on_text_make_the_same_loops(name: str) -> None:
 def test_each_pass_changes_some_case() -> None:
     changed = {step for case in CASES.values() for step, _ in steps(case)}
     assert changed == {"definition", *(each.name for each in PASSES)}
+
+
+def test_each_pass_of_a_device_changes_some_case(golden: Golden) -> None:
+    changed, texts = {"definition"}, list[str]()
+    for name in ("small", "a bias that repeats", "long sum"):
+        for step, product in steps(replace(CASES[name], machine=DEVICE), PRODUCT_PASSES)[1:]:
+            changed.add(step)
+            verify(product)
+            texts.append(f"# {name}: {step}\n{print_product(product)}")
+    golden("products/on_a_device.loops", "\n".join(texts))
+    assert changed == {"definition", *(each.name for each in PRODUCT_PASSES)}
 
 
 def verify(product: ProductLoops) -> None:

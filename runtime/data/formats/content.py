@@ -94,19 +94,19 @@ def pieces_of(path: Path) -> Iterator[bytes]:
         yield from _pieces(file, path) if is_packed else iter(lambda: file.read(_PIECE), b"")
 
 
-def line_blocks_of(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, bytes]]:
+def line_blocks_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Whole lines of a text, a piece at a time, with the number of the first; quotes are closed at the end of each.
 
-    Raises DataError for a line of more than `longest` bytes.
+    Raises DataError for a line of more than `LONGEST_LINE` bytes.
     """
     first, rest = 1, b""
     for piece in pieces_of(path):
         rest += piece
         end = rest.rfind(b"\n") + 1
-        if (not end and len(rest) > longest) or len(rest) - end > longest:
-            message = f"a line of more than {longest:,} bytes"
+        if (not end and len(rest) > LONGEST_LINE) or len(rest) - end > LONGEST_LINE:
+            message = f"a line of more than {LONGEST_LINE:,} bytes"
             raise DataError(message, path, first + rest.count(b"\n"), "check that this is a text, row by row")
-        if end and (rest.count(b'"', 0, end) % 2 == 0 or end > longest):
+        if end and (rest.count(b'"', 0, end) % 2 == 0 or end > LONGEST_LINE):
             yield first, rest[:end]
             first += rest.count(b"\n", 0, end)
             rest = rest[end:]

@@ -20,13 +20,12 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.dataset import SCALINGS, Dataset, Field, TableOptions, WindowPlan, columns_at
-from runtime.data.formats.content import text_of
+from runtime.data.formats.content import LONGEST_LINE, text_of
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.specs import Array
 from runtime.support.files import fingerprints
 
 _SAMPLE = 100
-_LONGEST_LINE = 1 << 24  # characters; a line in a table of a million columns has fewer
 
 
 @record
@@ -129,8 +128,8 @@ def lines_in(content: bytes, path: Path, first: int = 1, separator: str = ",") -
     numbers = [number for number, line in enumerate(every, first) if line and not line.isspace()]
     texts = [every[number - first] for number in numbers]
     lengths = list(map(len, texts))
-    if (longest := max(lengths, default=0)) > _LONGEST_LINE:
-        message = f"a line of {longest:,} characters, and no line may have more than {_LONGEST_LINE:,}"
+    if (longest := max(lengths, default=0)) > LONGEST_LINE:
+        message = f"a line of {longest:,} characters, and no line may have more than {LONGEST_LINE:,}"
         raise DataError(message, path, numbers[lengths.index(longest)], "check that this is a table, row by row")
     return Lines(path, texts, numbers, separator)
 

@@ -238,8 +238,8 @@ def _short(value: float) -> str:
     return code.literal(np.float32(value))
 
 
-def epsilon(value: float, usual: float = 1e-5) -> str:
-    return "" if np.float32(value) == np.float32(usual) else f"eps = {_short(value)}"
+def epsilon(value: float) -> str:
+    return "" if np.float32(value) == np.float32(1e-5) else f"eps = {_short(value)}"
 
 
 def _batch_norm(site: Site) -> Code | list[Code]:
