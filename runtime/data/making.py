@@ -51,7 +51,8 @@ class PartMaker:
             return series_part(self._specs, dataset, preparation)
         if dataset.test is not None:
             dataset = replace(dataset, fields=dataset.test)
-        return self.like_training(dataset, preparation, may_drop=True)
+        part = self.like_training(dataset, preparation, may_drop=True)
+        return replace(part, fingerprints=dataset.fingerprints)
 
     def like_training(self, dataset: Dataset, saved: Preparation | None, may_drop: bool) -> Part:
         """The rows of a further source: all, or without those that miss a value, where the training left these out.

@@ -56,7 +56,7 @@ class Part:
     computed, by the names of dimensions; the last is that of the program. `names` are what the rows of `arrays` are
     called, where they come from rows of a file. Arrays that are `lasting` stay as they are while anybody has them.
     Where all this lies on disk, `stream` reads blocks of it, and each of `arrays`, `rows` and `names` is made when it
-    is asked for.
+    is asked for. `fingerprints` are those of the files of a validation or test part that has a source of its own.
     """
 
     arrays: Mapping[str, Array]
@@ -67,6 +67,7 @@ class Part:
     names: Mapping[str, RowNames] = field(default_factory=dict[str, RowNames])
     lasting: bool = False
     stream: BlockStream | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @record
@@ -103,14 +104,15 @@ def loaded_data(
     notes: Sequence[str],
 ) -> LoadedData:
     """The data of a training, in parts for training, validation and test."""
-    named = zip(("train", "validation", "test"), parts, strict=True)
+    named = {n: part for n, part in zip(("train", "validation", "test"), parts, strict=True) if part is not None}
     notes = tuple(dict.fromkeys(notes))
     summary: dict[str, JsonValue] = {
         "format": dataset.format,
         "path": str(dataset.path),
         "options": dict(source.options),
         "fingerprints": dict(dataset.fingerprints),
-        "rows": {name: len(part.rows) for name, part in named if part is not None},
+        "fingerprints_of_parts": {name: dict(part.fingerprints) for name, part in named.items() if part.fingerprints},
+        "rows": {name: len(part.rows) for name, part in named.items()},
         "split_seed": seed,
         "preparation": preparation.to_json(),
         "notes": list(notes),

@@ -179,10 +179,12 @@ def series_part(specs: Sequence[InputSpec], dataset: Dataset, preparation: Prepa
     if dataset.text is not None:
         (tokenizer,) = preparation.tokenizers.values()
         (numbers,) = tokenizer.encode([text_of(dataset.fields)])
-        return _text_series(specs, dataset, numbers, preparation).part("whole", 0, len(numbers))
-    columns = {spec.name: preparation.columns[spec.name] for spec in specs}
-    check_fields(dataset, columns)
-    return _table_series(specs, dataset, replace(preparation, columns=columns)).part("whole", 0, dataset.rows)
+        part = _text_series(specs, dataset, numbers, preparation).part("whole", 0, len(numbers))
+    else:
+        columns = {spec.name: preparation.columns[spec.name] for spec in specs}
+        check_fields(dataset, columns)
+        part = _table_series(specs, dataset, replace(preparation, columns=columns)).part("whole", 0, dataset.rows)
+    return replace(part, fingerprints=dataset.fingerprints)
 
 
 def tokenizers_of_series(dataset: Dataset, cuts: Cuts) -> dict[str, Tokenizer]:

@@ -193,8 +193,12 @@ def fingerprint_of_all(paths: Sequence[Path]) -> str:
 
 
 def fingerprints(paths: Iterable[Path]) -> dict[str, str]:
-    """The fingerprint of each file, by its name."""
-    return {path.name: fingerprint(path) for path in paths}
+    """The fingerprint of each file, by its name; by its path in the folder that has them all, where a name repeats."""
+    files = list(dict.fromkeys(paths))
+    if len({path.name for path in files}) == len(files):
+        return {path.name: fingerprint(path) for path in files}
+    folder = os.path.commonpath([path.parent for path in files])
+    return {os.path.relpath(path, folder): fingerprint(path) for path in files}
 
 
 @contextmanager

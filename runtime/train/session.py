@@ -31,6 +31,8 @@ from runtime.train.steering import RunSteering
 from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
+# Of the data, and of its validation and test parts that have sources of their own.
+_FINGERPRINTS = ("fingerprints", "fingerprints_of_parts")
 _PROCESSES_TOLD = 16  # of more, `events.log` tells
 # Another value would mean other rows in a position, or other bits.
 _FIXED = ("batch", "seed", "data", "shards", "precision")
@@ -251,7 +253,7 @@ def _facts(program: Program, data: LoadedData, job: Job, checkpoint: Path | None
         "version of dlc": f"{version_of('dlc')}, numerics {NUMERICS}",
         "model file": repr(texts),
         "setting": repr(settings),
-        "data": repr(data.summary["fingerprints"]),
+        "data": repr([data.summary[name] for name in _FINGERPRINTS]),
         "division of data": repr([None if p is None else len(p.rows) for p in (job.train, job.validation, job.test)]),
         "start of weights": weights.hexdigest(),
         "checkpoint": "" if checkpoint is None else sha256_of(checkpoint / MANIFEST),
@@ -304,8 +306,10 @@ def data_of_run(directory: RunDirectory, program: Program, choices: trained.Choi
     path = None if choices.data is None else Path(choices.data)
     data = load_data(program, path, trained.saved_preparation(directory))
     saved = directory.read_json("data.json")
-    before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
-    if before != data.summary["fingerprints"] and before != {}:  # an older run on several files of texts has none
+    before = {"fingerprints": None, **(saved if isinstance(saved, Mapping) else {})}
+    # An older run on several files of texts has none, and none of a part that has a source of its own.
+    known = [name for name in _FINGERPRINTS if name in before and before[name] != {}]
+    if any(before[name] != data.summary[name] for name in known):
         fix = f"restore it, or begin a new training with --init-from {directory.path}"
         raise CheckpointError("the data has changed since the run began", directory.path, fix)
     return data

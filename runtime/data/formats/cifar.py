@@ -16,7 +16,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of, text_of
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
-from runtime.support.files import explained, fingerprint
+from runtime.support.files import explained, fingerprints
 
 _PIXELS = 3 * 32 * 32
 _LABELS = {_PIXELS + 1: ("label",), _PIXELS + 2: ("coarse", "label")}
@@ -38,8 +38,7 @@ def read_cifar(request: SourceRequest) -> Dataset:
             raise DataError("no CIFAR batches to train on in this folder", folder, fix=f"put there {_EXPECTED}")
     fields = _fields(files, folder)
     tested = _fields(test, folder) if test else None
-    prints = {file.name: fingerprint(file) for file in (*files, *test)}
-    return Dataset("cifar", request.path, fields, tested, fingerprints=prints)
+    return Dataset("cifar", request.path, fields, tested, fingerprints=fingerprints((*files, *test)))
 
 
 def holds_cifar(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
-from runtime.support.files import explained, fingerprint
+from runtime.support.files import explained, fingerprints
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _FIELDS = ("image", "label")
@@ -25,8 +25,8 @@ def read_idx(request: SourceRequest) -> Dataset:
     if not request.path.is_dir():
         values = array_of(request.path, request.may_be_empty)
         name = "label" if values.ndim == 1 else "image"
-        prints = {request.path.name: fingerprint(request.path)}
-        return Dataset("idx", request.path, {name: Field(values, request.path)}, fingerprints=prints)
+        fields = {name: Field(values, request.path)}
+        return Dataset("idx", request.path, fields, fingerprints=fingerprints([request.path]))
     training = _part(request.path, request.options, "train", "")
     test = _part(request.path, request.options, "t10k|test", "test_")
     if "image" not in training and not request.is_training:
@@ -36,7 +36,7 @@ def read_idx(request: SourceRequest) -> Dataset:
         raise DataError("no idx training images in this folder", request.path, fix=fix)
     _expect_labels_for_all(training)
     _expect_labels_for_all(test)
-    prints = {f.file.name: fingerprint(f.file) for part in (training, test) for f in part.values()}
+    prints = fingerprints(field.file for part in (training, test) for field in part.values())
     return Dataset("idx", request.path, training, test or None, fingerprints=prints)
 
 

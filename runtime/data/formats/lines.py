@@ -36,7 +36,7 @@ from runtime.data.formats.text_blocks import (
 )
 from runtime.data.text.files import TextFile, TextPath, decoded, lines_of, text_files, text_paths, text_pieces
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
-from runtime.support.files import fingerprint, fingerprint_of_all, fingerprints
+from runtime.support.files import fingerprint_of_all, fingerprints
 
 TOKENS, NEXT, LABEL = "tokens", "next", "label"
 OF_TABLES = ("header", "names", "separator")
@@ -106,8 +106,9 @@ def stream_lines(request: SourceRequest) -> BlockSource:
 
 def _fingerprints(request: SourceRequest, files: Sequence[Path]) -> dict[str, str]:
     """That of each file by its name; of all texts together, where they lie in several files."""
-    others = fingerprints(request.others.values())
-    return {**(fingerprints(files) if len(files) == 1 else {request.path.name: fingerprint_of_all(files)}), **others}
+    if len(files) == 1:
+        return fingerprints([*files, *request.others.values()])
+    return {request.path.name: fingerprint_of_all(files), **fingerprints(request.others.values())}
 
 
 def _cells(fields: Mapping[str, Field], text: str, label: str) -> dict[str, str]:
@@ -244,7 +245,7 @@ def read_text(request: SourceRequest) -> Dataset:
         raise DataError("there is no text in it", request.path, fix="check that this is the right file")
     field = text_field([whole], files[0].path if len(files) == 1 else request.path, [1])
     plan = TextPlan(rules_of(request.options, "char"), {TOKENS: Reading(TOKENS), NEXT: Reading(TOKENS)})
-    prints = {file.path.name: fingerprint(file.path) for file in files}
+    prints = fingerprints(file.path for file in files)
     windows = WindowPlan(stride=request.options.number("stride"))
     fields = {TOKENS: field, NEXT: field}
     return Dataset("text", request.path, fields, text=plan, windows=windows, fingerprints=prints)

@@ -12,7 +12,7 @@ from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.formats.lines import rules_of, text_field
 from runtime.data.formats.text_blocks import NumberedText, numbered_lines, side_by_side, source_of_texts
 from runtime.data.text.files import TextFile, TextPath, decoded, text_paths
-from runtime.support.files import fingerprint, fingerprints
+from runtime.support.files import fingerprints
 
 SOURCE, TARGET, NEXT = "source", "target", "next"
 
@@ -40,7 +40,7 @@ def read_pairs(request: SourceRequest) -> Dataset:
     numbers = range(1, len(sources) + 1)
     target = text_field(targets, place, numbers)
     fields = {SOURCE: text_field(sources, request.path, numbers), TARGET: target, NEXT: target}
-    prints = {path.name: fingerprint(path) for path in {request.path, place}}
+    prints = fingerprints([request.path, place])
     return Dataset("pairs", request.path, fields, text=_plan(request), fingerprints=prints)
 
 

@@ -98,6 +98,7 @@ def load_stream_part(
     pack = packed(name, PartPacking(specs, opened, condition, preparation))
     part = _part_of(pack, WHOLE, block, opened, preparation)
     assert part is not None, "a pass without rows is refused"
+    part = replace(part, fingerprints=cast("Mapping[str, str]", pack.told["fingerprints"]))
     return LoadedPart(part, (*cast("Sequence[str]", pack.told["notes"]), _note_of(opened, pack, block)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def whole_text(
     name = name_of_pack(opened, (), source, ["windows", tokenizer.to_json()])
     pack = packed(name, _Tokens(lambda: ((WHOLE, piece) for piece in _pieces(opened)), tokenizer))
     part = _windows_of(pack, WHOLE, 0, specs, opened, preparation, block)
+    part = replace(part, fingerprints=opened.fingerprints())
     return LoadedPart(part, (_note_of(opened, pack, block),))
 
 

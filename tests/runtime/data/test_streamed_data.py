@@ -25,6 +25,7 @@ from runtime.data.streaming.packs import usual_packs
 from runtime.data.streaming.reader import EpochRows, OwnShards, blocks_in_order
 from runtime.data.streaming.rows import RowStream
 from runtime.data.streaming.windows import WindowStream
+from runtime.support.files import fingerprints
 
 ROWS = 300
 SPECS = [spec("features", row=(2,)), spec("kind", "i32", target=True, low=0, high=3)]
@@ -96,7 +97,8 @@ def expect_same(kept: LoadedData, streamed: LoadedData) -> None:
         expect_same_rows(getattr(kept, name), getattr(streamed, name))
     assert replace(kept.preparation, looks={}) == replace(streamed.preparation, looks={})
     assert set(kept.notes) <= set(streamed.notes)
-    assert kept.summary["fingerprints"] == streamed.summary["fingerprints"]
+    for name in ("fingerprints", "fingerprints_of_parts"):
+        assert kept.summary[name] == streamed.summary[name]
 
 
 def expect_same_rows(kept: Part | None, streamed: Part | None) -> None:
@@ -335,6 +337,7 @@ def test_further_sources_are_prepared_as_the_training(tmp_path: Path) -> None:
     options: dict[str, Any] = {**COLUMNS, "missing": "mean", "normalise": True}
     kept, streamed = both(path, "parquet", Cuts(other, 0.1), **options)
     expect_same(kept, streamed)
+    assert kept.summary["fingerprints_of_parts"] == {"validation": fingerprints([tmp_path / "c.csv"])}
     found = load_evaluation_data(SPECS, other, kept.preparation, BLOCK)
     expect_same_rows(load_evaluation_data(SPECS, other, kept.preparation).part, found.part)
 

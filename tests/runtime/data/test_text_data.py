@@ -15,6 +15,7 @@ from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.part import Part, rows_of_epoch
 from runtime.data.specs import Cuts, DataSource, InputSpec
+from runtime.support.files import fingerprint
 
 WORDS = ["good film", "a bad bad film", "fine", "not good", "bad", "a good one", "so fine", "not a good film"]
 
@@ -201,6 +202,18 @@ def test_windows_of_a_text_are_views_of_it(tmp_path: Path) -> None:
     assert {int(*rows_of_epoch(few.train, 0, epoch, 4)) for epoch in range(1000)} == set(range(92))
     with pytest.raises(DataError, match="the validation part has 2 steps, and a window takes 9"):
         load(specs, source_of("text", tmp_path / "t.txt"), validation=0.02)
+
+
+def test_files_of_one_name_have_fingerprints_of_their_own(tmp_path: Path) -> None:
+    left, right = tmp_path / "de" / "a.txt", tmp_path / "en" / "a.txt"
+    for file in (left, right):
+        file.parent.mkdir()
+        write(file, f"{file.parent.name} und\nso weiter\n")
+    pairs = replace(source_of("pairs", left), others=(("target", str(right)),))
+    for source in (source_of("text", tmp_path / "*" / "a.txt"), pairs):
+        specs = [tokens(time=2)] if source is not pairs else [tokens("source", 2), tokens("target", 2)]
+        found = [load(specs, source, **cuts).summary["fingerprints"] for cuts in ({}, {"stream": 4})]
+        assert found[0] == found[1] == {"de/a.txt": fingerprint(left), "en/a.txt": fingerprint(right)}
 
 
 def test_windows_move_from_epoch_to_epoch_within_their_part(tmp_path: Path) -> None:

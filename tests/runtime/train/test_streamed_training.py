@@ -88,6 +88,23 @@ def test_texts_give_the_bits_of_memory_and_go_on_with_them(project: Path, data: 
     assert main(["eval", "whole", "--data", "0.txt"]) == 0
 
 
+@pytest.mark.parametrize("stream", [(), STREAM], ids=["memory", "blocks"])
+def test_a_run_does_not_go_on_with_a_changed_test_source(
+    project: Path, stream: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (project / "rows.csv").read_text()
+    (project / "test.csv").write_text(rows)
+    given = ("--set", 'test=csv("test.csv", target = "kind")', "--epochs", "1", *stream)
+    assert main(["train", "model.dl", "--out", "run", *given]) == 0
+    (project / "test.csv").write_text(rows + rows.splitlines()[1] + "\n")
+    assert main(["train", "--resume", "run", "--epochs", "2"]) == 1
+    assert "the data has changed since the run began" in capsys.readouterr().err
+    told = json.loads((project / "run" / "data.json").read_text())
+    del told["fingerprints_of_parts"]  # as a run of an earlier version
+    (project / "run" / "data.json").write_text(json.dumps(told))
+    assert main(["train", "--resume", "run", "--epochs", "2"]) == 0
+
+
 def test_threads_and_interruptions_change_no_bit(project: Path) -> None:
     assert main(["train", "model.dl", "--out", "whole", *STREAM, "--threads", "1"]) == 0
     wanted = final_state(project / "whole")
