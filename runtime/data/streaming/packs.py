@@ -35,6 +35,7 @@ _HEAD, _LOCK = ".head", ".lock"
 _UNUSED_SECONDS, _LEFT_SECONDS = 30 * 24 * 3600, 24 * 3600
 _BETWEEN_LOOKS = 0.1  # seconds, while another process makes the same pack
 _PIECE, _MOST_ROWS = 1 << 15, 1 << 8  # bytes and rows of a piece that has a checksum, unless a row is larger
+_AT_ONCE = 8  # pieces that one call of the system reads: they are still in the processor's cache when they are checked
 _SUM = np.dtype("<u4")
 
 
@@ -252,16 +253,25 @@ class RowFile:
 
     def fill(self, first: int, into: Array) -> None:
         """Fill the array with as many rows from number `first` on. Raises DataError."""
-        each, end = self.packed.rows_of_piece, first + len(into)
-        for begin in range(first // each * each, end, each):
-            until = min(begin + each, self.rows)
-            if first <= begin and until <= end:
+        each, begin, end = self.packed.rows_of_piece, first, first + len(into)
+        while begin < end:
+            whole = end if end == self.rows else end // each * each
+            if begin % each == 0 and begin < whole:
+                until = min(begin + _AT_ONCE * each, whole)
                 self._read(begin, into[begin - first : until - first])
-                continue
-            whole: Array = np.empty((until - begin, *into.shape[1:]), into.dtype)
-            self._read(begin, whole)
-            low, high = max(first, begin), min(end, until)
-            into[low - first : high - first] = whole[low - begin : high - begin]
+            else:
+                until = self._fill_within_piece(begin, into[begin - first :])
+            begin = until
+
+    def _fill_within_piece(self, begin: int, into: Array) -> int:
+        """Fill the array as far as the piece reaches in which row `begin` lies; the row behind the last filled."""
+        each = self.packed.rows_of_piece
+        low = begin // each * each
+        piece: Array = np.empty((min(each, self.rows - low), *into.shape[1:]), into.dtype)
+        self._read(low, piece)
+        until = min(begin + len(into), low + len(piece))
+        into[: until - begin] = piece[begin - low : until - low]
+        return until
 
     def check(self) -> None:
         """Read all rows, and keep none. Raises DataError."""
@@ -270,13 +280,16 @@ class RowFile:
         for begin in range(0, self.rows, each):
             self._read(begin, room[: self.rows - begin])
 
-    def _read(self, begin: int, piece: Array) -> None:
-        content = piece.reshape(-1).view(np.uint8).data
+    def _read(self, begin: int, pieces: Array) -> None:
+        """Fill the array, which holds whole pieces, from row `begin` on."""
+        content = pieces.reshape(-1).view(np.uint8).data
         filled(self.file, begin * self.packed.row_bytes, content)
-        if zlib.crc32(content) != self.sums[begin // self.packed.rows_of_piece]:
-            raise broken_pack(
-                self.folder, self.packed, f"rows {begin + 1:,} to {begin + len(piece):,} of `{self.name}`"
-            )
+        each, row_bytes = self.packed.rows_of_piece, self.packed.row_bytes
+        for number, low in enumerate(range(0, len(pieces), each), begin // each):
+            if zlib.crc32(content[low * row_bytes : (low + each) * row_bytes]) != self.sums[number]:
+                high = min(low + each, len(pieces))
+                rows = f"rows {begin + low + 1:,} to {begin + high:,} of `{self.name}`"
+                raise broken_pack(self.folder, self.packed, rows)
 
 
 def opened_rows(folder: TrustedFolder, packed: PackedArray, rows: int, name: str) -> RowFile:
