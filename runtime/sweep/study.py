@@ -242,15 +242,36 @@ def _pruner(name: str | None) -> optuna.pruners.BasePruner:
 
 
 def _storage(folder: Path, plan: StudyPlan) -> optuna.storages.BaseStorage:
-    """The journal in the folder, or the database. Raises UsageError where that cannot be reached."""
+    """The journal in the folder, or the database.
+
+    Raises UsageError where that cannot be reached, and CheckpointError where the journal is damaged.
+    """
     if plan.storage is not None:
         try:
             return optuna.storages.get_storage(plan.storage)
         except Exception as error:  # of whichever library speaks to the database
             message = f"--storage cannot be opened: {str(error).splitlines()[0]}"
             raise UsageError(message, "give a URL such as sqlite:////shared/study.db or postgresql://…") from error
-    journal = str(folder / _JOURNAL)
-    return optuna.storages.JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
+    journal = folder / _JOURNAL
+    lock = JournalFileOpenLock(str(journal))
+    _cut_unfinished_line(journal, lock)
+    try:
+        return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock))
+    except ValueError as error:
+        raise CheckpointError(f"the journal of the search is damaged: {error}", journal, "begin a new sweep") from None
+
+
+def _cut_unfinished_line(journal: Path, lock: JournalFileOpenLock) -> None:
+    """Take away the end of a line that a full disk or a loss of power left behind, or the next entry would join it."""
+    if not journal.is_file():
+        return
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(journal, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _own_seed(seed: int) -> int:

@@ -100,7 +100,7 @@ def _texts_of(values: Array) -> Array:
 def _parquet(path: Path) -> _Columns:
     parquet = _pyarrow("parquet", 'data = parquet("…")')
     with _explained(path, "Parquet"):
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
         groups = (_row_group(file, path, group) for group in range(file.num_row_groups))
         return _of_batches(path, file.schema_arrow, groups)
 
@@ -362,13 +362,16 @@ def _expect_kinds(path: Path, kinds: _Kinds, first: Path, expected: _Kinds) -> N
 
 def _parquet_blocks(path: Path) -> _Blocks:
     parquet = _pyarrow("parquet", 'data = parquet("…")')
-    with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path) as file:
+    with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         kinds = _kinds_of(path, file.schema_arrow)
         groups = map(file.metadata.row_group, range(file.num_row_groups))
         held = max((min(_unpacked_bytes(group), _PAGES * group.num_columns) for group in groups), default=0)
 
     def read(wanted: Sequence[str]) -> Iterator[RowBlock]:
-        with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
+        with (
+            _explained(path, "Parquet", is_read=False),
+            parquet.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True) as file,
+        ):
             done = 0
             for group in range(file.num_row_groups):
                 for batch in _told_of_group(_batches_of_group(file, group, wanted), path, group, done):

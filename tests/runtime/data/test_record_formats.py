@@ -130,6 +130,18 @@ def test_a_damaged_row_group_is_named(tmp_path: Path) -> None:
         load(path)
 
 
+@pytest.mark.parametrize("stream", [0, 4])
+def test_a_changed_value_is_found_where_pages_have_checksums(tmp_path: Path, stream: int) -> None:
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table(ROWS), path, compression="none", use_dictionary=False, write_page_checksum=True)
+    first = parquet.ParquetFile(path).metadata.row_group(0).column(0)
+    content = bytearray(path.read_bytes())
+    content[first.data_page_offset + first.total_compressed_size - 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="row group 0, from row 1 on, cannot be read"):
+        load(path, Cuts(stream=stream))
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -137,6 +137,14 @@ def test_trials_may_lie_in_a_database() -> None:
     assert sweep("--join", "study") == 0
     assert sweep("model.dl", *SPACE, *options, "--out", "journal") == 0
     assert values("study") == values("journal")
+    journal = Path("journal/journal.log")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":7,"worker')  # as a full disk leaves it
+    assert sweep("--join", "journal") == 0
+    assert journal.read_bytes().startswith(whole)
+    assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+    journal.write_bytes(whole.replace(b":", b"", 1))
+    assert sweep("--join", "journal") == 1
 
 
 @pytest.mark.parametrize(
