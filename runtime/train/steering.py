@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runtime.train.training import Job
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_LONGEST_BETWEEN_LOOKS = 5.0  # a look that waited for its disk or processor once does not keep orders waiting
 _SECONDS_OF_A_PAUSE = 0.05  # between two looks while it lasts
 _SECONDS_WATCHED = 5.0  # after the last beat
 _SHARE = 0.005  # of the training's time that answers may take, with orders; copies of tensors as well
@@ -65,7 +66,8 @@ class RunSteering:
             self._next_answer = end + (end - heard) / (_SHARE - _SHARE_OF_ORDERS)
         if self._is_paused:
             self._pause(job, position, interruption, observer)
-        self._next_look = time.monotonic() + max(_SECONDS_BETWEEN_LOOKS, (heard - begin) / _SHARE_OF_ORDERS)
+        rest = max(_SECONDS_BETWEEN_LOOKS, (heard - begin) / _SHARE_OF_ORDERS)
+        self._next_look = time.monotonic() + min(rest, _LONGEST_BETWEEN_LOOKS)
 
     def stop_after_epoch(self) -> None:
         """End the training when its epoch has ended, as a page does."""

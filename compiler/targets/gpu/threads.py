@@ -229,6 +229,8 @@ class _Threads:
                 self.define(result, self.of(mask))
             case ir.Prefetch() | ir.LoadFence() | ir.StoreFence():
                 pass  # a device hides how far away memory is by other threads
+            case ir.OpenTiles() | ir.MultiplyTiles() | ir.CloseTiles():
+                raise self.wrong("tiles are registers of a CPU")
             case ir.Ordinal() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
                 self.of_device(statement)
             case _:
@@ -276,6 +278,8 @@ class _Threads:
                 found = made.draw((self.address(first), self.address(second)), self.of(places))
             case ir.Broadcast() | ir.Shuffle() | ir.Lane() | ir.Any():
                 raise self.wrong("lanes are joined elsewhere")
+            case ir.Rounded():
+                raise self.wrong("bf16 is refused before")
             case _:
                 assert_never(statement)
         self.define(result, found)

@@ -1,5 +1,7 @@
 // Requests to the server of the page, each with the version of the text that is shown; a server that has ended answers, too.
 
+export const ENDED = { error: "the server has ended", fix: "start `dlc view` again; a text that is not saved can be copied from here" };
+
 let versionShown = null;
 
 export function showsVersion(version) {
@@ -13,6 +15,6 @@ export async function asked(path, body) {
   try {
     return await fetch(path, { credentials: "same-origin", headers, ...sent });
   } catch {
-    return Response.json({ error: "the server has ended", fix: "start `dlc view` again; a text that is not saved can be copied from here" }, { status: 503 });
+    return Response.json(ENDED, { status: 503 });
   }
 }

@@ -1,5 +1,5 @@
 // A page on a server: its text can be edited, and follows; a step can be measured; nothing is saved unless asked.
-import { asked, showsVersion } from "./asking.js";
+import { ENDED, asked, showsVersion } from "./asking.js";
 import { byId, h } from "./dom.js";
 
 export class Live {
@@ -33,9 +33,13 @@ export class Live {
     this.events.addEventListener("failed", (event) => this.say(JSON.parse(event.data).message, true));
     this.events.addEventListener("closed", () => {
       this.events.close();
-      this.say("the server has ended", true);
+      this.refuse(ENDED);
     });
-    this.events.addEventListener("error", () => this.say("the server has ended", true));
+    this.events.addEventListener("error", () => this.refuse(ENDED));
+    this.events.addEventListener("open", () => {
+      this.stays = false;
+      this.refresh();
+    });
     window.addEventListener("resize", () => this.place());
   }
 
@@ -49,7 +53,9 @@ export class Live {
     return this.saves;
   }
 
-  say(text, isWarning = false) {
+  // An answer of the user's asking `stays` until more is typed, whatever other answers come behind it.
+  say(text, isWarning = false, stays = false) {
+    this.stays = stays;
     this.status.textContent = text;
     this.status.classList.toggle("stale", isWarning);
   }
@@ -59,6 +65,7 @@ export class Live {
     this.edits.setAttribute("aria-pressed", String(this.text !== null));
     this.edits.textContent = this.text === null ? "Edit" : "Done";
     this.saves.hidden = this.state.saved;
+    if (this.stays) return;
     if (!this.state.whole && !this.app.model.data.findings.some((finding) => finding.severity === "error")) this.say("making code …");
     else this.say("");
   }
@@ -103,7 +110,7 @@ export class Live {
         const answer = await asked("/text", body);
         const said = await answer.json();
         if (answer.ok) this.take(said);
-        else this.say(said.error, true);
+        else this.refuse(said);
       }
     } finally {
       this.isSending = false;
@@ -114,11 +121,15 @@ export class Live {
     const text = this.text ?? this.app.model.data.sources[0].text;
     const answer = await asked("/save", { text, over: this.base });
     const said = await answer.json();
-    if (!answer.ok) return this.say(`${said.error}: ${said.fix}`, true);
+    if (!answer.ok) return this.refuse(said);
     this.state.saved = true;
     this.base = said.saves;
     this.refresh();
-    return this.say("saved");
+    return this.say("saved", false, true);
+  }
+
+  refuse(said) {
+    this.say(said.fix ? `${said.error}: ${said.fix}` : said.error, true, true);
   }
 
   async measure() {
@@ -126,7 +137,7 @@ export class Live {
     const version = this.state.version;
     const answer = await asked("/profile", {});
     const said = await answer.json();
-    if (!answer.ok) return this.say(`${said.error}`, true);
+    if (!answer.ok) return this.refuse(said);
     if (version !== this.state.version) return this.say("the text has changed since");
     this.app.take({ ...this.app.model.data, profile: said });
     this.refresh();
@@ -178,6 +189,7 @@ export class Live {
 
   changed() {
     this.text = this.area.value;
+    this.stays = false;
     this.state.saved = false;
     this.saves.hidden = false;
     this.app.echo(this.text);

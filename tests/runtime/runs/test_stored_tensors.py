@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
 from runtime.runs.tensor_files import StoredTensors, read_tensors, write_tensors
 
@@ -14,7 +15,7 @@ from runtime.runs.tensor_files import StoredTensors, read_tensors, write_tensors
 def test_stretches_are_those_of_the_whole_tensor(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     shapes = {"matrix": (7, 5), "row": (9,), "number": (), "cube": (2, 3, 4), "none": (0, 4), "flat": (3, 0)}
-    tensors = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    tensors: dict[str, Array] = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     tensors["steps"] = np.arange(12).reshape(4, 3)
     path = tmp_path / "optimizer.safetensors"
     write_tensors(path, tensors)

@@ -142,6 +142,31 @@ def test_a_slow_answer_keeps_no_order_waiting(monkeypatch: pytest.MonkeyPatch):
     assert time.monotonic() - begin < 15
 
 
+def test_a_look_that_was_held_up_once_keeps_no_order_waiting(monkeypatch: pytest.MonkeyPatch):
+    """A look of 0.1 s is the last one for `_LONGEST_BETWEEN_LOOKS`, and not for 100 s."""
+    read, begin, orders = live.read_order, time.monotonic(), (live.PAUSE, live.STOP, live.GO_ON)
+
+    def slowly(folder: Path) -> live.Order | None:
+        found = read(folder)
+        if found is not None:
+            time.sleep(0.1)
+        return found
+
+    def steps(page: Page, _: int) -> None:
+        heard = int(str(page.status.get("order", 0)))
+        if page.status and heard < len(orders):
+            page.tell(orders[heard], heard + 1)
+
+    write_project(Path(), epochs=100_000)
+    monkeypatch.setattr(live, "read_order", slowly)
+    monkeypatch.setattr(steering, "_SHARE_OF_ORDERS", 0.001)
+    monkeypatch.setattr(steering, "_LONGEST_BETWEEN_LOOKS", 0.5)
+    with Page(steps) as page:
+        assert main(["train", "model.dl", "--out", "run", "--json"]) == INTERRUPTED
+    assert steering.PAUSED in page.states
+    assert time.monotonic() - begin < 15
+
+
 def test_a_stop_can_be_taken_back():
     def steps(page: Page, number: int) -> None:
         orders = (live.PAUSE, live.STOP, live.KEEP_ON, live.GO_ON)
