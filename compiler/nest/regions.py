@@ -383,6 +383,8 @@ class Regions(Terms):
             return None if number is None else self.small_quotient(number, divisor, op == "rem")
         if op == "div" and isinstance(content, Product) and isinstance(divisor, PwAff):
             return self.quotient(content, divisor, None)
+        if content is None or divisor is None:  # a number from memory gets a dimension only where it serves
+            return None
         left, right = self.known(content), self.known(divisor)
         if left is None or right is None:
             return None

@@ -28,6 +28,7 @@ from compiler.loops.ir import (
 from compiler.machine import AVX2
 from compiler.nest.call import Call, Memory, Result, cuts_items
 from compiler.nest.printer import print_nest
+from compiler.nest.terms import MOST_LOADED
 from compiler.nest.verify_memory import BOUNDS, Law, unproved, verify_memory
 from compiler.ops import OPS
 from compiler.targets.cpu.emit import emit
@@ -449,6 +450,19 @@ def test_numbers_from_memory_are_bounded_by_their_clamp_alone() -> None:
     with pytest.raises(CompilerBug, match=r"an index from memory has no bounds \(p10\)"):
         verify_memory(read_nest(HEAD + unclamped, OPS), call)
     assert laws(unclamped, replace(call, indexed=frozenset([1]))) == set(), "an index that the program made"
+
+
+def test_numbers_from_memory_that_are_only_added_need_no_bounds() -> None:
+    """As where a metric counts right answers: more of them than the verifier has dimensions for."""
+    count = MOST_LOADED + 2
+    loads = "".join(f"    p{6 + k} = &p3[{k}] i64\n    i{16 + k} = load p{6 + k}, align 8\n" for k in range(count))
+    adds = "".join(f"    i{26 + k} = i{25 + k if k else 16} + i{16 + k}\n" for k in range(count))
+    text = f"""  p3 = buffer 0  @1
+  p4 = buffer 1
+  for item i5 in begin..end:
+{loads}{adds}    store i{25 + count} to p4, align 8
+"""
+    assert failures(text, Call((Memory(8 * count), Memory(8)), 1, 1, 1)) == 0
 
 
 def test_faults_that_leave_memory_are_refused() -> None:
