@@ -16,8 +16,8 @@ from compiler.interface import Array, Executable, Peers, Transfer
 from compiler.support.record import record
 from compiler.targets.target import WatchedProgram
 
-_PAUSE = 5e-4  # seconds between two looks, each of which takes some 20 microseconds
-_SHORTEST = 2e-5  # the same while nothing else is left to do
+_PAUSE = 1e-3  # seconds between two looks, each of which takes some 20 microseconds
+_AWAKE = 5e-3  # seconds of looks without a pause, while nothing else is left to do
 
 
 @record(eq=False)
@@ -93,10 +93,9 @@ class Exchange:
 
     def wait(self) -> None:
         """Until all that was begun is done."""
-        pause = _SHORTEST
+        end = time.perf_counter() + _AWAKE
         while self._look() or self._underway:
-            time.sleep(pause)
-            pause = min(2 * pause, _PAUSE)
+            time.sleep(0 if time.perf_counter() < end else _PAUSE)
         self.waited += time.perf_counter() - self._computed
 
 

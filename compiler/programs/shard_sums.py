@@ -189,7 +189,7 @@ class ShardSums:
         received[self._peers.rank] = []
         self._peers.swap(self._sent(row, range(len(nodes[self._peers.rank]))), _filled(received))
         self._add_slice(row, present)
-        self._give(row)
+        self._give([row])
 
     def _add_slice(self, row: Row, present: int) -> None:
         own = self._slice(self._peers.rank, row)
@@ -197,16 +197,15 @@ class ShardSums:
 
     def give(self) -> None:
         """Give what lies in `total` of the tensors that belong to this process to all, and get that of others."""
-        for row in self._buckets:
-            self._give(row)
+        self._give(self._buckets)
 
-    def _give(self, row: Row) -> None:
+    def _give(self, rows: Sequence[Row]) -> None:
         peers = self._peers
-        slices = [self.total.rows[row][self._slice(rank, row)] for rank in range(peers.size)]
+        slices = [[self.total.rows[row][self._slice(rank, row)] for row in rows] for rank in range(peers.size)]
         others = [rank != peers.rank for rank in range(peers.size)]
         peers.swap(
-            _filled([[slices[peers.rank]] if is_other else [] for is_other in others]),
-            _filled([[slices[rank]] if is_other else [] for rank, is_other in enumerate(others)]),
+            _filled([slices[peers.rank] if is_other else [] for is_other in others]),
+            _filled([slices[rank] if is_other else [] for rank, is_other in enumerate(others)]),
         )
 
     def _added(self, node: range, room: Mapping[range, Array], dtype: DType, present: int) -> Array:
