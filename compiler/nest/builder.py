@@ -190,6 +190,12 @@ class Builder:
     def scatter(self, value: Operand, address: Value, places: Operand, mask: Operand) -> None:
         self.body.append(ir.Scatter(self.line, value, address, places, mask))
 
+    def copy_ahead(
+        self, target: Value, targets: Operand, source: Value, sources: Operand, kept: Operand, dtype: DType
+    ) -> None:
+        """Begin to copy pieces to the memory of the block."""
+        self.body.append(ir.CopyAhead(self.line, target, targets, source, sources, kept, dtype))
+
     def prefetch(self, address: Value, writes: bool = False, locality: int = 3) -> None:
         self.body.append(ir.Prefetch(self.line, address, writes, locality))
 

@@ -460,6 +460,37 @@ class Barrier(_Statement):
     """All threads of the block wait for each other; behind it each sees what the others have written before."""
 
 
+PIECE_BYTES = 16  # that a device copies at once
+
+
+@record(eq=False)
+class CopyAhead(_Statement):
+    """Begin to copy a piece to the memory of the block, in each lane; zeros follow behind the bytes that are `kept`.
+
+    A piece goes from `sources` to `targets`, in elements behind an address, and both are multiples of PIECE_BYTES. It
+    is there for the thread that has awaited it, and behind a barrier for the others.
+    """
+
+    target: Value
+    targets: Operand
+    source: Value
+    sources: Operand
+    kept: Operand
+    dtype: DType
+
+
+@record(eq=False)
+class CommitCopies(_Statement):
+    """The copies that this thread has begun since the last such statement are a group."""
+
+
+@record(eq=False)
+class AwaitCopies(_Statement):
+    """Wait until all groups of copies of this thread are there but for the last ones, `remaining` of them."""
+
+    remaining: int
+
+
 @record(eq=False)
 class Exchange(_Definition):
     """The value that the thread `lane` has, of the LANES neighbours among which this one is; all of them meet here."""
@@ -508,7 +539,9 @@ Arithmetical: TypeAlias = (
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Shared | Ordinal | Exchange
 OnTiles: TypeAlias = OpenTiles | MultiplyTiles | CloseTiles
-Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier | OnTiles
+OfBlock: TypeAlias = Ordinal | Shared | Exchange | Meet | Barrier | CopyAhead | CommitCopies | AwaitCopies
+Copying: TypeAlias = CopyAhead | CommitCopies | AwaitCopies
+Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier | Copying | OnTiles
 Instruction: TypeAlias = Definition | DrawKey | Effect
 Statement: TypeAlias = Instruction | Loop | Guard
 

@@ -112,7 +112,7 @@ class CpuTarget:
     def device_plan(self, lowered: Lowered, batch: int) -> target.DevicePlan | None:
         return None
 
-    def ptx(self, text: str) -> str:
+    def ptx(self, text: str, machine: Machine) -> str:
         raise UsageError("code of a processor is no PTX", "use --target gpu, or look at --stage asm")
 
     def profiled(self, compilation: target.Compilation) -> target.ProfiledProgram:

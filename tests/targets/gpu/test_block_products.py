@@ -16,7 +16,7 @@ from compiler.nest.lanes import all_statements
 from compiler.ops.contraction import Contraction
 from compiler.programs.executables import executable
 from compiler.programs.stages import prepared, scheduled
-from compiler.targets.gpu.block_products import SHAPES, shape_for
+from compiler.targets.gpu.block_shapes import SHAPES, shape_for
 from compiler.targets.gpu.device import DEVICE
 from compiler.targets.registry import kernel_target_of
 from compiler.types import BatchExtent, DType, TensorType
