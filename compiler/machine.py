@@ -57,6 +57,10 @@ class Machine:
         return self.architecture == "wasm32"
 
     @property
+    def is_gpu(self) -> bool:
+        return self.triple.startswith("nvptx")
+
+    @property
     def is_microcontroller(self) -> bool:
         """Whether memory counts more than time."""
         return self.triple.startswith("thumb")
@@ -80,7 +84,12 @@ class Machine:
 
     @property
     def description(self) -> str:
-        """For a reader: the name, LLVM's name of the processor, its vector registers, and whether it is tuned."""
+        """For a reader: the name, LLVM's name of the processor, its vector registers, and whether it is tuned.
+
+        Of a GPU, the compute capability from which on one runs the code.
+        """
+        if self.is_gpu:
+            return f"{self.name}: GPUs of compute capability {self.name[3:-1]}.{self.name[-1]} or later"
         registers = f"{self.registers} registers of {self.vector_bits} bits"
         return f"{self.name} ({self.cpu}): {registers}, {self.tuning.description}"
 

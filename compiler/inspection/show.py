@@ -292,4 +292,5 @@ def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Ch
     if view.format == "json":
         return views_to_json(views, part, machine)
     head = head_of(target.ptx(found.texts[views[0].symbol], machine)) if view.stage == "ptx" else ""
-    return head + print_views(views, view.stage, part, machine if options.machine else None)
+    is_told = options.machine is not None or options.target == "gpu"
+    return head + print_views(views, view.stage, part, machine if is_told else None)

@@ -30,9 +30,7 @@ def graph_of_sample(sample: Sample) -> Graph:
     return builder.build()
 
 
-def lowered_for_device(
-    graph: Graph, batch: int, text_of: Callable[[Nest], str], machine: Machine = DEVICE
-) -> Lowered:
+def lowered_for_device(graph: Graph, batch: int, text_of: Callable[[Nest], str], machine: Machine = DEVICE) -> Lowered:
     """The kernels of a graph, each with the text that `text_of` gives it, and the nests."""
     return lower(graph, schedule(graph, (), batch, machine=machine), machine, batch, text_of, keeps_nests=True)
 

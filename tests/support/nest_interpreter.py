@@ -92,7 +92,7 @@ class Run:
                     self.multiply_tiles(statement)
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.OpenTiles() | ir.CloseTiles():
                     pass
-                case ir.Meet() | ir.Barrier():
+                case ir.Meet() | ir.Barrier() | ir.CopyAhead() | ir.CommitCopies() | ir.AwaitCopies():
                     raise self.wrong("a thread of a device is no call")
                 case _:
                     self.values[statement.result.number] = self.computed(statement)

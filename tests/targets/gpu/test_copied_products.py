@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,11 +15,13 @@ from native import host
 from compiler.driver import Options
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.machine import Machine
+from compiler.loops.ir import contraction_of
 from compiler.nest import ir
 from compiler.nest.lanes import all_statements
 from compiler.ops.contraction import Contraction
 from compiler.programs.executables import executable
+from compiler.schedule.build import schedule
+from compiler.schedule.ir import Schedule
 from compiler.support.arrays import Array
 from compiler.targets.gpu import lower
 from compiler.targets.gpu.block_shapes import SHAPES, BlockShape
@@ -50,7 +53,9 @@ def graph_of(labels: Labels, batch: int | None, dtype: DType, sizes: dict[int, i
     return builder.build()
 
 
-def data_of(labels: Labels, batch: int | None, rows: int, dtype: DType, sizes: dict[int, int] = SIZES) -> dict[str, Array]:
+def data_of(
+    labels: Labels, batch: int | None, rows: int, dtype: DType, sizes: dict[int, int] = SIZES
+) -> dict[str, Array]:
     random = np.random.default_rng(0)
     shapes = [tuple(rows if k == batch else sizes[k] for k in side) for side in labels]
     numbers = "f4" if dtype is DType.F32 else "f8"
@@ -116,6 +121,29 @@ def test_operands_that_lie_in_no_pieces_come_by_registers(labels: Labels, odd: i
     expect_bits_of_native_code(graph_of(labels, None, DType.F32, sizes), given, 1, copies=odd not in last)
 
 
+def test_buffers_that_may_begin_elsewhere_are_not_copied() -> None:
+    """A buffer at no multiple of 16 bytes, or one that a loop moves by other steps."""
+    graph = graph_of(PLAIN, None, DType.F32)
+    plan = schedule(graph, (), 1, machine=SM_80)
+    (number,) = [k for k, i in enumerate(plan.instances) if contraction_of(i.kernel)]
+    instance = plan.instances[number]
+    contract = contraction_of(instance.kernel)
+    assert contract is not None
+    buffer = instance.arguments[contract.lhs]
+
+    def copies(plan: Schedule) -> bool:
+        found = lower.lower(graph, plan, SM_80, 1, text_by(), keeps_nests=True)
+        return any(map(copies_in, found.nests.values()))
+
+    for step, is_copied in ((0, True), (4, True), (8, True), (1, False), (6, False)):
+        places = [*plan.places]
+        places[buffer] = replace(places[buffer], offset=places[buffer].offset + 4 * step)
+        assert copies(replace(plan, places=tuple(places))) is is_copied
+        strides = tuple((step if k == contract.lhs else 0,) for k in range(len(instance.arguments)))
+        moved = (*plan.instances[:number], replace(instance, strides=strides), *plan.instances[number + 1 :])
+        assert copies(replace(plan, instances=moved)) is is_copied
+
+
 FAULTS: dict[str, tuple[str, str]] = {
     "barrier": (WAIT, "add i8 0, 0"),
     "await less": (AWAIT, AWAIT.replace("1)", "2)")),
@@ -139,7 +167,9 @@ def with_fault(nest: ir.Nest, fault: str, number: int, **how: bool | int) -> str
     return f"{kernel}\n}}\n{functions}"
 
 
-@pytest.mark.parametrize(("fault", "number"), [("barrier", 0), ("await less", 0), ("await", 0), *(("commit", k) for k in range(3))])
+@pytest.mark.parametrize(
+    ("fault", "number"), [("barrier", 0), ("await less", 0), ("await", 0), *(("commit", k) for k in range(3))]
+)
 def test_each_statement_that_orders_copies_is_found_that_is_wrong(fault: str, number: int) -> None:
     expected = results(text_by())
     found = [
