@@ -85,6 +85,19 @@ def test_a_whole_program_is_one_module_of_ptx(mode: str, capsys: pytest.CaptureF
     assert "// model.dl:4" in shown
 
 
+def test_ptx_says_for_which_devices_it_is_and_is_made_for_others_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(ZOO / "mlp.dl")
+    for target, capability, copies in (("gpu", "8.0", True), ("gpu-sm_80", "8.0", True), ("gpu-sm_75", "7.5", False)):
+        assert main(["show", model, "--target", target, "--stage", "ptx"]) == 0
+        shown = capsys.readouterr().out
+        name = f"sm_{capability.replace('.', '')}"
+        assert f".target {name}\n" in shown
+        assert f"// code for {name}: GPUs of compute capability {capability} or later\n" in shown
+        assert ("cp.async.cg.shared.global" in shown) is copies
+    assert main(["show", model, "--target", "gpu-sm_90", "--stage", "ptx"]) == 2
+    assert "made for sm_75 and sm_80, not for `sm_90`" in capsys.readouterr().err
+
+
 def test_code_of_a_processor_is_no_ptx(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(ROOT / "examples/xor/model.dl"), "--stage", "ptx"]) == 2
     assert "--target gpu" in capsys.readouterr().err
