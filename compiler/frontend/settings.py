@@ -65,12 +65,13 @@ class SettingsRecord:
     def unknown(self) -> list[Diagnostic]:
         """The overrides that nothing asked for."""
         known = (*self.entries, *sorted(self.asked - {*self.entries}))
+        names = ", ".join(sorted(self.entries))
         return [
             Diagnostic(
                 "E0610",
                 f"there is no setting `{override.key}`",
                 override.span,
-                nearest(override.key, known) or (hint(f"the settings are {', '.join(sorted(self.entries))}"),),
+                nearest(override.key, known) or (hint(f"the settings are {names}" if names else "there are none"),),
             )
             for key, override in self.overrides.items()
             if key not in self.used
