@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def workspace(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(program: str, folder: Path) -> Iterator[str]:
+def serving(program: str, folder: Path) -> Generator[str]:
     """VS Code with the extension alone; its address."""
     user, extensions, settings = folder / "user", folder / "extensions", folder / "user" / "User" / "settings.json"
     settings.parent.mkdir(parents=True)
