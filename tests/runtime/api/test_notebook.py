@@ -118,7 +118,12 @@ def test_displays_hold_the_figures_of_the_commands() -> None:
     profile = model.profile(seconds=0.05)
     assert profile["batch"] == 4
     assert "a training step, batch 4" in repr(profile)
-    assert "dense(hidden)" in _html_of(profile)
+    shown = _html_of(profile)
+    assert "dense(hidden)" in shown
+    assert {*re.findall(r"<td>([a-z, ]+)</td>", shown)} >= {"step", "work, by line", "at barriers"}
+    words = {word for line in repr(profile).splitlines() for word in line.split()}
+    assert {cell for cell in re.findall(r'<td class="number">([\d.]+)</td>', shown)} <= words
+    assert "e-0" not in shown
     assert "logits.dense.W" in _html_of(model.parameters)
     html = _html_of(model)
     assert "22 parameters" in html
