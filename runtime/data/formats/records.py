@@ -495,7 +495,7 @@ def _format(
     def stream(request: SourceRequest) -> BlockSource:
         return stream_records(request, name, opened)
 
-    return Format(name, endings, lambda request: read_records(request, name, read), holds, False, True, stream)
+    return Format(name, endings, lambda request: read_records(request, name, read), stream, holds, by_pattern=True)
 
 
 PARQUET = _format("parquet", (".parquet", ".pq"), _parquet, _parquet_blocks)
