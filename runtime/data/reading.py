@@ -21,10 +21,11 @@ from runtime.data.formats.csv_files import CSV
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.formats.idx import IDX
 from runtime.data.formats.images import IMAGES
+from runtime.data.formats.json_lines import JSONL
 from runtime.data.formats.lines import LINES, TEXT
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
-from runtime.data.formats.records import ARROW, JSONL, PARQUET
+from runtime.data.formats.records import ARROW, PARQUET
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
 from runtime.support.files import explained

@@ -701,3 +701,21 @@ def test_hostile_files_end_in_a_message(tmp_path: Path, ending: str) -> None:
         except DlcError:
             refused += 1
     assert refused > 10
+
+
+def test_a_record_that_differs_from_most_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file and block of lines it is in, after blank lines too."""
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", 2000)
+    for name, broken in (("a", None), ("b", 150), ("c", 3)):
+        rows = {**columns(), "width": [1.0] * ROWS}
+        if broken is not None:
+            rows["width"][broken] = "many"
+        write(tmp_path / f"{name}.jsonl", rows)
+        text = (tmp_path / f"{name}.jsonl").read_text().split("\n")
+        (tmp_path / f"{name}.jsonl").write_text("\n".join([text[0], "", *text[1:]]))
+    for name, row in (("b", 152), ("c", 5)):
+        for stream in (0, BLOCK):
+            source = source_of("jsonl", tmp_path / "*.jsonl", **COLUMNS)
+            with pytest.raises(DataError, match=rf"{name}\.jsonl, row {row}: column `width` holds numbers, but here"):
+                load_training_data(SPECS, source, Cuts(stream=stream))
+        (tmp_path / f"{name}.jsonl").unlink()
