@@ -197,6 +197,36 @@ def test_the_share_that_waits_is_told(project: Path, monkeypatch: pytest.MonkeyP
     assert told["waited"] * told["seconds"] > 4 * 0.2 - 0.05  # four blocks, none of which is computed on for long
 
 
+SLOW = """
+import sys, time
+from runtime.cli.main import main
+from runtime.data.streaming.rows import RowFiles
+
+whole = RowFiles.read
+
+def slow(*given, **named):
+    time.sleep(0.2)
+    return whole(*given, **named)
+
+RowFiles.read = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_share_is_that_of_the_process_that_waits_longest(project: Path) -> None:
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    launcher = Path(sys.executable).with_name("mpiexec")
+    if not launcher.is_file():
+        pytest.skip("mpiexec is not installed beside Python")
+    words = ["train", "model.dl", *STREAM, "--shards", "2", "--threads", "1", "--epochs", "2", "--out", "run", "--json"]
+    first, second = [*DLC[:-1], *words], [sys.executable, "-P", "-c", SLOW, *words]
+    command = [str(launcher), "-n", "1", *first, ":", "-n", "1", *second]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["waited"] * told["seconds"] > 7 * 0.2 - 0.1  # eight blocks, of which none is computed on for long
+
+
 def test_a_broken_row_is_told_before_the_training(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (project / "rows.csv").read_text().splitlines()
     lines[401] = lines[401].replace(lines[401].split(",")[1], "inf", 1)
