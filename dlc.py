@@ -244,9 +244,10 @@ class Model:
         trained: Trained | None = None,
     ) -> None:
         """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
-        self._elaborate, self._settings = elaborate, dict(settings)
+        self._elaborate = lambda overrides: driver.with_wide_inputs(elaborate(overrides), options)
+        self._settings = dict(settings)
         if trained is None:
-            self._program = elaborate(overrides_of(self._settings))
+            self._program = self._elaborate(overrides_of(self._settings))
         else:
             self._program = trained.program
         self._options = driver.options_of(self._program, options)

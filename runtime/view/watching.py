@@ -60,6 +60,7 @@ def examples_of(viewed: Viewed, reading: Reading) -> Examples:
     if program.plan is None or program.plan.data is None:
         raise UsageError("the text names no data", "add `data = …` to its `train`")
     options = replace(driver.options_of(program, viewed.options), batch=1)
+    program = driver.with_wide_inputs(program, options)
     data = load_data(program, None)
     parts = {"test": data.test, "validation": data.validation, "training": data.train}
     name, part = next((name, part) for name, part in parts.items() if part is not None)

@@ -394,6 +394,20 @@ def test_an_experiment_that_means_to_build_on_one_without_a_name_is_advised() ->
     assert any("give that a name, `train First: M`, and write `train Other: First`" in line for line in said)
 
 
+def test_none_is_no_schedule_and_the_hint_says_what_it_is_for() -> None:
+    for key in ("schedule", "clip", "penalty"):
+        (found,) = mistakes(text(**{key: "none"}))
+        assert found.code == "E0304"
+        assert f"leave it out; `{key} = none` stands in an experiment that builds on another" in found.notes[0].message
+
+
+def test_settings_inside_a_key_of_the_command_line_are_its_own() -> None:
+    found = program(text(), ("optimizer", "swa(start = 3)"))
+    origins = {s.name: (s.value, s.origin) for s in found.settings}
+    assert origins["optimizer.start"] == (3, "command line")
+    assert origins["optimizer.every"] == (1, "default")
+
+
 def test_all_independent_mistakes_are_told() -> None:
     found = mistakes(
         text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")
