@@ -408,6 +408,14 @@ def test_settings_inside_a_key_of_the_command_line_are_its_own() -> None:
     assert origins["optimizer.every"] == (1, "default")
 
 
+def test_the_last_word_of_a_setting_is_enough_for_a_hint() -> None:
+    (found,) = mistakes(text(), ("lr", "0.1"))
+    assert (found.code, found.notes[0].message) == ("E0610", "did you mean `optimizer.lr`?")
+    several = '[adam(lr = 1e-2, on = "*.b"), adam(lr = 1e-3)]'
+    (found,) = mistakes(text(optimizer=several), ("lr", "0.1"))
+    assert found.notes[0].message == "did you mean `optimizer.0.lr` or `optimizer.1.lr`?"
+
+
 def test_all_independent_mistakes_are_told() -> None:
     found = mistakes(
         text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")
