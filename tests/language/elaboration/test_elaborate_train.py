@@ -416,6 +416,14 @@ def test_the_last_word_of_a_setting_is_enough_for_a_hint() -> None:
     assert found.notes[0].message == "did you mean `optimizer.0.lr` or `optimizer.1.lr`?"
 
 
+def test_integers_for_floats_of_an_own_function_may_be_meant() -> None:
+    own = "fn of_both(x: [batch, n], label: [batch]) = mean(x) + 0 * sum(label)\n"
+    (found,) = mistakes(own + text(loss="of_both(logits, label)"))
+    assert [note.message for note in found.notes][-1] == "where integers are meant, declare `label: any[…]`"
+    (found,) = mistakes(text(loss="mse(label, logits[:, 0])"))
+    assert not any("any[" in note.message for note in found.notes)
+
+
 def test_all_independent_mistakes_are_told() -> None:
     found = mistakes(
         text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")
