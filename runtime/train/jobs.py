@@ -139,7 +139,7 @@ def job_of(
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
         evaluator = PartEvaluator(
             executable,
-            length.batch // length.batches,
+            plan.evaluated_rows(len(parts.train.rows)),
             settings,
             options.dtype,
             buckets,
