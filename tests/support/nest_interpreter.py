@@ -20,7 +20,7 @@ from compiler.nest import ir
 from compiler.nest.ir import INDEX, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of
 from compiler.ops.rules import round_to_bf16
-from compiler.schedule.numerics.internal_ops import BLOCK, product_in_bf16, without_subnormal
+from compiler.schedule.numerics.internal_ops import BLOCK, multiply_add_in_bf16, product_in_bf16, without_subnormal
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.types import numpy_dtype
@@ -265,6 +265,12 @@ class Run:
             case ir.Rounded():
                 rounded = round_to_bf16(without_subnormal(self.array(statement.value)))
                 return (np.ascontiguousarray(rounded).view(np.uint32) >> 16).astype(np.uint16)
+            case ir.PairFma():
+                left, right, found = (self.array(o) for o in (statement.left, statement.right, statement.addend))
+                for half in (1, 0):
+                    factors = (word.view(np.uint16)[half::2].astype(np.uint32) << 16 for word in (left, right))
+                    found = multiply_add_in_bf16(*(without_subnormal(x.view(np.float32)) for x in factors), found)
+                return found
             case ir.Bits():
                 return self.array(statement.value).view(_numpy(statement.result.type))
             case ir.Lane():

@@ -13,11 +13,11 @@ from compiler.machine import Machine
 from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores, usable_processors
 from compiler.targets import target
+from compiler.targets.cpu.bf16_products import why_no_bf16
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.growing import GrowingExecutable
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
-from compiler.targets.cpu.tile_registers import why_no_tiles
 from compiler.targets.llvm.host import machine_elsewhere, machine_of
 from compiler.targets.llvm.jit import Library
 from compiler.targets.llvm.object_code import FrontDoor
@@ -38,7 +38,7 @@ class CpuTarget:
         return _machine(options, runs)
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
-        if options.products == "bf16" and (reason := why_no_tiles(_machine(options, runs), runs)):
+        if options.products == "bf16" and (reason := why_no_bf16(_machine(options, runs), runs)):
             raise UsageError(f"`precision = bf16` is not possible: {reason}", "leave `precision` out, for f32")
 
     def lower(

@@ -1,4 +1,4 @@
-"""A product in bf16 as a nest that multiplies in tile registers."""
+"""A product in bf16 as a nest: in tile registers, or in vectors of pairs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 
 from compiler.loops.ir import TileContract
+from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, Index, Nest, Operand, Value, vector
 from compiler.schedule.numerics.internal_ops import BLOCK
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.products.finishing import finish_rows
+from compiler.targets.cpu.products.multiply_pairs import multiply_pairs
 from compiler.targets.cpu.products.pack_tiles import Side, offset_of, runs_across, runs_along
 from compiler.targets.cpu.products.tile_blocks import TileBlocks, items_of_blocks
 from compiler.targets.cpu.tiles import TileShape, ceiling, divided, outer_offsets
@@ -46,9 +48,11 @@ class _Build:
             self.depth = self.product(k.extent(axis.extent) for axis in self.contract.k)
             self.row_blocks = ceiling(nest, self.row_count, cut.rows)
             self.panels = -(-self.contract.n // cut.columns)
-            nest.open_tiles(k.bases[DESCRIPTION])
+            if not cut.in_vectors:
+                nest.open_tiles(k.bases[DESCRIPTION])
         nest.loop(BEGIN, END, 1, [-1], self.item)
-        nest.close_tiles()
+        if not cut.in_vectors:
+            nest.close_tiles()
         return k.close(items_of_blocks(self.contract, cut))
 
     def product(self, factors: Iterable[Index]) -> Index:
@@ -65,7 +69,7 @@ class _Build:
             COLUMNS: cut.columns * DType.I64.size,
             LEFT_SUM: cut.depth * DType.I64.size,
             RIGHT_SUM: cut.depth * DType.I64.size,
-            DESCRIPTION: _DESCRIPTION_BYTES,
+            **({} if cut.in_vectors else {DESCRIPTION: _DESCRIPTION_BYTES}),
         }
         for position, size in sizes.items():
             k.reserve(position, size)
@@ -187,6 +191,7 @@ class _Build:
             runs_along(axes, strides),
             runs_across(self.blocks.walked) if is_left else contract.rhs_n_stride == 1,
             is_left,
+            self.blocks.in_vectors,
         )
 
     # tiles
@@ -207,7 +212,8 @@ class _Build:
         k, nest, cut = self.k, self.k.nest, self.blocks
         rows = nest.pointer(k.bases[LEFT], nest.mul(left, cut.shape[0] * cut.pitch), DType.U16)
         columns = nest.pointer(k.bases[RIGHT], nest.mul(right, cut.shape[1] * cut.pitch), DType.U16)
-        nest.multiply_tiles(sums, rows, columns, blocks, cut.pitch, cut.shape)
+        multiply = multiply_pairs if cut.in_vectors else Builder.multiply_tiles
+        multiply(nest, sums, rows, columns, blocks, cut.pitch, cut.shape)
 
     def finish(self, first: Index, count: Index, column: Index, base: Index, sums: Value) -> None:
         nest, cut = self.k.nest, self.blocks

@@ -1,7 +1,7 @@
 """The operands of a product in bf16, rounded and packed on their way into tiles.
 
-A row of a left tile has neighbours along the sum, a row of a right tile pairs of them for each of 16 columns. What does
-not lie so in memory is transposed in registers, pair by pair.
+A row of a left tile has pairs along the sum, a row of a right tile one of them for each of 16 columns. What does not
+lie so in memory is transposed in registers, pair by pair.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from compiler.types import DType, Extent
 
 _ALL = Constant(vector(DType.BOOL, LANES), True)
 _NUMBERS, _PLACES = vector(DType.F32, LANES), vector(DType.I64, LANES)
+_NEIGHBOURS = tuple((place, place + 1) for place in range(0, BLOCK, 2))
+# a chain takes every second term, and a step of it the upper half of a word first: the even chain, then the odd one
+_STEPS_OF_CHAINS = tuple((place + 2, place) for chain in (0, 1) for place in range(chain, BLOCK, 4))
 _INTERLEAVED = tuple(pick for lane in range(LANES) for pick in (lane, LANES + lane))
 
 
@@ -44,7 +47,7 @@ class Side:
 
     `places` are the offsets of its rows, or columns, and `summed` those along the sum: numbers in scratch. Neighbours
     along the sum, or the other axis, lie beside each other where it `runs_along_sum`, or `runs_across`. A left tile
-    has the sum along its rows.
+    has the sum along its rows. Pairs are neighbours along the sum, or `in_steps` what a step of a chain takes.
     """
 
     nest: Builder
@@ -56,6 +59,12 @@ class Side:
     runs_along_sum: bool
     runs_across: bool
     is_left: bool
+    in_steps: bool
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Which terms of a block are the lower and the upper half of each word."""
+        return _STEPS_OF_CHAINS if self.in_steps else _NEIGHBOURS
 
     def pack(self, tiles: Index, length: Index, blocks: Index) -> None:
         """Pack so many tiles, and of each the blocks of `length` summed elements; zeros stand behind the last one."""
@@ -70,7 +79,7 @@ class Side:
 
     def _along_sum(self, block: Index, tiles: Index, length: Index | None) -> None:
         """Tile by tile, from vectors along the sum."""
-        nest, first = self.nest, self.nest.mul(block, BLOCK)
+        nest, first, picks = self.nest, self.nest.mul(block, BLOCK), [place for pair in self.pairs for place in pair]
         halves = [nest.add(first, half) for half in (0, LANES)]
         masks = [_ALL if length is None else self._below(half, length) for half in halves]
         starts = [self._entry(self.summed, half) for half in halves]
@@ -87,7 +96,7 @@ class Side:
                     else:
                         loaded = nest.load(nest.pointer(row, starts[half], DType.F32), _NUMBERS, DType.F32.size)
                         numbers.append(loaded if length is None else nest.select(mask, loaded, Zeros(_NUMBERS)))
-                rows.append(self._joined(numbers, range(2 * LANES)))
+                rows.append(self._joined(numbers, picks))
             self._store(rows if self.is_left else transposed(nest, rows), target)
 
     def _across(self, block: Index, tiles: Index, length: Index | None) -> None:
@@ -96,9 +105,9 @@ class Side:
         with nest.each(0, tiles) as tile:
             target, rows = self._tile(tile, block), list[Operand]()
             start = nest.pointer(self.base, self._entry(self.places, nest.mul(tile, LANES)), DType.F32)
-            for pair in range(0, BLOCK, 2):
+            for low, high in self.pairs:
                 numbers: list[Operand] = []
-                for place in (nest.add(first, pair), nest.add(first, pair + 1)):
+                for place in (nest.add(first, low), nest.add(first, high)):
                     row = nest.pointer(start, self._entry(self.summed, place), DType.F32)
                     loaded = nest.load(row, _NUMBERS, DType.F32.size)
                     is_term = None if length is None else nest.compare("lt", place, length)
