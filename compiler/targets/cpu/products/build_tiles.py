@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 
 from compiler.loops.ir import TileContract
-from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, Index, Nest, Operand, Value, vector
 from compiler.schedule.numerics.internal_ops import BLOCK
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.products.finishing import finish_rows
-from compiler.targets.cpu.products.multiply_pairs import multiply_pairs
+from compiler.targets.cpu.products.pair_steps import Steps
 from compiler.targets.cpu.products.pack_tiles import Side, offset_of, runs_across, runs_along
 from compiler.targets.cpu.products.tile_blocks import TileBlocks, items_of_blocks
 from compiler.targets.cpu.tiles import TileShape, ceiling, divided, outer_offsets
@@ -212,8 +211,11 @@ class _Build:
         k, nest, cut = self.k, self.k.nest, self.blocks
         rows = nest.pointer(k.bases[LEFT], nest.mul(left, cut.shape[0] * cut.pitch), DType.U16)
         columns = nest.pointer(k.bases[RIGHT], nest.mul(right, cut.shape[1] * cut.pitch), DType.U16)
-        multiply = multiply_pairs if cut.in_vectors else Builder.multiply_tiles
-        multiply(nest, sums, rows, columns, blocks, cut.pitch, cut.shape)
+        if cut.in_vectors:
+            keeps_rows = self.side(0, is_left=True).keeps_rows
+            Steps(nest, sums, rows, columns, blocks, cut.pitch, cut.shape, keeps_rows).add()
+        else:
+            nest.multiply_tiles(sums, rows, columns, blocks, cut.pitch, cut.shape)
 
     def finish(self, first: Index, count: Index, column: Index, base: Index, sums: Value) -> None:
         nest, cut = self.k.nest, self.blocks
