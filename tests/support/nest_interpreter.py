@@ -267,9 +267,9 @@ class Run:
                 return (np.ascontiguousarray(rounded).view(np.uint32) >> 16).astype(np.uint16)
             case ir.PairFma():
                 left, right, found = (self.array(o) for o in (statement.left, statement.right, statement.addend))
-                for half in (1, 0):
-                    factors = (word.view(np.uint16)[half::2].astype(np.uint32) << 16 for word in (left, right))
-                    found = multiply_add_in_bf16(*(without_subnormal(x.view(np.float32)) for x in factors), found)
+                for shift in (0, 16):  # the upper halves, then the lower ones
+                    halves = (((word << np.uint32(shift)) & np.uint32(0xFFFF0000)) for word in (left, right))
+                    found = multiply_add_in_bf16(*(without_subnormal(x.view(np.float32)) for x in halves), found)
                 return found
             case ir.Bits():
                 return self.array(statement.value).view(_numpy(statement.result.type))

@@ -17,7 +17,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
-from compiler.machine import AVX2, AVX512
+from compiler.machine import AVX2, AVX512, GENERIC, Bf16
 from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
@@ -29,13 +29,17 @@ from compiler.schedule.build import schedule
 from compiler.schedule.numerics.internal_ops import RoundedContraction, product_in_bf16, without_subnormal
 from compiler.schedule.numerics.round_products import round_products
 from compiler.support.arrays import Array
-from compiler.targets.cpu.tile_registers import why_no_tiles
+from compiler.targets.cpu.bf16_products import why_no_bf16
 from compiler.targets.registry import TARGETS, target_of
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 
 BATCH = 7
 _ROWS = BatchExtent()
-WHY_NOT = why_no_tiles(host(), runs=True)
+WHY_NOT = why_no_bf16(host(), runs=True)
+MACHINES = {
+    Bf16.TILES: replace(AVX512, features="+amx-bf16,+amx-tile,+avx512bf16"),
+    Bf16.PAIRS: replace(AVX512, features="+avx512bf16"),
+}
 CASES: dict[str, tuple[str, Shape, Shape]] = {
     "rows of the batch": ("bk,kn->bn", (_ROWS, 40), (40, 24)),
     "few of everything": ("bk,kn->bn", (_ROWS, 3), (3, 2)),
@@ -74,6 +78,13 @@ def extreme(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
     special = [0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.1754943e-38, 3.4028235e38, -3.39e38]
     chosen = random.random(shape) < 0.01
     return np.where(chosen, random.choice(np.array(special, np.float32), shape), found)
+
+
+def least(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Numbers whose products, and sums of them, lie around the smallest normal number and what f32 keeps of it."""
+    digits = 1 + random.integers(0, 4, shape) / 128
+    powers = np.where(random.random(shape) < 0.5, -63, random.integers(-80, -60, shape))
+    return (random.choice([-1, 1], shape) * digits * 2.0**powers).astype(np.float32)
 
 
 def given_and_expected(graph: Graph, draw: Callable[..., Array]) -> tuple[dict[str, Array], Array]:
@@ -131,12 +142,21 @@ def test_which_products_are_rounded() -> None:
     assert round_products(builder.build()).nodes == tuple(builder.nodes)
 
 
+def test_what_is_subnormal_when_rounded_is_zero() -> None:
+    """The smallest normal number less a quarter of the last digit below it stays it, less three quarters is 0."""
+    left, right = np.float32([[2.0**-63, 0, 2.0**-76]]), np.float32([[2.0**-63], [0], [0]])
+    for less, found in ((2.0**-152, 2.0**-126), (2.0**-151, 2.0**-126), (1.5 * 2.0**-151, 0.0), (2.0**-150, 0.0)):
+        right[2] = -less * 2.0**76
+        assert product_in_bf16(left, right)[0, 0] == np.float32(found)
+
+
+@pytest.mark.parametrize("how", MACHINES)
 @pytest.mark.parametrize("case", CASES)
-def test_nests_compute_the_definition(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nests_compute_the_definition(case: str, how: Bf16, monkeypatch: pytest.MonkeyPatch) -> None:
     """On any processor: what is packed, multiplied and stored is interpreted in memory whose ends are watched."""
     graph = product(case)
     given, expected = given_and_expected(graph, extreme)
-    kernel = KernelAsNest(AVX512, 32, parts=2)
+    kernel = KernelAsNest(MACHINES[how], 32, parts=2)
     monkeypatch.setattr(schedule_interpreter, "run_kernel", kernel)
     found = schedule_interpreter.run_schedule(schedule(graph, batch=32), given, BATCH)["y"]
     assert same_bits(found, expected)
@@ -150,7 +170,7 @@ def test_nests_compute_the_definition(case: str, monkeypatch: pytest.MonkeyPatch
 def test_native_code_computes_the_definition(case: str) -> None:
     graph = product(case)
     made = compiled(graph, batch=32)
-    for draw in (plain, extreme):
+    for draw in (plain, extreme, least):
         given, expected = given_and_expected(graph, draw)
         for threads in (1, 2):
             assert same_bits(made.executable(threads).call(given, BATCH)["y"], expected)
@@ -175,11 +195,18 @@ def test_products_of_several_blocks(shape: tuple[int, int, int]) -> None:
         assert same_bits(found, product_in_bf16(given["l"], given["r"]))
 
 
-def test_machines_without_tiles_are_refused_with_the_reason() -> None:
-    assert "slower than those of f32" in str(why_no_tiles(AVX2, runs=False))
-    tiled = replace(AVX512, features="+amx-bf16,+amx-tile,+avx512bf16")
-    assert why_no_tiles(tiled, runs=False) is None
-    assert "avx2" in str(why_no_tiles(replace(tiled, name="avx2"), runs=False))
+def test_a_processor_multiplies_in_tiles_or_else_in_pairs() -> None:
+    for how, machine in MACHINES.items():
+        assert machine.bf16 is how
+        assert why_no_bf16(machine, runs=False) is None
+    assert why_no_bf16(MACHINES[Bf16.PAIRS], runs=True) is None
+
+
+def test_other_machines_are_refused_with_the_reason() -> None:
+    reason = "neither AMX nor AVX512-BF16, and products in bf16 are compiled for these alone"
+    assert why_no_bf16(AVX512, runs=False) == f"the processor has {reason}"
+    for machine in (AVX2, replace(MACHINES[Bf16.TILES], name="avx2"), replace(GENERIC, features="+avx512bf16")):
+        assert why_no_bf16(machine, runs=False) == f"code for `{machine.name}` has {reason}"
     for name in TARGETS:
         target_of(Options(target=name)).expect_products(Options(target=name))
     for name in ("gpu", "gpu-emulator"):
