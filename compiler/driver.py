@@ -67,6 +67,7 @@ from compiler.programs.kinds import (
     TRAINING,
     GraphKind,
     Purpose,
+    with_products,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized, subjects
 from compiler.programs.owned_states import OwnedStates

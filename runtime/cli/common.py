@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
-from compiler.support.train_keys import AFTER_TRAINING, KEYS
+from compiler.support.train_keys import AFTER_TRAINING, KEYS, OF_STEPS
 from runtime.cli.parser import Namespace
 from runtime.reporting.terminal import say_labelled, say_notes
 from runtime.support.files import missing
@@ -104,12 +104,14 @@ def expect_settings_of_use(given: Sequence[tuple[str, str]], program: Program, o
     has = {setting.name for setting in program.settings}
     for key, value in given:
         first = key.partition(".")[0]
-        if first == own or key in AFTER_TRAINING or first not in (*KEYS, *blocks, *others):
+        is_of_model = key in AFTER_TRAINING and (key, value) not in OF_STEPS
+        if first == own or is_of_model or first not in (*KEYS, *blocks, *others):
             continue
         whose = "another way to make rows" if first in others else "the training"
         fix = f"the setting of {own} is --set {own}.{key}={value}" if f"{own}.{key}" in has else "leave it out"
         fix = f"draws follow --seed {value}" if key == "seed" and f"{own}.{key}" not in has else fix
-        raise UsageError(f"--set {key} is about {whose}, and changes nothing here", fix)
+        given_value = f"={value}" if (key, value) in OF_STEPS else ""
+        raise UsageError(f"--set {key}{given_value} is about {whose}, and changes nothing here", fix)
 
 
 def chosen_sampler(program: Program, name: str | None) -> str:

@@ -268,8 +268,8 @@ class Run:
             case ir.PairFma():
                 left, right, found = (self.array(o) for o in (statement.left, statement.right, statement.addend))
                 for shift in (0, 16):  # the upper halves, then the lower ones
-                    halves = (((word << np.uint32(shift)) & np.uint32(0xFFFF0000)) for word in (left, right))
-                    found = multiply_add_in_bf16(*(without_subnormal(x.view(np.float32)) for x in halves), found)
+                    first, second = (_upper_half(word << np.uint32(shift)) for word in (left, right))
+                    found = multiply_add_in_bf16(first, second, found)
                 return found
             case ir.Bits():
                 return self.array(statement.value).view(_numpy(statement.result.type))
@@ -279,6 +279,11 @@ class Run:
                 return np.array([self.array(statement.mask).any()])
             case _:
                 assert_never(statement)
+
+
+def _upper_half(words: Array) -> Array:
+    """The numbers of bf16 in the upper halves of words."""
+    return without_subnormal((words & np.uint32(0xFFFF0000)).view(np.float32))
 
 
 def _result(found: Array, type_: Type) -> Content:

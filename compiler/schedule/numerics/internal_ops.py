@@ -217,7 +217,7 @@ class RoundedContraction(_Product):
     Of each BLOCK terms, one chain of fused multiply-adds takes those at even places, from 0 on, and one those at odd
     places. Both are added, then added to the sum, which begins as 0. A last block is filled up with zeros. Subnormal
     numbers count as 0: the factors, the sums of chains after each term, and the sums of blocks. Tiles of AMX compute
-    this, and pairs of terms of AVX512-BF16 two places apart do, too ("Intel 64 and IA-32 Architectures Software
+    this, and so do pairs of terms, two places apart, of AVX512-BF16 ("Intel 64 and IA-32 Architectures Software
     Developer's Manual", TDPBF16PS and VDPBF16PS).
     """
 
@@ -231,7 +231,7 @@ BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two c
 
 
 def product_in_bf16(left: Array, right: Array, start: Array | None = None) -> Array:
-    """The products of [..., m, k] and [..., k, n] as `RoundedContraction` defines them, bit by bit, added to `start`."""
+    """The products of [..., m, k] and [..., k, n] that `RoundedContraction` defines, bit by bit, added to `start`."""
     depth = left.shape[-1]
     rest = -depth % BLOCK
     left = np.concatenate([left, np.zeros((*left.shape[:-1], rest), np.float32)], -1)

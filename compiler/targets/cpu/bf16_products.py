@@ -1,4 +1,4 @@
-"""Whether a processor can multiply numbers of bf16, and the permission of the system to use its tile registers (AMX)."""
+"""Whether a processor can multiply numbers of bf16, and the permission of the system to use tile registers (AMX)."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from compiler.schedule.ir import Schedule
     from compiler.targets.lowered import Lowered
 
+_WITHOUT_BF16 = "train with `precision = f32`; a run that has begun keeps its precision, and goes on where that works"
+
 
 class CpuTarget:
     """See `compiler.targets.target.KernelTarget`."""
@@ -39,7 +41,9 @@ class CpuTarget:
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
         if options.products == "bf16" and (reason := why_no_bf16(_machine(options, runs), runs)):
-            raise UsageError(f"`precision = bf16` is not possible: {reason}", "leave `precision` out, for f32")
+            is_chosen = options.machine is not None and why_no_bf16(machine_of(None), runs) is None
+            fix = "leave `--target` out, for this processor" if is_chosen else _WITHOUT_BF16
+            raise UsageError(f"`precision = bf16` is not possible: {reason}", fix)
 
     def lower(
         self,

@@ -12,8 +12,8 @@ from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.products.finishing import ask_for_rows, finish_rows
-from compiler.targets.cpu.products.pair_steps import Steps
 from compiler.targets.cpu.products.pack_tiles import Side, offset_of, runs_across, runs_along
+from compiler.targets.cpu.products.pair_steps import Steps
 from compiler.targets.cpu.products.tile_blocks import TileBlocks, items_of_blocks
 from compiler.targets.cpu.tiles import TileShape, ceiling, divided, outer_offsets
 from compiler.types import DType
