@@ -16,7 +16,7 @@ _CHAINS, _STEPS = 2, LANES // 2  # of a block: a step takes a word of each row
 
 @record(eq=False)
 class Steps:
-    """A step of a product: its sums, packed tiles of both operands, `pitch` elements apart, and how many blocks they have.
+    """A step of a product: its sums, packed tiles of both operands, `pitch` elements apart, and the number of blocks.
 
     It has so many tiles of rows and columns, its `shape`. Tiles of the left operand may have the words of a row in one
     line (`keeps_rows`); else a line has a word of each row.
