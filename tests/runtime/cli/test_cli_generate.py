@@ -139,6 +139,7 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
         (("--top-p", "2"), "wants a number above 0 and at most 1"),
         (("--input", "image=1"), "there is no input `image` to give"),
         (("--set", "epochs=7"), "--set epochs is about the training"),
+        (("--set", "precision=bf16"), "--set precision=bf16 is about the training"),
         (("--set", "generate.length=1e400"), "the number 1e400 is too large"),
         (("--set", "generate.sample=sharp(2)"), "there is no way of sampling `sharp`"),
     ],
