@@ -3,7 +3,7 @@ import { roundTicks, tickText, written } from "./chart.js";
 import { h, svg } from "./dom.js";
 import { whole } from "./units.js";
 
-const FRAME = { width: 400, height: 168, left: 50, right: 10, top: 8, bottom: 22 };
+const FRAME = { width: 400, height: 168, left: 58, right: 10, top: 8, bottom: 22 };
 const GRID_LINES = 3;
 
 // `each` is how many steps an epoch has, and `now` the last step that was made; `fromZero` lets the axis begin there.

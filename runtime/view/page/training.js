@@ -2,7 +2,7 @@
 import { h, svg } from "./dom.js";
 import { asked } from "./asking.js";
 import { traceOf } from "./traces.js";
-import { share, whole } from "./units.js";
+import { counted, share, whole } from "./units.js";
 
 const SAID = { training: "Training", paused: "Paused", "stopping": "Training", ended: "Not training" };
 const TOO_MUCH = 0.1; // of a weight that one update moves
@@ -130,7 +130,7 @@ export class Training {
       return;
     }
     const when = samples.epoch ? `after epoch ${samples.epoch}` : "before the first epoch has ended";
-    const parts = [h("h3", { class: "group" }, `Most wrong of ${whole(samples.measured)} rows of the ${samples.part} part, ${when}`)];
+    const parts = [h("h3", { class: "group" }, `Most wrong of ${counted(samples.measured, "row")} of the ${samples.part} part, ${when}`)];
     parts.push(samples.rows.length ? h("div", { class: "wrong-rows" }, ...samples.rows.map(wrongRowOf)) : h("p", { class: "quiet" }, "None of them is wrong."));
     for (const text of samples.texts) parts.push(h("h3", { class: "group" }, `${text.place}: each token as strong as its loss, ${precise(text.loss)} on average`), h("p", { class: "judged" }, ...text.tokens.map(tokenOf)));
     if (samples.text !== null) parts.push(h("h3", { class: "group" }, `A text that it makes, ${when}; the draws are the same each time`), h("pre", { class: "plain generated" }, samples.text));
@@ -225,7 +225,7 @@ function scaleOf(ratio) {
 
 function wrongRowOf(row) {
   const drawn = row.inputs.filter((value) => value.picture);
-  const lines = [...row.targets.map((value) => [value.name, value.text]), ...row.predictions.map((value) => ["predicted", value.text]), ["loss", precise(row.loss)]];
+  const lines = [...row.targets.map((value) => [value.name, value.text]), ...row.predictions.map((value) => [row.predictions.length > 1 ? `predicted ${value.name}` : "predicted", value.text]), ["loss", precise(row.loss)]];
   const others = row.inputs.filter((value) => !value.picture).flatMap((value) => (Object.keys(value.columns).length ? Object.entries(value.columns) : [[value.name, value.text]]));
   return h("figure", { class: "wrong-row" }, ...drawn.map((value) => rowPictureOf(value)), h("figcaption", {}, h("span", { class: "quiet" }, row.place), h("table", {}, ...[...lines, ...others].map(([name, text]) => h("tr", {}, h("td", { class: "quiet" }, name), h("td", { class: "said" }, text))))));
 }
