@@ -8,9 +8,10 @@ pictures choose how far to open.
 - A *line* is a run of operations that the body itself writes, such as `image / 255`; it has `nodes` and no parts. That
   of a penalty has parts: its application to each parameter, and the sums.
 - A *scan* has the operations of one step as its parts.
-- Parts that do the same with the same shapes, and of which each reads the one before or one place of the text makes all,
-  are one level with `times` above 1: its `parts` are those of the first round and `rounds` those of each. Where a round is a single application, the level has its kind and
-  name (`residual`, times 3); where it is several, the kind is `repeat`, and its parts are these applications.
+- Parts that do the same with the same shapes, and of which each reads the one before or one place of the text makes
+  all, are one level with `times` above 1: its `parts` are those of the first round and `rounds` those of each. Where a
+  round is a single application, the level has its kind and name (`residual`, times 3); where it is several, the kind
+  is `repeat`, and its parts are these applications.
 - `flows(parts)` are the values that go from part to part, or come from outside: the arrows of a picture.
 - `Places(root).of(origins)` finds the levels, outermost first, to which a node of any later stage belongs, by its
   origins: so gradients, kernels and instructions have a place in the same tree.
@@ -172,7 +173,7 @@ def _nested(applications: Sequence[Application]) -> tuple[list[Application], Map
 
 
 def _continues(run: Sequence[Node], node: Node) -> bool:
-    """Whether a node is of the same line as those before; what computes a `gradient` is of the line that asks for it."""
+    """Whether a node is of the line of those before; what computes a `gradient` is of the line that asks for it."""
     line = _line_of(node)
     before = next((found for other in reversed(run) if (found := _line_of(other)) is not None), None)
     return line is None or before is None or line == before

@@ -37,7 +37,7 @@ const swatchOf = (ink) => h("i", { style: { background: ink } });
 // One run has a colour for each part of the data; of several, each has its colour, and the training is dotted.
 function curveLines(name, runs, areMany) {
   return runs.flatMap((run) => Object.entries(run.curves[name]).map(([part, points], n, parts) => ({
-    label: areMany ? `${run.name}${parts.length > 1 ? `, ${part}` : ""}` : part,
+    label: areMany ? `${run.name}${parts.length > 1 ? `, ${part}` : ""}` : name === "rate" ? name : part,
     ink: inkOf(areMany ? run.n : n),
     dash: areMany && parts.length > 1 && part === "training" ? "2 3" : null,
     points: points.filter(([, value]) => value !== null),

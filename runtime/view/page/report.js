@@ -41,7 +41,7 @@ function comparedWith(report) {
   const scalars = [...new Set(report.runs.flatMap((run) => Object.keys(run.curves).flatMap((name) => Object.keys(run.curves[name]).map((part) => `${name}|${part}`))))].filter((key) => !key.startsWith("rate|"));
   const last = (run, key) => (run.curves[key.split("|")[0]]?.[key.split("|")[1]] ?? []).find(([epoch]) => epoch === (run.best ?? run.seconds.length))?.[1];
   const rows = scalars.map((key) => [key.replaceAll("_", " ").replace("|", ", "), ...report.runs.map((run) => measure(last(run, key)))]);
-  return [h("h3", {}, "Runs at their best epochs"), tableOf(["", ...report.runs.map((run) => run.name)], rows, (n) => n > 0),
+  return [h("h3", {}, report.runs.every((run) => run.best) ? "Runs at their best epochs" : "Runs at their best epochs, or at the last where none is the best"), tableOf(["", ...report.runs.map((run) => run.name)], rows, (n) => n > 0),
     h("h3", {}, "Settings that differ"), report.different.length ? tableOf(["setting", ...report.runs.map((run) => run.name)], report.different, () => false) : h("p", { class: "quiet" }, "None.")];
 }
 

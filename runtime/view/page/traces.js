@@ -28,8 +28,8 @@ export function traceOf(title, series, each, now, fromZero = false) {
     const place = (event.offsetX * FRAME.width) / picture.clientWidth;
     const step = Math.max(0, Math.min(last, ((place - FRAME.left) / (FRAME.width - FRAME.left - FRAME.right)) * last));
     for (const [name, value] of [["x1", across(step)], ["x2", across(step)], ["visibility", "visible"]]) mark.setAttribute(name, value);
-    const near = shown.map(({ name, points }) => [name, points.reduce((one, other) => (Math.abs(other[0] - step) < Math.abs(one[0] - step) ? other : one))[1]]);
-    said.textContent = `step ${whole(step)}   ${near.map(([name, value]) => `${name} ${inShort(value)}`).join("   ")}`;
+    const near = shown.map(({ name, points }) => [name, ...points.reduce((one, other) => (Math.abs(other[0] - step) < Math.abs(one[0] - step) ? other : one))]);
+    said.textContent = near.map(([name, at, value]) => `${name} ${inShort(value)} at step ${whole(at)}`).join("   ");
     [plain.hidden, said.hidden] = [true, false];
   };
   picture.addEventListener("pointermove", read);

@@ -23,11 +23,12 @@ export async function valuesOf(app, file, line, body) {
   const wait = setTimeout(() => body.append(h("p", { class: "quiet" }, "computing …")), 150);
   const found = await answerOf(app, question);
   clearTimeout(wait);
+  const part = body.querySelector(".part") ?? "";
   if (found.error) {
-    body.replaceChildren(changesMade(app), h("p", { class: "error" }, found.error), h("p", { class: "quiet" }, found.fix));
+    body.replaceChildren(part, changesMade(app), h("p", { class: "error" }, found.error), h("p", { class: "quiet" }, found.fix));
     return;
   }
-  body.replaceChildren(rowChooser(app, found), changeForm(app, found, file, line), changesMade(app), effectOf(app, found), formChooser(app, found), ...shownValues(app, found));
+  body.replaceChildren(part, rowChooser(app, found), changeForm(app, found, file, line), changesMade(app), effectOf(app, found), formChooser(app, found), ...shownValues(app, found));
   if (app.focusesAmount) body.querySelector("input.amount").focus();
   app.focusesAmount = false;
 }
