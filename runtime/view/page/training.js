@@ -108,18 +108,19 @@ export class Training {
     const largest = Math.max(0, ...last.lines.map((row) => row.gradient ?? 0));
     const heads = ["", "", "gradient", "", "update ÷ weight", "", ...(last.lines.some((row) => row.units) ? ["dead units", ""] : [])];
     const head = heads.map((text) => h("th", { scope: "col" }, text));
-    const rows = last.lines.map((row) => this.rowOf(row, looks, largest));
-    this.table.replaceChildren(h("h3", { class: "group" }, `By line, at the step after ${whole(last.step)}`), h("table", { class: "training-lines" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
+    const rows = last.lines.map((row) => this.rowOf(row, looks, largest, last.is_over));
+    const when = last.is_over ? "with the rows and the rate of the last step" : `at the step after ${whole(last.step)}`;
+    this.table.replaceChildren(h("h3", { class: "group" }, `By line, ${when}`), h("table", { class: "training-lines" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
   }
 
-  rowOf(row, looks, largest) {
+  rowOf(row, looks, largest, isOver) {
     const text = this.app.model.files[row.file]?.lines[row.line - 1]?.trim() ?? "not in the text";
     const series = (name) => looks.map((look) => look.lines.find((one) => one.file === row.file && one.line === row.line)?.[name]).filter((value) => value !== null && value !== undefined);
     const go = h("button", { class: "goes", title: "show the line", onclick: () => this.app.go(row.file, row.line) }, h("code", {}, text));
     const number = h("td", { class: "r quiet" }, row.line ? String(row.line) : "");
     const [dead, deadSaid] = deadOf(row);
     return h("tr", {}, number, h("td", { class: "text" }, row.line ? go : text), ...figureOf(row.gradient, gradientFault(row.gradient, largest)), h("td", {}, sparkOf(series("gradient"))),
-      ...figureOf(row.ratio, ratioFault(row.ratio)), h("td", {}, row.ratio === undefined ? "" : scaleOf(row.ratio)), h("td", { class: dead > 0.5 ? "r warning" : "r", title: row.saturated ? `${row.saturated} of ${row.units} saturated` : "" }, deadSaid),
+      ...figureOf(row.ratio, ratioFault(row.ratio, isOver)), h("td", {}, row.ratio === undefined ? "" : scaleOf(row.ratio)), h("td", { class: dead > 0.5 ? "r warning" : "r", title: row.saturated ? `${row.saturated} of ${row.units} saturated` : "" }, deadSaid),
       h("td", {}, row.units ? h("span", { class: "bar share" }, h("i", { class: dead > 0.5 ? "wrong" : "forward", style: { width: `${100 * dead}%` } })) : ""));
   }
 
@@ -188,10 +189,11 @@ function gradientFault(value, largest) {
   return value !== undefined && largest > 0 && value < VANISHING * largest ? `the gradient vanishes: it is ${precise(largest)} elsewhere` : "";
 }
 
-function ratioFault(value) {
+function ratioFault(value, isOver) {
   if (value === null) return "the update is not finite";
   if (value > TOO_MUCH) return `each update moves the weights by ${share(value)} of their size: the rate is too high`;
-  return value > 0 && value < HARDLY ? "each update hardly moves the weights: the rate is too low" : "";
+  return value > 0 && value < HARDLY && !isOver ? // schedules mostly end near 0
+     "each update hardly moves the weights: the rate is too low" : "";
 }
 
 function deadOf(row) {

@@ -54,7 +54,8 @@ function formChooser(app, found) {
 function shownValues(app, found) {
   const shapes = new Map(found.tensors.map((tensor) => [tensor.name, tensor.shape]));
   const choose = (name) => (shapes.has(name) ? (place) => choosePlace(app, name, place) : null);
-  const values = found.values.map((value) => valueBox(value.name, value.path, value, formOf(app, value), shapes.get(value.name), choose(value.name)));
+  const tokens = found.tensors.flatMap((tensor) => (tensor.tokens ? [tensor.tokens] : []));
+  const values = found.values.map((value) => valueBox(value.name, value.path, value, formOf(app, value), shapes.get(value.name), choose(value.name), tokens));
   const weights = found.weights.map((weight) => valueBox(weight.name, weight.role === "state" ? "a state" : "", weight, weight, shapes.get(weight.name), choose(weight.name)));
   if (!values.length && !weights.length) return [h("p", { class: "quiet" }, "This line names no value of a prediction, and makes no weights.")];
   return [...values, ...weights];
@@ -62,8 +63,8 @@ function shownValues(app, found) {
 
 const formOf = (app, value) => ({ after: value.after, difference: value.difference })[app.shownValues] ?? value;
 
-function valueBox(name, path, value, shown, shape, choose) {
-  const box = h("div", { class: "value" }, h("h3", { class: "group" }, h("b", {}, name), path && path !== name ? ` ${path}` : "", h("span", { class: "mono" }, ` ${value.type}`)), arrayOf(name, shown, shape, choose));
+function valueBox(name, path, value, shown, shape, choose, tokens = []) {
+  const box = h("div", { class: "value" }, h("h3", { class: "group" }, h("b", {}, name), path && path !== name ? ` ${path}` : "", h("span", { class: "mono" }, ` ${value.type}`)), arrayOf(name, shown, shape, choose, tokens));
   if (value.gradient) box.append(h("h3", { class: "group" }, `gradient of the loss in ${name}, at most ${short(Math.max(Math.abs(value.gradient.low), Math.abs(value.gradient.high)))}`), arrayOf(`gradient of ${name}`, value.gradient));
   return box;
 }

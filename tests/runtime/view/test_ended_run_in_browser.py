@@ -65,6 +65,13 @@ def test_rows_name_the_output_of_each_prediction(page: Any):
     assert "predicted second" in row.inner_text()
 
 
+def test_figures_of_a_run_that_ended_are_of_its_last_step(page: Any):
+    page.keyboard.press("v")
+    page.locator(".training-lines").wait_for(timeout=150_000)
+    assert "By line, with the rows and the rate of the last step" in page.inner_text("#live")
+    assert "Most wrong of 32 rows of the training part" in page.inner_text("#live")
+
+
 def test_a_curve_is_read_out_at_steps_that_it_has(page: Any):
     page.keyboard.press("v")
     picture = page.locator(".trace svg").first
