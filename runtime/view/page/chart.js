@@ -1,5 +1,5 @@
 // Curves by epoch: read out under the pointer or by arrow keys, smoothed, on a logarithmic axis, of several runs over one another.
-import { h, svg } from "./dom.js";
+import { h, harmless, svg } from "./dom.js";
 import { grouped } from "./model.js";
 import { measure } from "./units.js";
 
@@ -142,7 +142,7 @@ function curveAxes(place) {
 
 export function written(text, x, y, anchor) {
   const found = svg("text", { x, y, "text-anchor": anchor });
-  found.textContent = text;
+  found.textContent = harmless(text);
   return found;
 }
 

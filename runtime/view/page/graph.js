@@ -1,5 +1,5 @@
 // The graph in levels: boxes that open, from top to bottom, with the values that go between them.
-import { h, svg } from "./dom.js";
+import { h, harmless, svg } from "./dom.js";
 import { isLong, layoutOf, roundedPath } from "./layout.js";
 import { grouped } from "./model.js";
 import { amount, bytes, joined } from "./units.js";
@@ -72,7 +72,7 @@ function titleOf(level) {
 
 function labels(group, level, x, y) {
   const name = svg("tspan", { class: "name" });
-  name.textContent = level.name;
+  name.textContent = harmless(level.name);
   const text = svg("text", { x: x + PAD, y: y + 20 }, name);
   if (level.times > 1) {
     const times = svg("tspan", { class: "times", dx: 7 });
@@ -93,7 +93,7 @@ function frame(app, level, open, own, redraw, size, x, y) {
   const rectangle = svg("rect", { x, y, width: size.width, height: size.height, rx: 7, onclick: toggle });
   const group = svg("g", { class: classes, tabindex: canOpen(level) ? 0 : null, onkeydown: (event) => event.key === "Enter" && toggle(), "data-key": level.key }, rectangle);
   const hint = svg("title");
-  hint.textContent = [level.type, level.paths.filter(Boolean).slice(0, 4).join(", "), level.at ? `line ${level.at[1]}` : "", workOf(level), canOpen(level) ? "choose to open or close" : ""].filter(Boolean).join("\n");
+  hint.textContent = harmless([level.type, level.paths.filter(Boolean).slice(0, 4).join(", "), level.at ? `line ${level.at[1]}` : "", workOf(level), canOpen(level) ? "choose to open or close" : ""].filter(Boolean).join("\n"));
   rectangle.append(hint);
   if (level.at) {
     const link = svg("text", { class: "faint", x: x + size.width - PAD, y: y + 20, "text-anchor": "end" });
@@ -137,7 +137,7 @@ function operationsBox(app, level, open, own, redraw) {
     if (level.operations.length > shown.length) rows.push(`… ${(level.count ?? level.operations.length) - shown.length} more`);
     rows.forEach((text, n) => {
       const small = svg("text", { class: "small", x: x + PAD, y: y + ROW + 12 + 16 * n });
-      small.textContent = text;
+      small.textContent = harmless(text);
       group.append(small);
     });
     parent.append(group);
@@ -238,6 +238,6 @@ const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…
 
 function label(group, text, x, y, anchor) {
   const found = svg("text", { class: "edge-text", x, y, "text-anchor": anchor });
-  found.textContent = cut(text);
+  found.textContent = cut(harmless(text));
   group.append(found);
 }

@@ -1,5 +1,5 @@
 // An array as `values` writes it: pictures, bars, figures, a histogram. Blue is above 0 and orange below.
-import { channelsOf, h } from "./dom.js";
+import { channelsOf, h, harmless } from "./dom.js";
 import { share, whole } from "./units.js";
 
 export const short = (number) => (typeof number !== "number" ? "not finite" : (Math.abs(number) >= 1e-3 && Math.abs(number) < 1e5) || number === 0 ? Number(number.toPrecision(4)).toString() : number.toExponential(2));
@@ -8,7 +8,7 @@ export const short = (number) => (typeof number !== "number" ? "not finite" : (M
 // are the lists of tokens of the row: an axis as long as one of them is over its tokens.
 export function arrayOf(name, value, shape = null, choose = null, tokens = []) {
   const said = h("p", { class: "quiet read" });
-  const read = (text) => (said.textContent = text);
+  const read = (text) => (said.textContent = harmless(text));
   return h("div", { class: "values" }, ...pictured(name, value, shape, choose, (map, y, x, element) => read(map === null ? "" : elementSaid(value, map, y, x, element, tokens))), h("div", {}, histogramOf(value), figuresOfValue(value), said));
 }
 

@@ -49,7 +49,7 @@ function comparedWith(report) {
 function tableOf(heads, rows, isNumber) {
   const of = (n) => (isNumber(n) ? "r" : "");
   const head = heads.length ? [h("tr", {}, ...heads.map((text, n) => h("th", { class: of(n) }, text)))] : [];
-  return h("div", { class: "wide" }, h("table", {}, ...head, ...rows.map((row) => h("tr", {}, ...row.map((cell, n) => h("td", { class: of(n) }, cell))))));
+  return h("div", { class: "wide" }, h("table", {}, ...head, ...rows.map((row) => h("tr", {}, ...row.map((cell, n) => h("td", { class: of(n), title: typeof cell === "string" && cell.length > 40 ? cell : null }, cell))))));
 }
 
 function predictionsOf(report, found) {

@@ -1,5 +1,5 @@
 // A training while it runs: how far it is, its curves, figures by line, the rows that are most wrong, and a text; pause, stop, go on.
-import { h, svg } from "./dom.js";
+import { h, harmless, svg } from "./dom.js";
 import { asked } from "./asking.js";
 import { traceOf } from "./traces.js";
 import { counted, share, whole } from "./units.js";
@@ -75,7 +75,7 @@ export class Training {
     this.bar.hidden = !status.steps;
     this.bar.setAttribute("aria-valuenow", String(Math.round(100 * part)));
     this.bar.classList.toggle("waits", status.state === "paused");
-    this.refusal.textContent = this.found.refusal;
+    this.refusal.textContent = harmless(this.found.refusal);
     this.refusal.hidden = !this.found.refusal;
   }
 
