@@ -244,9 +244,13 @@ class Model:
         trained: Trained | None = None,
     ) -> None:
         """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
-        self._elaborate, self._settings = elaborate, dict(settings)
+
+        def elaborated(overrides: tuple[tuple[str, str], ...]) -> driver.Program:
+            return driver.with_wide_inputs(elaborate(overrides), options)
+
+        self._elaborate, self._settings = elaborated, dict(settings)
         if trained is None:
-            self._program = elaborate(overrides_of(self._settings))
+            self._program = self._elaborate(overrides_of(self._settings))
         else:
             self._program = trained.program
         self._options = driver.options_of(self._program, options)

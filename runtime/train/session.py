@@ -202,7 +202,8 @@ def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     )
     program = trained.with_option(program, "data", None if request.data is None else str(request.data))
     program = trained.with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
-    return program, replace(request, options=driver.options_of(program, request.options))
+    options = driver.options_of(program, request.options)
+    return driver.with_wide_inputs(program, options), replace(request, options=options)
 
 
 def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:

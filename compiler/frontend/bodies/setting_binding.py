@@ -45,6 +45,7 @@ class Argument:
 
 
 Keywords: TypeAlias = Sequence[tuple[str, Argument]]
+_MAY_BE_MISSING = (Namespace.SCHEDULE, Namespace.CLIP, Namespace.PENALTY)
 _LITERALS = (tree.Number, tree.Boolean, tree.NoneLiteral)  # mean the same in any frame
 
 
@@ -174,6 +175,7 @@ class SettingBinder(Elaborator):
             return self._looked_up(expression, kind, path or ""), COMMAND_LINE, override.span
         if argument is not None:
             origin = "generate" if self.frame.keyword == "generate" else "train"
+            origin = COMMAND_LINE if argument.span.source.name == COMMAND_LINE else origin
             return self.argument_value(argument, kind, path or ""), origin, argument.span
         if parameter.default is None:
             name = signature.declaration.name
@@ -235,6 +237,11 @@ class SettingBinder(Elaborator):
                 return value
             message = f"the name of {with_article(namespace.value)} is needed here, not {describe(value)}"
             advice = hint(f"there are {', '.join(sorted(self.frame.module.names(namespace)))}")
+            if value is None and namespace in _MAY_BE_MISSING:
+                advice = hint(
+                    f"without one, leave it out; `{namespace.name.lower()} = none` stands in an experiment that builds "
+                    "on another, `train B: A { … }`, and takes away that of the other"
+                )
             self.fail("E0304", message, advice, span=expression.span)
         local = self.frame.variables.get(head.id)
         if isinstance(local, FormValue) and local.declaration.keyword != "fn":

@@ -188,7 +188,7 @@ class Entries(Keys):
         if missing:
             named = " and ".join(f"`{key}`" for key in missing)
             noun = "key" if len(missing) == 1 else "keys"
-            advice = (hint(f"such as `{_EXAMPLES[key]}`") for key in missing)
+            advice = (*(hint(f"such as `{_EXAMPLES[key]}`") for key in missing), *self._base_without_a_name())
             self.report.mistake("E0602", f"`train` needs the {noun} {named}", self.train.head, *advice)
         if self.takes_all and self.accumulate > 1:
             message = "`accumulate` is for several batches, and `batch = all` is one"
@@ -208,6 +208,15 @@ class Entries(Keys):
         elif self.batch is not None and self.shards > self.batch:
             message = f"a batch of {self.batch} rows cannot be cut into {self.shards} shards"
             self.report.mistake("E0603", message, self.place_of("shards"), hint("a shard takes at least one row"))
+
+    def _base_without_a_name(self) -> tuple[Note, ...]:
+        """Advice where an experiment seems to build on a `train` that has the name of its model alone."""
+        model = self.train.model.id
+        trains = (d for module in self.session.modules for d in module.declarations if isinstance(d, tree.Train))
+        if self.train.name is None or not any(other.name is None and other.model.id == model for other in trains):
+            return ()
+        said = f"`{model}` is the model here; to build on `train {model}`, give that a name, `train First: {model}`"
+        return (hint(f"{said}, and write `train {self.train.name}: First`"),)
 
     def place_of(self, key: str) -> Span:
         """Where a key that is given stands."""
