@@ -18,7 +18,7 @@ from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.making import PartMaker, matched, notes_of_unused, part_in_columns, target_column
+from runtime.data.making import PartMaker, lengths_of_texts, matched, notes_of_unused, part_in_columns, target_column
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import Preparation, fitted, tokenizers_of
@@ -26,7 +26,7 @@ from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
 from runtime.data.streaming.loading import load_stream, load_stream_part, parts_for_prediction
 from runtime.data.text.rows import TextRemarks, TextRows, longest_row
-from runtime.data.text.tokenizer import PAD, Tokenizer
+from runtime.data.text.tokenizer import Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
 _GIVEN = Span(Source("--input", ""), 1, 1, 1, 1)
@@ -65,7 +65,7 @@ def load_training_data(
     if cuts.oversample:
         rows, remark = oversampled(dataset, cuts.oversample, rows, cuts.seed)
         loading.notes.append(remark)
-    train = replace(whole, rows=rows, lengths=_lengths(dataset, whole.arrays))
+    train = replace(whole, rows=rows, lengths=lengths_of_texts(dataset, whole.arrays))
     official = None
     if dataset.test is not None and cuts.test is None:
         official = loading.everything(dataset.test, preparation)
@@ -149,7 +149,7 @@ def load_row_blocks(
     path: Path, specs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
 ) -> Iterator[LoadedPart]:
     """As `load_rows`, block by block; nothing where the file is not read so. Raises DataError."""
-    if preparation.readings or shows_pictures(path) or format_of(path).stream is None:
+    if preparation.readings or shows_pictures(path) or format_of(path).name in ("idx", "cifar"):
         return
     source, kept = _given_source(path, preparation, options)
     yield from parts_for_prediction([s for s in specs if not s.is_target], source, preparation, kept)
@@ -257,15 +257,6 @@ def _fitted(
     if table is None or not (table.normalise or table.missing == "mean"):
         return preparation
     return fitted(preparation, dataset.fields, specs, split.train, table.normalise)
-
-
-def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
-    """The length of each row's text, by which batches are made; None where they are made at random."""
-    if dataset.text is None or dataset.text.buckets == 0:
-        return None
-    texts = [arrays[name] for name in dataset.text.readings if name in arrays]
-    found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)
-    return found
 
 
 def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:

@@ -126,9 +126,10 @@ class PartEvaluator:
     def _stretches(self, part: Part) -> Iterator[tuple[Mapping[str, Array], Array]]:
         """The rows by their length of texts: at which length one is computed never depends on the cut.
 
-        Of a part that stays on disk, these are blocks of whole batches, each until the next.
+        Of a part that stays on disk, these are blocks of whole batches, each until the next. Where batches are computed
+        at several lengths, its rows are mapped, and come as those in memory.
         """
-        if part.stream is not None:
+        if part.stream is not None and (self._buckets is None or not self._buckets.has_sizes):
             for _, data in blocks_in_order(part.stream, self._batch):
                 yield data, np.arange(len(next(iter(data.values()))))
         elif self._buckets is None:
