@@ -17,7 +17,7 @@ from runtime.cli.common import Overrides, compile_options, folder_of_imports, mo
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step
 from runtime.cli.together import run_together
-from runtime.processes.joining import Processes, share_of_processors, started_together
+from runtime.processes.joining import Processes, expect_agreement, share_of_processors, started_together
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
@@ -100,6 +100,7 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
         for option in ("overfit", "profile"):
             _refuse(arguments, (option,), "several processes", "leave one of them out")
         arguments.threads = arguments.threads or share_of_processors(peers)
+        expect_agreement(peers, lambda: _options_of_all(arguments))
     if arguments.profile:
         from compiler.profiling.step import expect_measurable  # the whole compiler, which a training does without
 
@@ -123,6 +124,18 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
             _print_profile(session, arguments)
         if session.directory is not None:
             session.directory.close()
+
+
+def _options_of_all(arguments: Namespace) -> dict[str, str]:
+    """What all processes of a training have in common of its command line, beside what their programs say."""
+    options = compile_options(arguments)
+    return {
+        "target": options.target,
+        "precision": options.dtype,
+        "`--on-nan`": arguments.on_nan,
+        "`--dry-run`": str(arguments.dry_run).lower(),
+        "`--resume`": str(arguments.resume),
+    }
 
 
 def _listening_for_page(arguments: Namespace, rank: int) -> socket.socket | None:

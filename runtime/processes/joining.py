@@ -18,6 +18,7 @@ Processes: TypeAlias = "MpiPeers | Alone"
 _Result = TypeVar("_Result")
 
 # How many processes there are, as MPICH, Open MPI, and Slurm's `srun` tell each of them.
+_SHOWN = 40  # letters of what differs
 _COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
@@ -79,8 +80,10 @@ def expect_agreement(peers: Processes, facts: Callable[[], Mapping[str, str]]) -
     if isinstance(peers, Alone):
         return
     every: list[Mapping[str, str]] = peers.gathered(dict(facts()))
-    for what in every[0]:
+    for what in dict.fromkeys(what for told in every for what in told):
         for rank, told in enumerate(every):
-            if told.get(what) != every[0].get(what):
-                message = f"{peers.name_of(rank)} has another {what} than {peers.name_of(0)}"
+            both = told.get(what, "none"), every[0].get(what, "none")
+            if both[0] != both[1]:
+                shown = f": {both[0]} and {both[1]}" if max(map(len, both)) <= _SHOWN else ""
+                message = f"{peers.name_of(rank)} has another {what} than {peers.name_of(0)}{shown}"
                 raise DisagreementError(message, "start all processes with the same version, files, settings and data")

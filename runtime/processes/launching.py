@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,9 @@ def tell_launcher(peers: MpiPeers, run: Path | None) -> None:
     names = {str(number): peers.name_of(rank) for rank, (_, number) in enumerate(peers.places)}
     told = {"names": names, "run": None if run is None else str(run)}
     before = Path(f"{name}.new")
-    before.write_text(json.dumps(told))
-    before.replace(name)
+    with suppress(OSError):  # a disk that is full is no reason to end a training
+        before.write_text(json.dumps(told))
+        before.replace(name)
 
 
 def _launcher() -> str:

@@ -223,6 +223,30 @@ def test_a_process_that_stops_answering_is_named(project: Path) -> None:
     assert "has not answered for 2 s" in errors
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--set", "optimizer.lr=0.5"], "another `optimizer.lr` than rank 0 on .*: 0.5 and 0.01"),
+        (["--set", "stream=100"], "another `stream` than rank 0 on .*: 100 and none"),
+        (["--target", "reference"], "another target than rank 0 on .*: reference and native"),
+        (["--dtype", "f64"], "another precision than rank 0 on .*: f64 and f32"),
+        (["--on-nan", "skip"], "another `--on-nan` than rank 0 on .*: skip and stop"),
+        (["--dry-run"], "another `--dry-run` than rank 0 on .*: true and false"),
+        (["--nonsense"], "unexpected argument `--nonsense`"),
+        (["--processes", "2"], "--processes does not go with mpiexec"),
+    ],
+)
+def test_what_one_process_was_told_otherwise_is_named(project: Path, words: Sequence[str], told: str) -> None:
+    second = [*("-n", "1"), *DLC, "model.dl", "--out", "told", *words]
+    begin = time.monotonic()
+    code, errors = Launched(project, 1, "model.dl", "--out", "told", ":", *second).end(60)
+    assert code not in (0, 130)
+    assert re.search(told, " ".join(errors.split())), errors
+    assert "fault of dlc" not in errors
+    assert not (project / "told").exists()
+    assert time.monotonic() - begin < 60
+
+
 def test_processes_that_disagree_are_named(project: Path) -> None:
     other = (project / "model.dl").read_text().replace("hidden = 24", "hidden = 25")
     (project / "other.dl").write_text(other)

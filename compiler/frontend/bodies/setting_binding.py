@@ -227,6 +227,14 @@ class SettingBinder(Elaborator):
         )
         self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
 
+    def evaluate_key(self, namespace: Namespace, expression: tree.Expression, prefix: str) -> FormValue:
+        """As `evaluate_form`, of a key of `train`: the name of its form is a setting of the experiment, too."""
+        head = expression.function if isinstance(expression, tree.Call) else expression
+        if isinstance(head, tree.Name):
+            origin = COMMAND_LINE if head.span.source.name == COMMAND_LINE else "train"
+            self.session.settings.record(prefix, head.id, origin)
+        return self.evaluate_form(namespace, expression, prefix)
+
     def evaluate_form(self, namespace: Namespace, expression: tree.Expression, prefix: str = "") -> FormValue:
         """An initialiser, optimizer, schedule, clip or penalty, with its settings."""
         call = self.here if self.span is not None else expression.span

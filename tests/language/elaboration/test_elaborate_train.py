@@ -424,6 +424,17 @@ def test_integers_for_floats_of_an_own_function_may_be_meant() -> None:
     assert not any("any[" in note.message for note in found.notes)
 
 
+def test_the_forms_of_keys_are_settings_by_their_names() -> None:
+    keys = {"schedule": "cosine(T = 9)", "clip": "value(1.0)", "penalty": "[l1(0.1), l2(0.1)]"}
+    found = {s.name: (s.value, s.origin) for s in program(text(optimizer="swa()", **keys)).settings}
+    named = {"optimizer": "swa", "schedule": "cosine", "clip": "value", "penalty.0": "l1", "penalty.1": "l2"}
+    assert {name: found[name] for name in named} == {name: (value, "train") for name, value in named.items()}
+    names = [*found]
+    assert names.index("optimizer") < names.index("optimizer.lr")
+    given = {s.name: (s.value, s.origin) for s in program(text(), ("optimizer", "swa(start = 3)")).settings}
+    assert given["optimizer"] == ("swa(start = 3)", "command line")
+
+
 def test_all_independent_mistakes_are_told() -> None:
     found = mistakes(
         text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -399,3 +400,47 @@ def test_memory_holds_two_blocks_of_data_ten_times_as_large(project: Path) -> No
     write(20_000)
     assert 10 * BLOCK <= 20_000 * 2001 * 4
     assert peak_of(project, "large") - least <= 1.2 * 2 * BLOCK
+
+
+TEXTS = """
+model Next(context = 64) {{
+    input tokens: i32[batch, context] in 0..vocabulary
+    output logits = tokens |> embedding(vocabulary, 4) |> dense(vocabulary)
+}}
+
+train Next {{
+    data = {data}
+    validation = 0.02
+    target next: i32[batch, context] in 0..vocabulary
+    loss = cross_entropy(logits, next)
+    optimizer = gradient_descent(lr = 0.01)
+    batch = 64
+    steps = 20
+    stream = 8000
+}}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the largest resident set is told in kilobytes on Linux")
+@pytest.mark.parametrize(
+    ("data", "lines"), [('text("texts/*.txt", tokens = "char")', 24_000), ('lines("texts/*.txt", longest = 64)', 8_000)]
+)
+def test_memory_holds_two_blocks_of_texts_ten_times_as_large(project: Path, data: str, lines: int) -> None:
+    """The passes that learn the vocabulary, cut and pack hold no more than the training."""
+    drawn = random.Random(0)
+    words = [f"w{number}" for number in range(300)]
+
+    def write(files: int) -> None:
+        (project / "texts").mkdir(exist_ok=True)
+        for number in range(files):
+            text = "".join(" ".join(drawn.choices(words, k=14)) + "\n" for _ in range(lines))
+            (project / "texts" / f"{number}.txt").write_text(text)
+
+    (project / "model.dl").write_text(TEXTS.format(data=data))
+    write(1)
+    peak_of(project, "first")  # compiles
+    least = peak_of(project, "small")
+    write(10)
+    block = 8000 * 2 * 64 * 4
+    assert peak_of(project, "large") - least <= 1.2 * 2 * block
+    assert "of at most 8,000" in json.loads((project / "large" / "data.json").read_text())["notes"][-1]
