@@ -244,9 +244,13 @@ class Model:
         trained: Trained | None = None,
     ) -> None:
         """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
-        self._elaborate, self._settings = elaborate, dict(settings)
+
+        def elaborated(overrides: tuple[tuple[str, str], ...]) -> driver.Program:
+            return driver.with_wide_inputs(elaborate(overrides), options)
+
+        self._elaborate, self._settings = elaborated, dict(settings)
         if trained is None:
-            self._program = elaborate(overrides_of(self._settings))
+            self._program = self._elaborate(overrides_of(self._settings))
         else:
             self._program = trained.program
         self._options = driver.options_of(self._program, options)
@@ -346,7 +350,7 @@ class Model:
             if len(specs) != 1:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
-            inputs = {specs[0].name: np.asarray(inputs)}
+            inputs = {specs[0].name: inputs}
         part = self._part(specs, inputs, may_be_empty=True)
         refuse_outside_inputs(self._program, part)
         return self._prediction().predict(self._tensors(), part)

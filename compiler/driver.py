@@ -67,8 +67,19 @@ from compiler.programs.kinds import (
     TRAINING,
     GraphKind,
     Purpose,
+    with_products,
 )
-from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized, subjects
+from compiler.programs.load import (
+    check,
+    complete,
+    data_dimensions,
+    load,
+    load_text,
+    options_of,
+    resized,
+    subjects,
+    with_wide_inputs,
+)
 from compiler.programs.owned_states import OwnedStates
 from compiler.programs.shard_tree import rows_of_process
 from compiler.targets.manifest import InputSlot

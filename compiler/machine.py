@@ -14,6 +14,16 @@ _SCHEDULING_MODEL = "neoverse-v1"
 ARM = ("aarch64-", "arm64-")
 
 
+class Bf16(Enum):
+    """How a processor multiplies numbers of bf16: its instructions, as a reader knows them."""
+
+    TILES = "AMX"
+    PAIRS = "AVX512-BF16"
+
+
+_BF16_FEATURES = {Bf16.TILES: {"+amx-tile", "+amx-bf16", "+avx512bf16"}, Bf16.PAIRS: {"+avx512bf16"}}
+
+
 class MultiplyAdd(Enum):
     """How a multiply-add that is rounded once is written for LLVM."""
 
@@ -81,6 +91,12 @@ class Machine:
     def architecture(self) -> str:
         """The first part of the triple: x86_64, aarch64, which Apple calls arm64, ..."""
         return self.triple.partition("-")[0]
+
+    @property
+    def bf16(self) -> Bf16 | None:
+        """How code for it multiplies numbers of bf16; None where it cannot."""
+        present = {*self.features.split(",")} if self.name == AVX512.name else set[str]()
+        return next((how for how, needed in _BF16_FEATURES.items() if needed <= present), None)
 
     @property
     def description(self) -> str:

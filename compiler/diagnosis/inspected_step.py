@@ -20,7 +20,7 @@ from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Role, Value
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
-from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Subtract, Symbolic
+from compiler.ops.elementwise import Abs, Add, Cast, LessEqual, Maximum, Multiply, Subtract, Symbolic
 from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
@@ -158,8 +158,9 @@ def _watched(step: StepBuilder) -> tuple[Graph, tuple[WatchedNumber, ...]]:
         builder.output(name, Role.OUTPUT, value)
         watched.append(WatchedNumber(name, kind, span, path, units))
 
+    parts = _parts_of_smooth(builder, step.evaluated)
     for node in step.evaluated:
-        found = _without_effect(builder, node)
+        found = None if id(node) in parts else _without_effect(builder, node)
         if found is not None:
             kind, share, units = found
             origin = origin_of(node)
@@ -191,6 +192,28 @@ def _mean_square(builder: GraphBuilder, value: Value) -> Value:
     square = builder.emit(Multiply(), value, value)
     total = Symbolic(builder, builder.emit(Sum(tuple(range(value.type.rank))), square))
     return (total / static_elements(value.type.shape)).value
+
+
+def _parts_of_smooth(builder: GraphBuilder, nodes: Sequence[Node]) -> set[int]:
+    """By identity, each `max(x, 0)` that is only added to functions of the same `x`, as in softplus: no unit dies."""
+    makers = {result.index: node for node in nodes for result in node.results}
+    readers: dict[int, list[Node]] = {}
+    for node in nodes:
+        for operand in node.operands:
+            readers.setdefault(operand.index, []).append(node)
+
+    def is_of(value: Value, x: Value) -> bool:
+        maker = makers.get(value.index)
+        return value == x or (maker is not None and len(maker.operands) == 1 and is_of(maker.operands[0], x))
+
+    def is_part(node: Node) -> bool:
+        x = next((o for o in node.operands if constant_of(builder, o) != 0), None)
+        result = node.results[0]
+        sums = readers.get(result.index, [])
+        others = [o for reader in sums if isinstance(reader.op, Add) for o in reader.operands if o != result]
+        return x is not None and 0 < len(sums) == len(others) and all(is_of(other, x) for other in others)
+
+    return {id(node) for node in nodes if isinstance(node.op, Maximum) and is_part(node)}
 
 
 def _without_effect(builder: GraphBuilder, node: Node) -> tuple[str, Value, int] | None:

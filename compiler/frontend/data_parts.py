@@ -34,7 +34,8 @@ class DataSource:
     others: tuple[tuple[str, str], ...] = ()
 
 
-CUT_WAYS = ("random", "stratified", "grouped", "latest")
+_DRAWN_CUTS = ("random", "stratified", "grouped")
+CUT_WAYS = (*_DRAWN_CUTS, "latest")
 """How the rows of a share are chosen."""
 
 
@@ -90,6 +91,11 @@ class Cuts:
     def of_data(self) -> tuple[Cut | None, Cut | None]:
         """Both cuts of the data; None for a part that there is not, or that has a source of its own."""
         return _cut_of(self.validation), _cut_of(self.test)
+
+    @property
+    def are_drawn(self) -> bool:
+        """Whether the seed decides which rows a part has."""
+        return any(cut is not None and cut.way in _DRAWN_CUTS for cut in self.of_data)
 
 
 def _cut_of(part: PartSource) -> Cut | None:

@@ -296,32 +296,33 @@ def _deep_recursion() -> Generator[None]:
 
 
 def _chosen(module: tree.Module, experiment: str | None) -> tree.Train | tree.Model:
-    """The experiment of that name, or the only one; a model where there is no experiment."""
+    """The experiment of that name, or the only one; a model where there is no experiment.
+
+    The name of a model stands for its `train` without a name, or for its only one.
+    """
     trains = [d for d in module.declarations if isinstance(d, tree.Train)]
     models = [d for d in module.declarations if isinstance(d, tree.Model)]
+    names = [t.name or t.model.id for t in trains]
+    trained = [t.model.id for t in trains]
     candidates: dict[str, tree.Train | tree.Model] = {m.name: m for m in models}
-    trained: dict[str, list[tree.Train]] = {}
-    for train in trains:
-        trained.setdefault(train.model.id, []).append(train)
-    candidates.update({name: found[0] for name, found in trained.items() if len(found) == 1})
-    candidates.update({t.name: t for t in trains if t.name is not None})
+    candidates.update({t.model.id: t for t in trains if trained.count(t.model.id) == 1})
+    candidates.update(zip(names, trains, strict=True))
     if experiment is not None:
         if experiment not in candidates:
             found = nearest(experiment, candidates)
             fix = f"did you mean {found}?" if found else f"there is {', '.join(candidates)}" if candidates else ""
             raise UsageError(f"{module.source.name} has no experiment or model {experiment}", fix)
         return candidates[experiment]
-    if len(trains) == 1:
+    if len(trains) == 1 or len(set(names)) < len(names):  # two of one name are a mistake, which the session tells
         return trains[0]
     if len(trains) > 1:
-        names = ", ".join(t.name or t.model.id for t in trains)
-        raise UsageError(f"{module.source.name} has {len(trains)} experiments", f"name one with --experiment: {names}")
+        fix = f"name one with --experiment: {', '.join(names)}"
+        raise UsageError(f"{module.source.name} has {len(trains)} experiments", fix)
     if len(models) == 1:
         return models[0]
     if models:
-        names = ", ".join(m.name for m in models)
         message = f"{module.source.name} has {len(models)} models and no `train`"
-        raise UsageError(message, f"name one with --experiment: {names}")
+        raise UsageError(message, f"name one with --experiment: {', '.join(m.name for m in models)}")
     whole = Span(module.source, 1, 1, 1, 1)
     note = hint("`dlc check` looks at a file of functions and layers")
     mistake = failure("E0609", "this file has no `model` and no `train`", whole, note)

@@ -288,6 +288,12 @@ class TrainingPlan:
         """How many rows an update takes where there are so many to train on."""
         return available if self.batch is None else min(self.usual_rows, available)
 
+    def evaluated_rows(self, available: int | None) -> int:
+        """How many rows an evaluation takes at once, after a training over so many: those of an update, or of one of
+        the batches of a step with `updates`, however often these are made."""
+        usual = self.usual_rows // self.batches
+        return usual if available is None else available if self.batch is None else min(usual, available)
+
     @property
     def synchronises(self) -> bool:
         """Whether statistics are those of the rows of all shards."""

@@ -107,6 +107,7 @@ def module_scopes(
                 mistakes += _declare(scope, declared, declaration)
         scope.own.update(declared)
         scope.beyond.append(library)
+        mistakes += _experiments_of_one_name(scope, module)
     return scopes, mistakes
 
 
@@ -125,8 +126,27 @@ def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Located]], 
     earlier = names.setdefault(declaration.name, Located(declaration, scope)).declaration
     if earlier is declaration:
         return []
-    message = f"`{declaration.name}` is declared twice in this file"
-    return [Diagnostic("E0202", message, head_of(declaration), (Note("first declared here", head_of(earlier)),))]
+    return [_twice(declaration.name, head_of(declaration), head_of(earlier))]
+
+
+def _experiments_of_one_name(scope: ModuleScope, module: tree.Module) -> list[Diagnostic]:
+    """Mistakes of the experiments of a file; one without a name is called like its model."""
+    found: list[Diagnostic] = []
+    seen: dict[str, tree.Train] = {}
+    for train in module.declarations:
+        if not isinstance(train, tree.Train):
+            continue
+        name = train.name or train.model.id
+        if train.name is None and scope.lookup(Namespace.MODEL, name) is None:  # which is a mistake by itself
+            continue
+        earlier = seen.setdefault(name, train)
+        found += [] if earlier is train else [_twice(name, train.head, earlier.head, "the experiment ")]
+    return found
+
+
+def _twice(name: str, place: tree.Span, first: tree.Span, kind: str = "") -> Diagnostic:
+    message = f"{kind}`{name}` is declared twice in this file"
+    return Diagnostic("E0202", message, place, (Note("first declared here", first),))
 
 
 def head_of(declaration: Named) -> tree.Span:

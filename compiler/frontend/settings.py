@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, cast
 
-from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.data_parts import SettingValue
 from compiler.frontend.failures import nearest
@@ -20,6 +20,7 @@ from compiler.syntax.parser import parse
 
 OF_THE_DATA = "data"
 _DECLARATION = "const value = "
+_MOST_MEANT = 3  # settings that a hint names
 _OF_NUMBERS = re.compile(r"[\d.eE+*/(),\s\[\]-]+|\w+\(.*\)")  # or a call: what is meant for a path is neither
 
 
@@ -65,12 +66,15 @@ class SettingsRecord:
     def unknown(self) -> list[Diagnostic]:
         """The overrides that nothing asked for."""
         known = (*self.entries, *sorted(self.asked - {*self.entries}))
+        names = ", ".join(sorted(self.entries))
         return [
             Diagnostic(
                 "E0610",
                 f"there is no setting `{override.key}`",
                 override.span,
-                nearest(override.key, known) or (hint(f"the settings are {', '.join(sorted(self.entries))}"),),
+                _with_last_word(override.key, known)
+                or nearest(override.key, known)
+                or (hint(f"the settings are {names}" if names else "there are none"),),
             )
             for key, override in self.overrides.items()
             if key not in self.used
@@ -91,6 +95,12 @@ class SettingsRecord:
                 origin = "derived" if number.is_derived else "run"
                 found.append(Setting(name, number.value, origin, True, _formula(number)))
         return tuple(replace(s, limits=tuple(limits.get(s.name, ()))) if s.is_runtime else s for s in found)
+
+
+def _with_last_word(key: str, known: Iterable[str]) -> tuple[Note, ...]:
+    """The settings inside of keys that end with a name: `optimizer.lr` for `lr`."""
+    found = [f"`{name}`" for name in sorted(known) if name.endswith(f".{key}")]
+    return (hint(f"did you mean {' or '.join(found)}?"),) if 0 < len(found) <= _MOST_MEANT else ()
 
 
 def _formula(value: Value) -> Formula | str | None:

@@ -35,7 +35,8 @@ def ledger_of(forms: Forms) -> Mapping[Place, LineFigures]:
     found: defaultdict[Place, LineFigures] = defaultdict(LineFigures)
     for place, count in _parameters(forms.program):
         found[place].parameters += count
-    last = {_place(origin): node for node in forms.program.training_graph.nodes for origin in node.origins}
+    origins = ((node, origin) for node in forms.program.training_graph.nodes for origin in node.origins)
+    last = {_place(origin): node for node, origin in origins if origin.direction is Direction.FORWARD}
     for place, node in last.items():
         found[place].type = str(node.results[-1].type)
     for place, _, flops in _shares(forms.forward, forms.options.batch):

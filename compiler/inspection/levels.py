@@ -8,9 +8,10 @@ pictures choose how far to open.
 - A *line* is a run of operations that the body itself writes, such as `image / 255`; it has `nodes` and no parts. That
   of a penalty has parts: its application to each parameter, and the sums.
 - A *scan* has the operations of one step as its parts.
-- Parts that follow each other and do the same with the same shapes are one level with `times` above 1: its `parts` are
-  those of the first round and `rounds` those of each. Where a round is a single application, the level has its kind and
-  name (`residual`, times 3); where it is several, the kind is `repeat`, and its parts are these applications.
+- Parts that do the same with the same shapes, and of which each reads the one before or one place of the text makes
+  all, are one level with `times` above 1: its `parts` are those of the first round and `rounds` those of each. Where a
+  round is a single application, the level has its kind and name (`residual`, times 3); where it is several, the kind
+  is `repeat`, and its parts are these applications.
 - `flows(parts)` are the values that go from part to part, or come from outside: the arrows of a picture.
 - `Places(root).of(origins)` finds the levels, outermost first, to which a node of any later stage belongs, by its
   origins: so gradients, kernels and instructions have a place in the same tree.
@@ -25,7 +26,7 @@ from itertools import groupby
 from compiler.errors.diagnostics import Span
 from compiler.frontend.applications import Application
 from compiler.frontend.program import Program
-from compiler.graph.ir import Graph, Node, Origin, Role, Value
+from compiler.graph.ir import Direction, Graph, Node, Origin, Role, Value
 from compiler.ops.scan import Scan
 from compiler.support.record import record
 from compiler.syntax import tree
@@ -111,12 +112,12 @@ def flows(parts: Sequence[Level]) -> tuple[Flow, ...]:
 
 
 def of_settings(graph: Graph) -> frozenset[int]:
-    """The values of which settings and constants alone are part, such as the rate of all dropouts: nothing flows."""
+    """The numbers of which settings and constants alone are part, such as the rate of all dropouts: nothing flows."""
     known = {entry.value.index for entry in graph.inputs if entry.role is Role.SETTING}
     for node in graph.nodes:
         if all(operand.index in known for operand in node.operands):
             known.update(result.index for result in node.results)
-    return frozenset(known)
+    return frozenset(known - {result.index for node in graph.nodes for result in node.results if result.type.rank})
 
 
 def _read(part: Level) -> Iterator[Value]:
@@ -172,18 +173,24 @@ def _nested(applications: Sequence[Application]) -> tuple[list[Application], Map
 
 
 def _continues(run: Sequence[Node], node: Node) -> bool:
-    """Whether a node is of the same line as those before."""
-    return not run or _line_of(run[-1]) == _line_of(node) or _line_of(node) is None or _line_of(run[-1]) is None
+    """Whether a node is of the line of those before; what computes a `gradient` is of the line that asks for it."""
+    line = _line_of(node)
+    before = next((found for other in reversed(run) if (found := _line_of(other)) is not None), None)
+    return line is None or before is None or line == before
 
 
 def _line_of(node: Node) -> tuple[str, int] | None:
-    span = node.origins[0].span if node.origins else None
-    return None if span is None else (span.source.name, span.line)
+    """The place that writes a node; None of one that the compiler derives from others."""
+    if not node.origins or node.origins[0].direction is Direction.BACKWARD:
+        return None
+    span = node.origins[0].span
+    return span.source.name, span.line
 
 
 def _line(nodes: Sequence[Node]) -> Iterator[Level]:
     if nodes:
-        spans = [origin.span for node in nodes for origin in node.origins[:1]]
+        origins = [origin for node in nodes for origin in node.origins[:1]]
+        spans = [o.span for o in origins if o.direction is not Direction.BACKWARD] or [o.span for o in origins]
         name = _shortened(spans[-1]) if spans else nodes[-1].op.name
         yield Level("", "line", name, spans[-1] if spans else None, None, ("",), ((),), tuple(nodes))
 
@@ -246,7 +253,7 @@ def _folded(parts: Sequence[Level]) -> tuple[Level, ...]:
     found: list[Level] = []
     place = 0
     while place < len(parts):
-        length, times = _repeat(forms, place)
+        length, times = _repeat(parts, forms, place)
         if times > 1:
             rounds = [parts[place + length * k : place + length * (k + 1)] for k in range(times)]
             found.append(_repeated(rounds))
@@ -256,16 +263,24 @@ def _folded(parts: Sequence[Level]) -> tuple[Level, ...]:
     return tuple(found)
 
 
-def _repeat(forms: Sequence[object], place: int) -> tuple[int, int]:
+def _repeat(parts: Sequence[Level], forms: Sequence[object], place: int) -> tuple[int, int]:
     """The length of a round that begins here, and how many equal ones follow each other; the most that is covered."""
     best = (1, 1)
     for length in range(1, min(_LONGEST_ROUND, (len(forms) - place) // 2) + 1):
         first, times = forms[place : place + length], 1
-        while forms[place + length * times : place + length * (times + 1)] == first:
+        while forms[(at := place + length * times) : at + length] == first and _follows(parts, at, length):
             times += 1
         if times > 1 and length * times > best[0] * best[1]:
             best = (length, times)
     return best
+
+
+def _follows(parts: Sequence[Level], at: int, length: int) -> bool:
+    """Whether a round reads the one before it, or both are of one place of the text, as in a loop."""
+    if parts[at].span == parts[at - length].span:
+        return True
+    made = frozenset[int]().union(*(part.values for part in parts[at - length : at]))
+    return any(value.index in made for part in parts[at : at + length] for value in _read(part))
 
 
 def _repeated(rounds: Sequence[Sequence[Level]]) -> Level:

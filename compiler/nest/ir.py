@@ -396,7 +396,7 @@ class StoreFence(_Statement):
     """Stores past the caches are done before what follows."""
 
 
-# tiles, of a processor that multiplies them
+# products of numbers of bf16, of a processor that has them
 
 
 @record(eq=False)
@@ -404,6 +404,19 @@ class Rounded(_Definition):
     """The numbers of bf16 next to those of f32, of two the even one, as their bits; a subnormal one counts as 0."""
 
     value: Operand
+
+
+@record(eq=False)
+class PairFma(_Definition):
+    """Two fused multiply-adds in f32, one behind the other, for words that hold the bits of two numbers of bf16 each.
+
+    The product of the upper halves is added to the addend, then that of the lower ones. A subnormal number counts as 0
+    wherever it arises.
+    """
+
+    left: Operand
+    right: Operand
+    addend: Operand
 
 
 @record(eq=False)
@@ -534,7 +547,7 @@ class Guard(_Statement):
 
 
 Arithmetical: TypeAlias = (
-    Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits | Rounded
+    Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits | Rounded | PairFma
 )
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Shared | Ordinal | Exchange

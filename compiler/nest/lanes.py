@@ -65,7 +65,7 @@ def _uses(statement: Statement, used: dict[int, Used]) -> Iterable[tuple[Operand
             operands = condition, yes, no
         case ir.Binary(left=left, right=right) | ir.Compare(left=left, right=right):
             operands = left, right
-        case ir.Fma(left=left, right=right, addend=addend):
+        case ir.Fma(left=left, right=right, addend=addend) | ir.PairFma(left=left, right=right, addend=addend):
             operands = left, right, addend
         case ir.Elementwise(operands=operands):
             pass

@@ -243,6 +243,9 @@ def _computed(statement: ir.Computation) -> str:
         case ir.Fma():
             left, right, addend = map(print_operand, (statement.left, statement.right, statement.addend))
             return f"{left} * {right} + {addend}"
+        case ir.PairFma():
+            left, right, addend = map(print_operand, (statement.left, statement.right, statement.addend))
+            return f"{left} * {right} in pairs + {addend}"
         case ir.Binary():
             left, right = print_operand(statement.left), print_operand(statement.right)
             infix = INFIX.get(statement.op)

@@ -184,6 +184,9 @@ class _Check:
         match statement:
             case ir.Fma():
                 self.all_of(type_, statement.left, statement.right, statement.addend)
+            case ir.PairFma():
+                self.all_of(ir.vector(DType.U32, type_.lanes), statement.left, statement.right)
+                self.expect(statement.addend, ir.vector(DType.F32, type_.lanes))
             case ir.Binary():
                 self.all_of(type_, statement.left, statement.right)
             case ir.Compare():

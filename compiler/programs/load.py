@@ -23,7 +23,7 @@ from compiler.graph.ir import Graph
 from compiler.interface import Options
 from compiler.support.cache import ObjectCache, compiler_version, default_folder
 from compiler.support.record import record
-from compiler.types import TensorType
+from compiler.types import DType, TensorType
 
 if TYPE_CHECKING:
     from compiler.frontend.elaborate import Watch
@@ -293,6 +293,15 @@ def options_of(program: Program, options: Options) -> Options:
     """The options with the precision that `train` asks for; who asks for f64 on the command line gets it anyway."""
     wide = program.plan is not None and program.plan.is_double
     return replace(options, dtype="f64") if wide else options
+
+
+def with_wide_inputs(program: Program, options: Options) -> Program:
+    """The program whose inputs say f64 where they are so when it runs: then doubles of the data are not rounded."""
+    if options_of(program, options).dtype != "f64":
+        return program
+    f64 = DType.F64
+    wide = (replace(s, type=replace(s.type, dtype=f64)) if s.type.dtype is DType.F32 else s for s in program.inputs)
+    return replace(program, inputs=tuple(wide))
 
 
 def in_precision(program: Program, options: Options) -> Program:

@@ -17,8 +17,8 @@ SURFACES: Mapping[str, Pair] = {
     "panel": ("#f5f3ee", "#1b1e23"),
     "raised": ("#ffffff", "#22262c"),
     "hover": ("#f2f0ea", "#1f2329"),
-    "chosen": ("#e9edfb", "#242c44"),
-    "own": ("#fdf3d3", "#3a3218"),
+    "chosen": ("#eef1fd", "#242c44"),
+    "own": ("#fdf3d3", "#352e16"),
     "line": ("#e7e3db", "#2b2f36"),
     "own-edge": ("#d9a514", "#d6ad3a"),
 }

@@ -59,7 +59,7 @@ def _findings(program: Program, plan: TrainingPlan, data: DataSource) -> Iterato
     from runtime.train.jobs import load_data  # data that is not there needs nothing of a training
 
     try:
-        loaded = load_data(program, None)
+        loaded = load_data(driver.with_wide_inputs(program, driver.Options()), None)
     except DataError as error:
         yield _mistake(error, _place(error, plan, sources))
         return

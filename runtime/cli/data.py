@@ -48,7 +48,9 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     program = chosen_program(arguments, dimensions_of(arguments.data))
-    seen = preview(program, arguments.data, arguments.epoch, arguments.sample, compile_options(arguments))
+    options = driver.options_of(program, compile_options(arguments))
+    program = driver.with_wide_inputs(program, options)
+    seen = preview(program, arguments.data, arguments.epoch, arguments.sample, options)
     say_notes(seen.notes)
     if arguments.out is not None:
         _draw(seen, arguments.input, Path(arguments.out))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.analysis.evaluation_data import PARTS, evaluation_data
-from runtime.cli.common import print_json, trained_of
+from runtime.cli.common import expect_settings_of_use, print_json, trained_of
 from runtime.cli.parser import Namespace, Parser
-from runtime.inference.evaluation import evaluator_of
+from runtime.inference.evaluation import evaluator_of, keys_of_evaluations
 from runtime.reporting.terminal import say, say_notes
 from runtime.reporting.units import measure
 from runtime.train.events import prefixed
@@ -28,6 +28,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     trained = trained_of(arguments, arguments.data)
+    expect_settings_of_use(arguments.settings, trained.program, read=keys_of_evaluations(trained.program))
     chosen = evaluation_data(trained, arguments.data, arguments.part)
     say_notes(chosen.notes)
     evaluator = evaluator_of(trained.program, trained.options, chosen.training_rows, trained.sizes)

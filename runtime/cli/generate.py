@@ -3,7 +3,8 @@
 With one of --temperature, --top-k, --top-p and --beam, these alone say how tokens are chosen; temperature 0 takes the
 likeliest. The same seed gives the same sequences.
 
-Standard error ends with the tokens per second, all sequences together, from their first token to their last.
+Standard error ends with the tokens per second that the model takes, all sequences together, behind the first token of
+each; not of a beam, nor of --input-file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import expect_settings_of_use, trained_of
@@ -83,7 +85,7 @@ def run(arguments: Namespace) -> int:
     inputs = wording.inputs(dict(arguments.inputs))
     decoder = Decoder(program, trained.tensors, trained.options, rows, inputs, arguments.seed, not arguments.whole)
     report = _Json(wording) if arguments.json else _Text(wording)
-    stop, pace = wording.stop(), _Pace()
+    stop, pace = wording.stop(), TokenPace(decoder)
     for prompt in prompts:
         report.begin(prompt)
         if generation.beam is not None:
@@ -97,7 +99,8 @@ def run(arguments: Namespace) -> int:
         report.end(streams[0])
         for stream in streams[1:]:
             report.whole(Hypothesis(tuple(stream), 0.0, ends_with(stream, stop)))
-    pace.tell()
+    if pace.tokens_per_second is not None:
+        say(f"{pace.tokens_per_second:,.0f} tokens/s")
     return 0
 
 
@@ -114,24 +117,37 @@ def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompt
     return 0
 
 
-class _Pace:
-    """Tokens and seconds behind the first token of sequences, which also waits for the compiler and the prompt."""
+class _Compiling(Protocol):
+    compiling_seconds: float
 
-    def __init__(self) -> None:
-        self._tokens, self._seconds = 0, 0.0
+
+class TokenPace:
+    """Tokens behind the first one of each sequence, and the seconds that the model takes for them.
+
+    The first waits for the prompt. Neither programs that are compiled on the way nor the terminal count.
+    """
+
+    def __init__(self, decoder: _Compiling) -> None:
+        self._decoder, self._tokens, self._seconds = decoder, 0, 0.0
 
     def timed(self, grown: Iterator[list[list[int]]]) -> Iterator[list[list[int]]]:
-        first, count, begun, ended = 0, 0, 0.0, 0.0
-        for streams in grown:
-            count, ended = sum(map(len, streams)), time.perf_counter()
-            if not first:
-                first, begun = count, ended
+        first = count = 0
+        while True:
+            compiling, begun = self._decoder.compiling_seconds, time.perf_counter()
+            streams = next(grown, None)
+            if streams is None:
+                break
+            spent = time.perf_counter() - begun - (self._decoder.compiling_seconds - compiling)
+            count = sum(map(len, streams))
+            self._seconds += spent if first else 0.0
+            first = first or count
             yield streams
-        self._tokens, self._seconds = self._tokens + count - first, self._seconds + ended - begun
+        self._tokens += count - first
 
-    def tell(self) -> None:
-        if self._tokens and self._seconds > 0:
-            say(f"{self._tokens / self._seconds:,.0f} tokens/s")
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where no sequence has a second token."""
+        return self._tokens / self._seconds if self._tokens and self._seconds > 0 else None
 
 
 def _overrides(arguments: Namespace) -> list[tuple[str, str]]:

@@ -76,9 +76,10 @@ def _range(arguments: Namespace) -> RateRange:
     plan = training_of(program)
     if plan.epochs is None and plan.steps is None:  # the test says itself how long it is
         program = replace(program, plan=replace(plan, steps=arguments.steps))
+    options = driver.options_of(program, compile_options(arguments, plan.batch))
+    program = driver.with_wide_inputs(program, options)
     data = load_data(program, arguments.data)
     say_notes(data.notes)
-    options = driver.options_of(program, compile_options(arguments, plan.batch))
     parts = DataParts(data.train)
     compile_ahead(program, parts, options)
     tensors = first_tensors(program, options)

@@ -54,9 +54,19 @@ def _exit_code_of(words: list[str]) -> int:
             return INTERRUPTED
         if "--traceback" in words:
             raise
+        if words[:1] == ["train"] and _has_others():
+            from runtime.cli.together import fail_together  # MPI, which others wait in
+
+            return fail_together(error)
         from runtime.cli.failure import report_failure
 
         return report_failure(error)
+
+
+def _has_others() -> bool:
+    from runtime.processes.joining import started_together
+
+    return started_together() > 1
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

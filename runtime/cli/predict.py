@@ -17,7 +17,8 @@ import numpy as np
 
 from compiler.driver import Array, Program
 from compiler.errors.diagnostics import UsageError
-from runtime.cli.common import trained_of
+from compiler.support.train_keys import OF_PREDICTIONS
+from runtime.cli.common import expect_settings_of_use, trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import given_text, load_row_blocks, load_rows, load_text
@@ -70,6 +71,7 @@ def run(arguments: Namespace) -> int:
         return predict_by(names, arguments, output)
     trained = trained_of(arguments)
     program = trained.program
+    expect_settings_of_use(arguments.settings, program, read=OF_PREDICTIONS)
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
     text = given_text(arguments.input, trained.preparation)
     if text is None and trained.preparation is not None and arguments.attention is None and _streams(trained):
@@ -143,6 +145,7 @@ def predict_by(names: given_names.GivenNames, arguments: Namespace, output: Path
     arrays, others = given_names.read_arrays(path, names)
     say_notes(notes_of_unused(path, others))
     trained = trained_of(arguments, dimensions=given_names.dimensions_of_arrays(arrays))
+    expect_settings_of_use(arguments.settings, trained.program, read=OF_PREDICTIONS)
     part = given_names.part_of(trained.program, arrays, names, path)
     refuse_outside_inputs(trained.program, part)
     whole = all(given.rows is None for given in names.inputs.values())

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
-from runtime.cli.common import print_json, trained_of
+from compiler.support.train_keys import OF_PREDICTIONS
+from runtime.cli.common import expect_settings_of_use, print_json, trained_of
 from runtime.cli.parser import Namespace, Parser, number
 from runtime.reporting.terminal import say
 
@@ -95,6 +96,7 @@ def _serve(arguments: Namespace, listening: socket.socket) -> bool:
 
     seen = newest(*source)
     trained = opened(seen.place)
+    expect_settings_of_use(arguments.settings, trained.program, read=OF_PREDICTIONS)
     model = ServedModel(trained, version_of(trained))
     interface, limits, metrics = model.interface(arguments.max_batch), _limits(arguments), Metrics()
     expect_room_for_rows(trained.program, trained.options, arguments.max_batch, "take a smaller --max-batch")

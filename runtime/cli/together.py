@@ -36,6 +36,15 @@ def run_together(command: Callable[[MpiPeers], int]) -> int:
     return code
 
 
+def fail_together(error: Exception) -> int:
+    """The exit code of a process that fails before it has met the others, which would wait for it."""
+
+    def failing(_: MpiPeers) -> int:
+        raise error
+
+    return run_together(failing)
+
+
 def _reported(error: BaseException) -> int:
     if isinstance(error, Exception):
         return report_failure(error)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import ALONE, Program, StartWeights
+from compiler.driver import ALONE, Alone, Program, StartWeights
 from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import Overrides, compile_options, folder_of_imports, model_file, print_json
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step
 from runtime.cli.together import run_together
-from runtime.processes.joining import Processes, launched, share_of_processors, started_together
+from runtime.processes.joining import Processes, expect_agreement, share_of_processors, started_together
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, say_notes, wants_colour, width_of, width_of_page
 from runtime.reporting.units import measure
 from runtime.runs.directory import RESULT
@@ -87,22 +87,12 @@ def run(arguments: Namespace) -> int:
             raise UsageError("--folds does not go with mpiexec", "it makes several trainings")
         return run_folds(_request(arguments, ALONE), arguments.folds, arguments.json)
     if (arguments.processes or 1) > 1:
-        return launched(arguments.processes, _of_each(sys.argv[1:]))
+        from runtime.cli.launching import launch  # a single process does without
+
+        return launch(arguments.processes, sys.argv[1:])
     if started_together() == 1:
         return _run_session(arguments, ALONE)
     return run_together(lambda peers: _run_session(arguments, peers))
-
-
-def _of_each(words: Sequence[str]) -> list[str]:
-    """The command line of each process."""
-    kept: list[str] = []
-    left = iter(words)
-    for word in left:
-        if word == "--processes":
-            next(left)
-        elif not word.startswith("--processes="):
-            kept.append(word)
-    return kept
 
 
 def _run_session(arguments: Namespace, peers: Processes) -> int:
@@ -110,12 +100,17 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
         for option in ("overfit", "profile"):
             _refuse(arguments, (option,), "several processes", "leave one of them out")
         arguments.threads = arguments.threads or share_of_processors(peers)
+        expect_agreement(peers, lambda: _options_of_all(arguments))
     if arguments.profile:
         from compiler.profiling.step import expect_measurable  # the whole compiler, which a training does without
 
         expect_measurable(compile_options(arguments))
     listening = _listening_for_page(arguments, peers.rank)
     session = _session(arguments, peers)
+    if not isinstance(peers, Alone):
+        from runtime.processes.launching import tell_launcher  # as above
+
+        tell_launcher(peers, None if session.directory is None else session.directory.path)
     watcher = _watcher(session, arguments) if arguments.watch and not peers.rank else None
     session = replace(session, job=replace(session.job, on_nan=arguments.on_nan, watch=watcher))
     try:
@@ -129,6 +124,18 @@ def _run_session(arguments: Namespace, peers: Processes) -> int:
             _print_profile(session, arguments)
         if session.directory is not None:
             session.directory.close()
+
+
+def _options_of_all(arguments: Namespace) -> dict[str, str]:
+    """What all processes of a training have in common of its command line, beside what their programs say."""
+    options = compile_options(arguments)
+    return {
+        "target": options.target,
+        "precision": options.dtype,
+        "`--on-nan`": arguments.on_nan,
+        "`--dry-run`": str(arguments.dry_run).lower(),
+        "`--resume`": str(arguments.resume),
+    }
 
 
 def _listening_for_page(arguments: Namespace, rank: int) -> socket.socket | None:

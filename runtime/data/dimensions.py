@@ -19,7 +19,6 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located, opened_blocks, read_dataset, source_at
 from runtime.data.specs import Array, DataSource, InputSpec
-from runtime.data.streaming.loading import refuse_buckets
 from runtime.data.streaming.reader import blocks_in_order
 from runtime.data.streaming.series import tokenizers_of_text
 from runtime.data.streaming.texts import longest_texts, tokenizers_of_blocks
@@ -79,10 +78,9 @@ def _labels(train: Part, targets: Sequence[str]) -> Iterator[Mapping[str, Array]
 
 def _of_blocks(question: DataQuestion, source: DataSource, opened: BlockSource) -> dict[str, int]:
     """What data says that stays on disk."""
-    plan = opened.head.text
+    plan, windows = opened.head.text, opened.head.windows
     if plan is None:
-        return _found(question, opened.head)
-    refuse_buckets(opened)
+        return _found(question, opened.head) if windows is None else _of_series(question, opened.head, windows)
     if opened.head.windows is None:
         tokenizers = tokenizers_of_blocks(opened, source, question.cuts, _target_of(question))
     else:

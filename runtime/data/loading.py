@@ -11,6 +11,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
+from compiler.support.arrays import as_array
 from compiler.support.data_formats import TABLES
 from runtime.data.arrays import array_for
 from runtime.data.cutting import PartRows, columns_of_cuts, oversampled, split_rows
@@ -18,7 +19,7 @@ from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.making import PartMaker, matched, notes_of_unused, part_in_columns, target_column
+from runtime.data.making import PartMaker, lengths_of_texts, matched, notes_of_unused, part_in_columns, target_column
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import Preparation, fitted, tokenizers_of
@@ -26,7 +27,7 @@ from runtime.data.reading import format_of, read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, PartSource, SettingValue, row_shape
 from runtime.data.streaming.loading import load_stream, load_stream_part, parts_for_prediction
 from runtime.data.text.rows import TextRemarks, TextRows, longest_row
-from runtime.data.text.tokenizer import PAD, Tokenizer
+from runtime.data.text.tokenizer import Tokenizer
 from runtime.data.windows import columns_of_series, load_series, series_part, tokenizers_of_series
 
 _GIVEN = Span(Source("--input", ""), 1, 1, 1, 1)
@@ -65,7 +66,7 @@ def load_training_data(
     if cuts.oversample:
         rows, remark = oversampled(dataset, cuts.oversample, rows, cuts.seed)
         loading.notes.append(remark)
-    train = replace(whole, rows=rows, lengths=_lengths(dataset, whole.arrays))
+    train = replace(whole, rows=rows, lengths=lengths_of_texts(dataset, whole.arrays))
     official = None
     if dataset.test is not None and cuts.test is None:
         official = loading.everything(dataset.test, preparation)
@@ -149,7 +150,7 @@ def load_row_blocks(
     path: Path, specs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
 ) -> Iterator[LoadedPart]:
     """As `load_rows`, block by block; nothing where the file is not read so. Raises DataError."""
-    if preparation.readings or shows_pictures(path) or format_of(path).stream is None:
+    if preparation.readings or shows_pictures(path) or format_of(path).name in ("idx", "cifar"):
         return
     source, kept = _given_source(path, preparation, options)
     yield from parts_for_prediction([s for s in specs if not s.is_target], source, preparation, kept)
@@ -257,15 +258,6 @@ def _fitted(
     if table is None or not (table.normalise or table.missing == "mean"):
         return preparation
     return fitted(preparation, dataset.fields, specs, split.train, table.normalise)
-
-
-def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
-    """The length of each row's text, by which batches are made; None where they are made at random."""
-    if dataset.text is None or dataset.text.buckets == 0:
-        return None
-    texts = [arrays[name] for name in dataset.text.readings if name in arrays]
-    found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)
-    return found
 
 
 def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
@@ -393,12 +385,26 @@ def _refuse_lengths(spec: InputSpec, lengths: Array, has_mask: bool) -> None:
 
 def _array_of(name: str, values: object) -> Array:
     try:
-        array: Array = np.asarray(values)
+        array = as_array(values)
     except ValueError as error:  # lists of different lengths
         raise DataError(f"`{name}` is no array: {error}", _PLACE, fix="give rows of one shape") from error
-    except (RuntimeError, TypeError) as error:  # a tensor of PyTorch that has a gradient, or lies on a GPU
+    except (RuntimeError, TypeError, BufferError) as error:  # a tensor that has a gradient, or lies on a GPU
         raise DataError(f"NumPy cannot read `{name}`: {error}", _PLACE, fix="give an array on the CPU") from error
     if array.dtype.kind not in "biufUO":
         message = f"`{name}` has the dtype {array.dtype}, which is no number or text"
         raise DataError(message, _PLACE, fix="convert it to numbers")
+    if array.dtype.kind == "O":
+        _refuse_objects(name, array)
     return array
+
+
+def _refuse_objects(name: str, array: Array) -> None:
+    """Raise DataError for what is neither number nor text, such as None where a data frame misses a value."""
+    if array.ndim == 0:
+        message = f"`{name}` is {type(array.item()).__name__}, which is no array"
+        raise DataError(message, _PLACE, fix="give an array, a column of a data frame, or a list of rows")
+    for row, values in enumerate(array):
+        for value in np.ravel(np.asarray(values, object)):
+            if not isinstance(value, str | int | float | np.generic) or value != value:
+                message = f"`{name}`: the value is {value}"
+                raise DataError(message, _PLACE, row + 1, "give a number or a text, or leave the row out")

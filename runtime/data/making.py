@@ -16,8 +16,9 @@ from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation, refuse_missing, rows_without_gaps, vocabulary_of
 from runtime.data.reading import read_dataset
-from runtime.data.specs import DataSource, InputSpec
+from runtime.data.specs import Array, DataSource, InputSpec
 from runtime.data.text.rows import NOWHERE, TextRemarks, TextRows
+from runtime.data.text.tokenizer import PAD
 from runtime.data.windows import series_part
 
 
@@ -159,6 +160,15 @@ def target_column(specs: Sequence[InputSpec], preparation: Preparation) -> str:
     """The column of the only target, or ""."""
     columns = [column for spec in specs if spec.is_target for column in preparation.columns.get(spec.name, ())]
     return columns[0] if len(columns) == 1 else ""
+
+
+def lengths_of_texts(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
+    """The length of each row's text, by which batches are made; None where they are made at random."""
+    if dataset.text is None or dataset.text.buckets == 0:
+        return None
+    texts = [arrays[name] for name in dataset.text.readings if name in arrays]
+    found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)
+    return found
 
 
 def notes_of_unused(path: Path, names: Collection[str]) -> list[str]:

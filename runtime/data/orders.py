@@ -30,9 +30,23 @@ def order_of_runs(runs: int, seed: int, epoch: int) -> Array:
     return _permutation(runs, seed, epoch, _RUNS)
 
 
-def order_of_batches(batches: int, seed: int, epoch: int) -> Array:
-    """The order (i64) in which batches of rows of similar length come."""
-    return _permutation(batches, seed, epoch, _BATCHES)
+_POOL = 64  # batches among whose rows those of similar length are put together
+
+
+def by_length(rows: Array, lengths: Array, batch: int, seed: int, epoch: int, block: int = 0) -> Array:
+    """The rows in batches of similar length, which come in an order drawn for the block; a short batch is the last.
+
+    `lengths` are those of `rows`.
+    """
+    pools = [
+        first + np.argsort(lengths[first : first + _POOL * batch], kind="stable")
+        for first in range(0, len(rows), _POOL * batch)
+    ]
+    ordered = rows[np.concatenate(pools)] if pools else rows
+    full = len(rows) // batch
+    order = _permutation(full, seed, epoch, _BATCHES, block)
+    batches = ordered[: full * batch].reshape(full, batch)[order]
+    return np.concatenate([batches.reshape(-1), ordered[full * batch :]])
 
 
 def shift_of_windows(seed: int, epoch: int) -> int:

@@ -16,7 +16,7 @@ from compiler import driver
 from compiler.driver import Array, Program
 from compiler.support.record import record
 from runtime.data.dataset import Dataset
-from runtime.data.orders import epoch_order, order_of_batches, shift_of_windows
+from runtime.data.orders import by_length, epoch_order, shift_of_windows
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource
 from runtime.support.files import JsonObject, JsonValue
@@ -167,25 +167,13 @@ def at_epoch(arrays: Mapping[str, Array], epoch: int) -> Mapping[str, Array]:
     return {**arrays, driver.EPOCH_NUMBER: np.array(epoch, np.int64)}
 
 
-_POOL = 64  # batches among whose rows those of similar length are put together
-
-
 def rows_of_epoch(part: Part, seed: int, epoch: int, batch: int) -> Array:
     """The rows (i64) of a part in the order in which epoch `epoch` takes them, `batch` at a time."""
     if part.stream is not None:
-        return part.stream.order_of_epoch(seed, epoch)
+        return part.stream.order_of_epoch(seed, epoch, batch)
     rows = part.rows[epoch_order(len(part.rows), seed, epoch)]
     if part.slack:
         rows = rows + shift_of_windows(seed, epoch) % (part.slack + 1)
     if part.lengths is not None:
-        rows = _bucketed(rows, part.lengths, batch, seed, epoch)
+        rows = by_length(rows, part.lengths[rows], batch, seed, epoch)
     return rows
-
-
-def _bucketed(rows: Array, lengths: Array, batch: int, seed: int, epoch: int) -> Array:
-    """The rows in batches of similar length, which come in any order; a short batch is the last."""
-    pools = [rows[first : first + _POOL * batch] for first in range(0, len(rows), _POOL * batch)]
-    ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-    full = len(rows) // batch
-    batches = ordered[: full * batch].reshape(full, batch)[order_of_batches(full, seed, epoch)]
-    return np.concatenate([batches.reshape(-1), ordered[full * batch :]])

@@ -114,7 +114,11 @@ def picture_rows(
     values = np.where(turned[:, None, None, None], 255 - pictures, pictures) if bool(turned.any()) else pictures
     if look is not None and (look.least, look.most) != (0, 255) and not is_of_images:
         values = look.least + values.astype(np.float64) * ((look.most - look.least) / 255)
-        values = values.astype(np.float32) if dtype.kind == "f" else np.rint(values).astype(np.int64)
+        values = (
+            values.astype(np.promote_types(np.float32, dtype))
+            if dtype.kind == "f"
+            else np.rint(values).astype(np.int64)
+        )
         told = [f"{said}, 0 to 255 became {look.least:g} to {look.most:g}" for said in told]
     notes = _notes(files, [f"{a}{b}" for a, b in zip(told, light, strict=True)])
     laid = np.moveaxis(values, 1, -1) if shape.has_channels_last else values

@@ -21,10 +21,11 @@ from runtime.data.formats.csv_files import CSV
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.formats.idx import IDX
 from runtime.data.formats.images import IMAGES
+from runtime.data.formats.json_lines import JSONL
 from runtime.data.formats.lines import LINES, TEXT
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
-from runtime.data.formats.records import ARROW, JSONL, PARQUET
+from runtime.data.formats.records import ARROW, PARQUET
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
 from runtime.support.files import explained
@@ -107,11 +108,6 @@ def opened_blocks(
 ) -> tuple[BlockSource, Condition | None]:
     """The content of a source to read block by block, and the condition on its rows. As `read_dataset`."""
     known, request, condition = _requested(source, specs, preparation, options, also, is_training, True)
-    if known.stream is None:
-        can = quoted(each.name for each in FORMATS if each.stream is not None)
-        message = f"`{known.name}` data is not read block by block"
-        fix = f"leave out `stream`, or give the data as one of {can}"
-        raise DataError(message, request.path, fix=fix, key="stream")
     return known.stream(request), condition
 
 
@@ -148,13 +144,19 @@ def _chosen(dataset: Dataset, condition: Condition) -> Dataset:
     keep = np.flatnonzero(condition.mask(dataset.fields))
     if len(keep) == 0:
         raise DataError(f"no row satisfies `{condition.text}`", dataset.path, fix="change `rows`")
-    if dataset.windows is not None and int(keep[-1] - keep[0]) >= len(keep):
-        message = f"`{condition.text}` leaves gaps in a series, and windows would go over them"
-        raise DataError(message, dataset.path, fix="choose rows that follow each other")
+    if dataset.windows is not None:
+        refuse_gaps(dataset.path, condition, int(keep[0]), int(keep[-1]), len(keep))
     note = f"{dataset.path.name}: {len(keep)} of {dataset.rows} rows satisfy `{condition.text}`"
     fields = {name: field.at(keep) for name, field in dataset.fields.items()}
     chosen_by = tuple(condition.columns.values())
     return replace(dataset, fields=fields, notes=(*dataset.notes, note), chosen_by=chosen_by)
+
+
+def refuse_gaps(path: Path, condition: Condition, first: int, last: int, count: int) -> None:
+    """Raise DataError where `count` rows of a series, from the place `first` to `last`, do not follow each other."""
+    if last - first >= count:
+        message = f"`{condition.text}` leaves gaps in a series, and windows would go over them"
+        raise DataError(message, path, fix="choose rows that follow each other")
 
 
 def _path_fix(source: DataSource) -> str:

@@ -29,33 +29,54 @@ from runtime.data.text.tokenizer import Tokenizer
 
 
 @record
-class Series:
-    """`arrays`: each input and target [windows, …], window by window a step further on; no step is stored twice.
+class PlacedWindows:
+    """The windows of a part: they begin at the steps from `first` to `last`, `stride` apart.
 
-    `steps` belong to a window, of which the first `reach` may lie before the part to which the window belongs.
+    In training all move by up to `slack` from epoch to epoch, so that each step comes at every place.
+    """
+
+    first: int
+    last: int
+    stride: int
+    slack: int
+
+
+@record
+class WindowForm:
+    """`steps` belong to a window, of which the first `reach` may lie before the part to which the window belongs.
+
     `stride` is that of a training, `spread` that of other parts.
     """
 
-    arrays: Mapping[str, Array]
     steps: int
     reach: int
     stride: int
     spread: int
     file: Path
 
-    def part(self, name: str, begin: int, end: int) -> Part:
-        """The windows that belong to the steps from `begin` to `end`. Raises DataError where there is none.
-
-        In training they move by less than a stride from epoch to epoch, so that each step comes at every place.
-        """
+    def placed(self, name: str, begin: int, end: int) -> PlacedWindows:
+        """The windows that belong to the steps from `begin` to `end`. Raises DataError where there is none."""
         first, last = max(begin - self.reach, 0), end - self.steps
         if last < first:
             message = f"the {name} part has {end - begin} steps, and a window takes {self.steps}"
             raise DataError(message, self.file, fix="take shorter windows, a larger part or more data")
         is_training = name == "train"
         stride = self.stride if is_training else self.spread
-        slack = min(stride - 1, last - first) if is_training else 0
-        return Part(self.arrays, np.arange(first, last - slack + 1, stride, dtype=np.int64), slack)
+        return PlacedWindows(first, last, stride, min(stride - 1, last - first) if is_training else 0)
+
+
+@record
+class Series:
+    """`arrays`: each input and target [windows, …], window by window a step further on; no step is stored twice."""
+
+    arrays: Mapping[str, Array]
+    form: WindowForm
+
+    def part(self, name: str, begin: int, end: int) -> Part:
+        """The windows that belong to the steps from `begin` to `end`. Raises DataError where there is none."""
+        found = self.form.placed(name, begin, end)
+        rows = np.arange(found.first, found.last - found.slack + 1, found.stride, dtype=np.int64)
+        return Part(self.arrays, rows, found.slack)
 
 
 def _text_series(specs: Sequence[InputSpec], dataset: Dataset, numbers: Array, preparation: Preparation) -> Series:
@@ -77,14 +98,37 @@ def _text_series(specs: Sequence[InputSpec], dataset: Dataset, numbers: Array, p
 
 def _table_series(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> Series:
     """Windows of the columns of a table: inputs take `length` steps, targets what comes after them."""
-    refuse_missing(preparation, dataset.fields, specs)
+    steps = steps_of_table(specs, dataset.fields, preparation)
+    places = table_windows(specs, dataset, preparation)
+    found = {name: (steps[name], *place) for name, place in places.items()}
+    plan = dataset.windows
+    assert plan is not None
+    return _series(found, reach_of(specs, places), plan.stride or 1, 1, dataset.path)
+
+
+def steps_of_table(
+    specs: Sequence[InputSpec], fields: Mapping[str, Field], preparation: Preparation
+) -> dict[str, Array]:
+    """What each input and target takes of every row of a series: a number, or one of each column. Raises DataError."""
+    refuse_missing(preparation, fields, specs)
+    found: dict[str, Array] = {}
+    for spec in specs:
+        steps = columns_for(spec, fields, preparation)
+        found[spec.name] = np.ascontiguousarray(steps[:, 0]) if len(row_shape(spec)) < 2 else steps
+    return found
+
+
+def table_windows(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> dict[str, tuple[int, int]]:
+    """At which step of a window each input and target begins, and how many it takes: 0 where it has no axis of time.
+
+    Raises DataError.
+    """
     plan = dataset.windows
     assert plan is not None
     length = plan.length or 1
-    found: dict[str, tuple[Array, int, int]] = {}
+    found: dict[str, tuple[int, int]] = {}
     for spec in specs:
-        steps = columns_for(spec, dataset.fields, preparation)
-        shape, width = row_shape(spec), steps.shape[1]
+        shape, width = row_shape(spec), len(preparation.columns[spec.name])
         count = length if not spec.is_target else shape[0] if shape else 1
         expected = [(count,)] * (width == 1) + [(count, width)] + [()] * (spec.is_target and width == 1)
         if shape not in expected:
@@ -96,10 +140,13 @@ def _table_series(specs: Sequence[InputSpec], dataset: Dataset, preparation: Pre
             )
         ahead = max(plan.horizon or count, count)
         first = length + ahead - count if spec.is_target else 0
-        dense = np.ascontiguousarray(steps[:, 0]) if len(shape) < 2 else steps
-        found[spec.name] = dense, first, 0 if shape == () else count
-    reach = min((found[spec.name][1] for spec in specs if spec.is_target), default=0)
-    return _series(found, reach, plan.stride or 1, 1, dataset.path)
+        found[spec.name] = first, 0 if shape == () else count
+    return found
+
+
+def reach_of(specs: Sequence[InputSpec], places: Mapping[str, tuple[int, int]]) -> int:
+    """How many steps of a window lie before its targets, which may belong to the part before."""
+    return min((places[spec.name][0] for spec in specs if spec.is_target), default=0)
 
 
 def columns_of_series(dataset: Dataset, specs: Sequence[InputSpec]) -> dict[str, tuple[str, ...]]:
@@ -137,16 +184,17 @@ def _series(found: Mapping[str, tuple[Array, int, int]], reach: int, stride: int
     steps = max(first + max(count, 1) for _, first, count in found.values())
     total = min(len(array) for array, _, _ in found.values())
     windows = max(total - steps + 1, 0)
-    arrays = {name: _windows(array, first, count, windows) for name, (array, first, count) in found.items()}
-    return Series(arrays, steps, reach, stride, spread, file)
+    arrays = {name: windows_over(array, first, count, windows) for name, (array, first, count) in found.items()}
+    return Series(arrays, WindowForm(steps, reach, stride, spread, file))
 
 
-def _windows(steps: Array, first: int, count: int, windows: int) -> Array:
+def windows_over(steps: Array, first: int, count: int, windows: int, stride: int = 1) -> Array:
+    """So many windows, `stride` apart, as views [windows, count, …] of steps; without `count`, [windows, …]."""
     each, *rest = steps.strides
     begin = steps[first:] if windows else steps
     time = ((count,), (each,)) if count else ((), ())
     return np.lib.stride_tricks.as_strided(
-        begin, (windows, *time[0], *steps.shape[1:]), (each, *time[1], *rest), writeable=False
+        begin, (windows, *time[0], *steps.shape[1:]), (each * stride, *time[1], *rest), writeable=False
     )
 
 
@@ -181,9 +229,8 @@ def series_part(specs: Sequence[InputSpec], dataset: Dataset, preparation: Prepa
         (numbers,) = tokenizer.encode([text_of(dataset.fields)])
         part = _text_series(specs, dataset, numbers, preparation).part("whole", 0, len(numbers))
     else:
-        columns = {spec.name: preparation.columns[spec.name] for spec in specs}
-        check_fields(dataset, columns)
-        part = _table_series(specs, dataset, replace(preparation, columns=columns)).part("whole", 0, dataset.rows)
+        further = further_preparation(specs, dataset, preparation)
+        part = _table_series(specs, dataset, further).part("whole", 0, dataset.rows)
     return replace(part, fingerprints=dataset.fingerprints)
 
 
@@ -211,17 +258,30 @@ def _text(
 
 def _table(specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts) -> tuple[Series, Preparation, tuple[int, ...]]:
     """The windows of a table, and the rows at which its parts end."""
+    table, preparation = dataset.table, table_preparation(specs, dataset)
+    assert table is not None
+    borders = (*split_steps(dataset.rows, cuts, dataset.path), dataset.rows)
+    if table.normalise or table.missing == "mean":
+        preparation = fitted(preparation, dataset.fields, specs, np.arange(borders[0]), table.normalise)
+    return _table_series(specs, dataset, preparation), preparation, borders
+
+
+def table_preparation(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
+    """Which columns of a series feed what, before anything is learnt from them. Raises DataError."""
     table = dataset.table
     assert table is not None
     if table.missing == "drop":
         fix = 'fill in the values, or give `missing = "mean"`'
         raise DataError("a series without the rows that miss a value has gaps", dataset.path, fix=fix)
     columns = columns_of_series(dataset, specs)
-    preparation = Preparation(columns, table=tuple(dataset.fields), missing=table.missing)
-    borders = (*split_steps(dataset.rows, cuts, dataset.path), dataset.rows)
-    if table.normalise or table.missing == "mean":
-        preparation = fitted(preparation, dataset.fields, specs, np.arange(borders[0]), table.normalise)
-    return _table_series(specs, dataset, preparation), preparation, borders
+    return Preparation(columns, table=tuple(dataset.fields), missing=table.missing)
+
+
+def further_preparation(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation) -> Preparation:
+    """That of a further series, whose columns are those of the training. Raises DataError."""
+    columns = {spec.name: preparation.columns[spec.name] for spec in specs}
+    check_fields(dataset, columns)
+    return replace(preparation, columns=columns)
 
 
 def _texts(dataset: Dataset, cuts: Cuts) -> list[str]:

@@ -101,6 +101,11 @@ class Buckets:
         self._data: Mapping[str, Array] | None = None
         self._cut: dict[int, Mapping[str, Array]] = {}
 
+    @property
+    def has_sizes(self) -> bool:
+        """Whether there is more to choose from than the program itself."""
+        return bool(self._dimensions)
+
     def executable(self, compiled: Callable[[Program], Executable]) -> Executable:
         """The executable that runs any batch; `compiled` makes the executable of one size."""
         return _BucketedExecutable(self, compiled) if self._dimensions else compiled(self._program)
@@ -184,6 +189,7 @@ class _BucketedExecutable:
 
 _EPOCHS = 2  # whose batches are looked at
 _POINTS = 256  # sizes of batches that are told apart
+_ROWS_AT_ONCE = 1 << 12  # whose lengths are measured together
 _LEAST_SHARE = 0.02  # one more size must save this part of what is computed
 
 
@@ -191,11 +197,25 @@ def longest_in_batches(arrays: Sequence[Array], rows: Array, batch: int) -> Arra
     """How many places the longest row takes in each batch of `rows`, of arrays [rows, time, …] that end in zeros."""
     longest: Array = np.zeros(-(-len(rows) // batch), np.int64)
     for array in arrays:
-        is_used = array[rows] != 0
-        used = is_used.reshape(*is_used.shape[:2], -1).any(axis=2)
-        lengths = np.where(used.any(axis=1), used.shape[1] - np.argmax(used[:, ::-1], axis=1), 0)
-        longest = np.maximum(longest, np.maximum.reduceat(lengths, np.arange(0, len(rows), batch)))
+        longest = np.maximum(longest, _longest(_places_taken(array, rows), batch))
     return longest
+
+
+def _longest(lengths: Array, batch: int) -> Array:
+    """The greatest of the lengths of each batch."""
+    return np.maximum.reduceat(lengths, np.arange(0, len(lengths), batch))
+
+
+def _places_taken(array: Array, rows: Array | None = None) -> Array:
+    """How many places each of `rows`, or each row, takes: some at a time, as the array may lie on the disk."""
+    count = len(array) if rows is None else len(rows)
+    found: Array = np.zeros(count, np.int32)
+    for first in range(0, count, _ROWS_AT_ONCE):
+        end = first + _ROWS_AT_ONCE
+        is_used = (array[first:end] if rows is None else array[rows[first:end]]) != 0
+        used = is_used.reshape(*is_used.shape[:2], -1).any(axis=2)
+        found[first:end] = np.where(used.any(axis=1), used.shape[1] - np.argmax(used[:, ::-1], axis=1), 0)
+    return found
 
 
 def best_sizes(
@@ -207,7 +227,10 @@ def best_sizes(
     `least` places in an epoch, besides a part of all.
     """
     orders = [rows_of_epoch(part, seed, epoch, batch) for epoch in range(_EPOCHS)]
-    found = [[longest_in_batches(texts, order, batch) for order in orders] for texts in arrays.values()]
+    found: list[list[Array]] = []
+    for texts in arrays.values():
+        taken = np.max([_places_taken(array) for array in texts], axis=0)
+        found.append([_longest(taken[order], batch) for order in orders])
     points, counts = np.unique(np.stack([np.concatenate(each) for each in found], axis=1), axis=0, return_counts=True)
     order = np.argsort(points.sum(axis=1), kind="stable")
     groups = np.array_split(order, min(len(order), _POINTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -52,6 +53,7 @@ class Decoder:
         self._prompt: Executable | None = None
         self._whole: Executable | None = None
         self._filled = 0  # the positions that the states hold
+        self.compiling_seconds = 0.0  # of programs that are compiled when they are first needed
 
     def restart(self) -> None:
         """Begin other sequences, of which nothing is computed yet."""
@@ -75,9 +77,7 @@ class Decoder:
                 self._of_position(decoding, tokens[:, place : place + 1], place, None)
             return self._of_position(decoding, tokens[:, -1:], length - 1, None)
         if self._prompt is None:
-            self._prompt = driver.compile_program(
-                self._program, GraphKind(Purpose.PROMPT, rows=self._rows), self._options
-            )
+            self._prompt = self._compiled(GraphKind(Purpose.PROMPT, rows=self._rows))
         data = {**self._data, self._feed.name: self._filled_up(tokens)}
         return self._run(self._prompt, decoding.tensors, data, length - 1, self._single)
 
@@ -90,9 +90,15 @@ class Decoder:
     def _of_window(self, tokens: Array) -> Array:
         """All positions computed anew: this defines the meaning of the others."""
         if self._whole is None:
-            self._whole = driver.compile_program(self._program, GraphKind(Purpose.WINDOW), self._options)
+            self._whole = self._compiled(GraphKind(Purpose.WINDOW))
         data = {**self._data, self._feed.name: self._filled_up(tokens[:, -self.window :])}
         return self._run(self._whole, self._tensors, data, tokens.shape[1] - 1, self._numbers)
+
+    def _compiled(self, kind: GraphKind) -> Executable:
+        begun = time.perf_counter()
+        executable = driver.compile_program(self._program, kind, self._options)
+        self.compiling_seconds += time.perf_counter() - begun
+        return executable
 
     def _run(self, program: Executable, tensors: Tensors, data: Mapping[str, Array], step: int, rows: Array) -> Array:
         """The single result of a step."""

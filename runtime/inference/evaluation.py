@@ -12,6 +12,7 @@ from compiler import driver
 from compiler.driver import ALONE, EVALUATION, Array, Executable, Options, Peers, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import mutable_record
+from compiler.support.train_keys import OF_EVALUATIONS
 from runtime.data.part import Part, in_precision
 from runtime.data.streaming.reader import blocks_in_order
 from runtime.inference.buckets import Buckets, Sizes
@@ -27,10 +28,9 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
     """
     plan = training_of(program)
-    batch = (plan.usual_rows if training_rows is None else plan.rows_of(training_rows)) // plan.batches
+    batch = plan.evaluated_rows(training_rows)
     settings = runtime_settings(program)
-    inputs = program.inference_graph.inputs
-    unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
+    unknown = _waiting_for_length(program, settings)
     if unknown and training_rows is None:
         message = f"the loss or a metric depends on `{unknown[0]}`, and nothing says how long the training was"
         raise UsageError(message, "name the run instead of the model file, or train first")
@@ -40,6 +40,21 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     buckets = Buckets(program, sizes)
     executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
     return PartEvaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
+
+
+def keys_of_evaluations(program: Program) -> tuple[str, ...]:
+    """The keys of `train` whose settings change what an evaluation of this program gives."""
+    plan = program.plan
+    if plan is None:
+        return OF_EVALUATIONS
+    waits = bool(_waiting_for_length(program, runtime_settings(program)))
+    return (*OF_EVALUATIONS, *("seed",) * plan.cuts.are_drawn, *("epochs", "steps") * waits)
+
+
+def _waiting_for_length(program: Program, settings: Mapping[str, float]) -> list[str]:
+    """The settings that the loss or a metric reads, and that follow from the length of the training."""
+    inputs = program.inference_graph.inputs
+    return [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
 
 
 def finisher_of(program: Program, options: Options, of_training: bool = False) -> Finisher | None:
@@ -111,9 +126,10 @@ class PartEvaluator:
     def _stretches(self, part: Part) -> Iterator[tuple[Mapping[str, Array], Array]]:
         """The rows by their length of texts: at which length one is computed never depends on the cut.
 
-        Of a part that stays on disk, these are blocks of whole batches, each until the next.
+        Of a part that stays on disk, these are blocks of whole batches, each until the next. Where batches are computed
+        at several lengths, its rows are mapped, and come as those in memory.
         """
-        if part.stream is not None:
+        if part.stream is not None and (self._buckets is None or not self._buckets.has_sizes):
             for _, data in blocks_in_order(part.stream, self._batch):
                 yield data, np.arange(len(next(iter(data.values()))))
         elif self._buckets is None:

@@ -1,12 +1,9 @@
-"""This process as one of several: the start by `mpiexec`, the search for a launcher, and the check that all agree."""
+"""This process as one of several that `mpiexec` has started, and the check that all agree."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from compiler.driver import Alone
@@ -21,14 +18,8 @@ Processes: TypeAlias = "MpiPeers | Alone"
 _Result = TypeVar("_Result")
 
 # How many processes there are, as MPICH, Open MPI, and Slurm's `srun` tell each of them.
+_SHOWN = 40  # letters of what differs
 _COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-# Open MPI on one machine: more processes than cores are no mistake, and threads are not bound to one core.
-_OPEN_MPI = {
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "PRTE_MCA_hwloc_default_binding_policy": "none",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_MCA_hwloc_base_binding_policy": "none",
-}
 
 
 class DisagreementError(DlcError):
@@ -56,26 +47,6 @@ def joined_peers() -> MpiPeers:
 def share_of_processors(peers: Processes) -> int:
     """How many threads a process has where nothing says it: all processes of a host use its processors once."""
     return 0 if isinstance(peers, Alone) else peers.share_of_processors
-
-
-def launched(processes: int, command_line: Sequence[str]) -> int:
-    """Become a launcher of so many processes with this command line. Raises UsageError where there is none."""
-    if started_together() > 1:
-        raise UsageError("--processes does not go with mpiexec, which has started several", "leave one of them out")
-    launcher = _launcher()
-    program = [sys.executable, "-P", "-m", "runtime.cli", *command_line]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.environ.update({name: value for name, value in _OPEN_MPI.items() if name not in os.environ})
-    os.execv(launcher, [launcher, "-n", str(processes), *program])
-
-
-def _launcher() -> str:
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.is_file() else shutil.which("mpiexec")
-    if found is None:
-        raise missing("mpi4py", "mpi", "`--processes`")
-    return found
 
 
 def expect_shards(plan: TrainingPlan, processes: int) -> None:
@@ -109,8 +80,10 @@ def expect_agreement(peers: Processes, facts: Callable[[], Mapping[str, str]]) -
     if isinstance(peers, Alone):
         return
     every: list[Mapping[str, str]] = peers.gathered(dict(facts()))
-    for what in every[0]:
+    for what in dict.fromkeys(what for told in every for what in told):
         for rank, told in enumerate(every):
-            if told.get(what) != every[0].get(what):
-                message = f"{peers.name_of(rank)} has another {what} than {peers.name_of(0)}"
+            both = told.get(what, "none"), every[0].get(what, "none")
+            if both[0] != both[1]:
+                shown = f": {both[0]} and {both[1]}" if max(map(len, both)) <= _SHOWN else ""
+                message = f"{peers.name_of(rank)} has another {what} than {peers.name_of(0)}{shown}"
                 raise DisagreementError(message, "start all processes with the same version, files, settings and data")

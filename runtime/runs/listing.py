@@ -31,8 +31,9 @@ _REMOVING = ".removing-"
 class RunSummary:
     """`state`: how the run ended, or `training`, or `broken off` where it ended without saying so.
 
-    `scalars` are those of the best epoch, validation under `val_…`; `test` those at the end, under `test_…`. `numerics`
-    are the versions of the numerics that computed its steps, in order; 0 is unknown. Empty where nothing was computed.
+    `scalars` are those of the best epoch, of the last where nothing says which is the best; validation under `val_…`.
+    `test` are those at the end, under `test_…`. `numerics` are the versions of the numerics that computed its steps, in
+    order; 0 is unknown. Empty where nothing was computed.
     """
 
     path: Path
@@ -104,7 +105,7 @@ def summary_of(path: Path) -> RunSummary:
         state=TRAINING if is_in_use(path) else state,
         epochs=len(epochs),
         step=max((_whole(epoch.get("step")) for epoch in epochs), default=0),
-        best_epoch=None if best is None else _whole(best.get("epoch")),
+        best_epoch=_whole(best.get("epoch")) if best is not None and best.get("best") else None,
         scalars={} if best is None else scalars_of(best),
         test={name: value for name, value in result.items() if name.startswith("test_")},
         checkpoints=len(_checkpoints(run)),

@@ -87,6 +87,7 @@ def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Pro
     program = driver.load(
         run.program, choices.experiment, choices.overrides + more, lambda _: choices.dimensions, run.path / "source"
     )
+    program = driver.with_wide_inputs(program, Options(dtype=choices.dtype))
     return with_option(located_in(program, Path(choices.folder)), "data", choices.data)
 
 
@@ -177,7 +178,7 @@ def open_model_file(
     """
     known = dimensions or (dimensions_if_there if data is None else dimensions_of(data))
     program = driver.load(file, experiment, overrides, known, within)
-    options = driver.options_of(program, options)
+    program, options = driver.with_wide_inputs(program, options), driver.options_of(program, options)
     expect_room_for_weights(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)

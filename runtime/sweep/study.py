@@ -20,6 +20,7 @@ from typing import Any
 
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
+from runtime.reporting.terminal import say_labelled
 from runtime.support.files import json_bytes, missing, replace_file
 from runtime.support.restored import restored
 from runtime.sweep.trials import RandomSampler, SearchDimension, SearchSpace, Trial, ValueList, as_values, space_of
@@ -36,6 +37,7 @@ except ImportError as error:
 
 PLAN, _JOURNAL, _WORKERS = "study.json", "journal.log", "workers"
 _SECONDS_OF_A_BEAT, _SECONDS_OF_LIFE = 5.0, 60.0
+_SECONDS_UNTIL_TOLD = 2.5  # what is waited for
 _WORKER, _GIVEN_BACK = "worker", "given back"
 
 
@@ -253,12 +255,32 @@ def _storage(folder: Path, plan: StudyPlan) -> optuna.storages.BaseStorage:
             message = f"--storage cannot be opened: {str(error).splitlines()[0]}"
             raise UsageError(message, "give a URL such as sqlite:////shared/study.db or postgresql://…") from error
     journal = folder / _JOURNAL
-    lock = JournalFileOpenLock(str(journal))
+    lock = _ToldLock(str(journal))
     _cut_unfinished_line(journal, lock)
     try:
         return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock))
     except ValueError as error:
         raise CheckpointError(f"the journal of the search is damaged: {error}", journal, "begin a new sweep") from None
+
+
+class _ToldLock(JournalFileOpenLock):
+    """Says what it waits for, once it has waited for some seconds."""
+
+    def acquire(self) -> bool:
+        if not os.path.exists(self._lock_file):
+            return super().acquire()
+        telling = threading.Timer(_SECONDS_UNTIL_TOLD, self._tell)
+        telling.daemon = True
+        telling.start()
+        try:
+            return super().acquire()
+        finally:
+            telling.cancel()
+
+    def _tell(self) -> None:
+        after = "" if self.grace_period is None else f" {self.grace_period} s after it was made"
+        say_labelled("note", f"waiting for {self._lock_file}, by which another worker keeps the journal to itself")
+        say_labelled("hint", f"if that worker is dead, the lock is taken from it{after}; or remove the file")
 
 
 def _cut_unfinished_line(journal: Path, lock: JournalFileOpenLock) -> None:

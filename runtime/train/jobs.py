@@ -139,7 +139,7 @@ def job_of(
         executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
         evaluator = PartEvaluator(
             executable,
-            length.batch // length.batches,
+            plan.evaluated_rows(len(parts.train.rows)),
             settings,
             options.dtype,
             buckets,
@@ -161,7 +161,7 @@ def job_of(
         finisher=finisher_of(program, options, of_training=True) if plan.finished_metrics else None,
         averages=averages_of(program),
         explain=_explanation(buckets, options, length.steps_per_epoch),
-        reader=None if train.stream is None else EpochRows(train.stream, plan.seed, _own_shards(plan, length, peers)),
+        reader=_reader(plan, train, length, peers),
         following=following_of(program, tensors, options),
         buckets=buckets,
         peers=peers,
@@ -169,9 +169,16 @@ def job_of(
     )
 
 
-def _own_shards(plan: TrainingPlan, length: Length, peers: Peers) -> OwnShards | None:
-    """The rows of a step that this process computes; None for all."""
-    return None if peers.size == 1 else OwnShards(length.batch, plan.shards, peers.rank, peers.size)
+def _reader(plan: TrainingPlan, train: Part, length: Length, peers: Peers) -> EpochRows | None:
+    """Of rows that stay on disk: those of the shards that this process computes.
+
+    At which length of texts a batch is computed follows from all of its rows, which every process reads then.
+    """
+    if train.stream is None:
+        return None
+    reads_all = peers.size == 1 or bool(train.buckets)
+    own = None if reads_all else OwnShards(length.batch, plan.shards, peers.rank, peers.size)
+    return EpochRows(train.stream, plan.seed, own, length.batch)
 
 
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> NonfiniteFinder:

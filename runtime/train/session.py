@@ -202,7 +202,8 @@ def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     )
     program = trained.with_option(program, "data", None if request.data is None else str(request.data))
     program = trained.with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
-    return program, replace(request, options=driver.options_of(program, request.options))
+    options = driver.options_of(program, request.options)
+    return driver.with_wide_inputs(program, options), replace(request, options=options)
 
 
 def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:
@@ -244,7 +245,7 @@ def _facts(program: Program, data: LoadedData, job: Job, checkpoint: Path | None
     Of a `checkpoint`, each has read the states that it owns.
     """
     texts = [source.text for source in program.sources if not source.is_library]
-    settings = [(s.name, s.value) for s in resolved_settings(program, job.length, job.train.buckets)]
+    settings = resolved_settings(program, job.length, job.train.buckets)
     weights = hashlib.blake2b()
     own: Mapping[str, Array] = job.states.own if job.states is not None and checkpoint is not None else {}
     for name in (name for name in job.tensors.names() if name not in own):
@@ -252,7 +253,7 @@ def _facts(program: Program, data: LoadedData, job: Job, checkpoint: Path | None
     return {
         "version of dlc": f"{version_of('dlc')}, numerics {NUMERICS}",
         "model file": repr(texts),
-        "setting": repr(settings),
+        **{f"`{setting.name}`": repr(setting.value) for setting in settings},
         "data": repr([data.summary[name] for name in _FINGERPRINTS]),
         "division of data": repr([None if p is None else len(p.rows) for p in (job.train, job.validation, job.test)]),
         "start of weights": weights.hexdigest(),

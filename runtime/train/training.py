@@ -382,10 +382,15 @@ class _Training:
             best_epoch=position.best_epoch,
             test=test,
             seconds=position.seconds,
-            waited=None if self._job.reader is None else self._job.reader.waited / max(self._seconds, 1e-9),
+            waited=self._waited(),
         )
         self._observer(event)
         return event
+
+    def _waited(self) -> float | None:
+        """The share of the time for which rows were waited for, of the process that waited longest: all wait for it."""
+        job = self._job
+        return None if job.reader is None else max(job.peers.gathered(job.reader.waited / max(self._seconds, 1e-9)))
 
     def _spread_weights(self) -> None:
         """Give the weights of the first process, which has read them, to the others."""

@@ -153,15 +153,22 @@ def aligned(
 
 
 def _told(side: Side, found: RunDifferences) -> Iterator[tuple[Line, JsonValue]]:
-    """Settings and metrics at the lines of the first run that give them; a setting of the model at its head."""
+    """Settings and metrics at the lines of the first run that give them; a setting of the model at its head.
+
+    One that its command line replaced stands at the line that it replaces.
+    """
     subject = side.reading.subject
-    if subject is None or subject.program.plan is None:
+    if subject is None or subject.program.plan is None or subject.train is None:
         return
-    places, head = subject.program.plan.places, subject.model.span
+    train, head, texts = subject.train, subject.model.span, {source.name for source in side.reading.sources}
+    given = subject.program.plan.places.items()
+    places = {key: place if place.source.name in texts else train.place_of(key) for key, place in given}
     for name, pair in found.settings.items():
         place = places.get(name) or places.get(name.split(".", 1)[0]) or head
         yield side.line(place), {"kind": "setting", "name": name, "pair": list(pair)}
     for name, pair in found.metrics.items():
+        if pair == found.settings.get(name):
+            continue  # as many epochs as it was told
         key = name.removeprefix("val_").removeprefix("test_")
         place = places.get(key) or places.get("metrics") or places.get("loss") or head
         yield side.line(place), {"kind": "metric", "name": name, "pair": list(pair)}

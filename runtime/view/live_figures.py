@@ -117,8 +117,15 @@ class LiveFigures:
         """How many epochs have ended."""
         return at.step // self._job.length.steps_per_epoch
 
+    def is_over(self, at: LivePosition) -> bool:
+        """Whether no step follows."""
+        return at.step >= self._job.length.total_steps
+
     def lines(self, at: LivePosition) -> list[JsonValue]:
-        """What the step that follows would do, by file and line. It is computed, and nothing is kept of it."""
+        """What the step that follows would do, by file and line; without one, with the rows and rate of the last.
+
+        It is computed, and nothing is kept of it.
+        """
         job = self._job
         step = min(at.step, job.length.total_steps - 1)
         position = Position(step=step, rate_factor=at.rate_factor, kept=at.kept)

@@ -173,7 +173,7 @@ class LiveRun:
             self._figures.put(state[0])
             at = state[1]
         begin = time.thread_time()
-        look: JsonObject = {"step": at.step, "lines": self._figures.lines(at)}
+        look: JsonObject = {"step": at.step, "is_over": self._figures.is_over(at), "lines": self._figures.lines(at)}
         self._next_lines = _next_time(begin, is_first=not self._looks)
         self._keep(look)
         self._tell("lines", look)

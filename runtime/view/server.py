@@ -137,7 +137,10 @@ class Server:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
-        document = self.session.document(self.session.shown)
+        try:
+            document = self.session.document(self.session.shown)
+        except DlcError as error:  # as where a run is deleted
+            return PlainTextResponse(f"{error}\n{error.fix}\n", 409)
         text = page_text(self.session.viewed.title, document, {}, asks_server=True)
         return HTMLResponse(
             text.encode("utf-8", "backslashreplace"), headers={"cache-control": "no-store", "x-frame-options": "DENY"}

@@ -60,13 +60,14 @@ def examples_of(viewed: Viewed, reading: Reading) -> Examples:
     if program.plan is None or program.plan.data is None:
         raise UsageError("the text names no data", "add `data = …` to its `train`")
     options = replace(driver.options_of(program, viewed.options), batch=1)
+    program, seed = driver.with_wide_inputs(program, options), program.plan.seed
     data = load_data(program, None)
     parts = {"test": data.test, "validation": data.validation, "training": data.train}
     name, part = next((name, part) for name, part in parts.items() if part is not None)
     tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, program.plan.seed, options)
+    driver.initialise(program, tensors, seed, options)
     put_frozen_weights(program, tensors)
-    said = f"the {name} part, first weights of seed {program.plan.seed}"
+    said = f"the {name} part, first weights of seed {seed}"
     return Examples(program, options, in_precision(part, options.dtype), data.preparation, tensors, said)
 
 

@@ -59,7 +59,7 @@ def distance(one: str, other: str, sight: Sequence[Sequence[float]]) -> float:
 
 @pytest.mark.parametrize("number", [0, 1], ids=["light", "dark"])
 def test_letters_are_read_on_every_surface(number: int) -> None:
-    grounds = {name: SURFACES[name][number] for name in ("paper", "panel", "raised")}
+    grounds = {name: SURFACES[name][number] for name in ("paper", "panel", "raised", "hover", "chosen", "own")}
     weak = [
         (name, ground)
         for name, pair in TEXT.items()
@@ -70,6 +70,7 @@ def test_letters_are_read_on_every_surface(number: int) -> None:
     for name in ("hover", "chosen", "own"):
         assert contrast(TEXT["ink"][number], SURFACES[name][number]) >= 7
     assert all(contrast(FAINT["faint"][number], behind) >= 3 for behind in grounds.values())
+    assert contrast(SURFACES["chosen"][number], SURFACES["paper"][number]) > 1.08  # a chosen line is seen
     assert all(contrast(pair[number], grounds["paper"]) >= 3 for pair in SERIES.values())
 
 

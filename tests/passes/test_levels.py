@@ -7,7 +7,7 @@ from elaboration import program
 from repository import ROOT
 
 from compiler.frontend.program import Program
-from compiler.inspection.levels import Level, Places, flows, levels_of
+from compiler.inspection.levels import Level, Places, flows, levels_of, of_settings
 from compiler.programs.steps.training_step import training_step
 
 BLOCKS = """\
@@ -29,6 +29,23 @@ train Net {
     target label: i32[batch] in 0..3
     loss = cross_entropy(logits, label)
     penalty = l2(0.1, on = "*.W")
+    optimizer = adam(lr = 0.1)
+    batch = 8
+}
+"""
+SLOPES = """\
+model Net(drop = 0.5) {
+    input x: f32[batch, 4]
+    mean = x |> dense(6)
+    spread = x |> dense(6)
+    u = (mean * exp(spread) |> dense(6, weights = orthogonal) |> tanh |> dense(1))[:, 0]
+    output slope = gradient(u, x)
+    fixed = one_hot(4)(arange(4))
+    output moved = x + fixed[2] * drop
+}
+
+train Net {
+    loss = mean(slope ^ 2) + mean(moved ^ 2)
     optimizer = adam(lr = 0.1)
     batch = 8
 }
@@ -109,3 +126,29 @@ def test_a_residual_network_is_a_dozen_boxes() -> None:
     root = levels_of(program((ROOT / "examples" / "resnet20" / "model.dl").read_text()))
     assert len(root.parts) == 15
     assert [part.times for part in root.parts if part.name == "residual"] == [3, 1, 2, 1, 2]
+
+
+def test_layers_beside_each_other_are_boxes_of_their_own() -> None:
+    found = [(part.name, part.times, part.span and part.span.line) for part in levels_of(program(SLOPES)).parts]
+    assert found[:2] == [("dense", 1, 3), ("dense", 1, 4)]
+
+
+def test_what_computes_a_gradient_stands_in_its_line() -> None:
+    root = levels_of(program(SLOPES))
+    (line,) = [part for part in root.parts if part.name == "gradient(u, x)"]
+    assert "contraction" in {node.op.name for node in line.nodes}
+    assert all(part.span is not None and not part.span.source.is_library for part in root.parts)
+    (value,) = [entry.value for entry in program(SLOPES).training_graph.outputs if entry.name == "slope"]
+    assert value.index in line.values
+
+
+def test_tensors_that_settings_decide_flow_and_numbers_do_not() -> None:
+    found = program(SLOPES)
+    held, parts = of_settings(found.training_graph), levels_of(found).parts
+    lines = {part.key: part.span.line for part in parts if part.span is not None}
+    joined = {(lines.get(flow.source), lines[flow.target]) for flow in flows(parts) if flow.value.index not in held}
+    assert (7, 8) in joined
+    graph = found.training_graph
+    types = {result.index: result.type for node in graph.nodes for result in node.results}
+    assert held & types.keys()
+    assert all(types[index].rank == 0 for index in held & types.keys())

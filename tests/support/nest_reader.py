@@ -239,6 +239,9 @@ class _Reader:
         if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) \+ ({_OPERAND})", text):
             left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.Fma(result, line, left, right, addend)
+        if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) in pairs \+ ({_OPERAND})", text):
+            left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
+            return lambda result: ir.PairFma(result, line, left, right, addend)
         if found := re.fullmatch(rf"({_OPERAND}) if ({_OPERAND}) else ({_OPERAND})", text):
             yes, condition, no = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.Select(result, line, condition, yes, no)

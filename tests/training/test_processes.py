@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -40,10 +41,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Launched:
-    """A training in so many processes; what is left of it is killed at the end."""
+    """A training in so many processes, started by `mpiexec` or by dlc; what is left of it is killed at the end."""
 
-    def __init__(self, folder: Path, processes: int, *words: str, silence: float = 30.0) -> None:
-        command = [str(LAUNCHER), "-n", str(processes), *DLC, *words, "--threads", "1"]
+    def __init__(
+        self, folder: Path, processes: int, *words: str, silence: float = 30.0, by_mpiexec: bool = True
+    ) -> None:
+        command = [str(LAUNCHER), "-n", str(processes), *DLC] if by_mpiexec else [*DLC, "--processes", str(processes)]
+        command += [*words, "--threads", "1"]
         self._errors = folder / f"errors-{len(list(folder.glob('errors-*')))}"
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
@@ -80,9 +84,9 @@ class Launched:
             process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
         return False
 
-    def interrupt(self) -> None:
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
         """What Ctrl-C at a terminal does: a signal to the launcher."""
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(number)
 
     def end(self, seconds: float = SECONDS) -> tuple[int, str]:
         """The exit code and all that was printed to standard error."""
@@ -182,6 +186,33 @@ def test_a_killed_process_ends_all(project: Path) -> None:
         assert newest_checkpoint(project / "killed" / "checkpoints").notes == ()
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_the_command_that_started_a_killed_process_says_how_to_go_on(project: Path, rank: int) -> None:
+    out = f"lost-{rank}"
+    started = Launched(project, 3, "model.dl", "--out", out, "--epochs", LONG, by_mpiexec=False)
+    wait_for(project / out / "checkpoints")
+    process = started.ranks[rank]
+    os.kill(process, signal.SIGKILL)
+    code, errors = started.end(60)
+    assert code == 1
+    told = " ".join(errors[errors.index("error: ") :].split())
+    assert re.match(rf"error: rank {rank} on \S+ \(process {process}\) was ended by signal 9 \(Killed\)", told), told
+    assert f"its last checkpoint is whole: dlc train --resume {out} --processes 3" in told
+    assert newest_checkpoint(project / out / "checkpoints").notes == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_command_that_started_processes_reaches_them(project: Path, number: signal.Signals) -> None:
+    out = f"interrupted-{number}"
+    started = Launched(project, 2, "model.dl", "--out", out, "--epochs", LONG, by_mpiexec=False)
+    wait_for(project / out / "checkpoints")
+    started.interrupt(number)
+    code, errors = started.end(60)
+    assert code == 130, errors
+    assert f"--resume {out}" in errors
+    assert "was ended" not in errors
+
+
 def test_a_process_that_stops_answering_is_named(project: Path) -> None:
     started = Launched(project, 3, "model.dl", "--out", "stalled", "--epochs", LONG, silence=2)
     wait_for(project / "stalled" / "checkpoints")
@@ -190,6 +221,30 @@ def test_a_process_that_stops_answering_is_named(project: Path) -> None:
     assert code != 0
     assert "rank 1 on " in errors
     assert "has not answered for 2 s" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--set", "optimizer.lr=0.5"], "another `optimizer.lr` than rank 0 on .*: 0.5 and 0.01"),
+        (["--set", "stream=100"], "another `stream` than rank 0 on .*: 100 and none"),
+        (["--target", "reference"], "another target than rank 0 on .*: reference and native"),
+        (["--dtype", "f64"], "another precision than rank 0 on .*: f64 and f32"),
+        (["--on-nan", "skip"], "another `--on-nan` than rank 0 on .*: skip and stop"),
+        (["--dry-run"], "another `--dry-run` than rank 0 on .*: true and false"),
+        (["--nonsense"], "unexpected argument `--nonsense`"),
+        (["--processes", "2"], "--processes does not go with mpiexec"),
+    ],
+)
+def test_what_one_process_was_told_otherwise_is_named(project: Path, words: Sequence[str], told: str) -> None:
+    second = [*("-n", "1"), *DLC, "model.dl", "--out", "told", *words]
+    begin = time.monotonic()
+    code, errors = Launched(project, 1, "model.dl", "--out", "told", ":", *second).end(60)
+    assert code not in (0, 130)
+    assert re.search(told, " ".join(errors.split())), errors
+    assert "fault of dlc" not in errors
+    assert not (project / "told").exists()
+    assert time.monotonic() - begin < 60
 
 
 def test_processes_that_disagree_are_named(project: Path) -> None:

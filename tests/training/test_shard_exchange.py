@@ -172,8 +172,9 @@ def test_buckets_follow_the_backward_pass_and_are_divided_among_all() -> None:
         assert max(shares) - min(shares) <= 32 * len(bucket)
 
 
-def test_the_plan_says_what_is_sent_in_buckets() -> None:
-    program = loaded()
+@pytest.mark.parametrize("keys", [{}, {"clip": "global_norm(1.0)"}, {"clip": "value(0.1)"}])
+def test_the_plan_says_what_is_sent_in_buckets(keys: dict[str, str]) -> None:
+    program = loaded(**keys)
 
     def sent(peers: ThreadPeers) -> tuple[int, int]:
         tensors = driver.allocate(program, SMALL)

@@ -13,6 +13,7 @@ import dlc
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 from runtime.runs.directory import open_run
+from runtime.runs.listing import summary_of
 from runtime.support.files import sha256_of
 
 TEXT = """
@@ -86,6 +87,7 @@ def test_a_run_tells_each_loss_and_keeps_the_last_weights(capsys: pytest.Capture
             assert epoch[f"{prefix}loss"] == pytest.approx(both, rel=1e-6)
         assert epoch["best"] is False
     assert end["best_epoch"] is None
+    assert summary_of(run).best_epoch is None
     tensors = dlc.load(run).parameters
     newest = newest_checkpoint(run / "checkpoints").checkpoint
     assert all(np.array_equal(np.array(values), newest.weights[name]) for name, values in tensors.items())

@@ -78,6 +78,13 @@ def test_what_is_wrong_is_told_by_line(c: str, line: str, mistake: str, capsys: 
     assert mistake in found[next(name for name in found if name.startswith(line))]
 
 
+def test_what_softplus_adds_up_is_no_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    event = watched(capsys, c="dense(8)(b) - 100 |> softplus")
+    assert ("model.dl:5", "dead") not in {(s["line"], s["kind"]) for s in event["sights"]}
+    event = watched(capsys, c="relu(dense(8)(b) - 100) + dense(8)(b)")
+    assert ("model.dl:5", "dead") in {(s["line"], s["kind"]) for s in event["sights"]}
+
+
 def test_rates_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     high = mistakes(watched(capsys, "--set", "optimizer.lr=30", "--on-nan", "report"))
     assert any("the rate is too high" in text or "explodes" in text for text in high.values())

@@ -45,6 +45,7 @@ class Argument:
 
 
 Keywords: TypeAlias = Sequence[tuple[str, Argument]]
+_MAY_BE_MISSING = (Namespace.SCHEDULE, Namespace.CLIP, Namespace.PENALTY)
 _LITERALS = (tree.Number, tree.Boolean, tree.NoneLiteral)  # mean the same in any frame
 
 
@@ -174,6 +175,7 @@ class SettingBinder(Elaborator):
             return self._looked_up(expression, kind, path or ""), COMMAND_LINE, override.span
         if argument is not None:
             origin = "generate" if self.frame.keyword == "generate" else "train"
+            origin = COMMAND_LINE if argument.span.source.name == COMMAND_LINE else origin
             return self.argument_value(argument, kind, path or ""), origin, argument.span
         if parameter.default is None:
             name = signature.declaration.name
@@ -225,6 +227,14 @@ class SettingBinder(Elaborator):
         )
         self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
 
+    def evaluate_key(self, namespace: Namespace, expression: tree.Expression, prefix: str) -> FormValue:
+        """As `evaluate_form`, of a key of `train`: the name of its form is a setting of the experiment, too."""
+        head = expression.function if isinstance(expression, tree.Call) else expression
+        if isinstance(head, tree.Name):
+            origin = COMMAND_LINE if head.span.source.name == COMMAND_LINE else "train"
+            self.session.settings.record(prefix, head.id, origin)
+        return self.evaluate_form(namespace, expression, prefix)
+
     def evaluate_form(self, namespace: Namespace, expression: tree.Expression, prefix: str = "") -> FormValue:
         """An initialiser, optimizer, schedule, clip or penalty, with its settings."""
         call = self.here if self.span is not None else expression.span
@@ -235,6 +245,11 @@ class SettingBinder(Elaborator):
                 return value
             message = f"the name of {with_article(namespace.value)} is needed here, not {describe(value)}"
             advice = hint(f"there are {', '.join(sorted(self.frame.module.names(namespace)))}")
+            if value is None and namespace in _MAY_BE_MISSING:
+                advice = hint(
+                    f"without one, leave it out; `{namespace.name.lower()} = none` stands in an experiment that builds "
+                    "on another, `train B: A { … }`, and takes away that of the other"
+                )
             self.fail("E0304", message, advice, span=expression.span)
         local = self.frame.variables.get(head.id)
         if isinstance(local, FormValue) and local.declaration.keyword != "fn":

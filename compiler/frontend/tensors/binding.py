@@ -138,7 +138,9 @@ def _with_element_type(
         ways = {DType.U8: "; pixels are best divided by their largest value, `x / 255`", DType.BOOL: ""}
         more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
         message = f"`{frame.name}` needs floats for `{name}`, but got {shown(elaborator, tensor)}"
-        elaborator.fail("E0416", message, hint(f"convert it with `cast(x, f32)`{more}"))
+        takes_any = hint(f"where integers are meant, declare `{name}: any[…]`")
+        own = () if frame.module.is_library else (takes_any,)
+        elaborator.fail("E0416", message, hint(f"convert it with `cast(x, f32)`{more}"), *own)
     if annotation.dtype == tree.ANY:
         return tensor
     wanted = DType(annotation.dtype)

@@ -188,7 +188,7 @@ class Entries(Keys):
         if missing:
             named = " and ".join(f"`{key}`" for key in missing)
             noun = "key" if len(missing) == 1 else "keys"
-            advice = (hint(f"such as `{_EXAMPLES[key]}`") for key in missing)
+            advice = (*(hint(f"such as `{_EXAMPLES[key]}`") for key in missing), *self._base_without_a_name())
             self.report.mistake("E0602", f"`train` needs the {noun} {named}", self.train.head, *advice)
         if self.takes_all and self.accumulate > 1:
             message = "`accumulate` is for several batches, and `batch = all` is one"
@@ -208,6 +208,15 @@ class Entries(Keys):
         elif self.batch is not None and self.shards > self.batch:
             message = f"a batch of {self.batch} rows cannot be cut into {self.shards} shards"
             self.report.mistake("E0603", message, self.place_of("shards"), hint("a shard takes at least one row"))
+
+    def _base_without_a_name(self) -> tuple[Note, ...]:
+        """Advice where an experiment seems to build on a `train` that has the name of its model alone."""
+        model = self.train.model.id
+        trains = (d for module in self.session.modules for d in module.declarations if isinstance(d, tree.Train))
+        if self.train.name is None or not any(other.name is None and other.model.id == model for other in trains):
+            return ()
+        said = f"`{model}` is the model here; to build on `train {model}`, give that a name, `train First: {model}`"
+        return (hint(f"{said}, and write `train {self.train.name}: First`"),)
 
     def place_of(self, key: str) -> Span:
         """Where a key that is given stands."""
@@ -349,18 +358,24 @@ class Entries(Keys):
     def _precision(self) -> str:
         """`precision`: f64, which takes the place of f32 in the whole program; bf16, of the factors of products."""
         given = self._given("precision")
-        match given:
-            case None:
-                pass
-            case _Given(tree.Name(chosen) | tree.Text(chosen)) if chosen in PRECISIONS:
+        if given is None:
+            return "f32"
+        match given.expression:
+            case tree.Name(chosen) | tree.Text(chosen) if chosen in PRECISIONS and not self._is_quoted(given):
                 self.session.settings.record("precision", chosen, given.origin)
                 return chosen
-            case _Given(tree.Name("tf32") | tree.Text("tf32")):
+            case tree.Name("tf32") | tree.Text("tf32") if not self._is_quoted(given):
                 advice = hint("no processor has products of tf32; `bf16` rounds their factors, f32 leaves them")
                 self.report.mistake("E0908", "`precision = tf32` is not compiled yet", given.expression.span, advice)
-            case _:
-                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", given.expression.span)
+            case expression:
+                advice = (hint("the name stands without quotes"),) if self._is_quoted(given) else ()
+                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", expression.span, *advice)
         return "f32"
+
+    @staticmethod
+    def _is_quoted(given: _Given) -> bool:
+        """Whether a text of the model file stands in place of a name; a setting from Python has no other form."""
+        return isinstance(given.expression, tree.Text) and given.origin != COMMAND_LINE
 
 
 PRECISIONS = ("f32", "f64", "bf16")

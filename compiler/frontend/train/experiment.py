@@ -463,4 +463,4 @@ class _Experiment:
         if expression is None:
             return None
         evaluator.span = expression.span
-        return evaluator.evaluate_form(namespace, expression, keys.prefix + key), expression.span
+        return evaluator.evaluate_key(namespace, expression, keys.prefix + key), expression.span

@@ -103,4 +103,4 @@ def _selective(
     if "on" in given:
         patterns = selector_of(given["on"], "on", evaluator.evaluate)
     evaluator.span = expression.span
-    return patterns, evaluator.evaluate_form(namespace, expression, prefix)
+    return patterns, evaluator.evaluate_key(namespace, expression, prefix)

@@ -275,7 +275,7 @@ class Optimizers:
     def _rule(self, item: tree.Expression, prefix: str) -> OptimizerEntry:
         bare, given = without_keywords(item, ("on", "decay_on"))
         self.evaluator.span = item.span
-        form = self.evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
+        form = self.evaluator.evaluate_key(Namespace.OPTIMIZER, bare, prefix)
         on, on_span = ("*",), item.span
         if "on" in given:
             on, on_span = selector_of(given["on"], "on", self.evaluator.evaluate), given["on"].span

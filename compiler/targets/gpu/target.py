@@ -37,7 +37,9 @@ class EmulatedTarget(CpuTarget):
     def expect_products(self, options: Options, runs: bool = True) -> None:
         if options.products != "f32":
             message = f"`precision = {options.products}` is not compiled for a GPU yet"
-            raise UsageError(message, "leave `--target` out to train on this processor, or `precision`, for f32")
+            raise UsageError(
+                message, "leave `--target` out to train on this processor, or train with `precision = f32`"
+            )
 
     def lower(
         self,

@@ -288,7 +288,7 @@ class _Threads:
                 found = made.draw((self.address(first), self.address(second)), self.of(places))
             case ir.Broadcast() | ir.Shuffle() | ir.Lane() | ir.Any():
                 raise self.wrong("lanes are joined elsewhere")
-            case ir.Rounded():
+            case ir.Rounded() | ir.PairFma():
                 raise self.wrong("bf16 is refused before")
             case _:
                 assert_never(statement)

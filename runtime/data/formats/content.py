@@ -94,6 +94,35 @@ def pieces_of(path: Path) -> Iterator[bytes]:
         yield from _pieces(file, path) if is_packed else iter(lambda: file.read(_PIECE), b"")
 
 
+def length_of(path: Path, most: int | None = None) -> int:
+    """How many bytes the content of a file has. Raises DataError.
+
+    What is packed is unpacked for that, until there are more than `most`.
+    """
+    with explained(DataError, path), regular_files.opened(path) as file:
+        if file.read(2) != _GZIP:
+            return os.fstat(file.fileno()).st_size
+    total = 0
+    for piece in pieces_of(path):
+        total += len(piece)
+        if most is not None and total > most:
+            break
+    return total
+
+
+def stretches_of(path: Path, start: int, each: int) -> Iterator[bytes]:
+    """What stands behind the first `start` bytes of the content, `each` bytes at a time; the last are what is left."""
+    rest, skipped = b"", start
+    for piece in pieces_of(path):
+        rest += piece[skipped:]
+        skipped = max(skipped - len(piece), 0)
+        for first in range(0, len(rest) - each + 1, each):
+            yield rest[first : first + each]
+        rest = rest[len(rest) // each * each :]
+    if rest:
+        yield rest
+
+
 def line_blocks_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Whole lines of a text, a piece at a time, with the number of the first; quotes are closed at the end of each.
 

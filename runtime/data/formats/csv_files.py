@@ -168,4 +168,4 @@ def _holds(path: Path) -> bool:
         return False
 
 
-CSV = Format("csv", (".csv", ".tsv", ".txt", ".data"), read_csv_files, _holds, False, True, stream_csv)
+CSV = Format("csv", (".csv", ".tsv", ".txt", ".data"), read_csv_files, stream_csv, _holds, by_pattern=True)

@@ -124,13 +124,13 @@ class Format:
 
     `holds` says whether a folder has data of this format; None where a folder never has. `in_one`: a single file may
     hold what several do otherwise. `by_pattern`: `holds` knows paths with `*`, too, whose files are one table.
-    `stream` reads block by block, where the format can.
+    `stream` reads block by block.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[[SourceRequest], Dataset]
+    stream: Callable[[SourceRequest], BlockSource]
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False
     by_pattern: bool = False
-    stream: Callable[[SourceRequest], BlockSource] | None = None

@@ -421,4 +421,4 @@ def _scaling(form: ImageFormat, down: int, across: int) -> list[str]:
     return [f"the middle {kept[0]} × {kept[1]} cut out", f"scaled to {height} × {width}"]
 
 
-IMAGES = Format("images", ENDINGS, read_images, holds_images, stream=stream_images)
+IMAGES = Format("images", ENDINGS, read_images, stream_images, holds_images)

@@ -234,7 +234,7 @@ def _synonyms(path: Path, options: SourceOptions) -> tuple[tuple[str, ...], ...]
     return tuple(tuple(line.split()) for _, line in found)
 
 
-LINES = Format("lines", (), read_lines, stream=stream_lines)
+LINES = Format("lines", (), read_lines, stream_lines)
 
 
 def read_text(request: SourceRequest) -> Dataset:
@@ -269,7 +269,7 @@ def stream_text(request: SourceRequest) -> BlockSource:
     return BlockSource(head, tuple(paths), blocks, lambda: fingerprints(paths))
 
 
-TEXT = Format("text", (), read_text, stream=stream_text)
+TEXT = Format("text", (), read_text, stream_text)
 
 
 BYTES = 256

@@ -292,5 +292,5 @@ def _header_of(content: bytes, path: Path, what: str) -> tuple[tuple[int, ...], 
 
 
 _AGAIN = "write or fetch the file again"
-NPZ = Format("npz", (".npz",), read_npz, stream=stream_npz)
-NPY = Format("npy", (".npy",), read_npy, stream=stream_npy)
+NPZ = Format("npz", (".npz",), read_npz, stream_npz)
+NPY = Format("npy", (".npy",), read_npy, stream_npy)

@@ -116,4 +116,4 @@ def _halves(request: SourceRequest, number: int, line: str) -> tuple[str, str]:
     return parts[0].strip(), parts[1].strip()
 
 
-PAIRS = Format("pairs", (), read_pairs, in_one=True, stream=stream_pairs)
+PAIRS = Format("pairs", (), read_pairs, stream_pairs, in_one=True)

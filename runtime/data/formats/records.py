@@ -1,12 +1,11 @@
-"""Tables whose columns have names and types: Parquet, Arrow and JSON lines, one file or all that fit a path with `*`.
+"""Tables whose columns have names and types: Parquet and Arrow, one file or all that fit a path with `*`.
 
-Each becomes the fields that a csv table has: numbers as f64, text as text, an empty cell as NaN or "". Parquet and
-Arrow are read by pyarrow, whose blocks are made into columns one after the other.
+Each becomes the fields that a csv table has: numbers as f64, text as text, an empty cell as NaN or "". Both are read by
+pyarrow, whose blocks are made into columns one after the other.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -22,28 +21,32 @@ from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock, columns_at
-from runtime.data.formats.content import files_at, line_blocks_of, text_of
+from runtime.data.formats.content import files_at
 from runtime.data.formats.csv_table import table_options, windows_of
 from runtime.data.formats.format import Format, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explained, fingerprints, missing
 
-_MOST_WHOLE = 2**53  # up to which every whole number is an f64
+MOST_WHOLE = 2**53  # up to which every whole number is an f64
 _FOR_A_BYTE = 6  # of a packed file, in memory on the way to arrays
 
 
 @record
-class _Columns:
+class Columns:
     """The columns of one file by name, the numbers of its rows, and the names of columns that hold lists or records."""
 
     file: Path
     columns: Mapping[str, Array]
-    rows: int
+    numbers: Array
     others: tuple[str, ...]
 
+    @property
+    def rows(self) -> int:
+        return len(self.numbers)
 
-def read_records(request: SourceRequest, name: str, read: Callable[[Path], _Columns]) -> Dataset:
+
+def read_records(request: SourceRequest, name: str, read: Callable[[Path], Columns]) -> Dataset:
     """The table of all files. Raises DataError."""
     parts = [read(path) for path in files_at(request.path)]
     first = parts[0]
@@ -65,11 +68,11 @@ def read_records(request: SourceRequest, name: str, read: Callable[[Path], _Colu
     )
 
 
-def _categories(request: SourceRequest, first: _Columns) -> Iterator[str]:
+def _categories(request: SourceRequest, first: Columns) -> Iterator[str]:
     yield from columns_at(request.options.columns("categories"), tuple(first.columns), request.path)
 
 
-def _joined(parts: list[_Columns], column: str, as_text: bool) -> Field:
+def _joined(parts: list[Columns], column: str, as_text: bool) -> Field:
     """A column over all files, whose rows know their file and their number in it."""
     pieces = [part.columns[column] for part in parts]
     is_text = [piece.dtype.kind == "O" for piece in pieces]
@@ -80,7 +83,7 @@ def _joined(parts: list[_Columns], column: str, as_text: bool) -> Field:
     values = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
     if as_text and not any(is_text):
         values = _texts_of(values)
-    numbers = np.concatenate([np.arange(1, part.rows + 1, dtype=np.int64) for part in parts])
+    numbers = np.concatenate([part.numbers for part in parts])
     if len(parts) == 1:
         return Field(values, parts[0].file, numbers)
     origin = np.repeat(np.arange(len(parts), dtype=np.int32), [part.rows for part in parts])
@@ -97,7 +100,7 @@ def _texts_of(values: Array) -> Array:
 # Parquet and Arrow
 
 
-def _parquet(path: Path) -> _Columns:
+def _parquet(path: Path) -> Columns:
     parquet = _pyarrow("parquet", 'data = parquet("…")')
     with _explained(path, "Parquet"):
         file = parquet.ParquetFile(path, page_checksum_verification=True)
@@ -110,11 +113,11 @@ def _row_group(file: Any, path: Path, group: int) -> Any:
         return file.read_row_group(group)
     except (OSError, ValueError) as error:
         first = sum(file.metadata.row_group(k).num_rows for k in range(group)) + 1
-        message = f"row group {group}, from row {first} on, cannot be read: {_first_line(error)}"
+        message = f"row group {group}, from row {first} on, cannot be read: {first_line(error)}"
         raise DataError(message, path, fix="fetch the file again") from None
 
 
-def _arrow(path: Path) -> _Columns:
+def _arrow(path: Path) -> Columns:
     ipc = _pyarrow("ipc", 'data = arrow("…")')
     with _explained(path, "Arrow"):
         source = _pyarrow("", "").memory_map(str(path))
@@ -145,15 +148,15 @@ def _explained(path: Path, format_name: str, is_read: bool = True) -> Generator[
         except (ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            message = f"this is no whole {format_name} file: {_first_line(error)}"
+            message = f"this is no whole {format_name} file: {first_line(error)}"
             raise DataError(message, path, fix="fetch the file again, or check that it is the right one") from None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _of_batches(path: Path, schema: Any, batches: Iterable[Any]) -> _Columns:
+def _of_batches(path: Path, schema: Any, batches: Iterable[Any]) -> Columns:
     """The columns of a file, block after block; of a block, no more than its columns as arrays is kept."""
     kinds = _kinds_of(path, schema)
     pieces: dict[str, list[Array]] = {name: [] for name, kind in kinds.items() if kind is not None}
@@ -164,7 +167,8 @@ def _of_batches(path: Path, schema: Any, batches: Iterable[Any]) -> _Columns:
             kept.append(_values(path, name, batch.column(name), kinds[name] == "text", rows))
         rows += batch.num_rows
     columns = {name: np.concatenate(kept) if kept else np.zeros(0) for name, kept in pieces.items()}
-    return _Columns(path, columns, rows, tuple(name for name, kind in kinds.items() if kind is None))
+    numbers = np.arange(1, rows + 1, dtype=np.int64)
+    return Columns(path, columns, numbers, tuple(name for name, kind in kinds.items() if kind is None))
 
 
 def _kinds_of(path: Path, schema: Any) -> dict[str, str | None]:
@@ -212,7 +216,7 @@ def _values(path: Path, name: str, column: Any, is_text: bool, before: int) -> A
 
 def _plain_values(path: Path, name: str, column: Any, before: int) -> Array:  # without Arrow's kernels of 10 MB
     values: Array = np.asarray(column.to_numpy(zero_copy_only=False))
-    wrong = (values > _MOST_WHOLE) | (values < -_MOST_WHOLE) if values.dtype.kind in "iu" else np.zeros(1, np.bool_)
+    wrong = (values > MOST_WHOLE) | (values < -MOST_WHOLE) if values.dtype.kind in "iu" else np.zeros(1, np.bool_)
     if (row := int(np.argmax(wrong))) or wrong.any():
         raise _inexact(path, name, int(values[row]), before + row + 1)
     return values.astype(np.float64)
@@ -226,75 +230,8 @@ def _inexact(path: Path, name: str, number: int, row: int) -> DataError:
 def _expect_exact(path: Path, name: str, column: Any, before: int) -> None:
     """That f64 has each whole number of a column."""
     for row, cell in enumerate(column.to_pylist(), before + 1):
-        if cell is not None and abs(cell) > _MOST_WHOLE:
+        if cell is not None and abs(cell) > MOST_WHOLE:
             raise _inexact(path, name, cell, row)
-
-
-# JSON lines
-
-
-def _json_lines(path: Path) -> _Columns:
-    """A record in each line that is not blank. Raises DataError with the line."""
-    lines = ((number, line) for number, line in enumerate(text_of(path).split(b"\n"), 1) if line.strip())
-    return _of_records(path, ((number, _record_in(path, number, line)) for number, line in lines))
-
-
-def _of_records(path: Path, records: Iterable[tuple[int, Mapping[str, object]]]) -> _Columns:
-    """The columns of records, each with its line, of which no more than the cells is kept."""
-    columns: dict[str, list[object]] = {}
-    numbers: list[int] = []
-    for number, found in records:
-        for name, cell in found.items():
-            columns.setdefault(name, [None] * len(numbers)).append(cell)
-        numbers.append(number)
-        for kept in columns.values():
-            kept += [None] * (len(numbers) - len(kept))
-    others = tuple(name for name, cells in columns.items() if any(isinstance(c, list | dict) for c in cells))
-    known = {name: _of_cells(path, name, cells, numbers) for name, cells in columns.items() if name not in others}
-    return _Columns(path, known, len(numbers), others)
-
-
-def _record_in(path: Path, number: int, line: bytes) -> dict[str, object]:
-    try:
-        found: object = json.loads(line, object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"this line is no JSON: {_first_line(error)}", path, number, "write one record a line"
-        ) from None
-    if not isinstance(found, dict):
-        raise DataError("this line holds no record", path, number, 'write lines such as {"x": 1.5, "kind": "iris"}')
-    return cast("dict[str, object]", found)
-
-
-def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A record; ValueError where a name stands twice, of which JSON's readers take the last without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"`{repeated}` stands in it twice")
-    return found
-
-
-def _of_cells(path: Path, name: str, cells: Sequence[object], numbers: Sequence[int], kind: str | None = None) -> Array:
-    """Numbers where no cell is a text; a cell that is not there is missing. `kind` is that of the cells before."""
-    if kind == "text" or (kind is None and any(isinstance(cell, str) for cell in cells)):
-        wrong = next((k for k, cell in enumerate(cells) if cell is not None and not isinstance(cell, str)), None)
-        if wrong is not None:
-            message = f"column `{name}` holds texts, but here stands {json.dumps(cells[wrong])}"
-            raise DataError(message, path, numbers[wrong], "give a column one type")
-        values: Array = np.empty(len(cells), np.object_)
-        values[:] = ["" if cell is None else cell for cell in cells]
-        return values
-    wrong = next((k for k, cell in enumerate(cells) if isinstance(cell, str | list | dict)), None)
-    if wrong is not None:
-        message = f"column `{name}` holds numbers, but here stands {json.dumps(cells[wrong])[:40]}"
-        raise DataError(message, path, numbers[wrong], "give a column one type")
-    found = [math.nan if cell is None else cell for cell in cells]
-    wrong = next((k for k, n in enumerate(found) if isinstance(n, int) and abs(n) > _MOST_WHOLE), None)
-    if wrong is not None:
-        message = f"column `{name}` holds {found[wrong]}, and f64 has not all whole numbers above 2^53"
-        raise DataError(message, path, numbers[wrong], "write it in quotes, as a text")
-    return np.array(found, np.float64)
 
 
 # Blocks
@@ -307,7 +244,7 @@ _PAGES = 3 << 20  # bytes of a column that is read by pages: writers end a page,
 
 
 @record
-class _Blocks:
+class FileBlocks:
     """One file that is read in blocks: the kinds of its columns, and how the blocks of some of them are read.
 
     `held`: bytes that its parts take while one is read, beside a block.
@@ -318,7 +255,7 @@ class _Blocks:
     held: int = 0
 
 
-def stream_records(request: SourceRequest, name: str, opened: Callable[[Path], _Blocks]) -> BlockSource:
+def stream_records(request: SourceRequest, name: str, opened: Callable[[Path], FileBlocks]) -> BlockSource:
     """The tables of all files, one after the other. Raises DataError."""
     files = files_at(request.path)
     first = opened(files[0])
@@ -360,7 +297,7 @@ def _expect_kinds(path: Path, kinds: _Kinds, first: Path, expected: _Kinds) -> N
         raise DataError(message, path, fix="give it one type in all files")
 
 
-def _parquet_blocks(path: Path) -> _Blocks:
+def _parquet_blocks(path: Path) -> FileBlocks:
     parquet = _pyarrow("parquet", 'data = parquet("…")')
     with _explained(path, "Parquet", is_read=False), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         kinds = _kinds_of(path, file.schema_arrow)
@@ -380,7 +317,7 @@ def _parquet_blocks(path: Path) -> _Blocks:
                     del batch  # before the next row group is read
                 _pyarrow("", "").default_memory_pool().release_unused()
 
-    return _Blocks(kinds, read, held)
+    return FileBlocks(kinds, read, held)
 
 
 def _batches_of_group(file: Any, group: int, wanted: Sequence[str]) -> Iterator[Any]:
@@ -408,13 +345,13 @@ def _told_of_group(batches: Iterator[Any], path: Path, group: int, done: int) ->
         except StopIteration:
             return
         except (OSError, ValueError) as error:
-            message = f"row group {group}, from row {done + 1} on, cannot be read: {_first_line(error)}"
+            message = f"row group {group}, from row {done + 1} on, cannot be read: {first_line(error)}"
             raise DataError(message, path, fix="fetch the file again") from None
         done += batch.num_rows
         yield batch
 
 
-def _arrow_blocks(path: Path) -> _Blocks:
+def _arrow_blocks(path: Path) -> FileBlocks:
     arrow, ipc = _pyarrow("", 'data = arrow("…")'), _pyarrow("ipc", 'data = arrow("…")')
 
     def opened() -> tuple[Any, Iterator[Any]]:
@@ -439,7 +376,7 @@ def _arrow_blocks(path: Path) -> _Blocks:
                     yield _block_of_batch(path, part, kinds, wanted, done, f"record batch {number}")
                     done += part.num_rows
 
-    return _Blocks(kinds, read)
+    return FileBlocks(kinds, read)
 
 
 def _rows_of_block(wanted: Sequence[str]) -> int:
@@ -450,41 +387,13 @@ def _block_of_batch(path: Path, batch: Any, kinds: _Kinds, wanted: Sequence[str]
     try:
         batch.validate(full=True)  # of a hostile file, offsets may lead anywhere
     except ValueError as error:
-        raise DataError(f"{place}, from row {before + 1} on, cannot be read: {_first_line(error)}", path) from None
+        raise DataError(f"{place}, from row {before + 1} on, cannot be read: {first_line(error)}", path) from None
     arrays = {name: _values(path, name, batch.column(name), kinds[name] == "text", before) for name in wanted}
     return RowBlock(arrays, path, np.arange(before + 1, before + batch.num_rows + 1, dtype=np.int64), place)
 
 
-def _json_blocks(path: Path) -> _Blocks:
-    """The kinds are those of the first block; a record may leave out what another has, but name nothing new."""
-    beginning = next(_json_records(path), None)
-    found = _Columns(path, {}, 0, ()) if beginning is None else _of_records(path, zip(*beginning, strict=True))
-    kinds: dict[str, str | None] = {n: "text" if a.dtype.kind == "O" else "numbers" for n, a in found.columns.items()}
-    kinds |= dict.fromkeys(found.others)
-
-    def read(wanted: Sequence[str]) -> Iterator[RowBlock]:
-        for numbers, records in _json_records(path):
-            for number, line in zip(numbers, records, strict=True):
-                if line.keys() - kinds.keys():
-                    message = f"`{next(iter(line.keys() - kinds.keys()))}` first stands here"
-                    fix = "write it in the first line too, as `null`"
-                    raise DataError(message, path, number, fix)
-            arrays = {n: _of_cells(path, n, [r.get(n) for r in records], numbers, kinds[n]) for n in wanted}
-            yield RowBlock(arrays, path, np.array(numbers, np.int64))
-
-    return _Blocks(kinds, read)
-
-
-def _json_records(path: Path) -> Iterator[tuple[list[int], list[dict[str, object]]]]:
-    """The records of a block of lines, and the numbers of the lines."""
-    for first, text in line_blocks_of(path):
-        lines = [(number, line) for number, line in enumerate(text.split(b"\n"), first) if line.strip()]
-        if lines:
-            yield [number for number, _ in lines], [_record_in(path, number, line) for number, line in lines]
-
-
-def _format(
-    name: str, endings: tuple[str, ...], read: Callable[[Path], _Columns], opened: Callable[[Path], _Blocks]
+def format_of_files(
+    name: str, endings: tuple[str, ...], read: Callable[[Path], Columns], opened: Callable[[Path], FileBlocks]
 ) -> Format:
     def holds(path: Path) -> bool:
         try:
@@ -495,9 +404,8 @@ def _format(
     def stream(request: SourceRequest) -> BlockSource:
         return stream_records(request, name, opened)
 
-    return Format(name, endings, lambda request: read_records(request, name, read), holds, False, True, stream)
+    return Format(name, endings, lambda request: read_records(request, name, read), stream, holds, by_pattern=True)
 
 
-PARQUET = _format("parquet", (".parquet", ".pq"), _parquet, _parquet_blocks)
-ARROW = _format("arrow", (".arrow", ".feather", ".ipc", ".arrows"), _arrow, _arrow_blocks)
-JSONL = _format("jsonl", (".jsonl", ".ndjson"), _json_lines, _json_blocks)
+PARQUET = format_of_files("parquet", (".parquet", ".pq"), _parquet, _parquet_blocks)
+ARROW = format_of_files("arrow", (".arrow", ".feather", ".ipc", ".arrows"), _arrow, _arrow_blocks)

@@ -13,19 +13,29 @@ from typing import cast
 
 import numpy as np
 
-from compiler.errors.diagnostics import DataError, size
+from compiler.errors.diagnostics import size
+from runtime.data.conditions import Condition
 from runtime.data.cutting import columns_of_cuts
-from runtime.data.dataset import BlockSource
+from runtime.data.dataset import BlockSource, Dataset
 from runtime.data.making import matched, notes_of_unused, target_column
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.data.reading import opened_blocks
 from runtime.data.specs import Cuts, DataSource, InputSpec, SettingValue
 from runtime.data.streaming.cutting import CODES
-from runtime.data.streaming.packing import WHOLE, PartPacking, TrainingPacking, name_of_cuts, name_of_pack, packed
+from runtime.data.streaming.packing import (
+    WHOLE,
+    PartPacking,
+    TrainingPacking,
+    has_files_side_by_side,
+    name_of_cuts,
+    name_of_pack,
+    packed,
+)
 from runtime.data.streaming.packs import Pack
 from runtime.data.streaming.rows import FILE, NUMBER, OnDemand, RowStream, all_rows
 from runtime.data.streaming.series import text_parts, text_preparation, tokenizers_of_text, whole_text
+from runtime.data.streaming.tables import table_parts, whole_table
 from runtime.data.streaming.texts import tokenizers_of_blocks
 from runtime.data.text.tokenizer import Tokenizer
 from runtime.data.windows import refuse_classes
@@ -38,8 +48,8 @@ def load_stream(
     opened, condition = opened_blocks(source, specs, also=columns_of_cuts(cuts))
     if opened.head.windows is not None and opened.head.text is not None:
         return _load_text(specs, source, opened, cuts, known)
-    _refuse_series(opened)
-    refuse_buckets(opened)
+    if opened.head.windows is not None:
+        return _load_series(specs, source, opened, condition, cuts)
     preparation, told = matched(specs, opened.head), [*name_of_cuts(cuts)]
     if cuts.oversample:
         told += [cuts.oversample, cuts.seed]
@@ -50,18 +60,12 @@ def load_stream(
     pack = packed(name_of_pack(opened, specs, source, told), packing)
     preparation = preparation_from_json(pack.told["preparation"])
     notes = [*cast("Sequence[str]", pack.told["notes"]), _note_of(opened, pack, cuts.stream)]
-    parts = {part: _part_of(pack, part, cuts.stream, opened, preparation) for part in CODES}
-    for part, given in (("validation", cuts.validation), ("test", cuts.test)):
-        if isinstance(given, DataSource):
-            loaded = load_stream_part(specs, given, preparation, cuts.stream)
-            parts[part] = loaded.part
-            notes += loaded.notes
-    train = parts["train"]
-    assert train is not None, "no cut leaves a training without rows"
-    prints = cast("Mapping[str, str]", pack.told["fingerprints"])
-    dataset = replace(opened.head, fingerprints=prints)
-    found = train, parts["validation"], parts["test"]
-    return loaded_data(dataset, source, found, preparation, cuts.seed, notes)
+    heads = dict.fromkeys(CODES, opened.head)
+    if opened.test is not None and cuts.test is None:
+        heads["test"] = opened.test.head
+    parts = {part: _part_of(pack, part, cuts.stream, head, preparation) for part, head in heads.items()}
+    dataset = replace(opened.head, fingerprints=cast("Mapping[str, str]", pack.told["fingerprints"]))
+    return _with_further(specs, source, dataset, parts, preparation, cuts, notes)
 
 
 def _load_text(
@@ -73,14 +77,38 @@ def _load_text(
     tokenizers = tokenizers_of_text(opened, source, cuts) if known is None else known.tokenizers
     preparation = text_preparation(specs, opened, tokenizers)
     parts, notes = text_parts(specs, opened, source, preparation, cuts)
+    dataset = replace(opened.head, fingerprints=opened.fingerprints())
+    return _with_further(specs, source, dataset, parts, preparation, cuts, notes)
+
+
+def _load_series(
+    specs: Sequence[InputSpec], source: DataSource, opened: BlockSource, condition: Condition | None, cuts: Cuts
+) -> LoadedData:
+    """Windows of a table."""
+    if cuts.oversample:
+        refuse_classes(opened.head.path)
+    parts, preparation, pack, notes = table_parts(specs, opened, condition, source, cuts)
+    dataset = replace(opened.head, fingerprints=cast("Mapping[str, str]", pack.told["fingerprints"]))
+    return _with_further(specs, source, dataset, parts, preparation, cuts, notes)
+
+
+def _with_further(
+    specs: Sequence[InputSpec],
+    source: DataSource,
+    dataset: Dataset,
+    parts: dict[str, Part | None],
+    preparation: Preparation,
+    cuts: Cuts,
+    notes: list[str],
+) -> LoadedData:
+    """The data of a training, with the sources that the cuts name."""
     for part, given in (("validation", cuts.validation), ("test", cuts.test)):
         if isinstance(given, DataSource):
             loaded = load_stream_part(specs, given, preparation, cuts.stream)
             parts[part] = loaded.part
             notes += loaded.notes
     train = parts["train"]
-    assert train is not None, "there is always a part to train on"
-    dataset = replace(opened.head, fingerprints=opened.fingerprints())
+    assert train is not None, "no cut leaves a training without rows"
     found = train, parts.get("validation"), parts.get("test")
     return loaded_data(dataset, source, found, preparation, cuts.seed, notes)
 
@@ -93,10 +121,11 @@ def load_stream_part(
     opened = opened.test or opened
     if opened.head.windows is not None and opened.head.text is not None:
         return whole_text(specs, opened, source, preparation, block)
-    _refuse_series(opened)
+    if opened.head.windows is not None:
+        return whole_table(specs, opened, condition, source, preparation, block)
     name = name_of_pack(opened, specs, source, [preparation.to_json()])
     pack = packed(name, PartPacking(specs, opened, condition, preparation))
-    part = _part_of(pack, WHOLE, block, opened, preparation)
+    part = _part_of(pack, WHOLE, block, opened.head, preparation)
     assert part is not None, "a pass without rows is refused"
     part = replace(part, fingerprints=cast("Mapping[str, str]", pack.told["fingerprints"]))
     return LoadedPart(part, (*cast("Sequence[str]", pack.told["notes"]), _note_of(opened, pack, block)))
@@ -132,37 +161,23 @@ def _tokenizers(
     return tokenizers_of_blocks(opened, source, cuts, target_column(specs, preparation))
 
 
-def refuse_buckets(opened: BlockSource) -> None:
-    """Raise DataError where texts of similar length are to be put together, of which all lengths are needed."""
-    if opened.head.text is not None and opened.head.text.buckets != 0:
-        message = "`bucket` puts texts of similar length together, and data is read block by block"
-        raise DataError(message, opened.head.path, fix="leave out `bucket`, or `stream`", key="stream")
-
-
-def _refuse_series(opened: BlockSource) -> None:
-    if opened.head.windows is not None:
-        message = "windows of a table overlap, and are not read block by block"
-        fix = "leave out `stream`: a series is in memory once, however many windows it has"
-        raise DataError(message, opened.head.path, fix=fix, key="stream")
-
-
 def _note_of(opened: BlockSource, pack: Pack, block: int) -> str:
     rows = sum(part.rows for part in pack.parts.values())
     lie = f"{rows:,} rows are read in blocks of at most {block:,}"
     return f"{opened.head.path.name}: {lie}, from {size(pack.bytes)} in {pack.folder.path}"
 
 
-def _part_of(pack: Pack, name: str, block: int, opened: BlockSource, preparation: Preparation) -> Part | None:
+def _part_of(pack: Pack, name: str, block: int, head: Dataset, preparation: Preparation) -> Part | None:
     packed = pack.parts.get(name)
     if packed is None:
         return None
     stream = RowStream(pack.folder, packed, block)
     files = tuple(map(Path, cast("Sequence[str]", pack.told["files"])))
-    fields = opened.head.fields
+    has_own_files = has_files_side_by_side(head)
 
     def names_of(name: str) -> RowNames:
-        own = fields.get(next(iter(preparation.columns.get(name, ())), ""))
-        if own is not None and own.file in opened.files[1:]:  # its texts stand on the same lines of another file
+        own = head.fields.get(next(iter(preparation.columns.get(name, ())), ""))
+        if own is not None and has_own_files:
             return RowNames(own.file, stream.mapped(NUMBER))
         return RowNames(files[0], stream.mapped(NUMBER), (), stream.mapped(FILE), files)
 

@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from runtime.data.orders import order_in_block, order_of_runs
+from compiler.support.record import record
+from runtime.data.orders import by_length, order_in_block, order_of_runs
 from runtime.data.specs import Array
 
 RUNS = 64  # of a block, or more where they do not divide it
@@ -20,21 +21,31 @@ Run = tuple[int, int]
 """The first row, and the row behind the last."""
 
 
-def whole_order(rows: int, block: int, seed: int, epoch: int) -> Array:
+@record(eq=False)
+class Lengths:
+    """The lengths of all rows, by which those of a block come in batches of `batch` rows of similar length."""
+
+    of_rows: Array
+    batch: int
+
+
+def whole_order(order: BlockOrder) -> Array:
     """The rows (i64) in the order in which an epoch takes them, of all blocks."""
-    order = BlockOrder(rows, block, seed, epoch)
     found: list[Array] = []
     for number in range(order.blocks):
-        lying = np.concatenate([np.arange(first, end) for first, end in order.runs(number)])
-        found.append(lying[order.order(number)])
+        found.append(order.lying(number)[order.order(number)])
     return np.concatenate(found)
 
 
 class BlockOrder:
-    """The order of epoch `epoch` over `rows` rows, in blocks of at most `block`."""
+    """The order of epoch `epoch` over `rows` rows, in blocks of at most `block`.
 
-    def __init__(self, rows: int, block: int, seed: int, epoch: int) -> None:
-        self._rows, self._seed, self.epoch = rows, seed, epoch
+    With `lengths`, rows of similar length within a block are put together; those of the batch with which a block
+    begins, if it began in the one before, are any.
+    """
+
+    def __init__(self, rows: int, block: int, seed: int, epoch: int, lengths: Lengths | None = None) -> None:
+        self._rows, self._seed, self.epoch, self._lengths = rows, seed, epoch, lengths
         self._run = max(1, block // RUNS)
         self._runs_of_block = block // self._run
 
@@ -73,6 +84,17 @@ class BlockOrder:
             found.append((first, end))
         return found
 
+    def lying(self, block: int) -> Array:
+        """The rows (i64) of a block, as they come in `runs`."""
+        return np.concatenate([np.arange(first, end) for first, end in self.runs(block)])
+
     def order(self, block: int) -> Array:
         """The order (i64) in which the rows of a block are taken, as they come in `runs`."""
-        return order_in_block(int(self.starts[block + 1] - self.starts[block]), self._seed, self.epoch, block)
+        begin = int(self.starts[block])
+        drawn = order_in_block(int(self.starts[block + 1]) - begin, self._seed, self.epoch, block)
+        if self._lengths is None:
+            return drawn
+        batch = self._lengths.batch
+        before, whole = np.split(drawn, [-begin % batch])
+        lengths = self._lengths.of_rows[self.lying(block)[whole]]
+        return np.concatenate([before, by_length(whole, lengths, batch, self._seed, self.epoch, block)])

@@ -15,14 +15,22 @@ from compiler.errors.diagnostics import CheckpointError, DataError, size
 from runtime.data.conditions import Condition
 from runtime.data.cutting import columns_of_cuts, oversampled
 from runtime.data.dataset import BlockSource, Dataset, Field, RowBlock, columns_at
-from runtime.data.making import PartMaker, matched, notes_of_unused, part_in_columns, preparation_for, target_column
+from runtime.data.making import (
+    PartMaker,
+    lengths_of_texts,
+    matched,
+    notes_of_unused,
+    part_in_columns,
+    preparation_for,
+    target_column,
+)
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation, preparation_from_json, rows_without_gaps, vocabulary_of
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, dtype_of, row_shape
 from runtime.data.streaming.cutting import CODES, TRAIN, expect_room_of_cut, in_memory, part_codes
 from runtime.data.streaming.looks import Looks
 from runtime.data.streaming.packs import Pack, PackCache, PackWriter, usual_packs
-from runtime.data.streaming.rows import FILE, NUMBER, ROW
+from runtime.data.streaming.rows import FILE, LENGTH, NUMBER, ROW
 from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.data.text.rows import TextRemarks
@@ -90,10 +98,12 @@ class Packing:
         self, specs: Sequence[InputSpec], opened: BlockSource, condition: Condition | None, preparation: Preparation
     ) -> None:
         self.specs, self.opened, self.condition, self.preparation = specs, opened, condition, preparation
+        self.reading = opened  # of which blocks are read now: the source, or its test part
         self.maker = PartMaker(specs, opened.head.notes, TextRemarks(), _places_in(opened.head))
         self.words: dict[str, set[str]] = {name: set() for name in preparation.vocabularies}
         self.files = {file: number for number, file in enumerate(opened.files)}
         self.may_drop = True  # rows that miss a value, where the training left these out
+        self._begin: int | None = None  # the place of the first row that the condition chose
         self._read = self._chosen = self._kept = self._written = 0
 
     def made(self, writer: PackWriter, folder: Path) -> Pack:
@@ -108,7 +118,7 @@ class Packing:
         return list(dict.fromkeys((*used, *columns_at((*also, *chosen), tuple(head.fields), head.path))))
 
     def fields_of(self, block: RowBlock) -> dict[str, Field]:
-        return fields_of_block(self.opened.head, block)
+        return fields_of_block(self.reading.head, block)
 
     def understands(self, pack: Pack) -> bool:
         """Whether a pack that was found tells what a packing does."""
@@ -124,9 +134,10 @@ class Packing:
     def kept(self, opened: BlockSource, names: Sequence[str]) -> Iterator[RowBlock]:
         """The blocks, without rows that a condition or a missing value leaves out; the words of all are noted."""
         for block in opened.blocks(names):
-            self._read += len(block.numbers)
             if self.condition is not None:
-                block = _rows_of(block, self.condition.mask(self.fields_of(block)))
+                block = self._chosen_rows(block, self.condition)
+            else:
+                self._read += len(block.numbers)
             self._chosen += len(block.numbers)
             for name, words in self.words.items():
                 words.update(block.arrays[name].tolist())
@@ -136,6 +147,19 @@ class Packing:
             if len(block.numbers):
                 yield block
         self._refuse_nothing()
+
+    def see_chosen(self, first: int, last: int, count: int) -> None:
+        """Look at the places of the first and last of `count` rows that a condition has chosen so far."""
+
+    def _chosen_rows(self, block: RowBlock, condition: Condition) -> RowBlock:
+        mask = condition.mask(self.fields_of(block))
+        places = np.flatnonzero(mask)
+        if len(places):
+            last = self._read + int(places[-1])
+            self._begin = self._read + int(places[0]) if self._begin is None else self._begin
+            self.see_chosen(self._begin, last, self._chosen + len(places))
+        self._read += len(block.numbers)
+        return _rows_of(block, mask)
 
     def write(self, writer: PackWriter, block: RowBlock, parts: Mapping[str, Array | slice]) -> None:
         """Prepare the rows of a block, and put those of each part behind the others of it."""
@@ -150,6 +174,9 @@ class Packing:
         places = np.arange(self._written, self._written + len(block.numbers))
         self._written += len(block.numbers)
         arrays: dict[str, Array] = {**part.arrays, ROW: places, NUMBER: block.numbers, FILE: origin}
+        lengths = lengths_of_texts(self.opened.head, part.arrays)
+        if lengths is not None:
+            arrays[LENGTH] = lengths.astype(np.int32)
         for name, rows in parts.items():
             writer.append(name, {n: array[rows] for n, array in arrays.items()})
 
@@ -263,7 +290,7 @@ class TrainingPacking(Packing):
             path = self.opened.head.path
             self.maker.notes.append(f"{path.name}: its own test part is not used, because the program names another")
             return
-        self._written = 0  # its rows have numbers of their own
+        self.reading, self._written = self.opened.test, 0  # its rows have numbers of their own
         for block in self.opened.test.blocks(names):
             self.write(writer, block, {"test": slice(None)})
 
@@ -305,10 +332,18 @@ def codes_of_store(head: Dataset, store: RowStore, cuts: Cuts, target: str, room
 
 def fields_of_block(head: Dataset, block: RowBlock) -> dict[str, Field]:
     known = head.fields
+    has_own_files = has_files_side_by_side(head)
     return {
-        name: replace(known[name], values=array, file=block.file, row_numbers=block.numbers)
+        name: replace(
+            known[name], values=array, file=known[name].file if has_own_files else block.file, row_numbers=block.numbers
+        )
         for name, array in block.arrays.items()
     }
+
+
+def has_files_side_by_side(head: Dataset) -> bool:
+    """Whether each field lies in a file of its own, with the same rows."""
+    return len({field.file for field in head.fields.values()}) > 1
 
 
 class PartPacking(Packing):

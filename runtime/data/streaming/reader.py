@@ -88,11 +88,13 @@ class _Ahead(Generic[_Found]):
 class EpochRows:
     """The rows of a training in the order of its epochs. A thread reads the next block, and two are in memory.
 
-    With `own`, only the rows of this process are read, and those in the places of others are any rows.
+    With `own`, only the rows of this process are read, and those in the places of others are any rows. `batch` rows
+    have similar lengths, where the stream knows these.
     """
 
-    def __init__(self, stream: BlockStream, seed: int, own: OwnShards | None = None) -> None:
+    def __init__(self, stream: BlockStream, seed: int, own: OwnShards | None = None, batch: int = 1) -> None:
         self._stream, self._seed, self._own = stream, seed, own
+        self._order_of = stream.orders(seed, batch)
         self._ahead: _Ahead[tuple[_Arrays, Array]] = _Ahead(stream)
         self._orders: dict[int, BlockOrder] = {}
         self._block: tuple[tuple[int, int], _Arrays, Array] | None = None
@@ -134,9 +136,8 @@ class EpochRows:
 
     def _order(self, epoch: int) -> BlockOrder:
         if epoch not in self._orders:
-            rows, block = self._stream.rows, self._stream.block
             kept = {known: order for known, order in self._orders.items() if known == epoch - 1}
-            self._orders = {**kept, epoch: BlockOrder(rows, block, self._seed, epoch)}
+            self._orders = {**kept, epoch: self._order_of(epoch)}
         return self._orders[epoch]
 
     def _taken(self, order: BlockOrder, number: int) -> tuple[_Arrays, Array]:

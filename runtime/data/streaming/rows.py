@@ -15,13 +15,15 @@ from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.decoded import mapped
 from runtime.data.specs import Array
-from runtime.data.streaming.order import whole_order
+from runtime.data.streaming.order import BlockOrder, Lengths, whole_order
 from runtime.data.streaming.packs import PackedArray, PackedPart, RowFile, opened_rows
 from runtime.support.files import explained
 
 ROW, NUMBER, FILE = "(row)", "(number)", "(file)"
 """The arrays of a part that say which rows of the data it has, and what they are called: by numbers, and the places of
 their files in a list."""
+LENGTH = "(length)"
+"""The array of a part that has the lengths of texts (i32), where a batch takes texts of similar length."""
 _LARGE_ROW = 1 << 14  # bytes, from which on a read by itself costs less than to read the rows between
 _Value = TypeVar("_Value")
 
@@ -63,7 +65,11 @@ class BlockStream(Protocol):
         """By how much all rows of an epoch begin later."""
         ...
 
-    def order_of_epoch(self, seed: int, epoch: int) -> Array:
+    def orders(self, seed: int, batch: int) -> Callable[[int], BlockOrder]:
+        """The order of any epoch, whose batches take `batch` rows. Raises DataError."""
+        ...
+
+    def order_of_epoch(self, seed: int, epoch: int, batch: int) -> Array:
         """The places in `arrays` of the rows in the order in which an epoch takes them, of all blocks."""
         ...
 
@@ -107,7 +113,7 @@ class RowStream:
     @property
     def fed(self) -> Mapping[str, PackedArray]:
         """The inputs and targets that are on disk."""
-        return {name: array for name, array in self.part.arrays.items() if name not in (ROW, NUMBER, FILE)}
+        return {name: array for name, array in self.part.arrays.items() if name not in (ROW, NUMBER, FILE, LENGTH)}
 
     def dtype_of(self, name: str) -> np.dtype[np.generic]:
         """The element type that an input or target has in memory."""
@@ -149,9 +155,14 @@ class RowStream:
         values = raw.view(array.dtype).reshape(self.rows, *array.shape)
         return values.astype(self.dtype_of(name), copy=False)
 
-    def order_of_epoch(self, seed: int, epoch: int) -> Array:
+    def orders(self, seed: int, batch: int) -> Callable[[int], BlockOrder]:
+        """The order of any epoch, whose batches take `batch` rows. Raises DataError."""
+        lengths = Lengths(self.mapped(LENGTH), batch) if LENGTH in self.part.arrays else None
+        return lambda epoch: BlockOrder(self.rows, self.block, seed, epoch, lengths)
+
+    def order_of_epoch(self, seed: int, epoch: int, batch: int) -> Array:
         """The rows in the order in which an epoch takes them, of all blocks."""
-        return whole_order(self.rows, self.block, seed, epoch)
+        return whole_order(self.orders(seed, batch)(epoch))
 
     def arrays(self) -> Mapping[str, Array]:
         """All inputs and targets, each mapped when it is asked for."""
@@ -248,8 +259,11 @@ class RowRange:
     def __getitem__(self, places: object) -> Array:
         if isinstance(places, slice):
             return np.arange(*places.indices(self._count)) * self._step
-        found: Array = np.asarray(places, np.int64)
-        return found * self._step
+        found: Array = np.asarray(places)
+        if found.dtype == np.bool_:
+            assert len(found) == self._count
+            found = np.flatnonzero(found)
+        return found.astype(np.int64) * self._step
 
     def __contains__(self, row: object) -> bool:
         place, rest = divmod(int(cast("int", row)), self._step)

@@ -19,11 +19,11 @@ from runtime.data.specs import Cuts, DataSource, InputSpec, dtype_of
 from runtime.data.streaming.cutting import CODES
 from runtime.data.streaming.packing import WHOLE, name_of_cuts, name_of_pack, packed
 from runtime.data.streaming.packs import Pack, PackWriter
-from runtime.data.streaming.rows import all_rows
 from runtime.data.streaming.texts import learnt_by_pass
-from runtime.data.streaming.windows import TOKEN, Window, WindowStream
+from runtime.data.streaming.windows import TOKEN, Window, part_of_windows
 from runtime.data.text.rows import check_vocabulary, longest_row
 from runtime.data.text.tokenizer import Tokenizer, learnt
+from runtime.data.windows import WindowForm
 from runtime.support.files import JsonValue
 
 _PARTS = tuple(CODES)  # in the order of their places in the text
@@ -154,15 +154,11 @@ def _windows_of(
     windows = _windows_by_spec(specs, opened, preparation)
     longest = max(window.length for window in windows.values())
     steps = max(window.first + window.length for window in windows.values())
-    plan, is_training = opened.head.windows, name == "train"
     tokens = pack.parts[name].rows if name in pack.parts else 0
-    if tokens < steps:
-        message = f"the {name} part has {tokens} steps, and a window takes {steps}"
-        raise DataError(message, opened.head.path, fix="take shorter windows, a larger part or more data")
-    stride = (plan.stride if plan is not None and is_training else None) or longest
-    slack = min(stride - 1, tokens - steps) if is_training else 0
-    stream = WindowStream(pack.folder, pack.parts[name], block, windows, steps, stride, slack, begin)
-    return Part(stream.arrays(), all_rows(stream.rows, stride), stream=stream)
+    plan = opened.head.windows
+    stride = (None if plan is None else plan.stride) or longest
+    placed = WindowForm(steps, 0, stride, longest, opened.head.path).placed(name, 0, tokens)
+    return part_of_windows(pack, name, block, windows, steps, placed, begin, tokens)
 
 
 def _windows_by_spec(specs: Sequence[InputSpec], opened: BlockSource, preparation: Preparation) -> dict[str, Window]:

@@ -2,7 +2,7 @@
 import { forgetCode } from "./code.js";
 import { compareOf } from "./compare.js";
 import { TABS, detailOf } from "./detail.js";
-import { byId, h } from "./dom.js";
+import { byId, h, harmless } from "./dom.js";
 import { graphViewOf } from "./graph_view.js";
 import { ledgerOf } from "./ledger.js";
 import { Live } from "./live.js";
@@ -41,9 +41,9 @@ class App {
   take(data, isShown = true) {
     forgetCode();
     this.model = new Model(data);
-    document.title = `${data.title} – dlc`;
-    byId("title").textContent = data.name ?? data.title;
-    byId("file").textContent = data.title;
+    document.title = `${harmless(data.title)} – dlc`;
+    byId("title").textContent = harmless(data.name ?? data.title);
+    byId("file").textContent = harmless(data.title);
     byId("figures").replaceChildren(...this.figures().map(([name, value]) => h("span", {}, `${name} `, h("b", {}, value))));
     byId("lines").replaceChildren(ledgerOf(this.model, (file, line) => this.choose(file, line), byId("ledger").classList.contains("editing")));
     byId("lessons").hidden = !data.lessons?.length;
@@ -129,7 +129,7 @@ class App {
   // Shows a text before its figures are there: what stands before and behind the change stays.
   echo(text) {
     const rows = [...document.querySelectorAll("[id^='line-0-']")];
-    const lines = text.split("\n");
+    const lines = harmless(text).split("\n");
     const shown = rows.map((row) => row.querySelector(".t").textContent);
     let before = 0;
     while (before < Math.min(rows.length, lines.length) && shown[before] === lines[before]) before += 1;

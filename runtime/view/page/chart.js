@@ -1,5 +1,5 @@
 // Curves by epoch: read out under the pointer or by arrow keys, smoothed, on a logarithmic axis, of several runs over one another.
-import { h, svg } from "./dom.js";
+import { h, harmless, svg } from "./dom.js";
 import { grouped } from "./model.js";
 import { measure } from "./units.js";
 
@@ -37,7 +37,7 @@ const swatchOf = (ink) => h("i", { style: { background: ink } });
 // One run has a colour for each part of the data; of several, each has its colour, and the training is dotted.
 function curveLines(name, runs, areMany) {
   return runs.flatMap((run) => Object.entries(run.curves[name]).map(([part, points], n, parts) => ({
-    label: areMany ? `${run.name}${parts.length > 1 ? `, ${part}` : ""}` : part,
+    label: areMany ? `${run.name}${parts.length > 1 ? `, ${part}` : ""}` : name === "rate" ? name : part,
     ink: inkOf(areMany ? run.n : n),
     dash: areMany && parts.length > 1 && part === "training" ? "2 3" : null,
     points: points.filter(([, value]) => value !== null),
@@ -142,7 +142,7 @@ function curveAxes(place) {
 
 export function written(text, x, y, anchor) {
   const found = svg("text", { x, y, "text-anchor": anchor });
-  found.textContent = text;
+  found.textContent = harmless(text);
   return found;
 }
 

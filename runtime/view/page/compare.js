@@ -2,7 +2,7 @@
 import { asked } from "./asking.js";
 import { h } from "./dom.js";
 import { short } from "./pictures.js";
-import { share, whole } from "./units.js";
+import { measure, share, whole } from "./units.js";
 
 const lastComparison = { row: null, answer: null };
 
@@ -22,7 +22,7 @@ async function fillComparison(app, view) {
   view.replaceChildren(
     h("p", {}, h("b", {}, first), h("span", { class: "quiet" }, `, ${found.said[0]}`), h("span", { class: "against" }, "and"), h("b", {}, second), h("span", { class: "quiet" }, `, ${found.said[1]}`)),
     rowOfComparison(app, found),
-    h("div", { class: "cards" }, pairsOf("metrics", found.metrics.map(([name, ...pair]) => [nameOfMetric(name), ...pair]), found.runs), pairsOf("settings", found.settings, found.runs)),
+    h("div", { class: "cards" }, pairsOf("metrics", found.metrics.map(([name, ...pair]) => [nameOfMetric(name), ...pair.map(shownMetric)]), found.runs), pairsOf("settings", found.settings, found.runs)),
     h("div", { class: "compared" }, ...headOfComparison(), ...found.lines.flatMap((line) => comparedRow(app, line))));
 }
 
@@ -48,9 +48,11 @@ function pairsOf(title, pairs, runs) {
 
 const shownSetting = (value) => (value === null || value === undefined ? "—" : typeof value === "number" ? short(value) : Array.isArray(value) ? value.map(shownSetting).join(", ") : String(value));
 
+const shownMetric = (value) => (typeof value === "number" && !Number.isInteger(value) ? measure(value) : shownSetting(value));
+
 // As a report names it: `test_loss` is "loss, test".
 function nameOfMetric(name) {
-  if (name === "best_epoch") return "best epoch";
+  if (name === "best_epoch" || name === "epochs") return name.replace("_", " "); // of the whole run
   const [prefix, part] = [["test_", "test"], ["val_", "validation"]].find(([begin]) => name.startsWith(begin)) ?? ["", "training"];
   return `${name.slice(prefix.length).replaceAll("_", " ")}, ${part}`;
 }
@@ -61,7 +63,7 @@ const headOfComparison = () => ["", "", "", "weights", "values"].map((name) => h
 function comparedRow(app, line) {
   const kind = line.first && line.second ? "" : line.first ? "gone" : "new";
   const of = (kinds) => line.differences.filter((one) => kinds.includes(one.kind));
-  const told = of(["setting", "metric"]).map((one) => `${one.kind === "metric" ? nameOfMetric(one.name) : one.name} ${one.pair.map(shownSetting).join(" → ")}`);
+  const told = of(["setting", "metric"]).map((one) => `${one.kind === "metric" ? nameOfMetric(one.name) : one.name} ${one.pair.map(one.kind === "metric" ? shownMetric : shownSetting).join(" → ")}`);
   const cells = [h("span", { class: "n" }, line.first || ""), h("span", { class: "n" }, line.second || ""),
     h("span", { class: `t ${kind}`, style: { "--hang": `${line.text.length - line.text.trimStart().length + 6}ch` } }, { gone: "− ", new: "+ " }[kind] ?? "  ", line.text, ...told.map((text) => h("span", { class: "told" }, text))), differenceCell(of(["parameter", "state"])), differenceCell(of(["value"]))];
   if (line.first) cells[2].addEventListener("click", () => goToLine(app, line));

@@ -13,13 +13,22 @@ const STAGES = { Loops: "loops", LLVM: "llvm", Assembly: "asm" };
 const MOST_OPEN = 3; // kernels whose code is shown at once
 
 export function detailOf(app, file, line, tab) {
-  const body = h("div", { class: "body", tabIndex: -1 });
+  const begin = beginningOf(app.model, file, line);
+  const said = begin ? h("p", { class: "part quiet" }, "This line is part of what begins in ", h("a", { onclick: () => app.go(file, begin) }, `line ${begin}`), ".") : "";
+  const body = h("div", { class: "body", tabIndex: -1 }, said);
   if (tab === "What it is") body.append(whatItIs(app.model, file, line, app.go));
   else if (tab === "Graph") body.append(graphTab(app, file, line));
   else if (tab === "Gradient") body.append(gradientTab(app, file, line));
   else if (tab === "Values") valuesOf(app, file, line, body);
   else codeTab(app, file, line, tab, body);
   return body;
+}
+
+// The first line of the innermost call that goes on in a line in which nothing is computed itself.
+function beginningOf(model, file, line) {
+  if (model.figures.has(`${file}:${line}`) || model.names(file, line).length) return 0;
+  const within = (level) => Math.max(level.at && level.at[0] === file && level.at[1] < line && line <= level.at[2] ? level.at[1] : 0, ...level.parts.map(within));
+  return model.data.graph ? within(model.data.graph) : 0;
 }
 
 function whatItIs(model, file, line, go) {

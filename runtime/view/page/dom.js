@@ -1,9 +1,14 @@
-// Elements of the page. Text is always set as text, never as markup.
+// Elements of the page. Text is always set as text, never as markup, and without what would turn the direction of the text behind it.
+
+const STEERING = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+// As long as it was, so that columns stay.
+export const harmless = (text) => (typeof text === "string" ? text.replace(STEERING, "\ufffd") : text);
 
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   set(element, properties);
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined).map(harmless));
   return element;
 }
 
@@ -13,7 +18,7 @@ export function svg(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined).map(harmless));
   return element;
 }
 
@@ -23,8 +28,8 @@ function set(element, properties) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
     else if (name === "class") element.className = value;
-    else if (name in element && name !== "role") element[name] = value;
-    else element.setAttribute(name, value);
+    else if (name in element && name !== "role") element[name] = name === "value" ? value : harmless(value);
+    else element.setAttribute(name, harmless(value));
   }
 }
 

@@ -1,5 +1,5 @@
 // The graph in levels: boxes that open, from top to bottom, with the values that go between them.
-import { h, svg } from "./dom.js";
+import { h, harmless, svg } from "./dom.js";
 import { isLong, layoutOf, roundedPath } from "./layout.js";
 import { grouped } from "./model.js";
 import { amount, bytes, joined } from "./units.js";
@@ -7,7 +7,8 @@ import { amount, bytes, joined } from "./units.js";
 const ROW = 30;
 const PAD = 14;
 const ABOVE = 32; // of the first boxes
-const TEXT = 7.4; // pixels of a character, about
+const BESIDE = 60; // pixels of the number of a line and of what lies before it
+const NARROWEST = 148;
 const LONGEST = 60; // characters beside an edge, whose hint has all
 const STEP = 40; // widths of boxes are multiples of it, so that edges of boxes below each other are in line
 
@@ -71,7 +72,7 @@ function titleOf(level) {
 
 function labels(group, level, x, y) {
   const name = svg("tspan", { class: "name" });
-  name.textContent = level.name;
+  name.textContent = harmless(level.name);
   const text = svg("text", { x: x + PAD, y: y + 20 }, name);
   if (level.times > 1) {
     const times = svg("tspan", { class: "times", dx: 7 });
@@ -92,7 +93,7 @@ function frame(app, level, open, own, redraw, size, x, y) {
   const rectangle = svg("rect", { x, y, width: size.width, height: size.height, rx: 7, onclick: toggle });
   const group = svg("g", { class: classes, tabindex: canOpen(level) ? 0 : null, onkeydown: (event) => event.key === "Enter" && toggle(), "data-key": level.key }, rectangle);
   const hint = svg("title");
-  hint.textContent = [level.type, level.paths.filter(Boolean).slice(0, 4).join(", "), level.at ? `line ${level.at[1]}` : "", workOf(level), canOpen(level) ? "choose to open or close" : ""].filter(Boolean).join("\n");
+  hint.textContent = harmless([level.type, level.paths.filter(Boolean).slice(0, 4).join(", "), level.at ? `line ${level.at[1]}` : "", workOf(level), canOpen(level) ? "choose to open or close" : ""].filter(Boolean).join("\n"));
   rectangle.append(hint);
   if (level.at) {
     const link = svg("text", { class: "faint", x: x + size.width - PAD, y: y + 20, "text-anchor": "end" });
@@ -103,7 +104,15 @@ function frame(app, level, open, own, redraw, size, x, y) {
 }
 
 const workOf = (level) => (level.flops ? ["forward", "backward", "update"].map((name, n) => (level.flops[n] ? `${name} ${joined(amount(level.flops[n]))}FLOP` : "")).filter(Boolean).join(", ") : "");
-const widthOf = (level) => STEP * Math.ceil((PAD * 2 + TEXT * Math.max(20, titleOf(level).length + 10)) / STEP);
+const widthOf = (level) => STEP * Math.ceil((PAD * 2 + Math.max(NARROWEST, lengthOf(titleOf(level)) + BESIDE)) / STEP);
+
+const pen = document.createElement("canvas").getContext("2d");
+
+// Of a name in a box, as wide as it is drawn.
+function lengthOf(text) {
+  pen.font = `600 13px ${getComputedStyle(document.documentElement).getPropertyValue("--sans")}`;
+  return pen.measureText(text).width;
+}
 
 function closedBox(app, level, open, own, redraw) {
   const size = { width: widthOf(level), height: ROW };
@@ -128,7 +137,7 @@ function operationsBox(app, level, open, own, redraw) {
     if (level.operations.length > shown.length) rows.push(`… ${(level.count ?? level.operations.length) - shown.length} more`);
     rows.forEach((text, n) => {
       const small = svg("text", { class: "small", x: x + PAD, y: y + ROW + 12 + 16 * n });
-      small.textContent = text;
+      small.textContent = harmless(text);
       group.append(small);
     });
     parent.append(group);
@@ -178,7 +187,7 @@ function hintOf(arrow) {
 function paintResult(edges, said, entry) {
   const [across, down] = [middleOf(entry), entry.y + entry.height];
   edges.append(svg("path", { class: "edge", d: `M${across} ${down} v10` }));
-  label(said, [...(entry.part.outputs ?? []), entry.part.type].join(": "), across, down + 21, "middle");
+  label(said, [(entry.part.outputs ?? []).join(", "), entry.part.type].filter(Boolean).join(": "), across, down + 21, "middle");
 }
 
 // From a box to one of the next rank, or in a lane beside all boxes past others.
@@ -204,7 +213,10 @@ function paintWords(said, flows) {
     if (!near.length) continue;
     const isStraight = near.length === 1 && Math.abs(middleOf(near[0].to) - middleOf(from)) < 4;
     const y = isStraight ? (from.y + from.height + near[0].to.y) / 2 + 4 : from.y + from.height + 14;
-    label(said, near[0].arrow.shape, middleOf(from) + 8, y, "start");
+    const text = near[0].arrow.shape;
+    const leansRight = !isStraight && near.every(({ to }) => middleOf(to) > middleOf(from) - 4);
+    const isLeft = leansRight && middleOf(from) - 8 > 6.4 * text.length; // where the edges do not pass, if there is room
+    label(said, text, middleOf(from) + (isLeft ? -8 : 8), y, isLeft ? "end" : "start");
   }
 }
 
@@ -226,6 +238,6 @@ const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…
 
 function label(group, text, x, y, anchor) {
   const found = svg("text", { class: "edge-text", x, y, "text-anchor": anchor });
-  found.textContent = cut(text);
+  found.textContent = cut(harmless(text));
   group.append(found);
 }

@@ -54,7 +54,7 @@ function costCell(model, cost) {
   const parts = cost.map((part, n) => h("i", { class: DIRECTIONS[n], style: { width: `${(100 * part) / model.most}%` } }));
   const told = DIRECTIONS.map((name, n) => `${name} ${model.profile ? duration(cost[n]).join(" ") : amount(cost[n]).join(" ")}`).join(", ");
   return h("span", { class: "cost", title: told }, h("span", { class: "bar" }, ...parts), model.profile ? h("span", { class: "r" }, ...numbers(duration(all))) : "",
-    h("span", { class: "r quiet" }, share(all / model.total).replace(".0 %", " %")));
+    h("span", { class: "r quiet" }, share(all / model.total).replace("100.0 %", "100 %")));
 }
 
 // The time of a step in which no line computes, so that the shares add up.
@@ -64,7 +64,7 @@ function restRow(model) {
   const { barrier_ms: barrier, idle_ms: idle, runner_ms: runner, call_ms: call } = model.profile;
   const told = [["at barriers", barrier], ["idle", idle], ["from kernel to kernel", runner], ["around the call", call]].filter(([, time]) => time > 0).map(([name, time]) => `${name} ${joined(duration(time))}`).join(", ");
   return h("div", { class: "row idle without" }, h("span"), h("span", {}, "in no line: threads that wait, and what lies between kernels"), h("span"), h("span"), h("span"), h("span"),
-    h("span", { class: "cost", title: told }, h("span"), h("span", { class: "r" }, ...numbers(duration(rest))), h("span", { class: "r quiet" }, share(rest / model.total).replace(".0 %", " %"))));
+    h("span", { class: "cost", title: told }, h("span"), h("span", { class: "r" }, ...numbers(duration(rest))), h("span", { class: "r quiet" }, share(rest / model.total).replace("100.0 %", "100 %"))));
 }
 
 export function numbers([value, unit]) {

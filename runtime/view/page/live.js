@@ -1,6 +1,6 @@
 // A page on a server: its text can be edited, and follows; a step can be measured; nothing is saved unless asked.
 import { ENDED, asked, showsVersion } from "./asking.js";
-import { byId, h } from "./dom.js";
+import { byId, h, harmless } from "./dom.js";
 
 export class Live {
   constructor(app, state) {
@@ -56,7 +56,7 @@ export class Live {
   // An answer of the user's asking `stays` until more is typed, whatever other answers come behind it.
   say(text, isWarning = false, stays = false) {
     this.stays = stays;
-    this.status.textContent = text;
+    this.status.textContent = harmless(text);
     this.status.classList.toggle("stale", isWarning);
   }
 

@@ -1,12 +1,25 @@
 // An array as `values` writes it: pictures, bars, figures, a histogram. Blue is above 0 and orange below.
-import { channelsOf, h } from "./dom.js";
+import { channelsOf, h, harmless } from "./dom.js";
 import { share, whole } from "./units.js";
 
 export const short = (number) => (typeof number !== "number" ? "not finite" : (Math.abs(number) >= 1e-3 && Math.abs(number) < 1e5) || number === 0 ? Number(number.toPrecision(4)).toString() : number.toExponential(2));
 
-// `choose` is given the index of an element as a list, without the axis of the batch; `shape` is needed for it.
-export function arrayOf(name, value, shape = null, choose = null) {
-  return h("div", { class: "values" }, ...pictured(name, value, shape, choose), h("div", {}, histogramOf(value), figuresOfValue(value)));
+// `choose` is given the index of an element as a list, without the axis of the batch; `shape` is needed for it. `tokens`
+// are the lists of tokens of the row: an axis as long as one of them is over its tokens.
+export function arrayOf(name, value, shape = null, choose = null, tokens = []) {
+  const said = h("p", { class: "quiet read" });
+  const read = (text) => (said.textContent = harmless(text));
+  return h("div", { class: "values" }, ...pictured(name, value, shape, choose, (map, y, x, element) => read(map === null ? "" : elementSaid(value, map, y, x, element, tokens))), h("div", {}, histogramOf(value), figuresOfValue(value), said));
+}
+
+// `map 2, row 5 “o”, column 3 “w”: about 0.31`: pictures have 256 levels.
+function elementSaid(value, map, y, x, element, tokens) {
+  const placeOn = (axis, extent, n) => {
+    const lists = tokens.filter((list) => list.length === extent);
+    return `${axis} ${n}${lists.length === 1 ? ` “${lists[0][n]}”` : ""}`;
+  };
+  const places = [value.maps > 1 ? `map ${map}` : "", placeOn("row", value.height, y), placeOn("column", value.width, x)];
+  return `${places.filter(Boolean).join(", ")}: ${typeof element === "number" ? `about ${Number(element.toPrecision(3))}` : element}`;
 }
 
 function figuresOfValue(value) {
@@ -16,14 +29,14 @@ function figuresOfValue(value) {
   return h("table", {}, ...rows.map(([name, text]) => h("tr", { class: name === "not finite" ? "error" : "" }, h("td", { class: "quiet" }, name), h("td", { class: "r" }, text))));
 }
 
-function pictured(name, value, shape, choose) {
+function pictured(name, value, shape, choose, tell) {
   if (value.text !== null && value.text !== undefined) return [h("pre", { class: "plain text" }, value.text)];
   const pick = choose && ((place) => choose(place));
   if (value.elements) return [h("div", { class: "elements" }, ...value.elements.map((element, n) => elementOf(value, element, n, pick && (() => pick(shape?.length ? [n] : [])))))];
   const levels = Uint8Array.from(atob(value.levels), (mark) => mark.charCodeAt(0));
   const at = pick && ((map, y, x) => pick(placeOf(value, shape, map, y, x)));
-  if (value.is_picture) return [canvasOf(name, value, levels, 0, value.maps, at)];
-  return Array.from({ length: value.maps }, (_, n) => canvasOf(name, value, levels, n, 1, at)).concat(value.of > value.maps ? [h("span", { class: "quiet" }, `… ${value.of - value.maps} more`)] : []);
+  if (value.is_picture) return [canvasOf(name, value, levels, 0, value.maps, at, () => {})];
+  return Array.from({ length: value.maps }, (_, n) => canvasOf(name, value, levels, n, 1, at, tell)).concat(value.of > value.maps ? [h("span", { class: "quiet" }, `… ${value.of - value.maps} more`)] : []);
 }
 
 // The index of an element in a tensor of this shape, from its place in the pictures; null where nothing lies there.
@@ -44,7 +57,7 @@ function elementOf(value, element, n, pick) {
 }
 
 // As strong as the largest element of either sign; a picture has its own colours.
-function canvasOf(name, value, levels, map, channels, at) {
+function canvasOf(name, value, levels, map, channels, at, tell) {
   const { width, height } = value;
   const valueAt = (place) => value.low + (levels[place] / 255) * (value.high - value.low);
   const canvas = h("canvas", { width, height, class: at ? "goes" : "", title: value.is_picture || value.maps === 1 ? name : `${name}, map ${map}` });
@@ -62,7 +75,14 @@ function canvasOf(name, value, levels, map, channels, at) {
     image.data.set([...colour, 255], 4 * n);
   }
   context.putImageData(image, 0, 0);
-  if (at) canvas.addEventListener("click", (event) => at(map, Math.min(height - 1, Math.floor(event.offsetY / scale)), Math.min(width - 1, Math.floor(event.offsetX / scale))));
+  const under = (event) => [Math.min(height - 1, Math.floor(event.offsetY / scale)), Math.min(width - 1, Math.floor(event.offsetX / scale))];
+  if (at) canvas.addEventListener("click", (event) => at(map, ...under(event)));
+  canvas.addEventListener("pointermove", (event) => {
+    const [y, x] = under(event);
+    const place = map * width * height + y * width + x;
+    if (y * width + x < value.count) tell(map, y, x, isMissing(place) ? "not finite" : valueAt(place));
+  });
+  canvas.addEventListener("pointerleave", () => tell(null));
   return canvas;
 }
 

@@ -2,7 +2,7 @@
 import { curvesOf, roundTicks, tickText, written } from "./chart.js";
 import { h, svg } from "./dom.js";
 import { arrayOf } from "./pictures.js";
-import { measure, share, whole } from "./units.js";
+import { counted, measure, share, whole } from "./units.js";
 
 const KINDS = { wrong: "Wrong, the highest losses first", worst: "The highest losses", right: "Right", any: "Some rows" };
 const STRONGEST_LOSS = 6; // the loss of a token, in nats, from which on its colour is the same
@@ -41,7 +41,7 @@ function comparedWith(report) {
   const scalars = [...new Set(report.runs.flatMap((run) => Object.keys(run.curves).flatMap((name) => Object.keys(run.curves[name]).map((part) => `${name}|${part}`))))].filter((key) => !key.startsWith("rate|"));
   const last = (run, key) => (run.curves[key.split("|")[0]]?.[key.split("|")[1]] ?? []).find(([epoch]) => epoch === (run.best ?? run.seconds.length))?.[1];
   const rows = scalars.map((key) => [key.replaceAll("_", " ").replace("|", ", "), ...report.runs.map((run) => measure(last(run, key)))]);
-  return [h("h3", {}, "Runs at their best epochs"), tableOf(["", ...report.runs.map((run) => run.name)], rows, (n) => n > 0),
+  return [h("h3", {}, report.runs.every((run) => run.best) ? "Runs at their best epochs" : "Runs at their best epochs, or at the last where none is the best"), tableOf(["", ...report.runs.map((run) => run.name)], rows, (n) => n > 0),
     h("h3", {}, "Settings that differ"), report.different.length ? tableOf(["setting", ...report.runs.map((run) => run.name)], report.different, () => false) : h("p", { class: "quiet" }, "None.")];
 }
 
@@ -49,13 +49,13 @@ function comparedWith(report) {
 function tableOf(heads, rows, isNumber) {
   const of = (n) => (isNumber(n) ? "r" : "");
   const head = heads.length ? [h("tr", {}, ...heads.map((text, n) => h("th", { class: of(n) }, text)))] : [];
-  return h("div", { class: "wide" }, h("table", {}, ...head, ...rows.map((row) => h("tr", {}, ...row.map((cell, n) => h("td", { class: of(n) }, cell))))));
+  return h("div", { class: "wide" }, h("table", {}, ...head, ...rows.map((row) => h("tr", {}, ...row.map((cell, n) => h("td", { class: of(n), title: typeof cell === "string" && cell.length > 40 ? cell : null }, cell))))));
 }
 
 function predictionsOf(report, found) {
-  const measured = found.measured === found.rows ? `${whole(found.measured)} rows` : `${whole(found.measured)} of ${whole(found.rows)} rows, spread evenly over them`;
+  const measured = found.measured === found.rows ? counted(found.measured, "row") : `${whole(found.measured)} of ${counted(found.rows, "row")}, spread evenly over them`;
   const parts = [h("p", { class: "quiet" }, `Measured on ${found.data}, ${measured}, with the weights of ${report.checkpoint}.`), ...found.notes.map((note) => h("p", { class: "warning" }, note))];
-  if (found.rows_not_finite) parts.push(h("p", { class: "error" }, `${whole(found.rows_not_finite)} rows have an output that is not finite.`));
+  if (found.rows_not_finite) parts.push(h("p", { class: "error" }, `${counted(found.rows_not_finite, "row")} with an output that is not finite.`));
   parts.push(inlineOf(found.scalars, "not finite"));
   found.classes.forEach((confusion, n) => parts.push(...classesOf(confusion, found.averages[n])));
   found.numbers.forEach((fit, n) => parts.push(...fitOf(fit, found.errors[n])));
@@ -188,7 +188,7 @@ function filtersOf(found) {
 }
 
 function settingsOf(report) {
-  return [report.settings.length ? tableOf(["setting", "value", "from"], report.settings, () => false) : h("p", { class: "quiet" }, "The run has no record of settings.")];
+  return [report.settings.length ? h("div", { class: "settings" }, tableOf(["setting", "value", "from"], report.settings, () => false)) : h("p", { class: "quiet" }, "The run has no record of settings.")];
 }
 
 const recordOf = ({ title, rows }) => h("div", {}, title ? h("h3", {}, title) : "", tableOf([], rows, () => false));

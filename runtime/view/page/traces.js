@@ -3,7 +3,7 @@ import { roundTicks, tickText, written } from "./chart.js";
 import { h, svg } from "./dom.js";
 import { whole } from "./units.js";
 
-const FRAME = { width: 400, height: 168, left: 50, right: 10, top: 8, bottom: 22 };
+const FRAME = { width: 400, height: 168, left: 58, right: 10, top: 8, bottom: 22 };
 const GRID_LINES = 3;
 
 // `each` is how many steps an epoch has, and `now` the last step that was made; `fromZero` lets the axis begin there.
@@ -28,8 +28,8 @@ export function traceOf(title, series, each, now, fromZero = false) {
     const place = (event.offsetX * FRAME.width) / picture.clientWidth;
     const step = Math.max(0, Math.min(last, ((place - FRAME.left) / (FRAME.width - FRAME.left - FRAME.right)) * last));
     for (const [name, value] of [["x1", across(step)], ["x2", across(step)], ["visibility", "visible"]]) mark.setAttribute(name, value);
-    const near = shown.map(({ name, points }) => [name, points.reduce((one, other) => (Math.abs(other[0] - step) < Math.abs(one[0] - step) ? other : one))[1]]);
-    said.textContent = `step ${whole(step)}   ${near.map(([name, value]) => `${name} ${inShort(value)}`).join("   ")}`;
+    const near = shown.map(({ name, points }) => [name, ...points.reduce((one, other) => (Math.abs(other[0] - step) < Math.abs(one[0] - step) ? other : one))]);
+    said.textContent = near.map(([name, at, value]) => `${name} ${inShort(value)} at step ${whole(at)}`).join("   ");
     [plain.hidden, said.hidden] = [true, false];
   };
   picture.addEventListener("pointermove", read);

@@ -1,8 +1,8 @@
 // A training while it runs: how far it is, its curves, figures by line, the rows that are most wrong, and a text; pause, stop, go on.
-import { h, svg } from "./dom.js";
+import { h, harmless, svg } from "./dom.js";
 import { asked } from "./asking.js";
 import { traceOf } from "./traces.js";
-import { share, whole } from "./units.js";
+import { counted, share, whole } from "./units.js";
 
 const SAID = { training: "Training", paused: "Paused", "stopping": "Training", ended: "Not training" };
 const TOO_MUCH = 0.1; // of a weight that one update moves
@@ -75,7 +75,7 @@ export class Training {
     this.bar.hidden = !status.steps;
     this.bar.setAttribute("aria-valuenow", String(Math.round(100 * part)));
     this.bar.classList.toggle("waits", status.state === "paused");
-    this.refusal.textContent = this.found.refusal;
+    this.refusal.textContent = harmless(this.found.refusal);
     this.refusal.hidden = !this.found.refusal;
   }
 
@@ -108,18 +108,19 @@ export class Training {
     const largest = Math.max(0, ...last.lines.map((row) => row.gradient ?? 0));
     const heads = ["", "", "gradient", "", "update ÷ weight", "", ...(last.lines.some((row) => row.units) ? ["dead units", ""] : [])];
     const head = heads.map((text) => h("th", { scope: "col" }, text));
-    const rows = last.lines.map((row) => this.rowOf(row, looks, largest));
-    this.table.replaceChildren(h("h3", { class: "group" }, `By line, at the step after ${whole(last.step)}`), h("table", { class: "training-lines" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
+    const rows = last.lines.map((row) => this.rowOf(row, looks, largest, last.is_over));
+    const when = last.is_over ? "with the rows and the rate of the last step" : `at the step after ${whole(last.step)}`;
+    this.table.replaceChildren(h("h3", { class: "group" }, `By line, ${when}`), h("table", { class: "training-lines" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
   }
 
-  rowOf(row, looks, largest) {
+  rowOf(row, looks, largest, isOver) {
     const text = this.app.model.files[row.file]?.lines[row.line - 1]?.trim() ?? "not in the text";
     const series = (name) => looks.map((look) => look.lines.find((one) => one.file === row.file && one.line === row.line)?.[name]).filter((value) => value !== null && value !== undefined);
     const go = h("button", { class: "goes", title: "show the line", onclick: () => this.app.go(row.file, row.line) }, h("code", {}, text));
     const number = h("td", { class: "r quiet" }, row.line ? String(row.line) : "");
     const [dead, deadSaid] = deadOf(row);
     return h("tr", {}, number, h("td", { class: "text" }, row.line ? go : text), ...figureOf(row.gradient, gradientFault(row.gradient, largest)), h("td", {}, sparkOf(series("gradient"))),
-      ...figureOf(row.ratio, ratioFault(row.ratio)), h("td", {}, row.ratio === undefined ? "" : scaleOf(row.ratio)), h("td", { class: dead > 0.5 ? "r warning" : "r", title: row.saturated ? `${row.saturated} of ${row.units} saturated` : "" }, deadSaid),
+      ...figureOf(row.ratio, ratioFault(row.ratio, isOver)), h("td", {}, row.ratio === undefined ? "" : scaleOf(row.ratio)), h("td", { class: dead > 0.5 ? "r warning" : "r", title: row.saturated ? `${row.saturated} of ${row.units} saturated` : "" }, deadSaid),
       h("td", {}, row.units ? h("span", { class: "bar share" }, h("i", { class: dead > 0.5 ? "wrong" : "forward", style: { width: `${100 * dead}%` } })) : ""));
   }
 
@@ -130,7 +131,7 @@ export class Training {
       return;
     }
     const when = samples.epoch ? `after epoch ${samples.epoch}` : "before the first epoch has ended";
-    const parts = [h("h3", { class: "group" }, `Most wrong of ${whole(samples.measured)} rows of the ${samples.part} part, ${when}`)];
+    const parts = [h("h3", { class: "group" }, `Most wrong of ${counted(samples.measured, "row")} of the ${samples.part} part, ${when}`)];
     parts.push(samples.rows.length ? h("div", { class: "wrong-rows" }, ...samples.rows.map(wrongRowOf)) : h("p", { class: "quiet" }, "None of them is wrong."));
     for (const text of samples.texts) parts.push(h("h3", { class: "group" }, `${text.place}: each token as strong as its loss, ${precise(text.loss)} on average`), h("p", { class: "judged" }, ...text.tokens.map(tokenOf)));
     if (samples.text !== null) parts.push(h("h3", { class: "group" }, `A text that it makes, ${when}; the draws are the same each time`), h("pre", { class: "plain generated" }, samples.text));
@@ -188,10 +189,11 @@ function gradientFault(value, largest) {
   return value !== undefined && largest > 0 && value < VANISHING * largest ? `the gradient vanishes: it is ${precise(largest)} elsewhere` : "";
 }
 
-function ratioFault(value) {
+function ratioFault(value, isOver) {
   if (value === null) return "the update is not finite";
   if (value > TOO_MUCH) return `each update moves the weights by ${share(value)} of their size: the rate is too high`;
-  return value > 0 && value < HARDLY ? "each update hardly moves the weights: the rate is too low" : "";
+  return value > 0 && value < HARDLY && !isOver ? // schedules mostly end near 0
+     "each update hardly moves the weights: the rate is too low" : "";
 }
 
 function deadOf(row) {
@@ -225,7 +227,7 @@ function scaleOf(ratio) {
 
 function wrongRowOf(row) {
   const drawn = row.inputs.filter((value) => value.picture);
-  const lines = [...row.targets.map((value) => [value.name, value.text]), ...row.predictions.map((value) => ["predicted", value.text]), ["loss", precise(row.loss)]];
+  const lines = [...row.targets.map((value) => [value.name, value.text]), ...row.predictions.map((value) => [row.predictions.length > 1 ? `predicted ${value.name}` : "predicted", value.text]), ["loss", precise(row.loss)]];
   const others = row.inputs.filter((value) => !value.picture).flatMap((value) => (Object.keys(value.columns).length ? Object.entries(value.columns) : [[value.name, value.text]]));
   return h("figure", { class: "wrong-row" }, ...drawn.map((value) => rowPictureOf(value)), h("figcaption", {}, h("span", { class: "quiet" }, row.place), h("table", {}, ...[...lines, ...others].map(([name, text]) => h("tr", {}, h("td", { class: "quiet" }, name), h("td", { class: "said" }, text))))));
 }

@@ -25,10 +25,13 @@ export const operations = (value) => amount(value).join(" ").concat("FLOP");
 
 export function share(part) {
   if (part > 0 && part < 0.0005) return "<0.1 %";
-  return `${(part * 100).toFixed(1)} %`;
+  return part >= 0.9995 && part < 1 ? ">99.9 %" : `${(part * 100).toFixed(1)} %`;
 }
 
 export const whole = (value) => Math.round(value).toLocaleString("en-US");
+
+// `1 row` and `1,797 rows`.
+export const counted = (number, what) => `${whole(number)} ${what}${number === 1 ? "" : "s"}`;
 
 // A loss or a metric with four significant places, as the command line has it.
 export function measure(value) {

@@ -23,11 +23,12 @@ export async function valuesOf(app, file, line, body) {
   const wait = setTimeout(() => body.append(h("p", { class: "quiet" }, "computing …")), 150);
   const found = await answerOf(app, question);
   clearTimeout(wait);
+  const part = body.querySelector(".part") ?? "";
   if (found.error) {
-    body.replaceChildren(changesMade(app), h("p", { class: "error" }, found.error), h("p", { class: "quiet" }, found.fix));
+    body.replaceChildren(part, changesMade(app), h("p", { class: "error" }, found.error), h("p", { class: "quiet" }, found.fix));
     return;
   }
-  body.replaceChildren(rowChooser(app, found), changeForm(app, found, file, line), changesMade(app), effectOf(app, found), formChooser(app, found), ...shownValues(app, found));
+  body.replaceChildren(part, rowChooser(app, found), changeForm(app, found, file, line), changesMade(app), effectOf(app, found), formChooser(app, found), ...shownValues(app, found));
   if (app.focusesAmount) body.querySelector("input.amount").focus();
   app.focusesAmount = false;
 }
@@ -53,7 +54,8 @@ function formChooser(app, found) {
 function shownValues(app, found) {
   const shapes = new Map(found.tensors.map((tensor) => [tensor.name, tensor.shape]));
   const choose = (name) => (shapes.has(name) ? (place) => choosePlace(app, name, place) : null);
-  const values = found.values.map((value) => valueBox(value.name, value.path, value, formOf(app, value), shapes.get(value.name), choose(value.name)));
+  const tokens = found.tensors.flatMap((tensor) => (tensor.tokens ? [tensor.tokens] : []));
+  const values = found.values.map((value) => valueBox(value.name, value.path, value, formOf(app, value), shapes.get(value.name), choose(value.name), tokens));
   const weights = found.weights.map((weight) => valueBox(weight.name, weight.role === "state" ? "a state" : "", weight, weight, shapes.get(weight.name), choose(weight.name)));
   if (!values.length && !weights.length) return [h("p", { class: "quiet" }, "This line names no value of a prediction, and makes no weights.")];
   return [...values, ...weights];
@@ -61,8 +63,8 @@ function shownValues(app, found) {
 
 const formOf = (app, value) => ({ after: value.after, difference: value.difference })[app.shownValues] ?? value;
 
-function valueBox(name, path, value, shown, shape, choose) {
-  const box = h("div", { class: "value" }, h("h3", { class: "group" }, h("b", {}, name), path && path !== name ? ` ${path}` : "", h("span", { class: "mono" }, ` ${value.type}`)), arrayOf(name, shown, shape, choose));
+function valueBox(name, path, value, shown, shape, choose, tokens = []) {
+  const box = h("div", { class: "value" }, h("h3", { class: "group" }, h("b", {}, name), path && path !== name ? ` ${path}` : "", h("span", { class: "mono" }, ` ${value.type}`)), arrayOf(name, shown, shape, choose, tokens));
   if (value.gradient) box.append(h("h3", { class: "group" }, `gradient of the loss in ${name}, at most ${short(Math.max(Math.abs(value.gradient.low), Math.abs(value.gradient.high)))}`), arrayOf(`gradient of ${name}`, value.gradient));
   return box;
 }

@@ -363,6 +363,78 @@ def test_one_of_several_experiments_is_named() -> None:
     assert "first" in caught.value.fix
 
 
+def test_the_name_of_a_model_means_its_train_without_a_name() -> None:
+    both = text(head="train M") + text(head="train Other: M", batch="3").replace(MODEL, "")
+    for order in (
+        both,
+        MODEL
+        + text(head="train Other: M", batch="3").replace(MODEL, "")
+        + both.split("train Other")[0].replace(MODEL, ""),
+    ):
+        found = {name: program(order, experiment=name) for name in ("M", "Other")}
+        assert [(p.name, p.plan.batch) for p in found.values() if p.plan] == [("M", 8), ("Other", 3)]
+    with pytest.raises(UsageError) as caught:
+        program(both)
+    assert caught.value.fix == "name one with --experiment: M, Other"
+    only = text(head="train First: M")
+    assert program(only, experiment="M").name == "First"
+
+
+def test_two_experiments_of_one_name_are_told() -> None:
+    for head in ("train M", "train Same: M"):
+        (found,) = mistakes(text(head=head) + text(head=head, batch="3").replace(MODEL, ""))
+        assert (found.code, found.message.startswith("the experiment `")) == ("E0202", True)
+        assert [note.span.line for note in found.notes if note.span is not None] < [found.span.line]
+    assert not mistakes(text(head="train M") + text(head="train Same: M").replace(MODEL, ""))
+
+
+def test_an_experiment_that_means_to_build_on_one_without_a_name_is_advised() -> None:
+    found = mistakes(text(head="train M") + "train Other: M { batch = 3 }\n")
+    said = [note.message for item in found for note in item.notes]
+    assert any("give that a name, `train First: M`, and write `train Other: First`" in line for line in said)
+
+
+def test_none_is_no_schedule_and_the_hint_says_what_it_is_for() -> None:
+    for key in ("schedule", "clip", "penalty"):
+        (found,) = mistakes(text(**{key: "none"}))
+        assert found.code == "E0304"
+        assert f"leave it out; `{key} = none` stands in an experiment that builds on another" in found.notes[0].message
+
+
+def test_settings_inside_a_key_of_the_command_line_are_its_own() -> None:
+    found = program(text(), ("optimizer", "swa(start = 3)"))
+    origins = {s.name: (s.value, s.origin) for s in found.settings}
+    assert origins["optimizer.start"] == (3, "command line")
+    assert origins["optimizer.every"] == (1, "default")
+
+
+def test_the_last_word_of_a_setting_is_enough_for_a_hint() -> None:
+    (found,) = mistakes(text(), ("lr", "0.1"))
+    assert (found.code, found.notes[0].message) == ("E0610", "did you mean `optimizer.lr`?")
+    several = '[adam(lr = 1e-2, on = "*.b"), adam(lr = 1e-3)]'
+    (found,) = mistakes(text(optimizer=several), ("lr", "0.1"))
+    assert found.notes[0].message == "did you mean `optimizer.0.lr` or `optimizer.1.lr`?"
+
+
+def test_integers_for_floats_of_an_own_function_may_be_meant() -> None:
+    own = "fn of_both(x: [batch, n], label: [batch]) = mean(x) + 0 * sum(label)\n"
+    (found,) = mistakes(own + text(loss="of_both(logits, label)"))
+    assert [note.message for note in found.notes][-1] == "where integers are meant, declare `label: any[…]`"
+    (found,) = mistakes(text(loss="mse(label, logits[:, 0])"))
+    assert not any("any[" in note.message for note in found.notes)
+
+
+def test_the_forms_of_keys_are_settings_by_their_names() -> None:
+    keys = {"schedule": "cosine(T = 9)", "clip": "value(1.0)", "penalty": "[l1(0.1), l2(0.1)]"}
+    found = {s.name: (s.value, s.origin) for s in program(text(optimizer="swa()", **keys)).settings}
+    named = {"optimizer": "swa", "schedule": "cosine", "clip": "value", "penalty.0": "l1", "penalty.1": "l2"}
+    assert {name: found[name] for name in named} == {name: (value, "train") for name, value in named.items()}
+    names = [*found]
+    assert names.index("optimizer") < names.index("optimizer.lr")
+    given = {s.name: (s.value, s.origin) for s in program(text(), ("optimizer", "swa(start = 3)")).settings}
+    assert given["optimizer"] == ("swa(start = 3)", "command line")
+
+
 def test_all_independent_mistakes_are_told() -> None:
     found = mistakes(
         text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runtime.cli.generate import TokenPace
 from runtime.cli.main import main
 
 _MODEL = """
@@ -122,6 +124,37 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
     assert all("d" not in text[:-1] for text in texts)
 
 
+class _Clock:
+    """A decoder that compiles for a while on the way, and the time that it takes."""
+
+    def __init__(self) -> None:
+        self.now, self.compiling_seconds = 0.0, 0.0
+
+    def grown(self, lengths: list[list[int]]) -> Iterator[list[list[int]]]:
+        yield [[] for _ in lengths[0]]
+        for number, row in enumerate(lengths):
+            self.now += 100.0 if number == 0 else 0.5  # the first waits for the prompt
+            if number == 2:
+                self.now, self.compiling_seconds = self.now + 30.0, self.compiling_seconds + 30.0
+            yield [[7] * length for length in row]
+
+
+def test_the_pace_counts_tokens_behind_the_first_and_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock()
+    monkeypatch.setattr("runtime.cli.generate.time.perf_counter", lambda: clock.now)
+    pace = TokenPace(clock)
+    assert pace.tokens_per_second is None
+    for _ in pace.timed(clock.grown([[1, 1], [2, 2], [3, 2], [4, 2]])):
+        clock.now += 1000.0  # the terminal is slow
+    assert pace.tokens_per_second == 4 / 1.5
+    for _ in pace.timed(clock.grown([[1]])):
+        pass
+    assert pace.tokens_per_second == 4 / 1.5
+    for _ in pace.timed(clock.grown([[1], [2]])):
+        pass
+    assert pace.tokens_per_second == 5 / 2.0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -139,6 +172,7 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
         (("--top-p", "2"), "wants a number above 0 and at most 1"),
         (("--input", "image=1"), "there is no input `image` to give"),
         (("--set", "epochs=7"), "--set epochs is about the training"),
+        (("--set", "precision=bf16"), "--set precision=bf16 is about the training"),
         (("--set", "generate.length=1e400"), "the number 1e400 is too large"),
         (("--set", "generate.sample=sharp(2)"), "there is no way of sampling `sharp`"),
     ],

@@ -150,8 +150,17 @@ def test_a_changed_value_is_found_where_pages_have_checksums(tmp_path: Path, str
         (['{"width": 1, "kind": "iris"}'], "there is no column `area`"),
         (
             ['{"width": 1, "area": 2, "kind": "iris"}', '{"width": "a", "area": 2, "kind": "iris"}'],
-            "holds texts, but here",
+            'row 2: column `width` holds numbers, but here stands "a"',
         ),
+        (
+            ['{"width": "a", "kind": "iris"}', "", '{"width": "b", "kind": "iris"}', '{"width": 3, "kind": "iris"}'],
+            "row 4: column `width` holds texts, but here stands 3",
+        ),
+        (
+            ['{"width": 1, "area": 2, "kind": "iris"}', "", '{"width": [1, 2], "area": 2, "kind": "iris"}'],
+            r"row 3: column `width` holds numbers, but here stands \[1, 2\]",
+        ),
+        (['{"width": 1, "area": 2, "kind": "iris"}', "", '{"width": 1, "kind": "iris"}'], "row 3: .*`area`"),
         (['{"width": 99007199254740993, "area": 2, "kind": "iris"}'], r"above 2\^53"),
         (["[" * 100_000], "this line is no JSON"),
         (['{"width": 1, "area": 2, "kind": "iris", "width": 3}'], "row 1: .*`width` stands in it twice"),

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pytest
-from data_specs import source_of, spec
+from data_specs import idx_bytes, source_of, spec, write_digits
 from pyarrow import ipc, parquet
 
 from compiler.driver import SAMPLE_NUMBERS, rows_of_process
 from compiler.errors.diagnostics import DataError, DlcError
-from runtime.data.loading import LoadedData, load_evaluation_data, load_training_data
+from runtime.data.formats.content import length_of, stretches_of
+from runtime.data.loading import LoadedData, load_evaluation_data, load_row_blocks, load_training_data
 from runtime.data.part import Part, rows_of_epoch
 from runtime.data.specs import Cut, Cuts, Fold, InputSpec, PartSource
 from runtime.data.streaming.packs import usual_packs
@@ -196,6 +197,162 @@ def test_folders_of_images(tmp_path: Path) -> None:
     specs = [spec("image", "u8", row=(3, 6, 5)), spec("label", "i32", target=True, low=0, high=2)]
     expect_same(*both(str(tmp_path / "p"), "images", Cuts(0.2), specs))
     expect_same(*both(str(tmp_path / "p"), "images", Cuts(0.2, 0.1), specs))
+
+
+IMAGE_SPECS = [spec("image", "u8", row=(4, 3)), spec("label", "i32", target=True, low=0, high=10)]
+
+
+def test_folders_and_files_of_idx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.idx._BLOCK_BYTES", 100)
+    folder = write_digits(tmp_path / "digits", train=90, test=25)
+    for cuts in (Cuts(), Cuts(0.2), Cuts(0.2, 0.1)):
+        expect_same(*both(str(folder), "idx", cuts, IMAGE_SPECS))
+    images = folder / "train-images-idx3-ubyte.gz"
+    expect_same(*both(str(images), "idx", Cuts(0.2), IMAGE_SPECS[:1]))
+    (tmp_path / "x-idx2-ubyte").write_bytes(idx_bytes(np.arange(300, dtype=np.float64).reshape(150, 2)))
+    expect_same(*both(str(tmp_path / "x-idx2-ubyte"), "idx", Cuts(0.2), [spec("image", row=(2,))]))
+    kept, _ = both(str(folder), "idx", ALL, IMAGE_SPECS)
+    found = load_evaluation_data(IMAGE_SPECS, source_of("idx", folder), kept.preparation, BLOCK)
+    assert len(found.part.rows) == 25
+    assert not list(load_row_blocks(folder, IMAGE_SPECS, kept.preparation, {}))
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        labels = folder / f"{prefix}-labels-idx1-ubyte"
+        content = labels.read_bytes()
+        labels.write_bytes(content[:-4] + b"\x0b" + content[-3:])
+        rows = {"train": 90, "test": 25}[part]
+        with pytest.raises(
+            DataError, match=rf"{prefix}-labels-idx1-ubyte, row {rows - 3}: `label`: 11 is out of range"
+        ):
+            load_training_data(IMAGE_SPECS, source_of("idx", folder), Cuts(stream=BLOCK))
+        labels.write_bytes(content[:-1])
+        with pytest.raises(DataError, match=rf"{rows} values need {rows} bytes, but the file holds {rows - 1}"):
+            load_training_data(IMAGE_SPECS, source_of("idx", folder), Cuts(stream=BLOCK))
+        labels.write_bytes(content)
+    images.write_bytes(gzip.compress(gzip.decompress(images.read_bytes()) + b"0" * 1000))
+    with pytest.raises(DataError, match="but the file holds more"):
+        load_training_data(IMAGE_SPECS, source_of("idx", folder), Cuts(stream=BLOCK))
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+def test_content_in_stretches(tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", piece)
+    content = bytes(range(256)) * 3
+    (tmp_path / "plain").write_bytes(content)
+    (tmp_path / "packed").write_bytes(gzip.compress(content[:300]) + gzip.compress(content[300:]))
+    for name in ("plain", "packed"):
+        assert length_of(tmp_path / name) == 768
+        for start, each in ((0, 768), (5, 13), (767, 1), (768, 4), (16, 376)):
+            found = list(stretches_of(tmp_path / name, start, each))
+            assert b"".join(found) == content[start:]
+            assert all(len(stretch) == each for stretch in found[:-1])
+    assert 100 < length_of(tmp_path / "packed", 100) <= 100 + max(piece, 256)
+
+
+@pytest.mark.parametrize("is_fine", [False, True])
+def test_batches_of_cifar(tmp_path: Path, is_fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.data.formats.cifar._AT_ONCE", 7)
+    drawn = np.random.default_rng(0)
+    size = 3074 if is_fine else 3073
+    for name, rows in (("data_batch_1.bin", 30), ("data_batch_2.bin", 45), ("test_batch.bin", 12)):
+        records = drawn.integers(0, 256, (rows, size), np.uint8)
+        records[:, : size - 3072] %= 10
+        (tmp_path / name).write_bytes(records.tobytes())
+    packed = tmp_path / "data_batch_2.bin"
+    (tmp_path / "data_batch_2.bin.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    specs = [spec("image", "u8", row=(3, 32, 32)), spec("label", "i32", target=True, low=0, high=10)]
+    for cuts in (Cuts(), Cuts(0.2), Cuts(0.2, 0.1)):
+        expect_same(*both(str(tmp_path), "cifar", cuts, specs))
+    expect_same(*both(str(tmp_path / "test_batch.bin"), "cifar", ALL, specs))
+    broken = bytearray((tmp_path / "data_batch_2.bin.gz").read_bytes())
+    records = bytearray(gzip.decompress(broken))
+    records[20 * size + size - 3073] = 77
+    (tmp_path / "data_batch_2.bin.gz").write_bytes(gzip.compress(records))
+    for stream in (0, BLOCK):
+        with pytest.raises(DataError, match=r"data_batch_2\.bin\.gz, row 21: `label`: 77 is out of range"):
+            load_training_data(specs, source_of("cifar", tmp_path), Cuts(stream=stream))
+    (tmp_path / "data_batch_2.bin.gz").write_bytes(gzip.compress(records[:-5]))
+    with pytest.raises(DataError, match="a file of CIFAR holds records of"):
+        load_training_data(specs, source_of("cifar", tmp_path), Cuts(stream=BLOCK))
+
+
+SERIES_SPECS = {
+    "numbers": [spec("x", row=(6, 2)), spec("y", row=(3,), target=True)],
+    "one number": [spec("x", row=(6,)), spec("y", target=True)],
+    "doubles": [spec("x", "f64", row=(6, 1)), spec("y", "f64", row=(2, 2), target=True)],
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("specs", SERIES_SPECS.values(), ids=SERIES_SPECS)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 4}, {"horizon": 5, "normalise": "robust"}, {"rows": "year < 2015", "stride": 2, "normalise": True}],
+)
+def test_windows_of_a_table(
+    tmp_path: Path, ending: str, specs: list[InputSpec], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.data.streaming.windows._AT_ONCE", 200)
+    rows = {**columns(), "year": [2000.0 + k / 10 for k in range(ROWS)]}
+    for name, part in (("a", slice(0, 200)), ("b", slice(200, ROWS))):  # windows lie over the border
+        write(tmp_path / f"{name}.{ending}", {column: values[part] for column, values in rows.items()})
+    widths = [spec.type.shape[2] if len(spec.type.shape) > 2 else 1 for spec in specs]
+    listed = [
+        names[: int(str(width))] for names, width in zip((("width", "area"), ("area", "year")), widths, strict=True)
+    ]
+    given = {"window": 6, "missing": "mean", "columns": listed[0], "target": listed[1], **options}
+    path = str(tmp_path / f"*.{ending}")
+    for cuts in (Cuts(0.2, 0.1), Cuts(test=0.13), Cuts()):
+        kept, streamed = both(path, ending, cuts, specs, **given)
+        expect_same(kept, streamed)
+        whole = load_training_data(specs, source_of(ending, Path(path), **given), replace(cuts, stream=10_000)).train
+        assert isinstance(whole.stream, WindowStream)
+        assert kept.train.slack == whole.stream.slack
+        assert streamed.train.stream is not None
+        blocks = EpochRows(streamed.train.stream.with_numbers(), 7, OwnShards(4, 4, 1, 3))
+        for epoch in (0, 1, 2):
+            wanted = rows_of_epoch(kept.train, 7, epoch, 4)
+            assert rows_of_epoch(whole, 7, epoch, 4).tolist() == wanted.tolist()
+            moved = rows_of_epoch(streamed.train, 7, epoch, 4)
+            assert sorted(moved) == sorted(wanted)
+            arrays, places = blocks.take(epoch, 0, 4)
+            begin, end = rows_of_process(1, 3, 4, 4)
+            for name in ("x", "y"):
+                assert arrays[name][places][begin:end].tobytes() == kept.train.arrays[name][moved[begin:end]].tobytes()
+            assert arrays[SAMPLE_NUMBERS][places][begin:end].tolist() == moved[begin:end].tolist()
+    assert streamed.validation is None
+    other = source_of(ending, tmp_path / f"b.{ending}", **{**given, "rows": "year > 0"})
+    found = load_evaluation_data(specs, other, kept.preparation, BLOCK)
+    expect_same_rows(load_evaluation_data(specs, other, kept.preparation).part, found.part)
+
+
+def test_what_windows_of_a_table_do_not_take(tmp_path: Path) -> None:
+    path = str(tmp_path / "t.parquet")
+    write(Path(path), columns())
+    specs, given = SERIES_SPECS["numbers"], {"window": 6, "columns": ("width", "area"), "target": "area"}
+
+    def message_of(stream: int, **options: Any) -> str:
+        cuts = Cuts(options.pop("validation", None), oversample=options.pop("oversample", ""), stream=stream)
+        taken = options.pop("specs", specs)
+        with pytest.raises(DataError) as caught:
+            load_training_data(taken, source_of("parquet", Path(path), **given, **options), cuts)
+        return f"{caught.value} {caught.value.fix}"
+
+    wrong = [spec("x", row=(5, 2)), spec("y", row=(3,), target=True)]
+    for options, told in (
+        ({}, "column `width` has no value"),
+        ({"missing": "drop"}, "without the rows that miss a value has gaps"),
+        ({"missing": "mean", "rows": 'kind != "iris"'}, "leaves gaps in a series"),
+        ({"missing": "mean", "rows": "year > 3000"}, "no row satisfies"),
+        ({"missing": "mean", "rows": "plot < 1"}, "steps, and a window takes 9"),
+        ({"missing": "mean", "oversample": "kind"}, "windows of a series have no classes"),
+        ({"missing": "mean", "validation": Cut("stratified", 0.1)}, "a series is cut in its order"),
+        ({"missing": "mean", "specs": wrong}, "declare it as f32[batch, 6, 2]"),
+    ):
+        found = message_of(BLOCK, **options)
+        assert told in found
+        in_memory = message_of(0, **options)  # which counts the gaps of all rows, and not of a row group alone
+        assert found.replace("2 further rows) (row group 0)", "17 further rows)") == in_memory
 
 
 TEXT_SPECS = [spec("tokens", "i32", row=(6,), low=0, high=99), spec("label", "i32", target=True, low=0, high=4)]
@@ -497,17 +654,14 @@ def test_later_blocks_of_csv_keep_the_types_of_the_first(tmp_path: Path, monkeyp
     ("form", "cuts", "options", "message", "fix"),
     [
         ("parquet", Cuts(oversample="kind"), {}, "puts all 282 rows in order, which takes", "balanced"),
-        ("parquet", Cuts(), {"window": 3}, "windows of a table overlap", "leave out `stream`"),
         ("parquet", Cuts(Cut("stratified", 0.1)), {}, "puts all 282 rows in order, which takes", "larger `stream`"),
-        ("lines", Cuts(), {"bucket": True}, "`bucket` puts texts of similar length", "leave out `bucket`"),
-        ("idx", Cuts(), {}, "`idx` data is not read block by block", "leave out `stream`"),
     ],
 )
 def test_what_blocks_cannot_do_is_refused(
     tmp_path: Path, form: str, cuts: Cuts, options: dict[str, Any], message: str, fix: str
 ) -> None:
     path = files(tmp_path, "parquet")
-    given = options if form in ("lines", "idx") else {**COLUMNS, "missing": "drop", **options}
+    given = {**COLUMNS, "missing": "drop", **options}
     with pytest.raises(DataError, match=message) as caught:
         load_training_data(SPECS, source_of(form, Path(path), **given), replace(cuts, stream=BLOCK))
     assert fix in caught.value.fix
@@ -547,3 +701,21 @@ def test_hostile_files_end_in_a_message(tmp_path: Path, ending: str) -> None:
         except DlcError:
             refused += 1
     assert refused > 10
+
+
+def test_a_record_that_differs_from_most_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file and block of lines it is in, after blank lines too."""
+    monkeypatch.setattr("runtime.data.formats.content._PIECE", 2000)
+    for name, broken in (("a", None), ("b", 150), ("c", 3)):
+        rows = {**columns(), "width": [1.0] * ROWS}
+        if broken is not None:
+            rows["width"][broken] = "many"
+        write(tmp_path / f"{name}.jsonl", rows)
+        text = (tmp_path / f"{name}.jsonl").read_text().split("\n")
+        (tmp_path / f"{name}.jsonl").write_text("\n".join([text[0], "", *text[1:]]))
+    for name, row in (("b", 152), ("c", 5)):
+        for stream in (0, BLOCK):
+            source = source_of("jsonl", tmp_path / "*.jsonl", **COLUMNS)
+            with pytest.raises(DataError, match=rf"{name}\.jsonl, row {row}: column `width` holds numbers, but here"):
+                load_training_data(SPECS, source, Cuts(stream=stream))
+        (tmp_path / f"{name}.jsonl").unlink()

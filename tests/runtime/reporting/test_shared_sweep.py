@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,18 @@ def test_missing_data_is_told_once_before_any_trial(capsys: pytest.CaptureFixtur
     assert sweep("model.dl", *SPACE, "--trials", "3", "--workers", "2", "--out", "study") == 1
     assert capsys.readouterr().err.count("there is no such file") == 1
     assert not Path("study").exists()
+
+
+def test_a_worker_says_which_lock_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("model.dl", *SPACE, "--trials", "1", "--workers", "1", "--out", "one") == 0
+    assert "journal.log.lock" not in capsys.readouterr().err
+    monkeypatch.setattr("runtime.sweep.study._SECONDS_UNTIL_TOLD", 0.2)
+    lock = Path("one", "journal.log.lock")
+    lock.touch()
+    threading.Timer(1.5, lock.unlink).start()
+    assert sweep("--join", "one") == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("one/journal.log.lock, by which another worker keeps the journal to itself") == 1
+    assert "if that worker is dead, the lock is taken from it 30 s after it was made; or remove the file" in told

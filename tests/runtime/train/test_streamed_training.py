@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -197,6 +198,36 @@ def test_the_share_that_waits_is_told(project: Path, monkeypatch: pytest.MonkeyP
     assert told["waited"] * told["seconds"] > 4 * 0.2 - 0.05  # four blocks, none of which is computed on for long
 
 
+SLOW = """
+import sys, time
+from runtime.cli.main import main
+from runtime.data.streaming.rows import RowFiles
+
+whole = RowFiles.read
+
+def slow(*given, **named):
+    time.sleep(0.2)
+    return whole(*given, **named)
+
+RowFiles.read = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_share_is_that_of_the_process_that_waits_longest(project: Path) -> None:
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    launcher = Path(sys.executable).with_name("mpiexec")
+    if not launcher.is_file():
+        pytest.skip("mpiexec is not installed beside Python")
+    words = ["train", "model.dl", *STREAM, "--shards", "2", "--threads", "1", "--epochs", "2", "--out", "run", "--json"]
+    first, second = [*DLC[:-1], *words], [sys.executable, "-P", "-c", SLOW, *words]
+    command = [str(launcher), "-n", "1", *first, ":", "-n", "1", *second]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["waited"] * told["seconds"] > 7 * 0.2 - 0.1  # eight blocks, of which none is computed on for long
+
+
 def test_a_broken_row_is_told_before_the_training(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (project / "rows.csv").read_text().splitlines()
     lines[401] = lines[401].replace(lines[401].split(",")[1], "inf", 1)
@@ -207,15 +238,84 @@ def test_a_broken_row_is_told_before_the_training(project: Path, capsys: pytest.
 
 
 def test_several_processes_read_their_own_rows(project: Path) -> None:
+    expect_bits_of_one_process(project, ["model.dl", *STREAM, "--shards", "4", "--threads", "1"])
+
+
+def expect_bits_of_one_process(project: Path, words: list[str]) -> None:
     pytest.importorskip("mpi4py", reason="mpi4py is not installed")
     launcher = Path(sys.executable).with_name("mpiexec")
     if not launcher.is_file():
         pytest.skip("mpiexec is not installed beside Python")
-    words = ["model.dl", *STREAM, "--shards", "4", "--threads", "1"]
     for command in ([*DLC, *words, "--out", "one"], [str(launcher), "-n", "3", *DLC, *words, "--out", "three"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr
     assert files(project / "three" / "checkpoints") == files(project / "one" / "checkpoints")
+
+
+BUCKETS = """
+model Says(units = 4) {
+    input tokens: i32[batch, time] in 0..vocab padded by mask
+    output logits = tokens |> embedding(vocab, units) |> mean(axis = time, where = mask) |> dense(2)
+}
+
+train Says {
+    data = lines("texts.txt", label = "first", tokens = "char", bucket = 6)
+    validation = 0.3
+    target label: u8[batch] in 0..2
+    loss = cross_entropy(logits, label)
+    metrics = [accuracy(logits, label)]
+    optimizer = adam(lr = 0.05)
+    epochs = 2
+    batch = 8
+    stream = 30
+}
+"""
+
+
+def test_processes_agree_at_which_length_a_batch_is_computed(project: Path) -> None:
+    drawn = np.random.default_rng(3)
+    words = ["".join(drawn.choice(list("abcd"), length)) for length in np.sort(drawn.integers(1, 30, 100))]
+    (project / "texts.txt").write_text("".join(f"{'ab'[word[0] > 'b']} {word}\n" for word in words))
+    (project / "model.dl").write_text(BUCKETS)
+    expect_bits_of_one_process(project, ["model.dl", "--shards", "4", "--threads", "1"])
+
+
+SERIES = """
+model Tells(hidden = 8) {
+    input x: f32[batch, 6, 2]
+    output p = flatten(x) |> dense(hidden) |> tanh |> dense(1)
+}
+
+train Tells {
+    data = csv("series*.csv", window = 6, stride = 2, columns = ["a", "b"], target = "b", normalise = true)
+    validation = 0.2
+    target y: f32[batch, 1]
+    loss = mse(p, y)
+    optimizer = adam(lr = 0.01)
+    epochs = 2
+    batch = 8
+}
+"""
+
+
+def test_windows_of_a_table_have_the_bits_of_memory_and_go_on_with_them(project: Path) -> None:
+    drawn = np.random.default_rng(0)
+    for number in range(2):
+        rows = "".join(f"{a:.3f},{b:.3f}\n" for a, b in drawn.normal(size=(150, 2)).cumsum(axis=0))
+        (project / f"series{number}.csv").write_text(f"a,b\n{rows}")
+    (project / "model.dl").write_text(SERIES)
+    assert main(["train", "model.dl", "--out", "memory"]) == 0
+    assert main(["train", "model.dl", "--out", "block", "--set", "stream=1000"]) == 0
+    assert files(project / "block" / "checkpoints") == files(project / "memory" / "checkpoints")
+    for dtype in ("f32", "f64"):
+        given = ("--dtype", dtype, "--set", "stream=20")
+        assert main(["train", "model.dl", "--out", f"whole {dtype}", *given]) == 0
+        assert main(["train", "model.dl", "--out", f"part {dtype}", *given, "--epochs", "1"]) == 0
+        assert main(["train", "--resume", f"part {dtype}", "--epochs", "2"]) == 0
+        assert final_state(project / f"part {dtype}").weights == final_state(project / f"whole {dtype}").weights
+    assert main(["eval", "whole f32", "--data", "series1.csv"]) == 0
+    assert main(["predict", "whole f32", "--input", "series1.csv", "--output", "told.jsonl"]) == 0
+    expect_bits_of_one_process(project, ["model.dl", "--set", "stream=20", "--shards", "4", "--threads", "1"])
 
 
 def test_an_interrupted_pass_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,3 +400,47 @@ def test_memory_holds_two_blocks_of_data_ten_times_as_large(project: Path) -> No
     write(20_000)
     assert 10 * BLOCK <= 20_000 * 2001 * 4
     assert peak_of(project, "large") - least <= 1.2 * 2 * BLOCK
+
+
+TEXTS = """
+model Next(context = 64) {{
+    input tokens: i32[batch, context] in 0..vocabulary
+    output logits = tokens |> embedding(vocabulary, 4) |> dense(vocabulary)
+}}
+
+train Next {{
+    data = {data}
+    validation = 0.02
+    target next: i32[batch, context] in 0..vocabulary
+    loss = cross_entropy(logits, next)
+    optimizer = gradient_descent(lr = 0.01)
+    batch = 64
+    steps = 20
+    stream = 8000
+}}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the largest resident set is told in kilobytes on Linux")
+@pytest.mark.parametrize(
+    ("data", "lines"), [('text("texts/*.txt", tokens = "char")', 24_000), ('lines("texts/*.txt", longest = 64)', 8_000)]
+)
+def test_memory_holds_two_blocks_of_texts_ten_times_as_large(project: Path, data: str, lines: int) -> None:
+    """The passes that learn the vocabulary, cut and pack hold no more than the training."""
+    drawn = random.Random(0)
+    words = [f"w{number}" for number in range(300)]
+
+    def write(files: int) -> None:
+        (project / "texts").mkdir(exist_ok=True)
+        for number in range(files):
+            text = "".join(" ".join(drawn.choices(words, k=14)) + "\n" for _ in range(lines))
+            (project / "texts" / f"{number}.txt").write_text(text)
+
+    (project / "model.dl").write_text(TEXTS.format(data=data))
+    write(1)
+    peak_of(project, "first")  # compiles
+    least = peak_of(project, "small")
+    write(10)
+    block = 8000 * 2 * 64 * 4
+    assert peak_of(project, "large") - least <= 1.2 * 2 * block
+    assert "of at most 8,000" in json.loads((project / "large" / "data.json").read_text())["notes"][-1]

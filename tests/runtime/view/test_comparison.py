@@ -78,6 +78,17 @@ def test_a_run_does_not_differ_from_itself(runs: tuple[Path, Path, Path]):
     assert all(one["relative"] == one["largest"] == one["changed"] == 0 for one in every)
 
 
+def test_a_setting_of_both_command_lines_stands_at_the_line_that_it_replaces(
+    runs: tuple[Path, Path, Path], tmp_path: Path
+):
+    more = ["--epochs", "2", "--threads", "1", "--out", str(tmp_path / "longer")]
+    assert main(["train", str(DIGITS / "model.dl"), *more]) == 0
+    found: Any = comparison_to_json(side(runs[0]), side(tmp_path / "longer"), 0)
+    assert of_line(found, "epochs =") == [{"kind": "setting", "name": "epochs", "pair": [1, 2]}]
+    told = [one["name"] for line in found["lines"] for one in line["differences"] if one["kind"] == "setting"]
+    assert sorted(told) == sorted(name for name, *_ in found["settings"])
+
+
 def test_a_run_of_another_seed_is_given_the_rows_of_the_first(runs: tuple[Path, Path, Path], tmp_path: Path):
     more = ["--epochs", "1", "--threads", "1", "--set", "seed=5", "--out", str(tmp_path / "other")]
     assert main(["train", str(DIGITS / "model.dl"), *more]) == 0

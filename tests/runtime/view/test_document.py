@@ -112,6 +112,21 @@ def test_types_are_those_that_messages_print_with_the_origin_of_each_dimension(p
     assert figures_at(page, 15)["type"] == "f32[]"
 
 
+def test_the_type_of_a_line_is_none_of_a_gradient_that_goes_through_it(tmp_path: Path):
+    text = """layer network()(x: [batch, n]) -> [batch, 3] {
+    return x |> dense(8) |> tanh |> dense(3)
+}
+
+model Net {
+    input x: f32[batch, 6]
+    output y = network()(x)
+    output slope = gradient(y, x)
+}
+"""
+    page: Any = page_of(written(tmp_path / "slope", text=text))
+    assert figures_at(page, 2)["type"] == "f32[batch, 3]"
+
+
 def test_what_a_line_calls_is_documented(page: Any):
     documents = page.document["documents"]
     called = {(file, line): names for file, line, *names in documents["called"]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +23,9 @@ from compiler.errors.diagnostics import DlcError, UsageError
 from compiler.interface import Options
 from runtime.cli.main import main
 from runtime.view import document, viewed
+from runtime.view.server import Server
 from runtime.view.session import Session
-from runtime.view.viewed import viewed_file
+from runtime.view.viewed import viewed_file, viewed_run
 
 pytest.importorskip("starlette", reason="starlette is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
@@ -370,3 +373,24 @@ def test_a_page_whose_server_was_killed_says_so_and_keeps_the_text(tmp_path: Pat
         tab.locator(".state", has_text="can be copied").wait_for()
         assert tab.get_by_label("the text of the model").input_value() == "# mine\n"
         assert wrong == []
+
+
+def test_the_page_of_a_run_that_was_deleted_says_so(tmp_path: Path):
+    model = ROOT / "examples" / "xor" / "model.dl"
+    assert main(["train", str(model), "--epochs", "1", "--out", str(tmp_path / "run"), "--json"]) == 0
+    server = Server(viewed_run(tmp_path / "run", Options(threads=1), ()), 80)
+    shutil.rmtree(tmp_path / "run")
+
+    async def asked(path: str) -> Any:
+        found = httpx.ASGITransport(app=server.application)
+        headers = {"x-dlc-token": server.token, "host": "127.0.0.1:80"}
+        async with httpx.AsyncClient(transport=found, base_url="http://127.0.0.1:80", headers=headers) as client:
+            return await client.get(path)
+
+    try:
+        for path in ("/", "/document"):
+            answer = asyncio.run(asked(path))
+            assert answer.status_code == 409
+            assert "there is no such run" in answer.text
+    finally:
+        server.session.close()
