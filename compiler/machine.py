@@ -42,8 +42,7 @@ class Machine:
     cortex-m4 has no vectors, and floats of 32 bits alone.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
     A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one. One that
-    `keeps_copies` of weights, packed for products, has memory for them. A device that `copies_ahead` moves operands to
-    the memory of a block while threads compute.
+    `keeps_copies` of weights, packed for products, has memory for them.
     """
 
     name: str
@@ -59,7 +58,6 @@ class Machine:
     line_bytes: int  # moved by the caches at once
     multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
     keeps_copies: bool = True
-    copies_ahead: bool = False
     tuning: Tuning = Tuning()
 
     @property
@@ -69,6 +67,11 @@ class Machine:
     @property
     def is_gpu(self) -> bool:
         return self.triple.startswith("nvptx")
+
+    @property
+    def copies_ahead(self) -> bool:
+        """Whether a device moves operands to the memory of a block while threads compute."""
+        return self.is_gpu and int(self.cpu.removeprefix("sm_")) >= 80
 
     @property
     def is_microcontroller(self) -> bool:

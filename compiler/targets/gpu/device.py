@@ -34,7 +34,7 @@ SM_75 = Machine(
     keeps_copies=False,
     tuning=_TUNING,
 )
-SM_80 = replace(SM_75, name="sm_80", cpu="sm_80", features="+ptx70", copies_ahead=True)
+SM_80 = replace(SM_75, name="sm_80", cpu="sm_80", features="+ptx70")
 DEVICES = {(7, 5): SM_75, (8, 0): SM_80}  # by the least compute capability that each is for
 DEVICE = SM_80  # where none is at hand, and none is named
 
