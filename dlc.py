@@ -350,7 +350,7 @@ class Model:
             if len(specs) != 1:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
-            inputs = {specs[0].name: np.asarray(inputs)}
+            inputs = {specs[0].name: inputs}
         part = self._part(specs, inputs, may_be_empty=True)
         refuse_outside_inputs(self._program, part)
         return self._prediction().predict(self._tensors(), part)

@@ -67,6 +67,7 @@ from compiler.programs.kinds import (
     TRAINING,
     GraphKind,
     Purpose,
+    with_products,
 )
 from compiler.programs.load import (
     check,

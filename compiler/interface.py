@@ -57,6 +57,11 @@ class Options:
     tuning: Tuning = Tuning()
     verify: bool = False  # check the graph after each pass, and the schedule
 
+    @property
+    def arithmetic(self) -> str:
+        """For a reader: in which type a program of them computes."""
+        return f"{self.dtype}, products in bf16" if self.products == "bf16" else self.dtype
+
     def __post_init__(self) -> None:
         for name in self.without:
             if name not in FUSIONS:

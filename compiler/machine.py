@@ -14,6 +14,16 @@ _SCHEDULING_MODEL = "neoverse-v1"
 ARM = ("aarch64-", "arm64-")
 
 
+class Bf16(Enum):
+    """How a processor multiplies numbers of bf16: its instructions, as a reader knows them."""
+
+    TILES = "AMX"
+    PAIRS = "AVX512-BF16"
+
+
+_BF16_FEATURES = {Bf16.TILES: {"+amx-tile", "+amx-bf16", "+avx512bf16"}, Bf16.PAIRS: {"+avx512bf16"}}
+
+
 class MultiplyAdd(Enum):
     """How a multiply-add that is rounded once is written for LLVM."""
 
@@ -32,7 +42,8 @@ class Machine:
     cortex-m4 has no vectors, and floats of 32 bits alone.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
     A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one. One that
-    `keeps_copies` of weights, packed for products, has memory for them.
+    `keeps_copies` of weights, packed for products, has memory for them. A device that `copies_ahead` moves operands to
+    the memory of a block while threads compute.
     """
 
     name: str
@@ -48,11 +59,16 @@ class Machine:
     line_bytes: int  # moved by the caches at once
     multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
     keeps_copies: bool = True
+    copies_ahead: bool = False
     tuning: Tuning = Tuning()
 
     @property
     def is_web(self) -> bool:
         return self.architecture == "wasm32"
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.triple.startswith("nvptx")
 
     @property
     def is_microcontroller(self) -> bool:
@@ -77,8 +93,19 @@ class Machine:
         return self.triple.partition("-")[0]
 
     @property
+    def bf16(self) -> Bf16 | None:
+        """How code for it multiplies numbers of bf16; None where it cannot."""
+        present = {*self.features.split(",")} if self.name == AVX512.name else set[str]()
+        return next((how for how, needed in _BF16_FEATURES.items() if needed <= present), None)
+
+    @property
     def description(self) -> str:
-        """For a reader: the name, LLVM's name of the processor, its vector registers, and whether it is tuned."""
+        """For a reader: the name, LLVM's name of the processor, its vector registers, and whether it is tuned.
+
+        Of a GPU, the compute capability from which on one runs the code.
+        """
+        if self.is_gpu:
+            return f"{self.name}: GPUs of compute capability {self.name[3:-1]}.{self.name[-1]} or later"
         registers = f"{self.registers} registers of {self.vector_bits} bits"
         return f"{self.name} ({self.cpu}): {registers}, {self.tuning.description}"
 

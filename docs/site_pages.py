@@ -62,7 +62,7 @@ def _mathml(equation: re.Match[str]) -> str:
     """LaTeX between dollars as MathML, which a browser shows without scripts."""
     is_block = equation["block"] is not None
     shown = convert(equation["block"] or equation["inline"], display="block" if is_block else "inline")
-    return f"\n{shown}\n" if is_block else shown
+    return f'\n<div class="equation">{shown}</div>\n' if is_block else shown
 
 
 def _target(page: Path, link: str) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator
 
 from compiler.editing.document import Document
-from compiler.editing.symbols import LOCAL, Kind, Occurrence, Symbol
+from compiler.editing.symbols import DECLARED, LOCAL, Kind, Occurrence, Symbol
 from compiler.errors.diagnostics import Source
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS
 from compiler.frontend.failures import with_article
@@ -14,6 +15,8 @@ from compiler.syntax import tree
 from compiler.syntax.lexer import CONTEXTUAL, RESERVED, lex
 
 _FIXED = (Kind.KEY, Kind.BUILTIN, Kind.CONSTANT, Kind.TYPE, Kind.FORMAT, Kind.OPTION, Kind.ATTRIBUTE, Kind.UNKNOWN)
+_READ = frozenset((Kind.CONST, Kind.MODEL, Kind.BUILTIN, Kind.CONSTANT, *DECLARED.values()))
+_ROWS = "batch"
 
 
 def places_of(document: Document, symbol: Symbol) -> Iterator[Occurrence]:
@@ -23,13 +26,16 @@ def places_of(document: Document, symbol: Symbol) -> Iterator[Occurrence]:
             yield occurrence
 
 
-def reason_against(occurrence: Occurrence | None) -> str:
+def reason_against(document: Document, occurrence: Occurrence | None) -> str:
     """Why a name cannot be changed at all; empty where it can."""
     if occurrence is None or occurrence.symbol is None or occurrence.kind in _FIXED:
         return "there is no name here that could be changed"
     symbol = occurrence.symbol
     if symbol.is_library:
         return f"`{symbol.name}` belongs to the library"
+    is_in_layer = document.keyword_at(occurrence.place.line) in DECLARED
+    if symbol.kind is Kind.DIMENSION and symbol.name == _ROWS and not is_in_layer:
+        return f"the rows of inputs and targets are always called `{_ROWS}`"
     return ""
 
 
@@ -53,7 +59,21 @@ def conflict(document: Document, symbol: Symbol, new: str) -> str:
             return f"`{new}` means something else in this declaration"
     if symbol.kind not in LOCAL and _is_declared(document, symbol, new):
         return f"`{new}` is declared already"
+    if symbol.kind in _READ and _is_read(document, new):
+        return f"`{new}` means something else already"
     return ""
+
+
+def sees(document: Document, symbol: Symbol) -> bool:
+    """Whether a text could name what is declared, as its own or by an import."""
+    files = (document.source.name, *(module.source.name for module in document.imports))
+    return symbol.place is not None and os.path.normpath(symbol.place.source.name) in map(os.path.normpath, files)
+
+
+def _is_read(document: Document, name: str) -> bool:
+    """Whether a text names something of the library, of the compiler or of another file, which a declaration hides."""
+    symbols = (occurrence.symbol for occurrence in document.occurrences.values())
+    return any(symbol is not None and symbol.name == name and symbol.kind in _READ for symbol in symbols)
 
 
 def _is_used(document: Document, line: int, name: str) -> bool:

@@ -66,6 +66,7 @@ class SettingsRecord:
     def unknown(self) -> list[Diagnostic]:
         """The overrides that nothing asked for."""
         known = (*self.entries, *sorted(self.asked - {*self.entries}))
+        names = ", ".join(sorted(self.entries))
         return [
             Diagnostic(
                 "E0610",
@@ -73,7 +74,7 @@ class SettingsRecord:
                 override.span,
                 _with_last_word(override.key, known)
                 or nearest(override.key, known)
-                or (hint(f"the settings are {', '.join(sorted(self.entries))}"),),
+                or (hint(f"the settings are {names}" if names else "there are none"),),
             )
             for key, override in self.overrides.items()
             if key not in self.used

@@ -75,7 +75,7 @@ def kernel_views(
         elif stage == "llvm":
             code = tuple(_llvm_line(row, table) for row in found.texts[symbol].splitlines())
         elif stage == "ptx":
-            rows = lines_of_entry(target.ptx(found.texts[symbol]))
+            rows = lines_of_entry(target.ptx(found.texts[symbol], machine))
             code = tuple(CodeLine(row.text, row.statement, table.get(row.statement, ())) for row in rows)
         else:
             listing = target.listing(found.texts[symbol], symbol, machine)

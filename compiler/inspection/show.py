@@ -291,5 +291,6 @@ def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Ch
     _expect_some(views, "code", view)
     if view.format == "json":
         return views_to_json(views, part, machine)
-    head = head_of(target.ptx(found.texts[views[0].symbol])) if view.stage == "ptx" else ""
-    return head + print_views(views, view.stage, part, machine if options.machine else None)
+    head = head_of(target.ptx(found.texts[views[0].symbol], machine)) if view.stage == "ptx" else ""
+    is_told = options.machine is not None or options.target == "gpu"
+    return head + print_views(views, view.stage, part, machine if is_told else None)

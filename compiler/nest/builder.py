@@ -190,6 +190,12 @@ class Builder:
     def scatter(self, value: Operand, address: Value, places: Operand, mask: Operand) -> None:
         self.body.append(ir.Scatter(self.line, value, address, places, mask))
 
+    def copy_ahead(
+        self, target: Value, targets: Operand, source: Value, sources: Operand, kept: Operand, dtype: DType
+    ) -> None:
+        """Begin to copy pieces to the memory of the block."""
+        self.body.append(ir.CopyAhead(self.line, target, targets, source, sources, kept, dtype))
+
     def prefetch(self, address: Value, writes: bool = False, locality: int = 3) -> None:
         self.body.append(ir.Prefetch(self.line, address, writes, locality))
 
@@ -207,7 +213,7 @@ class Builder:
     def store_fence(self) -> None:
         self.body.append(ir.StoreFence(self.line))
 
-    # tiles
+    # products in bf16
 
     def rounded(self, value: Operand) -> Value:
         """The bits of the numbers of bf16 next to those of f32."""
@@ -216,6 +222,9 @@ class Builder:
     def as_words(self, halves: Value) -> Value:
         """Pairs of 16 bits, each as 32 bits."""
         return self.define(ir.Bits, vector(DType.U32, halves.type.lanes // 2), halves)
+
+    def pair_fma(self, left: Operand, right: Operand, addend: Operand) -> Value:
+        return self.define(ir.PairFma, type_of(addend), left, right, addend)
 
     def open_tiles(self, address: Value) -> None:
         self.body.append(ir.OpenTiles(self.line, address))

@@ -396,7 +396,7 @@ class StoreFence(_Statement):
     """Stores past the caches are done before what follows."""
 
 
-# tiles, of a processor that multiplies them
+# products of numbers of bf16, of a processor that has them
 
 
 @record(eq=False)
@@ -404,6 +404,19 @@ class Rounded(_Definition):
     """The numbers of bf16 next to those of f32, of two the even one, as their bits; a subnormal one counts as 0."""
 
     value: Operand
+
+
+@record(eq=False)
+class PairFma(_Definition):
+    """Two fused multiply-adds in f32, one behind the other, for words that hold the bits of two numbers of bf16 each.
+
+    The product of the upper halves is added to the addend, then that of the lower ones. A subnormal number counts as 0
+    wherever it arises.
+    """
+
+    left: Operand
+    right: Operand
+    addend: Operand
 
 
 @record(eq=False)
@@ -460,6 +473,37 @@ class Barrier(_Statement):
     """All threads of the block wait for each other; behind it each sees what the others have written before."""
 
 
+PIECE_BYTES = 16  # that a device copies at once
+
+
+@record(eq=False)
+class CopyAhead(_Statement):
+    """Begin to copy a piece to the memory of the block, in each lane; zeros follow behind the bytes that are `kept`.
+
+    A piece goes from `sources` to `targets`, in elements behind an address, and both are multiples of PIECE_BYTES. It
+    is there for the thread that has awaited it, and behind a barrier for the others.
+    """
+
+    target: Value
+    targets: Operand
+    source: Value
+    sources: Operand
+    kept: Operand
+    dtype: DType
+
+
+@record(eq=False)
+class CommitCopies(_Statement):
+    """The copies that this thread has begun since the last such statement are a group."""
+
+
+@record(eq=False)
+class AwaitCopies(_Statement):
+    """Wait until all groups of copies of this thread are there but for the last ones, `remaining` of them."""
+
+    remaining: int
+
+
 @record(eq=False)
 class Exchange(_Definition):
     """The value that the thread `lane` has, of the LANES neighbours among which this one is; all of them meet here."""
@@ -503,12 +547,14 @@ class Guard(_Statement):
 
 
 Arithmetical: TypeAlias = (
-    Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits | Rounded
+    Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits | Rounded | PairFma
 )
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Shared | Ordinal | Exchange
 OnTiles: TypeAlias = OpenTiles | MultiplyTiles | CloseTiles
-Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier | OnTiles
+OfBlock: TypeAlias = Ordinal | Shared | Exchange | Meet | Barrier | CopyAhead | CommitCopies | AwaitCopies
+Copying: TypeAlias = CopyAhead | CommitCopies | AwaitCopies
+Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier | Copying | OnTiles
 Instruction: TypeAlias = Definition | DrawKey | Effect
 Statement: TypeAlias = Instruction | Loop | Guard
 

@@ -54,6 +54,8 @@ def _uses(statement: Statement, used: dict[int, Used]) -> Iterable[tuple[Operand
             return [(side, use) for side, use in sides if side is not None]
         case ir.Store(value=value, mask=mask) | ir.Scatter(value=value, mask=mask):
             return [(value, _kept(mask, Used(_all(value)))), *([] if mask is None else [(mask, Used(_all(mask)))])]
+        case ir.CopyAhead(targets=targets, sources=sources, kept=kept):
+            return [(operand, Used(_all(operand))) for operand in (targets, sources, kept)]
         case ir.Binary(op="and", result=result, left=left, right=Constant() as right):
             return [(left, _kept(right, used.get(result.number, Used())))]
         case ir.Select(result=result, condition=condition, yes=yes, no=no) if ir.type_of(condition).lanes > 1:
@@ -63,7 +65,7 @@ def _uses(statement: Statement, used: dict[int, Used]) -> Iterable[tuple[Operand
             operands = condition, yes, no
         case ir.Binary(left=left, right=right) | ir.Compare(left=left, right=right):
             operands = left, right
-        case ir.Fma(left=left, right=right, addend=addend):
+        case ir.Fma(left=left, right=right, addend=addend) | ir.PairFma(left=left, right=right, addend=addend):
             operands = left, right, addend
         case ir.Elementwise(operands=operands):
             pass

@@ -223,6 +223,15 @@ def _effect(statement: ir.Effect) -> str:
             return f"tiles {statement.rows} x {statement.columns} at {sums} += {left} @ {right}, {blocks}"
         case ir.CloseTiles():
             return "close tiles"
+        case ir.CopyAhead():
+            source = f"{print_operand(statement.source)}[{print_operand(statement.sources)}]"
+            target = f"{print_operand(statement.target)}[{print_operand(statement.targets)}]"
+            kept = f"{print_operand(statement.kept)} bytes kept"
+            return f"copy ahead {source} to {target} {statement.dtype.value}, {kept}"
+        case ir.CommitCopies():
+            return "these copies are a group"
+        case ir.AwaitCopies(remaining=remaining):
+            return f"await all copies but {remaining} groups"
         case ir.Meet():
             return "lanes meet"
         case ir.Barrier():
@@ -234,6 +243,9 @@ def _computed(statement: ir.Computation) -> str:
         case ir.Fma():
             left, right, addend = map(print_operand, (statement.left, statement.right, statement.addend))
             return f"{left} * {right} + {addend}"
+        case ir.PairFma():
+            left, right, addend = map(print_operand, (statement.left, statement.right, statement.addend))
+            return f"{left} * {right} in pairs + {addend}"
         case ir.Binary():
             left, right = print_operand(statement.left), print_operand(statement.right)
             infix = INFIX.get(statement.op)

@@ -57,6 +57,13 @@ class _Check:
                     self.expect(statement.blocks, INDEX)
                 case ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier() | ir.CloseTiles():
                     pass
+                case ir.CopyAhead():
+                    self.copy(statement)
+                case ir.CommitCopies():
+                    pass
+                case ir.AwaitCopies(remaining=remaining):
+                    if remaining < 0:
+                        raise _WrongError(f"{remaining} groups of copies remain")
                 case ir.DrawKey():
                     self.expect(statement.seed, INDEX)
                     self.expect(statement.step, INDEX)
@@ -135,6 +142,15 @@ class _Check:
             self.expect(statement.address, ADDRESS)
             self.expect(statement.places, ir.vector(DType.I64, type_.lanes))
 
+    def copy(self, statement: ir.CopyAhead) -> None:
+        self.all_of(ADDRESS, statement.target, statement.source)
+        places = self.known(statement.targets)
+        if places.dtype is not DType.I64:
+            raise _WrongError(f"{_said(statement.targets)} is {places.name}, and no place")
+        self.all_of(places, statement.sources, statement.kept)
+        if statement.dtype is DType.BOOL:
+            raise _WrongError(f"{statement.dtype.value} has no form in memory")
+
     # definitions
 
     def definition(self, statement: ir.Definition) -> None:
@@ -168,6 +184,9 @@ class _Check:
         match statement:
             case ir.Fma():
                 self.all_of(type_, statement.left, statement.right, statement.addend)
+            case ir.PairFma():
+                self.all_of(ir.vector(DType.U32, type_.lanes), statement.left, statement.right)
+                self.expect(statement.addend, ir.vector(DType.F32, type_.lanes))
             case ir.Binary():
                 self.all_of(type_, statement.left, statement.right)
             case ir.Compare():

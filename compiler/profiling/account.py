@@ -141,7 +141,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         peaks_measured=peaks.measured,
         machine=step.device or step.machine.name,
         device=step.device,
-        dtype="f32, products in bf16" if step.options.products == "bf16" else step.options.dtype,
+        dtype=step.options.arithmetic,
         clock=step.parts[0].program.clock,
         threads_ms=tuple(by_thread),
         notes=_notes(step, taken, running, max((kernel.of_peak for kernel in kernels), default=0.0)),

@@ -20,6 +20,7 @@ from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 from compiler.pipeline import prepare_for_gradients
 from compiler.programs.executables import executable
+from compiler.support.arrays import as_array
 from compiler.support.cache import default_folder
 from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Module
@@ -92,7 +93,7 @@ class CompiledFunction:
             raise UsageError(message, "give a tuple with one array for each result")
         named: dict[str, Array] = {}
         for output, weight, shape in zip(graph.outputs, weights, shapes, strict=True):
-            given = self._given(np.asarray(weight))
+            given = self._given(weight)
             if given.shape != shape:
                 message = f"a cotangent of `{self._name}` is {list(given.shape)}, but its result is {list(shape)}"
                 raise UsageError(message, "give an array of the shape of the result")
@@ -112,7 +113,7 @@ class CompiledFunction:
         return to_dtype(graph, DType.F64) if is_double else graph
 
     def _given(self, array: Array) -> Array:
-        array = np.asarray(array)
+        array = as_array(array)
         if array.size == 0:
             message = f"`{self._name}` is given an array without elements, {list(array.shape)}"
             raise UsageError(message, "give arrays with at least one element")

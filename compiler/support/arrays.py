@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,4 +22,12 @@ else:
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
-__all__ = ["Array", "np"]
+__all__ = ["Array", "as_array", "np"]
+
+
+def as_array(values: object) -> Array:
+    """An array from whatever holds numbers: also by `__dlpack__`, the one protocol that `asarray` does not read."""
+    array = np.asarray(values)
+    if array.ndim == 0 and array.dtype.kind == "O" and hasattr(values, "__dlpack__"):
+        return np.from_dlpack(cast("Any", values))
+    return array

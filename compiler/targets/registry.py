@@ -44,6 +44,9 @@ KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {
 TARGETS: Mapping[str, Callable[[], Target]] = {**KERNEL_TARGETS, "reference": _reference}
 
 
+_DEVICES = "gpu-sm_"  # how names of machines begin that are GPUs
+
+
 def why_no_gpu() -> str | None:
     """Why no GPU can be used here; None where one can."""
     from compiler.targets.gpu.opened import why_unusable  # few programs are for a GPU
@@ -68,12 +71,14 @@ def expect_target(name: str) -> None:
 
 
 def named_target(name: str) -> tuple[str, str | None]:
-    """The target and the machine of the options, by one word: `native`, `reference`, a machine, or a triple of LLVM.
+    """The target and the machine of the options, by one word: `native`, a machine, `gpu-sm_75`, or a triple of LLVM.
 
     Raises UsageError where there is neither.
     """
     if name in TARGETS:
         return name, None
+    if name.startswith(_DEVICES):
+        return "gpu", name.removeprefix("gpu-")
     machine_called(name, TARGETS)
     return next(iter(KERNEL_TARGETS)), name
 

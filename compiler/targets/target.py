@@ -384,7 +384,7 @@ class KernelTarget(Target, Protocol):
         """The instructions of the kernel `symbol` with this text."""
         ...
 
-    def ptx(self, text: str) -> str:
+    def ptx(self, text: str, machine: Machine) -> str:
         """The PTX module of the kernel with this text. Raises UsageError where the target has none."""
         ...
 

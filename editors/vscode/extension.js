@@ -3,7 +3,7 @@
 "use strict";
 
 const vscode = require("vscode");
-const { LanguageClient, TransportKind } = require("vscode-languageclient/node");
+const { CloseAction, ErrorAction, LanguageClient, TransportKind } = require("vscode-languageclient/node");
 const { isModel } = require("./claim");
 
 const IN_A_TERMINAL = ["dlc.train", "dlc.plan", "dlc.view", "dlc.test"];
@@ -35,11 +35,23 @@ function quoted(word) {
   return process.platform === "win32" ? `"${word.replace(/"/g, '""')}"` : `'${word.replace(/'/g, "'\\''")}'`;
 }
 
+// A server that never ran is told of once, by `start`, and not started again; one that ran is the library's affair.
+function handlers(state) {
+  const usual = () => (state.usual ??= client.createDefaultErrorHandler());
+  return {
+    error: (...given) => (state.hasRun ? usual().error(...given) : { action: ErrorAction.Continue, handled: true }),
+    closed: () => (state.hasRun ? usual().closed() : { action: CloseAction.DoNotRestart, handled: true }),
+  };
+}
+
 async function start() {
   const [program, ...words] = command();
+  const state = { hasRun: false };
   const server = { command: program, args: words, transport: TransportKind.stdio };
   client = new LanguageClient("dlc", "dlc", server, {
     documentSelector: [{ language: "dl" }],
+    errorHandler: handlers(state),
+    initializationFailedHandler: () => false,
     middleware: {
       executeCommand(id, given, next) {
         return IN_A_TERMINAL.includes(id) ? run(id, ...given) : next(id, given);
@@ -48,9 +60,12 @@ async function start() {
   });
   try {
     await client.start();
-  } catch (error) {
-    const help = `\`${program}\` did not start: install it with \`pip install 'dlc[lsp]'\`, or set dlc.command`;
-    vscode.window.showErrorMessage(`${help} (${error.message})`);
+    state.hasRun = true;
+  } catch {
+    const said = client.outputChannel;
+    client = undefined; // there is nothing to stop
+    const help = `\`${program}\` did not start: \`pip install 'dlc[lsp]'\` brings it, and the setting dlc.command names another`;
+    if (await vscode.window.showErrorMessage(help, "What it said")) said.show();
   }
 }
 
@@ -63,7 +78,7 @@ async function activate(context) {
       await start();
     }),
   );
-  await start();
+  start(); // it may end with a question, for which nothing waits
 }
 
 async function deactivate() {

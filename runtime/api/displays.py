@@ -20,9 +20,9 @@ from compiler.support.record import record
 from compiler.syntax.highlighting import PATTERNS
 from runtime.inference.model import parameter_count, weight_names
 from runtime.reporting.charts import CHART_STYLE
-from runtime.reporting.elements import curves_section, pairs, rows, scalar_heading, shown, tables
+from runtime.reporting.elements import column_table, curves_section, pairs, rows, scalar_heading, shown, tables
 from runtime.reporting.plan_text import print_plan
-from runtime.reporting.profile_text import profile_text
+from runtime.reporting.profile_text import foot_of, head_of, profile_text, table_of
 from runtime.reporting.runs_text import print_runs
 from runtime.reporting.units import duration
 from runtime.runs.listing import RunSummary, curves_of
@@ -92,10 +92,11 @@ class Profile(Figures):
         return profile_text(self._figures, "line", _MOST_ROWS, _WIDTH)
 
     def _repr_html_(self) -> str:
-        """The facts of the step, and its lines, the longest first."""
-        lines = sorted(self["lines"], key=lambda line: -(line["forward_ms"] + line["backward_ms"] + line["update_ms"]))
-        facts = {name: value for name, value in self.items() if isinstance(value, str | int | float)}
-        return fragment(pairs(facts, has_keys=True), "<h3>lines</h3>", rows(lines[:_MOST_ROWS]))
+        """The parts of the step, and its lines, the longest first."""
+        title, parts = head_of(self._figures)
+        lines, rest = table_of(self._figures, "line", _MOST_ROWS)
+        said = "".join(f"<p>{shown(line)}</p>" for line in (*rest, *foot_of(self._figures)))
+        return fragment(f"<p>{shown(title)}</p>", column_table(parts), "<h3>lines</h3>", column_table(lines), said)
 
 
 @record(eq=False)

@@ -76,6 +76,7 @@ def _as_text(report: BenchReport) -> str:
     rows = (
         ("model", f"{report.model}, {report.parameters} parameters"),
         ("mode", f"{report.mode}, batch {report.batch}{threads}"),
+        ("computes in", report.precision),
         ("code for", _machine(report)),
         ("time of a step", f"{report.median_ms:.4g} ms (10 % {report.p10_ms:.4g}, 90 % {report.p90_ms:.4g})"),
         ("samples", f"{amount(report.batch / report.median_ms * 1e3)}/s over {report.steps} steps"),
@@ -98,7 +99,8 @@ class BenchReport:
     """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
     step. `flops` counts one step; `gflops` is the rate at the median time. `machine` is what the code was made for,
     `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it, and `tuning` has
-    the numbers that are not the usual ones. NumPy has none of these. `device` is the name of a GPU, and `device_mb`
+    the numbers that are not the usual ones. NumPy has none of these. `precision` is the type of the numbers, and of
+    the products where theirs is another. `device` is the name of a GPU, and `device_mb`
     what it holds of this process.
     """
 
@@ -106,6 +108,7 @@ class BenchReport:
     mode: str
     batch: int
     threads: int
+    precision: str
     machine: str | None
     processor: str | None
     cpu: str | None
@@ -150,6 +153,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         mode=mode,
         batch=options.batch,
         threads=options.threads,
+        precision=driver.with_products(program, driver.STEP_OF_MODE[mode], options).arithmetic,
         machine=machine,
         processor=processor,
         cpu=cpu,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
-from compiler.support.train_keys import AFTER_TRAINING, KEYS
+from compiler.support.train_keys import AFTER_TRAINING, KEYS, OF_STEPS
 from runtime.cli.parser import Namespace
 from runtime.reporting.terminal import say_labelled, say_notes
 from runtime.support.files import missing
@@ -108,22 +108,24 @@ def expect_settings_of_use(
     others = ("generate", *(sampler.name for sampler in program.samplers))
     has = {setting.name for setting in program.settings}
 
-    def is_of_use(key: str) -> bool:
+    def is_of_use(key: str, value: str = "") -> bool:
         first, _, rest = key.partition(".")
         within = rest.partition(".")[0] if first in blocks else first
-        return first == own or key in AFTER_TRAINING or within in read or first not in (*KEYS, *blocks, *others)
+        is_of_model = key in AFTER_TRAINING and (key, value) not in OF_STEPS
+        return first == own or is_of_model or within in read or first not in (*KEYS, *blocks, *others)
 
     for key, value in given:
-        if is_of_use(key):
+        if is_of_use(key, value):
             continue
         whose = "a way to make rows" if key.partition(".")[0] in others else "the training"
         whose = whose.replace("a way", "another way") if own else whose
-        fix = did_you_mean(key, filter(is_of_use, has)) or "leave it out"
+        fix = did_you_mean(key, filter(is_of_use, has - {key})) or "leave it out"
         if f"{own}.{key}" in has:
             fix = f"the setting of {own} is --set {own}.{key}={value}"
         elif key == "seed" and own:
             fix = f"draws follow --seed {value}"
-        raise UsageError(f"--set {key} is about {whose}, and changes nothing here", fix)
+        said = f"{key}={value}" if (key, value) in OF_STEPS else key
+        raise UsageError(f"--set {said} is about {whose}, and changes nothing here", fix)
 
 
 def chosen_sampler(program: Program, name: str | None) -> str:

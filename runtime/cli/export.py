@@ -88,7 +88,7 @@ def run(arguments: Namespace) -> int:
             raise UsageError(f"--{option} goes with --to {form}", "leave it out")
     if arguments.prefix is not None:
         _expect_prefix(arguments.prefix, arguments.to)
-    if arguments.target in ("auto", "gpu", "gpu-emulator"):  # before a device is asked for memory
+    if (arguments.target or "").startswith(("auto", "gpu")):  # before a device is asked for memory
         raise UsageError("an export is for processors", "leave out --target, or name a processor such as avx2")
     trained = trained_of(arguments)
     if not arguments.training:

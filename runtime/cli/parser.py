@@ -127,6 +127,7 @@ class Parser(argparse.ArgumentParser):
             "triple of LLVM such as aarch64-linux-gnu (default: this processor); "
             + (lacking if runs else "it need not run here")
             + ". `gpu` is a GPU of NVIDIA, `gpu-emulator` runs its kernels on this processor; both have the same bits"
+            + "; `gpu-sm_75` and `gpu-sm_80` are its kernels for compute capability 7.5, or 8.0, and later"
             + ("; `auto` is a GPU if one is there; `reference` computes with NumPy" if runs else "")
         )
         group.add_argument("--target", metavar="NAME", help=said)

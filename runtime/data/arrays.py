@@ -140,9 +140,7 @@ def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, 
         return field.values, None
     vocabulary = preparation.vocabularies.get(name)
     if vocabulary is None:
-        raise DataError(
-            f"`{name}` holds text, but held numbers in the training data", field.file, fix="give numbers in this column"
-        )
+        raise DataError(f"`{name}` holds text, where the model takes numbers", field.file, fix="give numbers in it")
     codes = {text: code for code, text in enumerate(vocabulary)}
     found = np.array([codes.get(str(text), -1) for text in field.values.flat], np.int64).reshape(field.values.shape)
     if bool((found < 0).any()):

@@ -11,6 +11,7 @@ import numpy as np
 
 from compiler.errors.diagnostics import DataError, Source, Span, UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
+from compiler.support.arrays import as_array
 from compiler.support.data_formats import TABLES
 from runtime.data.arrays import array_for
 from runtime.data.cutting import PartRows, columns_of_cuts, oversampled, split_rows
@@ -384,12 +385,26 @@ def _refuse_lengths(spec: InputSpec, lengths: Array, has_mask: bool) -> None:
 
 def _array_of(name: str, values: object) -> Array:
     try:
-        array: Array = np.asarray(values)
+        array = as_array(values)
     except ValueError as error:  # lists of different lengths
         raise DataError(f"`{name}` is no array: {error}", _PLACE, fix="give rows of one shape") from error
-    except (RuntimeError, TypeError) as error:  # a tensor of PyTorch that has a gradient, or lies on a GPU
+    except (RuntimeError, TypeError, BufferError) as error:  # a tensor that has a gradient, or lies on a GPU
         raise DataError(f"NumPy cannot read `{name}`: {error}", _PLACE, fix="give an array on the CPU") from error
     if array.dtype.kind not in "biufUO":
         message = f"`{name}` has the dtype {array.dtype}, which is no number or text"
         raise DataError(message, _PLACE, fix="convert it to numbers")
+    if array.dtype.kind == "O":
+        _refuse_objects(name, array)
     return array
+
+
+def _refuse_objects(name: str, array: Array) -> None:
+    """Raise DataError for what is neither number nor text, such as None where a data frame misses a value."""
+    if array.ndim == 0:
+        message = f"`{name}` is {type(array.item()).__name__}, which is no array"
+        raise DataError(message, _PLACE, fix="give an array, a column of a data frame, or a list of rows")
+    for row, values in enumerate(array):
+        for value in np.ravel(np.asarray(values, object)):
+            if not isinstance(value, str | int | float | np.generic) or value != value:
+                message = f"`{name}`: the value is {value}"
+                raise DataError(message, _PLACE, row + 1, "give a number or a text, or leave the row out")

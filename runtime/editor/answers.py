@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
@@ -16,9 +16,9 @@ from compiler.editing.hints import hints
 from compiler.editing.hover import hover
 from compiler.editing.outline import Entry, folds, outline
 from compiler.editing.patterns import PatternPlace, patterns_with
-from compiler.editing.renaming import conflict, places_of, reason_against
+from compiler.editing.renaming import conflict, places_of, reason_against, sees
 from compiler.editing.signatures import signature_text
-from compiler.editing.symbols import Occurrence, Symbol
+from compiler.editing.symbols import LOCAL, Occurrence, Symbol
 from compiler.editing.tokens import coloured
 from compiler.errors.diagnostics import Diagnostic, Edit, SourceError, Span
 from compiler.syntax.format import format_source
@@ -149,10 +149,9 @@ def _register_places(server: DlServer) -> None:
 
     @server.feature(lsp.TEXT_DOCUMENT_PREPARE_RENAME)
     def prepared(ls: DlServer, params: lsp.PrepareRenameParams) -> lsp.Range | None:
-        occurrence = ls.document_at(params.text_document.uri).occurrence_at(
-            *ls.place(params.text_document.uri, params.position)
-        )
-        if occurrence is None or reason_against(occurrence):
+        document = ls.document_at(params.text_document.uri)
+        occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
+        if occurrence is None or reason_against(document, occurrence):
             return None
         return ls.positions_at(params.text_document.uri).range_of(occurrence.place)
 
@@ -273,13 +272,14 @@ def _files_with(ls: DlServer, document: Document, symbol: Symbol) -> Sequence[st
 def _rename(ls: DlServer, params: lsp.RenameParams) -> lsp.WorkspaceEdit:
     document = ls.document_at(params.text_document.uri)
     occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
-    reason = reason_against(occurrence)
+    reason = reason_against(document, occurrence)
     if reason or occurrence is None or occurrence.symbol is None:
         raise JsonRpcInvalidParams(reason)
     found = _occurrences_everywhere(ls, params.text_document.uri, params.position)
-    for other in {id(d): d for d, _ in found}.values():
+    for other in _touched(ls, [d for d, _ in found], occurrence.symbol, params.new_name):
         if reason := conflict(other, occurrence.symbol, params.new_name):
-            raise JsonRpcInvalidParams(reason)
+            where = "" if other is document else f", in {os.path.basename(other.source.name)}"
+            raise JsonRpcInvalidParams(f"{reason}{where}")
     places = [o.place for _, o in found]
     for name in _files_with(ls, document, occurrence.symbol):
         for word in patterns_with(ls.files.document(name), occurrence.symbol, params.new_name):
@@ -288,6 +288,12 @@ def _rename(ls: DlServer, params: lsp.RenameParams) -> lsp.WorkspaceEdit:
             places.append(word.place)
     edits = [Edit(place, params.new_name) for place in places]
     return convert.workspace_edit(edits, ls.files.uri_of, ls.positions_of)
+
+
+def _touched(ls: DlServer, named: Sequence[Document], symbol: Symbol, new: str) -> Iterable[Document]:
+    """The files in which a name stands, and those that would see the new one where they name something so already."""
+    others = (ls.files.document(name) for name in ls.files.names_everywhere(new)) if symbol.kind not in LOCAL else ()
+    return {id(d): d for d in (*named, *(other for other in others if sees(other, symbol)))}.values()
 
 
 def _pattern_against(word: PatternPlace, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os.path
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,7 +178,8 @@ async def _profile(ls: DlServer, path: str, experiment: str) -> None:
     """Profile a step; its times become inlay hints."""
     text = ls.files.text_on_disk(path)  # of which the times are, whatever has been typed since
     _say(ls, lsp.MessageType.Info, "dlc profile runs for some seconds")
-    code, out, said = await _process([*arguments_of("profile", path, experiment), "--json"], path)
+    mode = () if _is_trained(ls.files.document(path), experiment) else ("--mode", "infer")
+    code, out, said = await _process([*arguments_of("profile", path, experiment), *mode, "--json"], path)
     opened = ls.opened.get(path)
     if code or opened is None or text is None:
         _say(ls, lsp.MessageType.Error, f"dlc profile: {said.strip() or f'exit code {code}'}")
@@ -190,13 +192,19 @@ async def _profile(ls: DlServer, path: str, experiment: str) -> None:
     _say(ls, lsp.MessageType.Info, f"a step of {report['batch']} rows takes {step} on {report['threads']} threads")
 
 
+def _is_trained(document: Document, experiment: str) -> bool:
+    """Whether a name is that of an experiment, and not of a model that none trains."""
+    trained = (d for d in document.syntax.module.declarations if isinstance(d, tree.Train))
+    return any(experiment in (train.name or train.model.id, "") for train in trained)
+
+
 def times_of(report: Mapping[str, Any], path: str) -> dict[int, LineTime]:
     """The time of each line of a file, from the JSON of `dlc profile`."""
     found: dict[int, LineTime] = {}
     whole = report["step_ms"]
     for row in report["lines"]:
         total = row["forward_ms"] + row["backward_ms"] + row["update_ms"]
-        if Path(row["file"] or ".").name == Path(path).name and whole > 0:
+        if os.path.normpath(row["file"]) == os.path.normpath(path) and whole > 0:
             parts = [(word, row[f"{word}_ms"]) for word in ("forward", "backward", "update")]
             tip = ", ".join(f"{word} {duration(time)}" for word, time in parts if time > 0)
             found[row["line"]] = LineTime(total, total / whole, f"of a step: {tip}")

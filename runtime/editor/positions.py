@@ -7,7 +7,9 @@ counts code units from 0: those of UTF-16, unless client and server agree on oth
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from functools import cached_property
 from itertools import accumulate
 
 from lsprotocol.types import Position, PositionEncodingKind, Range
@@ -27,12 +29,17 @@ class Positions:
         self._compiler_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))][:-1]
         self._is_plain = text.isascii() and "\r" not in text  # both sides then count the same
 
-    def _units(self, text: str) -> int:
-        if text.isascii() or self._encoding == PositionEncodingKind.Utf32:
-            return len(text)
-        if self._encoding == PositionEncodingKind.Utf8:
-            return len(text.encode("utf-8", "surrogatepass"))
-        return len(text) + sum(character > "\uffff" for character in text)
+    @cached_property
+    def _further_units(self) -> list[int]:
+        """Where characters lie that take more than one code unit, once for each unit beyond the first."""
+        if self.text.isascii() or self._encoding == PositionEncodingKind.Utf32:
+            return []
+        limits = "\x7f\u07ff\uffff" if self._encoding == PositionEncodingKind.Utf8 else "\uffff"
+        return [place for place, character in enumerate(self.text) for limit in limits if character > limit]
+
+    def _units(self, begin: int, end: int) -> int:
+        """The code units of a stretch of the text."""
+        return end - begin + bisect_left(self._further_units, end) - bisect_left(self._further_units, begin)
 
     def offset(self, line: int, column: int) -> int:
         """Where a place of the compiler lies in the text; places beyond it lie at its end."""
@@ -52,7 +59,7 @@ class Positions:
 
     def _numbers_of(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._starts, offset) - 1
-        return line, self._units(self.text[self._starts[line] : offset])
+        return line, self._units(self._starts[line], offset)
 
     def position_of(self, offset: int) -> Position:
         return Position(*self._numbers_of(offset))
@@ -73,19 +80,12 @@ class Positions:
             return self._place_of(len(self.text))
         start = self._starts[position.line]
         end = self._starts[position.line + 1] if position.line + 1 < len(self._starts) else len(self.text)
-        content = self.text[start:end].rstrip("\r\n")
-        return self._place_of(start + self._characters(content, position.character))
+        end = start + len(self.text[start:end].rstrip("\r\n"))
+        places = range(start, end + 1)
+        return self._place_of(places[min(bisect_left(places, position.character, key=self._from(start)), end - start)])
 
-    def _characters(self, content: str, units: int) -> int:
-        """How many characters of a line lie before so many code units."""
-        if content.isascii():
-            return min(max(units, 0), len(content))
-        count = 0
-        for number, character in enumerate(content):
-            if count >= units:
-                return number
-            count += self._units(character)
-        return len(content)
+    def _from(self, start: int) -> Callable[[int], int]:
+        return lambda place: self._units(start, place)
 
     def _place_of(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._compiler_starts, offset)

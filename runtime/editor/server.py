@@ -209,9 +209,12 @@ class DlServer(LanguageServer):
         if opened.facts_text != text and opened.task is not None:
             limit = None if opened.facts is None else patience
             await self._newest(opened, limit)
-        if opened.facts is None or opened.facts_text == self.files.opened.get(opened.name):
+        text = self.files.opened.get(opened.name)
+        if text is None:  # closed in the meantime
+            return None
+        if opened.facts is None or opened.facts_text == text:
             return opened.facts
-        return _moved_facts(opened.facts, same_lines(opened.facts_text, self.files.opened[opened.name]))
+        return _moved_facts(opened.facts, same_lines(opened.facts_text, text))
 
     async def _newest(self, opened: Opened, patience: float | None) -> None:
         """Wait until the newest text is examined, or for so long."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from compiler.errors.diagnostics import size
 from compiler.support.harmless import harmless_lines
 from runtime.reporting.charts import line_chart
+from runtime.reporting.tables import Column
 from runtime.reporting.units import amount, heading, measure, value_text
 from runtime.runs.listing import Lines
 from runtime.support.files import JsonObject, JsonValue
@@ -61,6 +62,17 @@ def rows(records: Sequence[JsonObject]) -> str:
         return ""
     head = "".join(f"<th{_of_numbers(name, records)}>{shown(heading(name))}</th>" for name in records[0])
     lines = "\n".join("<tr>" + "".join(_cell(name, row.get(name)) for name in records[0]) + "</tr>" for row in records)
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{lines}\n</table></div>'
+
+
+def column_table(columns: Sequence[Column]) -> str:
+    """A table of text as HTML."""
+    kinds = ["" if column.is_text else _NUMBER for column in columns]
+    head = "".join(f"<th{kind}>{shown(column.heading)}</th>" for kind, column in zip(kinds, columns, strict=True))
+    lines = "\n".join(
+        "<tr>" + "".join(f"<td{kind}>{shown(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
+        for cells in zip(*(column.cells for column in columns), strict=True)
+    )
     return f'<div class="wide"><table>\n<tr>{head}</tr>\n{lines}\n</table></div>'
 
 

@@ -18,18 +18,24 @@ _LEAST_TEXT = 20
 
 def profile_text(report: Mapping[str, Any], by: str, top: int, width: int) -> str:
     """The whole text of a profile in its JSON form; `by` is line, layer, kernel or op."""
-    return "\n".join([*_head(report, width), "", *table_text(report, by, top, width), "", *_foot(report, width)])
+    title, parts = head_of(report)
+    head = [*wrapped(title, width, "  "), *laid_out(parts, width)]
+    foot = [row for line in foot_of(report) for row in wrapped(line, width)]
+    return "\n".join([*head, "", *table_text(report, by, top, width), "", *foot])
 
 
 def table_text(report: Mapping[str, Any], by: str, top: int, width: int) -> list[str]:
     """The table alone: the longest rows first, and one row for all others."""
+    columns, rest = table_of(report, by, top)
+    return [*laid_out(columns, width), *rest]
+
+
+def table_of(report: Mapping[str, Any], by: str, top: int) -> tuple[list[Column], list[str]]:
+    """The columns of the longest rows, and a line about all others, if there are any."""
     rows = sorted(report[f"{by}s"], key=lambda row: -ms_of(row))
     shown, rest = rows[:top], rows[top:]
-    columns = _COLUMNS[by](shown, report["step_ms"])
-    lines = laid_out(columns, width)
-    if rest:
-        lines.append(f"and {len(rest)} more, {sum(map(ms_of, rest)):.3g} ms")
-    return lines
+    said = [f"and {len(rest)} more, {sum(map(ms_of, rest)):.3g} ms"] if rest else []
+    return _COLUMNS[by](shown, report["step_ms"]), said
 
 
 def milliseconds(value: float) -> str:
@@ -37,7 +43,8 @@ def milliseconds(value: float) -> str:
     return f"{value:.4g}" if value >= 1 else f"{value:.4f}"
 
 
-def _head(report: Mapping[str, Any], width: int) -> list[str]:
+def head_of(report: Mapping[str, Any]) -> tuple[str, list[Column]]:
+    """What was measured, and the columns of the parts of a step."""
     step = report["step_ms"]
     named = {"train": "a training step", "infer": "an inference"}
     what = named.get(report["mode"], report["mode"])
@@ -54,7 +61,7 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
         Column("", [f"{ms / step:.1%}" for _, ms, _ in rows]),
         Column("", [said for _, _, said in rows], is_text=True, least=_LEAST_TEXT, wraps=True),
     ]
-    return [*wrapped(title, width, "  "), *laid_out(columns, width)]
+    return title, columns
 
 
 def _parts(report: Mapping[str, Any]) -> list[tuple[str, float, str]]:
@@ -81,16 +88,16 @@ def _parts_on_device(report: Mapping[str, Any]) -> list[tuple[str, float, str]]:
     ]
 
 
-def _foot(report: Mapping[str, Any], width: int) -> list[str]:
+def foot_of(report: Mapping[str, Any]) -> list[str]:
+    """Lines that compare the step with what the processor can do."""
     flops = sum(row["flops"] for row in report["lines"])
     rate = flops / report["step_ms"] / 1e6
     threads = "" if report.get("device") else f", {counted(report['threads'], 'thread')}"
-    lines = [
+    return [
         f"{amount(flops, 'FLOP')} a step, {rate:.4g} GFLOP/s: {rate / report['peak_gflops']:.0%} of the peak of "
         f"{report['peak_gflops']:.4g}; memory gives {report['bandwidth_gbs']:.3g} GB/s",
         f"(measured {report['peaks_measured']}{threads})",
     ]
-    return [row for line in lines for row in wrapped(line, width)]
 
 
 def _timed(rows: Sequence[Mapping[str, Any]], step: float, heading: str) -> list[Column]:

@@ -102,7 +102,7 @@ def ask_at(document: Document, facts: Facts, line: int, column: int) -> None:
         if symbol.place is not None:
             assert symbol.place.text == symbol.name
             assert any(place.place == occurrence.place for place in places_of(document, symbol))
-        if not reason_against(occurrence):
+        if not reason_against(document, occurrence):
             assert conflict(document, symbol, symbol.name) == ""
             assert conflict(document, symbol, "for")
 

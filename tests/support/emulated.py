@@ -9,6 +9,7 @@ from op_samples import Sample
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.machine import Machine
 from compiler.nest.ir import Nest
 from compiler.schedule.build import schedule
 from compiler.targets.cpu import runner
@@ -29,9 +30,9 @@ def graph_of_sample(sample: Sample) -> Graph:
     return builder.build()
 
 
-def lowered_for_device(graph: Graph, batch: int, text_of: Callable[[Nest], str]) -> Lowered:
-    """The kernels of a graph, each with the text that `text_of` gives it."""
-    return lower(graph, schedule(graph, (), batch, machine=DEVICE), DEVICE, batch, text_of)
+def lowered_for_device(graph: Graph, batch: int, text_of: Callable[[Nest], str], machine: Machine = DEVICE) -> Lowered:
+    """The kernels of a graph, each with the text that `text_of` gives it, and the nests."""
+    return lower(graph, schedule(graph, (), batch, machine=machine), machine, batch, text_of, keeps_nests=True)
 
 
 def emulated(lowered: Lowered) -> NativeExecutable:

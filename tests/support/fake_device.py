@@ -52,6 +52,9 @@ class FakeTarget(EmulatedTarget):
             self._memory.gpu.close()
             self._memory = None
 
+    def text_of(self, nest: Nest) -> str:
+        return host_text(nest, machine_of(None), is_strict=True)
+
     def load(self, compilation: target.Compilation) -> Any:
         memory, options = self.memory(), compilation.options
         if compilation.name not in _COMPILED:
@@ -105,7 +108,7 @@ class PtxTarget(GpuTarget):
         symbol = "k_" + sha256(device.encode()).hexdigest()[:20]  # as lowering names kernels
         if symbol in self.fake.kernels:
             return device
-        text = host_text(nest, machine).replace("KERNEL", symbol)
+        text = host_text(nest, machine, is_strict=True).replace("KERNEL", symbol)
         self.libraries.append(Library([compile_module(text, machine)], [symbol], machine))
         self.fake.kernels[symbol] = Kernel(self.libraries[-1].address(symbol), len(nest.arguments))
         return device

@@ -20,7 +20,7 @@ from compiler.nest import ir
 from compiler.nest.ir import INDEX, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of
 from compiler.ops.rules import round_to_bf16
-from compiler.schedule.numerics.internal_ops import BLOCK, product_in_bf16, without_subnormal
+from compiler.schedule.numerics.internal_ops import BLOCK, multiply_add_in_bf16, product_in_bf16, without_subnormal
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.types import numpy_dtype
@@ -92,7 +92,7 @@ class Run:
                     self.multiply_tiles(statement)
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.OpenTiles() | ir.CloseTiles():
                     pass
-                case ir.Meet() | ir.Barrier():
+                case ir.Meet() | ir.Barrier() | ir.CopyAhead() | ir.CommitCopies() | ir.AwaitCopies():
                     raise self.wrong("a thread of a device is no call")
                 case _:
                     self.values[statement.result.number] = self.computed(statement)
@@ -265,6 +265,12 @@ class Run:
             case ir.Rounded():
                 rounded = round_to_bf16(without_subnormal(self.array(statement.value)))
                 return (np.ascontiguousarray(rounded).view(np.uint32) >> 16).astype(np.uint16)
+            case ir.PairFma():
+                left, right, found = (self.array(o) for o in (statement.left, statement.right, statement.addend))
+                for shift in (0, 16):  # the upper halves, then the lower ones
+                    first, second = (_upper_half(word << np.uint32(shift)) for word in (left, right))
+                    found = multiply_add_in_bf16(first, second, found)
+                return found
             case ir.Bits():
                 return self.array(statement.value).view(_numpy(statement.result.type))
             case ir.Lane():
@@ -273,6 +279,11 @@ class Run:
                 return np.array([self.array(statement.mask).any()])
             case _:
                 assert_never(statement)
+
+
+def _upper_half(words: Array) -> Array:
+    """The numbers of bf16 in the upper halves of words."""
+    return without_subnormal((words & np.uint32(0xFFFF0000)).view(np.float32))
 
 
 def _result(found: Array, type_: Type) -> Content:

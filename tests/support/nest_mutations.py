@@ -90,7 +90,10 @@ def _changes(statement: Statement) -> Iterator[tuple[Any, ...]]:
             yield "mask dropped", "mask", None
         case ir.Scatter(mask=mask) | ir.Gather(mask=mask):
             yield "mask dropped", "mask", Constant(ir.type_of(mask), True)
-        case ir.Fma(addend=Value(type=Type(lanes=lanes) as type_)) if lanes > 1:
+        case (
+            ir.Fma(addend=Value(type=Type(lanes=lanes) as type_))
+            | ir.PairFma(addend=Value(type=Type(lanes=lanes) as type_))
+        ) if lanes > 1:
             yield "sum lost", "addend", Zeros(type_)
         case ir.Compare(relation=relation) if relation in _NEXT:
             yield "comparison", "relation", _NEXT[relation]

@@ -239,6 +239,9 @@ class _Reader:
         if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) \+ ({_OPERAND})", text):
             left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.Fma(result, line, left, right, addend)
+        if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) in pairs \+ ({_OPERAND})", text):
+            left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
+            return lambda result: ir.PairFma(result, line, left, right, addend)
         if found := re.fullmatch(rf"({_OPERAND}) if ({_OPERAND}) else ({_OPERAND})", text):
             yes, condition, no = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.Select(result, line, condition, yes, no)
@@ -294,6 +297,15 @@ class _Reader:
             blocks = self.operand(found[6])
             assert isinstance(blocks, Value | int)
             return ir.MultiplyTiles(line, sums, left, right, blocks, int(found[7]), int(found[1]), int(found[2]))
+        copied = rf"copy ahead (\w+)\[({_OPERAND})\] to (\w+)\[({_OPERAND})\] (\w+), ({_OPERAND}) bytes kept"
+        if found := re.fullmatch(copied, row):
+            source, target = self.value(found[1]), self.value(found[3])
+            sources, targets, kept = (self.operand(found[k]) for k in (2, 4, 6))
+            return ir.CopyAhead(line, target, targets, source, sources, kept, DType(found[5]))
+        if row == "these copies are a group":
+            return ir.CommitCopies(line)
+        if found := re.fullmatch(r"await all copies but (\d+) groups", row):
+            return ir.AwaitCopies(line, int(found[1]))
         if row in ("lanes meet", "all threads meet"):
             return ir.Meet(line) if row == "lanes meet" else ir.Barrier(line)
         if found := re.fullmatch(r"prefetch (\w+) to (read|write), locality (\d)", row):

@@ -12,6 +12,7 @@ import pytest
 from compiler.errors.diagnostics import UsageError
 from compiler.machine import APPLE_M1, AVX2, AVX512, CHOICES, NEON, Machine
 from compiler.targets.cpu.runner import runner_text
+from compiler.targets.gpu.device import device_called, device_for
 from compiler.targets.llvm import host as machines
 from compiler.targets.llvm.host import detect, machine_elsewhere, machine_of
 from compiler.targets.llvm.jit import assembly
@@ -173,6 +174,14 @@ def test_other_words_are_refused(word: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)) as raised:
         named_target(word)
     assert hint in raised.value.fix
+
+
+def test_a_gpu_is_named_with_its_architecture() -> None:
+    assert named_target("gpu-sm_75") == ("gpu", "sm_75")
+    assert [device_called(name).cpu for name in ("sm_75", "sm_80", None)] == ["sm_75", "sm_80", "sm_80"]
+    assert [device_for(of).cpu for of in ((7, 5), (8, 0), (8, 6), (12, 0))] == ["sm_75", "sm_80", "sm_80", "sm_80"]
+    with pytest.raises(UsageError, match="made for sm_75 and sm_80"):
+        device_called("sm_90")
 
 
 def test_code_for_elsewhere_has_nothing_of_this_processor() -> None:

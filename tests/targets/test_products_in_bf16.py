@@ -17,7 +17,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
-from compiler.machine import AVX2, AVX512
+from compiler.machine import AVX2, AVX512, GENERIC, Bf16
 from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
@@ -29,13 +29,17 @@ from compiler.schedule.build import schedule
 from compiler.schedule.numerics.internal_ops import RoundedContraction, product_in_bf16, without_subnormal
 from compiler.schedule.numerics.round_products import round_products
 from compiler.support.arrays import Array
-from compiler.targets.cpu.tile_registers import why_no_tiles
+from compiler.targets.cpu.bf16_products import why_no_bf16
 from compiler.targets.registry import TARGETS, target_of
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 
 BATCH = 7
 _ROWS = BatchExtent()
-WHY_NOT = why_no_tiles(host(), runs=True)
+WHY_NOT = why_no_bf16(host(), runs=True)
+MACHINES = {
+    Bf16.TILES: replace(AVX512, features="+amx-bf16,+amx-tile,+avx512bf16"),
+    Bf16.PAIRS: replace(AVX512, features="+avx512bf16"),
+}
 CASES: dict[str, tuple[str, Shape, Shape]] = {
     "rows of the batch": ("bk,kn->bn", (_ROWS, 40), (40, 24)),
     "few of everything": ("bk,kn->bn", (_ROWS, 3), (3, 2)),
@@ -131,12 +135,21 @@ def test_which_products_are_rounded() -> None:
     assert round_products(builder.build()).nodes == tuple(builder.nodes)
 
 
+def test_what_is_subnormal_when_rounded_is_zero() -> None:
+    """The smallest normal number less a quarter of the last digit below it stays it, less three quarters is 0."""
+    left, right = np.array([[2.0**-63, 0, 2.0**-76]], np.float32), np.array([[2.0**-63], [0], [0]], np.float32)
+    for less, found in ((2.0**-152, 2.0**-126), (2.0**-151, 2.0**-126), (1.5 * 2.0**-151, 0.0), (2.0**-150, 0.0)):
+        right[2] = -less * 2.0**76
+        assert product_in_bf16(left, right)[0, 0] == np.float32(found)
+
+
+@pytest.mark.parametrize("how", MACHINES)
 @pytest.mark.parametrize("case", CASES)
-def test_nests_compute_the_definition(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nests_compute_the_definition(case: str, how: Bf16, monkeypatch: pytest.MonkeyPatch) -> None:
     """On any processor: what is packed, multiplied and stored is interpreted in memory whose ends are watched."""
     graph = product(case)
     given, expected = given_and_expected(graph, extreme)
-    kernel = KernelAsNest(AVX512, 32, parts=2)
+    kernel = KernelAsNest(MACHINES[how], 32, parts=2)
     monkeypatch.setattr(schedule_interpreter, "run_kernel", kernel)
     found = schedule_interpreter.run_schedule(schedule(graph, batch=32), given, BATCH)["y"]
     assert same_bits(found, expected)
@@ -156,30 +169,53 @@ def test_native_code_computes_the_definition(case: str) -> None:
             assert same_bits(made.executable(threads).call(given, BATCH)["y"], expected)
 
 
+def natively(left: Array, right: Array) -> Array:
+    """The product of two matrices as native code computes it."""
+    builder = GraphBuilder("product")
+    given = {"l": left, "r": right}
+    operands = [builder.input(n, Role.DATA, TensorType(DType.F32, array.shape)) for n, array in given.items()]
+    builder.output("y", Role.OUTPUT, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), *operands))
+    return compiled(round_products(builder.build())).executable(2).call(given)["y"]
+
+
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+def test_native_code_rounds_before_it_looks_for_subnormal_numbers() -> None:
+    """Sums of the smallest normal number and of a term that is less than its last digit."""
+    random = np.random.default_rng(7)
+    left, right = np.zeros((128, 3), np.float32), np.zeros((3, 128), np.float32)
+    left[:, 0] = right[0] = 2.0**-63
+    left[:, 2], right[2] = -(2.0 ** random.uniform(-76, -75, 128)), 2.0 ** random.uniform(-77, -74, 128)
+    expected = product_in_bf16(left, right)
+    assert same_bits(natively(left, right), expected)
+    exact = round_to_bf16(left).astype("f8") @ round_to_bf16(right).astype("f8")
+    assert {*np.unique(expected[exact.astype("f4") == 2.0**-126])} == {0, np.float32(2.0**-126)}
+
+
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("shape", [(40, 70, 1100), (70, 2100, 40), (1, 64, 64), (16, 32, 16), (33, 33, 513)])
 def test_products_of_several_blocks(shape: tuple[int, int, int]) -> None:
     rows, depth, columns = shape
-    builder = GraphBuilder("product")
-    operands = [
-        builder.input(name, Role.DATA, TensorType(DType.F32, extents))
-        for name, extents in (("l", (rows, depth)), ("r", (depth, columns)))
-    ]
-    builder.output("y", Role.OUTPUT, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), *operands))
     random = np.random.default_rng(6)
     given = {"l": plain(random, (rows, depth)), "r": plain(random, (depth, columns))}
-    found = compiled(round_products(builder.build())).executable(2).call(given)["y"]
+    found = natively(given["l"], given["r"])
     if rows == 1:
         assert np.allclose(found, given["l"] @ given["r"], rtol=1e-4, atol=1e-4)  # a product with a vector
     else:
         assert same_bits(found, product_in_bf16(given["l"], given["r"]))
 
 
-def test_machines_without_tiles_are_refused_with_the_reason() -> None:
-    assert "slower than those of f32" in str(why_no_tiles(AVX2, runs=False))
-    tiled = replace(AVX512, features="+amx-bf16,+amx-tile,+avx512bf16")
-    assert why_no_tiles(tiled, runs=False) is None
-    assert "avx2" in str(why_no_tiles(replace(tiled, name="avx2"), runs=False))
+def test_a_processor_multiplies_in_tiles_or_else_in_pairs() -> None:
+    for how, machine in MACHINES.items():
+        assert machine.bf16 is how
+        assert why_no_bf16(machine, runs=False) is None
+    assert why_no_bf16(MACHINES[Bf16.PAIRS], runs=True) is None
+
+
+def test_other_machines_are_refused_with_the_reason() -> None:
+    reason = "neither AMX nor AVX512-BF16, and products in bf16 are compiled for these alone"
+    assert why_no_bf16(AVX512, runs=False) == f"the processor has {reason}"
+    for machine in (AVX2, replace(MACHINES[Bf16.TILES], name="avx2"), replace(GENERIC, features="+avx512bf16")):
+        assert why_no_bf16(machine, runs=False) == f"code for `{machine.name}` has {reason}"
     for name in TARGETS:
         target_of(Options(target=name)).expect_products(Options(target=name))
     for name in ("gpu", "gpu-emulator"):

@@ -358,18 +358,24 @@ class Entries(Keys):
     def _precision(self) -> str:
         """`precision`: f64, which takes the place of f32 in the whole program; bf16, of the factors of products."""
         given = self._given("precision")
-        match given:
-            case None:
-                pass
-            case _Given(tree.Name(chosen) | tree.Text(chosen)) if chosen in PRECISIONS:
+        if given is None:
+            return "f32"
+        match given.expression:
+            case tree.Name(chosen) | tree.Text(chosen) if chosen in PRECISIONS and not self._is_quoted(given):
                 self.session.settings.record("precision", chosen, given.origin)
                 return chosen
-            case _Given(tree.Name("tf32") | tree.Text("tf32")):
+            case tree.Name("tf32") | tree.Text("tf32") if not self._is_quoted(given):
                 advice = hint("no processor has products of tf32; `bf16` rounds their factors, f32 leaves them")
                 self.report.mistake("E0908", "`precision = tf32` is not compiled yet", given.expression.span, advice)
-            case _:
-                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", given.expression.span)
+            case expression:
+                advice = (hint("the name stands without quotes"),) if self._is_quoted(given) else ()
+                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", expression.span, *advice)
         return "f32"
+
+    @staticmethod
+    def _is_quoted(given: _Given) -> bool:
+        """Whether a text of the model file stands in place of a name; a setting from Python has no other form."""
+        return isinstance(given.expression, tree.Text) and given.origin != COMMAND_LINE
 
 
 PRECISIONS = ("f32", "f64", "bf16")

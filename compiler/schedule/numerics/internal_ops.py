@@ -217,7 +217,8 @@ class RoundedContraction(_Product):
     Of each BLOCK terms, one chain of fused multiply-adds takes those at even places, from 0 on, and one those at odd
     places. Both are added, then added to the sum, which begins as 0. A last block is filled up with zeros. Subnormal
     numbers count as 0: the factors, the sums of chains after each term, and the sums of blocks. Tiles of AMX compute
-    this ("Intel 64 and IA-32 Architectures Software Developer's Manual", TDPBF16PS).
+    this, and so do pairs of terms, two places apart, of AVX512-BF16 ("Intel 64 and IA-32 Architectures Software
+    Developer's Manual", TDPBF16PS and VDPBF16PS).
     """
 
     name: ClassVar[str] = "rounded_contraction"
@@ -230,26 +231,36 @@ BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two c
 
 
 def product_in_bf16(left: Array, right: Array, start: Array | None = None) -> Array:
-    """The products of [..., m, k] and [..., k, n] as `RoundedContraction` defines them, bit by bit, added to `start`.
-
-    A term is exact in f64, and the sum of numbers of 24 digits that is rounded to f64 first is rounded to f32 as if at
-    once (Figueroa, "When is double rounding innocuous?", 1995).
-    """
+    """The products of [..., m, k] and [..., k, n] that `RoundedContraction` defines, bit by bit, added to `start`."""
     depth = left.shape[-1]
     rest = -depth % BLOCK
     left = np.concatenate([left, np.zeros((*left.shape[:-1], rest), np.float32)], -1)
     right = np.concatenate([right, np.zeros((*right.shape[:-2], rest, right.shape[-1]), np.float32)], -2)
-    left, right = (round_to_bf16(without_subnormal(x)).astype(np.float64) for x in (left, right))
+    left, right = (round_to_bf16(without_subnormal(x)) for x in (left, right))
     around = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     total = np.zeros((*around, left.shape[-2], right.shape[-1]), np.float32)
     total = total if start is None else without_subnormal(start)
     for first in range(0, depth, BLOCK):
         chains = [np.zeros_like(total), np.zeros_like(total)]
         for place in range(first, first + BLOCK):
-            term = left[..., :, place, None] * right[..., None, place, :]
-            chains[place % 2] = without_subnormal((term + chains[place % 2]).astype(np.float32))
+            factors = left[..., :, place, None], right[..., None, place, :]
+            chains[place % 2] = multiply_add_in_bf16(*factors, chains[place % 2])
         total = without_subnormal(total + without_subnormal(chains[0] + chains[1]))
     return total
+
+
+def multiply_add_in_bf16(left: Array, right: Array, addend: Array) -> Array:
+    """`left * right + addend` of factors in bf16, rounded to 24 digits once, and 0 where that is subnormal.
+
+    Rounding comes first: what is just below the smallest normal number becomes it where 24 digits have no other. A term
+    is exact in f64, and the sum of numbers of 24 digits that is rounded to f64 first is rounded to f32 as if at once
+    (Figueroa, "When is double rounding innocuous?", 1995).
+    """
+    total = left.astype(np.float64) * right + without_subnormal(addend)
+    return np.where(np.abs(total) < _LEAST_NORMAL, np.copysign(0, total), total).astype(np.float32)
+
+
+_LEAST_NORMAL = 2.0**-126 - 2.0**-151  # rounded to 24 digits, it is the smallest normal number
 
 
 def without_subnormal(values: Array) -> Array:

@@ -10,6 +10,7 @@ from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
 from compiler.nest.ir import Nest
 from compiler.support.numerics import LANES
+from compiler.targets.cpu.bf16_products import bf16_of
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.kernel_pass import after_all
 from compiler.targets.cpu.nest_passes import PASSES
@@ -46,7 +47,7 @@ def _built(what: Specialisation, machine: Machine, batch: int, lasts: bool, unre
     k = _begun(what, LANES)
     match kernel:
         case kernels.ContractionKernel(contraction=contract) if contract.in_bf16:
-            return build_tiles(k, contract, tile_blocks(contract, batch))
+            return build_tiles(k, contract, tile_blocks(contract, batch, bf16_of(machine)))
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts), Circumstances(machine, batch)
             return products.build(k, after_all(product_passes.PASSES, product, given))

@@ -322,7 +322,7 @@ class Lowering:
 
         `keeps`: the right operand of a product is the same for more than one call.
         """
-        what = self.specialised(instance.kernel)
+        what = self.specialised_for(instance)
         unread = frozenset([k for k, b in enumerate(instance.arguments) if b in self.left])
         if unread and not is_row_blocked(instance.kernel, self.machine.tuning):
             unread = frozenset[int]()
@@ -376,6 +376,10 @@ class Lowering:
         if id(kernel) not in self.specialisations:
             self.specialisations[id(kernel)] = specialisation(kernel, self.machine)
         return self.specialisations[id(kernel)]
+
+    def specialised_for(self, instance: Instance) -> Specialisation:
+        """That of an instance's kernel, for the places of its buffers."""
+        return self.specialised(instance.kernel)
 
     def pointer(self, buffer: int) -> tuple[int, int, int]:
         if buffer in self.bound:

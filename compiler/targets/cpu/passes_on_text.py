@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.loops.ir import ColumnKernel, ContractionKernel, FlatKernel, Kernel, RowKernel
 from compiler.machine import Machine
+from compiler.targets.cpu.bf16_products import bf16_of
 from compiler.targets.cpu.kernel_pass import KernelPass, verified
 from compiler.targets.cpu.products import passes as products
 from compiler.targets.cpu.products import verify as of_product
@@ -41,7 +42,7 @@ def verified_tiles(
     """
     match kernel:
         case ContractionKernel(contraction=contract) if contract.in_bf16:
-            return tile_blocks(contract, batch).description
+            return tile_blocks(contract, batch, bf16_of(machine)).description
         case ContractionKernel():
             given, product = Circumstances(machine, batch), products.definition(kernel, lasts)
             return verified(product_passes or products.PASSES, product, given, of_product.faults_of, print_product)

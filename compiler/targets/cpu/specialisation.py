@@ -42,7 +42,8 @@ class Specialisation:
 
     `literals` are the results of those literals that are. `numbers` are the offsets and the strides of rows that are,
     each once, in the order of the arguments; where `has_free_columns` holds, the divisors of rows too, and where it
-    `moves_only`, the strides along the columns. Kernels with equal keys have the same code.
+    `moves_only`, the strides along the columns. The operands of a product that `is_in_pieces` begin at multiples of 16
+    bytes. Kernels with equal keys have the same code.
     """
 
     kernel: loops.Kernel
@@ -51,6 +52,7 @@ class Specialisation:
     numbers: tuple[int, ...] = ()
     has_free_columns: bool = False
     moves_only: bool = False
+    is_in_pieces: bool = False
 
 
 def is_outer(term: loops.IndexTerm, kernel: loops.Kernel) -> bool:

@@ -13,11 +13,11 @@ from compiler.machine import Machine
 from compiler.support.cache import ObjectCache
 from compiler.support.processors import usable_cores, usable_processors
 from compiler.targets import target
+from compiler.targets.cpu.bf16_products import why_no_bf16
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.growing import GrowingExecutable
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
-from compiler.targets.cpu.tile_registers import why_no_tiles
 from compiler.targets.llvm.host import machine_elsewhere, machine_of
 from compiler.targets.llvm.jit import Library
 from compiler.targets.llvm.object_code import FrontDoor
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from compiler.schedule.ir import Schedule
     from compiler.targets.lowered import Lowered
 
+_WITHOUT_BF16 = "train with `precision = f32`; a run that has begun keeps its precision, and goes on where that works"
+
 
 class CpuTarget:
     """See `compiler.targets.target.KernelTarget`."""
@@ -38,8 +40,10 @@ class CpuTarget:
         return _machine(options, runs)
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
-        if options.products == "bf16" and (reason := why_no_tiles(_machine(options, runs), runs)):
-            raise UsageError(f"`precision = bf16` is not possible: {reason}", "leave `precision` out, for f32")
+        if options.products == "bf16" and (reason := why_no_bf16(_machine(options, runs), runs)):
+            is_chosen = options.machine is not None and why_no_bf16(machine_of(None), runs) is None
+            fix = "leave `--target` out, for this processor" if is_chosen else _WITHOUT_BF16
+            raise UsageError(f"`precision = bf16` is not possible: {reason}", fix)
 
     def lower(
         self,
@@ -112,7 +116,7 @@ class CpuTarget:
     def device_plan(self, lowered: Lowered, batch: int) -> target.DevicePlan | None:
         return None
 
-    def ptx(self, text: str) -> str:
+    def ptx(self, text: str, machine: Machine) -> str:
         raise UsageError("code of a processor is no PTX", "use --target gpu, or look at --stage asm")
 
     def profiled(self, compilation: target.Compilation) -> target.ProfiledProgram:

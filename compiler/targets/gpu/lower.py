@@ -9,8 +9,8 @@ from compiler.graph.ir import Graph
 from compiler.loops import ir as kernels
 from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
-from compiler.nest.ir import Items, Nest
-from compiler.schedule.ir import Instance, Schedule
+from compiler.nest.ir import PIECE_BYTES, Items, Nest
+from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.emit import undecided
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -23,7 +23,9 @@ from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.rows import build as rows
 from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.specialisation import Specialisation
-from compiler.targets.gpu.block_products import build_block_product, shape_for
+from compiler.targets.gpu.block_products import build_block_product
+from compiler.targets.gpu.block_shapes import shape_for
+from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, can_be_copied
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
 from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
 from compiler.targets.lowered import Lowered
@@ -58,8 +60,28 @@ class _DeviceLowering(Lowering):
     def tiles_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> str:
         contract = kernels.contraction_of(what.kernel)
         if contract is not None and (shape := shape_for(contract, self.batch)):
-            return shape.description(contract.dtype)
+            is_copied = what.is_in_pieces and can_be_copied(contract, shape)
+            size = bytes_of_stages(contract, shape) if is_copied else shape.bytes(contract.dtype)
+            copied = f", copied ahead in {STAGES} stages" if is_copied else ""
+            return f"{shape.description}{copied}, {size} bytes of shared memory\n"
         return verified_tiles(what.kernel, self.machine, self.batch, False, unread, ROW_PASSES, PRODUCT_PASSES)
+
+    def specialised_for(self, instance: Instance) -> Specialisation:
+        found, contract = self.specialised(instance.kernel), kernels.contraction_of(instance.kernel)
+        if contract is None or not self.machine.copies_ahead:
+            return found
+        if not all(self.begins_with_pieces(instance, operand) for operand in (contract.lhs, contract.rhs)):
+            return found
+        return replace(found, key=(*found.key, "in pieces"), is_in_pieces=True)
+
+    def begins_with_pieces(self, instance: Instance, position: int) -> bool:
+        """Whether an argument is a multiple of PIECE_BYTES, for any number of rows and at each step of loops."""
+        number = instance.arguments[position]
+        size, place = self.plan.buffers[number].dtype.size, self.plan.places[number]
+        steps = [step * size for step in instance.strides[position]] if instance.strides else []
+        if place.arena is not Arena.TENSORS:  # each of which is a block of the device's memory
+            steps.append(place.offset)
+        return place.arena is not Arena.CONTROL and not any(step % PIECE_BYTES for step in steps)
 
     def llvm_of(self, nest: Nest) -> str:
         return self.text_of(nest)
@@ -77,7 +99,8 @@ def vectors(what: Specialisation, machine: Machine, batch: int) -> Nest:
         case kernels.RowKernel() | kernels.FlatKernel() | kernels.ColumnKernel():
             return rows.build(k, after_all(ROW_PASSES, row_passes.definition(kernel), machine))
         case kernels.ContractionKernel() if shape := shape_for(kernel.contraction, batch):
-            return build_block_product(k, kernel, shape)
+            is_copied = what.is_in_pieces and can_be_copied(kernel.contraction, shape)
+            return build_block_product(k, kernel, shape, is_copied)
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts=False), Circumstances(machine, batch)
             return products.build(k, after_all(PRODUCT_PASSES, product, given))

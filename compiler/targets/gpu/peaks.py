@@ -7,7 +7,7 @@ from string import Template
 
 from compiler.support.cache import ObjectCache
 from compiler.targets.gpu.code import loaded_code
-from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.gpu.device import BLOCK_THREADS, SM_75
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.hardware import Gpu
 from compiler.targets.gpu.ptx import ptx_of
@@ -59,7 +59,7 @@ def measured_peaks(memory: DeviceMemory, dtype: DType, cache: ObjectCache) -> Pe
     gpu = memory.gpu
     threads, blocks = BLOCK_THREADS * _BLOCKS * gpu.processors, _BLOCKS * gpu.processors
     texts = [(multiply_add_text(dtype), (MULTIPLY_ADD,)), (transfers_text(), SYMBOLS)]
-    code = loaded_code(gpu, [(ptx_of(text).encode(), symbols) for text, symbols in texts], cache, 1)
+    code = loaded_code(gpu, [(ptx_of(text, SM_75).encode(), symbols) for text, symbols in texts], cache, 1)
     held = memory.block(threads * dtype.size, "the measurement of peaks", {}, "end other processes on the GPU")
     try:
         seconds = _best(gpu, [Node(MULTIPLY_ADD, blocks, (held.value,))], code.functions)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compiler.targets.gpu.device import DEVICE
+from compiler.machine import Machine
 from compiler.targets.llvm.jit import assembly
 
 
-def ptx_of(text: str) -> str:
+def ptx_of(text: str, machine: Machine) -> str:
     """The module of a kernel that was written by `device_text`; its entry has the kernel's symbol."""
-    return assembly(text, DEVICE, verify=False)
+    return assembly(text, machine, verify=False)

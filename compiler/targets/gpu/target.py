@@ -14,7 +14,7 @@ from compiler.support.processors import usable_processors
 from compiler.targets import target
 from compiler.targets.cpu.growing import GrowingExecutable
 from compiler.targets.cpu.target import CpuTarget
-from compiler.targets.gpu.device import DEVICE
+from compiler.targets.gpu.device import device_called, device_for
 from compiler.targets.llvm.host import machine_of
 from compiler.targets.llvm.object_code import FrontDoor, ObjectCode
 from compiler.types import DType
@@ -30,12 +30,16 @@ class EmulatedTarget(CpuTarget):
     """The kernels of a device as code of this processor, run by the CPU's runner: an item is a block of threads."""
 
     def machine(self, options: Options, runs: bool = True) -> Machine:
-        return _device(options)
+        if options.machine is not None:
+            raise UsageError(f"the emulator is no `{options.machine}`", "leave out the machine")
+        return device_called(None)
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
         if options.products != "f32":
             message = f"`precision = {options.products}` is not compiled for a GPU yet"
-            raise UsageError(message, "leave `--target` out to train on this processor, or `precision`, for f32")
+            raise UsageError(
+                message, "leave `--target` out to train on this processor, or train with `precision = f32`"
+            )
 
     def lower(
         self,
@@ -76,44 +80,52 @@ class EmulatedTarget(CpuTarget):
         raise UsageError("a library is code of a processor", "leave out --target, or name one such as avx2")
 
     def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
-        return super()._lowered(compilation, _device(compilation.options), begin)
+        return super()._lowered(compilation, self.machine(compilation.options), begin)
 
 
 class GpuTarget(EmulatedTarget):
     """The kernels of a device as PTX."""
 
-    def ptx(self, text: str) -> str:
+    def machine(self, options: Options, runs: bool = True) -> Machine:
+        """That for the device at hand where the code `runs`; else the one that is named, or what most devices run."""
+        if not runs:
+            return device_called(options.machine)
+        from compiler.targets.gpu.opened import device_memory
+
+        return device_for(device_memory().gpu.capability, options.machine)
+
+    def ptx(self, text: str, machine: Machine) -> str:
         from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
 
-        return ptx_of(text)
+        return ptx_of(text, machine)
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
         from compiler.targets.gpu.sass import listing  # only readers of code ask
 
-        return listing(self.ptx(text), machine.cpu)
+        return listing(self.ptx(text, machine), machine.cpu)
 
     def load(self, compilation: target.Compilation) -> target.LoadedProgram:
         from compiler.targets.gpu.opened import device_memory, executable
 
         memory = device_memory()  # before anything is compiled for it
-        options = compilation.options
-        found = _front_door(options).load(compilation.name, partial(self._lowered, compilation, DEVICE))
+        options, machine = compilation.options, self.machine(compilation.options)
+        lowered = partial(self._lowered, compilation, machine)
+        found = _front_door(options, machine).load(compilation.name, lowered)
         made = executable(found.manifest, _texts(found), memory, ObjectCache(options.cache), usable_processors())
         if not made.manifest.most_rows:
             return made
         return GrowingExecutable(made, lambda rows: self.load(compilation.for_rows(rows)))
 
     def missing(self, names: Sequence[str], options: Options, elsewhere: bool = False) -> list[str]:
-        return _front_door(options).missing(names)
+        return _front_door(options, self.machine(options)).missing(names)
 
     def compile_ahead(
         self, compilations: Sequence[target.Compilation], workers: int | None = None, elsewhere: bool = False
     ) -> None:
-        from compiler.targets.gpu.opened import device_memory
-
-        device_memory()  # before anything is compiled for it
-        named = ((c.name, partial(self._lowered, c, DEVICE)) for c in compilations if c.name is not None)
-        _front_door(compilations[0].options).compile_ahead(named, workers)
+        options = compilations[0].options
+        machine = self.machine(options)
+        named = ((c.name, partial(self._lowered, c, machine)) for c in compilations if c.name is not None)
+        _front_door(options, machine).compile_ahead(named, workers)
 
     def device(self) -> target.DeviceState:
         from compiler.targets.gpu.opened import device_memory
@@ -127,9 +139,9 @@ class GpuTarget(EmulatedTarget):
         from compiler.targets.gpu.opened import device_memory, executable
         from compiler.targets.gpu.stamped import StampedExecutable
 
-        memory, options = device_memory(), compilation.options
-        lowered = self._lowered(compilation, DEVICE, lambda _: None)
-        found = _front_door(options).load(compilation.name, lambda _: lowered)
+        memory, options, machine = device_memory(), compilation.options, self.machine(compilation.options)
+        lowered = self._lowered(compilation, machine, lambda _: None)
+        found = _front_door(options, machine).load(compilation.name, lambda _: lowered)
         cache, threads = ObjectCache(options.cache), usable_processors()
         plain, stamped = (
             executable(found.manifest, _texts(found), memory, cache, threads, kind)
@@ -155,12 +167,12 @@ class GpuTarget(EmulatedTarget):
     def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
         from compiler.targets.gpu.touched_bytes import with_touched_bytes
 
-        return with_touched_bytes(super()._lowered(compilation, machine, begin))
+        return with_touched_bytes(CpuTarget._lowered(self, compilation, machine, begin))
 
     def text_of(self, nest: Nest) -> str:
         from compiler.targets.gpu.text import device_text
 
-        return device_text(nest, DEVICE)
+        return device_text(nest)
 
 
 def _texts(found: ObjectCode) -> list[tuple[bytes, Sequence[str]]]:
@@ -174,13 +186,7 @@ def _unmeasured(what: str) -> UsageError:
     return UsageError(f"there is no {what} of a GPU", "leave out --target gpu, and this processor is measured")
 
 
-def _front_door(options: Options) -> FrontDoor:
+def _front_door(options: Options, machine: Machine) -> FrontDoor:
     from compiler.targets.gpu.transfers import transfers_text
 
-    return FrontDoor(_device(options), ObjectCache(options.cache), transfers_text)
-
-
-def _device(options: Options) -> Machine:
-    if options.machine is not None:
-        raise UsageError(f"a GPU is no `{options.machine}`", "leave out the machine")
-    return DEVICE
+    return FrontDoor(machine, ObjectCache(options.cache), transfers_text)

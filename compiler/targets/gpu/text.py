@@ -10,11 +10,13 @@ from __future__ import annotations
 from string import Template
 
 from compiler.loops.printer import FRAME
-from compiler.machine import Machine
+from compiler.machine import Machine, MultiplyAdd
 from compiler.nest import ir
 from compiler.nest.lanes import all_statements
 from compiler.support.numerics import LANES
+from compiler.targets.gpu import emulated_copies
 from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.gpu.emulated_copies import copies_of, functions_of, places_of, queue_lines
 from compiler.targets.llvm.multiply_add import declarations
 from compiler.targets.llvm.text import NAMES, Text
 from compiler.targets.llvm.to_llvm import FUNCTION, WRITERS, Names, Walk, Writers, location_nodes
@@ -26,9 +28,9 @@ _TABLES, _DIRECTIVES = "LineTablesOnly", "DebugDirectivesOnly"  # PTX says the l
 _SEGMENT = (32 - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
 
 
-def device_text(nest: ir.Nest, machine: Machine) -> str:
+def device_text(nest: ir.Nest) -> str:
     """A module with the kernel `@KERNEL`, whose parameter are words: its arguments."""
-    text = Text(machine.multiply_add)
+    text = Text(MultiplyAdd.INTRINSIC)
     for name, register in (("thread", "tid"), ("block", "ctaid")):
         number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
         text.line(f"%{name} = zext i32 {number} to i64")
@@ -50,13 +52,22 @@ def _blocks(nest: ir.Nest) -> str:
     return f'"nvvm.minctasm"="{FEW_BLOCKS}" ' if shared_bytes(nest) or sums >= MANY_SUMS else ""
 
 
-def host_text(nest: ir.Nest, machine: Machine, order: int = 0, backwards: bool = False) -> str:
+def host_text(
+    nest: ir.Nest,
+    machine: Machine,
+    order: int = 0,
+    backwards: bool = False,
+    copies_early: bool = False,
+    is_strict: bool = False,
+) -> str:
     """A module with `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, which runs the blocks from begin to end.
 
-    No result depends on the order: thread `k ^ order` of a block is its k-th, and blocks may be run `backwards`.
+    No result depends on the order: thread `k ^ order` of a block is its k-th, and blocks may be run `backwards`; nor on
+    when copies are made. Where it `is_strict`, these begin at multiples of 16 bytes, as those of a device do.
     """
     waits = any(isinstance(s, ir.Exchange | ir.Meet | ir.Barrier) for s in all_statements(nest.body))
     text = Text(machine.multiply_add, block="begin" if waits else "entry")
+    text.lines += queue_lines(copies_of(nest))
     _body(text, nest, HOST_WRITERS)
     words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
     head, tail, driver = (_COROUTINE, _END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
@@ -68,7 +79,7 @@ def host_text(nest: ir.Nest, machine: Machine, order: int = 0, backwards: bool =
         "shared": str(-(-shared_bytes(nest) // 64) * 64),
     }
     head, tail, driver = (Template(part).substitute(words) for part in (head, tail, driver))
-    return _module(head, text, tail, nest) + driver
+    return _module(head, text, tail, nest) + functions_of(copies_of(nest), copies_early, is_strict) + driver
 
 
 def shared_bytes(nest: ir.Nest) -> int:
@@ -135,12 +146,30 @@ def _ordinal(walk: Walk, statement: ir.Ordinal) -> None:
     walk.names[statement.result] = f"%{statement.of}"
 
 
+def _copy(walk: Walk, statement: ir.CopyAhead) -> str:
+    text, (target, source) = walk.text, places_of(walk, statement)
+    target = text.let(f"addrspacecast ptr {target} to ptr addrspace(3)", "p")
+    source = text.let(f"addrspacecast ptr {source} to ptr addrspace(1)", "p")
+    name, given = f"llvm.nvvm.cp.async.cg.shared.global.{ir.PIECE_BYTES}", f"ptr addrspace(3) {target}"
+    if statement.kept == ir.PIECE_BYTES:
+        return f"call void @{name}({given}, ptr addrspace(1) {source})"
+    kept = text.let(f"trunc i64 {walk.names[statement.kept]} to i32")
+    return f"call void @{name}.s({given}, ptr addrspace(1) {source}, i32 {kept})"
+
+
+def _await(walk: Walk, statement: ir.AwaitCopies) -> str:
+    return f"call void @llvm.nvvm.cp.async.wait.group(i32 {statement.remaining})"
+
+
 DEVICE_WRITERS: Writers = {
     ir.Ordinal: ("", _ordinal),
     ir.Exchange: ("v", _exchange),
     ir.Meet: ("", _meet),
     ir.Barrier: ("", lambda *_: "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)"),
     ir.Shared: ("p", _shared_of_device),
+    ir.CopyAhead: ("", _copy),
+    ir.CommitCopies: ("", lambda *_: "call void @llvm.nvvm.cp.async.commit.group()"),
+    ir.AwaitCopies: ("", _await),
 }
 
 
@@ -177,6 +206,7 @@ HOST_WRITERS: Writers = {
     ir.Meet: ("", _wait),
     ir.Barrier: ("", _wait),
     ir.Shared: ("p", _shared_on_host),
+    **emulated_copies.WRITERS,
 }
 
 _PLAIN = """define internal void @KERNEL.thread(ptr %args, i64 %block, i64 %thread) $attributes {

@@ -231,12 +231,13 @@ class _Threads:
                 pass  # a device hides how far away memory is by other threads
             case ir.OpenTiles() | ir.MultiplyTiles() | ir.CloseTiles():
                 raise self.wrong("tiles are registers of a CPU")
-            case ir.Ordinal() | ir.Shared() | ir.Exchange() | ir.Meet() | ir.Barrier():
-                self.of_device(statement)
             case _:
-                self.computation(statement)
+                if isinstance(statement, ir.OfBlock):
+                    self.of_device(statement)
+                else:
+                    self.computation(statement)
 
-    def of_device(self, statement: ir.Ordinal | ir.Shared | ir.Exchange | ir.Meet | ir.Barrier) -> None:
+    def of_device(self, statement: ir.OfBlock) -> None:
         """What a nest of blocks asks of its device; its lanes are not threads yet."""
         match statement:
             case ir.Ordinal(result=result, of="group"):
@@ -249,8 +250,17 @@ class _Threads:
                 if self.is_apart:
                     raise self.wrong("threads meet where some of them are not")
                 self.made.body.append(ir.Barrier(line))
+            case ir.CopyAhead():
+                self.copy_ahead(statement)
+            case ir.CommitCopies() | ir.AwaitCopies():
+                self.made.body.append(statement)  # of each thread alone
             case ir.Ordinal() | ir.Exchange() | ir.Meet():
                 raise self.wrong("it is for threads already")
+
+    def copy_ahead(self, statement: ir.CopyAhead) -> None:
+        target, source = self.address(statement.target), self.address(statement.source)
+        targets, sources, kept = map(self.of, (statement.targets, statement.sources, statement.kept))
+        self.made.copy_ahead(target, targets, source, sources, kept, statement.dtype)
 
     def computation(self, statement: ir.Given | ir.Computation) -> None:
         result, made = statement.result, self.made
@@ -278,7 +288,7 @@ class _Threads:
                 found = made.draw((self.address(first), self.address(second)), self.of(places))
             case ir.Broadcast() | ir.Shuffle() | ir.Lane() | ir.Any():
                 raise self.wrong("lanes are joined elsewhere")
-            case ir.Rounded():
+            case ir.Rounded() | ir.PairFma():
                 raise self.wrong("bf16 is refused before")
             case _:
                 assert_never(statement)

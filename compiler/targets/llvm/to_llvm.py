@@ -229,13 +229,21 @@ class Walk:
         place, writes = self.names[statement.address], int(statement.writes)
         return f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {statement.locality}, i32 1)"
 
-    # tiles
+    # products in bf16
 
     def rounded(self, statement: ir.Rounded) -> str:
         lanes = statement.result.type.lanes
         intrinsic = f"@llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
         numbers = self.text.let(f"call <{lanes} x bfloat> {intrinsic}({self.typed(statement.value)})")
         return f"bitcast <{lanes} x bfloat> {numbers} to {NAMES[statement.result.type]}"
+
+    def pair_fma(self, statement: ir.PairFma) -> str:
+        type_, halves = NAMES[statement.result.type], f"<{2 * statement.result.type.lanes} x bfloat>"
+        left, right = (
+            self.text.let(f"bitcast {self.typed(operand)} to {halves}") for operand in (statement.left, statement.right)
+        )
+        intrinsic = f"@llvm.x86.avx512bf16.dpbf16ps.{32 * statement.result.type.lanes}"
+        return f"call {type_} {intrinsic}({self.typed(statement.addend)}, {halves} {left}, {halves} {right})"
 
     def open_tiles(self, statement: ir.OpenTiles) -> None:
         address = self.names[statement.address]
@@ -310,6 +318,7 @@ WRITERS: Writers = {
     ir.Any: ("v", Walk.any),
     ir.Number: ("v", Walk.number),
     ir.Rounded: ("v", Walk.rounded),
+    ir.PairFma: ("v", Walk.pair_fma),
     ir.Load: ("v", Walk.load),
     ir.Gather: ("v", Walk.gather),
     ir.Address: ("p", Walk.address),

@@ -56,7 +56,7 @@ def test_a_loss_is_found_from_its_weight_and_where_it_is_read() -> None:
 def test_a_loss_is_renamed_with_its_weight_unless_several_bodies_state_it() -> None:
     found = at(TEXT, 4, "balance")
     assert found.symbol is not None
-    assert reason_against(found) == ""
+    assert reason_against(document(), found) == ""
     assert conflict(document(), found.symbol, "even") == ""
     assert "already" in conflict(document(), found.symbol, "p")
     twice = TEXT.replace("    output y", "    loss balance = mean(x)\n    output y")

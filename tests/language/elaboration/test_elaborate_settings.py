@@ -49,6 +49,8 @@ def test_an_unknown_override_is_an_error() -> None:
     assert any("`hidden`" in note.message for note in near.notes)
     (absent,) = mistakes(text(), ("streem", "512"))  # near a key that the text leaves out
     assert any("`stream`" in note.message for note in absent.notes)
+    (lone,) = mistakes("model A {\n    input x: f32[batch]\n    output y = x\n}\n", ("width", "3"))
+    assert [note.message for note in lone.notes] == ["there are none"]
 
 
 @pytest.mark.parametrize("value", ["1e400", "-1e400", "[1, 1e400]", "2 * 99999999999999999999", "constant(1e400)"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from html import unescape
@@ -117,7 +118,12 @@ def test_displays_hold_the_figures_of_the_commands() -> None:
     profile = model.profile(seconds=0.05)
     assert profile["batch"] == 4
     assert "a training step, batch 4" in repr(profile)
-    assert "dense(hidden)" in _html_of(profile)
+    shown = _html_of(profile)
+    assert "dense(hidden)" in shown
+    assert {*re.findall(r"<td>([a-z, ]+)</td>", shown)} >= {"step", "work, by line", "at barriers"}
+    words = {word for line in repr(profile).splitlines() for word in line.split()}
+    assert {cell for cell in re.findall(r'<td class="number">([\d.]+)</td>', shown)} <= words
+    assert "e-0" not in shown
     assert "logits.dense.W" in _html_of(model.parameters)
     html = _html_of(model)
     assert "22 parameters" in html
@@ -209,6 +215,53 @@ def test_frames_are_read(package: str) -> None:
     one.train(columns)
     other.train(frames.DataFrame(columns))
     assert np.array_equal(one.predict(columns["point"])["logits"], other.predict(frames.DataFrame(columns))["logits"])
+
+
+class _Exchanged:
+    """An array of another package, which has none of NumPy's own protocols."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __dlpack__(self, **how: Any) -> Any:
+        return self.array.__dlpack__(**how)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+
+def test_arrays_are_read_by_dlpack() -> None:
+    one, other = dlc.loads(RINGS), dlc.loads(RINGS)
+    exchanged: dict[str, Any] = {name: _Exchanged(array) for name, array in POINTS.items()}
+    assert one.train(POINTS).history[-1].scalars == other.train(exchanged).history[-1].scalars
+    found = other.predict(exchanged["point"])["logits"]
+    assert np.array_equal(one.predict(POINTS["point"])["logits"], found)
+    doubled: Any = dlc.function("fn doubled(x) = 2 * x", "doubled")
+    assert np.array_equal(doubled(exchanged["point"]), 2 * POINTS["point"])
+
+
+class _OnDevice:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TypeError("cannot convert a tensor of the device")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.array([[1.0, None]] * len(POINTS["point"]), object), "row 1: `point`: the value is None"),
+        (np.array([[1.0, math.nan]] * len(POINTS["point"]), object), "row 1: `point`: the value is nan"),
+        (np.array([["a", "b"]] * len(POINTS["point"])), "`point` holds text, where the model takes numbers"),
+        (object(), "`point` is object, which is no array"),
+        (None, "`point` is NoneType, which is no array"),
+        (_OnDevice(), "NumPy cannot read `point`: cannot convert a tensor of the device"),
+    ],
+)
+def test_values_that_are_no_numbers_are_refused(values: Any, said: str) -> None:
+    model = dlc.loads(RINGS)
+    with pytest.raises(dlc.DlcError, match=re.escape(said)):
+        model.train({**POINTS, "point": values})
+    with pytest.raises(dlc.DlcError, match=re.escape(said)):
+        model.predict({"point": values})
 
 
 @pytest.mark.parametrize("data", [7, [1, 2], {"point": POINTS["point"]}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import small_driver
 from runtime.cli.main import main
 
 KEYS = [
-    *("model", "mode", "batch", "threads", "machine", "processor", "cpu", "tuning", "parameters"),
+    *("model", "mode", "batch", "threads", "precision", "machine", "processor", "cpu", "tuning", "parameters"),
     *("median_ms", "p10_ms", "p90_ms", "steps"),
     *("compile_s", "first_s", "peak_rss_mb", "flops", "gflops", "device", "device_mb"),
 ]
@@ -48,4 +49,6 @@ def test_report(arguments: list[str], batch: int, capsys: pytest.CaptureFixture[
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "model.dl", "--seconds", "0.05"]) == 0
-    assert "time of a step" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "time of a step" in said
+    assert re.search(r"^computes in +f32$", said, re.MULTILINE)

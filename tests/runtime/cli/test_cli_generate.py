@@ -172,6 +172,7 @@ def test_the_pace_counts_tokens_behind_the_first_and_no_other_work(monkeypatch: 
         (("--top-p", "2"), "wants a number above 0 and at most 1"),
         (("--input", "image=1"), "there is no input `image` to give"),
         (("--set", "epochs=7"), "--set epochs is about the training"),
+        (("--set", "precision=bf16"), "--set precision=bf16 is about the training"),
         (("--set", "generate.length=1e400"), "the number 1e400 is too large"),
         (("--set", "generate.sample=sharp(2)"), "there is no way of sampling `sharp`"),
     ],

@@ -204,6 +204,7 @@ def test_bytes_of_three_channels_need_no_range(run: Path, tmp_path: Path) -> Non
         (["--sampler", "prior", "--set", "optimizer.lr=0.1"], "is about the training, and changes nothing"),
         (["--sampler", "prior", "--set", "seed=7"], "draws follow --seed 7"),
         (["--sampler", "colours", "--set", "prior.scale=7"], "is about another way to make rows"),
+        (["--sampler", "prior", "--set", "precision=bf16"], "--set precision=bf16 is about the training, and changes"),
         (["--sampler", "prior", "--set", "precision=f64"], "a run cannot change its element type, f32"),
         (["--sampler", "prior", "--set", "prior.scale=1e400"], "the number 1e400 is too large"),
         (["--sampler", "prior", "--n", "10000000000"], "available: image 4.7 TB, walk"),

@@ -12,7 +12,8 @@ from killing import write_project
 import dlc
 from compiler.errors.diagnostics import UsageError
 from compiler.interface import Options
-from compiler.targets.registry import target_of
+from compiler.machine import Bf16
+from compiler.targets.registry import kernel_target_of, target_of
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 
@@ -26,7 +27,7 @@ def why_not() -> str | None:
 
 
 WHY_NOT = why_not()
-in_tiles = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+in_bf16 = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 WIDE = """
 model Wide(width = 48) {
     input x: f32[batch, 24]
@@ -94,7 +95,7 @@ def weights_of(run: str) -> dict[str, np.ndarray]:
     return dict(newest_checkpoint(Path(run) / "checkpoints").checkpoint.weights)
 
 
-@in_tiles
+@in_bf16
 @pytest.mark.usefixtures("_wide")
 def test_products_in_bf16_have_one_result(capsys: pytest.CaptureFixture[str]) -> None:
     """Threads, fusion, and an interruption change no bit; the reference and f32 differ by rounding."""
@@ -115,7 +116,24 @@ def test_products_in_bf16_have_one_result(capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
 
 
-@in_tiles
+@in_bf16
+@pytest.mark.usefixtures("_wide")
+def test_steps_have_the_bits_of_the_definition() -> None:
+    """Where nothing but products rounds differently, NumPy computes the bits of native code, step by step."""
+    exact = WIDE.replace("dense(width)", "dense(width, bias = false)").replace("dense(8)", "dense(8, bias = false)")
+    exact = exact.replace("tanh", "relu").replace("adam(lr = 0.01)", "gradient_descent(lr = 0.0625)")
+    Path("exact.dl").write_text(exact)
+    train = ["train", "exact.dl", "--json", "--out"]
+    assert main([*train, "named", "--target", "reference"]) == 0
+    assert main([*train, "plain", "--target", "reference", "--set", "precision=f32"]) == 0
+    named, plain = weights_of("named"), weights_of("plain")
+    assert all(np.abs(values - plain[name]).max() > 1e-5 for name, values in named.items())
+    for number, options in enumerate((["--threads", "1"], ["--threads", "2"], ["--no-fuse"])):
+        assert main([*train, str(number), *options]) == 0
+        assert all(np.array_equal(values, named[name]) for name, values in weights_of(str(number)).items())
+
+
+@in_bf16
 @pytest.mark.usefixtures("_wide")
 def test_what_is_no_step_of_a_training_computes_in_f32(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "wide.dl", "--out", "run", "--json"]) == 0
@@ -134,7 +152,7 @@ def test_what_is_no_step_of_a_training_computes_in_f32(capsys: pytest.CaptureFix
 def test_precisions_that_cannot_be_are_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for options, message in (
         (["--dtype", "f64"], "`precision = bf16` and f64 exclude each other"),
-        (["--target", "avx2"], "`precision = bf16` is not possible"),
+        (["--target", "avx2"], "`precision = bf16` is not possible: code for `avx2` has neither AMX nor AVX512-BF16"),
         (["--target", "gpu-emulator"], "not compiled for a GPU yet"),
         (["--set", "precision=tf32"], "`precision = tf32` is not compiled yet"),
         (["--set", "precision=f16"], "`precision` is `f32`, `f64` or `bf16`"),
@@ -144,7 +162,50 @@ def test_precisions_that_cannot_be_are_refused_before_anything_runs(capsys: pyte
         assert not Path("run").exists()
 
 
-@in_tiles
+@pytest.mark.usefixtures("_wide")
+def test_the_name_of_a_precision_stands_without_quotes_in_a_model_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "wide.dl"]) == 0
+    Path("quoted.dl").write_text(WIDE.replace("= bf16", '= "bf16"'))
+    assert main(["check", "quoted.dl"]) == 1
+    assert "the name stands without quotes" in capsys.readouterr().out
+    assert dlc.load("wide.dl", precision="f64").parameters["y.dense.W"].dtype == np.float64
+
+
+@in_bf16
+@pytest.mark.usefixtures("_wide")
+def test_another_instruction_set_is_what_the_hint_says_to_leave_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "wide.dl", "--epochs", "1", "--out", "run"]) == 0
+    for command in (["wide.dl", "--out", "other"], ["--resume", "run", "--epochs", "2"]):
+        capsys.readouterr()
+        assert main(["train", *command, "--target", "avx2"]) == 2
+        assert "hint: leave `--target` out" in capsys.readouterr().err
+
+
+@in_bf16
+@pytest.mark.usefixtures("_wide")
+def test_a_measurement_says_what_it_computes_in(capsys: pytest.CaptureFixture[str]) -> None:
+    for mode, precision in (("train", "f32, products in bf16"), ("infer", "f32")):
+        capsys.readouterr()
+        assert main(["bench", "wide.dl", "--mode", mode, "--seconds", "0.05", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["precision"] == precision
+
+
+@in_bf16
+@pytest.mark.usefixtures("_wide")
+def test_stages_show_how_the_processor_multiplies(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {
+        Bf16.TILES: {"tiles": "tiles of 16 x 16 sums", "loops": "tiles 2 x", "llvm": "tdpbf16ps", "asm": "tdpbf16ps"},
+        Bf16.PAIRS: {"tiles": "2 vectors of 16 sums", "loops": "in pairs", "llvm": "dpbf16ps", "asm": "vdpbf16ps"},
+    }
+    how = kernel_target_of(Options()).machine(Options()).bf16
+    assert how is not None
+    for stage, words in said[how].items():
+        capsys.readouterr()
+        assert main(["show", "wide.dl", "--stage", stage]) == 0
+        assert words in capsys.readouterr().out
+
+
+@in_bf16
 @pytest.mark.usefixtures("_wide")
 def test_a_run_in_bf16_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "wide.dl", "--epochs", "1", "--out", "run"]) == 0

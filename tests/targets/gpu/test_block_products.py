@@ -11,13 +11,14 @@ from compiler.driver import Options
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import contraction_of
+from compiler.machine import Machine
 from compiler.nest import ir
 from compiler.nest.lanes import all_statements
 from compiler.ops.contraction import Contraction
 from compiler.programs.executables import executable
 from compiler.programs.stages import prepared, scheduled
-from compiler.targets.gpu.block_products import SHAPES, shape_for
-from compiler.targets.gpu.device import DEVICE
+from compiler.targets.gpu.block_shapes import SHAPES, shape_for
+from compiler.targets.gpu.device import DEVICES
 from compiler.targets.registry import kernel_target_of
 from compiler.types import BatchExtent, DType, TensorType
 
@@ -66,13 +67,14 @@ def test_a_product_has_the_bits_of_native_code(
         np.testing.assert_array_equal(found, expected)
 
 
-def test_large_products_take_large_tiles_within_the_memory_of_a_block() -> None:
+@pytest.mark.parametrize("machine", DEVICES.values(), ids=lambda machine: machine.name)
+def test_large_products_take_large_tiles_within_the_memory_of_a_block(machine: Machine) -> None:
     options = Options(target="gpu", batch=1)
     builder = GraphBuilder("large")
     inputs = [builder.input(name, Role.DATA, TensorType(DType.F32, (2048, 2048))) for name in "xy"]
     builder.output("z", Role.OUTPUT, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), *inputs))
     ready, target = prepared(builder.build(), options), kernel_target_of(options)
-    found = target.lower(ready, scheduled(ready, options, DEVICE), DEVICE, 1, keeps_nests=True)
+    found = target.lower(ready, scheduled(ready, options, machine), machine, 1, keeps_nests=True)
     ((symbol, instance),) = [(s, i) for s, i in found.instances if contraction_of(i.kernel)]
     contract = contraction_of(instance.kernel)
     assert contract is not None
@@ -81,5 +83,5 @@ def test_large_products_take_large_tiles_within_the_memory_of_a_block() -> None:
     assert any(isinstance(s, ir.Barrier) for s in statements)
     shape = SHAPES[0]
     assert sum(isinstance(s, ir.Fma) for s in statements) == prod((shape.rows, shape.vectors, shape.depth))
-    assert "ld.shared.v4" in target.ptx(found.texts[symbol])
+    assert "ld.shared.v4" in target.ptx(found.texts[symbol], machine)
     assert "8 x 4 a thread" in found.tiles[symbol]

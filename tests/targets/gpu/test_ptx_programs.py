@@ -15,6 +15,7 @@ import gpu
 import gpu_peers
 from compiler import driver
 from compiler.driver import Options
+from compiler.errors.diagnostics import UsageError
 from compiler.interface import Steps
 from compiler.programs.kinds import TRAINING
 from compiler.targets.gpu import opened
@@ -78,6 +79,42 @@ def test_a_training_has_the_bits_of_native_code_and_its_code_is_kept(
     newer = used(target, version=13_000)
     assert trained("gpu", tmp_path) == wanted
     assert newer.fake.calls.count("cuLinkComplete") == links
+
+
+LARGE = re.sub(r"\b(24|40|7)\b", "64", TEXT)
+
+
+def linked_for(
+    used: Callable[..., PtxTarget], capability: tuple[int, int], cache: Path, machine: str | None = None
+) -> set[str]:
+    """What the texts are for that the driver of a device links, and whether any copies."""
+    target, texts, linked = used(seed=1, capability=capability), list[str](), Gpu.linked
+
+    def kept(gpu: Gpu, ptx: bytes) -> bytes:
+        texts.append(ptx.decode())
+        return linked(gpu, ptx)
+
+    program, options = driver.load_text(LARGE, "m.dl"), Options("gpu", cache=cache, batch=64, machine=machine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gpu, "linked", kept)
+        driver.compile_program(program, TRAINING, options)
+    assert target.fake.calls.count("cuLinkComplete") == len(texts)
+    found = {line for text in texts for line in text.splitlines() if line.startswith(".target")}
+    return found | {"copies" for text in texts if "cp.async" in text}
+
+
+def test_a_device_is_given_code_for_its_capability_and_one_cache_keeps_both(
+    used: Callable[..., PtxTarget], tmp_path: Path
+) -> None:
+    copies = {".target sm_80", "copies"}
+    assert linked_for(used, (7, 5), tmp_path) == {".target sm_75"}
+    assert linked_for(used, (8, 0), tmp_path) == copies
+    assert linked_for(used, (12, 0), tmp_path) == copies
+    assert linked_for(used, (9, 0), tmp_path, "sm_75") == {".target sm_75"}
+    for capability in ((7, 5), (8, 0), (12, 0)):
+        assert linked_for(used, capability, tmp_path) == set()
+    with pytest.raises(UsageError, match=re.escape("has compute capability 7.5 and cannot run code for `sm_80`")):
+        linked_for(used, (7, 5), tmp_path, "sm_80")
 
 
 def test_the_benchmark_measures_what_runs(

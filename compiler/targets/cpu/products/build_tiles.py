@@ -1,8 +1,8 @@
-"""A product in bf16 as a nest that multiplies in tile registers."""
+"""A product in bf16 as a nest: in tile registers, or in vectors of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 from compiler.loops.ir import TileContract
@@ -11,8 +11,9 @@ from compiler.schedule.numerics.internal_ops import BLOCK
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.products.finishing import finish_rows
+from compiler.targets.cpu.products.finishing import ask_for_rows, finish_rows
 from compiler.targets.cpu.products.pack_tiles import Side, offset_of, runs_across, runs_along
+from compiler.targets.cpu.products.pair_steps import Steps
 from compiler.targets.cpu.products.tile_blocks import TileBlocks, items_of_blocks
 from compiler.targets.cpu.tiles import TileShape, ceiling, divided, outer_offsets
 from compiler.types import DType
@@ -46,9 +47,11 @@ class _Build:
             self.depth = self.product(k.extent(axis.extent) for axis in self.contract.k)
             self.row_blocks = ceiling(nest, self.row_count, cut.rows)
             self.panels = -(-self.contract.n // cut.columns)
-            nest.open_tiles(k.bases[DESCRIPTION])
+            if not cut.in_vectors:
+                nest.open_tiles(k.bases[DESCRIPTION])
         nest.loop(BEGIN, END, 1, [-1], self.item)
-        nest.close_tiles()
+        if not cut.in_vectors:
+            nest.close_tiles()
         return k.close(items_of_blocks(self.contract, cut))
 
     def product(self, factors: Iterable[Index]) -> Index:
@@ -65,7 +68,7 @@ class _Build:
             COLUMNS: cut.columns * DType.I64.size,
             LEFT_SUM: cut.depth * DType.I64.size,
             RIGHT_SUM: cut.depth * DType.I64.size,
-            DESCRIPTION: _DESCRIPTION_BYTES,
+            **({} if cut.in_vectors else {DESCRIPTION: _DESCRIPTION_BYTES}),
         }
         for position, size in sizes.items():
             k.reserve(position, size)
@@ -101,14 +104,17 @@ class _Build:
                 self.in_parts(operands, rows, column, columns, down, across)
         with nest.each(0, across) as right, nest.each(0, down) as left:
             sums = self.sums_of(left, right)
-            if cut.whole:
-                with self.k.of(self.contract):
-                    self.clear(sums)
-                    self.multiply(sums, left, right, ceiling(nest, self.depth, BLOCK))
             above = nest.mul(left, cut.step_rows)
             count = nest.minimum(nest.sub(rows, above), cut.step_rows)
             here = nest.add(nest.mul(right, cut.step_columns), column)
-            self.finish(nest.add(first, above), count, here, base, sums)
+            place_of = self.places(nest.add(first, above), base)
+            if cut.whole:
+                ask_for_rows(self.k, self.contract, cut.shape[1], (0, count), place_of, here)
+                with self.k.of(self.contract):
+                    self.clear(sums)
+                    self.multiply(sums, left, right, ceiling(nest, self.depth, BLOCK))
+            shape = TileShape(cut.step_rows, cut.shape[1])
+            finish_rows(self.k, self.contract, shape, (0, count), place_of, here, sums)
 
     def in_parts(
         self, operands: tuple[Index, Index], rows: Index, column: Index, columns: Index, down: Index, across: Index
@@ -187,6 +193,7 @@ class _Build:
             runs_along(axes, strides),
             runs_across(self.blocks.walked) if is_left else contract.rhs_n_stride == 1,
             is_left,
+            self.blocks.in_vectors,
         )
 
     # tiles
@@ -207,13 +214,13 @@ class _Build:
         k, nest, cut = self.k, self.k.nest, self.blocks
         rows = nest.pointer(k.bases[LEFT], nest.mul(left, cut.shape[0] * cut.pitch), DType.U16)
         columns = nest.pointer(k.bases[RIGHT], nest.mul(right, cut.shape[1] * cut.pitch), DType.U16)
-        nest.multiply_tiles(sums, rows, columns, blocks, cut.pitch, cut.shape)
+        if cut.in_vectors:
+            keeps_rows = self.side(0, is_left=True).keeps_rows
+            Steps(nest, sums, rows, columns, blocks, cut.pitch, cut.shape, keeps_rows).add()
+        else:
+            nest.multiply_tiles(sums, rows, columns, blocks, cut.pitch, cut.shape)
 
-    def finish(self, first: Index, count: Index, column: Index, base: Index, sums: Value) -> None:
-        nest, cut = self.k.nest, self.blocks
-        axes = [(axis.extent, axis.row_step) for axis in cut.walked]
-
-        def place_of(row: Index) -> Index:
-            return nest.add(offset_of(nest, self.k.extent, axes, nest.add(row, first)), base)
-
-        finish_rows(self.k, self.contract, TileShape(cut.step_rows, cut.shape[1]), (0, count), place_of, column, sums)
+    def places(self, first: Index, base: Index) -> Callable[[Index], Index]:
+        """Where each row from the first one on lies in the rows of the elementwise stage."""
+        nest, axes = self.k.nest, [(axis.extent, axis.row_step) for axis in self.blocks.walked]
+        return lambda row: nest.add(offset_of(nest, self.k.extent, axes, nest.add(row, first)), base)

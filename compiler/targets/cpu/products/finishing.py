@@ -54,6 +54,27 @@ def ask_for_results(k: KernelNest, contract: TileContract, cut: Tiling, row: Ind
                     nest.prefetch(place, writes)
 
 
+def ask_for_rows(
+    k: KernelNest,
+    contract: TileContract,
+    vectors: int,
+    rows: tuple[Index, Index],
+    place_of: Callable[[Index], Index],
+    column: Index,
+) -> None:
+    """Ask for operands and results of the elementwise stage in rows from the first to that behind the last."""
+    nest, all_moved = k.nest, list(_in_rows(k, contract))
+    with nest.each(*rows) as row:
+        place = place_of(row)
+        for moved, stride in all_moved:
+            with k.of(moved):
+                start = nest.add(nest.add(nest.mul(place, stride), moved.access.offset), column)
+                pointer = nest.pointer(k.bases[moved.access.buffer], start, in_memory(moved.dtype))
+                for part in range(vectors):
+                    where = nest.pointer(pointer, part * LANES, in_memory(moved.dtype))
+                    nest.prefetch(where, isinstance(moved, Store))
+
+
 def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
     """The loads and stores of the elementwise stage row by row, and the elements from row to row."""
     for moved in (i for stage in k.stages for i in stage.body if isinstance(i, Load | Store)):

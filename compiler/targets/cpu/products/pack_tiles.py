@@ -1,7 +1,7 @@
 """The operands of a product in bf16, rounded and packed on their way into tiles.
 
-A row of a left tile has neighbours along the sum, a row of a right tile pairs of them for each of 16 columns. What does
-not lie so in memory is transposed in registers, pair by pair.
+A row of a left tile has pairs along the sum, a row of a right tile one of them for each of 16 columns. What does not
+lie so in memory is transposed in registers, pair by pair.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from compiler.types import DType, Extent
 
 _ALL = Constant(vector(DType.BOOL, LANES), True)
 _NUMBERS, _PLACES = vector(DType.F32, LANES), vector(DType.I64, LANES)
+_NEIGHBOURS = tuple((place, place + 1) for place in range(0, BLOCK, 2))
+# a chain takes every second term, and a step of it the upper half of a word first: the even chain, then the odd one
+_STEPS_OF_CHAINS = tuple((place + 2, place) for chain in (0, 1) for place in range(chain, BLOCK, 4))
 _INTERLEAVED = tuple(pick for lane in range(LANES) for pick in (lane, LANES + lane))
 
 
@@ -44,7 +47,7 @@ class Side:
 
     `places` are the offsets of its rows, or columns, and `summed` those along the sum: numbers in scratch. Neighbours
     along the sum, or the other axis, lie beside each other where it `runs_along_sum`, or `runs_across`. A left tile
-    has the sum along its rows.
+    has the sum along its rows. Pairs are neighbours along the sum, or `in_steps` what a step of a chain takes.
     """
 
     nest: Builder
@@ -56,55 +59,77 @@ class Side:
     runs_along_sum: bool
     runs_across: bool
     is_left: bool
+    in_steps: bool
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Which terms of a block are the lower and the upper half of each word."""
+        return _STEPS_OF_CHAINS if self.in_steps else _NEIGHBOURS
+
+    @property
+    def is_across(self) -> bool:
+        """Whether vectors go across the sum."""
+        return self.runs_across and not (self.is_left and self.runs_along_sum)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether a row of a tile has the words of one row of the operand; else it has a word of each row or column.
+
+        Vectors of sums take words of the left operand one by one, from either.
+        """
+        return self.is_left and not (self.in_steps and self.is_across)
 
     def pack(self, tiles: Index, length: Index, blocks: Index) -> None:
-        """Pack so many tiles, and of each the blocks of `length` summed elements; zeros stand behind the last one."""
-        whole = length // BLOCK if isinstance(length, int) else self.nest.binary("div", length, BLOCK)
-        is_across = self.runs_across and not (self.is_left and self.runs_along_sum)
-        block = self._across if is_across else self._along_sum
-        with self.nest.each(0, whole) as number:
-            block(number, tiles, None)
-        if whole != blocks:
-            with self.nest.each(whole, blocks) as number:  # none or one
-                block(number, tiles, length)
+        """Pack so many tiles, and of each the blocks of `length` summed elements; zeros stand behind the last one.
 
-    def _along_sum(self, block: Index, tiles: Index, length: Index | None) -> None:
-        """Tile by tile, from vectors along the sum."""
-        nest, first = self.nest, self.nest.mul(block, BLOCK)
+        Neighbours in memory follow each other: block by block along the sum, tile by tile across it.
+        """
+        nest = self.nest
+        whole = length // BLOCK if isinstance(length, int) else nest.binary("div", length, BLOCK)
+        parts: list[tuple[Index, Index, Index | None]] = [(0, whole, None)]
+        parts += [] if whole == blocks else [(whole, blocks, length)]  # none or one
+        for first, behind, rest in parts:
+            if self.is_across:
+                with nest.each(first, behind) as block, nest.each(0, tiles) as tile:
+                    self._store(tile, block, self._across(block, tile, rest), keeps_rows=False)
+            else:
+                with nest.each(0, tiles) as tile, nest.each(first, behind) as block:
+                    self._store(tile, block, self._along_sum(block, tile, rest), keeps_rows=True)
+
+    def _along_sum(self, block: Index, tile: Index, length: Index | None) -> list[Operand]:
+        """The words of each row or column of a tile."""
+        nest, first, picks = self.nest, self.nest.mul(block, BLOCK), [place for pair in self.pairs for place in pair]
         halves = [nest.add(first, half) for half in (0, LANES)]
         masks = [_ALL if length is None else self._below(half, length) for half in halves]
         starts = [self._entry(self.summed, half) for half in halves]
         wide = [] if self.runs_along_sum else [self._entries(self.summed, half) for half in halves]
-        with nest.each(0, tiles) as tile:
-            target, rows = self._tile(tile, block), list[Operand]()
-            for lane in range(LANES):
-                place = self._entry(self.places, nest.add(nest.mul(tile, LANES), lane))
-                row = nest.pointer(self.base, place, DType.F32)
-                numbers: list[Operand] = []
-                for half, mask in enumerate(masks):
-                    if wide:
-                        numbers.append(nest.gather(row, wide[half], DType.F32, mask))
-                    else:
-                        loaded = nest.load(nest.pointer(row, starts[half], DType.F32), _NUMBERS, DType.F32.size)
-                        numbers.append(loaded if length is None else nest.select(mask, loaded, Zeros(_NUMBERS)))
-                rows.append(self._joined(numbers, range(2 * LANES)))
-            self._store(rows if self.is_left else transposed(nest, rows), target)
+        rows: list[Operand] = []
+        for lane in range(LANES):
+            place = self._entry(self.places, nest.add(nest.mul(tile, LANES), lane))
+            row = nest.pointer(self.base, place, DType.F32)
+            numbers: list[Operand] = []
+            for half, mask in enumerate(masks):
+                if wide:
+                    numbers.append(nest.gather(row, wide[half], DType.F32, mask))
+                else:
+                    loaded = nest.load(nest.pointer(row, starts[half], DType.F32), _NUMBERS, DType.F32.size)
+                    numbers.append(loaded if length is None else nest.select(mask, loaded, Zeros(_NUMBERS)))
+            rows.append(self._joined(numbers, picks))
+        return rows
 
-    def _across(self, block: Index, tiles: Index, length: Index | None) -> None:
-        """Tile by tile, from vectors across the sum, whose pairs are interleaved."""
-        nest, first = self.nest, self.nest.mul(block, BLOCK)
-        with nest.each(0, tiles) as tile:
-            target, rows = self._tile(tile, block), list[Operand]()
-            start = nest.pointer(self.base, self._entry(self.places, nest.mul(tile, LANES)), DType.F32)
-            for pair in range(0, BLOCK, 2):
-                numbers: list[Operand] = []
-                for place in (nest.add(first, pair), nest.add(first, pair + 1)):
-                    row = nest.pointer(start, self._entry(self.summed, place), DType.F32)
-                    loaded = nest.load(row, _NUMBERS, DType.F32.size)
-                    is_term = None if length is None else nest.compare("lt", place, length)
-                    numbers.append(loaded if is_term is None else nest.select(is_term, loaded, Zeros(_NUMBERS)))
-                rows.append(self._joined(numbers, _INTERLEAVED))
-            self._store(transposed(nest, rows) if self.is_left else rows, target)
+    def _across(self, block: Index, tile: Index, length: Index | None) -> list[Operand]:
+        """Each word of all rows or columns of a tile, from vectors whose elements are interleaved."""
+        nest, first, words = self.nest, self.nest.mul(block, BLOCK), list[Operand]()
+        start = nest.pointer(self.base, self._entry(self.places, nest.mul(tile, LANES)), DType.F32)
+        for low, high in self.pairs:
+            numbers: list[Operand] = []
+            for place in (nest.add(first, low), nest.add(first, high)):
+                row = nest.pointer(start, self._entry(self.summed, place), DType.F32)
+                loaded = nest.load(row, _NUMBERS, DType.F32.size)
+                is_term = None if length is None else nest.compare("lt", place, length)
+                numbers.append(loaded if is_term is None else nest.select(is_term, loaded, Zeros(_NUMBERS)))
+            words.append(self._joined(numbers, _INTERLEAVED))
+        return words
 
     def _joined(self, numbers: Sequence[Operand], picks: Sequence[int]) -> Operand:
         """Two vectors, rounded, as one of pairs."""
@@ -123,13 +148,14 @@ class Side:
     def _entries(self, table: Value, index: Index) -> Value:
         return self.nest.load(self.nest.pointer(table, index, DType.I64), _PLACES, DType.I64.size)
 
-    def _tile(self, tile: Index, block: Index) -> Value:
-        place = self.nest.add(self.nest.mul(tile, self.pitch), self.nest.mul(block, TILE))
-        return self.nest.pointer(self.target, place, DType.U16)
-
-    def _store(self, rows: Sequence[Operand], target: Value) -> None:
+    def _store(self, tile: Index, block: Index, vectors: Sequence[Operand], keeps_rows: bool) -> None:
+        """Store a tile of vectors that go along its rows, where they keep them, or else across."""
+        nest = self.nest
+        place = nest.add(nest.mul(tile, self.pitch), nest.mul(block, TILE))
+        target = nest.pointer(self.target, place, DType.U16)
+        rows = vectors if keeps_rows == self.keeps_rows else transposed(nest, vectors)
         for number, row in enumerate(rows):
-            self.nest.store(row, self.nest.pointer(target, number * LANES, DType.U32), LINE)
+            nest.store(row, nest.pointer(target, number * LANES, DType.U32), LINE)
 
 
 def runs_along(axes: Sequence[ContractedAxis], strides: Sequence[int]) -> bool:

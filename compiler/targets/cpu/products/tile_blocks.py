@@ -1,10 +1,11 @@
-"""How a product in bf16 is cut for tile registers: its items, and the parts of its operands that are packed at once."""
+"""How a product in bf16 is cut: its items, the parts of its operands that are packed at once, and its steps."""
 
 from __future__ import annotations
 
 from math import prod
 
 from compiler.loops.ir import OuterAxis, TileContract
+from compiler.machine import Bf16
 from compiler.nest.ir import Items
 from compiler.schedule.addresses import count
 from compiler.schedule.numerics.internal_ops import BLOCK
@@ -24,8 +25,8 @@ class TileBlocks:
     """An item has so many `rows` and `columns`, and packs `depth` summed elements of both operands at once.
 
     `walked` are the axes whose rows an item takes, outermost first and m last; `shared` those around them, whose right
-    operands differ. A step of tile registers has so many tiles of rows and columns, its `shape`. The sum is `whole`
-    where all of it is packed at once.
+    operands differ. A step has so many tiles of rows and columns, its `shape`: in tile registers, or `in_vectors`. The
+    sum is `whole` where all of it is packed at once.
     """
 
     rows: int
@@ -35,6 +36,7 @@ class TileBlocks:
     shared: tuple[OuterAxis, ...]
     shape: tuple[int, int]
     whole: bool
+    in_vectors: bool
 
     @property
     def step_rows(self) -> int:
@@ -52,9 +54,10 @@ class TileBlocks:
     @property
     def description(self) -> str:
         """For a reader."""
-        rows, columns = self.shape
+        rows, columns = (rows_at_once(self.shape), self.shape[1]) if self.in_vectors else self.shape
+        held = f"{rows} rows x {columns} vectors of" if self.in_vectors else f"{rows} x {columns} tiles of {LANES} x"
         item = f"{self.rows} rows x {self.columns} columns an item, {self.depth} summed elements packed at once"
-        return f"{item}; {rows} x {columns} tiles of {LANES} x {LANES} sums in registers, {BLOCK} terms a block\n"
+        return f"{item}; {held} {LANES} sums in registers, {BLOCK} terms a block\n"
 
     @property
     def extent(self) -> Extent:
@@ -62,8 +65,13 @@ class TileBlocks:
         return elements(tuple([axis.extent for axis in self.walked]))
 
 
-def tile_blocks(contract: TileContract, batch: int) -> TileBlocks:
-    """How to cut a product; `batch` is the nominal batch."""
+def rows_at_once(shape: tuple[int, int]) -> int:
+    """How many rows of a step vectors of registers have sums of."""
+    return LANES // shape[1]
+
+
+def tile_blocks(contract: TileContract, batch: int, bf16: Bf16) -> TileBlocks:
+    """How to cut a product for a processor that multiplies so; `batch` is the nominal batch."""
     m = OuterAxis(contract.m, contract.lhs_m_stride, 0, contract.row_m_step)
     has_own = any(axis.rhs_stride for axis in contract.outer)
     walked, shared = ((m,), contract.outer) if has_own else ((*contract.outer, m), ())
@@ -80,6 +88,7 @@ def tile_blocks(contract: TileContract, batch: int) -> TileBlocks:
         shared,
         shape,
         is_known and depth_of(contract) <= MOST_DEPTH,
+        bf16 is Bf16.PAIRS,
     )
 
 
