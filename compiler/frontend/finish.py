@@ -56,24 +56,7 @@ def finished(
     if generation is not None:
         generation = replace(generation, sampler=with_constants(session, generation.sampler))
     if plan is not None:
-        plan = replace(
-            plan,
-            rules=_rules_with_constants(session, plan.rules),
-            phases=tuple(
-                replace(
-                    phase,
-                    training_graph=_with_counts(with_constants(session, phase.training_graph), plan),
-                    rules=_rules_with_constants(session, phase.rules),
-                )
-                for phase in plan.phases
-            ),
-            schedule=None if plan.schedule is None else with_constants(session, plan.schedule),
-            follower=None
-            if plan.follower is None
-            else replace(plan.follower, graph=with_constants(session, plan.follower.graph)),
-            clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
-            updates=tuple(_update_with_constants(session, block) for block in plan.updates),
-        )
+        plan = _plan_with_constants(session, plan)
         plan = _with_finishing(plan, training.builder.build(), inference.builder.build(), record.losses)
     return Program(
         name,
@@ -140,6 +123,27 @@ def _follows_from_totals(graphs: Sequence[Graph], name: str) -> bool:
     if split(training, (training.output(name).value,)).others:
         return False
     return dependent_on_the_batch(inference, (inference.output(name).value,), inference.nodes) is None
+
+
+def _plan_with_constants(session: Session, plan: TrainingPlan) -> TrainingPlan:
+    phases = (
+        replace(
+            phase,
+            training_graph=_with_counts(with_constants(session, phase.training_graph), plan),
+            rules=_rules_with_constants(session, phase.rules),
+        )
+        for phase in plan.phases
+    )
+    follower = plan.follower
+    return replace(
+        plan,
+        rules=_rules_with_constants(session, plan.rules),
+        phases=tuple(phases),
+        schedule=None if plan.schedule is None else with_constants(session, plan.schedule),
+        follower=None if follower is None else replace(follower, graph=with_constants(session, follower.graph)),
+        clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
+        updates=tuple(_update_with_constants(session, block) for block in plan.updates),
+    )
 
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:

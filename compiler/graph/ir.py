@@ -41,6 +41,11 @@ class Origin:
         places = (*self.calls, self.span)
         return next((p for p in reversed(places) if not p.source.is_library), self.span)
 
+    @property
+    def user_line(self) -> tuple[str, int]:
+        """The file and the line of that place."""
+        return self.user_span.source.name, self.user_span.line
+
 
 @record
 class Value:

@@ -36,7 +36,7 @@ def ledger_of(forms: Forms) -> Mapping[Place, LineFigures]:
     for place, count in _parameters(forms.program):
         found[place].parameters += count
     origins = ((node, origin) for node in forms.program.training_graph.nodes for origin in node.origins)
-    last = {_place(origin): node for node, origin in origins if origin.direction is Direction.FORWARD}
+    last = {origin.user_line: node for node, origin in origins if origin.direction is Direction.FORWARD}
     for place, node in last.items():
         found[place].type = str(node.results[-1].type)
     for place, _, flops in _shares(forms.forward, forms.options.batch):
@@ -50,17 +50,12 @@ def _parameters(program: Program) -> Iterable[tuple[Place, int]]:
     """Each parameter at the line of the user's text that makes it."""
     for spec in program.parameters:
         if spec.role is Role.PARAMETER:
-            yield _place(Origin(spec.span, spec.calls)), static_elements(spec.type.shape)
+            yield Origin(spec.span, spec.calls).user_line, static_elements(spec.type.shape)
 
 
 def _shares(graph: Graph, batch: int) -> Iterable[tuple[Place, Direction, float]]:
     for node, flops in work_of_nodes(graph.nodes, batch):
         if flops:
-            places = dict.fromkeys((_place(o), o.direction) for o in own_origins(node.origins))
+            places = dict.fromkeys((o.user_line, o.direction) for o in own_origins(node.origins))
             for place, direction in places or {(("", 0), Direction.FORWARD): None}:
                 yield place, direction, flops / max(1, len(places))
-
-
-def _place(origin: Origin) -> Place:
-    span = origin.user_span
-    return span.source.name, span.line

@@ -14,7 +14,7 @@ from compiler.graph import drawing
 from compiler.graph.boxes import Arrow, Box, Drawing
 from compiler.graph.ir import Direction, Graph, Node, Role, Value
 from compiler.inspection.levels import Level, Places
-from compiler.ops.scan import Scan
+from compiler.ops.scan import Scan, with_bodies
 from compiler.support.record import mutable_record, record
 from compiler.types import static_elements
 
@@ -49,7 +49,7 @@ class _Group:
 def drawing_of_levels(graph: Graph, root: Level, depth: int, is_forward: bool) -> Drawing:
     """The graph with so many levels shown, from 1 on. `is_forward`: it is the graph that the levels are made of."""
     chain_of = _own_chains(root) if is_forward else _chains_by_origin(Places(root))
-    nodes = tuple(_opened(graph.nodes)) if is_forward else graph.nodes
+    nodes = tuple(with_bodies(graph.nodes)) if is_forward else graph.nodes
     numbers = drawing.numbers_of(graph)
     placed = [
         _Placed(node, chain_of(node), _direction_of(node)) for node in nodes if node.results[0].index not in numbers
@@ -85,14 +85,6 @@ def _chains_by_origin(places: Places) -> Callable[[Node], Chain]:
         return (others.setdefault(span, Level(f"@{len(others)}", "line", name, span, None, ("",), ((),), ())),)
 
     return chain
-
-
-def _opened(nodes: Sequence[Node]) -> Iterator[Node]:
-    """The nodes, those in the bodies of scans too."""
-    for node in nodes:
-        if isinstance(node.op, Scan):
-            yield from _opened(node.op.body.nodes)
-        yield node
 
 
 def _direction_of(node: Node) -> Direction:

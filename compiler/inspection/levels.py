@@ -19,7 +19,7 @@ pictures choose how far to open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -27,7 +27,7 @@ from compiler.errors.diagnostics import Span
 from compiler.frontend.applications import Application
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, Node, Origin, Role, Value
-from compiler.ops.scan import Scan
+from compiler.ops.scan import Scan, with_bodies
 from compiler.support.record import record
 from compiler.syntax import tree
 
@@ -94,7 +94,9 @@ def levels_of(program: Program) -> Level:
     """The levels of a program that was elaborated in this process: an outline has none, and gives a bare model."""
     applications = [a for a in program.applications if len(a.values)]
     nodes = program.training_graph.nodes
-    root = Level("", "model", program.model, None, None, ("",), (_parts(nodes, applications),), tuple(_opened(nodes)))
+    root = Level(
+        "", "model", program.model, None, None, ("",), (_parts(nodes, applications),), tuple(with_bodies(nodes))
+    )
     return _with_keys(root, "")
 
 
@@ -196,10 +198,10 @@ def _line(nodes: Sequence[Node]) -> Iterator[Level]:
 
 
 def _scan(node: Node, scan: Scan, applications: Sequence[Application]) -> Level:
-    inside = {result.index for n in _opened(scan.body.nodes) for result in n.results}
+    inside = {result.index for n in with_bodies(scan.body.nodes) for result in n.results}
     own = [a for a in applications if not inside.isdisjoint(a.values)]
     span = node.origins[0].span if node.origins else None
-    nodes = (*_opened(scan.body.nodes), node)
+    nodes = (*with_bodies(scan.body.nodes), node)
     return Level("", "scan", f"scan of {scan.length} steps", span, None, ("",), (_parts(scan.body.nodes, own),), nodes)
 
 
@@ -213,17 +215,9 @@ def _applied(application: Application, nodes: Sequence[Node], inner: Sequence[Ap
         declaration,
         (application.path if declaration.keyword == "layer" else "",),
         (_parts(nodes, inner),),
-        tuple(_opened(nodes)),
+        tuple(with_bodies(nodes)),
         (application,),
     )
-
-
-def _opened(nodes: Iterable[Node]) -> Iterator[Node]:
-    """The nodes, those in the bodies of scans too."""
-    for node in nodes:
-        if isinstance(node.op, Scan):
-            yield from _opened(node.op.body.nodes)
-        yield node
 
 
 def _gathered(parts: Sequence[Level]) -> list[Level]:

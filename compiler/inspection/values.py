@@ -22,7 +22,7 @@ LOSS = "loss"
 INFERENCE = "inference"
 """The graph whose values are computed, by the name under which the trace of an elaboration has it."""
 ATTENTION = "softmax"
-"""What the library calls for the weights of attention, which are shown though no text of the user's names them."""
+"""The library's function for the weights of attention, which are shown though no text of the user's names them."""
 
 
 @record

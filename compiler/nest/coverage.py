@@ -16,8 +16,9 @@ from math import gcd
 import islpy as isl
 
 from compiler.nest.call import Result
-from compiler.nest.regions import Regions, Touched
+from compiler.nest.regions import Regions
 from compiler.nest.terms import CALL, DIM, Share
+from compiler.nest.touched import Touched
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent
 
@@ -30,7 +31,7 @@ def is_stored(result: Result, stores: Iterable[Touched], regions: Regions) -> It
     Each has the answer yes only if they do; some are answered fast.
     """
     if result.axes is not None:
-        known = [_Stored.of(t, regions) for t in stores if t.is_sure and not _depends_on_memory(t, regions)]
+        known = [_Stored.of(t, regions) for t in stores if t.is_sure and not depends_on_memory(t, regions)]
         parts = [part for part in known if part is not None]
         axes, joined = (_axes(result, joins) for joins in (False, True))
         ways = [(axes, True), (joined, False)]
@@ -105,8 +106,10 @@ def _dimensions_of(share: Share, store: Touched, r: Regions) -> tuple[int | None
     return number, first, next((k for k in loops if k not in numbers and grows_alike(k)), None)
 
 
-def _depends_on_memory(store: Touched, regions: Regions) -> bool:
-    return any(store.base.involves_dims(DIM.in_, k, 1) for k in regions.of_data)
+def depends_on_memory(store: Touched, regions: Regions) -> bool:
+    """Whether a number from memory decides which bytes a store writes, or in which rounds it is done."""
+    base, rounds = store.base, store.within
+    return any(base.involves_dims(DIM.in_, k, 1) or rounds.involves_dims(DIM.set, k, 1) for k in regions.of_data)
 
 
 def _axes(result: Result, joins: bool) -> _Axes:

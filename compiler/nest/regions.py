@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 import islpy as isl
 from islpy import PwAff
@@ -13,67 +12,25 @@ from compiler.nest import ir
 from compiler.nest.call import Access, Call, Memory, cuts_items
 from compiler.nest.ir import ADDRESS, BEGIN, END, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.lanes import Used, used_lanes
-from compiler.nest.terms import CALL, Content, Digits, Loaded, Product, Terms, UnknownError, constant_of, product_of
-from compiler.support.record import mutable_record, record
+from compiler.nest.terms import (
+    CALL,
+    DIM,
+    MOST_LOADED,
+    Digits,
+    Loaded,
+    Product,
+    Terms,
+    UnknownError,
+    constant_of,
+    product_of,
+)
+from compiler.nest.touched import Body, Flag, Known, Place, Touched, depends_on
+from compiler.support.record import record
 from compiler.types import DType
 
 INTEGERS = (DType.I64, DType.I32, DType.U8, DType.I8, DType.I16, DType.U16, DType.U32)
 MOST_RECTANGLES = 3  # into which a range of items is cut
 OF_GRAPH = {"floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"}  # names of ops
-
-
-@record(eq=False)
-class Place:
-    """`more` bytes behind a number of bytes behind an address."""
-
-    of: ir.Given | ir.Scratch
-    base: PwAff
-    more: int = 0
-
-
-@record(eq=False)
-class Flag:
-    """1 where a condition of which nothing is known holds, and 0 where it does not."""
-
-    condition: Operand
-
-
-_Content: TypeAlias = Content | isl.Set | tuple[Place, ...] | Flag
-
-
-@record(eq=False)
-class Body:
-    """One pass through the walk of a loop's body: the rounds `within`, where `added` holds since the body around it."""
-
-    added: isl.Set
-    within: isl.Set
-
-
-@mutable_record
-class Touched:
-    """Accesses of one kind that stand together: bytes `offsets` behind `base`, `bytes` each, in rounds of the `loops`.
-
-    `path` says where in the nest they stand. One that is not `sure` may be left out in a round of the set `within`.
-    """
-
-    access: Access
-    of: ir.Given | ir.Scratch
-    path: tuple[int, ...]
-    loops: tuple[ir.Loop, ...]
-    within: isl.Set
-    base: PwAff
-    bytes: int
-    used: int  # of them, the bytes of lanes that something uses
-    is_sure: bool
-    seen: frozenset[int]  # dimensions of shares that are known there
-    facts: isl.Set  # about them
-    bodies: tuple[Body, ...]  # of the loops
-    added: isl.Set  # what holds since the last of them
-    offsets: list[int]
-
-    @property
-    def is_store(self) -> bool:
-        return isinstance(self.access, ir.Store | ir.Scatter)
 
 
 @record(eq=False)
@@ -96,7 +53,7 @@ class Regions(Terms):
         self.unknown: list[Access] = []
         self._is_sure, self._path = True, (0,)
         self._bodies: tuple[Body, ...] = ()
-        self._content: dict[int, _Content] = {}
+        self._content: dict[int, Known] = {}
         self._made: dict[int, Statement] = {}
         self._carrying: dict[int, tuple[ir.Loop, int]] = {}
         self._kept: list[object] = []  # so that no other term takes an `id`
@@ -136,6 +93,7 @@ class Regions(Terms):
         around = self._path
         for place, statement in enumerate(body):
             self._path = (*around, place)
+            self._free_dimension()
             match statement:
                 case ir.Loop():
                     self._loop(statement)
@@ -152,10 +110,21 @@ class Regions(Terms):
                 case ir.OpenTiles() | ir.MultiplyTiles() | ir.CloseTiles():
                     continue  # in scratch, where what is multiplied has room for whole tiles
                 case _:
-                    self._define(statement.result, self._computed(statement))
+                    found, is_integer = self._computed(statement), statement.result.type.dtype in INTEGERS
+                    self._define(statement.result, Loaded() if found is None and is_integer else found)
             if isinstance(statement, ir.Load | ir.Gather) and statement.result.type.dtype in INTEGERS:
                 self._define(statement.result, Loaded())
         self._path = around
+
+    def _free_dimension(self) -> None:
+        """Take the oldest number from memory its dimension, where all have one; what was known by it is forgotten."""
+        if len(self.loaded) == MOST_LOADED:
+            inside = [body.added for body in self._bodies]
+            for loaded, k in self.loaded.items():
+                if not self.decides(k) and not any(added.involves_dims(DIM.set, k, 1) for added in inside):
+                    del self.loaded[loaded]
+                    self._content = {value: of for value, of in self._content.items() if not depends_on(of, k)}
+                    return
 
     def _inside(self, condition: isl.Set, body: Sequence[Statement], is_loop: bool) -> None:
         bodies, added, before, facts, is_sure, seen = (
@@ -168,6 +137,7 @@ class Regions(Terms):
         )
         families = {family: [*members] for family, members in self.boundaries.items()}
         content = {**self._content}  # so that nothing is known of a value before it is made, in another rectangle
+        loaded = {**self.loaded}
         self.within = (self.within & condition & self.always).coalesce()
         self.added &= condition
         if is_loop:
@@ -176,7 +146,7 @@ class Regions(Terms):
             self._statements(body)
         self._bodies, self.added = bodies, added
         self.within, self.facts, self._is_sure, self.seen, self.boundaries = before, facts, is_sure, seen, families
-        self._content = content
+        self._content, self.loaded = content, loaded
 
     def _guard(self, condition: Operand, body: Sequence[Statement]) -> None:
         truth, before = self._truth(condition), self._is_sure
@@ -249,7 +219,7 @@ class Regions(Terms):
     def _trips(self, start: PwAff, stop: PwAff, step: int) -> PwAff:
         return stop.sub(start).add_constant_val(step - 1).scale_down_val(step).floor().max(self.number(0))
 
-    def _moved(self, before: _Content | None, step: PwAff | None, rounds: PwAff | None) -> _Content | None:
+    def _moved(self, before: Known | None, step: PwAff | None, rounds: PwAff | None) -> Known | None:
         """A carried value that so many rounds moved by a step each."""
         by = None if step is None or rounds is None else self.known(product_of(step, rounds))
         if by is None:
@@ -288,13 +258,13 @@ class Regions(Terms):
 
     # values
 
-    def _define(self, value: Value, content: _Content | None) -> None:
+    def _define(self, value: Value, content: Known | None) -> None:
         if content is None:
             self._content.pop(value.number, None)
         else:
             self._content[value.number] = content
 
-    def _get(self, operand: Operand) -> _Content | None:
+    def _get(self, operand: Operand) -> Known | None:
         match operand:
             case Value():
                 return self._content.get(operand.number)
@@ -317,7 +287,7 @@ class Regions(Terms):
         found = self._get(operand)
         return found if isinstance(found, isl.Set) else None
 
-    def _computed(self, statement: ir.Definition) -> _Content | None:
+    def _computed(self, statement: ir.Definition) -> Known | None:
         match statement:
             case ir.Given(slot=slot):
                 argument = self.call.arguments[slot]
@@ -332,6 +302,8 @@ class Regions(Terms):
                 found = self._get(value)
                 if found is None and ir.dtype_of(value) is DType.BOOL:
                     return Flag(value)
+                if isinstance(found, PwAff) and self.is_endless(found):  # bits may get lost
+                    return None
                 return self.either(found, self.number(1), self.number(0)) if isinstance(found, isl.Set) else found
             case ir.Binary(op=op, left=left, right=right) if statement.result.type.dtype is DType.BOOL:
                 return self.joined(op, self._truth(left), self._truth(right))
@@ -353,7 +325,7 @@ class Regions(Terms):
             case _:
                 return None
 
-    def _address(self, base: _Content | None, index: Operand, size: int) -> tuple[Place, ...] | None:
+    def _address(self, base: Known | None, index: Operand, size: int) -> tuple[Place, ...] | None:
         if not isinstance(base, tuple):
             return None
         if isinstance(index, int):
@@ -361,7 +333,7 @@ class Regions(Terms):
         by = self.known(self._get(index))
         return None if by is None else tuple(replace(place, base=place.base.add(by.scale_val(size))) for place in base)
 
-    def _select(self, truth: isl.Set | None, yes: _Content | None, no: _Content | None) -> _Content | None:
+    def _select(self, truth: isl.Set | None, yes: Known | None, no: Known | None) -> Known | None:
         if isinstance(yes, tuple) and isinstance(no, tuple):
             if truth is None:
                 return (*yes, *no)
@@ -369,11 +341,15 @@ class Regions(Terms):
             return tuple(
                 replace(place, base=place.base.intersect_domain(where)) for side, where in sides for place in side
             )
+        if truth is None or isinstance(yes, Loaded) or isinstance(no, Loaded):
+            return None
         one, other = self.known(yes), self.known(no)
-        return None if truth is None or one is None or other is None else self.either(truth, one, other)
+        return None if one is None or other is None else self.either(truth, one, other)
 
-    def _arithmetic(self, op: str, one: Operand, other: Operand) -> _Content | None:
+    def _arithmetic(self, op: str, one: Operand, other: Operand) -> Known | None:
         content, divisor = self._get(one), self._get(other)
+        if not self._has_bounds(op, content, divisor):
+            return None
         if op in ("div", "rem") and self.is_cut and (one is BEGIN or one is END) and other == self.call.factor:
             return self.halves[(0 if one is BEGIN else 2) + (op == "rem")]
         if op in ("div", "rem") and isinstance(divisor, PwAff) and constant_of(divisor) is None:
@@ -385,8 +361,6 @@ class Regions(Terms):
             return None if number is None else self.small_quotient(number, divisor, op == "rem")
         if op == "div" and isinstance(content, Product) and isinstance(divisor, PwAff):
             return self.quotient(content, divisor, None)
-        if content is None or divisor is None:  # a number from memory gets a dimension only where it serves
-            return None
         left, right = self.known(content), self.known(divisor)
         if left is None or right is None:
             return None
@@ -408,9 +382,20 @@ class Regions(Terms):
             case _:
                 return None
 
+    def _has_bounds(self, op: str, left: Known | None, right: Known | None) -> bool:
+        """Whether something is known of the result: arithmetic on a number that may be any may leave its type.
+
+        So a number from memory gets a dimension where a clamp or an address asks for it, and not in what leads there.
+        """
+        loaded = [isinstance(content, Loaded) for content in (left, right)]
+        if op in ("min", "max"):
+            return not all(loaded)
+        return not any(loaded) and not any(isinstance(c, PwAff) and self.is_endless(c) for c in (left, right))
+
     def _shifted(self, product: Operand, shift: Operand) -> PwAff | None:
         """A product that is shifted is a quotient where its factor is 2^shift / divisor, rounded up."""
-        number, by = self.known(self._get(product)), self._get(shift)
+        content, by = self._get(product), self._get(shift)
+        number = None if isinstance(content, Loaded) else self.known(content)
         if number is None or not isinstance(by, PwAff) or (bits := constant_of(by)) is None:
             return None
         made = self._made.get(product.number) if isinstance(product, Value) else None

@@ -23,7 +23,8 @@ DIM = isl.dim_type
 CALL = 4  # dimensions that say which items a call does
 MOST_QUOTIENT = 16  # by a number that no constant gives
 MOST_SPLITS = 5  # of digits, which take two dimensions each
-MOST_LOADED = 4  # dimensions of numbers from memory
+USUAL_ROWS = 1 << 16  # of a batch, up to which numbers are asked for bounds
+MOST_LOADED = 4  # numbers from memory that have a dimension at once
 
 
 @record(eq=False)
@@ -43,7 +44,7 @@ class Product:
 
 @record(eq=False)
 class Loaded:
-    """A number from memory."""
+    """A number from memory, or one computed of such numbers: nothing is known of it."""
 
 
 Content: TypeAlias = PwAff | Digits | Product | Loaded
@@ -94,7 +95,7 @@ class Terms:
         self.seen: set[int] = set()  # boundaries that are known where the walk is
         self.free = 0
         self.boundaries: dict[tuple[str, str], list[tuple[PwAff, PwAff]]] = {}
-        self._loaded: dict[Loaded, PwAff] = {}
+        self.loaded: dict[Loaded, int] = {}  # the dimensions of those that have one, the oldest first
         self._digits: dict[tuple[int, int], PwAff] = {}  # by the sizes before and behind a division; (n, 0): the number
         self._splits: dict[int, tuple[int, int, int]] = {}  # a digit by a size: its quotient and its rest
         self._bound_items()
@@ -180,17 +181,33 @@ class Terms:
                     self._learn(found.eq_set(other))
                 return other if found is None else found
             case Loaded():
-                if content not in self._loaded:
-                    place = CALL + self.depth + self._room - 1 - len(self._loaded)
-                    if place in self.of_data or len(self._loaded) == MOST_LOADED:
+                if content not in self.loaded:
+                    end = CALL + self.depth + self._room
+                    free = {*range(end - MOST_LOADED, end)}.difference(self.loaded.values())
+                    if not free:
                         return None  # an address that asks for it has no proof
-                    self.of_data.add(place)
-                    self._loaded[content] = self.dimension(place)
-                return self._loaded[content]
+                    self.loaded[content] = max(free)
+                    self.of_data.add(max(free))
+                return self.dimension(self.loaded[content])
             case PwAff():
                 return content
             case _:
                 return None
+
+    def is_endless(self, number: PwAff) -> bool:
+        """Whether a number depends on one from memory and has no bounds, in a batch of usual size."""
+        if not any(number.involves_dims(DIM.in_, k, 1) for k in self.of_data):
+            return False
+        here = number.intersect_domain(self.within & self.always & self.batch.le_set(self.number(USUAL_ROWS)))
+        return not (here.domain().is_empty() or (here.min_val().is_int() and here.max_val().is_int()))
+
+    def decides(self, k: int) -> bool:
+        """Whether more than a number depends on a dimension: the rounds where the walk is, or shares."""
+        boundaries = (number for members in self.boundaries.values() for pair in members for number in pair)
+        shares = (number for share in self.shares for number in (share.number, share.first, share.stop))
+        return any(number.involves_dims(DIM.in_, k, 1) for number in (*boundaries, *shares)) or any(
+            where.involves_dims(DIM.set, k, 1) for where in (self.within, self.added, self.facts, self.always)
+        )
 
     def _part(self, number: PwAff, size: PwAff) -> PwAff | None:
         """The begin of stretch number so and so, all of them of one size."""

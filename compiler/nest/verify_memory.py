@@ -17,11 +17,12 @@ import islpy as isl
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.call import Access, Call, Memory
-from compiler.nest.coverage import is_stored
+from compiler.nest.coverage import depends_on_memory, is_stored
 from compiler.nest.ir import FlagPointer, Nest, SharedPointer
 from compiler.nest.printer import name_of, print_nest
-from compiler.nest.regions import Regions, Touched
+from compiler.nest.regions import Regions
 from compiler.nest.terms import CALL, DIM, Share, UnknownError
+from compiler.nest.touched import Touched
 from compiler.support.record import record
 from compiler.tuning import MOST_TILE_ROWS, READABLE_BEHIND
 from compiler.types import BatchExtent
@@ -110,6 +111,7 @@ class _Check:
         self.nest, self.call = nest, call
         self.regions = Regions(nest, call, room)
         self.touched = [*self.regions.touched.values()]
+        self._sure = [t for t in self.touched if t.is_store and t.is_sure and not depends_on_memory(t, self.regions)]
         self._maps: dict[int, isl.Map] = {}
         self._answers: list[tuple[object, isl.Map, isl.Map, bool]] = []
         self._last = self.regions.space.dim(DIM.set)
@@ -343,7 +345,7 @@ class _Check:
                 else _Check(self.nest.before, self.call.before)
             )
             return before is not None and self._map(load).range().is_subset(before.panels())
-        stores = [t for t in self.touched if t.is_store and t.is_sure and t.of is load.of and t.seen <= load.seen]
+        stores = [t for t in self._sure if t.of is load.of and t.seen <= load.seen]
         before = [store for store in reversed(stores) if store.path < load.path]
         if any(self._is_filled_in_body(load, before, loops) for loops in range(len(load.loops), -1, -1)):
             return True
@@ -393,7 +395,7 @@ class _Check:
 
     def panels(self) -> isl.Set:
         """The bytes that are stored for the nest that runs next."""
-        stores = [t for t in self.touched if t.is_store and t.is_sure and self._is_result(t)]
+        stores = [t for t in self._sure if self._is_result(t)]
         found = isl.Set.empty(self._map(stores[0]).range().space)
         for store in stores:
             found |= self._map(store).range()

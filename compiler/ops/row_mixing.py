@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.indexing import Put, ScatterAdd
 from compiler.ops.movement import Concat, Pad, Reverse, Slice
 from compiler.ops.reduction import CumulativeSum
-from compiler.ops.scan import Scan
+from compiler.ops.scan import with_bodies
 from compiler.ops.sources import BatchSize, Iota, RandomUniform, Threefry
 from compiler.ops.spreading import Reshape
 from compiler.ops.window import Fold, Window
@@ -23,7 +23,7 @@ def rows_are_apart(graph: Graph) -> bool:
     """
     outputs = [output.value for output in graph.outputs]
     inputs = [entry.value for entry in graph.inputs]
-    is_drawn = any(isinstance(node.op, RandomUniform | Threefry) for node in _all_nodes(graph.nodes))
+    is_drawn = any(isinstance(node.op, RandomUniform | Threefry) for node in with_bodies(graph.nodes))
     return all(map(_has_one_row_each, [*inputs, *outputs])) and (
         not is_drawn
         and where_rows_meet(graph.nodes) is None
@@ -33,15 +33,7 @@ def rows_are_apart(graph: Graph) -> bool:
 
 def where_rows_meet(nodes: Iterable[Node]) -> Node | None:
     """The first node whose results for a row may depend on the rows beside it; draws count as those of the row."""
-    return next((node for node in _all_nodes(nodes) if _may_mix(node)), None)
-
-
-def _all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
-    """The nodes, and those in the bodies of scans before the scans."""
-    for node in nodes:
-        if isinstance(node.op, Scan):
-            yield from _all_nodes(node.op.body.nodes)
-        yield node
+    return next((node for node in with_bodies(nodes) if _may_mix(node)), None)
 
 
 def _may_mix(node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -140,6 +140,14 @@ def _shifted(body: Graph, shift: int) -> Graph:
         return replace(op, body=_shifted(op.body, shift)) if isinstance(op, Scan) else op
 
     return replace(body, nodes=tuple(Node(moved(n.op), n.operands, n.results, n.origins) for n in body.nodes))
+
+
+def with_bodies(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The nodes, and those in the bodies of scans before the scans."""
+    for node in nodes:
+        if isinstance(node.op, Scan):
+            yield from with_bodies(node.op.body.nodes)
+        yield node
 
 
 def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, ...]:

@@ -94,10 +94,10 @@ class Attribution:
     def _divide(self, share: Share, ms: float, times: int) -> None:
         moved, flops = times * share.bytes, times * share.flops
         origins = own_origins(share.origins)
-        places = dict.fromkeys((_place(o), o.direction) for o in origins) or {(_NOWHERE, Direction.FORWARD): None}
+        places = dict.fromkeys((o.user_line, o.direction) for o in origins) or {(_NOWHERE, Direction.FORWARD): None}
         for origin in origins:
             span = origin.user_span
-            self._texts.setdefault(_place(origin), span.source.line(span.line).strip())
+            self._texts.setdefault(origin.user_line, span.source.line(span.line).strip())
         for place, direction in places:
             part = 1 / len(places)
             self._lines.setdefault(place, Amounts()).add(direction, ms * part, moved * part, flops * part)
@@ -165,11 +165,6 @@ def _divided(shares: Sequence[Share], by_bytes: bool) -> Iterator[tuple[Share, f
         weights = [1.0] * len(shares)
     total = sum(weights)
     return ((share, weight / total) for share, weight in zip(shares, weights, strict=True))
-
-
-def _place(origin: Origin) -> tuple[str, int]:
-    span = origin.user_span
-    return span.source.name, span.line
 
 
 def _by_direction(found: Amounts) -> tuple[float, float, float]:

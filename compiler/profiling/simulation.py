@@ -231,6 +231,32 @@ def simulated_step(program: Program, kind: GraphKind, options: Options, threads:
     return SimulatedStep(program, options, machine, threads, parts, in_turns, at_once, cores, real)
 
 
+class _Account:
+    """Milliseconds of a step by their cause, from the shares of each part."""
+
+    def __init__(self, l2_bytes: int, barrier: float, bandwidth: float | None) -> None:
+        self.totals = dict.fromkeys(("one", "even", "serial", "uneven", "barrier", "memory", "at_once"), 0.0)
+        self.kernels: dict[tuple[str, tuple[str, ...]], list[SimulatedKernel]] = {}
+        self.barriers = 0
+        self._l2_bytes, self._barrier, self._bandwidth = l2_bytes, barrier, bandwidth
+
+    def add(self, part: SimulatedPart, single: Shares, shares: Shares, undisturbed: Shares) -> None:
+        """Those of one thread, of several beside others, and of the same threads by themselves."""
+        met = 0 if shares.threads == 1 else shares.barriers
+        self.barriers += part.times * met
+        self.totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS
+        self.totals["one"] += part.times * single.nanoseconds(0.0) * _MS
+        self.totals["barrier"] += part.times * met * self._barrier * _MS
+        lines = {line.number: line for line in kernel_entries(part.turns.lowered, part.batch)}
+        for number, kernel in _kernels(shares, lines, part.times):
+            self.kernels.setdefault((kernel.name, kernel.lines), []).append(kernel)
+            self.totals["even"] += kernel.ms - kernel.lost_ms
+            self.totals["serial" if kernel.sharers == 1 else "uneven"] += kernel.lost_ms
+            line, beyond = lines[number], shares.threads * self._l2_bytes
+            if self._bandwidth and line.bytes > line.calls * beyond:
+                self.totals["memory"] += max(0.0, part.times * line.bytes / self._bandwidth * _MS - kernel.ms)
+
+
 def simulation_of(
     step: SimulatedStep,
     taken: Mapping[int, Sequence[Sequence[Step]]],
@@ -250,32 +276,14 @@ def simulation_of(
     said = "measured" if is_measured else "reckoned from fewer threads"
     if barrier_us is not None:
         nanoseconds, said = barrier_us * 1e3, "given"
-    totals = dict.fromkeys(("one", "even", "serial", "uneven", "barrier", "memory", "at_once"), 0.0)
-    kernels: dict[tuple[str, tuple[str, ...]], list[SimulatedKernel]] = {}
-    barriers = 0
+    account = _Account(step.machine.l2_bytes, nanoseconds, bandwidth)
     for place, part in enumerate(step.parts):
-        factors: dict[int, float] = {}
-        if at_once:
-            factors = slowdowns(at_once[place], taken[step.cores][place])
-        single, shares = shares_of(taken[1][place]), shares_of(taken[step.threads][place], factors)
-        undisturbed = shares_of(taken[step.threads][place])
-        totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS
-        lines = {line.number: line for line in kernel_entries(part.turns.lowered, part.batch)}
-        met = 0 if shares.threads == 1 else shares.barriers
-        barriers += part.times * met
-        totals["one"] += part.times * single.nanoseconds(0.0) * _MS
-        totals["barrier"] += part.times * met * nanoseconds * _MS
-        beyond = shares.threads * step.machine.l2_bytes
-        for number, kernel in _kernels(shares, lines, part.times):
-            line = lines[number]
-            kernels.setdefault((kernel.name, kernel.lines), []).append(kernel)
-            even = kernel.ms - kernel.lost_ms
-            totals["even"] += even
-            totals["serial" if kernel.sharers == 1 else "uneven"] += kernel.lost_ms
-            if bandwidth and line.bytes > line.calls * beyond:
-                totals["memory"] += max(0.0, part.times * line.bytes / bandwidth * _MS - kernel.ms)
+        factors = slowdowns(at_once[place], taken[step.cores][place]) if at_once else None
+        several = taken[step.threads][place]
+        account.add(part, shares_of(taken[1][place]), shares_of(several, factors), shares_of(several))
+    totals = account.totals
     step_ms = sum(totals[name] for name in ("even", "serial", "uneven", "barrier", "memory"))
-    rows = sorted(map(_joined, kernels.values()), key=lambda row: -row.lost_ms)
+    rows = sorted(map(_joined, account.kernels.values()), key=lambda row: -row.lost_ms)
     return SimulationReport(
         model=step.program.model,
         mode=mode,
@@ -286,7 +294,7 @@ def simulation_of(
         efficiency=totals["one"] / step_ms / step.threads,
         **{f"{name}_ms": ms for name, ms in totals.items()},
         at_once_cores=step.cores,
-        barriers=barriers,
+        barriers=account.barriers,
         barrier_us=nanoseconds * 1e-3,
         barrier_is=said,
         bandwidth_gbs=bandwidth,

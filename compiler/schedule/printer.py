@@ -79,7 +79,7 @@ def name_of(buffer: Buffer) -> str:
 
 def lines_of(origins: Sequence[Origin]) -> list[str]:
     """The user's lines that origins name, each once, in order: `model.dl:12`."""
-    places = {(o.user_span.source.name, o.user_span.line) for o in origins}
+    places = {o.user_line for o in origins}
     return [f"{source}:{line}" for source, line in sorted(places)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.ir import Node
+from compiler.graph.ir import Node, Value
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.ops.contraction import Contraction
 from compiler.schedule.addresses import count, linear_strides
@@ -19,17 +19,12 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
     """The contract of a contraction with these operands; `lhs`, `rhs` and `tile` number its buffers."""
     op = node.op
     assert isinstance(op, CONTRACTIONS)
-    sides: list[dict[int, int]] = []
-    for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
-        strides = linear_strides(value.type.shape, link.address)
-        if strides is None:
-            raise CompilerBug("to_loops", "a contraction reads an operand that no strides describe")
-        sides.append(dict(zip(labels, strides, strict=True)))
     shape = {
         **dict(zip(op.rhs, node.operands[1].type.shape, strict=True)),
         **dict(zip(op.lhs, node.operands[0].type.shape, strict=True)),
     }
-    lhs_strides, rhs_strides = sides
+    lhs_strides = _strides_by_label(op.lhs, node.operands[0], left)
+    rhs_strides = _strides_by_label(op.rhs, node.operands[1], right)
     rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
     if isinstance(op, OrderedContraction):
         place = [label for label in _by_storage(op.out, shape) if label in op.lhs].index(op.row)
@@ -65,6 +60,13 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         op.triangle if isinstance(op, OrderedContraction) else None,
         isinstance(op, RoundedContraction),
     )
+
+
+def _strides_by_label(labels: Sequence[int], operand: Value, link: Link) -> dict[int, int]:
+    strides = linear_strides(operand.type.shape, link.address)
+    if strides is None:
+        raise CompilerBug("to_loops", "a contraction reads an operand that no strides describe")
+    return dict(zip(labels, strides, strict=True))
 
 
 def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:

@@ -21,7 +21,7 @@ _INDENT = 4
 _OPENING = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 _CLOSING = frozenset(_OPENING.values())
 _NAMED_VALUES = "{name: value}"
-"""What is open behind a `{` that begins values by name, not a block."""
+"""The mark of a `{` that begins values by name, not a block."""
 _VALUES_OF_RESERVED = frozenset({"true", "false", "none", "None"})
 _NOT_VALUES = frozenset(KEYWORDS[word] for word in RESERVED - _VALUES_OF_RESERVED) | (
     frozenset(OPERATORS.values()) - _CLOSING - {"ELLIPSIS"}

@@ -97,11 +97,6 @@ class Recovery:
         return tuple(others or found)
 
 
-def recovered(parser: Parser, source: Source) -> Recovered:
-    """The syntax of a source, with its mistakes beside it."""
-    return Recovery(parser).read(source)
-
-
 def _stretches(text: str) -> Iterator[tuple[int, int]]:
     """Where each declaration begins, with the comments above it, and where it ends."""
     starts = [0]

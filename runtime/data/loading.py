@@ -67,19 +67,25 @@ def load_training_data(
         rows, remark = oversampled(dataset, cuts.oversample, rows, cuts.seed)
         loading.notes.append(remark)
     train = replace(whole, rows=rows, lengths=lengths_of_texts(dataset, whole.arrays))
-    official = None
-    if dataset.test is not None and cuts.test is None:
-        official = loading.everything(dataset.test, preparation)
-    elif dataset.test is not None:
-        loading.notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
 
     def other_part(source: PartSource, rows: Array) -> Part | None:
         if isinstance(source, DataSource):
             return loading.further(source, preparation)
         return replace(whole, rows=rows) if len(rows) else None
 
+    official = _official_test(loading, dataset, preparation, cuts)
     parts = train, other_part(cuts.validation, split.validation), official or other_part(cuts.test, split.test)
     return loaded_data(dataset, data, parts, preparation, cuts.seed, loading.notes)
+
+
+def _official_test(loading: PartMaker, dataset: Dataset, preparation: Preparation, cuts: Cuts) -> Part | None:
+    """The test part that a format sets aside, unless the program names another."""
+    if dataset.test is None:
+        return None
+    if cuts.test is None:
+        return loading.everything(dataset.test, preparation)
+    loading.notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
+    return None
 
 
 def learnt_tokenizers(dataset: Dataset, cuts: Cuts, target: str = "") -> Mapping[str, Tokenizer]:

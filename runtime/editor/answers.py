@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
@@ -29,186 +30,156 @@ from runtime.editor.server import HINTS_WAIT, DlServer
 _MOST_SYMBOLS = 500
 _SIGNATURE = lsp.SignatureHelpOptions(trigger_characters=["(", ","], retrigger_characters=["="])
 _COMPLETION = lsp.CompletionOptions(trigger_characters=[".", "(", ",", "=", ">", " ", "["], resolve_provider=True)
+_RENAMING = lsp.RenameOptions(prepare_provider=True)
+_TOKENS = lsp.SemanticTokensLegend(convert.TOKEN_CLASSES, convert.TOKEN_MODIFIERS)
+_ACTIONS = lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.QuickFix, lsp.CodeActionKind.SourceFixAll])
 
 
 def register(server: DlServer) -> None:
     """Give a server all its requests."""
-    _register_session(server)
-    _register_places(server)
-    _register_texts(server)
+    for feature, options, answer in _ANSWERS:
+        server.feature(feature, options)(answer)
     commands.register(server)
 
 
-def _register_session(server: DlServer) -> None:
-    @server.feature(lsp.INITIALIZE)
-    def initialize(ls: DlServer, params: lsp.InitializeParams) -> None:
-        ls.begin(params)
-
-    @server.feature(lsp.INITIALIZED)
-    def initialized(ls: DlServer, params: lsp.InitializedParams) -> None:
-        ls.beside(asyncio.ensure_future(ls.warm_up()))
-
-    @server.feature(lsp.SHUTDOWN)
-    def shutdown(ls: DlServer, params: None) -> None:
-        ls.end()
-
-    @server.feature(lsp.EXIT)
-    def exit_(ls: DlServer, params: None) -> None:
-        ls.exit()
-
-    @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
-    def did_open(ls: DlServer, params: lsp.DidOpenTextDocumentParams) -> None:
-        ls.open(params.text_document)
-
-    @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
-    def did_change(ls: DlServer, params: lsp.DidChangeTextDocumentParams) -> None:
-        if params.content_changes:
-            version = params.text_document.version
-            ls.change(params.text_document.uri, version, params.content_changes[-1].text)
-
-    @server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)
-    def did_save(ls: DlServer, params: lsp.DidSaveTextDocumentParams) -> None:
-        ls.save(params.text_document.uri)
-
-    @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
-    def did_close(ls: DlServer, params: lsp.DidCloseTextDocumentParams) -> None:
-        ls.close(params.text_document.uri)
+def _initialize(ls: DlServer, params: lsp.InitializeParams) -> None:
+    ls.begin(params)
 
 
-def _register_places(server: DlServer) -> None:
-    """Requests about one place of a text."""
-
-    @server.feature(lsp.TEXT_DOCUMENT_HOVER)
-    async def hovered(ls: DlServer, params: lsp.HoverParams) -> lsp.Hover | None:
-        uri = params.text_document.uri
-        facts = await ls.facts_of(uri, HINTS_WAIT)
-        line, column = ls.place(params.text_document.uri, params.position)
-        found = hover(ls.document_at(uri), facts, line, column, lambda span: _link(ls, span))
-        return (
-            None
-            if found is None
-            else lsp.Hover(convert.markdown(found.text), ls.positions_at(uri).range_of(found.place))
-        )
-
-    @server.feature(lsp.TEXT_DOCUMENT_COMPLETION, _COMPLETION)
-    def completed(ls: DlServer, params: lsp.CompletionParams) -> lsp.CompletionList:
-        found = completions(
-            ls.document_at(params.text_document.uri), *ls.place(params.text_document.uri, params.position)
-        )
-        if _is_typed_blank(ls, params) and not any(c.rank == 1 for c in found):
-            found = []
-        ls.suggested = {c.name: c.document for c in found}
-        return lsp.CompletionList(False, [convert.completion(c) for c in found])
-
-    @server.feature(lsp.COMPLETION_ITEM_RESOLVE)
-    def documented(ls: DlServer, params: lsp.CompletionItem) -> lsp.CompletionItem:
-        if told := ls.suggested.get(params.label):
-            params.documentation = convert.markdown(told)
-        return params
-
-    @server.feature(lsp.TEXT_DOCUMENT_SIGNATURE_HELP, _SIGNATURE)
-    def signature(ls: DlServer, params: lsp.SignatureHelpParams) -> lsp.SignatureHelp | None:
-        return _signature(
-            ls.document_at(params.text_document.uri), *ls.place(params.text_document.uri, params.position)
-        )
-
-    @server.feature(lsp.TEXT_DOCUMENT_DEFINITION)
-    def definition(ls: DlServer, params: lsp.DefinitionParams) -> lsp.Location | None:
-        document = ls.document_at(params.text_document.uri)
-        line, column = ls.place(params.text_document.uri, params.position)
-        imported = document.import_at(line)
-        if imported is not None and is_path(imported):
-            return lsp.Location(ls.files.uri_of(imported), lsp.Range(lsp.Position(0, 0), lsp.Position(0, 0)))
-        occurrence = document.occurrence_at(line, column)
-        symbol = occurrence.symbol if occurrence is not None else None
-        return None if symbol is None or symbol.place is None else _location(ls, symbol.place)
-
-    @server.feature(lsp.TEXT_DOCUMENT_REFERENCES)
-    def references(ls: DlServer, params: lsp.ReferenceParams) -> list[lsp.Location]:
-        found = _occurrences_everywhere(ls, params.text_document.uri, params.position)
-        symbol = found[0][1].symbol if found else None
-        own = [
-            _location(ls, o.place)
-            for _, o in found
-            if params.context.include_declaration or symbol is None or o.place != symbol.place
-        ]
-        return own + _references_in_patterns(ls, params, symbol)
-
-    @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
-    def highlighted(ls: DlServer, params: lsp.DocumentHighlightParams) -> list[lsp.DocumentHighlight]:
-        document = ls.document_at(params.text_document.uri)
-        occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
-        if occurrence is None or occurrence.symbol is None:
-            return []
-        positions = ls.positions_at(params.text_document.uri)
-        kinds = {True: lsp.DocumentHighlightKind.Write, False: lsp.DocumentHighlightKind.Read}
-        return [
-            lsp.DocumentHighlight(positions.range_of(o.place), kinds[o.is_written])
-            for o in places_of(document, occurrence.symbol)
-        ]
-
-    @server.feature(lsp.TEXT_DOCUMENT_PREPARE_RENAME)
-    def prepared(ls: DlServer, params: lsp.PrepareRenameParams) -> lsp.Range | None:
-        document = ls.document_at(params.text_document.uri)
-        occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
-        if occurrence is None or reason_against(document, occurrence):
-            return None
-        return ls.positions_at(params.text_document.uri).range_of(occurrence.place)
-
-    @server.feature(lsp.TEXT_DOCUMENT_RENAME, lsp.RenameOptions(prepare_provider=True))
-    def renamed(ls: DlServer, params: lsp.RenameParams) -> lsp.WorkspaceEdit:
-        return _rename(ls, params)
+def _initialized(ls: DlServer, params: lsp.InitializedParams) -> None:
+    ls.beside(asyncio.ensure_future(ls.warm_up()))
 
 
-def _register_texts(server: DlServer) -> None:
-    """Requests about a whole text, or all of them."""
+def _shutdown(ls: DlServer, params: None) -> None:
+    ls.end()
 
-    @server.feature(lsp.TEXT_DOCUMENT_INLAY_HINT)
-    async def inlay(ls: DlServer, params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
-        uri = params.text_document.uri
-        facts = await ls.facts_of(uri, HINTS_WAIT if ls.can_refresh_hints else None)
-        if facts is None:
-            return []
-        positions = ls.positions_at(uri)
-        found = [convert.hint(h, positions) for h in hints(ls.document_at(uri), facts, ls.times_of(uri))]
-        return [h for h in found if params.range.start.line <= h.position.line <= params.range.end.line]
 
-    @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
-    def symbols(ls: DlServer, params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
-        positions = ls.positions_at(params.text_document.uri)
-        return [convert.symbol(entry, positions) for entry in outline(ls.document_at(params.text_document.uri))]
+def _exit(ls: DlServer, params: None) -> None:
+    ls.exit()
 
-    @server.feature(lsp.WORKSPACE_SYMBOL)
-    def everywhere(ls: DlServer, params: lsp.WorkspaceSymbolParams) -> list[lsp.WorkspaceSymbol]:
-        return _symbols_everywhere(ls, params.query)
 
-    @server.feature(lsp.TEXT_DOCUMENT_FOLDING_RANGE)
-    def folded(ls: DlServer, params: lsp.FoldingRangeParams) -> list[lsp.FoldingRange]:
-        return [convert.fold(found) for found in folds(ls.document_at(params.text_document.uri))]
+def _did_open(ls: DlServer, params: lsp.DidOpenTextDocumentParams) -> None:
+    ls.open(params.text_document)
 
-    @server.feature(
-        lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL, lsp.SemanticTokensLegend(convert.TOKEN_CLASSES, convert.TOKEN_MODIFIERS)
+
+def _did_change(ls: DlServer, params: lsp.DidChangeTextDocumentParams) -> None:
+    if params.content_changes:
+        version = params.text_document.version
+        ls.change(params.text_document.uri, version, params.content_changes[-1].text)
+
+
+def _did_save(ls: DlServer, params: lsp.DidSaveTextDocumentParams) -> None:
+    ls.save(params.text_document.uri)
+
+
+def _did_close(ls: DlServer, params: lsp.DidCloseTextDocumentParams) -> None:
+    ls.close(params.text_document.uri)
+
+
+async def _hovered(ls: DlServer, params: lsp.HoverParams) -> lsp.Hover | None:
+    uri = params.text_document.uri
+    facts = await ls.facts_of(uri, HINTS_WAIT)
+    line, column = ls.place(params.text_document.uri, params.position)
+    found = hover(ls.document_at(uri), facts, line, column, lambda span: _link(ls, span))
+    return (
+        None if found is None else lsp.Hover(convert.markdown(found.text), ls.positions_at(uri).range_of(found.place))
     )
-    def tokens(ls: DlServer, params: lsp.SemanticTokensParams) -> lsp.SemanticTokens:
-        uri = params.text_document.uri
-        return lsp.SemanticTokens(convert.token_data(coloured(ls.document_at(uri)), ls.positions_at(uri)))
 
-    @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)
-    def formatted(ls: DlServer, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit] | None:
-        source = ls.document_at(params.text_document.uri).source
-        try:
-            after = format_source(source)
-        except SourceError:  # the findings say why
-            return None
-        if after == source.text:
-            return []
-        return [lsp.TextEdit(ls.positions_at(params.text_document.uri).whole, after)]
 
-    kinds = [lsp.CodeActionKind.QuickFix, lsp.CodeActionKind.SourceFixAll]
+def _completed(ls: DlServer, params: lsp.CompletionParams) -> lsp.CompletionList:
+    found = completions(ls.document_at(params.text_document.uri), *ls.place(params.text_document.uri, params.position))
+    if _is_typed_blank(ls, params) and not any(c.rank == 1 for c in found):
+        found = []
+    ls.suggested = {c.name: c.document for c in found}
+    return lsp.CompletionList(False, [convert.completion(c) for c in found])
 
-    @server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, lsp.CodeActionOptions(code_action_kinds=kinds))
-    def acted(ls: DlServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
-        return _actions(ls, params)
+
+def _documented(ls: DlServer, params: lsp.CompletionItem) -> lsp.CompletionItem:
+    if told := ls.suggested.get(params.label):
+        params.documentation = convert.markdown(told)
+    return params
+
+
+def _signature(ls: DlServer, params: lsp.SignatureHelpParams) -> lsp.SignatureHelp | None:
+    return _signature_at(ls.document_at(params.text_document.uri), *ls.place(params.text_document.uri, params.position))
+
+
+def _definition(ls: DlServer, params: lsp.DefinitionParams) -> lsp.Location | None:
+    document = ls.document_at(params.text_document.uri)
+    line, column = ls.place(params.text_document.uri, params.position)
+    imported = document.import_at(line)
+    if imported is not None and is_path(imported):
+        return lsp.Location(ls.files.uri_of(imported), lsp.Range(lsp.Position(0, 0), lsp.Position(0, 0)))
+    occurrence = document.occurrence_at(line, column)
+    symbol = occurrence.symbol if occurrence is not None else None
+    return None if symbol is None or symbol.place is None else _location(ls, symbol.place)
+
+
+def _references(ls: DlServer, params: lsp.ReferenceParams) -> list[lsp.Location]:
+    found = _occurrences_everywhere(ls, params.text_document.uri, params.position)
+    symbol = found[0][1].symbol if found else None
+    own = [
+        _location(ls, o.place)
+        for _, o in found
+        if params.context.include_declaration or symbol is None or o.place != symbol.place
+    ]
+    return own + _references_in_patterns(ls, params, symbol)
+
+
+def _highlighted(ls: DlServer, params: lsp.DocumentHighlightParams) -> list[lsp.DocumentHighlight]:
+    document = ls.document_at(params.text_document.uri)
+    occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
+    if occurrence is None or occurrence.symbol is None:
+        return []
+    positions = ls.positions_at(params.text_document.uri)
+    kinds = {True: lsp.DocumentHighlightKind.Write, False: lsp.DocumentHighlightKind.Read}
+    return [
+        lsp.DocumentHighlight(positions.range_of(o.place), kinds[o.is_written])
+        for o in places_of(document, occurrence.symbol)
+    ]
+
+
+def _prepared(ls: DlServer, params: lsp.PrepareRenameParams) -> lsp.Range | None:
+    document = ls.document_at(params.text_document.uri)
+    occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
+    if occurrence is None or reason_against(document, occurrence):
+        return None
+    return ls.positions_at(params.text_document.uri).range_of(occurrence.place)
+
+
+async def _inlay(ls: DlServer, params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
+    uri = params.text_document.uri
+    facts = await ls.facts_of(uri, HINTS_WAIT if ls.can_refresh_hints else None)
+    if facts is None:
+        return []
+    positions = ls.positions_at(uri)
+    found = [convert.hint(h, positions) for h in hints(ls.document_at(uri), facts, ls.times_of(uri))]
+    return [h for h in found if params.range.start.line <= h.position.line <= params.range.end.line]
+
+
+def _symbols(ls: DlServer, params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
+    positions = ls.positions_at(params.text_document.uri)
+    return [convert.symbol(entry, positions) for entry in outline(ls.document_at(params.text_document.uri))]
+
+
+def _folded(ls: DlServer, params: lsp.FoldingRangeParams) -> list[lsp.FoldingRange]:
+    return [convert.fold(found) for found in folds(ls.document_at(params.text_document.uri))]
+
+
+def _tokens(ls: DlServer, params: lsp.SemanticTokensParams) -> lsp.SemanticTokens:
+    uri = params.text_document.uri
+    return lsp.SemanticTokens(convert.token_data(coloured(ls.document_at(uri)), ls.positions_at(uri)))
+
+
+def _formatted(ls: DlServer, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit] | None:
+    source = ls.document_at(params.text_document.uri).source
+    try:
+        after = format_source(source)
+    except SourceError:  # the findings say why
+        return None
+    if after == source.text:
+        return []
+    return [lsp.TextEdit(ls.positions_at(params.text_document.uri).whole, after)]
 
 
 def _link(ls: DlServer, span: Span) -> str:
@@ -224,7 +195,7 @@ def _is_typed_blank(ls: DlServer, params: lsp.CompletionParams) -> bool:
     return params.context is not None and params.context.trigger_character in (" ", ",")
 
 
-def _signature(document: Document, line: int, column: int) -> lsp.SignatureHelp | None:
+def _signature_at(document: Document, line: int, column: int) -> lsp.SignatureHelp | None:
     call = call_at(document, line, column)
     if call is None or call.callee is None:
         return None
@@ -264,7 +235,7 @@ def _references_in_patterns(ls: DlServer, params: lsp.ReferenceParams, symbol: S
 
 def _files_with(ls: DlServer, document: Document, symbol: Symbol) -> Sequence[str]:
     names = [document.source.name, *ls.files.names_everywhere(symbol.name)]
-    if (symbol.place is not None and not symbol.place.source.is_library) or symbol.place is not None:
+    if symbol.place is not None:
         names.append(symbol.place.source.name)
     return tuple(dict.fromkeys(names))
 
@@ -301,13 +272,13 @@ def _pattern_against(word: PatternPlace, name: str) -> str:
     return f'the pattern "{word.pattern}" in {where} selects parameters by `{name}`: change it first'
 
 
-def _symbols_everywhere(ls: DlServer, query: str) -> list[lsp.WorkspaceSymbol]:
+def _symbols_everywhere(ls: DlServer, params: lsp.WorkspaceSymbolParams) -> list[lsp.WorkspaceSymbol]:
     """Declarations of the user's files whose names hold the letters of the query in their order."""
     found: list[lsp.WorkspaceSymbol] = []
     for name in ls.files.names_everywhere(""):
         document = ls.files.document(name)
         for entry in outline(document):
-            if _is_like(entry, query):
+            if _is_like(entry, params.query):
                 where = _location(ls, entry.place)
                 found.append(
                     lsp.WorkspaceSymbol(where, entry.name, convert.symbol_kind(entry.kind), container_name=entry.detail)
@@ -360,3 +331,35 @@ def _all_edits(findings: Sequence[Diagnostic]) -> list[Edit]:
 def _overlap(one: Span, other: Span) -> bool:
     starts = (one.line, one.column) < (other.end_line, other.end_column)
     return starts and (other.line, other.column) < (one.end_line, one.end_column)
+
+
+_ANSWERS: Sequence[tuple[str, Any, Callable[[DlServer, Any], object]]] = (
+    # of a session
+    (lsp.INITIALIZE, None, _initialize),
+    (lsp.INITIALIZED, None, _initialized),
+    (lsp.SHUTDOWN, None, _shutdown),
+    (lsp.EXIT, None, _exit),
+    (lsp.TEXT_DOCUMENT_DID_OPEN, None, _did_open),
+    (lsp.TEXT_DOCUMENT_DID_CHANGE, None, _did_change),
+    (lsp.TEXT_DOCUMENT_DID_SAVE, None, _did_save),
+    (lsp.TEXT_DOCUMENT_DID_CLOSE, None, _did_close),
+    # about one place of a text
+    (lsp.TEXT_DOCUMENT_HOVER, None, _hovered),
+    (lsp.TEXT_DOCUMENT_COMPLETION, _COMPLETION, _completed),
+    (lsp.COMPLETION_ITEM_RESOLVE, None, _documented),
+    (lsp.TEXT_DOCUMENT_SIGNATURE_HELP, _SIGNATURE, _signature),
+    (lsp.TEXT_DOCUMENT_DEFINITION, None, _definition),
+    (lsp.TEXT_DOCUMENT_REFERENCES, None, _references),
+    (lsp.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT, None, _highlighted),
+    (lsp.TEXT_DOCUMENT_PREPARE_RENAME, None, _prepared),
+    (lsp.TEXT_DOCUMENT_RENAME, _RENAMING, _rename),
+    # about a whole text, or all of them
+    (lsp.TEXT_DOCUMENT_INLAY_HINT, None, _inlay),
+    (lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL, None, _symbols),
+    (lsp.WORKSPACE_SYMBOL, None, _symbols_everywhere),
+    (lsp.TEXT_DOCUMENT_FOLDING_RANGE, None, _folded),
+    (lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL, _TOKENS, _tokens),
+    (lsp.TEXT_DOCUMENT_FORMATTING, None, _formatted),
+    (lsp.TEXT_DOCUMENT_CODE_ACTION, _ACTIONS, _actions),
+)
+"""Each request of the protocol with its options and the function that answers it."""

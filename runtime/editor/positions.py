@@ -90,9 +90,3 @@ class Positions:
     def _place_of(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._compiler_starts, offset)
         return line, offset - self._compiler_starts[line - 1] + 1
-
-
-def one_position(span: Span) -> Range:
-    """The place of a span whose text is not at hand."""
-    start = Position(max(span.line - 1, 0), max(span.column - 1, 0))
-    return Range(start, Position(max(span.end_line - 1, 0), max(span.end_column - 1, 0)))

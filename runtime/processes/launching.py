@@ -6,6 +6,7 @@ one. The first of the processes leaves a note of all, and of the run, in a file 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -39,6 +40,7 @@ _OPEN_MPI = {
 }
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _OF_A_TERMINAL = 0x80  # the origin of a signal (`si_code`) that the system sends to all processes of a terminal
+_SIGNAL_OF_PARENT = 1  # `prctl`: the signal that a process gets when its parent ends
 _KEPT = 1 << 14  # bytes of what was printed last
 # What MPICH and Open MPI say of a process that a signal has ended.
 _BY_SIGNAL = re.compile(rb"EXIT STRING: .*\(signal (\d+)\)|exited on\s+signal (\d+)")
@@ -101,9 +103,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str], watcher: thread
     Threads, such as the `watcher`, are started behind it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    system = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def let_signals_through() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if system is not None:  # whoever kills this process means the training
+            system.prctl(_SIGNAL_OF_PARENT, signal.SIGTERM)
 
     try:
         child = subprocess.Popen(

@@ -213,6 +213,13 @@ def explained(
         raise kind(begin + message, place, fix=usual if fix is None else fix) from error
 
 
+def file_identity(file: Path) -> list[str | int]:
+    """The place, size and time of a file, which tell it from one that was changed. Raises DataError."""
+    with explained(DataError, file):
+        status = file.stat()
+    return [str(file.absolute()), status.st_size, status.st_mtime_ns]
+
+
 def explain(error: OSError) -> tuple[str, str]:
     """An operating-system error in the user's words, and the remedy."""
     match error.errno:

@@ -27,7 +27,7 @@ from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, tol
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, begun, program_of
 from runtime.train.steering import RunSteering
-from runtime.train.training import LOSS, TrainingError, run_training
+from runtime.train.training import LOSS, Steering, TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
 
@@ -147,6 +147,32 @@ def best_of(found: list[Trial]) -> Trial | None:
     return min(valued, key=lambda pair: -pair[0] if pair[1].maximise else pair[0])[1]
 
 
+class _Pruner:
+    """Keeps the epochs of a training, and ends it behind one whose value is hopeless."""
+
+    def __init__(
+        self, steering: Steering | None, metric: str, maximise: bool, is_hopeless: Callable[[float, int], bool]
+    ) -> None:
+        self.epochs: list[EpochEnded] = []
+        self._steering, self._metric, self._maximise, self._is_hopeless = steering, metric, maximise, is_hopeless
+        self._is_pruned = False
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, EpochEnded):
+            return
+        self.epochs.append(event)
+        value, _ = _achieved([event], self._metric, self._maximise)
+        if value is not None and self._is_hopeless(-value if self._maximise else value, event.epoch):
+            assert isinstance(self._steering, RunSteering)
+            self._steering.stop_after_epoch()
+            self._is_pruned = True
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it has ended the training, and no one before it."""
+        return self._is_pruned and isinstance(self._steering, RunSteering) and self._steering.has_stopped
+
+
 def trained(
     number: int,
     chosen: Mapping[str, str],
@@ -160,7 +186,6 @@ def trained(
     """
     session = begun(request)
     assert session.directory is not None
-    epochs: list[EpochEnded] = []
     started = start_of(session.program, session.job, session.position, session.weights)
     from runtime.reporting.training_text import SignsOfLife  # rich is slow to import
 
@@ -168,22 +193,9 @@ def trained(
 
     with session.directory as directory:
         metric, maximise = _aim(goal, session.program, session.job.validation is not None)
-        is_pruned = False
-
-        def watch(event: Event) -> None:
-            nonlocal is_pruned
-            if not isinstance(event, EpochEnded):
-                return
-            epochs.append(event)
-            value, _ = _achieved(epochs[-1:], metric, maximise)
-            if value is not None and is_hopeless(-value if maximise else value, event.epoch):
-                steering = session.job.steering
-                assert isinstance(steering, RunSteering)
-                steering.stop_after_epoch()
-                is_pruned = True
-
+        pruner = _Pruner(session.job.steering, metric, maximise, is_hopeless)
         try:
-            end = run_training(session.job, session.position, told([watch, signs]))
+            end = run_training(session.job, session.position, told([pruner, signs]))
         except TrainingError as error:
             directory.log(f"training failed: {error}")
             failure = str(error)
@@ -191,10 +203,9 @@ def trained(
             return failed, False
         directory.write_json(RESULT, event_as_json(end))
         directory.log(f"training {end.reason} at step {end.step}")
-    value, epoch = _achieved(epochs, metric, maximise)
+    value, epoch = _achieved(pruner.epochs, metric, maximise)
     was_interrupted = end.reason == "interrupted"
-    steering = session.job.steering
-    is_pruned = is_pruned and was_interrupted and isinstance(steering, RunSteering) and steering.has_stopped
+    is_pruned = was_interrupted and pruner.has_stopped
     trial = Trial(
         *(number, chosen, value, epoch, directory.path, "", session.compiled, metric, maximise, end.best_epoch),
         is_pruned=is_pruned,

@@ -149,17 +149,10 @@ def _resumed(
     peers: Processes,
     keeps_target: bool,
 ) -> TrainingSession:
-    choices = trained.choices_of(directory)
     if file is not None and file.read_bytes() != directory.program.read_bytes():
         fix = f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}"
         raise UsageError(f"{file} has changed since the run began, and a run goes on with its own copy", fix)
-    program = trained.program_of(directory, choices, overrides)
-    trained.refuse_other_precision(program, choices, options)
-    target = choices.target if keeps_target else options.target
-    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
-        raise UsageError("a run cannot change its target", "leave --target out to go on")
-    choices = replace(choices, target=target)
-    options = replace(options, dtype=choices.dtype, target=target)
+    program, choices, options = _program_of_run(directory, overrides, options, keeps_target)
     data = data_of_run(directory, program, choices)
     found = newest_checkpoint(directory.checkpoints, reads_states=peers.size == 1)
     parts = DataParts(data.train, data.validation, data.test)
@@ -179,20 +172,40 @@ def _resumed(
     keeper = _keeper(directory, program, tensors)
     keeper.resumes_at(position)
     job = replace(job, keeper=keeper, steering=RunSteering(directory.path))
-    directory.truncate_metrics(position.step)
     choices = replace(choices, overrides=choices.overrides + overrides)
-    stretches = stretches_of(directory.read_json("settings.json"))
-    warning = resumed_by_another(stretches, position.step)
-    now = continued(stretches, position.step)
-    directory.write_json("settings.json", _settings(program, choices, job, now))
-    where = f"{_on(options)}{_among(peers)}"
-    directory.log(f"training resumed at step {position.step}{where}" + (f": {warning}" if warning else ""))
+    warning = _note_resumption(directory, program, choices, job, position, f"{_on(options)}{_among(peers)}")
     notes = [*_on_processes(peers), *directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
     return TrainingSession(
         program, job, position, tuple(notes), directory, warnings=() if warning is None else (warning,)
     )
+
+
+def _program_of_run(
+    directory: RunDirectory, overrides: trained.Overrides, options: Options, keeps_target: bool
+) -> tuple[Program, trained.Choices, Options]:
+    """The program of a run, with its choices and options. Raises UsageError where the bits would be others."""
+    choices = trained.choices_of(directory)
+    program = trained.program_of(directory, choices, overrides)
+    trained.refuse_other_precision(program, choices, options)
+    target = choices.target if keeps_target else options.target
+    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
+        raise UsageError("a run cannot change its target", "leave --target out to go on")
+    return program, replace(choices, target=target), replace(options, dtype=choices.dtype, target=target)
+
+
+def _note_resumption(
+    directory: RunDirectory, program: Program, choices: trained.Choices, job: Job, position: Position, where: str
+) -> str | None:
+    """Write to the run from which step it goes on. The result is a warning where another version began it."""
+    directory.truncate_metrics(position.step)
+    stretches = stretches_of(directory.read_json("settings.json"))
+    warning = resumed_by_another(stretches, position.step)
+    now = continued(stretches, position.step)
+    directory.write_json("settings.json", _settings(program, choices, job, now))
+    directory.log(f"training resumed at step {position.step}{where}" + (f": {warning}" if warning else ""))
+    return warning
 
 
 def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:

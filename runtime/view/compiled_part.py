@@ -1,4 +1,4 @@
-"""What a program became: its plan, kernels with their code, memory and gradient, and the work of each line."""
+"""A compiled program as data: its plan, kernels with their code, memory and gradient, and the work of each line."""
 
 from __future__ import annotations
 

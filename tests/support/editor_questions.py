@@ -21,7 +21,7 @@ from compiler.errors.diagnostics import Source, SourceError, Span
 from compiler.syntax.format import format_source
 from compiler.syntax.modules import read_opened
 from compiler.syntax.parser import Parser
-from compiler.syntax.recovery import recovered
+from compiler.syntax.recovery import Recovery
 
 PARSER, CALLEES = Parser(), Callees()
 Place = tuple[int, int]
@@ -31,8 +31,8 @@ _STRANGE = ("\0", "\t", "\r", "\\", "\x85", "\u2028", "\ud800", "\U0010ffff")
 
 def document_of(source: Source) -> Document:
     """A text as the server has it, with its imports."""
-    loaded = read_opened(source, lambda read: recovered(PARSER, read).module, {})
-    return Document(recovered(PARSER, source), CALLEES, loaded.modules[:-1])
+    loaded = read_opened(source, lambda read: Recovery(PARSER).read(read).module, {})
+    return Document(Recovery(PARSER).read(source), CALLEES, loaded.modules[:-1])
 
 
 def places_in(text: str) -> list[Place]:

@@ -213,6 +213,21 @@ def test_a_signal_to_the_command_that_started_processes_reaches_them(project: Pa
     assert "was ended" not in errors
 
 
+def test_processes_end_with_the_command_that_started_them(project: Path) -> None:
+    started = Launched(project, 2, "model.dl", "--out", "orphan", "--epochs", LONG, by_mpiexec=False)
+    wait_for(project / "orphan" / "checkpoints")
+    assert len(started.ranks) == 2
+    started.interrupt(signal.SIGKILL)
+    end = time.monotonic() + 60
+    try:
+        while started.ranks:
+            assert time.monotonic() < end, "the processes go on alone"
+            time.sleep(0.1)
+    finally:
+        started.end(60)
+    assert newest_checkpoint(project / "orphan" / "checkpoints").notes == ()
+
+
 def test_a_process_that_stops_answering_is_named(project: Path) -> None:
     started = Launched(project, 3, "model.dl", "--out", "stalled", "--epochs", LONG, silence=2)
     wait_for(project / "stalled" / "checkpoints")

@@ -21,7 +21,7 @@ from compiler.syntax import tree
 from compiler.syntax.walk import dimensions_of, expressions_in, statements_of, values_of
 
 OF_THE_DATA = ("bucket",)
-"""What begins the names of settings that the data decides."""
+"""The beginning of names of settings that the data decides."""
 # The tensors of declarations that are called by training, not by the text.
 _TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "optimizer": ("(p, g, t)", (3, 4)),

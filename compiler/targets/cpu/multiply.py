@@ -89,48 +89,42 @@ def multiplied(
 
     Elements of the right operand are written to `copy` as well, where one is given. Only a single axis asks `ahead`.
     """
-    type_ = tile.dtype
-    carries = list(accumulators)
     axis = axes[0]
-    if len(axes) > 1:
-
-        def outer_body(index: Value, carried: list[Value]) -> Sequence[Operand]:
-            inner_lhs = nest.pointer(lhs, nest.mul(index, axis.lhs_stride), type_)
-            inner_rhs = nest.pointer(rhs, nest.mul(index, axis.rhs_stride), type_)
-            inner_copy = nest.pointer(copy, nest.mul(index, axis.copy_stride), type_) if copy else None
-            return multiplied(nest, tile, axes[1:], inner_lhs, inner_rhs, carried, inner_copy)
-
-        return nest.loop(0, axis.extent, 1, carries, outer_body)
-
-    # pointers are carried: multiples of the index would cost additions, or LLVM much time to find that out
     walked = [(lhs, axis.lhs_stride), (rhs, axis.rhs_stride), *([(copy, axis.copy_stride)] if copy else [])]
-    carries += [pointer for pointer, _ in walked]
+    if len(axes) == 1:
+        return _summed_along(nest, tile, axis, walked, accumulators, ahead)
+
+    def outer_body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        inner = [nest.pointer(pointer, nest.mul(index, stride), tile.dtype) for pointer, stride in walked]
+        return multiplied(nest, tile, axes[1:], inner[0], inner[1], carried, inner[2] if copy else None)
+
+    return nest.loop(0, axis.extent, 1, list(accumulators), outer_body)
+
+
+def _summed_along(
+    nest: Builder,
+    tile: RegisterTile,
+    axis: SummedAxis,
+    walked: Sequence[tuple[Value, int]],
+    accumulators: Sequence[Operand],
+    ahead: Sequence[Ahead],
+) -> Sequence[Operand]:
+    """The accumulators after one axis, along which the pointers `walked` move by a stride each."""
+    # pointers are carried: multiples of the index would cost additions, or LLVM much time to find that out
+    carries = [*accumulators, *(pointer for pointer, _ in walked)]
     carries += [asked.pointer for asked in ahead if not asked.rows]
 
     def step(index: Index, carried: list[Value], times: int) -> Sequence[Operand]:
         sums = carried[: tile.slots]
         pointers = carried[tile.slots : tile.slots + len(walked)]
-        lines = iter(carried[tile.slots + len(walked) :])
-        following: list[Operand] = []
-        for asked in ahead:
-            line = row_of(asked, index) if asked.rows else next(lines)
-            if times > 1:
-                with nest.when(asked.condition) if asked.condition else nullcontext():
-                    _ask(nest, asked, line, type_)
-            if not asked.rows:
-                following.append(nest.pointer(line, asked.step, type_))
+        following = _ask_ahead(nest, tile, ahead, index, carried[tile.slots + len(walked) :], asks=times > 1)
         factors = Factors(nest, tile, axis, pointers[0], pointers[1])
         for turn in range(times):
             if tile.is_fenced:
                 nest.fence()
             sums = factors.rank_one(turn, sums, *pointers[2:])
-        moved = (nest.pointer(p, times * by, type_) for p, (_, by) in zip(pointers, walked, strict=True))
+        moved = (nest.pointer(p, times * by, tile.dtype) for p, (_, by) in zip(pointers, walked, strict=True))
         return [*sums, *moved, *following]
-
-    def row_of(asked: Ahead, index: Index) -> Value:
-        each = (asked.rows << FRACTION) // asked.depth
-        row = nest.binary("shift", nest.mul(index, each), FRACTION)
-        return nest.pointer(asked.pointer, nest.mul(row, asked.step), type_)
 
     unroll = tile.unrolled
     if unroll == 1:
@@ -143,6 +137,28 @@ def multiplied(
     if stop != axis.extent:
         values = nest.loop(stop, axis.extent, 1, values, lambda i, c: step(i, c, 1))
     return values[: tile.slots]
+
+
+def _ask_ahead(
+    nest: Builder, tile: RegisterTile, ahead: Sequence[Ahead], index: Index, lines: Sequence[Value], asks: bool
+) -> list[Operand]:
+    """The lines that the next step asks for, after this one has asked for its own."""
+    given, following = iter(lines), list[Operand]()
+    for asked in ahead:
+        line = _row_of(nest, asked, index, tile.dtype) if asked.rows else next(given)
+        if asks:
+            with nest.when(asked.condition) if asked.condition else nullcontext():
+                _ask(nest, asked, line, tile.dtype)
+        if not asked.rows:
+            following.append(nest.pointer(line, asked.step, tile.dtype))
+    return following
+
+
+def _row_of(nest: Builder, asked: Ahead, index: Index, dtype: DType) -> Value:
+    """The row to ask for in a step, where some are asked for evenly while the depth is summed."""
+    each = (asked.rows << FRACTION) // asked.depth
+    row = nest.binary("shift", nest.mul(index, each), FRACTION)
+    return nest.pointer(asked.pointer, nest.mul(row, asked.step), dtype)
 
 
 def multiplied_copying(

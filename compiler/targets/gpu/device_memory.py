@@ -1,4 +1,4 @@
-"""What lies on the device: arenas of programs, copies of the persistent tensors, and data that stays as it is."""
+"""The memory of the device: arenas of programs, copies of the persistent tensors, and data that stays as it is."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ FUNCTION_OF_INTEGERS = {
 RELATIONS = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "below": "ult"}
 TILE_BYTES = 1024  # of a tile register
 TILE_WORDS = (1, 0, 0x40004000400040, 0x40004000400040, 0, 0, 0x1010101010101010, 0)
-"""What describes eight tile registers, in words of 64 bits: palette 1, rows of 64 bytes, 16 rows."""
+"""The description of eight tile registers, in words of 64 bits: palette 1, rows of 64 bytes, 16 rows."""
 PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in ir.TYPES.values())))
 
 

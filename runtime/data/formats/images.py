@@ -26,7 +26,7 @@ from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, SourceOptions, SourceRequest
 from runtime.data.specs import Array
 from runtime.support import regular_files
-from runtime.support.files import explained
+from runtime.support.files import explained, file_identity
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -253,7 +253,7 @@ def _fields(listed: _Listed, form: ImageFormat, prints: dict[str, str]) -> dict[
 def _decoded(listed: _Listed, form: ImageFormat) -> tuple[Array, str]:
     """All images, from the cache where no file has changed, and the fingerprint of their contents."""
     cache = usual_cache()
-    name = json.dumps(["images 1", astuple(form), [_identity(file) for file in listed.files]])
+    name = json.dumps(["images 1", astuple(form), [file_identity(file) for file in listed.files]])
     known = cache.get(name)
     if known is not None:
         return known[0], str(known[1].get("fingerprint"))
@@ -261,12 +261,6 @@ def _decoded(listed: _Listed, form: ImageFormat) -> tuple[Array, str]:
     fingerprint = _fingerprint(listed)
     cache.put(name, images, {"fingerprint": fingerprint})
     return images, fingerprint
-
-
-def _identity(file: Path) -> list[str | int]:
-    with explained(DataError, file):
-        status = file.stat()
-    return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def _decoded_anew(listed: _Listed, form: ImageFormat, decode: Callable[[Path], Array]) -> Array:

@@ -19,7 +19,7 @@ from runtime.data.specs import Array, Cut, Cuts, Fold
 
 TRAIN, VALIDATION, TEST = range(3)
 CODES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-"""What stands for each part among the codes of rows."""
+"""The code of each part, among those of rows."""
 
 _AT_ONCE = 1 << 18
 _BYTES_OF_A_ROW = 64  # that a cut in memory takes for the orders of all rows

@@ -34,7 +34,7 @@ from runtime.data.streaming.rows import FILE, LENGTH, NUMBER, ROW
 from runtime.data.streaming.statistics import fitted_by_blocks
 from runtime.data.streaming.store import RowStore
 from runtime.data.text.rows import TextRemarks
-from runtime.support.files import JsonValue, explained
+from runtime.support.files import JsonValue, file_identity
 from runtime.support.freed_memory import give_back_memory
 
 _FORM = "rows 3"  # another where packs come to mean something else
@@ -58,14 +58,8 @@ def name_of_pack(opened: BlockSource, specs: Sequence[InputSpec], source: DataSo
     """All that decides the rows of a pack."""
     described = [[s.name, str(s.type), s.low, s.high, s.is_target, s.mask_of] for s in specs]
     files = opened.files if opened.test is None else (*opened.files, *opened.test.files)
-    told = [_FORM, source.format, source.options, described, [_identity(file) for file in files], *others]
+    told = [_FORM, source.format, source.options, described, [file_identity(file) for file in files], *others]
     return json.dumps(told, default=str)
-
-
-def _identity(file: Path) -> list[str | int]:
-    with explained(DataError, file):
-        status = file.stat()
-    return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def name_of_cuts(cuts: Cuts) -> list[object]:

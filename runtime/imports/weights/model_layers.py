@@ -11,7 +11,7 @@ from compiler.types import at_batch
 from runtime.imports.weights.expressions import Extents
 
 Kind: TypeAlias = Literal["linear", "convolution", "transposed", "norm", "table", "recurrent", "single"]
-"""What a layer computes with its weights: it decides their layout. `single`: a tensor that no known layer declares."""
+"""The use of weights by a layer, which decides their layout. `single`: a tensor that no known layer declares."""
 
 _LIBRARY = "<prelude>/layers"
 _KINDS: Mapping[str, Kind] = {
