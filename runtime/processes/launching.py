@@ -103,11 +103,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str], watcher: thread
     Threads, such as the `watcher`, are started behind it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
-    system = ctypes.CDLL(None) if sys.platform == "linux" else None
+    system = ctypes.CDLL(None)
+    is_linux = sys.platform.startswith("linux")
 
     def let_signals_through() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if system is not None:  # whoever kills this process means the training
+        if is_linux:  # whoever kills this process means the training
             system.prctl(_SIGNAL_OF_PARENT, signal.SIGTERM)
 
     try:

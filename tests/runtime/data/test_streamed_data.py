@@ -707,9 +707,10 @@ def test_a_record_that_differs_from_most_is_named(tmp_path: Path, monkeypatch: p
     """Whichever file and block of lines it is in, after blank lines too."""
     monkeypatch.setattr("runtime.data.formats.content._PIECE", 2000)
     for name, broken in (("a", None), ("b", 150), ("c", 3)):
-        rows = {**columns(), "width": [1.0] * ROWS}
+        widths: list[float | str] = [1.0] * ROWS
         if broken is not None:
-            rows["width"][broken] = "many"
+            widths[broken] = "many"
+        rows = {**columns(), "width": widths}
         write(tmp_path / f"{name}.jsonl", rows)
         text = (tmp_path / f"{name}.jsonl").read_text().split("\n")
         (tmp_path / f"{name}.jsonl").write_text("\n".join([text[0], "", *text[1:]]))
