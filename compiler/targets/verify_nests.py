@@ -24,11 +24,14 @@ from compiler.targets.lowered import Lowered
 from compiler.types import BatchExtent, Extent
 
 
-def verify_nests(found: Lowered) -> None:
-    """Check the nests that were kept. Raises CompilerBug."""
+def verify_nests(found: Lowered, has_blocks: bool = False) -> None:
+    """Check the nests that were kept. Raises CompilerBug.
+
+    A nest that `has_blocks` of threads is checked by itself alone: no proof about its memory knows them.
+    """
     for nest in found.nests.values():
         verify_nest(nest)
-    for symbol, call in calls_of(found):
+    for symbol, call in () if has_blocks else calls_of(found):
         verify_memory(found.nests[symbol], call)
 
 

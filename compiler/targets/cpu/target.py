@@ -163,7 +163,7 @@ class CpuTarget:
         if options.verify:
             from compiler.targets.verify_nests import verify_nests  # few programs are verified
 
-            verify_nests(found)
+            verify_nests(found, has_blocks=machine.is_gpu)
         return found
 
     def _compiled(

@@ -103,6 +103,11 @@ def test_code_of_a_processor_is_no_ptx(capsys: pytest.CaptureFixture[str]) -> No
     assert "--target gpu" in capsys.readouterr().err
 
 
+def test_steps_for_a_device_are_verified(tmp_path: Path) -> None:
+    model = str(ROOT / "examples/iris/model.dl")
+    assert main(["train", model, "--dry-run", "--verify", "--target", EMULATOR, "--out", str(tmp_path / "run")]) == 0
+
+
 def test_training_leaves_the_checkpoints_of_native_code(tmp_path: Path) -> None:
     model = str(ROOT / "examples/digits/model.dl")
     for target in ("native", EMULATOR):
