@@ -13,6 +13,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.evaluate import first_value
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
+from compiler.inspection.gradient.derivative import losses_of
 from compiler.inspection.gradient.proof import (
     derived_graph,
     differing_bits,
@@ -20,7 +21,7 @@ from compiler.inspection.gradient.proof import (
     proved_text,
     with_fixed_inputs,
 )
-from compiler.inspection.gradient.text import Printed
+from compiler.inspection.gradient.text import Printed, each_text
 from compiler.interface import Array, Options
 from compiler.programs.executables import executable
 from compiler.programs.load import complete, options_of
@@ -38,15 +39,19 @@ def check_gradient_text(
     program = complete(program)
     options = options_of(program, replace(options, target="native", batch=batch))
     try:
-        printed, _ = proved_text(program, options)
+        texts = each_text(program, lambda alone, place: proved_text(alone, options, place))
     except UsageError as refusal:
         return GradientTextCheck(0, (), str(refusal))
     inputs = _inputs(program, data, settings, batch, seed)
-    plain = with_fixed_inputs(derived_graph(program, options), settings, {})
-    derived = _run(plain, inputs, batch, seed, options)
-    inputs.update(_draws(printed, batch, seed))
-    found = _run(printed_graph(printed), inputs, batch, seed, options)
-    return GradientTextCheck(len(derived) - 1, differing_bits(derived, found))
+    count, differing = 0, list[str]()
+    for alone, text in zip(losses_of(program).values(), texts, strict=True):
+        plain = with_fixed_inputs(derived_graph(alone, options), settings, {})
+        derived = _run(plain, inputs, batch, seed, options)
+        drawn = {**inputs, **_draws(text.printed, batch, seed)}
+        found = _run(printed_graph(text.printed), drawn, batch, seed, options)
+        count += len(derived) - 1
+        differing += differing_bits(derived, found)
+    return GradientTextCheck(count, tuple(differing))
 
 
 def _inputs(

@@ -17,7 +17,7 @@ from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json
 from compiler.inspection.gradient.proof import proved_text
-from compiler.inspection.gradient.text import PrintedFunction
+from compiler.inspection.gradient.text import PrintedFunction, each_text
 from compiler.inspection.level_drawing import drawing_of_levels
 from compiler.inspection.levels import levels_of
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
@@ -93,16 +93,19 @@ def _gradient(opened: _Opened, view: View) -> str:
         raise UsageError("a `sample` has no gradient", "leave out --sampler")
     if view.mode != "train":
         raise UsageError("a prediction has no gradient", "leave out --mode infer")
-    printed, _ = proved_text(in_precision(opened.program, opened.options), opened.options)
+    program, options = in_precision(opened.program, opened.options), opened.options
+    texts = each_text(program, lambda alone, place: proved_text(alone, options, place))
     path = Path(view.path)
     found = [
         function
-        for function in printed.functions
+        for text in texts
+        for function in text.functions
         if (view.node is None or view.node in function.paths)
         and (view.line is None or any(Path(name) == path and line == view.line for name, line in function.lines))
     ]
     _expect_some(found, "function of the gradient", view)
-    text = "\n\n".join(function.text for function in found) + "\n" if _is_part(view) else printed.text
+    whole = "\n".join(text.printed.text for text in texts)
+    text = "\n\n".join(function.text for function in found) + "\n" if _is_part(view) else whole
     if view.format == "json":
         return json.dumps({"text": text, "functions": [_function_to_json(function) for function in found]})
     return text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import Source, UsageError
-from compiler.inspection.gradient.text import gradient_text
+from compiler.inspection.gradient.text import each_text, gradient_text
 from compiler.inspection.reading import stretches_of
 from runtime.support.files import JsonObject, JsonValue
 
@@ -20,7 +20,7 @@ def gradient_to_json(program: Program, files: Mapping[str, int], go_on: Callable
     `go_on` is called now and then, and raises an error to end the work.
     """
     try:
-        printed = gradient_text(program, go_on=go_on)
+        texts = each_text(program, lambda alone, place: gradient_text(alone, go_on=go_on, place=place))
     except UsageError as error:
         return {"refused": str(error)}
     parts: list[JsonValue] = [
@@ -29,7 +29,8 @@ def gradient_to_json(program: Program, files: Mapping[str, int], go_on: Callable
             "colours": _colours(function.text),
             "lines": [[files[name], line] for name, line in sorted(function.lines) if name in files],
         }
-        for function in printed.functions
+        for text in texts
+        for function in text.functions
     ]
     return {"parts": parts}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,9 @@ from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.inspection.gradient.derivative import Derivative, derivative_of_graph
+from compiler.inspection.gradient.derivative import Derivative, derivative_of_graph, losses_of
 from compiler.inspection.gradient.proof import derived_graph, differing, printed_graph, proved_text, with_fixed_inputs
-from compiler.inspection.gradient.text import gradient_text, printed
+from compiler.inspection.gradient.text import each_text, gradient_text, printed
 from compiler.inspection.levels import Level
 from compiler.interface import Options
 from compiler.ops import OPS
@@ -49,7 +50,7 @@ OF_PAIRS = ("clip", "simclr")
 def experiments() -> Iterator[tuple[Path, str | None]]:
     for path in sorted((ROOT / "examples").glob("*/*.dl")):
         declared = [d for d in load_modules(path, None)[-1].declarations if isinstance(d, tree.Train)]
-        for train in (train for train in declared if not train.updates):  # whose text is refused
+        for train in declared:
             yield path, train.name or (train.model.id if len(declared) > 1 else None)
 
 
@@ -64,10 +65,13 @@ def loaded(path: Path, name: str | None) -> Program:
 
 def difference(found: Program) -> tuple[str, ...]:
     """The gradients that the text computes by other operations than the step does."""
-    text = gradient_text(found)
+    texts = each_text(found, lambda alone, place: gradient_text(alone, place=place))
     settings = {s.name: float(s.value) for s in found.settings if s.is_runtime and isinstance(s.value, int | float)}
-    derived = with_fixed_inputs(derived_graph(found, Options()), settings, text.derivative.draws)
-    return differing(derived, printed_graph(text), Options())
+    different: tuple[str, ...] = ()
+    for alone, text in zip(losses_of(found).values(), texts, strict=True):
+        derived = with_fixed_inputs(derived_graph(alone, Options()), settings, text.derivative.draws)
+        different += differing(derived, printed_graph(text), Options())
+    return different
 
 
 @pytest.mark.parametrize(
@@ -97,15 +101,15 @@ def test_the_text_of_an_example_is_as_it_was_read_last(name: str, golden: Golden
 def test_a_text_is_written_so_that_it_is_compiled_to_its_gradient(seed: int) -> None:
     found = program(random_network(seed))
     assert difference(found) != ()  # of the text that is simplified first
-    text, others = proved_text(found, Options())
-    assert others == ()
-    assert text.text.startswith("# The derivative of the loss")
+    text = proved_text(found, Options())
+    assert text.others == ()
+    assert text.printed.text.startswith("# The derivative of the loss")
 
 
 def test_a_text_says_where_sums_may_come_in_another_order() -> None:
-    text, others = proved_text(program(random_network(268)), Options())
-    assert others == ("x.batch_norm.gamma", "x.batch_norm.beta")
-    assert text.text.startswith(
+    text = proved_text(program(random_network(268)), Options())
+    assert text.others == ("x.batch_norm.gamma", "x.batch_norm.beta")
+    assert text.printed.text.startswith(
         "# The order of additions may be another than in a training step, and so the last bits, in:"
     )
 
@@ -272,6 +276,20 @@ def test_a_difference_would_be_found() -> None:
     settings = {s.name: float(s.value) for s in found.settings if s.is_runtime and isinstance(s.value, int | float)}
     derived = with_fixed_inputs(derived_graph(found, Options()), settings, right.derivative.draws)
     assert "x.0.dense.W" in differing(derived, printed_graph(wrong), Options())
+
+
+def test_each_update_has_its_functions_in_one_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Also where the name of an update is that of another with a layer behind it."""
+    text = (ROOT / "examples/gan/model.dl").read_text().replace("update critic ", "update generator_dense ")
+    (tmp_path / "model.dl").write_text(text.replace("critic.loss", "generator_dense.loss"))
+    assert main(["show", str(tmp_path / "model.dl"), "--stage", "gradient"]) == 0
+    shown = capsys.readouterr().out
+    (tmp_path / "gradient.dl").write_text(shown)
+    names = re.findall(r"^fn (\w+)", shown, re.MULTILINE)
+    assert len(names) == len({*names})
+    assert {"generator_forward", "generator_backward", "generator_dense_backward"} <= {*names}
+    assert "loss of the update generator_dense of Gan" in shown
+    assert main(["check", str(tmp_path / "gradient.dl")]) == 0
 
 
 def test_a_step_that_draws_is_refused() -> None:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from compiler.errors.diagnostics import Source, UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import GraphInput, Node, Role, Value
-from compiler.inspection.gradient.derivative import LOSS, Derivative, derivative_of
+from compiler.inspection.gradient.derivative import LOSS, Derivative, derivative_of, losses_of
 from compiler.inspection.gradient.expressions import ATOM, Expressions, Text, moments, type_text
 from compiler.inspection.gradient.naming import Names, free, is_parameter
 from compiler.inspection.gradient.outline import Outline, Segment, outline_of
@@ -26,9 +27,10 @@ _LONGEST = 88  # characters of an expression into which others are still written
 
 @record
 class Printed:
-    """The text, and what its `backward` takes and gives: inputs of the derivative by name, and outputs."""
+    """The text, and what its function `whole` takes and gives: inputs of the derivative by name, and outputs."""
 
     text: str
+    whole: str
     settings: tuple[GraphInput, ...]
     tensors: tuple[GraphInput, ...]
     results: tuple[str, ...]
@@ -51,6 +53,34 @@ class PrintedFunction:
 
 
 @record
+class Place:
+    """The `update` whose loss a text is of, if it is of one, and names of functions of other texts beside it."""
+
+    update: str = ""
+    taken: frozenset[str] = frozenset()
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.update}_" if self.update else ""
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The functions of all of a loss."""
+        return f"{self.prefix}forward", f"{self.prefix}backward"
+
+
+ALONE = Place()
+
+
+class _HasFunctions(Protocol):
+    @property
+    def functions(self) -> Sequence[PrintedFunction]: ...
+
+
+Written = TypeVar("Written", bound=_HasFunctions)
+
+
+@record
 class _Function:
     """A function of the text: the values that it takes and gives, in the segment for which it was written."""
 
@@ -60,27 +90,43 @@ class _Function:
     gives: tuple[Value, ...]
 
 
-def gradient_text(program: Program, is_simplified: bool = True, go_on: Callable[[], None] = lambda: None) -> Printed:
-    """The derivative of a program as text, not proved yet. Raises UsageError for what cannot be said.
+def each_text(program: Program, write: Callable[[Program, Place], Written]) -> list[Written]:
+    """What is written of each loss of a program (`losses_of`), so that no two texts have functions of the same name."""
+    losses, found = losses_of(program), list[Written]()
+    taken = frozenset(name for update in losses for name in Place(update).ends)
+    for update, alone in losses.items():
+        found.append(write(alone, Place(update, taken)))
+        taken |= {function.name for function in found[-1].functions}
+    return found
+
+
+def gradient_text(
+    program: Program, is_simplified: bool = True, go_on: Callable[[], None] = lambda: None, place: Place = ALONE
+) -> Printed:
+    """The derivative of a program with one loss as text, not proved yet. Raises UsageError for what cannot be said.
 
     `go_on` is called from function to function, and raises an error to end the work.
     """
-    return printed(derivative_of(program, is_simplified), program.name, partial(default_of, program), go_on)
+    return printed(derivative_of(program, is_simplified), program.name, partial(default_of, program), go_on, place)
 
 
 def printed(
-    derivative: Derivative, name: str, default: Callable[[str], str], go_on: Callable[[], None] = lambda: None
+    derivative: Derivative,
+    name: str,
+    default: Callable[[str], str],
+    go_on: Callable[[], None] = lambda: None,
+    place: Place = ALONE,
 ) -> Printed:
     """A derivative as text. `default` gives the value of a setting, by its name as an input, as text."""
-    writer = _Writer(derivative, outline_of(derivative), default, go_on)
+    writer = _Writer(derivative, outline_of(derivative), default, go_on, place)
     whole = writer.whole()
     used = {value.index for value in whole.settings}
     settings = tuple(entry for entry in derivative.graph.inputs if entry.value.index in used)
     inputs = {entry.value: entry for entry in derivative.graph.inputs}
     results = tuple(output.name for output in derivative.graph.outputs)
     tensors = tuple(inputs[value] for value in whole.takes)
-    text = "\n\n".join(_formatted([_heading(name, derivative), *writer.blocks], go_on)) + "\n"
-    return Printed(text, settings, tensors, results, derivative, writer.functions_of(text))
+    text = "\n\n".join(_formatted([_heading(name, place, derivative), *writer.blocks], go_on)) + "\n"
+    return Printed(text, place.ends[1], settings, tensors, results, derivative, writer.functions_of(text))
 
 
 def _formatted(blocks: Sequence[str], go_on: Callable[[], None]) -> Iterator[str]:
@@ -94,15 +140,20 @@ class _Writer:
     """All functions of the text."""
 
     def __init__(
-        self, derivative: Derivative, outline: Outline, default: Callable[[str], str], go_on: Callable[[], None]
+        self,
+        derivative: Derivative,
+        outline: Outline,
+        default: Callable[[str], str],
+        go_on: Callable[[], None],
+        place: Place,
     ) -> None:
-        self.go_on = go_on
+        self.go_on, self.place = go_on, place
         self.derivative, self.outline = derivative, outline
         self.names = Names(derivative, outline)
         self.wanted = {output.value.index for output in derivative.graph.outputs}
         self.functions: dict[str, str] = {}  # text behind the name -> name
         self.blocks: list[str] = []
-        self.taken: set[str] = {"forward", "backward"}
+        self.taken: set[str] = {*place.ends, *place.taken}
         self.segments: dict[str, list[Segment]] = {}
         self.readers = _readers(derivative, outline)
         self.default = default
@@ -110,11 +161,10 @@ class _Writer:
 
     def whole(self) -> _Function:
         segment = Segment(None, 0, False, [self.outline.forward, self.outline.backward])
-        forward = self.written(self.outline.forward, "forward")
+        first, last = self.place.ends
+        forward = self.written(self.outline.forward, first)
         order = [output.value for output in self.derivative.graph.outputs]
-        return _Body(self, segment, {id(self.outline.forward): forward}).finish(
-            "backward", order, self.outline.backward
-        )
+        return _Body(self, segment, {id(self.outline.forward): forward}).finish(last, order, self.outline.backward)
 
     def written(self, segment: Segment, name: str = "") -> _Function:
         """The function of a segment, written unless an equal one is."""
@@ -129,8 +179,8 @@ class _Writer:
         return found if segment.is_forward else sorted(found[::-1], key=lambda value: self.order.get(value.index, -1))
 
     def name_of(self, segment: Segment) -> str:
-        level = segment.level
-        return f"{level.name if level else 'model'}_{'forward' if segment.is_forward else 'backward'}"
+        name = "model" if segment.level is None else segment.level.name
+        return f"{self.place.prefix}{name}_{'forward' if segment.is_forward else 'backward'}"
 
     def add(self, name: str, wanted: str, rest: str, segment: Segment) -> str:
         """The name of the function with this text behind its name."""
@@ -446,12 +496,14 @@ def default_of(program: Program, name: str) -> str:
     return text[1:-1] if text.startswith("(") else text
 
 
-def _heading(name: str, derivative: Derivative) -> str:
+def _heading(name: str, place: Place, derivative: Derivative) -> str:
     count = len(derivative.graph.outputs) - 1
+    first, last = place.ends
+    whose = f"the update {place.update} of {name}" if place.update else name
     lines = [
-        f"# The derivative of the loss of {name}, in the language itself.",
+        f"# The derivative of the loss of {whose}, in the language itself.",
         "#",
-        "# `forward` computes the loss and the values that `backward` needs, which gives the loss and its gradient",
+        f"# `{first}` computes the loss and the values that `{last}` needs, which gives the loss and its gradient",
         f"# in each of the {count} trained parameters: dW is the gradient of the loss in W. Each layer has a function",
         "# for either direction, which equal layers share. A comment says from which line of a text its values",
         "# come.",
