@@ -175,7 +175,7 @@ def test_rotary_positions_and_shared_heads_are_those_of_the_library(change: str,
     layer = "attention(4, bias = false, rotate = rotary(base = 500.0, halves = true), key_heads = 2)(x, x, x)"
     assert (layer in found.text) == (not change)
     assert ("softmax" in found.text) == bool(change)
-    assert found.apart < 1e-5
+    assert found.apart < 1e-4  # scores of some 50, whose last bits a softmax shows
 
 
 @pytest.mark.parametrize(
