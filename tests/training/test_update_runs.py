@@ -182,7 +182,6 @@ def test_averaged_weights_move_once_a_step() -> None:
     [
         (["train", "gan.dl", "--overfit", "8"], "several updates"),
         (["lr", "gan.dl"], "several updates"),
-        (["show", "gan.dl", "--stage", "gradient"], "several updates"),
         (["sweep", "gan.dl", "--set", "critic.optimizer.lr=[0.1,0.2]", "--trials", "2"], "several updates"),
         (["train", "gan.dl", "--set", "steps=1", "--set", "critic.times=200"], "takes 200 batches"),
     ],
