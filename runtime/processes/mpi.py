@@ -23,6 +23,7 @@ _AWAKE = 5e-3  # seconds before a wait begins to sleep: MPI moves a few pieces o
 _SHORTEST, _LONGEST = 20e-6, 2e-3  # seconds between two looks while it sleeps
 _SECONDS_FOR_THE_SAME = 2.0  # within which a failure of all processes is one failure
 _VERDICT = 512  # bytes of the words that are compared
+_SECONDS_FOR_WORDS = 0.2  # that a launcher gets to pass on the last words, before it ends all and drops them
 _ABORTED = 1
 
 
@@ -82,6 +83,7 @@ class MpiPeers:
         """End all processes at once."""
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(_SECONDS_FOR_WORDS)
         MPI.COMM_WORLD.Abort(code)
 
     def close(self) -> None:
