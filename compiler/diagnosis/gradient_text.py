@@ -13,7 +13,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.evaluate import first_value
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
-from compiler.inspection.gradient.derivative import losses_of
+from compiler.inspection.gradient.losses import each_loss, losses_of
 from compiler.inspection.gradient.proof import (
     derived_graph,
     differing_bits,
@@ -21,7 +21,7 @@ from compiler.inspection.gradient.proof import (
     proved_text,
     with_fixed_inputs,
 )
-from compiler.inspection.gradient.text import Printed, each_text
+from compiler.inspection.gradient.text import Printed
 from compiler.interface import Array, Options
 from compiler.programs.executables import executable
 from compiler.programs.load import complete, options_of
@@ -39,7 +39,7 @@ def check_gradient_text(
     program = complete(program)
     options = options_of(program, replace(options, target="native", batch=batch))
     try:
-        texts = each_text(program, lambda alone, place: proved_text(alone, options, place))
+        texts = each_loss(program, lambda alone, loss: proved_text(alone, options, loss))
     except UsageError as refusal:
         return GradientTextCheck(0, (), str(refusal))
     inputs = _inputs(program, data, settings, batch, seed)
@@ -47,8 +47,8 @@ def check_gradient_text(
     for alone, text in zip(losses_of(program).values(), texts, strict=True):
         plain = with_fixed_inputs(derived_graph(alone, options), settings, {})
         derived = _run(plain, inputs, batch, seed, options)
-        drawn = {**inputs, **_draws(text.printed, batch, seed)}
-        found = _run(printed_graph(text.printed), drawn, batch, seed, options)
+        drawn = {**inputs, **_draws(text, batch, seed)}
+        found = _run(printed_graph(text), drawn, batch, seed, options)
         count += len(derived) - 1
         differing += differing_bits(derived, found)
     return GradientTextCheck(count, tuple(differing))

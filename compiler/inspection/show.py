@@ -16,8 +16,9 @@ from compiler.graph.ir import Graph, Origin
 from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json
+from compiler.inspection.gradient.losses import each_loss
 from compiler.inspection.gradient.proof import proved_text
-from compiler.inspection.gradient.text import PrintedFunction, each_text
+from compiler.inspection.gradient.text import PrintedFunction
 from compiler.inspection.level_drawing import drawing_of_levels
 from compiler.inspection.levels import levels_of
 from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
@@ -94,7 +95,7 @@ def _gradient(opened: _Opened, view: View) -> str:
     if view.mode != "train":
         raise UsageError("a prediction has no gradient", "leave out --mode infer")
     program, options = in_precision(opened.program, opened.options), opened.options
-    texts = each_text(program, lambda alone, place: proved_text(alone, options, place))
+    texts = each_loss(program, lambda alone, loss: proved_text(alone, options, loss))
     path = Path(view.path)
     found = [
         function
@@ -104,7 +105,7 @@ def _gradient(opened: _Opened, view: View) -> str:
         and (view.line is None or any(Path(name) == path and line == view.line for name, line in function.lines))
     ]
     _expect_some(found, "function of the gradient", view)
-    whole = "\n".join(text.printed.text for text in texts)
+    whole = "\n".join(text.text for text in texts)
     text = "\n\n".join(function.text for function in found) + "\n" if _is_part(view) else whole
     if view.format == "json":
         return json.dumps({"text": text, "functions": [_function_to_json(function) for function in found]})

@@ -78,7 +78,9 @@ def named_target(name: str) -> tuple[str, str | None]:
     if name in TARGETS:
         return name, None
     if name.startswith(_DEVICES):
-        return "gpu", name.removeprefix("gpu-")
+        from compiler.targets.gpu.device import device_called  # few programs are for a GPU
+
+        return "gpu", device_called(name.removeprefix("gpu-")).name
     machine_called(name, TARGETS)
     return next(iter(KERNEL_TARGETS)), name
 

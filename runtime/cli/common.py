@@ -106,7 +106,7 @@ def expect_settings_of_use(
     plan = program.plan
     blocks = () if plan is None else tuple(block.name for block in plan.updates)
     others = ("generate", *(sampler.name for sampler in program.samplers))
-    has = {setting.name for setting in program.settings}
+    has = {setting.name for setting in program.settings if "(" not in setting.name}  # without formulas
 
     def is_of_use(key: str, value: str = "") -> bool:
         first, _, rest = key.partition(".")
@@ -117,8 +117,8 @@ def expect_settings_of_use(
     for key, value in given:
         if is_of_use(key, value):
             continue
-        whose = "a way to make rows" if key.partition(".")[0] in others else "the training"
-        whose = whose.replace("a way", "another way") if own else whose
+        way = "another way to make rows" if own else "a way to make rows"
+        whose = way if key.partition(".")[0] in others else "the training"
         fix = did_you_mean(key, filter(is_of_use, has - {key})) or "leave it out"
         if f"{own}.{key}" in has:
             fix = f"the setting of {own} is --set {own}.{key}={value}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Processes: TypeAlias = "MpiPeers | Alone"
 _Result = TypeVar("_Result")
 
-# How many processes there are, as MPICH, Open MPI, and Slurm's `srun` tell each of them.
 _SHOWN = 40  # letters of what differs
+# How many processes there are, as MPICH, Open MPI, and Slurm's `srun` tell each of them.
 _COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import Source, UsageError
-from compiler.inspection.gradient.text import each_text, gradient_text
+from compiler.inspection.gradient.losses import each_loss
+from compiler.inspection.gradient.text import gradient_text
 from compiler.inspection.reading import stretches_of
 from runtime.support.files import JsonObject, JsonValue
 
@@ -20,7 +21,7 @@ def gradient_to_json(program: Program, files: Mapping[str, int], go_on: Callable
     `go_on` is called now and then, and raises an error to end the work.
     """
     try:
-        texts = each_text(program, lambda alone, place: gradient_text(alone, go_on=go_on, place=place))
+        texts = each_loss(program, lambda alone, loss: gradient_text(alone, go_on=go_on, loss=loss))
     except UsageError as error:
         return {"refused": str(error)}
     parts: list[JsonValue] = [

@@ -182,6 +182,8 @@ def test_a_gpu_is_named_with_its_architecture() -> None:
     assert [device_for(of).cpu for of in ((7, 5), (8, 0), (8, 6), (12, 0))] == ["sm_75", "sm_80", "sm_80", "sm_80"]
     with pytest.raises(UsageError, match="made for sm_75 and sm_80"):
         device_called("sm_90")
+    with pytest.raises(UsageError, match="not for `sm_99`"):
+        named_target("gpu-sm_99")
 
 
 def test_code_for_elsewhere_has_nothing_of_this_processor() -> None:

@@ -23,9 +23,10 @@ from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.inspection.gradient.derivative import Derivative, derivative_of_graph, losses_of
+from compiler.inspection.gradient.derivative import Derivative, derivative_of_graph
+from compiler.inspection.gradient.losses import each_loss, losses_of
 from compiler.inspection.gradient.proof import derived_graph, differing, printed_graph, proved_text, with_fixed_inputs
-from compiler.inspection.gradient.text import each_text, gradient_text, printed
+from compiler.inspection.gradient.text import gradient_text, printed
 from compiler.inspection.levels import Level
 from compiler.interface import Options
 from compiler.ops import OPS
@@ -65,7 +66,7 @@ def loaded(path: Path, name: str | None) -> Program:
 
 def difference(found: Program) -> tuple[str, ...]:
     """The gradients that the text computes by other operations than the step does."""
-    texts = each_text(found, lambda alone, place: gradient_text(alone, place=place))
+    texts = each_loss(found, lambda alone, loss: gradient_text(alone, loss=loss))
     settings = {s.name: float(s.value) for s in found.settings if s.is_runtime and isinstance(s.value, int | float)}
     different: tuple[str, ...] = ()
     for alone, text in zip(losses_of(found).values(), texts, strict=True):
@@ -102,14 +103,14 @@ def test_a_text_is_written_so_that_it_is_compiled_to_its_gradient(seed: int) -> 
     found = program(random_network(seed))
     assert difference(found) != ()  # of the text that is simplified first
     text = proved_text(found, Options())
-    assert text.others == ()
-    assert text.printed.text.startswith("# The derivative of the loss")
+    assert text.unproved == ()
+    assert text.text.startswith("# The derivative of the loss")
 
 
 def test_a_text_says_where_sums_may_come_in_another_order() -> None:
     text = proved_text(program(random_network(268)), Options())
-    assert text.others == ("x.batch_norm.gamma", "x.batch_norm.beta")
-    assert text.printed.text.startswith(
+    assert text.unproved == ("x.batch_norm.gamma", "x.batch_norm.beta")
+    assert text.text.startswith(
         "# The order of additions may be another than in a training step, and so the last bits, in:"
     )
 

@@ -10,8 +10,7 @@ from dataclasses import replace
 from itertools import count
 
 from compiler.errors.diagnostics import UsageError
-from compiler.frontend.program import Program, TrainingPlan
-from compiler.frontend.update_rules import UpdateBlock
+from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value, needed_by
 from compiler.graph_passes.eliminate import eliminate_common, eliminate_dead
@@ -55,22 +54,6 @@ def derivative_of(program: Program, is_simplified: bool = True) -> Derivative:
     trained = {path for rule in program.plan.rules for path in rule.paths}
     levels, is_double = levels_of(program), program.plan.is_double
     return derivative_of_graph(program.training_graph, trained, levels, is_double, is_simplified)
-
-
-def losses_of(program: Program) -> dict[str, Program]:
-    """For each loss of a training, the program with this loss alone: by the names of `update` blocks, else by none."""
-    plan = program.plan
-    if plan is None or not plan.updates:
-        return {"": program}
-    return {block.name: _with_loss_of(program, plan, block) for block in plan.updates}
-
-
-def _with_loss_of(program: Program, plan: TrainingPlan, block: UpdateBlock) -> Program:
-    graph = program.training_graph
-    loss = replace(graph.output(block.loss), name=LOSS)
-    others = (output for output in graph.outputs if output.name not in (LOSS, block.loss))
-    alone = replace(plan, updates=(), rules=block.rules, schedule=block.schedule, clip=block.clip)
-    return replace(program, training_graph=replace(graph, outputs=(loss, *others)), plan=alone)
 
 
 def derivative_of_graph(

@@ -16,7 +16,8 @@ from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.printer import attributes_of, print_attribute
 from compiler.graph_passes.eliminate import eliminate_dead
 from compiler.inspection.gradient.derivative import LOSS
-from compiler.inspection.gradient.text import ALONE, Place, Printed, PrintedFunction, gradient_text
+from compiler.inspection.gradient.losses import ONLY_LOSS, LossNames
+from compiler.inspection.gradient.text import Printed, gradient_text
 from compiler.interface import Array, Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.scan import Scan
@@ -26,33 +27,20 @@ from compiler.programs.load import in_precision
 from compiler.programs.stages import prepared
 from compiler.programs.steps.training_step import StepBuilder
 from compiler.support.arrays import np
-from compiler.support.record import record
 from compiler.syntax.modules import load_modules
 from compiler.types import DType, numpy_dtype
 
 NAME = "gradient.dl"
 
 
-@record
-class Proved:
-    """The text of a derivative, and the gradients of which it is not proved that they have the bits of the step's."""
-
-    printed: Printed
-    others: tuple[str, ...]
-
-    @property
-    def functions(self) -> tuple[PrintedFunction, ...]:
-        return self.printed.functions
-
-
-def proved_text(program: Program, options: Options, place: Place = ALONE) -> Proved:
-    """The text of the derivative of a program with one loss.
+def proved_text(program: Program, options: Options, loss: LossNames = ONLY_LOSS) -> Printed:
+    """The text of the derivative of a program with one loss, with the gradients of which nothing is proved.
 
     The passes that compile a text are those that simplified what it says, and where they find more to simplify than the
     first time, sums may come in another order: such a text is written without the first time. Raises UsageError for
     what cannot be said.
     """
-    texts = (gradient_text(program, is_simplified, place=place) for is_simplified in (True, False))
+    texts = (gradient_text(program, is_simplified, loss=loss) for is_simplified in (True, False))
     tried = [(text, open_ones(program, text, options)) for text in islice(texts, 1)]
     if tried[0][1]:
         tried += [(text, open_ones(program, text, options)) for text in texts]
@@ -61,7 +49,7 @@ def proved_text(program: Program, options: Options, place: Place = ALONE) -> Pro
         names = ", ".join(others)
         said = f"# The order of additions may be another than in a training step, and so the last bits, in: {names}.\n"
         text = replace(text, text=said + text.text)
-    return Proved(text, others)
+    return replace(text, unproved=others)
 
 
 def open_ones(program: Program, text: Printed, options: Options) -> tuple[str, ...]:

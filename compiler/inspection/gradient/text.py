@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from compiler.errors.diagnostics import Source, UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import GraphInput, Node, Role, Value
-from compiler.inspection.gradient.derivative import LOSS, Derivative, derivative_of, losses_of
+from compiler.inspection.gradient.derivative import LOSS, Derivative, derivative_of
 from compiler.inspection.gradient.expressions import ATOM, Expressions, Text, moments, type_text
+from compiler.inspection.gradient.losses import ONLY_LOSS, LossNames
 from compiler.inspection.gradient.naming import Names, free, is_parameter
 from compiler.inspection.gradient.outline import Outline, Segment, outline_of
 from compiler.ops.reduction import Moments
@@ -27,7 +27,10 @@ _LONGEST = 88  # characters of an expression into which others are still written
 
 @record
 class Printed:
-    """The text, and what its function `whole` takes and gives: inputs of the derivative by name, and outputs."""
+    """The text, and what its function `whole` takes and gives: inputs of the derivative by name, and outputs.
+
+    Of the gradients `unproved` nobody has shown that they have the bits of a training step.
+    """
 
     text: str
     whole: str
@@ -36,6 +39,7 @@ class Printed:
     results: tuple[str, ...]
     derivative: Derivative
     functions: tuple[PrintedFunction, ...]
+    unproved: tuple[str, ...] = ()
 
 
 @record
@@ -53,34 +57,6 @@ class PrintedFunction:
 
 
 @record
-class Place:
-    """The `update` whose loss a text is of, if it is of one, and names of functions of other texts beside it."""
-
-    update: str = ""
-    taken: frozenset[str] = frozenset()
-
-    @property
-    def prefix(self) -> str:
-        return f"{self.update}_" if self.update else ""
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The functions of all of a loss."""
-        return f"{self.prefix}forward", f"{self.prefix}backward"
-
-
-ALONE = Place()
-
-
-class _HasFunctions(Protocol):
-    @property
-    def functions(self) -> Sequence[PrintedFunction]: ...
-
-
-Written = TypeVar("Written", bound=_HasFunctions)
-
-
-@record
 class _Function:
     """A function of the text: the values that it takes and gives, in the segment for which it was written."""
 
@@ -90,24 +66,14 @@ class _Function:
     gives: tuple[Value, ...]
 
 
-def each_text(program: Program, write: Callable[[Program, Place], Written]) -> list[Written]:
-    """What is written of each loss of a program (`losses_of`), so that no two texts have functions of the same name."""
-    losses, found = losses_of(program), list[Written]()
-    taken = frozenset(name for update in losses for name in Place(update).ends)
-    for update, alone in losses.items():
-        found.append(write(alone, Place(update, taken)))
-        taken |= {function.name for function in found[-1].functions}
-    return found
-
-
 def gradient_text(
-    program: Program, is_simplified: bool = True, go_on: Callable[[], None] = lambda: None, place: Place = ALONE
+    program: Program, is_simplified: bool = True, go_on: Callable[[], None] = lambda: None, loss: LossNames = ONLY_LOSS
 ) -> Printed:
     """The derivative of a program with one loss as text, not proved yet. Raises UsageError for what cannot be said.
 
     `go_on` is called from function to function, and raises an error to end the work.
     """
-    return printed(derivative_of(program, is_simplified), program.name, partial(default_of, program), go_on, place)
+    return printed(derivative_of(program, is_simplified), program.name, partial(default_of, program), go_on, loss)
 
 
 def printed(
@@ -115,18 +81,18 @@ def printed(
     name: str,
     default: Callable[[str], str],
     go_on: Callable[[], None] = lambda: None,
-    place: Place = ALONE,
+    loss: LossNames = ONLY_LOSS,
 ) -> Printed:
     """A derivative as text. `default` gives the value of a setting, by its name as an input, as text."""
-    writer = _Writer(derivative, outline_of(derivative), default, go_on, place)
+    writer = _Writer(derivative, outline_of(derivative), default, go_on, loss)
     whole = writer.whole()
     used = {value.index for value in whole.settings}
     settings = tuple(entry for entry in derivative.graph.inputs if entry.value.index in used)
     inputs = {entry.value: entry for entry in derivative.graph.inputs}
     results = tuple(output.name for output in derivative.graph.outputs)
     tensors = tuple(inputs[value] for value in whole.takes)
-    text = "\n\n".join(_formatted([_heading(name, place, derivative), *writer.blocks], go_on)) + "\n"
-    return Printed(text, place.ends[1], settings, tensors, results, derivative, writer.functions_of(text))
+    text = "\n\n".join(_formatted([_heading(name, loss, derivative), *writer.blocks], go_on)) + "\n"
+    return Printed(text, loss.backward, settings, tensors, results, derivative, writer.functions_of(text))
 
 
 def _formatted(blocks: Sequence[str], go_on: Callable[[], None]) -> Iterator[str]:
@@ -145,15 +111,15 @@ class _Writer:
         outline: Outline,
         default: Callable[[str], str],
         go_on: Callable[[], None],
-        place: Place,
+        loss: LossNames,
     ) -> None:
-        self.go_on, self.place = go_on, place
+        self.go_on, self.loss = go_on, loss
         self.derivative, self.outline = derivative, outline
         self.names = Names(derivative, outline)
         self.wanted = {output.value.index for output in derivative.graph.outputs}
         self.functions: dict[str, str] = {}  # text behind the name -> name
         self.blocks: list[str] = []
-        self.taken: set[str] = {*place.ends, *place.taken}
+        self.taken: set[str] = {loss.forward, loss.backward, *loss.taken}
         self.segments: dict[str, list[Segment]] = {}
         self.readers = _readers(derivative, outline)
         self.default = default
@@ -161,10 +127,10 @@ class _Writer:
 
     def whole(self) -> _Function:
         segment = Segment(None, 0, False, [self.outline.forward, self.outline.backward])
-        first, last = self.place.ends
-        forward = self.written(self.outline.forward, first)
+        forward = self.written(self.outline.forward, self.loss.forward)
         order = [output.value for output in self.derivative.graph.outputs]
-        return _Body(self, segment, {id(self.outline.forward): forward}).finish(last, order, self.outline.backward)
+        body = _Body(self, segment, {id(self.outline.forward): forward})
+        return body.finish(self.loss.backward, order, self.outline.backward)
 
     def written(self, segment: Segment, name: str = "") -> _Function:
         """The function of a segment, written unless an equal one is."""
@@ -180,7 +146,7 @@ class _Writer:
 
     def name_of(self, segment: Segment) -> str:
         name = "model" if segment.level is None else segment.level.name
-        return f"{self.place.prefix}{name}_{'forward' if segment.is_forward else 'backward'}"
+        return f"{self.loss.prefix}{name}_{'forward' if segment.is_forward else 'backward'}"
 
     def add(self, name: str, wanted: str, rest: str, segment: Segment) -> str:
         """The name of the function with this text behind its name."""
@@ -496,10 +462,10 @@ def default_of(program: Program, name: str) -> str:
     return text[1:-1] if text.startswith("(") else text
 
 
-def _heading(name: str, place: Place, derivative: Derivative) -> str:
+def _heading(name: str, loss: LossNames, derivative: Derivative) -> str:
     count = len(derivative.graph.outputs) - 1
-    first, last = place.ends
-    whose = f"the update {place.update} of {name}" if place.update else name
+    first, last = loss.forward, loss.backward
+    whose = f"the update {loss.update} of {name}" if loss.update else name
     lines = [
         f"# The derivative of the loss of {whose}, in the language itself.",
         "#",

@@ -138,3 +138,5 @@ def test_the_length_of_a_training_counts_where_the_loss_reads_it(
         else:
             assert "--set epochs is about the training" in _refused(capsys, "eval", place, "--set", "epochs=4")
         assert "--set seed is about the training" in _refused(capsys, "eval", place, "--set", "seed=4")
+        rate = "optimizer.lr=1"  # formulas such as 1 - optimizer.beta2 are no names to mean
+        assert "nothing here hint: leave it out" in _refused(capsys, "eval", place, "--set", rate)
