@@ -64,10 +64,13 @@ module.exports = grammar({
   externals: ($) => [$._NEWLINE],
   extras: ($) => [/\\s/, $.comment],
   word: ($) => $.NAME,
+  reserved: { global: () => [RESERVED] },
   rules: {
     source_file: ($) => repeat($._declaration),
     comment: () => /#[^\\n]*/,
 """
+_LIST = "several"
+"""The name of alternatives that are their parts, without a node of their own."""
 _TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|->\s*\w+|[?*+()\[\]|]|\w+)')
 _RULE = re.compile(r"^(?P<name>\??\w+)\s*:(?P<body>(?:.*\n(?:[ \t]+.*\n|(?=\n))*))", re.MULTILINE)
 _TERMINAL = re.compile(r'^(?P<name>_?[A-Z_]+): (?P<text>"(?:[^"\\]|\\.)*"|/.*/)$', re.MULTILINE)
@@ -122,6 +125,8 @@ class Translation:
 
     def _aliased(self, form: str, alias: str) -> str:
         """A rule of its own for an alternative with a name."""
+        if alias == _LIST:
+            return form
         name = f"{alias}__{len(self.added) + 1}"
         self.added[f"_{name}"] = form
         return f"alias($._{name}, $.{alias})"
@@ -164,7 +169,8 @@ def tree_sitter() -> str:
         for name, text in translation.terminals.items()
         if text.startswith("/") and name != "_NEWLINE"
     )
-    return f"{_HEAD}{rules}{terminals}  }},\n}});\n"
+    reserved = ", ".join(json.dumps(word) for word in sorted(RESERVED))
+    return f"{_HEAD.replace('RESERVED', reserved)}{rules}{terminals}  }},\n}});\n"
 
 
 def _javascript(expression: str) -> str:
