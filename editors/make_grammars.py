@@ -2,8 +2,8 @@
 
     python editors/make_grammars.py
 
-It writes `vscode/syntaxes/dl.tmLanguage.json` (TextMate), `grammar.js` with `queries/highlights.scm` for tree-sitter,
-and the script that colours cells of notebooks.
+It writes `vscode/syntaxes/dl.tmLanguage.json` (TextMate), `grammar.js` with `highlights.scm` for tree-sitter and
+Zed, and the script that colours cells of notebooks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ TREE_SITTER = EDITORS / "tree-sitter-dl" / "grammar.js"
 JUPYTERLAB = EDITORS / "jupyterlab" / "labextension" / "static" / "highlight.js"
 _JUPYTERLAB_SOURCE = EDITORS / "jupyterlab" / "highlight.js"
 HIGHLIGHTS = EDITORS / "tree-sitter-dl" / "queries" / "highlights.scm"
+ZED_HIGHLIGHTS = EDITORS / "zed" / "languages" / "dl" / "highlights.scm"
 _GRAMMAR = EDITORS.parent / "grammar" / "dl.lark"
 _SCOPES = {
     "documentation": "comment.line.documentation.dl",
@@ -224,7 +225,8 @@ def jupyterlab() -> str:
 
 def made() -> dict[Path, str]:
     """Every generated file with its text."""
-    return {TEXTMATE: textmate(), TREE_SITTER: tree_sitter(), HIGHLIGHTS: highlights(), JUPYTERLAB: jupyterlab()}
+    written = {TEXTMATE: textmate(), TREE_SITTER: tree_sitter(), JUPYTERLAB: jupyterlab()}
+    return written | dict.fromkeys((HIGHLIGHTS, ZED_HIGHLIGHTS), highlights())
 
 
 if __name__ == "__main__":
