@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from runtime.cli.generate import TokenPace, GrowingText
+from runtime.cli.generate import GrowingText, TokenPace
 from runtime.cli.main import main
 from runtime.data.text.tokenizer import END, UNITS, Tokenizer, TokenRules, learnt
 from runtime.inference.wording import Wording
