@@ -225,7 +225,8 @@ def _value(value: ShownValue) -> JsonObject:
 def _judged(text: JudgedText) -> JsonObject:
     """A text with the loss and the likeliest other of each of its tokens."""
     tokens: list[JsonValue] = [
-        [token.text, finite(token.loss), token.likeliest if token.likeliest != token.text else ""]
+        [token.text, finite(token.loss), token.likeliest if token.likeliest != token.text else "", token.place]
         for token in text.tokens
     ]
-    return {"place": text.place, "tokens": tokens, "loss": finite(text.mean_loss)}
+    head: dict[str, JsonValue] = {"place": text.place, "target": text.target, "are_classes": text.are_classes}
+    return {**head, "tokens": tokens, "loss": finite(text.mean_loss)}
