@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, final
+from functools import partial
+from typing import ClassVar, TypeAlias, final
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
@@ -12,11 +13,11 @@ from compiler.graph.op import Category, Cotangents, Op, Types
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.pairs import FitRows
-from compiler.ops.rules import round_to_bf16, without_axes
+from compiler.ops.rules import ROUNDINGS, round_to_bf16, without_axes
 from compiler.support import numerics
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import Shape, TensorType, at_batch, numpy_dtype
+from compiler.types import Rounding, Shape, TensorType, at_batch, numpy_dtype
 
 
 class InternalOp(Op):
@@ -227,6 +228,53 @@ class RoundedContraction(_Product):
         return (self.whole.stacked(operands, product_in_bf16),)
 
 
+@record
+class _Chained(_Product):
+    """As `Contraction` of f32, in which factors are rounded; each element is one chain of fused multiply-adds.
+
+    It goes in the order of the sum, from 0 on, and begins as 0. A GPU computes it so, but where its instructions for
+    matrices add up the terms of a product: the order within one of these is the device's own.
+    """
+
+    rounding: ClassVar[Rounding]
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (self.whole.stacked(operands, partial(chain_of_rounded, rounding=self.rounding)),)
+
+
+@final
+@record
+class Bf16Contraction(_Chained):
+    name: ClassVar[str] = "bf16_contraction"
+    rounding: ClassVar[Rounding] = Rounding.BF16
+
+
+@final
+@record
+class Tf32Contraction(_Chained):
+    name: ClassVar[str] = "tf32_contraction"
+    rounding: ClassVar[Rounding] = Rounding.TF32
+
+
+CHAINED = (Bf16Contraction, Tf32Contraction)
+Rounded: TypeAlias = type[RoundedContraction | Bf16Contraction | Tf32Contraction]
+"""Products of rounded factors, each in its own order."""
+
+
+def chain_of_rounded(left: Array, right: Array, rounding: Rounding) -> Array:
+    """The products of [..., m, k] and [..., k, n] that `Bf16Contraction` and `Tf32Contraction` define, bit by bit.
+
+    A term is exact in f64, and its sum with a number of f32 is rounded to f64 and then to f32 as if at once: see
+    `multiply_add_in_bf16`.
+    """
+    left, right = (ROUNDINGS[rounding](x).astype(np.float64) for x in (left, right))
+    around = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    total = np.zeros((*around, left.shape[-2], right.shape[-1]), np.float32)
+    for place in range(left.shape[-1]):
+        total = (left[..., :, place, None] * right[..., None, place, :] + total).astype(np.float32)
+    return total
+
+
 BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two chains
 
 
@@ -293,6 +341,7 @@ INTERNAL_OPS: tuple[type[Op], ...] = (
     SplitContraction,
     OrderedContraction,
     RoundedContraction,
+    *CHAINED,
     ProductSum,
     After,
 )

@@ -22,6 +22,7 @@ from compiler.targets.cpu.tiles import ceiling, rounded_down
 from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place, others_of
 from compiler.targets.gpu.block_shapes import PADDING, SHARED_BYTES, BlockShape, row_axes
 from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.gpu.matrix_products import Staged, Warps, warps_of
 from compiler.targets.gpu.threads import GROUPS
 from compiler.types import DType, Extent
 
@@ -56,7 +57,7 @@ class _Layout:
     @property
     def pitch(self) -> int:
         """Elements of shared memory from line to line, or from one summed element to the next."""
-        return PADDING + (self.shape.depth if self.is_along_sum else self.height)
+        return self.shape.depth + PADDING if self.is_along_sum else self.height + self.shape.padding
 
     @property
     def size(self) -> int:
@@ -77,7 +78,7 @@ def _layouts(contract: TileContract, shape: BlockShape) -> tuple[_Layout, _Layou
     left = _Layout(
         shape,
         shape.rows,
-        True,
+        contract.rounding is None,
         tuple((axis.extent, axis.lhs_stride) for axis in contract.k),
         tuple((axis.extent, axis.left) for axis in row_axes(contract)),
         (contract.lhs_offset, *(axis.lhs_stride for axis in outer)),
@@ -218,6 +219,15 @@ class _Operand:
 
     # what threads read
 
+    @property
+    def staged(self) -> Staged:
+        pitch = self.layout.pitch
+        return Staged(pitch, 1) if self.layout.is_along_sum else Staged(1, pitch)
+
+    def stage(self, number: Index) -> Value:
+        """Where a stage begins."""
+        return self.k.nest.pointer(self.room, self.k.nest.mul(number, self.layout.size), self.dtype)
+
     def of_row(self, own: Value, element: int, row: int) -> Value:
         """The element of a row of the group, whose first one is `own`."""
         nest, layout, size = self.k.nest, self.layout, self.dtype.size
@@ -273,9 +283,12 @@ def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: P
     return left, right
 
 
-def summed_from_copies(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> Sequence[Operand]:
-    """The sums of a thread, row by row."""
+def summed_from_copies(
+    k: KernelNest, contract: TileContract, shape: BlockShape, place: Place
+) -> tuple[Sequence[Operand], Warps | None]:
+    """The sums of a thread, row by row, or as the warps have them where factors are rounded."""
     nest, sides = k.nest, _operands(k, contract, shape, place)
+    warps = warps_of(k, contract, shape, place, [side.staged for side in sides])
     blocks = ceiling(nest, place.depth, shape.depth)
     zero = Constant(vector(contract.dtype, LANES), 0.0)
 
@@ -291,14 +304,19 @@ def summed_from_copies(k: KernelNest, contract: TileContract, shape: BlockShape,
         nest.body.append(ir.Barrier(nest.line))  # behind which no thread reads the stage of the block before
         free = nest.select(nest.compare("eq", stage, 0), STAGES - 1, nest.sub(stage, 1))
         begin(nest.add(number, STAGES - 1), free)
-        sums = _multiplied(k, shape, sides, stage, sums)
+        if warps is None:
+            sums = _multiplied(k, shape, sides, stage, sums)
+        else:
+            sums = warps.multiplied([side.stage(stage) for side in sides], sums)
         following = nest.add(stage, 1)
         return [*sums, nest.select(nest.compare("eq", following, STAGES), 0, following)]
 
     for number in range(STAGES - 1):
         begin(number, number)
     values = nest.loop(0, blocks, 1, [*[zero] * (shape.rows * shape.vectors), 0], block)
-    return values[:-1]
+    if warps is not None:
+        nest.body.append(ir.Barrier(nest.line))  # the sums will lie where the last block is still read
+    return values[:-1], warps
 
 
 def _multiplied(

@@ -18,13 +18,17 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place
 from compiler.targets.gpu.block_shapes import PADDING, BlockShape, row_axes
+from compiler.targets.gpu.matrix_products import Staged, Warps, warps_of
 from compiler.targets.gpu.threads import GROUPS
 from compiler.types import DType
 
 
-def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> Sequence[Operand]:
-    """The sums of a thread, row by row."""
+def summed_from_registers(
+    k: KernelNest, contract: TileContract, shape: BlockShape, place: Place
+) -> tuple[Sequence[Operand], Warps | None]:
+    """The sums of a thread, row by row, or as the warps have them where factors are rounded."""
     nest, sides = k.nest, _operands(k, contract, shape, place)
+    warps = warps_of(k, contract, shape, place, [Staged(1, side.pitch) for side in sides])
     blocks = ceiling(nest, place.depth, shape.depth)
     last = nest.sub(blocks, 1)
     zero = Constant(vector(contract.dtype, LANES), 0.0)
@@ -36,7 +40,10 @@ def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockSha
         *sums, half = carried
         following = nest.mul(nest.minimum(nest.add(number, 1), last), shape.depth)
         found = [side.loaded(following) for side in sides]
-        sums = _multiplied(k, shape, sides, half, sums)
+        if warps is None:
+            sums = _multiplied(k, shape, sides, half, sums)
+        else:
+            sums = warps.multiplied([side.half(half) for side in sides], sums)
         other = nest.binary("xor", half, 1)
         for side, values in zip(sides, found, strict=True):
             side.put(values, other)
@@ -44,7 +51,7 @@ def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockSha
         return [*sums, other]
 
     values = nest.loop(0, blocks, 1, [*[zero] * (shape.rows * shape.vectors), 0], block)
-    return values[:-1]
+    return values[:-1], warps
 
 
 @mutable_record
@@ -74,7 +81,7 @@ class _Operand:
     @property
     def pitch(self) -> int:
         """Elements of shared memory for each summed one."""
-        return GROUPS * self.each + PADDING
+        return GROUPS * self.each + self.shape.padding
 
     @property
     def size(self) -> int:
@@ -133,10 +140,14 @@ class _Operand:
             found.append(nest.gather(pointer, self.of_lanes, dtype, inside))
         return found
 
+    def half(self, number: Index) -> Value:
+        """Where a half of shared memory begins."""
+        return self.k.nest.pointer(self.room, self.k.nest.mul(number, self.size), self.dtype)
+
     def put(self, values: Sequence[Value], half: Index) -> None:
         """Leave the own part in a half of shared memory."""
         nest, dtype = self.k.nest, self.dtype
-        room = nest.pointer(self.room, nest.mul(half, self.size), dtype)
+        room = self.half(half)
         if self.along_sum:
             lanes = Constant(LANE_INDICES, tuple(lane * self.pitch for lane in range(LANES)))
             every = Constant(vector(DType.BOOL, LANES), True)
@@ -162,8 +173,8 @@ def _rest(nest: Builder, number: Index, divisor: int) -> Index:
 def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> tuple[_Operand, _Operand]:
     nest, dtype = k.nest, contract.dtype
     rows, head = row_axes(contract), contract.k[-1]
-    left_bytes = 2 * shape.depth * (shape.height + PADDING) * dtype.size
-    right_bytes = 2 * shape.depth * (shape.width + PADDING) * dtype.size
+    left_bytes = 2 * shape.depth * (shape.height + shape.padding) * dtype.size
+    right_bytes = 2 * shape.depth * (shape.width + shape.padding) * dtype.size
     rooms = [
         nest.define(ir.Shared, ADDRESS, start, size) for start, size in ((0, left_bytes), (left_bytes, right_bytes))
     ]

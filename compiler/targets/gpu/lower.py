@@ -26,6 +26,7 @@ from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.gpu.block_products import build_block_product
 from compiler.targets.gpu.block_shapes import shape_for
 from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, can_be_copied
+from compiler.targets.gpu.matrix_products import bytes_of_sums
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
 from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
 from compiler.targets.lowered import Lowered
@@ -62,8 +63,10 @@ class _DeviceLowering(Lowering):
         if contract is not None and (shape := shape_for(contract, self.batch)):
             is_copied = what.is_in_pieces and can_be_copied(contract, shape)
             size = bytes_of_stages(contract, shape) if is_copied else shape.bytes(contract.dtype)
+            size = size if contract.rounding is None else max(size, bytes_of_sums(shape))
             copied = f", copied ahead in {STAGES} stages" if is_copied else ""
-            return f"{shape.description}{copied}, {size} bytes of shared memory\n"
+            multiplied = "" if contract.rounding is None else f", multiplied by warps in {contract.rounding.value}"
+            return f"{shape.description}{multiplied}{copied}, {size} bytes of shared memory\n"
         return verified_tiles(what.kernel, self.machine, self.batch, False, unread, ROW_PASSES, PRODUCT_PASSES)
 
     def specialised_for(self, instance: Instance) -> Specialisation:

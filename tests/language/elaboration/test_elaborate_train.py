@@ -233,7 +233,6 @@ def test_forms_have_their_own_namespaces() -> None:
         ("accumulate", "0", "E0603"),
         ("ema", "1.0", "E0603"),
         ("ema", '"0.9"', "E0603"),
-        ("precision", "tf32", "E0908"),
         ("precision", "f16", "E0603"),
         ("learning_rate", "0.1", "E0601"),
         ("metric", "mean(logits)", "E0601"),

@@ -238,7 +238,7 @@ class _Walk(Frame):
         places = ir.places_of_rows(self.product, what.left, known.pitch)
         decided = (what.lanes, what.unrolled, what.steps_ahead, what.ahead_rows, what.ahead_left, what.is_fenced)
         apart = self.columns_apart() if what.right is ir.Place.ITSELF and contract.rhs_n_stride != 1 else ()
-        tile = RegisterTile(shape, contract.dtype, places, *decided, apart)
+        tile = RegisterTile(shape, contract.dtype, places, *decided, apart, contract.rounding)
         known.register_tile = tile
         with self.k.of(contract):
             left = left or self.left(what.left)
