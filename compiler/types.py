@@ -49,6 +49,10 @@ class Rounding(Enum):
     TF32 = "tf32"  # 11 binary digits; of two numbers as near, the one further from 0
 
 
+OF_PRODUCTS = tuple([rounding.value for rounding in Rounding])
+"""Values of `precision` that only products have."""
+
+
 READ_AS = {DType.I8: DType.I32, DType.I16: DType.I32, DType.U16: DType.I32, DType.U32: DType.I64, DType.F16: DType.F32}
 """The type, with all its numbers, in which arithmetic reads elements of a type that is only stored; u64 has none."""
 STORED = (*READ_AS, DType.U64)

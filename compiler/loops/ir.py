@@ -214,7 +214,7 @@ class TileContract:
     result goes to the scratch buffer `tile`, which the stage reads. With several `splits`, the indices of the first
     summed axis are divided among them, and each has rows of its own, `split_step` apart. A `triangle` has a single
     summed axis. A product `in_bf16` has one split and no triangle: its operands are rounded to bf16, and its terms are
-    added in the order of `nest.ir.MultiplyTiles`. So has one with a `rounding`, to which its operands are rounded.
+    added in the order of `nest.ir.MultiplyTiles`. One with a `rounding` has rounded operands too, and no triangle.
     """
 
     lhs: int

@@ -10,7 +10,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.interface import Options
 from compiler.support.record import record
-from compiler.types import Rounding
+from compiler.types import OF_PRODUCTS
 
 
 class Purpose(Enum):
@@ -66,7 +66,6 @@ EVALUATION = GraphKind(Purpose.EVALUATION)
 BATCH_EVALUATION = GraphKind(Purpose.BATCH_EVALUATION)
 PREDICTION = GraphKind(Purpose.PREDICTION)
 STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
-PRODUCTS = tuple(rounding.value for rounding in Rounding)  # precisions that are of products alone
 IN_TRAINING = (Purpose.TRAINING, Purpose.COUNTING, Purpose.ACCUMULATING)  # what `precision` of products is for
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
 ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
@@ -79,7 +78,7 @@ DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)
 def with_products(program: Program, kind: GraphKind, options: Options) -> Options:
     """The options with the precision of the products of a graph: that of `train`, for what a step computes."""
     plan = program.plan
-    if plan is None or plan.precision not in PRODUCTS or kind.purpose not in IN_TRAINING:
+    if plan is None or plan.precision not in OF_PRODUCTS or kind.purpose not in IN_TRAINING:
         return replace(options, products="f32")
     if options.dtype == "f64":
         message = f"`precision = {plan.precision}` and f64 exclude each other"

@@ -45,7 +45,7 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         for label in _by_storage(op.lhs, shape)
         if label in op.rhs and label not in op.out
     ]
-    splits = op.splits if isinstance(op, SplitContraction) else 1
+    splits = op.splits if isinstance(op, (SplitContraction, *CHAINED)) else 1
     divided = 1 if splits > 1 else 0
     sums = (*summed[:divided], *_merged(summed[divided:]))
     return TileContract(

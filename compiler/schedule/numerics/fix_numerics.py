@@ -31,6 +31,7 @@ from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
 from compiler.schedule.numerics.internal_ops import (
     Bf16Contraction,
+    Chained,
     Copy,
     Empty,
     Insert,
@@ -411,16 +412,23 @@ class _Rewriter:
         placed = (*rows, *(label for label in out if label in only_right))
         right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
         left = left if self.strides(left) is not None else self.builder.emit(Copy(), left)
-        if rounded is not None:
+        if rounded is RoundedContraction:
             result = self.builder.emit(rounded(lhs, rhs, placed), left, right)
         else:
-            result = self.product(left, right, lhs, rhs, placed, order)
+            result = self.product(left, right, lhs, rhs, placed, order, rounded)
         if placed == out:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
 
     def product(
-        self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
+        self,
+        left: Value,
+        right: Value,
+        lhs: Labels,
+        rhs: Labels,
+        out: Labels,
+        order: AxisOrder | None,
+        chained: Chained | None,
     ) -> Value:
         """A contraction in the form of kernels; a long sum with few results, over the batch and more, is split."""
         whole = Contraction(lhs, rhs, out)
@@ -437,8 +445,9 @@ class _Rewriter:
             splits = next((splits for most, splits in numerics.SPLITS if size <= most), 1)
         few = splits >= numerics.FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
         if splits == 1 or length < numerics.LONG_SUM or not few:
-            return self.builder.emit(whole, left, right)
-        return self.builder.emit(Sum((0,)), self.builder.emit(SplitContraction(lhs, rhs, out, splits), left, right))
+            return self.builder.emit(whole if chained is None else chained(lhs, rhs, out), left, right)
+        made = (chained or SplitContraction)(lhs, rhs, out, splits)
+        return self.builder.emit(Sum((0,)), self.builder.emit(made, left, right))
 
     def in_one_stretch(self, value: Value, labels: Labels, out: Labels) -> bool:
         """Whether one index can walk all the summed axes of an operand."""

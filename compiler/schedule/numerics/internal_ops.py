@@ -142,14 +142,14 @@ class _Product(InternalOp):
         return self.whole.result_types(operands)
 
 
-@final
 @record
-class SplitContraction(_Product):
-    """As `Contraction`, with a first axis of `splits`: number p sums the indices n*p//splits to n*(p+1)//splits of the
-    first label of `lhs` that is summed, whose extent is n."""
+class _InSplits(_Product):
+    """With several `splits`, the result has a first axis of them.
 
-    splits: int
-    name: ClassVar[str] = "split_contraction"
+    Number p sums the indices n*p//splits to n*(p+1)//splits of the first label of `lhs` that is summed, of extent n.
+    """
+
+    splits: int = 1
 
     @property
     def divided(self) -> int:
@@ -158,9 +158,11 @@ class SplitContraction(_Product):
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         (type_,) = self.whole.result_types(operands)
-        return (TensorType(type_.dtype, (self.splits, *type_.shape)),)
+        return (type_ if self.splits == 1 else TensorType(type_.dtype, (self.splits, *type_.shape)),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        if self.splits == 1:
+            return (self.summed(operands, batch),)
         left, right = operands
         axes = self.lhs.index(self.divided), self.rhs.index(self.divided)
         size = left.shape[axes[0]]
@@ -168,8 +170,20 @@ class SplitContraction(_Product):
         for split in range(self.splits):
             kept = slice(size * split // self.splits, size * (split + 1) // self.splits)
             pieces = [x[(slice(None),) * axis + (kept,)] for x, axis in zip((left, right), axes, strict=True)]
-            found += self.whole.evaluate(pieces, batch)
+            found.append(self.summed(pieces, batch))
         return (np.stack(found),)
+
+    def summed(self, operands: Sequence[Array], batch: int) -> Array:
+        """The product of some of the summed indices."""
+        return self.whole.evaluate(operands, batch)[0]
+
+
+@final
+@record
+class SplitContraction(_InSplits):
+    """As `Contraction`, in several splits."""
+
+    name: ClassVar[str] = "split_contraction"
 
 
 @final
@@ -229,17 +243,17 @@ class RoundedContraction(_Product):
 
 
 @record
-class _Chained(_Product):
+class _Chained(_InSplits):
     """As `Contraction` of f32, in which factors are rounded; each element is one chain of fused multiply-adds.
 
     It goes in the order of the sum, from 0 on, and begins as 0. A GPU computes it so, but where its instructions for
-    matrices add up the terms of a product: the order within one of these is the device's own.
+    matrices add up terms: the order within one of these is the device's own.
     """
 
     rounding: ClassVar[Rounding]
 
-    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
-        return (self.whole.stacked(operands, partial(chain_of_rounded, rounding=self.rounding)),)
+    def summed(self, operands: Sequence[Array], batch: int) -> Array:
+        return self.whole.stacked(operands, partial(chain_of_rounded, rounding=self.rounding))
 
 
 @final
@@ -257,7 +271,8 @@ class Tf32Contraction(_Chained):
 
 
 CHAINED = (Bf16Contraction, Tf32Contraction)
-Rounded: TypeAlias = type[RoundedContraction | Bf16Contraction | Tf32Contraction]
+Chained: TypeAlias = type[Bf16Contraction | Tf32Contraction]
+Rounded: TypeAlias = type[RoundedContraction] | Chained
 """Products of rounded factors, each in its own order."""
 
 

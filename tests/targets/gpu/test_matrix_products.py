@@ -17,6 +17,7 @@ from nest_reader import read_nest
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.loops.ir import contraction_of
 from compiler.machine import Machine
 from compiler.nest import ir, matrices
 from compiler.nest.lanes import all_statements
@@ -27,7 +28,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast
 from compiler.ops.rules import ROUNDINGS
-from compiler.schedule.numerics.internal_ops import CHAINED, Rounded, chain_of_rounded
+from compiler.schedule.numerics.internal_ops import CHAINED, Chained, chain_of_rounded
 from compiler.schedule.numerics.round_products import round_products
 from compiler.support.arrays import Array
 from compiler.targets.gpu import lower
@@ -57,7 +58,7 @@ CASES: dict[str, tuple[str, Shape, Shape]] = {
 }
 
 
-def product(case: str, rounded: Rounded) -> Graph:
+def product(case: str, rounded: Chained) -> Graph:
     """The product and a bias, which stands behind it in the same kernel."""
     pattern, left, right = CASES[case]
     factors, out = pattern.split("->")
@@ -71,7 +72,7 @@ def product(case: str, rounded: Rounded) -> Graph:
     return round_products(builder.build(), rounded)
 
 
-def of_matrices(rows: int, depth: int, columns: int, rounded: Rounded) -> Graph:
+def of_matrices(rows: int, depth: int, columns: int, rounded: Chained) -> Graph:
     builder = GraphBuilder("product")
     shapes = (rows, depth), (depth, columns)
     inputs = [builder.input(n, Role.DATA, TensorType(DType.F32, s)) for n, s in zip("lr", shapes, strict=True)]
@@ -157,7 +158,7 @@ def test_the_definition_is_one_chain_of_fused_multiply_adds(rounding: Rounding, 
 @pytest.mark.parametrize("machine", [SM_80, replace(SM_80, cpu="sm_75")], ids=["copied", "loaded"])
 @pytest.mark.parametrize("rounded", CHAINED, ids=lambda op: op.name)
 @pytest.mark.parametrize("case", CASES)
-def test_products_have_the_bits_of_the_definition(case: str, rounded: Rounded, machine: Machine) -> None:
+def test_products_have_the_bits_of_the_definition(case: str, rounded: Chained, machine: Machine) -> None:
     graph = product(case, rounded)
     lowered = lowered_for_device(graph, BATCH, text_by(), machine)
     for nest in lowered.nests.values():
@@ -169,9 +170,29 @@ def test_products_have_the_bits_of_the_definition(case: str, rounded: Rounded, m
 
 
 @pytest.mark.parametrize("rounded", CHAINED, ids=lambda op: op.name)
+def test_a_long_sum_with_few_results_is_split_as_in_f32(rounded: Chained) -> None:
+    """Each part of the batch is a chain of its own; sums of parts go into four accumulators."""
+    builder = GraphBuilder("product")
+    shapes = (_ROWS, 64, 40), (_ROWS, 64, 20)
+    inputs = [builder.input(n, Role.DATA, TensorType(DType.F32, s)) for n, s in zip("lr", shapes, strict=True)]
+    builder.output("y", Role.OUTPUT, builder.emit(rounded((0, 1, 2), (0, 1, 3), (2, 3)), *inputs))
+    lowered = lowered_for_device(builder.build(), BATCH, text_by())
+    (splits,) = {contract.splits for _, i in lowered.instances if (contract := contraction_of(i.kernel))}
+    assert splits == 16
+    assert any(map(multiplies, lowered.nests.values()))
+    given = given_to(builder.build(), plain)
+    sums = [np.zeros((40, 20), np.float32) for _ in range(4)]
+    for part in range(splits):
+        kept = slice(BATCH * part // splits, BATCH * (part + 1) // splits)
+        left, right = given["l"][kept].reshape(-1, 40).T, given["r"][kept].reshape(-1, 20)
+        sums[part % 4] += chain_of_rounded(left, right, rounded.rounding)
+    expect_same_bits(emulated(lowered).call(given, BATCH)["y"], (sums[0] + sums[1]) + (sums[2] + sums[3]))
+
+
+@pytest.mark.parametrize("rounded", CHAINED, ids=lambda op: op.name)
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=lambda shape: f"{shape.height}x{shape.width}")
 def test_tiles_of_each_shape_in_any_order_of_threads(
-    shape: BlockShape, rounded: Rounded, monkeypatch: pytest.MonkeyPatch
+    shape: BlockShape, rounded: Chained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = replace(shape, padding=MATRIX_PADDING[rounded.rounding])
     monkeypatch.setattr(lower, "shape_for", lambda *_: shape)
@@ -184,7 +205,7 @@ def test_tiles_of_each_shape_in_any_order_of_threads(
 
 
 @pytest.mark.parametrize("rounded", CHAINED, ids=lambda op: op.name)
-def test_results_are_as_near_as_their_digits_say(rounded: Rounded) -> None:
+def test_results_are_as_near_as_their_digits_say(rounded: Chained) -> None:
     """A factor is off by half a unit of its last digit, and each sum by half a unit of that of f32."""
     graph = of_matrices(96, 200, 80, rounded)
     given = given_to(graph, plain)
@@ -227,7 +248,7 @@ def without_barrier(nest: ir.Nest, number: int, order: int, copies_early: bool) 
 
 @pytest.mark.parametrize("machine", [SM_80, replace(SM_80, cpu="sm_75")], ids=["copied", "loaded"])
 @pytest.mark.parametrize("rounded", CHAINED, ids=lambda op: op.name)
-def test_each_barrier_is_found_that_is_left_out(rounded: Rounded, machine: Machine) -> None:
+def test_each_barrier_is_found_that_is_left_out(rounded: Chained, machine: Machine) -> None:
     graph = of_matrices(80, 200, 40, rounded)
     given = given_to(graph, plain)
     expected = definition(graph, given).tobytes()
@@ -257,7 +278,7 @@ def test_threads_read_shared_memory_from_different_banks() -> None:
 @needs_toolkit
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("rounded", CHAINED, ids=lambda op: op.name)
-def test_machine_code_multiplies_matrices_and_spills_nothing(rounded: Rounded, turned: bool) -> None:
+def test_machine_code_multiplies_matrices_and_spills_nothing(rounded: Chained, turned: bool) -> None:
     rounding = rounded.rounding
     labels = ((1, 0), (2, 1), (0, 2)) if turned else ((0, 1), (1, 2), (0, 2))
     for size, copied in ((2048, True), (2047, False), (96, True)):
