@@ -138,3 +138,12 @@ def test_a_plan_is_that_of_the_device(capsys: pytest.CaptureFixture[str]) -> Non
     assert "tf32_contraction" in capsys.readouterr().out
     assert main(["plan", "wide.dl"]) == 2
     assert "no processor has products of tf32" in capsys.readouterr().err
+
+
+@BOTH
+def test_older_devices_are_refused(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--set", f"precision={precision}", "--target", "gpu-sm_75"]
+    for command in (["show", "wide.dl", "--stage", "ptx", *chosen], ["plan", "wide.dl", *chosen]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert f"`precision = {precision}` needs a GPU of compute capability 8.0 or later, not sm_75" in said
