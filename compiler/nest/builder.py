@@ -223,6 +223,10 @@ class Builder:
         """Numbers of f32 with fewer digits."""
         return self.define(ir.RoundFactor, type_of(value), value, rounding)
 
+    def positive_zero(self, value: Operand) -> Value:
+        """Numbers as they are, with 0 for -0."""
+        return self.binary("add", value, ir.Constant(type_of(value), 0.0), type_of(value))
+
     def multiply_matrices(
         self, left: Sequence[Operand], right: Sequence[Operand], sums: Sequence[Operand], rounding: Rounding
     ) -> list[Value]:

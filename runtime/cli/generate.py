@@ -84,7 +84,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"a beam of {rows} has {rows} sequences", f"give --beam {arguments.n}, or a smaller --n")
     inputs = wording.inputs(dict(arguments.inputs))
     decoder = Decoder(program, trained.tensors, trained.options, rows, inputs, arguments.seed, not arguments.whole)
-    report = _Json(wording) if arguments.json else _Text(wording)
+    report = _Json(wording) if arguments.json else GrowingText(wording)
     stop, pace = wording.stop(), TokenPace(decoder)
     for prompt in prompts:
         report.begin(prompt)
@@ -109,7 +109,7 @@ def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompt
     if arguments.n > 1 or arguments.inputs or len(prompts) > 1:
         raise UsageError("--input-file gives one sequence for each line", "leave out --n, --input and further prompts")
     name, path = arguments.input_file
-    report = _Json(wording) if arguments.json else _Text(wording)
+    report = _Json(wording) if arguments.json else GrowingText(wording)
     report.begin(prompts[0])
     lines = generated_from_lines(trained, wording, prompts[0], name, Path(path), arguments.seed, not arguments.whole)
     for found in lines:
@@ -182,7 +182,7 @@ def _way(arguments: Namespace) -> str | None:
     return None if temperature is None else f"temperature({heat})"
 
 
-class _Text:
+class GrowingText:
     """Text on standard output: the first sequence as it grows, then the others.
 
     A token's text depends on no more than the token before it: those that the last text came from stand for all before.

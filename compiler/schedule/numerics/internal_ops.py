@@ -246,8 +246,8 @@ class RoundedContraction(_Product):
 class _Chained(_InSplits):
     """As `Contraction` of f32, in which factors are rounded; each element is one chain of fused multiply-adds.
 
-    It goes in the order of the sum, from 0 on, and begins as 0. A GPU computes it so, but where its instructions for
-    matrices add up terms: the order within one of these is the device's own.
+    It goes in the order of the sum, from 0 on, and begins as 0; in the end, -0 becomes 0. A GPU computes it so, but
+    where its instructions for matrices add up terms: the order within one of these is the device's own.
     """
 
     rounding: ClassVar[Rounding]
@@ -287,7 +287,7 @@ def chain_of_rounded(left: Array, right: Array, rounding: Rounding) -> Array:
     total = np.zeros((*around, left.shape[-2], right.shape[-1]), np.float32)
     for place in range(left.shape[-1]):
         total = (left[..., :, place, None] * right[..., None, place, :] + total).astype(np.float32)
-    return total
+    return total + np.float32(0)
 
 
 BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two chains

@@ -117,7 +117,8 @@ class Warps:
         nest, pitch = self.k.nest, pitch_of_sums(self.shape)
         kept = nest.define(ir.Shared, ADDRESS, 0, bytes_of_sums(self.shape))
         own = self.places(self.corner[0], pitch, self.corner[1], 2)
-        for number, value in enumerate(sums):
+        for number, total in enumerate(sums):
+            value = nest.positive_zero(total)
             matrix, place = divmod(number, len(matrices.SUMS))
             down, across = divmod(matrix, self.across)
             row, column = matrices.SUMS[place]

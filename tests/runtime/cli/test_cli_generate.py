@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from runtime.cli.generate import TokenPace, _Text
+from runtime.cli.generate import GrowingText, TokenPace
 from runtime.cli.main import main
 from runtime.data.text.tokenizer import END, UNITS, Tokenizer, TokenRules, learnt
 from runtime.inference.wording import Wording
@@ -160,7 +160,7 @@ def test_text_that_grows_token_by_token_is_that_of_all_tokens(unit: str, capsys:
     draw = random.Random(unit)
     for stops in (False, True):
         tokens = [number for number in draw.choices(range(len(tokenizer)), k=300) if stops or number != END]
-        shown = _Text(cast(Wording, _Tokens(tokenizer)))
+        shown = GrowingText(cast(Wording, _Tokens(tokenizer)))
         shown.begin(tokens[:5])
         for count in range(1, len(tokens) - 4):
             shown.grown(tokens[5 : 5 + count])
@@ -180,7 +180,7 @@ def test_the_time_of_a_token_does_not_grow_with_the_text() -> None:
             asked.append(len(tokens))
             return "x" * len(tokens)
 
-    shown = _Text(cast(Wording, Counted()))
+    shown = GrowingText(cast(Wording, Counted()))
     shown.begin([1])
     for count in range(1, 50):
         shown.grown([1] * count)

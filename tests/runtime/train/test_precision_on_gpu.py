@@ -83,7 +83,7 @@ def test_what_is_no_step_of_a_training_computes_in_f32(precision: str, capsys: p
     for options in ([], EMULATED):
         assert main(["predict", "run", "--input", "asked.npz", "--output", "found.npz", *options]) == 0
         found.append(np.load("found.npz")["y"])
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])
     assert main(["eval", "run", "--part", "validation"]) == 0
     assert main(["export", "run", "--to", "c", "--output", "library"]) == 0
     capsys.readouterr()

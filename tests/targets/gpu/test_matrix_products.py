@@ -152,7 +152,7 @@ def test_the_definition_is_one_chain_of_fused_multiply_adds(rounding: Rounding, 
             total = np.zeros(5, np.float32)
             for k in range(70):
                 total = fused(np.repeat(rows[m, k], 5), columns[k], total)
-            expect_same_bits(chain_of_rounded(left, right, rounding)[m], total)
+            expect_same_bits(chain_of_rounded(left, right, rounding)[m], total + np.float32(0))
 
 
 @pytest.mark.parametrize("machine", [SM_80, replace(SM_80, cpu="sm_75")], ids=["copied", "loaded"])
@@ -216,6 +216,17 @@ def test_results_are_as_near_as_their_digits_say(rounded: Chained) -> None:
     off = np.abs(found - left @ right)
     assert (off <= bound).all()
     assert off.max() > 0.01 * unit * np.sqrt(200)  # the rounding of the factors is seen
+
+
+def test_a_sum_that_underflows_is_positive_zero_in_each_way() -> None:
+    """The last block of matrices is filled with zeros, which would make +0 of -0 there alone."""
+    for rounded in CHAINED:
+        for rows in (64, 3):
+            graph = of_matrices(rows, 20, 24, rounded)
+            given = {"l": np.full((rows, 20), 1e-30, np.float32), "r": np.full((20, 24), -1e-30, np.float32)}
+            expected = definition(graph, given)
+            assert not np.signbit(expected).any()
+            expect_same_bits(emulated(lowered_for_device(graph, BATCH, text_by())).call(given, BATCH)["y"], expected)
 
 
 def test_small_products_are_chains_over_rounded_factors_as_large_ones_are() -> None:

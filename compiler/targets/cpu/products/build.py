@@ -7,7 +7,8 @@ from dataclasses import replace
 from math import prod
 from typing import assert_never
 
-from compiler.nest.ir import ADDRESS, BEGIN, END, Constant, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.nest.arguments import SharedPointer
+from compiler.nest.ir import ADDRESS, BEGIN, END, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -263,6 +264,8 @@ class _Walk(Frame):
                 if what.copying is ir.Copying.STRIP:
                     copy = known.copied_rows = self.k.bases[ir.LEFT]
                 known.sums = multiplied(nest, tile, summed, left, right, begun, copy, asks)
+            if contract.rounding is not None:
+                known.sums = [nest.positive_zero(total) for total in known.sums]
 
     def columns_apart(self) -> tuple[Operand, ...]:
         """The places of the columns of each vector in the right operand; beyond the last one stands that one."""
