@@ -86,7 +86,7 @@ class LiveFigures:
         choices = choices_of(directory)
         self._files, self._run = files, run
         self._program: Program = program_of(directory, choices)
-        target = target_with_bits_of(choices, options)
+        target = target_with_bits_of(self._program, choices, options)
         self._options = replace(options, dtype=choices.dtype, target=target, threads=1)
         self._choices, self._data = choices, data_of_run(directory, self._program, choices)
         self._job = self._job_of(self._data)
@@ -225,7 +225,8 @@ def _value(value: ShownValue) -> JsonObject:
 def _judged(text: JudgedText) -> JsonObject:
     """A text with the loss and the likeliest other of each of its tokens."""
     tokens: list[JsonValue] = [
-        [token.text, finite(token.loss), token.likeliest if token.likeliest != token.text else ""]
+        [token.text, finite(token.loss), token.likeliest if token.likeliest != token.text else "", token.place]
         for token in text.tokens
     ]
-    return {"place": text.place, "tokens": tokens, "loss": finite(text.mean_loss)}
+    head: dict[str, JsonValue] = {"place": text.place, "target": text.target, "are_classes": text.are_classes}
+    return {**head, "tokens": tokens, "loss": finite(text.mean_loss)}
