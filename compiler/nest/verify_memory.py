@@ -189,7 +189,8 @@ class _Check:
         if isinstance(touched.access, ir.Load | ir.Store) and touched.is_by_lane:
             base = base.sub(r.lane.scale_val(touched.bytes))
         room = LINE if isinstance(of, ir.Scratch) else self._argument(of).align
-        for align, place in sorted({(a, (o + begin) % a) for o, a in zip(touched.offsets, touched.aligns, strict=True)}):
+        offsets = zip(touched.offsets, touched.aligns, strict=True)
+        for align, place in {(align, (offset + begin) % align) for offset, align in offsets}:
             if room % align:
                 return False
             if not _has_steps(base, align, place) and not _holds(partial(_divides, base, align, place, touched.within)):

@@ -29,7 +29,6 @@ from compiler.targets.manifest import FIRST_TENSOR
 from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, Extent
 
-
 OF_RUNNER = "a call of the runner, which moves whole rows"
 IN_BF16 = "a product in bf16, whose addresses stand in tables in scratch"
 HAS_BLOCKS = "a nest with blocks of threads, which no proof about memory knows"
@@ -153,14 +152,15 @@ def _memory(found: Lowered, instance: Instance, position: int, relocation: tuple
     bytes_ = BatchExtent(extent.multiple * size) if isinstance(extent, BatchExtent) else extent * size
     inputs = FIRST_TENSOR + len(found.manifest.tensors)
     lent = _lent(found, relocation[0] - inputs) if relocation[0] >= inputs else None
-    align = gcd(_begin(found, number, lent is not None), *(s * size for s in strides), *_of_shards(found, instance, number))
+    moves = *(stride * size for stride in strides), *_of_shards(found, number)
+    align = gcd(_begin(found, number, lent is not None), *moves)
     return Memory(bytes_, before, behind, number in instance.writes, first, align, lent)
 
 
 def _lent(found: Lowered, number: int) -> tuple[int, int] | None:
-    """How many bytes behind an input in the caller's memory may be read, in steps of so many rows: see `NativeExecutable`.
+    """How many bytes behind an input in the caller's memory may be read, in steps of so many rows.
 
-    In steps of fewer rows it is copied, as is one behind which too little may be read.
+    In steps of fewer rows `NativeExecutable` copies it, as it does where too little may be read.
     """
     if number >= len(found.manifest.inputs):
         return None  # a result
@@ -175,7 +175,7 @@ def _begin(found: Lowered, number: int, is_lent: bool) -> int:
     return LINE if is_by_line and not is_lent else buffer.dtype.size
 
 
-def _of_shards(found: Lowered, instance: Instance, number: int) -> list[int]:
+def _of_shards(found: Lowered, number: int) -> list[int]:
     """The bytes by which each shard of a chain moves a buffer that the chain passes on."""
     buffer = found.plan.buffers[number]
     chains = [c for c in found.plan.chains if number in c.passed_on]

@@ -31,6 +31,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks"), str(_ROOT / "tests" / "support")]
 
 from all_graphs import compilations_of  # noqa: E402
+
 from compiler import driver  # noqa: E402
 from compiler.driver import Options  # noqa: E402
 from compiler.errors.diagnostics import CompilerBug, SourceError, UsageError  # noqa: E402

@@ -13,13 +13,7 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.interface import Options
 from compiler.programs.compilation import compilation, prepared_compilation, resting_compilation
-from compiler.programs.executables import (
-    compilation_of,
-    fitting,
-    graphs_of_step,
-    layout_of_update,
-    sums_of_shards,
-)
+from compiler.programs.executables import compilation_of, fitting, graphs_of_step, layout_of_update, sums_of_shards
 from compiler.programs.kinds import TRAINING, GraphKind, Purpose
 from compiler.programs.resting_executable import resting_blocks
 from compiler.programs.stages import graph_of, update_parts
