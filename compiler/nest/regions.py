@@ -179,8 +179,8 @@ class Regions(Terms):
         steps = [self._step_of(after, value) for value, after in zip(loop.carried, loop.following, strict=True)]
         initial = [self._get(operand) for operand in loop.initial]
         if loop.over_items:
-            if loop.step != 1:
-                raise UnknownError("items that are left out")
+            if (loop.start, loop.stop, loop.step) != (BEGIN, END, 1):
+                raise UnknownError("items that are left out, or are not those of the call")
             trips, within = None, rounds.eq_set(self.number(0))
             self._define(loop.index, Digits(self.call.factor))
         elif (flag := self._flag_of(loop)) is not None:

@@ -160,27 +160,37 @@ class _Check:
     # bounds
 
     def _is_inside(self, touched: Touched) -> bool:
-        r, of = self.regions, touched.of
-        low, behind = r.number(0), 0 if touched.is_store else BEHIND_SCRATCH
-        if isinstance(of, ir.Scratch):
-            is_fixed = of.start < self.nest.scratch_bytes
-            high = r.number(of.bytes) if is_fixed else r.batch.scale_val(self.nest.scratch_batch_bytes)
-        else:
-            memory = self._argument(of)
-            if touched.is_store and not memory.is_written:
-                return False
-            behind = 0 if touched.is_store else READABLE_BEHIND
-            if isinstance(memory.bytes, BatchExtent) and not touched.is_store:
-                behind += MOST_TILE_ROWS * memory.bytes.multiple
-            low, high = r.number(memory.before), r.extent(memory.bytes).add_constant_val(-memory.behind)
+        """Whether all bytes lie in the memory, or so near behind it that they may be read."""
+        if isinstance(touched.of, ir.Scratch):
+            return self._is_below(touched, touched.bytes, 0 if touched.is_store else BEHIND_SCRATCH)
+        r, memory, slack = self.regions, self._argument(touched.of), 0
+        if touched.is_store and not memory.is_written:
+            return False
+        if not touched.is_store:
+            slack = READABLE_BEHIND
+            if isinstance(memory.bytes, BatchExtent):
+                slack += MOST_TILE_ROWS * memory.bytes.multiple
+            if memory.lent is not None:
+                reach, rows = memory.lent
+                if not self._is_below(touched, touched.bytes, reach, r.batch.ge_set(r.number(rows))):
+                    return False
+        return self._is_below(touched, touched.bytes, slack)
+
+    def _is_below(self, touched: Touched, size: int, slack: int, where: isl.Set | None = None) -> bool:
+        """Whether the first so many bytes of each access lie in its memory, or at most so many behind it."""
+        low, high = self._bounds(touched)
         first = touched.base.add_constant_val(min(touched.offsets))
-        stop = touched.base.add_constant_val(max(touched.offsets) + touched.bytes - behind)
+        stop = touched.base.add_constant_val(max(touched.offsets) + size - slack)
         outside = (first.lt_set(low) | stop.gt_set(high)) & touched.within
-        if isinstance(of, ir.Given) and memory.lent is not None:
-            reach, rows = memory.lent
-            beyond = stop.add_constant_val(behind - reach).gt_set(high) & touched.within
-            outside |= beyond & r.batch.ge_set(r.number(rows))
-        return outside.is_empty()
+        return (outside if where is None else outside & where).is_empty()
+
+    def _bounds(self, touched: Touched) -> tuple[PwAff, PwAff]:
+        r, of = self.regions, touched.of
+        if isinstance(of, ir.Given):
+            memory = self._argument(of)
+            return r.number(memory.before), r.extent(memory.bytes).add_constant_val(-memory.behind)
+        is_fixed = of.start < self.nest.scratch_bytes
+        return r.number(0), r.number(of.bytes) if is_fixed else r.batch.scale_val(self.nest.scratch_batch_bytes)
 
     def _is_aligned(self, touched: Touched) -> bool:
         """Whether each address is a multiple of what its access says, which may be said of whole lanes."""
