@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from compiler.errors.diagnostics import Diagnostic
 from compiler.frontend.trace import Subject
+from compiler.lints.channels import find_channels_last
 from compiler.lints.loss_arguments import find_double_softmax, find_exchanged_arguments
 from compiler.lints.opposed_losses import find_opposed_losses
 from compiler.lints.parameters import find_shared_layers, find_start_values, find_unreached_parameters
@@ -36,6 +37,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_exchanged_arguments,
     find_scores_for_probabilities,
     find_opposed_losses,
+    find_channels_last,
     find_rows_of_shards,
     find_lone_shard,
     find_pairs_of_one_row,
