@@ -26,6 +26,7 @@ from compiler.types import DType
 SCRATCH_ALIGNMENT = 16
 MANY_SUMS, FEW_BLOCKS = 32, 2  # of a thread; blocks of up to 128 registers a thread, where the assembler may stop at 80
 _TABLES, _DIRECTIVES = "LineTablesOnly", "DebugDirectivesOnly"  # PTX says the line of each instruction by a directive
+_ROLLED = 1 << 20  # the number of a node: more than any line has
 _SEGMENT = (WARP_THREADS - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
 
 
@@ -42,6 +43,7 @@ def device_text(nest: ir.Nest) -> str:
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {_blocks(nest)}{FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
     module = _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
+    module += f'!{_ROLLED} = distinct !{{!{_ROLLED}, !{{!"llvm.loop.unroll.disable"}}}}\n'
     if size := shared_bytes(nest):
         return f"@KERNEL_shared = internal addrspace(3) global [{size} x i8] undef, align 16\n{module}"
     return module
@@ -149,6 +151,12 @@ def _ordinal(walk: Walk, statement: ir.Ordinal) -> None:
     walk.names[statement.result] = f"%{statement.of}"
 
 
+def _loop(walk: Walk, statement: ir.Loop) -> None:
+    """Where threads meet in each round, several rounds side by side would take registers, and hide nothing more."""
+    meets = any(isinstance(inner, ir.Barrier) for inner in statement.body)
+    walk.loop(statement, f", !llvm.loop !{_ROLLED}" if meets else "")
+
+
 def _copy(walk: Walk, statement: ir.CopyAhead) -> str:
     text, (target, source) = walk.text, places_of(walk, statement)
     target = text.let(f"addrspacecast ptr {target} to ptr addrspace(3)", "p")
@@ -165,6 +173,7 @@ def _await(walk: Walk, statement: ir.AwaitCopies) -> str:
 
 
 DEVICE_WRITERS: Writers = {
+    ir.Loop: ("", _loop),
     ir.Ordinal: ("", _ordinal),
     ir.Exchange: ("v", _exchange),
     ir.Meet: ("", _meet),
