@@ -25,10 +25,10 @@ from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
 from runtime.runs.tensor_files import StoredTensors
 from runtime.support.files import JsonValue, sha256_of
+from runtime.train.compiled_job import Job
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper, OthersKeeper, RunKeeper, averages_of, exchange
 from runtime.train.steering import RunSteering
-from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
 # Of the data, and of its validation and test parts that have sources of their own.
@@ -190,7 +190,7 @@ def _program_of_run(
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
     target = choices.target if keeps_target else options.target
-    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
+    if trained.target_with_bits_of(program, choices, replace(options, target=target)) != target:
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     return program, replace(choices, target=target), replace(options, dtype=choices.dtype, target=target)
 
