@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
-from native import host
 
 from compiler import driver
 from compiler.driver import Options
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.targets.cpu.lower import lower
 from compiler.targets.gpu.dependences import calls_of, dependences
+from compiler.targets.gpu.device import DEVICE
+from compiler.targets.gpu.lower import lower
 from compiler.targets.gpu.touched_bytes import with_touched_bytes
 from compiler.targets.manifest import LOOP, Manifest, Touched
 from compiler.types import BatchExtent
 from runtime.data.dimensions import dimensions_if_there
 
 ROOT = Path(__file__).parents[3]
-NEVER = 1 << 30
 CAPACITY = 48  # rows, in the batch arena
 
 
@@ -71,10 +70,9 @@ def experiments() -> list[tuple[str, str | None]]:
 def step_of(file: str, experiment: str | None = None) -> tuple[Schedule, Manifest, dict[int, Instance]]:
     """The plan of a training step, its manifest, and its instances by their first argument."""
     program = driver.load(ROOT / file, experiment, (), dimensions_if_there)
-    options = driver.options_of(program, Options(batch=4))
-    machine = replace(host(), tuning=replace(host().tuning, shards=NEVER, image_shards=NEVER))
+    options = driver.options_of(program, Options("gpu", batch=4))
     graph = prepared(graph_of(program, TRAINING, options), options)
-    lowered = with_touched_bytes(lower(graph, scheduled(graph, options, machine), machine, 4))
+    lowered = with_touched_bytes(lower(graph, scheduled(graph, options, DEVICE), DEVICE, 4, lambda _: ""))
     instances = dict(zip(lowered.firsts, (instance for _, instance in lowered.instances), strict=True))
     return lowered.plan, lowered.manifest, instances
 
