@@ -10,6 +10,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.interface import Options
 from compiler.support.record import record
+from compiler.types import OF_PRODUCTS
 
 
 class Purpose(Enum):
@@ -69,14 +70,17 @@ IN_TRAINING = (Purpose.TRAINING, Purpose.COUNTING, Purpose.ACCUMULATING)  # what
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
 ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
 GIVEN, STRETCH = "(given to all):", ":(stretch)"  # names of what owners of parameters give, and of parts of tensors
-LEFT, RIGHT = "left", "right"  # the tensors of the program that adds rows of elements of shards
+LEFT, RIGHT, SUM = "left", "right", "sum"  # the tensors of the program that adds rows of elements of shards
 POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)
 
 
 def with_products(program: Program, kind: GraphKind, options: Options) -> Options:
     """The options with the precision of the products of a graph: that of `train`, for what a step computes."""
-    in_bf16 = program.plan is not None and program.plan.precision == "bf16" and kind.purpose in IN_TRAINING
-    if in_bf16 and options.dtype == "f64":
-        raise UsageError("`precision = bf16` and f64 exclude each other", "leave `--dtype f64` or `precision` out")
-    return replace(options, products="bf16" if in_bf16 else "f32")
+    plan = program.plan
+    if plan is None or plan.precision not in OF_PRODUCTS or kind.purpose not in IN_TRAINING:
+        return replace(options, products="f32")
+    if options.dtype == "f64":
+        message = f"`precision = {plan.precision}` and f64 exclude each other"
+        raise UsageError(message, "leave `--dtype f64` or `precision` out")
+    return replace(options, products=plan.precision)

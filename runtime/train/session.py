@@ -192,7 +192,7 @@ def _program_of_run(
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
     target = target_in(choices.target) if keeps_target else options.target
-    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
+    if trained.target_with_bits_of(program, choices, replace(options, target=target)) != target:
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     options = replace(options, dtype=choices.dtype, target=target)
     return _with_target(program, options), replace(choices, target=word_of(options)), options
