@@ -26,10 +26,10 @@ from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
 from runtime.runs.tensor_files import StoredTensors
 from runtime.support.files import JsonValue, sha256_of
+from runtime.train.compiled_job import Job
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper, OthersKeeper, RunKeeper, averages_of, exchange
 from runtime.train.steering import RunSteering
-from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
 # Of the data, and of its validation and test parts that have sources of their own.
