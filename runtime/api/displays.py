@@ -113,7 +113,7 @@ class Picture:
         return self.text
 
     def _repr_html_(self) -> str:
-        from compiler.graph.pictures import dark_style
+        from compiler.inspection.show import dark_style  # the whole compiler
 
         dark = dark_style(f"{_DARK} .graph")
         as_system = (
