@@ -208,9 +208,7 @@ def test_the_command_that_started_a_killed_process_says_how_to_go_on(project: Pa
     code, errors = started.end(60)
     assert code == 1
     told = " ".join(errors[errors.index("error: ") :].split())
-    # another may be ending already, when the one that was killed has not ended whole
-    one_of = rf"(one of (rank \d on \S+ \(process \d+\), )*)?rank {rank} on \S+ \(process {process}\)(, rank [^,]*)*"
-    assert re.match(rf"error: {one_of} was ended by signal 9 \(Killed\)", told), told
+    assert re.match(rf"error: rank {rank} on \S+ \(process {process}\) was ended by signal 9 \(Killed\)", told), told
     assert f"its last checkpoint is whole: dlc train --resume {out} --processes 3" in told
     assert newest_checkpoint(project / out / "checkpoints").notes == ()
 
@@ -274,6 +272,35 @@ def test_what_one_process_was_told_otherwise_is_named(project: Path, words: Sequ
     assert "fault of dlc" not in errors
     assert not (project / "told").exists()
     assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["serv"], ["check", "model.dl"]])
+def test_a_process_with_another_command_keeps_none_waiting(project: Path, words: Sequence[str]) -> None:
+    second = [*("-n", "1"), *DLC[:-1], *words]
+    begin = time.monotonic()
+    done = subprocess.run(
+        [str(LAUNCHER), "-n", "1", *DLC, "model.dl", "--out", "waiting", ":", *second],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    told = " ".join(done.stderr.split())
+    command = " ".join(["dlc", *words[: 1 + (words[0] == "train")]])
+    assert re.search(rf"rank 1 on \S+ has another command than rank 0 on \S+: `{command}` and `dlc train`", told), told
+    assert told.count("another command") == 1
+    assert not (project / "waiting").exists()
+    assert time.monotonic() - begin < 60
+
+
+def test_a_command_that_all_run_is_that_of_each(project: Path) -> None:
+    done = subprocess.run(
+        [str(LAUNCHER), "-n", "2", *DLC[:-1], "--version"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("numerics") == 2
 
 
 def test_processes_that_disagree_are_named(project: Path) -> None:
