@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from runtime.cli.failure import report_failure
 from runtime.cli.main import INTERRUPTED
 from runtime.processes.joining import expect_agreement, joined_peers
+from runtime.processes.launching import tell_launcher
 from runtime.reporting.terminal import say
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run_together(command: Callable[[MpiPeers], int], name: str = TRAINING) -> in
     A mistake that all find, as in the text of a model, is told once.
     """
     peers = joined_peers()
+    tell_launcher(peers, None)
     try:
         expect_agreement(peers, lambda: {"command": f"`{name}`"})
         code = command(peers)

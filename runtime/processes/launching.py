@@ -77,7 +77,8 @@ def launched(processes: int, command_line: Sequence[str]) -> tuple[int, Killed |
 
 
 def tell_launcher(peers: MpiPeers, run: Path | None) -> None:
-    """Leave a note of all processes and of their run for the launcher, where `launched` has started it."""
+    """Leave a note of all processes and of their run, once there is one, for the launcher, where `launched` has started
+    it."""
     name = os.environ.get(_NOTE)
     if name is None or peers.rank:
         return
@@ -165,14 +166,12 @@ class _Watcher(threading.Thread):
         self._note, self._is_over = note, threading.Event()
         self._names: Mapping[str, str] = {}
         self._first: list[str] = []
-        self._run: str | None = None
 
     def run(self) -> None:
         while not self._note.is_file():
             if self._is_over.wait(_BETWEEN_LOOKS):
                 return
-        told = json.loads(self._note.read_text())
-        self._names, self._run = told["names"], told["run"]
+        self._names = json.loads(self._note.read_text())["names"]
         numbers: dict[int, str] = {}
         with select.epoll() as watched:
             for number in self._names:
@@ -192,7 +191,8 @@ class _Watcher(threading.Thread):
         """What was seen, once the launcher has ended."""
         self._is_over.set()
         self.join()
-        return _Ended(tuple(f"{self._names[number]} (process {number})" for number in self._first), self._run)
+        run = json.loads(self._note.read_text())["run"] if self._names else None  # known later than the processes
+        return _Ended(tuple(f"{self._names[number]} (process {number})" for number in self._first), run)
 
 
 @record
