@@ -6,7 +6,7 @@ from enum import Enum
 from functools import cache
 from typing import TypeAlias, final
 
-from compiler.support.arrays import np
+from compiler.support.arrays import Array, np
 from compiler.support.record import record
 
 
@@ -40,6 +40,17 @@ class DType(Enum):
         """The least and the greatest number of an integer type, or of bool."""
         bits = 1 if self is DType.BOOL else 8 * self.size
         return (0, (1 << bits) - 1) if self.is_unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+class Rounding(Enum):
+    """What a GPU rounds the factors of a product to before it multiplies them; their range is that of f32."""
+
+    BF16 = "bf16"  # 8 binary digits; of two numbers as near, the even one
+    TF32 = "tf32"  # 11 binary digits; of two numbers as near, the one further from 0
+
+
+OF_PRODUCTS = tuple([rounding.value for rounding in Rounding])
+"""Values of `precision` that only products have."""
 
 
 READ_AS = {DType.I8: DType.I32, DType.I16: DType.I32, DType.U16: DType.I32, DType.U32: DType.I64, DType.F16: DType.F32}
@@ -84,6 +95,19 @@ def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
     NumPy has no bf16: the reference target holds such values in f32, rounded to bf16 after each node.
     """
     return np.dtype(_NUMPY[dtype])
+
+
+_WORDS = {name: dtype.value for dtype, name in _NUMPY.items() if dtype is not DType.BF16}
+
+
+def word_of(dtype: np.dtype[np.generic]) -> str:
+    """The language's word for the elements of an array, such as `f32`; NumPy's own, where the language has none."""
+    return _WORDS.get(dtype.name, dtype.name)
+
+
+def array_type(array: Array) -> str:
+    """The type of an array in the words of the language, such as `f32[2, 64]`."""
+    return f"{word_of(array.dtype)}{list(array.shape)}"
 
 
 @final

@@ -105,7 +105,7 @@ class Regions(Terms):
                     self._access(statement, ir.type_of(statement.value))
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.Meet() | ir.Barrier() | ir.DrawKey():
                     continue
-                case ir.CopyAhead() | ir.CommitCopies() | ir.AwaitCopies():
+                case ir.CopyAhead() | ir.CommitCopies() | ir.AwaitCopies() | ir.MultiplyMatrices():
                     raise UnknownError  # of the memory of blocks nothing is proved
                 case ir.OpenTiles() | ir.MultiplyTiles() | ir.CloseTiles():
                     continue  # in scratch, where what is multiplied has room for whole tiles

@@ -8,6 +8,7 @@ from dataclasses import field
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
+from compiler.nest.matrices import SUMS, left_fragments, right_fragments
 from compiler.nest.printer import name_of, print_nest
 from compiler.support.record import mutable_record
 from compiler.types import DType
@@ -69,6 +70,8 @@ class _Check:
                     self.expect(statement.step, INDEX)
                     self.define(statement.first)
                     self.define(statement.second)
+                case ir.MultiplyMatrices():
+                    self.matrices(statement)
                 case _:
                     self.definition(statement)
 
@@ -151,6 +154,21 @@ class _Check:
         if statement.dtype is DType.BOOL:
             raise _WrongError(f"{statement.dtype.value} has no form in memory")
 
+    def matrices(self, statement: ir.MultiplyMatrices) -> None:
+        left, right, sums = statement.left, statement.right, statement.sums
+        counts = len(left), len(right), len(sums), len(statement.results)
+        known = (*map(len, (left_fragments(statement.rounding), right_fragments(statement.rounding))), *[len(SUMS)] * 2)
+        if counts != known:
+            raise _WrongError(f"matrices have {counts} elements of a thread, not {known}")
+        type_ = self.known(sums[0])
+        if type_.dtype is not DType.F32:
+            raise _WrongError(f"sums of matrices are {type_.name}, and not f32")
+        self.all_of(type_, *left, *right, *sums)
+        for result in statement.results:
+            if result.type is not type_:
+                raise _WrongError(f"{name_of(result)} is of another type than the sums of matrices")
+            self.define(result)
+
     # definitions
 
     def definition(self, statement: ir.Definition) -> None:
@@ -206,7 +224,7 @@ class _Check:
             case ir.Broadcast():
                 if self.known(statement.scalar).dtype is not type_.dtype:
                     raise _WrongError(f"{name_of(statement.result)} is of another type than the scalar in its lanes")
-            case ir.Rounded(value=operand):
+            case ir.Rounded(value=operand) | ir.RoundFactor(value=operand):
                 self.expect(operand, ir.vector(DType.F32, type_.lanes))
             case ir.Convert(value=operand) | ir.Bits(value=operand) | ir.Lane(vector=operand) | ir.Any(mask=operand):
                 self.known(operand)

@@ -190,7 +190,7 @@ def _program_of_run(
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
     target = choices.target if keeps_target else options.target
-    if trained.target_with_bits_of(choices, replace(options, target=target)) != target:
+    if trained.target_with_bits_of(program, choices, replace(options, target=target)) != target:
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     return program, replace(choices, target=target), replace(options, dtype=choices.dtype, target=target)
 

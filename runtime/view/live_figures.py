@@ -86,7 +86,7 @@ class LiveFigures:
         choices = choices_of(directory)
         self._files, self._run = files, run
         self._program: Program = program_of(directory, choices)
-        target = target_with_bits_of(choices, options)
+        target = target_with_bits_of(self._program, choices, options)
         self._options = replace(options, dtype=choices.dtype, target=target, threads=1)
         self._choices, self._data = choices, data_of_run(directory, self._program, choices)
         self._job = self._job_of(self._data)

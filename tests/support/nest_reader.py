@@ -10,9 +10,25 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.graph.printer import Attribute
 from compiler.nest import ir
+from compiler.nest.arguments import (
+    Argument,
+    BufferPointer,
+    ColumnsNumber,
+    ElementsNumber,
+    ExtentNumber,
+    FactorNumber,
+    FlagPointer,
+    ItemsNumber,
+    LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
+    SharedPointer,
+    ShiftNumber,
+    StreamNumber,
+)
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TYPES, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import INFIX, NAMES_OF_GIVEN, RELATIONS
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType, Extent, Rounding
 
 _OPERAND = r"(?:\w+\([^()]*\)|-?\w+)"
 _HEAD = re.compile(
@@ -23,21 +39,21 @@ _LOOP = re.compile(
     rf"for (item )?i(\d+) in ({_OPERAND})\.\.({_OPERAND})(?: step (\d+))?(?: rounds (\d+))?(?: with (.+))?:"
 )
 _DEFINED = re.compile(r"([ipv])(\d+)(?:: (\w+))?")
-_PLAIN: dict[str, Callable[[int], ir.Argument]] = {
-    "buffer": ir.BufferPointer,
-    "flag": ir.FlagPointer,
-    "place": ir.PlaceNumber,
-    "factor": ir.FactorNumber,
-    "shift": ir.ShiftNumber,
-    "literal": ir.LiteralNumber,
-    "stream": ir.StreamNumber,
+_PLAIN: dict[str, Callable[[int], Argument]] = {
+    "buffer": BufferPointer,
+    "flag": FlagPointer,
+    "place": PlaceNumber,
+    "factor": FactorNumber,
+    "shift": ShiftNumber,
+    "literal": LiteralNumber,
+    "stream": StreamNumber,
 }
-_SINGLE: dict[str, ir.Argument] = {
-    "shared panels": ir.SharedPointer(),
-    "rows": ir.RowsNumber(),
-    "columns": ir.ColumnsNumber(),
-    "total": ir.ElementsNumber(),
-    "items": ir.ItemsNumber(),
+_SINGLE: dict[str, Argument] = {
+    "shared panels": SharedPointer(),
+    "rows": RowsNumber(),
+    "columns": ColumnsNumber(),
+    "total": ElementsNumber(),
+    "items": ItemsNumber(),
 }
 _OPS: dict[str, ir.Arithmetic] = {text: op for op, text in INFIX.items()}
 _COMPARED: dict[str, ir.Relation] = {text: relation for relation, text in RELATIONS.items()}
@@ -61,7 +77,7 @@ class _Reader:
         self.rows = [row for row in text.splitlines() if row.strip()]
         self.values = {NAMES_OF_GIVEN[value.number]: value for value in GIVEN}
         self.numbers = {value.number for value in GIVEN}
-        self.arguments: list[ir.Argument] = []
+        self.arguments: list[Argument] = []
 
     def nest(self, before: Nest | None) -> Nest:
         head = _HEAD.fullmatch(self.take())
@@ -178,6 +194,8 @@ class _Reader:
     def definition(self, defined: str, text: str) -> Statement:
         if text.startswith("key("):
             return self.key(defined, text)
+        if text.startswith("matrices "):
+            return self.matrices(defined, text)
         made = self.argument(text) or self.memory(text) or self.computed(text) or self.applied(text)
         if made is None:
             raise self.wrong(f"{text!r} computes nothing")
@@ -189,13 +207,21 @@ class _Reader:
             raise self.wrong("a key has a seed, a step and a stream")
         seed, step = self.operand(found[1]), self.operand(found[2])
         first, second = map(self.defined, defined.split(", "))
-        self.arguments.append(ir.StreamNumber(int(found[3])))
+        self.arguments.append(StreamNumber(int(found[3])))
         return ir.DrawKey(self.line, first, second, seed, step, len(self.arguments) - 1)
+
+    def matrices(self, defined: str, text: str) -> Statement:
+        found = re.fullmatch(r"matrices \[(.+)\] @ \[(.+)\] in (\w+) \+ \[(.+)\]", text)
+        if found is None:
+            raise self.wrong("matrices have two factors and a sum")
+        left, right, sums = (tuple(map(self.operand, re.findall(_OPERAND, found[k]))) for k in (1, 2, 4))
+        results = tuple(map(self.defined, defined.split(", ")))
+        return ir.MultiplyMatrices(self.line, results, left, right, sums, Rounding(found[3]))
 
     def argument(self, text: str) -> Callable[[Value], Statement] | None:
         word, _, rest = text.partition(" ")
         if word == "extent":
-            argument: ir.Argument | None = ir.ExtentNumber(_extent(rest))
+            argument: Argument | None = ExtentNumber(_extent(rest))
         elif word in _PLAIN and rest.isdigit():
             argument = _PLAIN[word](int(rest))
         else:
@@ -242,6 +268,9 @@ class _Reader:
         if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) in pairs \+ ({_OPERAND})", text):
             left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.PairFma(result, line, left, right, addend)
+        if found := re.fullmatch(rf"({_OPERAND}) in (bf16|tf32)", text):
+            value, rounding = self.operand(found[1]), Rounding(found[2])
+            return lambda result: ir.RoundFactor(result, line, value, rounding)
         if found := re.fullmatch(rf"({_OPERAND}) if ({_OPERAND}) else ({_OPERAND})", text):
             yes, condition, no = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.Select(result, line, condition, yes, no)

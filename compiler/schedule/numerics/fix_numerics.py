@@ -30,13 +30,17 @@ from compiler.schedule.addresses import VIEWS, axis_maps, count, storage_order, 
 from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
 from compiler.schedule.numerics.internal_ops import (
+    Bf16Contraction,
+    Chained,
     Copy,
     Empty,
     Insert,
     Pick,
     ProductSum,
+    Rounded,
     RoundedContraction,
     SplitContraction,
+    Tf32Contraction,
     ordered,
 )
 from compiler.support import numerics
@@ -95,8 +99,8 @@ class _Rewriter:
                 return (self.argmax(operands[0], axis),)
             case Contraction(lhs=lhs, rhs=rhs, out=out):
                 return (self.contraction(operands, lhs, rhs, out, self.orders.get(node.results[0].index)),)
-            case RoundedContraction(lhs=lhs, rhs=rhs, out=out):
-                return (self.contraction(operands, lhs, rhs, out, None, is_rounded=True),)
+            case RoundedContraction() | Bf16Contraction() | Tf32Contraction() as op:
+                return (self.contraction(operands, op.lhs, op.rhs, op.out, None, type(op)),)
             case Concat() | Pad() | FitRows():
                 return (self.resized(node.op, operands, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
@@ -354,7 +358,7 @@ class _Rewriter:
         rhs: Labels,
         out: Labels,
         order: AxisOrder | None,
-        is_rounded: bool = False,
+        rounded: Rounded | None = None,
     ) -> Value:
         left, right = operands
         shape = {**dict(zip(rhs, right.type.shape, strict=True)), **dict(zip(lhs, left.type.shape, strict=True))}
@@ -362,7 +366,7 @@ class _Rewriter:
         left, lhs = self.without_units(left, lhs, wide)
         right, rhs = self.without_units(right, rhs, wide)
         core = tuple(label for label in out if label in wide)
-        result = self.core_contraction(left, right, lhs, rhs, core, shape, order, is_rounded)
+        result = self.core_contraction(left, right, lhs, rhs, core, shape, order, rounded)
         if core == out:
             return result
         return self.builder.emit(Reshape(tuple(shape[label] for label in out)), result)
@@ -383,7 +387,7 @@ class _Rewriter:
         out: tuple[int, ...],
         shape: dict[int, Extent],
         order: AxisOrder | None,
-        is_rounded: bool,
+        rounded: Rounded | None,
     ) -> Value:
         summed = [label for label in lhs if label in rhs and label not in out]
         only_left = [label for label in out if label not in rhs]
@@ -408,16 +412,23 @@ class _Rewriter:
         placed = (*rows, *(label for label in out if label in only_right))
         right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
         left = left if self.strides(left) is not None else self.builder.emit(Copy(), left)
-        if is_rounded:
-            result = self.builder.emit(RoundedContraction(lhs, rhs, placed), left, right)
+        if rounded is RoundedContraction:
+            result = self.builder.emit(rounded(lhs, rhs, placed), left, right)
         else:
-            result = self.product(left, right, lhs, rhs, placed, order)
+            result = self.product(left, right, lhs, rhs, placed, order, rounded)
         if placed == out:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
 
     def product(
-        self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: AxisOrder | None
+        self,
+        left: Value,
+        right: Value,
+        lhs: Labels,
+        rhs: Labels,
+        out: Labels,
+        order: AxisOrder | None,
+        chained: Chained | None,
     ) -> Value:
         """A contraction in the form of kernels; a long sum with few results, over the batch and more, is split."""
         whole = Contraction(lhs, rhs, out)
@@ -434,8 +445,9 @@ class _Rewriter:
             splits = next((splits for most, splits in numerics.SPLITS if size <= most), 1)
         few = splits >= numerics.FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
         if splits == 1 or length < numerics.LONG_SUM or not few:
-            return self.builder.emit(whole, left, right)
-        return self.builder.emit(Sum((0,)), self.builder.emit(SplitContraction(lhs, rhs, out, splits), left, right))
+            return self.builder.emit(whole if chained is None else chained(lhs, rhs, out), left, right)
+        made = (chained or SplitContraction)(lhs, rhs, out, splits)
+        return self.builder.emit(Sum((0,)), self.builder.emit(made, left, right))
 
     def in_one_stretch(self, value: Value, labels: Labels, out: Labels) -> bool:
         """Whether one index can walk all the summed axes of an operand."""

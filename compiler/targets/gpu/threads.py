@@ -14,6 +14,7 @@ from typing import assert_never
 from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.nest import ir
+from compiler.nest.arguments import Argument, ColumnsNumber, ExtentNumber, ItemsNumber
 from compiler.nest.builder import Builder
 from compiler.nest.ir import (
     ADDRESS,
@@ -70,7 +71,7 @@ class _Threads:
     given: Nest
     kernel: loops.Kernel
     made: Builder = field(default_factory=Builder)
-    arguments: list[ir.Argument] = field(init=False)
+    arguments: list[Argument] = field(init=False)
     values: dict[int, Operand] = field(default_factory=dict[int, Operand])  # by the number of a value of the given nest
     entered: dict[int, Value] = field(
         default_factory=dict[int, Value]
@@ -131,17 +132,17 @@ class _Threads:
     def extent(self, items: ir.Items) -> Index:
         """The extent of items, which is an argument where code serves kernels of several."""
         if isinstance(self.kernel, loops.RowKernel | loops.FlatKernel | loops.ColumnKernel):
-            return self.argument(ir.ItemsNumber())
-        return items.extent if isinstance(items.extent, int) else self.argument(ir.ExtentNumber(items.extent))
+            return self.argument(ItemsNumber())
+        return items.extent if isinstance(items.extent, int) else self.argument(ExtentNumber(items.extent))
 
     def factor(self, items: ir.Items) -> Index:
         """The vectors of a row of a kernel over columns, whose code serves any number of them."""
-        if not isinstance(self.kernel, loops.ColumnKernel) or ir.ColumnsNumber() not in self.arguments:
+        if not isinstance(self.kernel, loops.ColumnKernel) or ColumnsNumber() not in self.arguments:
             return items.factor
-        width = self.argument(ir.ColumnsNumber())
+        width = self.argument(ColumnsNumber())
         return self.made.binary("div", self.made.add(width, LANES - 1), LANES)
 
-    def argument(self, what: ir.Argument) -> Value:
+    def argument(self, what: Argument) -> Value:
         if what not in self.arguments:
             self.arguments.append(what)
         slot = self.arguments.index(what)
@@ -254,6 +255,8 @@ class _Threads:
                 self.copy_ahead(statement)
             case ir.CommitCopies() | ir.AwaitCopies():
                 self.made.body.append(statement)  # of each thread alone
+            case ir.MultiplyMatrices():
+                self.matrices(statement)
             case ir.Ordinal() | ir.Exchange() | ir.Meet():
                 raise self.wrong("it is for threads already")
 
@@ -261,6 +264,14 @@ class _Threads:
         target, source = self.address(statement.target), self.address(statement.source)
         targets, sources, kept = map(self.of, (statement.targets, statement.sources, statement.kept))
         self.made.copy_ahead(target, targets, source, sources, kept, statement.dtype)
+
+    def matrices(self, statement: ir.MultiplyMatrices) -> None:
+        if self.is_apart:
+            raise self.wrong("threads multiply matrices where some of them are not")
+        left, right, sums = ([*map(self.of, o)] for o in (statement.left, statement.right, statement.sums))
+        found = self.made.multiply_matrices(left, right, sums, statement.rounding)
+        for result, value in zip(statement.results, found, strict=True):
+            self.define(result, value)
 
     def computation(self, statement: ir.Given | ir.Computation) -> None:
         result, made = statement.result, self.made
@@ -278,6 +289,8 @@ class _Threads:
                 found = made.define(ir.Convert, type_, self.of(value))
             case ir.Bits(value=value):
                 found = made.define(ir.Bits, type_, self.of(value))
+            case ir.RoundFactor(value=value, rounding=rounding):
+                found = made.round_factor(self.of(value), rounding)
             case ir.Fma(left=left, right=right, addend=addend):
                 found = made.fma(self.of(left), self.of(right), self.of(addend))
             case ir.Elementwise(op=op, operands=operands):
@@ -289,7 +302,7 @@ class _Threads:
             case ir.Broadcast() | ir.Shuffle() | ir.Lane() | ir.Any():
                 raise self.wrong("lanes are joined elsewhere")
             case ir.Rounded() | ir.PairFma():
-                raise self.wrong("bf16 is refused before")
+                raise self.wrong("these are instructions of a processor")
             case _:
                 assert_never(statement)
         self.define(result, found)
