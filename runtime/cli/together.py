@@ -9,7 +9,6 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from runtime.cli.failure import report_failure
@@ -60,12 +59,12 @@ def meet_others(name: str) -> int:
 
     Then it is one of several no longer: whoever fails or is killed later ends no other.
     """
-    if find_spec("mpi4py") is None:
+    try:
+        from runtime.processes.mpi import leave  # an extra
+    except (ImportError, RuntimeError):  # without MPI, nobody waits
         return 0
     code = run_together(lambda _: 0, name)
-    from mpi4py import MPI  # it is there
-
-    MPI.Finalize()
+    leave()
     return code
 
 

@@ -121,6 +121,11 @@ class MpiPeers:
         self.abort(_ABORTED)
 
 
+def leave() -> None:
+    """Be no process of MPI any longer, once all peers are closed."""
+    MPI.Finalize()
+
+
 class _Messages:
     """Messages between two processes arrive in the order in which they are sent, as MPI promises, so none has a tag."""
 
