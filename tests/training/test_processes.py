@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from killing import write_project
 
+from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
@@ -34,8 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (folder / "model.dl").read_text().replace("batch = 8", f"batch = 9\n    shards = {SHARDS}")
     text = text.replace("|> dense(3)", "|> dense(400) |> relu |> dense(400) |> relu |> dense(3)")
     (folder / "model.dl").write_text(text)
-    done = subprocess.run([*DLC, "model.dl", "--out", "alone"], cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert main(["train", str(folder / "model.dl"), "--out", str(folder / "alone")]) == 0
     return folder
 
 
@@ -164,8 +164,7 @@ def test_an_interrupted_training_goes_on_in_another_number(project: Path) -> Non
     assert "--resume broken" in errors
     code, errors = Launched(project, 2, "--resume", "broken").end()
     assert code == 0, errors
-    whole = subprocess.run([*DLC, "model.dl", "--out", "whole", "--epochs", "12"], cwd=project, capture_output=True)
-    assert whole.returncode == 0
+    assert main(["train", str(project / "model.dl"), "--out", str(project / "whole"), "--epochs", "12"]) == 0
     newest = [newest_checkpoint(project / run / "checkpoints").path for run in ("broken", "whole")]
     for name in ("weights.safetensors", "optimizer.safetensors", "position.json"):
         assert (newest[0] / name).read_bytes() == (newest[1] / name).read_bytes()
