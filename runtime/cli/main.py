@@ -113,7 +113,16 @@ def _dispatch(words: list[str]) -> int:
     module = import_module(command.module)
     parser = Parser(f"dlc {command.name}", module.__doc__ or command.summary, module.EXAMPLES)
     module.configure(parser)
-    return module.run(parser.parse(words[1:]))
+    arguments = parser.parse(words[1:])
+    if not getattr(arguments, "verify", False):
+        return module.run(arguments)
+    from compiler.support.verified import forget_verified, said_of_verified  # few commands verify
+    from runtime.reporting.terminal import say_labelled
+
+    forget_verified()
+    code = module.run(arguments)
+    say_labelled("verified", said_of_verified())
+    return code
 
 
 def _command(word: str) -> Command:
