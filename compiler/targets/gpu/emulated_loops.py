@@ -1,8 +1,8 @@
 """The kernel of a loop as a function of this processor: blocks go on by turns, in any order that barriers allow.
 
 Each thread of each block is a coroutine, as in kernels whose threads wait. A block is resident until its threads have
-finished; others wait for its place. In a turn, each thread of a block goes on to where it waits next; one that waits for
-all others does so when they have come. Mostly the same block has the next turn, so it goes as far ahead as barriers let
+finished; others wait for its place. In a turn, some groups of a block's threads go on to where each waits next, since
+only the threads of a group depend on each other there; one that waits for the whole block does so when all have come. Mostly the same block has the next turn, so it goes as far ahead as barriers let
 it; else, or where it cannot go on, another has.
 """
 
@@ -79,6 +79,7 @@ def host_loop_text(
         "blocks": str(BLOCKS),
         "meets": str(MEETS),
         "looks": str(LOOKS),
+        "lane_bits": str(LANES.bit_length() - 1),
     }
     head, tail, scheduler = (Template(part).substitute(words) for part in (COROUTINE, END, _SCHEDULER))
     parts = [head, *text.lines, tail, *declarations(text), functions_of(copies, copies_early, is_strict)]
@@ -146,8 +147,9 @@ done:
   ret void
 }
 
-; A turn of a block: 0 where it has finished, 1 where it went on, 2 where it cannot.
-define internal i64 @KERNEL.turn(ptr %place, i64 %size, i64 %order) nounwind {
+; A turn of a block, in which the groups whose bits are set go on: 0 where it has finished, 1 where it went on, 2 where
+; it cannot.
+define internal i64 @KERNEL.turn(ptr %place, i64 %size, i64 %order, i64 %groups) nounwind {
 entry:
   %frames = mul i64 %size, $threads
   %slots = getelementptr i8, ptr %place, i64 %frames
@@ -171,7 +173,15 @@ unfinished:
   %state = getelementptr i64, ptr %states, i64 %thread
   %before = load i64, ptr %state
   %waits = icmp eq i64 %before, $meets
-  br i1 %waits, label %turned, label %resume
+  br i1 %waits, label %turned, label %choose
+choose:
+  %free = icmp eq i64 %before, 0
+  %group = lshr i64 %thread, $lane_bits
+  %shifted = lshr i64 %groups, %group
+  %bit = and i64 %shifted, 1
+  %pauses = icmp eq i64 %bit, 0
+  %later = and i1 %free, %pauses
+  br i1 %later, label %turned, label %resume
 resume:
   call void @llvm.coro.resume(ptr %suspended)
   %after = load i64, ptr %state
@@ -180,9 +190,9 @@ resume:
   %went.on = zext i1 %goes to i64
   br label %turned
 turned:
-  %is.live = phi i64 [ 0, %all ], [ 1, %unfinished ], [ 1, %resume ]
-  %has.met = phi i64 [ 0, %all ], [ 1, %unfinished ], [ 0, %resume ]
-  %has.moved = phi i64 [ 0, %all ], [ 0, %unfinished ], [ %went.on, %resume ]
+  %is.live = phi i64 [ 0, %all ], [ 1, %unfinished ], [ 1, %choose ], [ 1, %resume ]
+  %has.met = phi i64 [ 0, %all ], [ 1, %unfinished ], [ 0, %choose ], [ 0, %resume ]
+  %has.moved = phi i64 [ 0, %all ], [ 0, %unfinished ], [ 1, %choose ], [ %went.on, %resume ]
   %lived = or i64 %live, %is.live
   %moves = or i64 %moved, %has.moved
   %meets = add i64 %met, %has.met
@@ -248,7 +258,8 @@ turns:
   %turn.order = and i64 %bits, 255
   %turn.offset = mul i64 %current, %bytes
   %turn.place = getelementptr i8, ptr %memory, i64 %turn.offset
-  %state = call i64 @KERNEL.turn(ptr %turn.place, i64 %size, i64 %turn.order)
+  %turn.groups = lshr i64 %bits, 8
+  %state = call i64 @KERNEL.turn(ptr %turn.place, i64 %size, i64 %turn.order, i64 %turn.groups)
   switch i64 %state, label %stuck [i64 0, label %finished i64 1, label %went]
 finished:
   %ended.more = add i64 %ended, 1
@@ -264,7 +275,7 @@ replace:
   %begun.more = add i64 %begun, 1
   br label %choose
 went:
-  %luck = lshr i64 %bits, 8
+  %luck = lshr i64 %bits, 24
   %seventh = urem i64 %luck, 7
   %stays = icmp ne i64 %seventh, 0
   %any = urem i64 %luck, %resident

@@ -104,17 +104,22 @@ class _Loop:
         self.text.loop("0", str(steps.count), 1, [], step)
 
     def level(self, level: Sequence[int | Steps], around: Sequence[str]) -> None:
-        place = "%block"
+        place, is_shared = "%block", False
         for item in level:
             if isinstance(item, Steps):
                 self.steps(item, around)
-            else:
-                place = self.blocks(self.plan.calls[item], place, around)
+                continue
+            call = self.plan.calls[item]
+            place = self.blocks(call, place, around, is_shared)
+            is_shared |= call.nest is not None and shared_bytes(call.nest) > 0
         if not isinstance(level[-1], Steps):  # whose last level ends with a barrier
             grid_barrier(self.text, self.waiting)
 
-    def blocks(self, call: LoopCall, place: str, around: Sequence[str]) -> str:
-        """The blocks of a call that are this block's, from `place` on; its place among those of the next call."""
+    def blocks(self, call: LoopCall, place: str, around: Sequence[str], is_shared: bool) -> str:
+        """The blocks of a call that are this block's, from `place` on; its place among those of the next call.
+
+        `is_shared`: whether a call before it in the level uses the memory of a block.
+        """
         if call.nest is None:
             self.copy(call, around)
             return place
@@ -128,10 +133,12 @@ class _Loop:
         text.lines.append("")
         text.line(f"br i1 {text.let(f'icmp slt i64 {block}, {count}')}, label %{inside}, label %{leave}")
         text.start(inside)
-        if shared_bytes(nest):
-            self.waiting.meet(text)  # as the memory of the block may still be read
+        if shared_bytes(nest):  # which threads may still read, where it was used since the last barrier
+            is_next = "true" if is_shared else text.let(f"icmp ne i64 {block}, {place}")
+            text.when(is_next, lambda: self.waiting.meet(text))
         given = zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)
         writers = {**WRITERS, **self.writers, ir.Given: ("", _given), ir.Ordinal: ("", _ordinal)}
+        writers[ir.Barrier] = ("", lambda walk, _: self.waiting.meet(walk.text))
         _CallWalk(text, Names(given), writers, call=call, block=block, steps=around).all(nest.body)
         text.line(f"{following} = add i64 {block}, %blocks")
         text.lines[mark] = f"  {block} = phi i64 [ {place}, %{before} ], [ {following}, %{text.block} ]"
