@@ -25,7 +25,7 @@ class WaitsForEver(Exception):
 
 
 class _View:
-    """The memory as a block sees it: for each block of shared memory, a copy, and what that was after the last fence."""
+    """The memory as a block sees it: of all that is shared, a copy, and what that was behind the last fence."""
 
     def __init__(self, shared: Sequence[np.ndarray]) -> None:
         self.shared = shared

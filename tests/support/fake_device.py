@@ -10,13 +10,13 @@ from fake_cuda import ADVANCE, FakeCuda, Kernel
 from compiler.nest.ir import Nest
 from compiler.support.cache import ObjectCache
 from compiler.targets import target
-from compiler.targets.cpu.target import CpuTarget
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
+from compiler.targets.cpu.target import CpuTarget
 from compiler.targets.gpu.code import loaded_code
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.driver import Driver, begun
-from compiler.targets.gpu.executable import GpuExecutable
 from compiler.targets.gpu.emulated_loops import host_loop_text
+from compiler.targets.gpu.executable import GpuExecutable
 from compiler.targets.gpu.hardware import Gpu
 from compiler.targets.gpu.loop_text import LoopPlan
 from compiler.targets.gpu.target import EmulatedTarget, GpuTarget

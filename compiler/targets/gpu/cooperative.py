@@ -45,13 +45,7 @@ _told: set[str] = set()
 class GraphWithLoops:
     """A step; `nodes` gives it with loops as the kernels of a table, or unrolled for an empty one."""
 
-    def __init__(
-        self,
-        gpu: Gpu,
-        nodes: NodesOfStep,
-        functions: Mapping[str, int],
-        loops: Loops,
-    ) -> None:
+    def __init__(self, gpu: Gpu, nodes: NodesOfStep, functions: Mapping[str, int], loops: Loops) -> None:
         self._gpu, self._nodes, self._functions, self._loops = gpu, nodes, functions, loops
         self._graph, self._has_loops = self._made()
 

@@ -6,13 +6,7 @@ from compiler.machine import MultiplyAdd
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.grid_barrier import Waiting
 from compiler.targets.gpu.loop_text import LoopPlan, copies_bytes, write_loop
-from compiler.targets.gpu.text import (
-    DEVICE_WRITERS,
-    FEW_BLOCKS,
-    SCRATCH_ALIGNMENT,
-    block_memory,
-    name_threads,
-)
+from compiler.targets.gpu.text import DEVICE_WRITERS, FEW_BLOCKS, SCRATCH_ALIGNMENT, block_memory, name_threads
 from compiler.targets.gpu.transfers import copy_function
 from compiler.targets.llvm.multiply_add import declarations
 from compiler.targets.llvm.text import Text

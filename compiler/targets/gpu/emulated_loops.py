@@ -2,8 +2,9 @@
 
 Each thread of each block is a coroutine, as in kernels whose threads wait. A block is resident until its threads have
 finished; others wait for its place. In a turn, some groups of a block's threads go on to where each waits next, since
-only the threads of a group depend on each other there; one that waits for the whole block does so when all have come. Mostly the same block has the next turn, so it goes as far ahead as barriers let
-it; else, or where it cannot go on, another has.
+only the threads of a group depend on each other there; one that waits for the whole block does so when all have come.
+Mostly the same block has the next turn, so it goes as far ahead as barriers let it; else, or where it cannot go on,
+another has.
 """
 
 from __future__ import annotations
@@ -51,11 +52,15 @@ HOST_WAITING = Waiting(_meet, _fence, _pause, _leave, "")
 
 
 def host_loop_text(
-    plan: LoopPlan, machine: Machine, copies_early: bool = False, is_strict: bool = False, waiting: Waiting = HOST_WAITING
+    plan: LoopPlan,
+    machine: Machine,
+    copies_early: bool = False,
+    is_strict: bool = False,
+    waiting: Waiting = HOST_WAITING,
 ) -> str:
     """A module with two functions. `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)` runs BLOCKS blocks.
 
-    `i64 @KERNEL.run(ptr args, i64 stride, i64 blocks, i64 resident, i64 seed, ptr fence)` runs so many, of which so many
+    `i64 @KERNEL.run(ptr args, i64 stride, i64 blocks, i64 resident, i64 seed, ptr fence)` runs so many, of which some
     are there at once, in an order that the seed decides. A block has its words `stride` bytes behind those of the one
     before; `void fence(i64 block)` is called where a device fences its memory. It gives 0, or WAITS_FOR_EVER.
     """
@@ -77,6 +82,7 @@ def host_loop_text(
         "threads": str(BLOCK_THREADS),
         "shared": str(-(-plan.shared_bytes // 64) * 64),
         "blocks": str(BLOCKS),
+        "waits_for_ever": str(WAITS_FOR_EVER),
         "meets": str(MEETS),
         "looks": str(LOOKS),
         "lane_bits": str(LANES.bit_length() - 1),
@@ -294,7 +300,7 @@ choose:
   %idle.now = phi i64 [ 0, %look ], [ 0, %replace ], [ 0, %went ], [ %idle.more, %stuck ]
   br label %turns
 done:
-  %code = phi i64 [ 0, %finished ], [ 1, %stuck ]
+  %code = phi i64 [ 0, %finished ], [ $waits_for_ever, %stuck ]
   call void @free(ptr %memory)
   ret i64 %code
 }

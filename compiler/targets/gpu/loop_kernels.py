@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from hashlib import sha256
 
@@ -15,7 +15,17 @@ from compiler.targets.gpu.loop_text import COPY, LoopCall, LoopPlan
 from compiler.targets.gpu.step_graph import MOST_WORDS
 from compiler.targets.gpu.touched_bytes import with_touched_bytes
 from compiler.targets.lowered import Lowered
-from compiler.targets.manifest import CHAIN, CHAIN_END, END, LOOP, STATIC_ARENA, Entry, LoopKernel, Manifest, ends_of_arguments
+from compiler.targets.manifest import (
+    CHAIN,
+    CHAIN_END,
+    END,
+    LOOP,
+    STATIC_ARENA,
+    Entry,
+    LoopKernel,
+    Manifest,
+    ends_of_arguments,
+)
 from compiler.types import BatchExtent
 
 _COUNTER_BYTES = 128  # a line of the cache, so that no other data stands in it

@@ -138,13 +138,16 @@ class _Loop:
             text.when(is_next, lambda: self.waiting.meet(text))
         given = zip(ir.GIVEN, ("%begin", "%end", "%scratch"), strict=True)
         writers = {**WRITERS, **self.writers, ir.Given: ("", _given), ir.Ordinal: ("", _ordinal)}
-        writers[ir.Barrier] = ("", lambda walk, _: self.waiting.meet(walk.text))
+        writers[ir.Barrier] = ("", self.barrier)
         _CallWalk(text, Names(given), writers, call=call, block=block, steps=around).all(nest.body)
         text.line(f"{following} = add i64 {block}, %blocks")
         text.lines[mark] = f"  {block} = phi i64 [ {place}, %{before} ], [ {following}, %{text.block} ]"
         text.line(f"br label %{head}")
         text.start(leave)
         return text.let(f"sub i64 {block}, {count}")
+
+    def barrier(self, walk: Walk, _: ir.Barrier) -> None:
+        self.waiting.meet(walk.text)
 
     def count(self, call: LoopCall) -> str:
         """How many blocks a call has."""

@@ -81,17 +81,12 @@ def nodes_of(
     return [*found, *_calls(manifest, first, last, addresses, words)]
 
 
-def _loop(
-    manifest: Manifest, kernel: LoopKernel, addresses: Addresses, words: Words, fitting: int
-) -> Iterator[Node]:
+def _loop(manifest: Manifest, kernel: LoopKernel, addresses: Addresses, words: Words, fitting: int) -> Iterator[Node]:
     """The call of a loop's kernel, in no more blocks than have something to do at once."""
-    blocks = [
-        sum(blocks_of_call(manifest.entries[line], addresses.batch) for line in lines) for lines in kernel.beside
-    ]
-    if any(blocks):
+    most = min(fitting, blocks_of_loop(manifest, kernel, addresses.batch))
+    if most:
         given = words[kernel.first : kernel.first + kernel.words]
         touched = dict.fromkeys(t for lines in kernel.beside for line in lines for t in manifest.touched[line])
-        most = min(fitting, max(blocks))
         yield Node(kernel.symbol, most, tuple(map(int, given)), tuple(touched), kernel.line, cooperative=True)
 
 
@@ -120,6 +115,12 @@ def _calls(manifest: Manifest, first: int, last: int, addresses: Addresses, word
 def blocks_of_call(entry: Entry, batch: int) -> int:
     """The blocks of a call of so many rows."""
     return -(-size_at(entry.extent, batch) // entry.chunk) * entry.factor
+
+
+def blocks_of_loop(manifest: Manifest, kernel: LoopKernel, batch: int) -> int:
+    """The most blocks of a loop that have something to do beside each other."""
+    beside = ((manifest.entries[line] for line in lines) for lines in kernel.beside)
+    return max(sum(blocks_of_call(entry, batch) for entry in entries) for entries in beside)
 
 
 def counting_node(addresses: Addresses) -> Node:

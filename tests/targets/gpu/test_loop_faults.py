@@ -22,9 +22,7 @@ from compiler.support.record import mutable_record
 from compiler.targets.gpu import loop_text
 from compiler.targets.gpu.emulated_loops import HOST_WAITING, host_loop_text
 from compiler.targets.gpu.grid_barrier import Waiting, grid_barrier
-from compiler.targets.gpu.loop_text import LoopPlan
 from compiler.targets.llvm.host import machine_of
-from compiler.targets.llvm.text import Text
 from compiler.targets.registry import TARGETS
 from runtime.inference.model import runtime_settings
 
@@ -141,8 +139,8 @@ def test_each_wait_of_a_block(device: Device, wanted: bytes) -> None:
 
 
 def with_writer(name: str, out: LeavingOut) -> Waiting:
-    parts = {part: getattr(HOST_WAITING, part) for part in ("meet", "fence", "pause", "leave", "scope")}
-    return Waiting(**{**parts, name: partial(out.write, parts[name])})
+    parts = {part: getattr(HOST_WAITING, part) for part in ("meet", "fence", "pause", "leave")}
+    return Waiting(**{**parts, name: partial(out.write, parts[name])}, scope=HOST_WAITING.scope)
 
 
 def test_blocks_that_are_not_all_there(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
