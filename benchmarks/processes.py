@@ -10,20 +10,22 @@ shards on all threads is timed as well.
     python benchmarks/processes.py --hidden [--shards 4] [--processes 2] [--gigabits 1]
 
 says instead which share of its gradients the first process has sent before its backward pass ends, and how long it
-waits for those of others behind it, where they are sent meanwhile and where all are sent behind the pass. Memory of one
-machine is no network: with `--gigabits 1`, each process holds its messages back as a network of that rate would.
+waits for those of others behind it, where they are sent meanwhile and where all are sent behind the pass. Processes of
+one machine read each other's memory; here they send messages, as between machines. These are faster than a network:
+with `--gigabits 1`, each process holds its messages back as a network of that rate would.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,12 +58,13 @@ def main() -> int:
     parser.add_argument("--step", metavar="THREADS", type=int, help="time one model here; print JSON")
     parser.add_argument("--hidden", action="store_true", help="how much of the exchange the backward pass hides")
     parser.add_argument("--gigabits", type=float, help="the rate of a network that is imitated, a second")
+    parser.add_argument("--messages", action="store_true", help="with --step: share no memory")
     parser.add_argument("--behind", action="store_true", help="with --step: send all behind the backward pass")
     arguments = parser.parse_args()
     if arguments.step is not None:
         peers = joined_peers() if started_together() > 1 else ALONE
-        if arguments.gigabits is not None:
-            peers = SlowPeers(peers, arguments.gigabits * 1e9 / 8)
+        if arguments.messages or arguments.gigabits is not None:
+            peers = SlowPeers(peers, math.inf if arguments.gigabits is None else arguments.gigabits * 1e9 / 8)
         peers.overlaps = peers.overlaps and not arguments.behind
         times = seconds_of_step(arguments.models[0], arguments.shards, arguments.step, arguments.seconds, peers)
         if peers.rank == 0:
@@ -122,7 +125,8 @@ def tell(model: str, shards: int, processes: int, rounds: int, seconds: float) -
 
 
 class SlowPeers:
-    """Peers whose messages leave as late as a network with a rate, in bytes a second, would let them arrive."""
+    """Peers without common memory, whose messages leave as late as a network with a rate, in bytes a second, would let
+    them arrive."""
 
     def __init__(self, peers: Peers, rate: float) -> None:
         self.rank, self.size, self.overlaps = peers.rank, peers.size, peers.overlaps
@@ -150,6 +154,9 @@ class SlowPeers:
     def gathered(self, value: Any) -> list[Any]:
         return self._peers.gathered(value)
 
+    def shared(self, size: int) -> Mapping[int, Array]:
+        return {}
+
 
 class Late:
     """A transfer that begins when it is due."""
@@ -168,7 +175,7 @@ def tell_hidden(
 ) -> None:
     """Print how much of the exchange of gradients is hidden behind the backward pass."""
     launcher = [str(LAUNCHER), "-n", str(processes)]
-    words = [model, "--shards", str(shards), "--seconds", str(seconds), "--step", "1"]
+    words = [model, "--shards", str(shards), "--seconds", str(seconds), "--step", "1", "--messages"]
     words += [] if gigabits is None else ["--gigabits", str(gigabits)]
     found = {"meanwhile": list[Figures](), "behind": list[Figures]()}
     for _ in range(rounds):

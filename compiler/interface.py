@@ -128,6 +128,14 @@ class Peers(Protocol):
         """The value of each process, in their order: plain data and arrays."""
         ...
 
+    def shared(self, size: int) -> Mapping[int, Array]:
+        """So many bytes of this process, all zero, and those of the others that see each other's, by rank: processes
+        of one machine. Each may ask for another size. What a process has written, others see behind a message of it.
+
+        Empty where there is no such memory, for each of those who would see it.
+        """
+        ...
+
 
 class Alone:
     """The only process."""
@@ -145,6 +153,9 @@ class Alone:
 
     def gathered(self, value: Any) -> list[Any]:
         return [value]
+
+    def shared(self, size: int) -> Mapping[int, Array]:
+        return {}
 
 
 ALONE = Alone()

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import cache
 from typing import TypeAlias, final
 
-from compiler.support.arrays import np
+from compiler.support.arrays import Array, np
 from compiler.support.record import record
 
 
@@ -84,6 +84,19 @@ def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
     NumPy has no bf16: the reference target holds such values in f32, rounded to bf16 after each node.
     """
     return np.dtype(_NUMPY[dtype])
+
+
+_WORDS = {name: dtype.value for dtype, name in _NUMPY.items() if dtype is not DType.BF16}
+
+
+def word_of(dtype: np.dtype[np.generic]) -> str:
+    """The language's word for the elements of an array, such as `f32`; NumPy's own, where the language has none."""
+    return _WORDS.get(dtype.name, dtype.name)
+
+
+def array_type(array: Array) -> str:
+    """The type of an array in the words of the language, such as `f32[2, 64]`."""
+    return f"{word_of(array.dtype)}{list(array.shape)}"
 
 
 @final

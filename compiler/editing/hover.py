@@ -125,6 +125,9 @@ class _Known:
             yield f"`{name}` is {' or '.join(meaning.texts)}"
             return
         yield _code("\n".join(f"{name}: {text}" for text in meaning.texts))
+        yield from self._origins(meaning)
+
+    def _origins(self, meaning: Meaning) -> Iterator[str]:
         origins = [told for dimension in meaning.dimensions if (told := self._origin(dimension))]
         if origins:
             yield "\n".join(dict.fromkeys(origins))
@@ -159,14 +162,17 @@ class _Known:
         return next((m for m in self.meanings if (m.place.line, m.place.column) in places and _is_word(m)), None)
 
     def result_around(self, place: Span) -> list[str]:
-        """The tensor that the innermost expression around a place gives: that of a call, a pipe or an operator."""
-        around = [m for m in self.meanings if m.is_tensor and m.place != place and _holds(m.place, place)]
+        """The tensor that the innermost expression around a place gives, and the origin of each dimension.
+
+        The expression is a call, a pipe or an operator.
+        """
+        around = [m for m in self.meanings if m.is_tensor and m.place != place and m.place.holds(place)]
         statements = [m for m in around if m.place.text.startswith(("input ", "target ", "param ", "state "))]
         inner = [m for m in around if m not in statements]
         if not inner:
             return []
         smallest = min(inner, key=lambda m: (m.place.end_line - m.place.line, m.place.end_column - m.place.column))
-        return [_code("\n".join(f"gives {text}" for text in smallest.texts))]
+        return [_code("\n".join(f"gives {text}" for text in smallest.texts)), *self._origins(smallest)]
 
     def _values_of(self, symbol: Symbol, line: int) -> list[SettingFact]:
         """The values of a setting: of a model, or of what a key of `train` names."""
@@ -202,11 +208,6 @@ class _Known:
 
 def _is_word(meaning: Meaning) -> bool:
     return meaning.place.text.isidentifier()
-
-
-def _holds(outer: Span, inner: Span) -> bool:
-    start = (outer.line, outer.column) <= (inner.line, inner.column)
-    return start and (inner.end_line, inner.end_column) <= (outer.end_line, outer.end_column)
 
 
 def _declaration_text(symbol: Symbol) -> str:

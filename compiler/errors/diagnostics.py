@@ -42,6 +42,11 @@ class Span:
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
 
+    def holds(self, other: Span) -> bool:
+        """Whether another place of the same file lies within this one."""
+        is_behind = (self.line, self.column) <= (other.line, other.column)
+        return is_behind and (other.end_line, other.end_column) <= (self.end_line, self.end_column)
+
     @property
     def text(self) -> str:
         """The text at this place."""

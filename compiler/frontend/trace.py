@@ -94,14 +94,24 @@ class Seen:
     scopes: Container[int]
 
 
+@record
+class Step:
+    """What an expression gives: one tensor, or several. `last` is the stage of a pipe, else the whole expression."""
+
+    seen: Seen
+    last: Span
+
+
 @mutable_record
 class Trace:
-    """Filled while a program is elaborated: applications and bindings by their graph, initialisers by path.
+    """Filled while a program is elaborated: applications, bindings and steps by their graph, initialisers by path.
 
+    `steps` are the expressions of the user's text that give tensors, in the order in which they are computed.
     `seen` has the value of each name and each tensor in the user's text, where somebody asks for them.
     """
 
     bindings: dict[str, list[Binding]] = field(default_factory=dict[str, "list[Binding]"])
+    steps: dict[str, list[Step]] = field(default_factory=dict[str, "list[Step]"])
     applications: dict[str, list[Application]] = field(default_factory=dict[str, list[Application]])
     initializers: dict[str, FormValue] = field(default_factory=dict[str, FormValue])
     seen: list[Seen] | None = None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
-from compiler.errors.diagnostics import Diagnostic, Source, SourceError, UsageError
+from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, UsageError
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.elaborate import elaborate
 from compiler.frontend.library import library_scope
 from compiler.frontend.program import DimensionsOf
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
-from compiler.frontend.trace import Binding, Subject
+from compiler.frontend.tensors.shapes import axis_texts, tensor_text
+from compiler.frontend.trace import Binding, Step, Subject
+from compiler.frontend.values import TensorValue, TupleValue
 from compiler.programs.load import findings_in
 from compiler.support.cache import default_folder
 from compiler.support.record import record
@@ -60,15 +63,77 @@ class Reading:
 
     def bindings(self) -> Iterator[Binding]:
         """The names that the text gives to tensors in a training; of its other graphs, those that have none there."""
-        seen: set[tuple[str, int, int]] = set()
-        for graph in ("training", "augmentation", "inference"):
-            found = [] if self.subject is None else self.subject.trace.bindings.get(graph, [])
-            yield from (b for b in found if _place(b) not in seen)
-            seen.update(map(_place, found))
+        bindings = {} if self.subject is None else self.subject.trace.bindings
+        return (binding for _, found in _by_place(bindings, lambda b: _place(b.span)) for binding in found)
+
+    def unnamed(self) -> Iterator[Unnamed]:
+        """The outermost expressions of each line, once for each round of a loop.
+
+        Where a line names a tensor, only those are told that a pipe goes on from in a later line.
+        """
+        named = {_line(binding.span) for binding in self.bindings()}
+        by_line = dict(_by_place({} if self.subject is None else self.subject.trace.steps, lambda s: _line(s.last)))
+        longer = {(source, s.seen.place) for (source, _), found in by_line.items() for s in found if _is_long(s)}
+        for (source, line), found in by_line.items():
+            places = {step.seen.place for step in found}
+            outer = {place for place in places if not any(one.holds(place) for one in places if one != place)}
+            if (source, line) in named:
+                pipes = [pipe for file, pipe in longer if file == source]
+                outer = {place for place in outer if any(one.holds(place) for one in pipes if one != place)}
+            yield from (_unnamed(step) for step in found if step.seen.place in outer)
 
 
-def _place(binding: Binding) -> tuple[str, int, int]:
-    return binding.span.source.name, binding.span.line, binding.span.column
+@record
+class Unnamed:
+    """A tensor without a name, or the tensors that a call gives; type and dimensions as those of a `Binding`.
+
+    `span` is the expression, or its last stage, where a pipe began in a line before.
+    """
+
+    span: Span
+    shown: str
+    dimensions: tuple[tuple[str, Span | None], ...]
+
+
+def _is_long(step: Step) -> bool:
+    """Whether a pipe has stages in several lines."""
+    return step.seen.place.line != step.last.line
+
+
+def _unnamed(step: Step) -> Unnamed:
+    value, scopes = step.seen.value, step.seen.scopes
+    items = value.items if isinstance(value, TupleValue) else (value,)
+    tensors = [item for item in items if isinstance(item, TensorValue)]
+    pairs = (zip(axis_texts(tensor, scopes), tensor.axes, strict=True) for tensor in tensors)
+    dimensions = tuple((text, axis.origin) for one in pairs for text, axis in one)
+    span = step.last if _is_long(step) else step.seen.place
+    return Unnamed(span, ", ".join(tensor_text(tensor, scopes) for tensor in tensors), dimensions)
+
+
+_GRAPHS = ("training", "augmentation", "inference")
+_Found = TypeVar("_Found")
+_Place = TypeVar("_Place")
+
+
+def _by_place(
+    graphs: Mapping[str, list[_Found]], place_of: Callable[[_Found], _Place]
+) -> Iterator[tuple[_Place, list[_Found]]]:
+    """Everything at each place, of the first graph that has some there: that of the training before others."""
+    known: set[_Place] = set()
+    for graph in dict.fromkeys((*_GRAPHS, *graphs)):
+        found: dict[_Place, list[_Found]] = {}
+        for one in graphs.get(graph, ()):
+            found.setdefault(place_of(one), []).append(one)
+        yield from ((place, those) for place, those in found.items() if place not in known)
+        known.update(found)
+
+
+def _line(span: Span) -> tuple[str, int]:
+    return span.source.name, span.line
+
+
+def _place(span: Span) -> tuple[str, int, int]:
+    return span.source.name, span.line, span.column
 
 
 class Texts:

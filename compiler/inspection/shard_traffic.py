@@ -1,4 +1,5 @@
-"""The bytes that a step sends from process to process, by the exchange of `shard_sums`."""
+"""The bytes that a step sends from process to process, by the exchange of `shard_sums`, where each is on a machine of
+its own: those of one machine send next to nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from compiler.interface import Options
 from compiler.programs.executables import compilation_of, graphs_of_step, layout_of_update, sums_of_shards
 from compiler.programs.kinds import TRAINING, Purpose
 from compiler.programs.shard_owners import LINE
-from compiler.programs.shard_sums import cuts_of, lines_of, rows_of
+from compiler.programs.shard_sums import cuts_of, is_added_by_all, lines_of, rows_of
 from compiler.programs.shard_tree import nodes_of_processes
 from compiler.support.record import record
 from compiler.targets.manifest import lines_of_tensors
@@ -93,6 +94,11 @@ def traffic_of(program: Program, options: Options, processes: int) -> Traffic:
     nodes = [len(of_process) for of_process in nodes_of_processes(shards, processes)]
     sent, messages = [0] * processes, [0] * processes
     for row, specs in rows:
+        if is_added_by_all(row, specs):
+            for rank in range(processes):
+                sent[rank] += LINE * nodes[rank] * sum(map(lines_of, specs)) * (processes - 1)
+                messages[rank] += nodes[rank] * (processes - 1)
+            continue
         cuts, gives = cuts_of(specs, owned, processes), 1 if row.bucket is None else rounds
         slices = [end - begin for begin, end in pairwise(cuts)]
         for rank, own in enumerate(slices):

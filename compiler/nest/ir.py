@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from compiler.graph.op import Op
+from compiler.nest.arguments import Argument
 from compiler.support.record import record
 from compiler.types import DType, Extent
 
@@ -91,97 +92,6 @@ def dtype_of(operand: Operand) -> DType:
         return DType.I64
     return operand.type.dtype  # pyright: ignore[reportAttributeAccessIssue, reportReturnType, reportUnknownMemberType, reportUnknownVariableType]
 
-
-# arguments
-
-
-@record
-class _Numbered:
-    position: int
-
-
-@record
-class BufferPointer(_Numbered):
-    """The address of the instance's buffer number `position`."""
-
-
-@record
-class ExtentNumber:
-    extent: Extent
-
-
-@record
-class StreamNumber(_Numbered):
-    """The stream of a random draw; it differs between instances of one kernel."""
-
-
-@record
-class FlagPointer(_Numbered):
-    """The byte that reports a NaN or Inf in watched store number `position`."""
-
-
-@record
-class SharedPointer:
-    """The block in which one kernel leaves packed panels for the next, for all threads."""
-
-
-@record
-class LiteralNumber:
-    """The literal that is value number `result`: it differs between instances of one kernel."""
-
-    result: int
-
-
-@record
-class ElementsNumber:
-    """The number of elements of a kernel over rows whose last row is short."""
-
-
-@record
-class ItemsNumber:
-    """The extent by which the items of a kernel are counted."""
-
-
-@record
-class RowsNumber:
-    """The rows of each block of a kernel over columns."""
-
-
-@record
-class ColumnsNumber:
-    """The columns of a walk whose code does not depend on their number."""
-
-
-@record
-class PlaceNumber(_Numbered):
-    """An offset or a stride: number `position` of those that the code does not depend on."""
-
-
-@record
-class FactorNumber(_Numbered):
-    """A factor that, with a shift by `ShiftNumber` after it, divides by number `position`: see `factor_of`."""
-
-
-@record
-class ShiftNumber(_Numbered):
-    """The bits to shift by in a division by number `position`."""
-
-
-Argument: TypeAlias = (
-    BufferPointer
-    | SharedPointer
-    | FlagPointer
-    | ExtentNumber
-    | RowsNumber
-    | ColumnsNumber
-    | ElementsNumber
-    | ItemsNumber
-    | PlaceNumber
-    | FactorNumber
-    | ShiftNumber
-    | LiteralNumber
-    | StreamNumber
-)
 
 # statements
 

@@ -12,6 +12,22 @@ from typing import assert_never
 
 from compiler.graph.printer import attributes_of, print_attribute
 from compiler.nest import ir
+from compiler.nest.arguments import (
+    Argument,
+    BufferPointer,
+    ColumnsNumber,
+    ElementsNumber,
+    ExtentNumber,
+    FactorNumber,
+    FlagPointer,
+    ItemsNumber,
+    LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
+    SharedPointer,
+    ShiftNumber,
+    StreamNumber,
+)
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.support.record import mutable_record, record
 
@@ -23,12 +39,12 @@ RELATIONS: dict[ir.Relation, str] = {
     **{"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="},
     **{"below": "below", "unordered": "unordered"},
 }
-_ARGUMENTS: dict[type[ir.Argument], str] = {
-    **{ir.BufferPointer: "buffer", ir.SharedPointer: "shared panels", ir.FlagPointer: "flag"},
-    **{ir.ExtentNumber: "extent", ir.RowsNumber: "rows", ir.ColumnsNumber: "columns", ir.ElementsNumber: "total"},
-    ir.ItemsNumber: "items",
-    **{ir.PlaceNumber: "place", ir.FactorNumber: "factor", ir.ShiftNumber: "shift"},
-    **{ir.LiteralNumber: "literal", ir.StreamNumber: "stream"},
+_ARGUMENTS: dict[type[Argument], str] = {
+    **{BufferPointer: "buffer", SharedPointer: "shared panels", FlagPointer: "flag"},
+    **{ExtentNumber: "extent", RowsNumber: "rows", ColumnsNumber: "columns", ElementsNumber: "total"},
+    ItemsNumber: "items",
+    **{PlaceNumber: "place", FactorNumber: "factor", ShiftNumber: "shift"},
+    **{LiteralNumber: "literal", StreamNumber: "stream"},
 }
 NAMES_OF_GIVEN = {value.number: name for value, name in zip(GIVEN, ("begin", "end", "scratch"), strict=True)}
 
@@ -98,11 +114,11 @@ def _number(constant: Constant) -> str:
     return print_attribute(constant.value)
 
 
-def print_argument(argument: ir.Argument) -> str:
+def print_argument(argument: Argument) -> str:
     match argument:
-        case ir.SharedPointer() | ir.RowsNumber() | ir.ColumnsNumber() | ir.ElementsNumber() | ir.ItemsNumber():
+        case SharedPointer() | RowsNumber() | ColumnsNumber() | ElementsNumber() | ItemsNumber():
             return _ARGUMENTS[type(argument)]
-        case ir.ExtentNumber(extent=number) | ir.LiteralNumber(result=number):
+        case ExtentNumber(extent=number) | LiteralNumber(result=number):
             return f"{_ARGUMENTS[type(argument)]} {number}"
         case _:
             return f"{_ARGUMENTS[type(argument)]} {argument.position}"
@@ -163,7 +179,7 @@ class _Printer:
         match statement:
             case ir.Given(slot=slot):
                 argument = self.nest.arguments[slot]
-                if isinstance(argument, ir.BufferPointer) and argument.position < len(self.buffers):
+                if isinstance(argument, BufferPointer) and argument.position < len(self.buffers):
                     return f"{print_argument(argument)}  # {self.buffers[argument.position]}"
                 return print_argument(argument)
             case ir.Scratch():

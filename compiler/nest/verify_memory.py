@@ -16,9 +16,10 @@ import islpy as isl
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
+from compiler.nest.arguments import FlagPointer, SharedPointer
 from compiler.nest.call import Access, Call, Memory
 from compiler.nest.coverage import depends_on_memory, is_stored
-from compiler.nest.ir import FlagPointer, Nest, SharedPointer
+from compiler.nest.ir import Nest
 from compiler.nest.printer import name_of, print_nest
 from compiler.nest.regions import Regions
 from compiler.nest.terms import CALL, DIM, Share, UnknownError

@@ -63,7 +63,9 @@ class DividedUpdate:
             scalars |= results.scalars
             told = ((name.removesuffix(STRETCH), step) for name, step in results.nonfinite)
             broken += [(name, step) for name, step in told if not name.startswith(GIVEN)]
-        for names in self._layout.rounds:
+        for number, names in enumerate(self._layout.rounds):
+            if number:  # all have taken what was given before
+                self._sums[0].meet()
             self._give_weights(names)
         self._tensors.note_change()
         return Results(scalars, {}, tuple(broken))
@@ -99,9 +101,11 @@ class DividedUpdate:
                 own = self._layout.stretch(path, rank)
                 total[own.start : own.stop] = values[own.start : own.stop]
             sums.give()
-            for path, total, values in pairs:
-                for other in (self._layout.stretch(path, other) for other in processes if other != rank):
-                    values[other.start : other.stop] = total[other.start : other.stop]
+            for other in processes:
+                given = sums.given(other)
+                for path, _, values in pairs if other != rank else ():
+                    own = self._layout.stretch(path, other)
+                    values[own.start : own.stop] = given[Accumulation.gradient(path)].reshape(-1)[own.start : own.stop]
 
 
 def _places(arrays: Sequence[Array]) -> list[tuple[slice, Array]]:

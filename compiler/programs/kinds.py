@@ -69,7 +69,7 @@ IN_TRAINING = (Purpose.TRAINING, Purpose.COUNTING, Purpose.ACCUMULATING)  # what
 ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
 ACROSS, KEPT_FOR_LATER = "(across shards):", "(kept for later):"  # names of what segments exchange, and keep
 GIVEN, STRETCH = "(given to all):", ":(stretch)"  # names of what owners of parameters give, and of parts of tensors
-LEFT, RIGHT = "left", "right"  # the tensors of the program that adds rows of elements of shards
+LEFT, RIGHT, SUM = "left", "right", "sum"  # the tensors of the program that adds rows of elements of shards
 POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)
 

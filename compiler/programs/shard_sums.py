@@ -1,8 +1,9 @@
 """Tensors of shards to their sums over all shards, by the fixed tree, whichever processes have computed them.
 
-Each process adds the shards that it computes. Of what then is left of the tree, each adds a slice of all elements, for
-which it gets the slices of the others. It gives its sums to all, unless they belong to it: gradients do, of which it
-makes new weights, and gives these. Gradients go in buckets while the last of the shards is still computed.
+Each process adds the shards that it computes. Of what then is left of the tree, each adds a slice of all elements. It
+reads summands of others where it sees their memory; else these send them, gradients in buckets, while the last of their
+shards is still computed. It gives its sums to all, unless they belong to it: gradients do, of which it makes new
+weights, and gives these. A row of few bytes is added by all: that takes one exchange, not two.
 """
 
 from __future__ import annotations
@@ -12,26 +13,18 @@ from functools import partial
 
 from compiler.graph.ir import Role
 from compiler.interface import Executable, Peers, Steps
-from compiler.programs.kinds import LEFT, RIGHT
+from compiler.programs.kinds import LEFT, RIGHT, SUM
 from compiler.programs.shard_exchange import Bucket, Exchange
+from compiler.programs.shard_memory import Row, memories_of
 from compiler.programs.shard_owners import LINE, Owned
-from compiler.programs.shard_tree import children, deepest, nodes_of_processes
+from compiler.programs.shard_tree import children, nodes_of_processes
 from compiler.support.arrays import Array, np
-from compiler.support.record import record
 from compiler.targets.manifest import TensorSpec
-from compiler.targets.memory import TensorStore
+from compiler.targets.memory import TensorStore, address_of
 from compiler.types import DType, numpy_dtype
 
 _NO_ROWS = np.zeros(1, np.int64)
-
-
-@record
-class Row:
-    """Tensors of an element type that lie one behind the other, in whole lines. They are those of a bucket, in the
-    order of the processes to which they belong, or belong to none."""
-
-    dtype: DType
-    bucket: int | None
+_FEW = 256  # lines of a row that all add up
 
 
 def rows_of(specs: Sequence[TensorSpec], owned: Mapping[str, Owned]) -> dict[Row, list[TensorSpec]]:
@@ -49,6 +42,11 @@ def lines_of(spec: TensorSpec) -> int:
     return -(-max(1, int(np.prod(spec.shape, dtype=np.int64))) * spec.dtype.size // LINE)
 
 
+def is_added_by_all(row: Row, specs: Sequence[TensorSpec]) -> bool:
+    """Whether every process adds a whole row."""
+    return row.bucket is None and sum(map(lines_of, specs)) <= _FEW
+
+
 def cuts_of(specs: Sequence[TensorSpec], owned: Mapping[str, Owned], processes: int) -> list[int]:
     """At which lines the slices of processes begin in a row, and the end of the last."""
     lines = [lines_of(spec) for spec in specs]
@@ -62,15 +60,6 @@ def cuts_of(specs: Sequence[TensorSpec], owned: Mapping[str, Owned], processes: 
     for rank in range(processes):
         cuts[rank + 1] = max(cuts[rank + 1], cuts[rank])
     return [*cuts[:-1], sum(lines)]
-
-
-class SummandMemory:
-    """Room for tensors that are added up: `tensors` by their names, and each row of them as one array."""
-
-    def __init__(self, rows: Mapping[Row, Sequence[TensorSpec]]) -> None:
-        store = TensorStore([spec for specs in rows.values() for spec in specs])
-        self.tensors: Mapping[str, Array] = {name: store[name] for name in store.names()}
-        self.rows = {row: store.stretch([spec.name for spec in specs]) for row, specs in rows.items()}
 
 
 class ShardSums:
@@ -92,11 +81,14 @@ class ShardSums:
         self._nodes = nodes_of_processes(shards, peers.size)
         rows = rows_of(specs, owned or {})
         self._names = {row: tuple(spec.name for spec in own) for row, own in rows.items()}
+        self._whole = [row for row, own in rows.items() if is_added_by_all(row, own)]
         self._cuts = {row: cuts_of(own, owned or {}, peers.size) for row, own in rows.items()}
-        self.held = [SummandMemory(rows) for _ in range(deepest(self._nodes[peers.rank]))]
-        self.total = self.held[0] if peers.size == 1 else SummandMemory(rows)
-        self._pieces: dict[tuple[int, int, int], list[tuple[Executable, Steps]]] = {}
-        self._slices = {row: self._room(row) for row in rows}
+        self._memories = memories_of(rows, self._nodes, peers)
+        self.held, self.total = self._memories[peers.rank].held, self._memories[peers.rank].total
+        self._near = [rank for rank in self._memories if rank != peers.rank]
+        self._far = [rank for rank in range(peers.size) if rank not in self._memories]
+        self._pieces: dict[tuple[int, int, int, int], list[tuple[Executable, Steps]]] = {}
+        self._summands = {row: self._room(row) for row in rows}
         self._buckets = [row for row in rows if row.bucket is not None]
         self._others = [row for row in rows if row.bucket is None]
 
@@ -108,8 +100,7 @@ class ShardSums:
             if node.start < present:
                 self._add_node(node, number, present, program, compute)
         if self._peers.size > 1:
-            for row in self._others:
-                self._share(row, present)
+            self._share(present)
 
     def _add_node(
         self, node: range, number: int, present: int, program: Executable, compute: Callable[[int, int], None]
@@ -125,41 +116,52 @@ class ShardSums:
                 compute(shard, place)
         place, shard = steps[last]
         assert shard is not None
-        buckets = [Bucket(self._names[row], partial(self._send, row, number, behind)) for row in self._buckets]
+        sent = self._buckets if self._far else []
+        buckets = [Bucket(self._names[row], partial(self._send, row, number, behind)) for row in sent]
         with self._exchange.during(program, buckets):
             compute(shard, place)
-        self._add_rows(behind, self._others)
+        self._add_rows(behind, self._others if sent else self.total.rows)
 
     def _add_rows(self, places: Sequence[int], rows: Iterable[Row]) -> None:
         """Add to what is held at each place that which is held behind it."""
         for place in places:
             for row in rows:
-                self._add(self.held[place].rows[row], self.held[place + 1].rows[row], row.dtype)
+                left, right = self.held[place].rows[row], self.held[place + 1].rows[row]
+                self._add(left, right, left, row.dtype)
 
     def _send(self, row: Row, number: int, behind: Sequence[int]) -> None:
-        """Send the bucket of a node to those who own it, when its last sums are made."""
+        """Send the bucket of a node to those who own it and do not see it, when its last sums are made."""
         self._add_rows(behind, [row])
-        self._exchange.begin(self._sent(row, [number]), self._nothing())
+        self._exchange.begin(self._sent([row], [number]), self._for_far(lambda _: []))
 
     def _receive(self, present: int) -> None:
-        """Expect the buckets of the nodes of all others, in the order in which they send them."""
-        if self._buckets:
-            received = [
-                [self._slices[row][node] for node in nodes if node.start < present for row in self._buckets]
-                for nodes in self._nodes
-            ]
-            received[self._peers.rank] = []
-            self._exchange.begin(self._nothing(), _filled(received))
+        """Expect the buckets of the nodes of others, in the order in which they send them."""
+        if self._buckets and self._far:
+            self._exchange.begin(
+                self._for_far(lambda _: []),
+                self._for_far(
+                    lambda rank: [
+                        self._summands[row][node] for node in self._present(rank, present) for row in self._buckets
+                    ]
+                ),
+            )
 
-    def _nothing(self) -> list[list[Array]]:
-        return [[] for _ in range(self._peers.size)]
+    def _present(self, rank: int, present: int) -> list[range]:
+        return [node for node in self._nodes[rank] if node.start < present]
 
-    def _sent(self, row: Row, numbers: Sequence[int]) -> list[list[Array]]:
-        """The slice of each other process in a row of some of this process's nodes."""
-        own = [self.held[number].rows[row] for number in numbers]
-        slices = [[part[self._slice(rank, row)] for part in own] for rank in range(self._peers.size)]
-        slices[self._peers.rank] = []
-        return _filled(slices)
+    def _for_far(self, arrays: Callable[[int], Sequence[Array]]) -> list[list[Array]]:
+        """Arrays for each process whose memory is not seen, but for those without an element, of which no message is
+        made."""
+        return [
+            [array for array in arrays(rank) if len(array)] if rank in self._far else []
+            for rank in range(self._peers.size)
+        ]
+
+    def _sent(self, rows: Sequence[Row], numbers: Sequence[int]) -> list[list[Array]]:
+        """The slices of others in rows of some of this process's nodes."""
+        return self._for_far(
+            lambda rank: [self.held[number].rows[row][self._slice(rank, row)] for row in rows for number in numbers]
+        )
 
     def finish(self, present: int) -> None:
         """Have the sums of what this process owns, for which it waits."""
@@ -169,62 +171,108 @@ class ShardSums:
             self._add_slice(row, present)
 
     def _room(self, row: Row) -> dict[range, Array]:
-        """Room for this process's slice of each node, by the node; of its own ones the slice lies there already."""
+        """This process's slice of each node, by the node: where others hold it if it sees that, and else room for it.
+
+        What all add up lies in room of its own, since others read what is held.
+        """
         own = self._slice(self._peers.rank, row)
-        found = {node: self.held[k].rows[row][own] for k, node in enumerate(self._nodes[self._peers.rank])}
+        found: dict[range, Array] = {}
         for rank, nodes in enumerate(self._nodes):
-            if rank != self._peers.rank:
-                found.update((node, _aligned(self.total.rows[row][own])) for node in nodes)
+            for place, node in enumerate(nodes):
+                is_seen = rank in self._memories and (row not in self._whole or self._peers.size == 1)
+                seen = self._memories[rank].held[place].rows[row][own] if is_seen else None
+                found[node] = _aligned(self.total.rows[row][own]) if seen is None else seen
         return found
 
     def _slice(self, rank: int, row: Row) -> slice:
         """The elements of a row that a process adds up."""
+        if row in self._whole:
+            return slice(None)
         line, cuts = LINE // row.dtype.size, self._cuts[row]
         return slice(line * cuts[rank], line * cuts[rank + 1])
 
-    def _share(self, row: Row, present: int) -> None:
-        """The sums of a row that belongs to none, which all need at once."""
-        nodes = [[node for node in of_process if node.start < present] for of_process in self._nodes]
-        received = [[self._slices[row][node] for node in of_process] for of_process in nodes]
-        received[self._peers.rank] = []
-        self._peers.swap(self._sent(row, range(len(nodes[self._peers.rank]))), _filled(received))
-        self._add_slice(row, present)
-        self._give([row])
+    def _share(self, present: int) -> None:
+        """The sums of the rows that belong to none, which all need at once. Others have computed their shards then."""
+        rows = self._others
+        numbers = range(len(self._present(self._peers.rank, present)))
+        self._swap(
+            self._sent(rows, numbers),
+            self._for_far(
+                lambda rank: [self._summands[row][node] for row in rows for node in self._present(rank, present)]
+            ),
+        )
+        for row in self._whole:
+            for rank, memory in self._memories.items():
+                for place, node in enumerate(self._present(rank, present)):
+                    self._summands[row][node][:] = memory.held[place].rows[row]
+        for row in rows:
+            self._add_slice(row, present)
+        cut = [row for row in rows if row not in self._whole]
+        if cut:
+            self._give(cut)
+            for rank in self._near:
+                for row in cut:
+                    of_rank = self._slice(rank, row)
+                    self.total.rows[row][of_rank] = self._memories[rank].total.rows[row][of_rank]
+
+    def _swap(self, sent: list[list[Array]], received: list[list[Array]]) -> None:
+        """Exchange messages with those whose memory is not seen, and wait until all others have come here."""
+        for rank in self._near:
+            sent[rank], received[rank] = [np.zeros(1, np.uint8)], [np.empty(1, np.uint8)]
+        if any(sent) or any(received):
+            self._peers.swap(sent, received)
+
+    def meet(self) -> None:
+        """Wait for those who see this process's memory."""
+        nothing = self._for_far(lambda _: [])
+        self._swap(nothing, [*nothing])
 
     def _add_slice(self, row: Row, present: int) -> None:
-        own = self._slice(self._peers.rank, row)
-        self.total.rows[row][own] = self._added(range(self._shards), self._slices[row], row.dtype, present)
+        total = self.total.rows[row][self._slice(self._peers.rank, row)]
+        summed = self._added(range(self._shards), self._summands[row], row.dtype, present, total)
+        if summed is not total:
+            total[:] = summed
 
     def give(self) -> None:
-        """Give what lies in `total` of the tensors that belong to this process to all, and get that of others."""
+        """Give what lies in `total` of the tensors that belong to this process to all. That of others then lies in
+        `given`."""
         self._give(self._buckets)
 
-    def _give(self, rows: Sequence[Row]) -> None:
-        peers = self._peers
-        slices = [[self.total.rows[row][self._slice(rank, row)] for row in rows] for rank in range(peers.size)]
-        others = [rank != peers.rank for rank in range(peers.size)]
-        peers.swap(
-            _filled([slices[peers.rank] if is_other else [] for is_other in others]),
-            _filled([slices[rank] if is_other else [] for rank, is_other in enumerate(others)]),
-        )
+    def given(self, rank: int) -> Mapping[str, Array]:
+        """The tensors with the elements that a process has given."""
+        return self._memories.get(rank, self._memories[self._peers.rank]).total.tensors
 
-    def _added(self, node: range, room: Mapping[range, Array], dtype: DType, present: int) -> Array:
-        """The sum of a node in this process's slice."""
+    def _give(self, rows: Sequence[Row]) -> None:
+        def slices(rank: int) -> list[Array]:
+            return [self.total.rows[row][self._slice(rank, row)] for row in rows]
+
+        own = slices(self._peers.rank)
+        self._swap(self._for_far(lambda _: own), self._for_far(slices))
+
+    def _added(self, node: range, room: Mapping[range, Array], dtype: DType, present: int, into: Array | None) -> Array:
+        """The sum of a node in this process's slice, which is made `into` an array, or in the place of a summand."""
         if node in room:
             return room[node]
         left, right = children(node)
-        summed = self._added(left, room, dtype, present)
-        if right.start < present:
-            self._add(summed, self._added(right, room, dtype, present), dtype)
-        return summed
+        summed = self._added(left, room, dtype, present, None)
+        if right.start >= present:
+            return summed
+        into = summed if into is None else into
+        self._add(summed, self._added(right, room, dtype, present, None), into, dtype)
+        return into
 
-    def _add(self, left: Array, right: Array, dtype: DType) -> None:
-        key = left.ctypes.data, right.ctypes.data, len(left)
+    def _add(self, left: Array, right: Array, into: Array, dtype: DType) -> None:
+        key = address_of(left), address_of(right), address_of(into), len(left)
         if key not in self._pieces:
             self._pieces[key] = [
                 (
                     self._adder(dtype, end - begin),
-                    Steps(TensorStore(()).beside({LEFT: left[begin:end], RIGHT: right[begin:end]}), {}, _NO_ROWS, 1),
+                    Steps(
+                        TensorStore(()).beside({LEFT: left[begin:end], RIGHT: right[begin:end], SUM: into[begin:end]}),
+                        {},
+                        _NO_ROWS,
+                        1,
+                    ),
                 )
                 for begin, end in _pieces(len(left), LINE // dtype.size)
             ]
@@ -252,11 +300,6 @@ def _pieces(elements: int, line: int) -> Iterator[tuple[int, int]]:
         size = line << ((lines.bit_length() - 1) // 2 * 2)
         yield begin, begin + size
         begin += size
-
-
-def _filled(arrays: Sequence[Sequence[Array]]) -> list[list[Array]]:
-    """Without arrays that have no element, of which no message is made."""
-    return [[array for array in of_process if len(array)] for of_process in arrays]
 
 
 def _aligned(like: Array) -> Array:

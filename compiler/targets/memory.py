@@ -136,17 +136,26 @@ class _Tensor:
 _NO_VIEWS = _Tensor(np.empty(0)).references()
 
 
+def _size_of(spec: TensorSpec) -> int:
+    return -(-max(1, int(np.prod(spec.shape, dtype=np.int64))) * spec.dtype.size // 64) * 64
+
+
+def size_of_arena(specs: Sequence[TensorSpec]) -> int:
+    """The bytes of an arena for tensors: whole pages, so that another may follow."""
+    return -(-(sum(_size_of(spec) for spec in specs) + SLACK) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
 class TensorStore:
-    """The persistent tensors of a model, each a NumPy view of one arena.
+    """The persistent tensors of a model, each a NumPy view of one arena, which may be given.
 
     Programs on the same tensors run one at a time, and share a `workspace`.
     `version` changes with their content: what programs derived from an earlier one is out of date. It does not with
     that of `borrowed` tensors, which others may change. Content that a device has comes back when it is asked for.
     """
 
-    def __init__(self, specs: Sequence[TensorSpec]) -> None:
-        sizes = [-(-max(1, int(np.prod(s.shape, dtype=np.int64))) * s.dtype.size // 64) * 64 for s in specs]
-        self._arena = reserve(sum(sizes))
+    def __init__(self, specs: Sequence[TensorSpec], arena: Array | None = None) -> None:
+        sizes = [_size_of(spec) for spec in specs]
+        self._arena = reserve(sum(sizes)) if arena is None else arena
         self._tensors: dict[str, _Tensor] = {}
         self._addresses: dict[str, int] = {}
         self._kept: tuple[object, ...] = ()

@@ -15,8 +15,9 @@ from compiler.loops.ir import (
     contraction_of,
     instructions_of,
 )
+from compiler.nest.arguments import BufferPointer, FlagPointer, SharedPointer
 from compiler.nest.call import Call, Memory, Result
-from compiler.nest.ir import BufferPointer, FlagPointer, Nest, SharedPointer
+from compiler.nest.ir import Nest
 from compiler.nest.verify import verify_nest
 from compiler.nest.verify_memory import verify_memory
 from compiler.schedule.ir import Instance

@@ -9,6 +9,7 @@ import numpy as np
 from compiler.driver import Array, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean, quoted
+from compiler.types import array_type
 from runtime.support.caller import for_caller
 
 
@@ -39,7 +40,7 @@ class Parameters(Mapping[str, Array]):
         try:
             given = np.broadcast_to(np.asarray(values, present.dtype), present.shape)
         except (TypeError, ValueError) as error:
-            what = f"`{name}` is {present.dtype}{list(present.shape)}, which this does not fit: {error}"
+            what = f"`{name}` is {array_type(present)}, which this does not fit: {error}"
             raise UsageError(what, "give one number, or an array of its shape") from error
         self._tensors.write(name, given)
 
@@ -50,14 +51,10 @@ class Parameters(Mapping[str, Array]):
         return len(self._names)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {_type(self._tensors[name])}" for name in self._names)
+        shapes = ", ".join(f"{name}: {array_type(self._tensors[name])}" for name in self._names)
         return f"Parameters({shapes})"
 
     def _repr_html_(self) -> str:
         from runtime.api.displays import parameters_html
 
         return parameters_html(self)
-
-
-def _type(array: Array) -> str:
-    return f"{array.dtype}{list(array.shape)}"

@@ -16,6 +16,7 @@ from compiler import driver
 from compiler.driver import Array, GraphKind, Options, Program, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
+from compiler.types import array_type
 from runtime.cli.common import chosen_program, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.dimensions import dimensions_of
@@ -70,8 +71,7 @@ def run(arguments: Namespace) -> int:
 def _described(values: Array, names: tuple[str, ...] | None) -> str:
     """`3 (cat)`, or the type of an array and what lies in it."""
     if values.ndim:
-        shape = ", ".join(map(str, values.shape))
-        return f"{values.dtype}[{shape}]  from {values.min():.5g} to {values.max():.5g}, mean {values.mean():.5g}"
+        return f"{array_type(values)}  from {values.min():.5g} to {values.max():.5g}, mean {values.mean():.5g}"
     number = values.item()
     is_named = names is not None and isinstance(number, int) and 0 <= number < len(names)
     return f"{number} ({names[number]})" if is_named and names is not None else f"{number:.6g}"

@@ -19,8 +19,9 @@ from typing import TypeAlias
 from compiler.driver import Array, ExportedLibrary, LibraryTensors, Pieces, Program, generates_alone, without_teachers
 from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import quoted
+from compiler.support.train_keys import OF_PREDICTIONS
 from runtime.analysis.evaluation_data import evaluation_data
-from runtime.cli.common import trained_of
+from runtime.cli.common import expect_settings_of_use, trained_of
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.part import at_epoch, numbered
 from runtime.exports.c_library import Function, c_files, function_of
@@ -92,6 +93,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError("an export is for processors", "leave out --target, or name a processor such as avx2")
     trained = trained_of(arguments)
     if not arguments.training:
+        _expect_settings_of_predictions(arguments, trained.program)
         trained = replace(trained, program=without_teachers(trained.program))
     if arguments.training and trained.program.plan is not None and trained.program.plan.phases:
         say_notes(["parameters are unfrozen later in this training; the step is that of its first epochs"])
@@ -159,6 +161,13 @@ def _expect_prefix(prefix: str, form: str) -> None:
         raise UsageError(f"no names of C can begin with `{prefix}_`", hint)
     if _HEADERS_OF_C.fullmatch(prefix):
         raise UsageError(f"`{prefix}.h` is a header of C's own, which programs would miss", "name another --prefix")
+
+
+def _expect_settings_of_predictions(arguments: Namespace, program: Program) -> None:
+    """Raises UsageError for a setting of the training, which the library would list and not follow."""
+    extends = ("generate",) if arguments.to not in ("python", "onnx") and generates_alone(program) else ()
+    rows = ("validation", "test") if arguments.rows else ()
+    expect_settings_of_use(arguments.settings, program, read=(*OF_PREDICTIONS, *extends, *rows))
 
 
 def _keep_sources(folder: Path, weights: str | None) -> None:

@@ -84,7 +84,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"a beam of {rows} has {rows} sequences", f"give --beam {arguments.n}, or a smaller --n")
     inputs = wording.inputs(dict(arguments.inputs))
     decoder = Decoder(program, trained.tensors, trained.options, rows, inputs, arguments.seed, not arguments.whole)
-    report = _Json(wording) if arguments.json else _Text(wording)
+    report = _Json(wording) if arguments.json else GrowingText(wording)
     stop, pace = wording.stop(), TokenPace(decoder)
     for prompt in prompts:
         report.begin(prompt)
@@ -109,7 +109,7 @@ def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompt
     if arguments.n > 1 or arguments.inputs or len(prompts) > 1:
         raise UsageError("--input-file gives one sequence for each line", "leave out --n, --input and further prompts")
     name, path = arguments.input_file
-    report = _Json(wording) if arguments.json else _Text(wording)
+    report = _Json(wording) if arguments.json else GrowingText(wording)
     report.begin(prompts[0])
     lines = generated_from_lines(trained, wording, prompts[0], name, Path(path), arguments.seed, not arguments.whole)
     for found in lines:
@@ -182,32 +182,42 @@ def _way(arguments: Namespace) -> str | None:
     return None if temperature is None else f"temperature({heat})"
 
 
-class _Text:
-    """Text on standard output: the first sequence as it grows, then the others."""
+class GrowingText:
+    """Text on standard output: the first sequence as it grows, then the others.
+
+    A token's text depends on no more than the token before it: those that the last text came from stand for all before.
+    """
 
     def __init__(self, wording: Wording) -> None:
         self._wording = wording
         self._prompt: Sequence[int] = ()
-        self._shown = ""
+        self._last: list[int] = []
+        self._shown = self._seen = 0  # tokens of the last ones whose text is out, and tokens behind the prompt
         self._count = 0
 
     def begin(self, prompt: Sequence[int]) -> None:
         """The sequences from here on extend `prompt`; a blank line stands before them."""
         if self._count:
             self._write("\n")
-        self._prompt, self._shown = prompt, ""
+        self._prompt, self._last = prompt, list(prompt)
+        self._shown = self._seen = 0
 
     def grown(self, tokens: Sequence[int]) -> None:
         """Print the new text. Bytes of a character that is not whole yet wait for the others."""
-        text = self._wording.text([*self._prompt, *tokens])
-        if text.startswith(self._shown) and not text.endswith("\ufffd"):
-            self._write(text[len(self._shown) :])
-            self._shown = text
+        text = self._new_text(tokens)
+        if text and not text.endswith("\ufffd"):
+            self._write(text)
+            self._last = self._last[self._shown :]
+            self._shown = len(self._last)
 
     def end(self, tokens: Sequence[int]) -> None:
-        text = self._wording.text([*self._prompt, *tokens])
-        self._write(text.removeprefix(self._shown) + "\n")
+        self._write(self._new_text(tokens) + "\n")
         self._count += 1
+
+    def _new_text(self, tokens: Sequence[int]) -> str:
+        self._last += tokens[self._seen :]
+        self._seen = len(tokens)
+        return self._wording.text(self._last)[len(self._wording.text(self._last[: self._shown])) :]
 
     def whole(self, hypothesis: Hypothesis) -> None:
         text = self._wording.text([*self._prompt, *hypothesis.tokens])

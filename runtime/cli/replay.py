@@ -15,6 +15,7 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
+from compiler.types import array_type, word_of
 from runtime.cli.common import print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser
 from runtime.inference.prediction import npz_bytes
@@ -64,9 +65,9 @@ def run(arguments: Namespace) -> int:
 
 def _summary(array: Array) -> str:
     if array.ndim == 0:
-        return f"{array.dtype} {float(array):.9g}"
+        return f"{word_of(array.dtype)} {float(array):.9g}"
     size, least, mean, most, others = _statistics(array)
-    text = f"{array.dtype}{list(array.shape)}  {size} elements"
+    text = f"{array_type(array)}  {size} elements"
     if size > others:
         text += f", from {least:.6g} to {most:.6g}, mean {mean:.6g}"
     return text + (f", {others} not finite" if others else "")
@@ -96,4 +97,4 @@ def _array_as_json(array: Array) -> dict[str, object]:
     size, least, mean, most, others = _statistics(array)
     keys = ("min", "mean", "max")
     numbers = dict(zip(keys, map(finite, (least, mean, most)), strict=True))
-    return {"type": str(array.dtype), "shape": list(array.shape), "elements": size, **numbers, "not_finite": others}
+    return {"type": word_of(array.dtype), "shape": list(array.shape), "elements": size, **numbers, "not_finite": others}

@@ -14,11 +14,11 @@ import numpy as np
 
 from compiler.driver import InputSpec, LibraryTensors
 from compiler.support import palette
-from compiler.types import DType, numpy_dtype
+from compiler.types import DType, numpy_dtype, word_of
 from runtime.data.specs import Array as Numbers
 from runtime.data.text.byte_pairs import merges_of
 from runtime.data.text.tokenizer import SPECIAL, START
-from runtime.exports.c_library import C_TYPES, Array, Function
+from runtime.exports.c_library import Array, Function
 from runtime.exports.web_library import MODULE, SLOW_MODULE
 from runtime.inference.model import parameter_count
 from runtime.inference.wording import Wording
@@ -168,7 +168,4 @@ def _numbers_of(dtype: DType) -> np.dtype[np.generic]:
 
 
 def _dtype(array: Numbers) -> str:
-    return _NAMES[str(array.dtype)]
-
-
-_NAMES = {str(numpy_dtype(dtype)): dtype.value for dtype in C_TYPES}
+    return word_of(array.dtype)

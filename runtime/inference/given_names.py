@@ -13,7 +13,7 @@ from compiler.driver import Array, DataQuestion, DimensionsOf, Program
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
-from compiler.types import numpy_dtype
+from compiler.types import numpy_dtype, word_of
 from runtime.data.formats.numpy_arrays import npz_fields
 from runtime.data.part import Part
 from runtime.runs.tensor_files import notes_of
@@ -117,9 +117,8 @@ def part_of(program: Program, arrays: Mapping[str, Array], names: GivenNames, pa
             have = " × ".join(map(str, given.shape))
             raise DataError(f"array `{names.inputs[spec.name].name}` is {have}, and the model takes {shown}", path)
         if not np.can_cast(given.dtype, dtype, "same_kind"):
-            raise DataError(
-                f"array `{names.inputs[spec.name].name}` has {given.dtype}, and the model takes {dtype}", path
-            )
+            have, shown = word_of(given.dtype), word_of(dtype)
+            raise DataError(f"array `{names.inputs[spec.name].name}` has {have}, and the model takes {shown}", path)
         checked[spec.name] = np.ascontiguousarray(given, dtype)
     count = len(next(iter(checked.values())))
     return Part(cast("Mapping[str, Array]", checked), np.arange(count))

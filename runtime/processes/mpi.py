@@ -10,14 +10,17 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from mpi4py import MPI
 
 from compiler.driver import Array
 from runtime.processes.pulse import Pulse
+from runtime.processes.shared_memory import NotSharedError, Offer, offered, opened
+
+_Result = TypeVar("_Result")
 
 _AWAKE = 5e-3  # seconds before a wait begins to sleep: MPI moves a few pieces of a large message at each look
 _SHORTEST, _LONGEST = 20e-6, 2e-3  # seconds between two looks while it sleeps
@@ -37,6 +40,8 @@ class MpiPeers:
         self.overlaps = _may_use_threads()
         near = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.is_first_of_host = near.Get_rank() == 0
+        self._hosts: list[int] = self.gathered(near.bcast(self.rank))  # by rank, the first rank of its host
+        self._has_told_refusal = False
         self.places: tuple[tuple[str, int], ...] = tuple(self.gathered((MPI.Get_processor_name(), os.getpid())))
         self._pulse = Pulse(world.Dup(), self.name_of, self._abort) if self.overlaps else None
         seen: list[set[int]] = near.allgather(set(_usable_numbers()))
@@ -68,6 +73,24 @@ class MpiPeers:
         _wait(request.Test)
         ends = np.cumsum(sizes)
         return [pickle.loads(every[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
+
+    def shared(self, size: int) -> Mapping[int, Array]:
+        if self.size == len(set(self._hosts)):
+            return {}
+        offer = _unless_refused(lambda: offered(size))
+        offers: list[Offer | str] = self.gathered(offer)
+        near = [rank for rank, host in enumerate(self._hosts) if host == self._hosts[self.rank]]
+        seen = _unless_refused(lambda: {rank: opened(offers[rank]) for rank in near})
+        refused: list[str | None] = self.gathered(seen if isinstance(seen, str) else None)
+        if isinstance(offer, Offer):
+            os.close(offer.descriptor)
+        reason = next((refused[rank] for rank in near if refused[rank] is not None), None)
+        if reason is None:
+            return seen if isinstance(seen, dict) and len(near) > 1 else {}
+        if self.is_first_of_host and not self._has_told_refusal:
+            self._has_told_refusal = True
+            print(f"note: processes of {self.places[self.rank][0]} exchange by messages ({reason})", file=sys.stderr)
+        return {}
 
     def all_fail(self, what: str) -> bool:
         """Whether every process fails with these words at this time."""
@@ -112,6 +135,14 @@ class _Messages:
 
     def is_done(self) -> bool:
         return MPI.Request.Testall(self._requests)
+
+
+def _unless_refused(share: Callable[[], _Result]) -> _Result | str:
+    """What is shared, or why it is not."""
+    try:
+        return share()
+    except NotSharedError as error:
+        return str(error)
 
 
 def _usable_numbers() -> Iterable[int]:

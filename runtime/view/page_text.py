@@ -20,6 +20,7 @@ PAGE = Path(__file__).with_name("page")
 MODULES = (
     *(
         "dom",
+        "reading",
         "asking",
         "units",
         "packed",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
+from itertools import groupby
 
 from compiler.errors import rendering
-from compiler.inspection.reading import Binding, Document, Reading, called_at, document_of, stretches_of
+from compiler.errors.diagnostics import Span
+from compiler.inspection.reading import Binding, Document, Reading, Unnamed, called_at, document_of, stretches_of
 from runtime.support.files import JsonObject, JsonValue
+
+_LONGEST_TEXT = 80  # characters of a step without a name
 
 
 def files_of(reading: Reading) -> dict[str, int]:
@@ -29,27 +34,33 @@ def findings_to_json(reading: Reading) -> list[JsonValue]:
 
 
 def bindings_to_json(reading: Reading) -> list[JsonValue]:
-    """Each name that a line gives to tensors, with the types that it has from round to round of a loop."""
-    files, by_name = files_of(reading), dict[tuple[int, int, str], list[Binding]]()
+    """Each name that a line gives to tensors, with their types, and the tensors that it computes without a name.
+
+    `rounds` has the types in their order, from round to round of a loop and from call to call of a function. What has
+    no name has its `text`.
+    """
+    files, by_name = files_of(reading), dict[tuple[str, int, str, str], list[Binding | Unnamed]]()
     for binding in reading.bindings():
-        key = (files.get(binding.span.source.name, 0), binding.span.line, binding.name)
-        by_name.setdefault(key, []).append(binding)
+        by_name.setdefault((binding.span.source.name, binding.span.line, binding.name, ""), []).append(binding)
+    for one in reading.unnamed():
+        by_name.setdefault((one.span.source.name, one.span.line, "", one.span.text), []).append(one)
     found: list[JsonValue] = []
-    for (file, line, name), bindings in by_name.items():
-        rounds = [{"shape": b.shown, "path": b.path} for b in bindings]
-        found.append({"file": file, "line": line, "name": name, "rounds": rounds, **_dimensions(files, bindings[-1])})
+    for (file, line, name, written), tensors in by_name.items():
+        text = textwrap.shorten(written, _LONGEST_TEXT, placeholder=" …")
+        rounds = [
+            {"shape": shape, "count": len(list(those)), "dimensions": [_dimension(files, *one) for one in dimensions]}
+            for (shape, dimensions), those in groupby((tensor.shown, tensor.dimensions) for tensor in tensors)
+        ]
+        found.append({"file": files.get(file, 0), "line": line, "name": name, "text": text, "rounds": rounds})
     return found
 
 
-def _dimensions(files: Mapping[str, int], binding: Binding) -> JsonObject:
-    """Each axis, with the place of the user's text that gave it its extent."""
-    found: list[JsonValue] = []
-    for text, span in binding.dimensions:
-        place: JsonValue = None
-        if span is not None and span.source.name in files:
-            place = {"file": files[span.source.name], "line": span.line, "text": " ".join(span.text.split())}
-        found.append({"text": text, "from": place})
-    return {"dimensions": found}
+def _dimension(files: Mapping[str, int], text: str, span: Span | None) -> JsonValue:
+    """An axis, with the place of the user's text that gave it its extent."""
+    place: JsonValue = None
+    if span is not None and span.source.name in files:
+        place = {"file": files[span.source.name], "line": span.line, "text": " ".join(span.text.split())}
+    return {"text": text, "from": place}
 
 
 def documents_to_json(reading: Reading) -> JsonObject:

@@ -31,3 +31,9 @@ def assert_same_outputs(found: Mapping[str, Array], expected: Mapping[str, Array
     assert list(found) == list(expected)
     for name in expected:
         assert_same(name, found[name], expected[name])
+
+
+def assert_same_bits(found: Array, expected: Array) -> None:
+    """Equal numbers, also those of a zero's sign; NaN where NaN is, whatever its bits."""
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found) | np.isnan(found), np.signbit(expected) | np.isnan(expected))

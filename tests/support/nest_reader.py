@@ -10,6 +10,22 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.graph.printer import Attribute
 from compiler.nest import ir
+from compiler.nest.arguments import (
+    Argument,
+    BufferPointer,
+    ColumnsNumber,
+    ElementsNumber,
+    ExtentNumber,
+    FactorNumber,
+    FlagPointer,
+    ItemsNumber,
+    LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
+    SharedPointer,
+    ShiftNumber,
+    StreamNumber,
+)
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TYPES, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import INFIX, NAMES_OF_GIVEN, RELATIONS
 from compiler.types import BatchExtent, DType, Extent
@@ -23,21 +39,21 @@ _LOOP = re.compile(
     rf"for (item )?i(\d+) in ({_OPERAND})\.\.({_OPERAND})(?: step (\d+))?(?: rounds (\d+))?(?: with (.+))?:"
 )
 _DEFINED = re.compile(r"([ipv])(\d+)(?:: (\w+))?")
-_PLAIN: dict[str, Callable[[int], ir.Argument]] = {
-    "buffer": ir.BufferPointer,
-    "flag": ir.FlagPointer,
-    "place": ir.PlaceNumber,
-    "factor": ir.FactorNumber,
-    "shift": ir.ShiftNumber,
-    "literal": ir.LiteralNumber,
-    "stream": ir.StreamNumber,
+_PLAIN: dict[str, Callable[[int], Argument]] = {
+    "buffer": BufferPointer,
+    "flag": FlagPointer,
+    "place": PlaceNumber,
+    "factor": FactorNumber,
+    "shift": ShiftNumber,
+    "literal": LiteralNumber,
+    "stream": StreamNumber,
 }
-_SINGLE: dict[str, ir.Argument] = {
-    "shared panels": ir.SharedPointer(),
-    "rows": ir.RowsNumber(),
-    "columns": ir.ColumnsNumber(),
-    "total": ir.ElementsNumber(),
-    "items": ir.ItemsNumber(),
+_SINGLE: dict[str, Argument] = {
+    "shared panels": SharedPointer(),
+    "rows": RowsNumber(),
+    "columns": ColumnsNumber(),
+    "total": ElementsNumber(),
+    "items": ItemsNumber(),
 }
 _OPS: dict[str, ir.Arithmetic] = {text: op for op, text in INFIX.items()}
 _COMPARED: dict[str, ir.Relation] = {text: relation for relation, text in RELATIONS.items()}
@@ -61,7 +77,7 @@ class _Reader:
         self.rows = [row for row in text.splitlines() if row.strip()]
         self.values = {NAMES_OF_GIVEN[value.number]: value for value in GIVEN}
         self.numbers = {value.number for value in GIVEN}
-        self.arguments: list[ir.Argument] = []
+        self.arguments: list[Argument] = []
 
     def nest(self, before: Nest | None) -> Nest:
         head = _HEAD.fullmatch(self.take())
@@ -189,13 +205,13 @@ class _Reader:
             raise self.wrong("a key has a seed, a step and a stream")
         seed, step = self.operand(found[1]), self.operand(found[2])
         first, second = map(self.defined, defined.split(", "))
-        self.arguments.append(ir.StreamNumber(int(found[3])))
+        self.arguments.append(StreamNumber(int(found[3])))
         return ir.DrawKey(self.line, first, second, seed, step, len(self.arguments) - 1)
 
     def argument(self, text: str) -> Callable[[Value], Statement] | None:
         word, _, rest = text.partition(" ")
         if word == "extent":
-            argument: ir.Argument | None = ir.ExtentNumber(_extent(rest))
+            argument: Argument | None = ExtentNumber(_extent(rest))
         elif word in _PLAIN and rest.isdigit():
             argument = _PLAIN[word](int(rest))
         else:

@@ -9,7 +9,7 @@ from nest_interpreter import Memory, Place, Uniform, run_nest
 
 from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Random, RowKernel, instructions_of
 from compiler.machine import Machine
-from compiler.nest import ir
+from compiler.nest.arguments import Argument, BufferPointer, FlagPointer, SharedPointer, StreamNumber
 from compiler.nest.call import Call
 from compiler.nest.call import Memory as Room
 from compiler.nest.ir import Nest
@@ -66,15 +66,15 @@ def number_of_items(kernel: Kernel, part: Nest, machine: Machine, batch: int) ->
 def call_of(what: Specialisation, part: Nest, machine: Machine, sizes: Sequence[Extent], shared: int) -> Call:
     """What a nest is given; `sizes` are bytes of the buffers, `shared` those of panels."""
 
-    def of(argument: ir.Argument) -> Extent | Room:
+    def of(argument: Argument) -> Extent | Room:
         match argument:
-            case ir.BufferPointer(position=position):
+            case BufferPointer(position=position):
                 return Room(sizes[position])
-            case ir.SharedPointer():
+            case SharedPointer():
                 return Room(shared)
-            case ir.FlagPointer():
+            case FlagPointer():
                 return Room(1)
-            case ir.StreamNumber():
+            case StreamNumber():
                 return 0
             case _:
                 return number_of(argument, what)
@@ -87,17 +87,17 @@ def call_of(what: Specialisation, part: Nest, machine: Machine, sizes: Sequence[
 
 
 def argument_of(
-    argument: ir.Argument, what: Specialisation, places: Sequence[Place], shared: Memory, flags: Memory, batch: int
+    argument: Argument, what: Specialisation, places: Sequence[Place], shared: Memory, flags: Memory, batch: int
 ) -> int | Place:
     """An argument of a nest, whose buffers lie at `places`, and whose finite checks set bytes of `flags`."""
     match argument:
-        case ir.BufferPointer(position=position):
+        case BufferPointer(position=position):
             return places[position]
-        case ir.SharedPointer():
+        case SharedPointer():
             return Place(shared, 0)
-        case ir.FlagPointer(position=position):
+        case FlagPointer(position=position):
             return Place(flags, position)
-        case ir.StreamNumber(position=position):
+        case StreamNumber(position=position):
             return [i.stream for i in instructions_of(what.kernel) if isinstance(i, Random)][position]
         case _:
             return size_at(number_of(argument, what), batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -25,10 +25,10 @@ class _Transfer:
 
 
 class ThreadPeers:
-    """See `compiler.interface.Peers`."""
+    """See `compiler.interface.Peers`. There are `near` processes on each machine."""
 
-    def __init__(self, rank: int, queues: Queues, early: Queues) -> None:
-        self.rank, self.size, self.queues, self.early = rank, len(queues), queues, early
+    def __init__(self, rank: int, queues: Queues, early: Queues, near: int = 1) -> None:
+        self.rank, self.size, self.queues, self.early, self.near = rank, len(queues), queues, early, near
         self.sent_bytes = self.messages = 0
         self.overlaps = True
         self._awaited: list[deque[Array]] = [deque() for _ in queues]
@@ -60,19 +60,26 @@ class ThreadPeers:
             for array in arrays:
                 np.copyto(array, self.queues[rank][self.rank].get(timeout=60))
 
+    def shared(self, size: int) -> Mapping[int, Array]:
+        if self.near == 1:
+            return {}
+        room = np.zeros(size + 64, np.uint8)
+        every = self.gathered(room[-room.ctypes.data % 64 :][:size])
+        return {rank: seen for rank, seen in enumerate(every) if rank // self.near == self.rank // self.near}
+
     def gathered(self, value: Any) -> list[Any]:
         for rank in range(self.size):
             self.queues[self.rank][rank].put(value)
         return [self.queues[rank][self.rank].get(timeout=60) for rank in range(self.size)]
 
 
-def together(count: int, work: Callable[[ThreadPeers], _Result]) -> list[_Result]:
-    """The results of `work` in so many threads that are peers of each other."""
+def together(count: int, work: Callable[[ThreadPeers], _Result], near: int = 1) -> list[_Result]:
+    """The results of `work` in so many threads that are peers of each other, `near` on each machine."""
     queues, early = ([[SimpleQueue[Any]() for _ in range(count)] for _ in range(count)] for _ in range(2))
     results: dict[int, _Result] = {}
 
     def run(rank: int) -> None:
-        results[rank] = work(ThreadPeers(rank, queues, early))
+        results[rank] = work(ThreadPeers(rank, queues, early, near))
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(count)]
     for thread in threads:

@@ -9,8 +9,9 @@ import pytest
 from native import host
 
 from compiler.loops.printer import FRAME
+from compiler.nest.arguments import BufferPointer
 from compiler.nest.builder import Builder
-from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Items, Nest
+from compiler.nest.ir import ADDRESS, INDEX, Items, Nest
 from compiler.targets.cpu.rectangles import over_equal, over_rectangles
 from compiler.targets.cpu.tiles import rows_of_item
 from compiler.targets.llvm.jit import Library, compile_module

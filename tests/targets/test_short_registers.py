@@ -15,8 +15,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role, Value
 from compiler.loops.printer import FRAME
 from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.nest.arguments import BufferPointer
 from compiler.nest.builder import Builder
-from compiler.nest.ir import ADDRESS, BufferPointer, Constant, Items, Nest, vector
+from compiler.nest.ir import ADDRESS, Constant, Items, Nest, vector
 from compiler.nest.ir import Value as Place
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Multiply, Subtract

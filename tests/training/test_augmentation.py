@@ -162,7 +162,7 @@ def test_preview_draws_what_training_sees(model: Path, tmp_path: Path, capsys: p
     assert main(["data", "preview", str(model), "--epoch", "3", "--sample", "17", "--out", str(picture)]) == 0
     expected = seen(np.array([17]), epoch=2)[0]
     np.testing.assert_array_equal(np.asarray(Image.open(picture)), expected.transpose(1, 2, 0))
-    assert capsys.readouterr().out.startswith("image        uint8[3, 6, 6]")
+    assert capsys.readouterr().out.startswith("image        u8[3, 6, 6]")
     assert main(["data", "preview", str(model), "--epoch", "3", "--sample", "17", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["changed"] == ["image"]

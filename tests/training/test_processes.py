@@ -121,6 +121,18 @@ def test_any_number_of_processes_writes_the_same_files(project: Path, processes:
     assert f"in {processes} processes" in (project / out / "events.log").read_text()
 
 
+def test_processes_that_may_not_share_memory_send_messages(project: Path) -> None:
+    """A system without files in memory: the same files, and one note that says it."""
+    without = "import os, sys; del os.memfd_create; from runtime.cli.main import main; sys.exit(main())"
+    launched = [str(LAUNCHER), "-n", "2", sys.executable, "-P", "-c", without, "train", "model.dl", "--threads", "1"]
+    done = subprocess.run(
+        [*launched, "--out", "apart-2"], cwd=project, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("exchange by messages (this system has no files in memory)") == 1
+    assert files(project / "apart-2" / "checkpoints") == files(project / "alone" / "checkpoints")
+
+
 def test_a_command_starts_processes_itself(project: Path) -> None:
     command = [*DLC, "model.dl", "--out", "started", "--processes", "2", "--json"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=SECONDS)

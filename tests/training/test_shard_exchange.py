@@ -47,15 +47,24 @@ def loaded(norm: str = "relu", optimizer: str = "adam(lr = 0.01)", **keys: str) 
     return driver.load_text(text, "model.dl", None, tuple(keys.items()))
 
 
-def trained(program: Program, peers: Peers = ALONE, calls: int = 1) -> dict[str, Array]:
+def trained(program: Program, peers: Peers = ALONE, calls: int = 1, rows: int = 256) -> dict[str, Array]:
     tensors = driver.allocate(program, SMALL)
     driver.initialise(program, tensors, 0, SMALL)
     step = driver.compile_program(program, TRAINING, SMALL)
     for call in range(calls):
-        step.run(Steps(tensors, DATA, np.arange(256), 128, 2 * call, 0, runtime_settings(program), peers))
+        step.run(Steps(tensors, DATA, np.arange(rows), 128, 2 * call, 0, runtime_settings(program), peers))
     if peers.size > 1:
         driver.owned_states(program, SMALL, tensors, peers).complete()
     return {name: tensors[name].copy() for name in tensors.names()}
+
+
+def sent_in_a_step(program: Program, peers: ThreadPeers) -> tuple[int, int]:
+    """Bytes and messages."""
+    tensors = driver.allocate(program, SMALL)
+    driver.initialise(program, tensors, 0, SMALL)
+    step = driver.compile_program(program, TRAINING, SMALL)
+    step.run(Steps(tensors, DATA, np.arange(128), 128, 0, 0, runtime_settings(program), peers))
+    return peers.sent_bytes, peers.messages
 
 
 class Watched:
@@ -155,6 +164,25 @@ def test_buckets_change_no_bit(optimizer: str, keys: dict[str, str]) -> None:
             assert np.array_equal(found[name], values), name
 
 
+@pytest.mark.parametrize(("processes", "near"), [(2, 2), (3, 2), (4, 2), (4, 4)])
+@pytest.mark.parametrize("keys", [{}, {"synchronised": "true"}, {"ema": "0.9"}])
+def test_memory_that_processes_see_of_each_other_changes_no_bit(
+    processes: int, near: int, keys: dict[str, str]
+) -> None:
+    """Not in a step, either, that has fewer rows than shards."""
+    program = loaded("batch_norm", "[muon(on = matrices), adam(lr = 0.01)]", **keys)
+    wanted = trained(program, calls=3, rows=131)
+    for found in together(processes, lambda peers: trained(program, peers, calls=3, rows=131), near):
+        for name, values in wanted.items():
+            assert np.array_equal(found[name], values), name
+
+
+def test_processes_that_see_each_other_send_a_byte_to_meet() -> None:
+    """Twice in a step: when all have their gradients, and when all have new weights."""
+    program = loaded()
+    assert together(2, lambda peers: sent_in_a_step(program, peers), near=2) == [(2, 2)] * 2
+
+
 def test_buckets_follow_the_backward_pass_and_are_divided_among_all() -> None:
     program = loaded(optimizer="[muon(on = matrices), adam(lr = 0.01)]")
     layout = layout_of_update(program, SMALL, 3)
@@ -176,12 +204,5 @@ def test_buckets_follow_the_backward_pass_and_are_divided_among_all() -> None:
 def test_the_plan_says_what_is_sent_in_buckets(keys: dict[str, str]) -> None:
     program = loaded(**keys)
 
-    def sent(peers: ThreadPeers) -> tuple[int, int]:
-        tensors = driver.allocate(program, SMALL)
-        driver.initialise(program, tensors, 0, SMALL)
-        step = driver.compile_program(program, TRAINING, SMALL)
-        step.run(Steps(tensors, DATA, np.arange(128), 128, 0, 0, runtime_settings(program), peers))
-        return peers.sent_bytes, peers.messages
-
-    said, found = traffic_of(program, SMALL, 3), together(3, sent)
+    said, found = traffic_of(program, SMALL, 3), together(3, lambda peers: sent_in_a_step(program, peers))
     assert (said.sent_bytes, said.messages) == (max(size for size, _ in found), max(count for _, count in found))

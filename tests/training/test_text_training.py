@@ -197,7 +197,7 @@ def test_texts_change_in_augment_in_training_only(project: Path, capsys: pytest.
     assert len(shown) > 3
     assert main(["data", "preview", "m.dl"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("synonyms     int32[") and ", 2]" in line for line in told), "k is that of the table"
+    assert any(line.startswith("synonyms     i32[") and ", 2]" in line for line in told), "k is that of the table"
     assert main(["train", "m.dl", "--out", "run"]) == 0
     (project / "in.txt").write_text("this film is bad 1\n" * 3)
     capsys.readouterr()

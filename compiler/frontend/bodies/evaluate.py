@@ -8,6 +8,7 @@ from functools import partial
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_EXPRESSIONS, in_place_of_a_method
+from compiler.frontend.bodies.bindings import record_step
 from compiler.frontend.bodies.calls import Caller
 from compiler.frontend.bodies.own_graphs import initializer_graph
 from compiler.frontend.bodies.scans import evaluate_scan
@@ -50,7 +51,9 @@ class Evaluator(Caller):
         value = self._evaluated(expression)
         if isinstance(value, TensorValue):
             self.axes.setdefault(value.value.index, value.axes)  # as the innermost expression has it
-            self.see(expression.span, value)
+            record_step(self, expression, value)
+        elif isinstance(value, TupleValue) and not isinstance(expression, tree.TupleLiteral):
+            record_step(self, expression, value)
         elif type(expression) is tree.Name:
             self.see(expression.span, value)
         return value

@@ -9,7 +9,7 @@ from compiler.frontend.axes import Axis
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import decided
 from compiler.frontend.tensors.operators import integers
-from compiler.frontend.tensors.shapes import UNNAMED, shown, shown_axis
+from compiler.frontend.tensors.shapes import shown, shown_axis
 from compiler.frontend.values import BatchValue, TensorValue, TupleValue, Value, describe, is_number
 from compiler.graph import ir
 from compiler.ops.indexing import Gather
@@ -187,7 +187,7 @@ def _reshaped(elaborator: Elaborator, tensor: TensorValue, placed: Sequence[Item
     for item in placed:
         if isinstance(item, NewAxis):
             shape.append(1)
-            axes.append(UNNAMED)
+            axes.append(Axis(origin=elaborator.here))
             continue
         extent, axis = next(source)
         if isinstance(item, int):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors.diagnostics import Note, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import calculate, refuse_operand
-from compiler.frontend.tensors.shapes import UNNAMED, broadcast, shown
+from compiler.frontend.tensors.shapes import broadcast, shown
 from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
@@ -362,6 +363,7 @@ def with_unit_axes(elaborator: Elaborator, tensor: TensorValue, places: Sequence
     if not places:
         return tensor
     kept = iter(zip(tensor.shape, tensor.axes, strict=True))
-    pairs = [(1, UNNAMED) if i in places else next(kept) for i in range(tensor.rank + len(places))]
+    new = 1, Axis(origin=elaborator.here)
+    pairs = [new if i in places else next(kept) for i in range(tensor.rank + len(places))]
     shape = tuple(extent for extent, _ in pairs)
     return TensorValue(elaborator.emit(Reshape(shape), tensor.value), tuple(axis for _, axis in pairs))

@@ -87,7 +87,13 @@ def merged(left: Axis, right: Axis, prefer_right: bool) -> Axis:
     """The axis where two operands meet."""
     labels = left.labels | right.labels if right.labels else left.labels
     first, second = (right, left) if prefer_right else (left, right)
-    return Axis(labels, first.origin or second.origin)
+    return Axis(labels, _user_origin(first.origin, second.origin))
+
+
+def _user_origin(first: Span | None, second: Span | None) -> Span | None:
+    """The first of two places, unless the second alone is in the user's text, as where the library scales channels."""
+    is_inner = first is None or (first.source.is_library and second is not None and not second.source.is_library)
+    return second if is_inner else first
 
 
 # Broadcasting
@@ -98,7 +104,9 @@ def broadcast(
 ) -> tuple[Shape, tuple[Axis, ...]]:
     """The shape and axes of an elementwise result. Extents follow NumPy; names must meet themselves."""
     if left.shape == right.shape and left.axes == right.axes:
-        return left.shape, left.axes
+        if not elaborator.frame.module.is_library:
+            return left.shape, left.axes
+        return left.shape, tuple(merged(one, other, False) for one, other in zip(left.axes, right.axes, strict=True))
     _expect_aligned_names(elaborator, symbol, left, right)
     rank = max(left.rank, right.rank)
     shape: list[Extent] = []

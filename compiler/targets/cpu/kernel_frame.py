@@ -8,6 +8,7 @@ from dataclasses import field
 from compiler.loops import ir as loops
 from compiler.loops.printer import FRAME
 from compiler.nest import ir
+from compiler.nest.arguments import Argument, ExtentNumber, FactorNumber, PlaceNumber, ShiftNumber
 from compiler.nest.builder import AtLine, Builder
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
@@ -24,8 +25,8 @@ class KernelFrame:
     lines: Mapping[int, int]
     lanes: int = LANES  # of its vectors
     nest: Builder = field(default_factory=Builder)
-    arguments: list[ir.Argument] = field(default_factory=list[ir.Argument])
-    slots: dict[ir.Argument, Value] = field(default_factory=dict[ir.Argument, Value])
+    arguments: list[Argument] = field(default_factory=list[Argument])
+    slots: dict[Argument, Value] = field(default_factory=dict[Argument, Value])
     bases: dict[int, Value] = field(default_factory=dict[int, Value])
     values: dict[object, Operand] = field(default_factory=dict[object, Operand])
     splats: dict[Operand, Value] = field(default_factory=dict[Operand, Value])
@@ -52,7 +53,7 @@ class KernelFrame:
         """The stages of the kernel, where it has any."""
         return self.kernel.stages if isinstance(self.kernel, loops.StagedKernel) else ()
 
-    def argument(self, what: ir.Argument, type_: ir.Type = ir.INDEX) -> Value:
+    def argument(self, what: Argument, type_: ir.Type = ir.INDEX) -> Value:
         """The value of an argument, loaded once at the entry."""
         found = self.slots.get(what)
         if found is None:
@@ -62,7 +63,7 @@ class KernelFrame:
 
     def extent(self, extent: Extent) -> Index:
         """An extent as an index: a constant, or an argument where it depends on the batch."""
-        return extent if isinstance(extent, int) else self.argument(ir.ExtentNumber(extent))
+        return extent if isinstance(extent, int) else self.argument(ExtentNumber(extent))
 
     def reserve(self, position: int, size: int) -> None:
         self.bases[position] = self.nest.scratch(self.scratch_bytes, size)
@@ -94,7 +95,7 @@ class KernelFrame:
         """An offset, or the stride of a term of rows."""
         if number in FIXED or not self.what.numbers:
             return number
-        return self.argument(ir.PlaceNumber(self.what.numbers.index(number)))
+        return self.argument(PlaceNumber(self.what.numbers.index(number)))
 
     def number(self, terms: Sequence[loops.IndexTerm], index: Index) -> Index:
         """The sum of terms of a scalar index."""
@@ -125,8 +126,8 @@ class KernelFrame:
         if not self.what.has_free_columns:
             return self.nest.binary("div", index, divisor)
         position = self.what.numbers.index(divisor)
-        product = self.nest.mul(index, self.argument(ir.FactorNumber(position)))
-        return self.nest.binary("shift", product, self.argument(ir.ShiftNumber(position)))
+        product = self.nest.mul(index, self.argument(FactorNumber(position)))
+        return self.nest.binary("shift", product, self.argument(ShiftNumber(position)))
 
     def lanes_number(self, terms: Sequence[loops.IndexTerm], column: Index) -> Operand:
         """The sum of terms of the column, in each lane (i64)."""

@@ -11,6 +11,16 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.loops.printer import FRAME
 from compiler.nest import ir
+from compiler.nest.arguments import (
+    BufferPointer,
+    ExtentNumber,
+    FactorNumber,
+    FlagPointer,
+    LiteralNumber,
+    PlaceNumber,
+    ShiftNumber,
+    StreamNumber,
+)
 from compiler.nest.ir import Index, Operand, Value, type_of, vector
 from compiler.ops.elementwise import Abs, Cast, Maximum, Minimum
 from compiler.support.numerics import LANES
@@ -56,25 +66,23 @@ class KernelNest(KernelFrame):
         """Load the arguments, lay out scratch, and run the prologue."""
         for position, buffer in enumerate(self.kernel.buffers):
             if not buffer.is_scratch:
-                self.bases[position] = self.argument(ir.BufferPointer(position), ir.ADDRESS)
+                self.bases[position] = self.argument(BufferPointer(position), ir.ADDRESS)
             elif buffer.elements:
                 self.reserve(position, buffer.elements * buffer.dtype.size)
         for position, _ in enumerate(self.what.numbers):
-            self.argument(ir.PlaceNumber(position))
+            self.argument(PlaceNumber(position))
             if self.what.moves_only:
-                name = self.argument(ir.PlaceNumber(position))
+                name = self.argument(PlaceNumber(position))
                 self.splats[name] = self.nest.splat(name, self.lanes)
         for position in sorted(map(self.what.numbers.index, divisors_of(self.what))):
-            self.argument(ir.FactorNumber(position))
-            self.argument(ir.ShiftNumber(position))
+            self.argument(FactorNumber(position))
+            self.argument(ShiftNumber(position))
         prologue = self.kernel.prologue if isinstance(self.kernel, loops.StagedKernel) else ()
         every = loops.instructions_of(self.kernel)
         places = iter(range(len(every)))
         for statements in (prologue, *(part for s in self.stages for part in (s.body, s.after))):
             stores = checked_stores(statements)
-            self.finite_checks.add(
-                statements, [self.argument(ir.FlagPointer(next(places)), ir.ADDRESS) for _ in stores]
-            )
+            self.finite_checks.add(statements, [self.argument(FlagPointer(next(places)), ir.ADDRESS) for _ in stores])
         for instruction in prologue:
             self.scalar(instruction, 0)
         for instruction in every:
@@ -101,13 +109,13 @@ class KernelNest(KernelFrame):
         nest = self.nest
         match instruction:
             case loops.Literal(result=result, dtype=dtype) if result in self.what.literals:
-                bits = self.argument(ir.LiteralNumber(result))
+                bits = self.argument(LiteralNumber(result))
                 narrow = nest.converted(bits, DType.I32) if dtype.size < DType.I64.size else bits
                 self.put(result, nest.from_bits(narrow, dtype))
             case loops.Literal(result=result, value=value, dtype=dtype):
                 self.put(result, int(value) if dtype is DType.I64 else ir.Constant(vector(dtype, 1), value))
             case loops.BatchCount(result=result):
-                self.put(result, self.argument(ir.ExtentNumber(_BATCH)))
+                self.put(result, self.argument(ExtentNumber(_BATCH)))
             case loops.Load():
                 pointer = self.pointer(instruction.access, row)
                 if instruction.index is not None:
@@ -319,7 +327,7 @@ class KernelNest(KernelFrame):
     def stream_key(self, random: loops.Random) -> tuple[Value, Value]:
         """The key of this draw's stream at this step."""
         seed, step = (self.get(value) for value in (random.seed, random.step))
-        self.arguments.append(ir.StreamNumber(len(self.stream_keys)))
+        self.arguments.append(StreamNumber(len(self.stream_keys)))
         return self.nest.draw_key(seed, step, len(self.arguments) - 1)
 
 

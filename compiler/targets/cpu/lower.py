@@ -11,7 +11,8 @@ from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.graph_passes.lay_out_pairs import most_rows
 from compiler.loops import ir as kernels
 from compiler.machine import Machine
-from compiler.nest.ir import BufferPointer, FlagPointer, Items, Nest, SharedPointer, StreamNumber
+from compiler.nest.arguments import BufferPointer, FlagPointer, SharedPointer, StreamNumber
+from compiler.nest.ir import Items, Nest
 from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Loop, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.loops.ir import ContractedAxis, TileContract
+from compiler.nest.arguments import SharedPointer
 from compiler.nest.builder import Builder
-from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, SharedPointer, Value, vector
+from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Value, vector
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record

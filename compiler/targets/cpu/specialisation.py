@@ -15,7 +15,18 @@ import numpy as np
 from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.machine import Machine
-from compiler.nest import ir
+from compiler.nest.arguments import (
+    Argument,
+    ColumnsNumber,
+    ElementsNumber,
+    ExtentNumber,
+    FactorNumber,
+    ItemsNumber,
+    LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
+    ShiftNumber,
+)
 from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
@@ -87,29 +98,29 @@ def factor_of(divisor: int) -> tuple[int, int]:
     return -(-(1 << shift) // divisor), shift
 
 
-def number_of(argument: ir.Argument, what: Specialisation) -> Extent:
+def number_of(argument: Argument, what: Specialisation) -> Extent:
     """The number that code is given for an argument that is no address and no stream of draws."""
     match argument, what.kernel:
-        case ir.ExtentNumber(extent=extent), _:
+        case ExtentNumber(extent=extent), _:
             return extent
-        case ir.RowsNumber(), loops.ColumnKernel(rows=rows):
+        case RowsNumber(), loops.ColumnKernel(rows=rows):
             return rows
-        case ir.ColumnsNumber(), loops.RowKernel(columns=columns) | loops.ColumnKernel(columns=columns):
+        case ColumnsNumber(), loops.RowKernel(columns=columns) | loops.ColumnKernel(columns=columns):
             return columns
-        case ir.ElementsNumber(), loops.FlatKernel(elements=elements):
+        case ElementsNumber(), loops.FlatKernel(elements=elements):
             return elements
-        case ir.ItemsNumber(), loops.RowKernel(rows=extent) | loops.FlatKernel(elements=extent):
+        case ItemsNumber(), loops.RowKernel(rows=extent) | loops.FlatKernel(elements=extent):
             return extent
-        case ir.ItemsNumber(), loops.ColumnKernel(outer=outer):
+        case ItemsNumber(), loops.ColumnKernel(outer=outer):
             return outer
-        case ir.LiteralNumber(result=result), kernel:
+        case LiteralNumber(result=result), kernel:
             every = (i for i in loops.instructions_of(kernel) if isinstance(i, loops.Literal))
             return next(bits_of(literal) for literal in every if literal.result == result)
-        case ir.PlaceNumber(position=position), _:
+        case PlaceNumber(position=position), _:
             return what.numbers[position]
-        case ir.FactorNumber(position=position), _:
+        case FactorNumber(position=position), _:
             return factor_of(what.numbers[position])[0]
-        case ir.ShiftNumber(position=position), _:
+        case ShiftNumber(position=position), _:
             return factor_of(what.numbers[position])[1]
         case _:
             raise CompilerBug("lower", f"the kernel has no {argument}")

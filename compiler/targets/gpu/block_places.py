@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from compiler.loops.ir import OuterAxis, TileContract
+from compiler.loops.ir import TileContract, Triangle
 from compiler.nest import ir
 from compiler.nest.builder import Builder
 from compiler.nest.ir import INDEX, Index, Operand, Value, vector
@@ -14,15 +14,23 @@ from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import ceiling, divided, outer_offsets
-from compiler.targets.gpu.block_shapes import BlockShape, row_axes
+from compiler.targets.gpu.block_shapes import BlockShape, others_of, row_axes
 from compiler.types import BatchExtent, DType, elements
 
 LANE_INDICES = vector(DType.I64, LANES)
 
 
-def others_of(contract: TileContract) -> list[OuterAxis]:
-    """The axes whose indices have right operands of their own."""
-    return [axis for axis in contract.outer if axis.rhs_stride != 0]
+def depth_within(
+    nest: Builder, contract: TileContract, shape: BlockShape, row: Index, column: Index, depth: Index
+) -> Index:
+    """The elements that are summed for the tile of that first row and column: none beyond a triangle of results."""
+    match contract.triangle:
+        case Triangle.COLUMNS_TO_ROW:
+            return nest.select(nest.compare("lt", column, nest.add(row, shape.height)), depth, 0)
+        case Triangle.COLUMNS_FROM_ROW:
+            return nest.select(nest.compare("lt", row, nest.add(column, shape.width)), depth, 0)
+        case _:
+            return depth
 
 
 def blocks_of_tiles(contract: TileContract, shape: BlockShape) -> ir.Items:
@@ -62,15 +70,17 @@ def place_of(k: KernelNest, contract: TileContract, shape: BlockShape) -> Place:
     head, *rest = contract.k
     whole, inner = k.extent(head.extent), prod(count(axis.extent) for axis in rest)
     first, beyond = (nest.binary("div", nest.mul(nest.add(split, s), whole), contract.splits) for s in (0, 1))
+    row, column = nest.mul(tile, shape.height), nest.mul(panel, shape.width)
+    depth = nest.mul(nest.sub(beyond, first), inner) if contract.splits > 1 else nest.mul(whole, inner)
     return Place(
         nest.define(ir.Ordinal, INDEX, "group"),
         rows,
-        nest.mul(tile, shape.height),
-        nest.mul(panel, shape.width),
+        row,
+        column,
         nest.add(nest.add(left, contract.lhs_offset), nest.mul(first, head.lhs_stride)),
         nest.add(nest.add(right, contract.rhs_offset), nest.mul(first, head.rhs_stride)),
         nest.add(base, nest.mul(split, contract.split_step)),
-        nest.mul(nest.sub(beyond, first), inner) if contract.splits > 1 else nest.mul(whole, inner),
+        depth_within(nest, contract, shape, row, column, depth),
     )
 
 

@@ -2,8 +2,7 @@
 
 All threads bring a block of the sum there while they multiply one before it: by registers, or by copies that the device
 makes by itself. LANES neighbours have rows of the tile, each thread a column of every vector; sums stay in registers,
-and each is one chain in the order of the sum. Beyond the ends of the operands zeros are read: to add +0 changes no sum
-that began with +0.
+and each is one chain in the order of the sum.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.gpu.block_places import Numbers, Place, blocks_of_tiles, place_of
 from compiler.targets.gpu.block_shapes import BlockShape, row_axes
+from compiler.targets.gpu.block_sums import within_columns
 from compiler.targets.gpu.copied_operands import summed_from_copies
 from compiler.targets.gpu.loaded_operands import summed_from_registers
 
@@ -34,7 +34,7 @@ def build_block_product(k: KernelNest, kernel: ContractionKernel, shape: BlockSh
     with k.of(contract):
         place = place_of(k, contract, shape)
         summed = summed_from_copies if is_copied else summed_from_registers
-        sums = summed(k, contract, shape, place)
+        sums = within_columns(k, contract, shape, place, summed(k, contract, shape, place))
         if not in_registers:
             for slot, value in enumerate(sums):
                 k.nest.store(value, k.nest.pointer(k.bases[contract.tile], slot * LANES, contract.dtype), LANES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from compiler.loops.ir import TileContract
+from compiler.loops.ir import OuterAxis, TileContract
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.gpu.threads import GROUPS
@@ -56,16 +56,22 @@ class RowAxis:
 
 def row_axes(contract: TileContract) -> tuple[RowAxis, ...]:
     """The axes of rows, outermost first: also those outer ones that share the right operand."""
-    outer = (RowAxis(a.extent, a.lhs_stride, a.row_step) for a in contract.outer if a.rhs_stride == 0)
+    others = others_of(contract)
+    outer = (RowAxis(a.extent, a.lhs_stride, a.row_step) for a in contract.outer if a not in others)
     return (*outer, RowAxis(contract.m, contract.lhs_m_stride, contract.row_m_step))
+
+
+def others_of(contract: TileContract) -> list[OuterAxis]:
+    """The axes whose indices have right operands, or triangles, of their own."""
+    return [axis for axis in contract.outer if axis.rhs_stride != 0 or contract.triangle is not None]
 
 
 def shape_for(contract: TileContract, batch: int) -> BlockShape | None:
     """The largest tile that leaves few threads without work and every multiprocessor a block; None where none pays."""
     rows = [axis.extent for axis in row_axes(contract)]
-    others = [axis.extent for axis in contract.outer if axis.rhs_stride != 0]
+    others = [axis.extent for axis in others_of(contract)]
     inner = [axis.extent for axis in contract.k[1:]]
-    if contract.triangle is not None or any(isinstance(extent, BatchExtent) for extent in inner):
+    if any(isinstance(extent, BatchExtent) for extent in inner):
         return None
     if sum(isinstance(extent, BatchExtent) for extent in (*rows, *others)) > 1:
         return None  # blocks would be counted by the square of the batch

@@ -2,14 +2,14 @@
 
 Shared memory has STAGES blocks of the sum: one is multiplied, the others are on their way. Pieces of 16 bytes are
 copied as they lie, so shared memory has an operand line by line where it lies so, and else summed element by element.
-Beyond the ends of the operands zeros are left, as where threads load them.
+Beyond the ends of the operands zeros are left, which no thread adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
-from math import prod
+from dataclasses import field, replace
+from functools import partial
 
 from compiler.loops.ir import TileContract
 from compiler.nest import ir
@@ -18,9 +18,10 @@ from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.tiles import ceiling, rounded_down
-from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place, others_of
-from compiler.targets.gpu.block_shapes import PADDING, SHARED_BYTES, BlockShape, row_axes
+from compiler.targets.cpu.tiles import rounded_down
+from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place
+from compiler.targets.gpu.block_shapes import PADDING, SHARED_BYTES, BlockShape, others_of, row_axes
+from compiler.targets.gpu.block_sums import Counts, SumWalk, has_whole_blocks, multiplied
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.threads import GROUPS
 from compiler.types import DType, Extent
@@ -98,11 +99,16 @@ def bytes_of_stages(contract: TileContract, shape: BlockShape) -> int:
     return STAGES * sum(layout.size for layout in _layouts(contract, shape)) * contract.dtype.size
 
 
-def can_be_copied(contract: TileContract, shape: BlockShape) -> bool:
-    """Whether both operands lie in pieces of 16 bytes, where their buffers begin at a multiple of 16."""
+def copied_shape(contract: TileContract, shape: BlockShape) -> BlockShape | None:
+    """The tile with as many summed elements at once as its stages have room for.
+
+    None where an operand does not lie in pieces of 16 bytes, if its buffer begins at a multiple of 16.
+    """
     piece = ir.PIECE_BYTES // contract.dtype.size
-    fits = bytes_of_stages(contract, shape) <= SHARED_BYTES
-    return fits and all(layout.is_in_pieces(piece) for layout in _layouts(contract, shape))
+    if not all(layout.is_in_pieces(piece) for layout in _layouts(contract, shape)):
+        return None
+    shallow = [replace(shape, depth=shape.depth // part) for part in (1, 2)]
+    return next((cut for cut in shallow if bytes_of_stages(contract, cut) <= SHARED_BYTES), None)
 
 
 @mutable_record
@@ -218,16 +224,31 @@ class _Operand:
 
     # what threads read
 
-    def of_row(self, own: Value, element: int, row: int) -> Value:
-        """The element of a row of the group, whose first one is `own`."""
+    def stage_from(self, stage: Index, element: Index) -> Value:
+        """Where that summed element of a stage begins."""
+        nest, layout = self.k.nest, self.layout
+        along = nest.mul(element, 1 if layout.is_along_sum else layout.pitch)
+        return nest.pointer(self.room, nest.add(nest.mul(stage, layout.size), along), self.dtype)
+
+    def own_rows(self, stage: Index, element: Index) -> Value:
+        """Where the first row of the group has it."""
+        each = self.layout.pitch if self.layout.is_along_sum else self.layout.each
+        return self.k.nest.pointer(self.stage_from(stage, element), self.k.nest.mul(self.group, each), self.dtype)
+
+    def of_row(self, own: Value, elements: range, row: int) -> list[Value]:
+        """The elements of a row of the group, whose first one is `own`: whole pieces, or a single one."""
         nest, layout, size = self.k.nest, self.layout, self.dtype.size
-        scalar = vector(self.dtype, 1)
-        if layout.is_along_sum:
-            align = ir.PIECE_BYTES if element % self.piece == 0 else size
-            place = row * GROUPS * layout.pitch + element
-            return nest.load(nest.pointer(own, place, self.dtype), scalar, align)
-        align = size * (min(PADDING, layout.each) if row % PADDING == 0 else 1)
-        return nest.load(nest.pointer(own, element * layout.pitch + row, self.dtype), scalar, align)
+        scalar, places = vector(self.dtype, 1), [row * GROUPS * layout.pitch + element for element in elements]
+        aligns = [
+            ir.PIECE_BYTES if number == 0 and len(elements) == self.piece else size for number in range(len(elements))
+        ]
+        if not layout.is_along_sum:
+            places = [element * layout.pitch + row for element in elements]
+            aligns = [size * (min(PADDING, layout.each) if row % PADDING == 0 else 1)] * len(elements)
+        return [
+            nest.load(nest.pointer(own, place, self.dtype), scalar, align)
+            for place, align in zip(places, aligns, strict=True)
+        ]
 
     def of_columns(self, stage: Value, element: int, part: int) -> Value:
         """The elements of a vector of columns in a stage."""
@@ -247,10 +268,7 @@ def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: P
     for layout in (layouts := _layouts(contract, shape)):
         start = STAGES * layouts[0].size * dtype.size if rooms else 0
         rooms.append(nest.define(ir.Shared, ADDRESS, start, STAGES * layout.size * dtype.size))
-    extents = [axis.extent for axis in contract.k]
-    summed = prod(extent if isinstance(extent, int) else 1 for extent in extents)
-    is_known = contract.splits == 1 and all(isinstance(extent, int) for extent in extents)
-    has_all_sums = is_known and summed % shape.depth == 0
+    has_all_sums = has_whole_blocks(contract, shape)
     lines = ((contract.lhs, place.left, place.row, place.rows), (contract.rhs, place.right, place.column, contract.n))
     left, right = (
         _Operand(
@@ -275,49 +293,53 @@ def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: P
 
 def summed_from_copies(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> Sequence[Operand]:
     """The sums of a thread, row by row."""
-    nest, sides = k.nest, _operands(k, contract, shape, place)
-    blocks = ceiling(nest, place.depth, shape.depth)
+    nest, sides, walk = k.nest, _operands(k, contract, shape, place), SumWalk(k.nest, contract, shape, place)
+    stretches = walk.stretches()
+    first, end = stretches[0].begin, stretches[-1].end
     zero = Constant(vector(contract.dtype, LANES), 0.0)
 
     def begin(number: Index, stage: Index) -> None:
-        with nest.when(nest.compare("lt", number, blocks)):
+        with nest.when(nest.compare("lt", number, end)):
             for side in sides:
                 side.begin(nest.mul(number, shape.depth), stage)
         nest.body.append(ir.CommitCopies(nest.line))
 
-    def block(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    def block(number: Value, carried: list[Value], is_whole: bool) -> Sequence[Operand]:
         *sums, stage = carried
         nest.body.append(ir.AwaitCopies(nest.line, STAGES - 2))
         nest.body.append(ir.Barrier(nest.line))  # behind which no thread reads the stage of the block before
         free = nest.select(nest.compare("eq", stage, 0), STAGES - 1, nest.sub(stage, 1))
         begin(nest.add(number, STAGES - 1), free)
-        sums = _multiplied(k, shape, sides, stage, sums)
+        add = partial(_added, k, shape, sides, stage)
+        added = add(sums, 0, shape.depth, None) if is_whole else walk.partly(number, sums, add)
         following = nest.add(stage, 1)
-        return [*sums, nest.select(nest.compare("eq", following, STAGES), 0, following)]
+        return [*added, nest.select(nest.compare("eq", following, STAGES), 0, following)]
 
-    for number in range(STAGES - 1):
-        begin(number, number)
-    values = nest.loop(0, blocks, 1, [*[zero] * (shape.rows * shape.vectors), 0], block)
+    for stage in range(STAGES - 1):
+        begin(nest.add(first, stage), stage)
+    values: Sequence[Operand] = [*[zero] * (shape.rows * shape.vectors), 0]
+    for stretch in stretches:
+        values = nest.loop(stretch.begin, stretch.end, 1, values, partial(block, is_whole=stretch.is_whole))
     return values[:-1]
 
 
-def _multiplied(
-    k: KernelNest, shape: BlockShape, sides: Sequence[_Operand], stage: Value, sums: Sequence[Operand]
-) -> list[Operand]:
-    """The sums of a thread with the block of the sum that lies in a stage."""
+def _added(
+    k: KernelNest,
+    shape: BlockShape,
+    sides: Sequence[_Operand],
+    stage: Value,
+    sums: Sequence[Operand],
+    first: Index,
+    count: int,
+    counts: Counts | None,
+) -> Sequence[Operand]:
+    """The sums of a thread with so many elements of the block of the sum that lies in a stage."""
     nest, (left, right) = k.nest, sides
-    found, layout = list(sums), left.layout
-    own = nest.mul(left.group, layout.pitch if layout.is_along_sum else layout.each)
-    own = nest.pointer(left.room, nest.add(nest.mul(stage, layout.size), own), left.dtype)
-    columns = nest.pointer(right.room, nest.mul(stage, right.layout.size), right.dtype)
-    step = left.piece if any(side.layout.is_along_sum for side in sides) else 1
-    for start in range(0, shape.depth, step):
+    own, columns = left.own_rows(stage, first), right.stage_from(stage, first)
+    step = min(count, left.piece if any(side.layout.is_along_sum for side in sides) else 1)
+    for start in range(0, count, step):
         elements, parts = range(start, start + step), range(shape.vectors)
         factors = [[right.of_columns(columns, element, part) for part in parts] for element in elements]
-        for row in range(shape.rows):
-            scalars = [left.of_row(own, element, row) for element in elements]
-            for scalar, vectors in zip(scalars, factors, strict=True):
-                factor = nest.splat(scalar, LANES)
-                for slot, other in enumerate(vectors, row * shape.vectors):
-                    found[slot] = nest.fma(factor, other, found[slot])
-    return found
+        rows = [partial(left.of_row, own, elements, row) for row in range(shape.rows)]
+        sums = multiplied(nest, sums, factors, rows, counts)
+    return sums

@@ -9,6 +9,7 @@ from compiler.machine import KIBIBYTE, Machine
 from compiler.tuning import Tuning
 
 BLOCK_THREADS = 256
+WARP_THREADS = 32  # that go on together
 NEVER = 1 << 30  # more than anything is counted
 
 # Products: 8 rows by 2 vectors a thread keep 16 sums in registers. Rows are not computed side by side, which CPUs do to

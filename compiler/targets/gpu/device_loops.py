@@ -6,7 +6,14 @@ from compiler.machine import MultiplyAdd
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.grid_barrier import Waiting
 from compiler.targets.gpu.loop_text import LoopPlan, copies_bytes, write_loop
-from compiler.targets.gpu.text import DEVICE_WRITERS, FEW_BLOCKS, SCRATCH_ALIGNMENT, block_memory, name_threads
+from compiler.targets.gpu.text import (
+    DEVICE_WRITERS,
+    FEW_BLOCKS,
+    SCRATCH_ALIGNMENT,
+    block_memory,
+    name_threads,
+    rolled_node,
+)
 from compiler.targets.gpu.transfers import copy_function
 from compiler.targets.llvm.multiply_add import declarations
 from compiler.targets.llvm.text import Text
@@ -40,4 +47,5 @@ def device_loop_text(plan: LoopPlan) -> str:
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" "nvvm.minctasm"="{FEW_BLOCKS}"'
     head = f"define ptx_kernel void @KERNEL(ptr byval([{plan.words} x i64]) align 8 %args) {attributes} {{\nentry:"
     copy = copy_function() if copies_bytes(plan) else ""
-    return "\n".join([block_memory(plan.shared_bytes) + head, *text.lines, "  ret void\n}", *declarations(text), copy])
+    parts = [block_memory(plan.shared_bytes) + head, *text.lines, "  ret void\n}", *declarations(text), copy]
+    return "\n".join([*parts, rolled_node()])

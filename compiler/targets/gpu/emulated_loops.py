@@ -1,8 +1,8 @@
 """The kernel of a loop as a function of this processor: blocks go on by turns, in any order that barriers allow.
 
 Each thread of each block is a coroutine, as in kernels whose threads wait. A block is resident until its threads have
-finished; others wait for its place. In a turn, some groups of a block's threads go on to where each waits next, since
-only the threads of a group depend on each other there; one that waits for the whole block does so when all have come.
+finished; others wait for its place. In a turn, some warps of a block's threads go on to where each waits next, since
+only the threads of a warp depend on each other there; one that waits for the whole block does so when all have come.
 Mostly the same block has the next turn, so it goes as far ahead as barriers let it; else, or where it cannot go on,
 another has.
 """
@@ -13,7 +13,7 @@ from string import Template
 
 from compiler.machine import Machine
 from compiler.support.numerics import LANES
-from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.gpu.device import BLOCK_THREADS, WARP_THREADS
 from compiler.targets.gpu.emulated_copies import copies_of, functions_of, queue_lines
 from compiler.targets.gpu.grid_barrier import Waiting
 from compiler.targets.gpu.loop_text import LoopPlan, copies_bytes, write_loop
@@ -85,7 +85,7 @@ def host_loop_text(
         "waits_for_ever": str(WAITS_FOR_EVER),
         "meets": str(MEETS),
         "looks": str(LOOKS),
-        "lane_bits": str(LANES.bit_length() - 1),
+        "warp_bits": str(WARP_THREADS.bit_length() - 1),
     }
     head, tail, scheduler = (Template(part).substitute(words) for part in (COROUTINE, END, _SCHEDULER))
     parts = [head, *text.lines, tail, *declarations(text), functions_of(copies, copies_early, is_strict)]
@@ -153,9 +153,9 @@ done:
   ret void
 }
 
-; A turn of a block, in which the groups whose bits are set go on: 0 where it has finished, 1 where it went on, 2 where
+; A turn of a block, in which the warps whose bits are set go on: 0 where it has finished, 1 where it went on, 2 where
 ; it cannot.
-define internal i64 @KERNEL.turn(ptr %place, i64 %size, i64 %order, i64 %groups) nounwind {
+define internal i64 @KERNEL.turn(ptr %place, i64 %size, i64 %order, i64 %warps) nounwind {
 entry:
   %frames = mul i64 %size, $threads
   %slots = getelementptr i8, ptr %place, i64 %frames
@@ -182,8 +182,8 @@ unfinished:
   br i1 %waits, label %turned, label %choose
 choose:
   %free = icmp eq i64 %before, 0
-  %group = lshr i64 %thread, $lane_bits
-  %shifted = lshr i64 %groups, %group
+  %warp = lshr i64 %thread, $warp_bits
+  %shifted = lshr i64 %warps, %warp
   %bit = and i64 %shifted, 1
   %pauses = icmp eq i64 %bit, 0
   %later = and i1 %free, %pauses
@@ -264,8 +264,8 @@ turns:
   %turn.order = and i64 %bits, 255
   %turn.offset = mul i64 %current, %bytes
   %turn.place = getelementptr i8, ptr %memory, i64 %turn.offset
-  %turn.groups = lshr i64 %bits, 8
-  %state = call i64 @KERNEL.turn(ptr %turn.place, i64 %size, i64 %turn.order, i64 %turn.groups)
+  %turn.warps = lshr i64 %bits, 8
+  %state = call i64 @KERNEL.turn(ptr %turn.place, i64 %size, i64 %turn.order, i64 %turn.warps)
   switch i64 %state, label %stuck [i64 0, label %finished i64 1, label %went]
 finished:
   %ended.more = add i64 %ended, 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
+from functools import partial
 
 from compiler.loops.ir import TileContract
 from compiler.nest import ir
@@ -15,35 +16,40 @@ from compiler.nest.ir import ADDRESS, INDEX, Constant, Index, Operand, Value, ve
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.tiles import ceiling, divided
+from compiler.targets.cpu.tiles import divided
 from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place
 from compiler.targets.gpu.block_shapes import PADDING, BlockShape, row_axes
+from compiler.targets.gpu.block_sums import Counts, SumWalk, multiplied
 from compiler.targets.gpu.threads import GROUPS
 from compiler.types import DType
 
 
 def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> Sequence[Operand]:
     """The sums of a thread, row by row."""
-    nest, sides = k.nest, _operands(k, contract, shape, place)
-    blocks = ceiling(nest, place.depth, shape.depth)
-    last = nest.sub(blocks, 1)
+    nest, sides, walk = k.nest, _operands(k, contract, shape, place), SumWalk(k.nest, contract, shape, place)
+    stretches = walk.stretches()
+    first, end = stretches[0].begin, stretches[-1].end
+    last = nest.sub(end, 1)
     zero = Constant(vector(contract.dtype, LANES), 0.0)
     for side in sides:
-        side.put(side.loaded(0), 0)
+        side.put(side.loaded(nest.mul(first, shape.depth)), 0)
     nest.body.append(ir.Barrier(nest.line))
 
-    def block(number: Value, carried: list[Value]) -> Sequence[Operand]:
+    def block(number: Value, carried: list[Value], is_whole: bool) -> Sequence[Operand]:
         *sums, half = carried
         following = nest.mul(nest.minimum(nest.add(number, 1), last), shape.depth)
         found = [side.loaded(following) for side in sides]
-        sums = _multiplied(k, shape, sides, half, sums)
+        add = partial(_added, k, shape, sides, half)
+        added = add(sums, 0, shape.depth, None) if is_whole else walk.partly(number, sums, add)
         other = nest.binary("xor", half, 1)
         for side, values in zip(sides, found, strict=True):
             side.put(values, other)
         nest.body.append(ir.Barrier(nest.line))
-        return [*sums, other]
+        return [*added, other]
 
-    values = nest.loop(0, blocks, 1, [*[zero] * (shape.rows * shape.vectors), 0], block)
+    values: Sequence[Operand] = [*[zero] * (shape.rows * shape.vectors), 0]
+    for stretch in stretches:
+        values = nest.loop(stretch.begin, stretch.end, 1, values, partial(block, is_whole=stretch.is_whole))
     return values[:-1]
 
 
@@ -150,6 +156,25 @@ class _Operand:
             place = nest.add(nest.mul(self.step(turn), self.pitch), column)
             nest.store(value, nest.pointer(room, place, dtype), dtype.size)
 
+    # what threads read
+
+    def half_from(self, half: Index, element: Index) -> Value:
+        """Where that summed element of a half begins."""
+        nest = self.k.nest
+        place = nest.add(nest.mul(half, self.size), nest.mul(element, self.pitch))
+        return nest.pointer(self.room, place, self.dtype)
+
+    def of_row(self, own: Value, element: int, row: int) -> list[Value]:
+        """The element of a row of the group, whose first one is `own`."""
+        nest, size = self.k.nest, self.dtype.size
+        align = size * (min(PADDING, self.each) if row % PADDING == 0 else 1)
+        return [nest.load(nest.pointer(own, element * self.pitch + row, self.dtype), vector(self.dtype, 1), align)]
+
+    def of_columns(self, half: Value, element: int, part: int) -> Value:
+        """The elements of a vector of columns in a half."""
+        place = self.k.nest.pointer(half, element * self.pitch + part * LANES, self.dtype)
+        return self.k.nest.load(place, vector(self.dtype, LANES), self.dtype.size)
+
 
 def _whole(nest: Builder, number: Index, divisor: int) -> Index:
     return divided(nest, number, divisor)[0]
@@ -203,26 +228,22 @@ def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: P
     return left, right
 
 
-def _multiplied(
-    k: KernelNest, shape: BlockShape, sides: Sequence[_Operand], half: Value, sums: Sequence[Operand]
-) -> list[Operand]:
-    """The sums of a thread with the block of the sum that lies in a half of shared memory."""
+def _added(
+    k: KernelNest,
+    shape: BlockShape,
+    sides: Sequence[_Operand],
+    half: Value,
+    sums: Sequence[Operand],
+    first: Index,
+    count: int,
+    counts: Counts | None,
+) -> Sequence[Operand]:
+    """The sums of a thread with so many elements of the block of the sum that lies in a half of shared memory."""
     nest, (left, right) = k.nest, sides
-    dtype, found = left.dtype, list(sums)
-    scalar, wide = vector(dtype, 1), vector(dtype, LANES)
-    rows = nest.add(nest.mul(half, left.size), nest.mul(left.group, shape.rows))
-    own = nest.pointer(left.room, rows, dtype)
-    columns = nest.pointer(right.room, nest.mul(half, right.size), dtype)
-    for element in range(shape.depth):
-        factors = [
-            nest.load(nest.pointer(columns, element * right.pitch + part * LANES, dtype), wide, dtype.size)
-            for part in range(shape.vectors)
-        ]
-        for row in range(shape.rows):
-            align = dtype.size * (min(PADDING, shape.rows) if row % PADDING == 0 else 1)
-            factor = nest.load(nest.pointer(own, element * left.pitch + row, dtype), scalar, align)
-            factor = nest.splat(factor, LANES)
-            for part in range(shape.vectors):
-                slot = row * shape.vectors + part
-                found[slot] = nest.fma(factor, factors[part], found[slot])
-    return found
+    own = nest.pointer(left.half_from(half, first), nest.mul(left.group, shape.rows), left.dtype)
+    columns = right.half_from(half, first)
+    for element in range(count):
+        factors = [right.of_columns(columns, element, part) for part in range(shape.vectors)]
+        rows = [partial(left.of_row, own, element, row) for row in range(shape.rows)]
+        sums = multiplied(nest, sums, [factors], rows, counts)
+    return sums

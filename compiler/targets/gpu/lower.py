@@ -25,7 +25,7 @@ from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.gpu.block_products import build_block_product
 from compiler.targets.gpu.block_shapes import shape_for
-from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, can_be_copied
+from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, copied_shape
 from compiler.targets.gpu.loop_kernels import with_loop_kernels
 from compiler.targets.gpu.loop_text import LoopPlan
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
@@ -64,7 +64,7 @@ class _DeviceLowering(Lowering):
         if self.loop_text_of is None:
             return lowered
         found = with_loop_kernels(lowered, self.whole, self.loop_text_of)
-        for symbol in found.texts.keys() - lowered.texts.keys():
+        for symbol in dict.fromkeys(kernel.symbol for kernel in found.manifest.loop_kernels):
             if self.begin is not None:
                 self.begin(found.texts[symbol])
         return found
@@ -85,10 +85,10 @@ class _DeviceLowering(Lowering):
     def tiles_of(self, what: Specialisation, keeps: bool, unread: frozenset[int]) -> str:
         contract = kernels.contraction_of(what.kernel)
         if contract is not None and (shape := shape_for(contract, self.batch)):
-            is_copied = what.is_in_pieces and can_be_copied(contract, shape)
-            size = bytes_of_stages(contract, shape) if is_copied else shape.bytes(contract.dtype)
-            copied = f", copied ahead in {STAGES} stages" if is_copied else ""
-            return f"{shape.description}{copied}, {size} bytes of shared memory\n"
+            copied = copied_shape(contract, shape) if what.is_in_pieces else None
+            size = shape.bytes(contract.dtype) if copied is None else bytes_of_stages(contract, copied)
+            how = "" if copied is None else f", copied ahead in {STAGES} stages"
+            return f"{(copied or shape).description}{how}, {size} bytes of shared memory\n"
         return verified_tiles(what.kernel, self.machine, self.batch, False, unread, ROW_PASSES, PRODUCT_PASSES)
 
     def specialised_for(self, instance: Instance) -> Specialisation:
@@ -124,8 +124,8 @@ def vectors(what: Specialisation, machine: Machine, batch: int) -> Nest:
         case kernels.RowKernel() | kernels.FlatKernel() | kernels.ColumnKernel():
             return rows.build(k, after_all(ROW_PASSES, row_passes.definition(kernel), machine))
         case kernels.ContractionKernel() if shape := shape_for(kernel.contraction, batch):
-            is_copied = what.is_in_pieces and can_be_copied(kernel.contraction, shape)
-            return build_block_product(k, kernel, shape, is_copied)
+            copied = copied_shape(kernel.contraction, shape) if what.is_in_pieces else None
+            return build_block_product(k, kernel, copied or shape, copied is not None)
         case kernels.ContractionKernel():
             product, given = product_passes.definition(kernel, lasts=False), Circumstances(machine, batch)
             return products.build(k, after_all(PRODUCT_PASSES, product, given))

@@ -2,7 +2,8 @@
 
 Both have the same instructions, from the same walk; they differ in what a thread asks of its device: which one it is,
 the value of a neighbour, and to wait for its neighbours. On this processor each thread of a block is a coroutine, which
-LLVM makes of a function; one that waits is suspended, and goes on when all others of its block have come as far.
+LLVM makes of a function; one that waits is suspended. A warp goes on alone until its threads wait for all of the block,
+so that it is as far ahead of the others as it may be on a device.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from compiler.nest import ir
 from compiler.nest.lanes import all_statements
 from compiler.support.numerics import LANES
 from compiler.targets.gpu import emulated_copies
-from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.gpu.device import BLOCK_THREADS, WARP_THREADS
 from compiler.targets.gpu.emulated_copies import copies_of, functions_of, places_of, queue_lines
 from compiler.targets.llvm.multiply_add import declarations
 from compiler.targets.llvm.text import NAMES, Text
@@ -25,7 +26,8 @@ from compiler.types import DType
 SCRATCH_ALIGNMENT = 16
 MANY_SUMS, FEW_BLOCKS = 32, 2  # of a thread; blocks of up to 128 registers a thread, where the assembler may stop at 80
 _TABLES, _DIRECTIVES = "LineTablesOnly", "DebugDirectivesOnly"  # PTX says the line of each instruction by a directive
-_SEGMENT = (32 - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
+_ROLLED = 1 << 20  # the number of a node: more than any line has
+_SEGMENT = (WARP_THREADS - LANES) << 8 | 31  # of a warp's shuffle: lanes are counted within LANES neighbours
 
 
 def device_text(nest: ir.Nest) -> str:
@@ -37,7 +39,7 @@ def device_text(nest: ir.Nest) -> str:
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {_blocks(nest)}{FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
     module = _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
-    return block_memory(shared_bytes(nest)) + module
+    return block_memory(shared_bytes(nest)) + module + rolled_node()
 
 
 def name_threads(text: Text, *registers: tuple[str, str]) -> None:
@@ -45,13 +47,18 @@ def name_threads(text: Text, *registers: tuple[str, str]) -> None:
     for name, register in registers:
         number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
         text.line(f"%{name} = zext i32 {number} to i64")
-    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {32 - LANES}')} to i32")
+    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {WARP_THREADS - LANES}')} to i32")
     text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")  # the threads of the warp that are neighbours
 
 
 def block_memory(size: int) -> str:
     """The memory of a block, where it has any."""
     return f"@KERNEL_shared = internal addrspace(3) global [{size} x i8] undef, align 16\n" if size else ""
+
+
+def rolled_node() -> str:
+    """The node that loops name of which no several rounds stand side by side."""
+    return f'!{_ROLLED} = distinct !{{!{_ROLLED}, !{{!"llvm.loop.unroll.disable"}}}}\n'
 
 
 def _blocks(nest: ir.Nest) -> str:
@@ -83,6 +90,8 @@ def host_text(
         "location": text.location,
         "further": "",
         "threads": str(BLOCK_THREADS),
+        "warp": str(WARP_THREADS),
+        "words": str(8 * BLOCK_THREADS),
         "order": str(order),
         "backwards": str(int(backwards)),
         "shared": str(-(-shared_bytes(nest) // 64) * 64),
@@ -155,6 +164,12 @@ def _ordinal(walk: Walk, statement: ir.Ordinal) -> None:
     walk.names[statement.result] = f"%{statement.of}"
 
 
+def _loop(walk: Walk, statement: ir.Loop) -> None:
+    """Where threads meet in each round, several rounds side by side would take registers, and hide nothing more."""
+    meets = any(isinstance(inner, ir.Barrier) for inner in statement.body)
+    walk.loop(statement, f", !llvm.loop !{_ROLLED}" if meets else "")
+
+
 def _copy(walk: Walk, statement: ir.CopyAhead) -> str:
     text, (target, source) = walk.text, places_of(walk, statement)
     target = text.let(f"addrspacecast ptr {target} to ptr addrspace(3)", "p")
@@ -171,6 +186,7 @@ def _await(walk: Walk, statement: ir.AwaitCopies) -> str:
 
 
 DEVICE_WRITERS: Writers = {
+    ir.Loop: ("", _loop),
     ir.Ordinal: ("", _ordinal),
     ir.Exchange: ("v", _exchange),
     ir.Meet: ("", _meet),
@@ -209,6 +225,14 @@ def suspend(text: Text) -> None:
     text.start(going_on)
 
 
+def _barrier_on_host(walk: Walk, statement: ir.Barrier) -> None:
+    """A wait of which the block is told that it is for all of its threads."""
+    place = walk.text.let(f"add i64 %thread, {2 * BLOCK_THREADS}")
+    kind = walk.text.let(f"getelementptr i64, ptr %slots, i64 {place}", "p")
+    walk.text.line(f"store i64 1, ptr {kind}")
+    _wait(walk, statement)
+
+
 def _shared_on_host(walk: Walk, statement: ir.Shared) -> str:
     return f"getelementptr i8, ptr %shared, i64 {statement.start}"
 
@@ -217,7 +241,7 @@ HOST_WRITERS: Writers = {
     ir.Ordinal: ("", _ordinal),
     ir.Exchange: ("v", _exchange_on_host),
     ir.Meet: ("", _wait),
-    ir.Barrier: ("", _wait),
+    ir.Barrier: ("", _barrier_on_host),
     ir.Shared: ("p", _shared_on_host),
     **emulated_copies.WRITERS,
 }
@@ -251,7 +275,8 @@ leave:
 }
 """
 
-# Without memory for its values, a thread says how many bytes they take. `slots` has a word of each thread of the block.
+# Without memory for its values, a thread says how many bytes they take. `slots` has a word of each thread of the block;
+# behind them lie the coroutines, then whether each thread waits for all of the block.
 COROUTINE = """define internal ptr @KERNEL.thread(
   ptr %memory, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread$further
 ) presplitcoroutine $attributes {
@@ -277,7 +302,8 @@ suspended:
   call void @llvm.coro.end(ptr %self, i1 false, token none)
   ret ptr %self
 }"""
-# All threads of a block go on by turns, each to where it waits next, until all have finished.
+# The threads of a warp go on by turns, each to where it waits next, until all wait for the block or have finished. When
+# all warps have done so, the block goes on, until no thread is left.
 _ROUNDS = """
 declare ptr @malloc(i64) nounwind
 declare void @free(ptr) nounwind
@@ -290,13 +316,14 @@ allocate:
   %bytes = ptrtoint ptr %measured to i64
   %padded = add i64 %bytes, 63
   %size = and i64 %padded, -64
-  %each = add i64 %size, 16
+  %each = add i64 %size, 24
   %own = mul i64 %each, $threads
   %total = add i64 %own, $shared
   %memory = call ptr @malloc(i64 %total)
   %frames = mul i64 %size, $threads
   %slots = getelementptr i8, ptr %memory, i64 %frames
   %handles = getelementptr i64, ptr %slots, i64 $threads
+  %kinds = getelementptr i64, ptr %handles, i64 $threads
   %shared = getelementptr i8, ptr %memory, i64 %own
   br label %blocks
 blocks:
@@ -306,38 +333,63 @@ blocks:
   %mirrored = sub i64 %both, %next
   %block = select i1 $backwards, i64 %mirrored, i64 %place
   %more = icmp slt i64 %place, %end
-  br i1 %more, label %threads, label %release
+  br i1 %more, label %clear, label %release
+clear:
+  call void @llvm.memset.p0.i64(ptr %kinds, i8 0, i64 $words, i1 false)
+  br label %threads
 threads:
-  %start = phi i64 [ 0, %blocks ], [ %other, %threads ]
+  %start = phi i64 [ 0, %clear ], [ %other, %threads ]
   %thread = xor i64 %start, $order
   %offset = mul i64 %thread, %size
   %frame = getelementptr i8, ptr %memory, i64 %offset
   %begun = call ptr @KERNEL.thread(ptr %frame, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread)
-  %kept = getelementptr ptr, ptr %handles, i64 %start
+  %kept = getelementptr ptr, ptr %handles, i64 %thread
   store ptr %begun, ptr %kept
   %other = add i64 %start, 1
   %rest = icmp slt i64 %other, $threads
-  br i1 %rest, label %threads, label %round
+  br i1 %rest, label %threads, label %warp
+meet:
+  call void @llvm.memset.p0.i64(ptr %kinds, i8 0, i64 $words, i1 false)
+  br label %warp
+warp:
+  %first = phi i64 [ 0, %threads ], [ 0, %meet ], [ %next.warp, %warped ]
+  %was.live = phi i1 [ false, %threads ], [ false, %meet ], [ %lives, %warped ]
+  br label %round
 round:
-  %live = phi i1 [ false, %threads ], [ %living, %turned ]
-  %turn = phi i64 [ 0, %threads ], [ %following, %turned ]
-  %handle = getelementptr ptr, ptr %handles, i64 %turn
+  %turn = phi i64 [ %first, %warp ], [ %following, %turned ]
+  %live = phi i1 [ %was.live, %warp ], [ %lives, %turned ]
+  %moving = phi i1 [ false, %warp ], [ %goes.on, %turned ]
+  %turned.to = xor i64 %turn, $order
+  %handle = getelementptr ptr, ptr %handles, i64 %turned.to
   %suspended = load ptr, ptr %handle
+  %kind.at = getelementptr i64, ptr %kinds, i64 %turned.to
+  %kind = load i64, ptr %kind.at
   %finished = call i1 @llvm.coro.done(ptr %suspended)
-  br i1 %finished, label %turned, label %resume
+  %waits = icmp ne i64 %kind, 0
+  %stays = or i1 %finished, %waits
+  br i1 %stays, label %turned, label %resume
 resume:
   call void @llvm.coro.resume(ptr %suspended)
   br label %turned
 turned:
   %went = phi i1 [ false, %round ], [ true, %resume ]
-  %lived = or i1 %live, %went
+  %left = xor i1 %finished, true
+  %lives = or i1 %live, %left
+  %moved = or i1 %moving, %went
   %after = add i64 %turn, 1
-  %is_last = icmp eq i64 %after, $threads
-  %following = select i1 %is_last, i64 0, i64 %after
-  %goes_on = and i1 %is_last, %lived
-  %living = select i1 %is_last, i1 false, i1 %lived
-  %ends = xor i1 %goes_on, %is_last
-  br i1 %ends, label %done, label %round
+  %last.of = sub i64 %after, %first
+  %is_last = icmp eq i64 %last.of, $warp
+  %following = select i1 %is_last, i64 %first, i64 %after
+  %goes.on = select i1 %is_last, i1 false, i1 %moved
+  %still = xor i1 %moved, true
+  %ends = and i1 %is_last, %still
+  br i1 %ends, label %warped, label %round
+warped:
+  %next.warp = add i64 %first, $warp
+  %more.warps = icmp slt i64 %next.warp, $threads
+  br i1 %more.warps, label %warp, label %rounded
+rounded:
+  br i1 %lives, label %meet, label %done
 done:
   br label %blocks
 release:

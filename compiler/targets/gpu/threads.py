@@ -14,6 +14,7 @@ from typing import assert_never
 from compiler.errors.diagnostics import CompilerBug
 from compiler.loops import ir as loops
 from compiler.nest import ir
+from compiler.nest.arguments import Argument, ColumnsNumber, ExtentNumber, ItemsNumber
 from compiler.nest.builder import Builder
 from compiler.nest.ir import (
     ADDRESS,
@@ -70,7 +71,7 @@ class _Threads:
     given: Nest
     kernel: loops.Kernel
     made: Builder = field(default_factory=Builder)
-    arguments: list[ir.Argument] = field(init=False)
+    arguments: list[Argument] = field(init=False)
     values: dict[int, Operand] = field(default_factory=dict[int, Operand])  # by the number of a value of the given nest
     entered: dict[int, Value] = field(
         default_factory=dict[int, Value]
@@ -131,17 +132,17 @@ class _Threads:
     def extent(self, items: ir.Items) -> Index:
         """The extent of items, which is an argument where code serves kernels of several."""
         if isinstance(self.kernel, loops.RowKernel | loops.FlatKernel | loops.ColumnKernel):
-            return self.argument(ir.ItemsNumber())
-        return items.extent if isinstance(items.extent, int) else self.argument(ir.ExtentNumber(items.extent))
+            return self.argument(ItemsNumber())
+        return items.extent if isinstance(items.extent, int) else self.argument(ExtentNumber(items.extent))
 
     def factor(self, items: ir.Items) -> Index:
         """The vectors of a row of a kernel over columns, whose code serves any number of them."""
-        if not isinstance(self.kernel, loops.ColumnKernel) or ir.ColumnsNumber() not in self.arguments:
+        if not isinstance(self.kernel, loops.ColumnKernel) or ColumnsNumber() not in self.arguments:
             return items.factor
-        width = self.argument(ir.ColumnsNumber())
+        width = self.argument(ColumnsNumber())
         return self.made.binary("div", self.made.add(width, LANES - 1), LANES)
 
-    def argument(self, what: ir.Argument) -> Value:
+    def argument(self, what: Argument) -> Value:
         if what not in self.arguments:
             self.arguments.append(what)
         slot = self.arguments.index(what)

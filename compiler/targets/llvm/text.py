@@ -116,12 +116,14 @@ class Text:
         carries: Sequence[tuple[str, str]],
         body: Callable[[str, list[str]], list[str]],
         rounds: int | None = None,
+        note: str = "",
     ) -> list[str]:
         """`for i = start; i + step <= stop` in effect `i < stop` for exact multiples.
 
         `carries` are (type, initial value); `body` gets the index and the carried values and gives the next ones.
         The values after the loop are returned. The loop runs while `i < stop`, so callers pass rounded bounds.
-        How many `rounds` to expect decides which values have registers; LLVM supposes some 30 for each loop.
+        How many `rounds` to expect decides which values have registers; LLVM supposes some 30 for each loop. The branch
+        back has a `note` for it.
         """
         head, inside, leave = self.label("head"), self.label("body"), self.label("exit")
         before = self.block
@@ -138,7 +140,7 @@ class Text:
         following = body(index, names)
         advanced = self.let(f"add nsw i64 {index}, {step}")
         after = self.block
-        self.line(f"br label %{head}")
+        self.line(f"br label %{head}{note}")
         phis = [f"  {index} = phi i64 [ {start}, %{before} ], [ {advanced}, %{after} ]{self.location}"]
         for name, (type_, initial), new in zip(names, carries, following, strict=True):
             phis.append(f"  {name} = phi {type_} [ {initial}, %{before} ], [ {new}, %{after} ]{self.location}")

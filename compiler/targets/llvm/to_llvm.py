@@ -288,7 +288,7 @@ class Walk:
 
         self.text.when(self.names[statement.condition], body, statement.is_rare)
 
-    def loop(self, statement: ir.Loop) -> None:
+    def loop(self, statement: ir.Loop, note: str = "") -> None:
         names = self.names
         carries = [
             (NAMES[value.type], names[initial])
@@ -303,7 +303,7 @@ class Walk:
             return [names[following] for following in statement.following]
 
         start, stop = names[statement.start], names[statement.stop]
-        self.text.loop(start, stop, statement.step, carries, body, statement.rounds)
+        self.text.loop(start, stop, statement.step, carries, body, statement.rounds, note)
 
 
 WRITERS: Writers = {

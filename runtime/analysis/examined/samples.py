@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler.driver import Array, InputSpec
 from compiler.support.record import record
+from compiler.types import array_type
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.support.files import JsonValue, finite
@@ -121,7 +122,7 @@ def described(values: Array, words: Sequence[str] | None = None) -> str:
         return found
     if 0 < values.size <= _MOST_COLUMNS and values.ndim == 1:
         return ", ".join(f"{value:.5g}" for value in values.tolist())
-    kind = f"{values.dtype}[{', '.join(map(str, values.shape))}]"
+    kind = array_type(values)
     if not values.size:
         return kind
     if values.dtype.kind == "b":

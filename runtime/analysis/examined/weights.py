@@ -9,6 +9,7 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.support.record import record
+from compiler.types import word_of
 from runtime.support.files import JsonValue, finite
 
 BINS = 40
@@ -85,7 +86,7 @@ def facts_of_tensor(path: str, role: str, values: Array) -> WeightFacts:
         path,
         role,
         values.shape,
-        str(values.dtype),
+        word_of(values.dtype),
         values.size,
         mean,
         math.sqrt(distance / count) if count else math.nan,

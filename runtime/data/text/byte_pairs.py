@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,6 +108,7 @@ def _pair(merge: JsonValue) -> tuple[str, str]:
             raise CheckpointError("the byte pairs of the tokenizer are damaged", fix="restore data.json of the run")
 
 
+@lru_cache(maxsize=2)  # of a source and a target text
 def _loaded(pairs: str) -> Tokenizer:
     try:
         from tokenizers import Tokenizer

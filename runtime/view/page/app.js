@@ -17,7 +17,7 @@ import { amount, bytes, duration, joined, operations } from "./units.js";
 const VIEWS = ["Report", "Ledger", "Graph", "Memory", "Run", "Compare", "Live"];
 const KEYS = [["j  k", "next and previous line"], ["← →", "previous and next tab"], ["1 … 8", "a tab"], ["Enter", "open what became of the line"], ["Esc", "close it"],
   ["g  m  l  r", "graph, memory, ledger, the report or the curves of a run"], ["c", "a run beside another one"], ["v", "the training as it goes (with a server)"], ["Space", "pause it, or let it go on"], ["/", "find"], ["n", "next found line"], ["t", "light or dark"], ["s", "lessons below their lines"], ["e", "edit the text (with a server)"],
-  ["p", "measure a step (with a server)"], ["?", "this help"]];
+  ["p", "measure a step (with a server)"], ["Tab  ← → ↑ ↓  Home  End", "go to a picture, a list or a curve, and through it"], ["?", "this help"]];
 
 class App {
   constructor(data, code) {
@@ -202,8 +202,9 @@ function keyboard(event) {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const actions = { j: () => app.step(1), ArrowDown: () => app.step(1), k: () => app.step(-1), ArrowUp: () => app.step(-1),
-    ArrowRight: () => turn(1), ArrowLeft: () => turn(-1), Enter: () => event.target.matches("button, summary, .box") || open(), Escape: () => app.close(), g: () => app.show("Graph"), m: () => app.show("Memory"), r: () => (app.has("Report") ? app.show("Report") : app.has("Run") && app.show("Run")), c: () => app.has("Compare") && app.show("Compare"),
+  const step = (by) => (app.view === "Ledger" ? app.step(by) : true); // elsewhere arrows scroll
+  const actions = { j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
+    ArrowRight: () => app.view !== "Ledger" || turn(1), ArrowLeft: () => app.view !== "Ledger" || turn(-1), Enter: () => event.target.matches("button, summary, .box") || open(), Escape: () => app.close(), g: () => app.show("Graph"), m: () => app.show("Memory"), r: () => (app.has("Report") ? app.show("Report") : app.has("Run") && app.show("Run")), c: () => app.has("Compare") && app.show("Compare"),
     v: () => app.has("Live") && app.show("Live"), " ": () => event.target.matches("button, summary") || app.view !== "Live" || app.training.togglePause(),
     l: () => app.show("Ledger"), t: () => switchTheme(), s: () => byId("lessons").hidden || app.toggleLessons(), n: () => app.nextFound(), e: () => app.live?.toggleEdit(), p: () => app.live?.measure(), "/": () => search(), "?": () => byId("help").showModal() };
   const action = /^[1-9]$/.test(event.key) && app.tabs[event.key - 1] ? () => app.showTab(app.tabs[event.key - 1]) : actions[event.key];

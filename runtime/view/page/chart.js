@@ -1,6 +1,7 @@
 // Curves by epoch: read out under the pointer or by arrow keys, smoothed, on a logarithmic axis, of several runs over one another.
 import { h, harmless, svg } from "./dom.js";
 import { grouped } from "./model.js";
+import { readOut, readingOf } from "./reading.js";
 import { measure } from "./units.js";
 
 const CHART = { width: 560, height: 230, left: 58, right: 14, top: 10, bottom: 26 };
@@ -46,7 +47,7 @@ function curveLines(name, runs, areMany) {
 
 function chartOf(name, runs, areMany, chosen) {
   const lines = curveLines(name, runs, areMany).filter((line) => line.points.length);
-  const said = h("div", { class: "read" });
+  const said = readingOf("div", "read");
   const card = h("figure", { class: "chart" });
   const values = lines.flatMap((line) => line.points.map(([, value]) => value));
   const canBe = values.length > 0 && Math.min(...values) > 0;
@@ -62,7 +63,7 @@ function curvePicture(name, runs, areMany, lines, isLogarithmic, weight, said) {
   if (!lines.length) return [h("p", { class: "quiet" }, "no finite value")];
   const epochs = [...new Set(lines.flatMap(({ points }) => points.map(([epoch]) => epoch)))].sort((a, b) => a - b);
   const place = scalesOf(epochs, lines, isLogarithmic);
-  const picture = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", tabindex: 0, "aria-label": `${name} by epoch` }, ...curveAxes(place));
+  const picture = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", "aria-label": `${name} by epoch: arrows go through the epochs` }, ...curveAxes(place));
   const best = grouped(runs.filter((run) => run.best), (run) => run.best); // one ink where several runs share the epoch
   for (const [epoch, those] of best) picture.append(...bestOf(epoch, lines, place, areMany && those.length === 1 ? inkOf(those[0].n) : null));
   for (const line of lines) {
@@ -71,31 +72,25 @@ function curvePicture(name, runs, areMany, lines, isLogarithmic, weight, said) {
   }
   const pointer = svg("line", { class: "pointer", y1: CHART.top, y2: CHART.height - CHART.bottom, visibility: "hidden" });
   picture.append(pointer);
-  let at = null;
   const ends = new Set(lines.map((line) => line.points.at(-1)[0]));
   const valueOf = (line, epoch) => (epoch === null ? line.points.at(-1) : line.points.find(([one]) => one === epoch))?.[1];
   const read = (epoch) => {
-    at = epoch;
     const shown = epoch ?? (ends.size === 1 ? epochs.at(-1) : null); // where runs end apart, each has its last value
     pointer.setAttribute("visibility", epoch === null ? "hidden" : "visible");
     for (const end of ["x1", "x2"]) pointer.setAttribute(end, place.across(epoch ?? epochs[0]));
     said.replaceChildren(h("span", {}, shown === null ? "last epochs" : `epoch ${shown}`), ...lines.map((line) => h("span", { class: "key" }, swatchOf(line.ink), `${line.label} `, h("b", {}, measure(valueOf(line, shown))))));
   };
-  picture.addEventListener("pointermove", (event) => {
+  const under = (event) => {
     const across = ((event.clientX - picture.getBoundingClientRect().left) * CHART.width) / picture.clientWidth;
-    read(epochs.reduce((one, other) => (Math.abs(place.across(other) - across) < Math.abs(place.across(one) - across) ? other : one)));
-  });
-  picture.addEventListener("pointerleave", () => read(null));
-  picture.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step) return;
-    read(epochs[Math.max(0, Math.min(epochs.length - 1, (at === null ? (step > 0 ? -1 : epochs.length) : epochs.indexOf(at)) + step))]);
-    event.preventDefault();
-    event.stopPropagation();
-  });
+    return [0, nearest(epochs.map(place.across), across)];
+  };
+  readOut(picture, { size: () => [1, epochs.length, epochs.length], under, tell: (at) => read(at && epochs[at[1]]) });
   read(null);
   return [picture];
 }
+
+// The index of the number that is nearest to another one.
+export const nearest = (numbers, wanted) => numbers.reduce((best, number, n) => (Math.abs(number - wanted) < Math.abs(numbers[best] - wanted) ? n : best), 0);
 
 // Where an epoch and a value stand, with the ticks of both axes.
 function scalesOf(epochs, lines, isLogarithmic) {

@@ -42,22 +42,14 @@ function typesOf(model, file, line, go) {
   const bindings = model.names(file, line);
   if (!bindings.length) {
     const shape = model.shape(file, line);
-    return shape ? [h("h3", {}, "the last value of this line"), h("div", { class: "shape-large" }, shape)] : [h("p", { class: "quiet" }, "This line binds no tensor.")];
+    return shape ? [h("h3", {}, "the last value of this line"), h("div", { class: "shape-large" }, shape)] : [h("p", { class: "quiet" }, "This line makes no tensor.")];
   }
-  return bindings.flatMap((binding) => [
-    h("h3", {}, binding.name),
-    ...roundsOf(binding),
-    h("table", {}, ...binding.dimensions.map((dimension) => dimensionRow(model, dimension, go))),
-  ]);
+  return bindings.flatMap((binding) => [h("h3", {}, ...(binding.name ? [binding.name] : ["the value of ", h("code", {}, binding.text)])), ...binding.rounds.flatMap((round) => roundOf(model, round, go))]);
 }
 
-function roundsOf(binding) {
-  const runs = [];
-  for (const { shape, path } of binding.rounds) {
-    if (runs.at(-1)?.shape === shape) runs.at(-1).count += 1;
-    else runs.push({ shape, path, count: 1 });
-  }
-  return runs.map((run) => h("div", { class: "shape-large" }, run.shape, run.count > 1 ? h("span", { class: "quiet" }, ` × ${run.count}`) : ""));
+// A type that so many rounds of a loop have one behind the other, with the origin of each dimension.
+function roundOf(model, { shape, count, dimensions }, go) {
+  return [h("div", { class: "shape-large" }, shape, count > 1 ? h("span", { class: "quiet" }, ` × ${count}`) : ""), h("table", {}, ...dimensions.map((dimension) => dimensionRow(model, dimension, go)))];
 }
 
 function dimensionRow(model, dimension, go) {

@@ -46,10 +46,11 @@ export class Model {
     return this.bindings.get(`${file}:${line}`) ?? [];
   }
 
-  // The types that stand beside a line: those of the names it binds, in order, else of the last value it computes.
+  // The types that stand beside a line: those of the names it binds, in order, else of what it computes.
   shape(file, line) {
-    const names = this.names(file, line);
-    return names.length ? names.map(shapeOf).join(", ") : (this.figures.get(`${file}:${line}`)?.type ?? "");
+    const all = this.names(file, line);
+    const names = all.filter(({ name }) => name);
+    return all.length ? (names.length ? names : all).map(shapeOf).join(", ") : (this.figures.get(`${file}:${line}`)?.type ?? "");
   }
 
   // The share of the step that the layers of a box take, where it was measured.
@@ -82,10 +83,10 @@ export class Model {
 
 // From round to round of a loop.
 function shapeOf({ rounds }) {
-  const shapes = rounds.map((round) => round.shape);
-  if (shapes.length === 1) return shapes[0];
-  const same = shapes.every((shape) => shape === shapes[0]);
-  return same ? `${shapes[0]} × ${shapes.length}` : `${shapes[0]} … ${shapes.at(-1)}`;
+  const [first, last] = [rounds[0].shape, rounds.at(-1).shape];
+  if (rounds.some(({ shape }) => shape !== first)) return `${first} … ${last}`;
+  const times = sum(rounds.map(({ count }) => count));
+  return times > 1 ? `${first} × ${times}` : first;
 }
 
 export function coloursOf(numbers) {

@@ -16,6 +16,7 @@ export class Training {
   constructor(app, events) {
     this.app = app;
     this.found = { status: { state: "ended" }, points: [], looks: [], samples: null, refusal: "" };
+    this.traces = new Map(); // cards of curves by their titles
     this.root = this.frame();
     events.addEventListener("open", () => this.ask()); // also after a break
     events.addEventListener("training", (event) => this.progressed(JSON.parse(event.data)));
@@ -88,14 +89,22 @@ export class Training {
     const cards = Object.keys(run.curves).filter((name) => name !== "rate").map((name) => {
       const { training, validation } = run.curves[name];
       const recent = name === "loss" ? points.map(([step, value]) => [step, value]) : [];
-      return traceOf(name.replaceAll("_", " "), [{ name: "last rows", ink: "var(--forward)", isFaint: true, points: recent }, { name: "training", ink: "var(--forward)", points: byStep(training) },
-        { name: "validation", ink: "var(--backward)", points: byStep(validation) }], each, last);
+      return this.traced(name.replaceAll("_", " "), each, last, [{ name: "last rows", ink: "var(--forward)", isFaint: true, points: recent }, { name: "training", ink: "var(--forward)", points: byStep(training) },
+        { name: "validation", ink: "var(--backward)", points: byStep(validation) }]);
     });
-    if (!cards.length && points.length) cards.push(traceOf("loss", [{ name: "last rows", ink: "var(--forward)", points: points.map(([step, value]) => [step, value]) }], each, last));
+    if (!cards.length && points.length) cards.push(this.traced("loss", each, last, [{ name: "last rows", ink: "var(--forward)", points: points.map(([step, value]) => [step, value]) }]));
     const rates = points.filter((point) => point[2] !== null).map(([step, , rate]) => [step, rate]);
     const epochs = byStep(run.curves.rate?.training).filter(([step]) => !rates.length || step < rates[0][0]);
-    if (rates.length || epochs.length) cards.push(traceOf("learning rate", [{ name: "rate", ink: "var(--update)", points: [...epochs, ...rates] }], each, last, true));
-    this.curves.replaceChildren(...cards);
+    if (rates.length || epochs.length) cards.push(this.traced("learning rate", each, last, [{ name: "rate", ink: "var(--update)", points: [...epochs, ...rates] }], true));
+    if (cards.length !== this.curves.children.length || cards.some((card, n) => card !== this.curves.children[n])) this.curves.replaceChildren(...cards);
+  }
+
+  // The card of a title, with its curves as they are now.
+  traced(title, each, last, series, fromZero = false) {
+    if (!this.traces.has(title)) this.traces.set(title, traceOf(title, fromZero));
+    const { root, paint } = this.traces.get(title);
+    paint(series, each, last);
+    return root;
   }
 
   paintLines() {

@@ -22,7 +22,7 @@ def test_models_and_results_say_what_they_are(capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(
         r"TrainingResult\(finished after 6 steps, 2 epochs, best epoch \d: loss [\d.]+, accuracy [\d.]+\)", repr(result)
     )
-    assert "W: float32[2, 4], " in repr(model.parameters)
+    assert "W: f32[2, 4], " in repr(model.parameters)
     assert repr(dlc.function("fn twice(n = 2)(x) = n * x", "twice", n=3)) == "Function(twice(n = 3))"
     assert capsys.readouterr().err == ""
 

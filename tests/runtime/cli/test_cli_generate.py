@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from runtime.cli.generate import TokenPace
+from runtime.cli.generate import GrowingText, TokenPace
 from runtime.cli.main import main
+from runtime.data.text.tokenizer import END, UNITS, Tokenizer, TokenRules, learnt
+from runtime.inference.wording import Wording
 
 _MODEL = """
 model Letters(width = 8, context = 8) {
@@ -137,6 +141,50 @@ class _Clock:
             if number == 2:
                 self.now, self.compiling_seconds = self.now + 30.0, self.compiling_seconds + 30.0
             yield [[7] * length for length in row]
+
+
+class _Tokens:
+    """Stands for the words of a run: text from numbers by one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.text = tokenizer.decode
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_text_that_grows_token_by_token_is_that_of_all_tokens(unit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With marks that take no blank before or behind them, special tokens, and bytes that are no characters alone."""
+    if unit == "bpe":
+        pytest.importorskip("tokenizers")
+    learns = TokenRules(unit, most=300 if unit == "bpe" else None)
+    tokenizer = learnt(learns, ["an odd (very odd) text: naïve, [of] 3 wörds… 漢字 🙂, and so on!"] * 3)
+    draw = random.Random(unit)
+    for stops in (False, True):
+        tokens = [number for number in draw.choices(range(len(tokenizer)), k=300) if stops or number != END]
+        shown = GrowingText(cast(Wording, _Tokens(tokenizer)))
+        shown.begin(tokens[:5])
+        for count in range(1, len(tokens) - 4):
+            shown.grown(tokens[5 : 5 + count])
+        early = capsys.readouterr().out
+        shown.end(tokens[5:])
+        whole = tokenizer.decode(tokens)
+        assert early + capsys.readouterr().out == whole + "\n"
+        assert len(early) > len(whole) - 20
+
+
+def test_the_time_of_a_token_does_not_grow_with_the_text() -> None:
+    """Each asks for the text of a few tokens, however many there are."""
+    asked: list[int] = []
+
+    class Counted:
+        def text(self, tokens: Sequence[int]) -> str:
+            asked.append(len(tokens))
+            return "x" * len(tokens)
+
+    shown = GrowingText(cast(Wording, Counted()))
+    shown.begin([1])
+    for count in range(1, 50):
+        shown.grown([1] * count)
+    assert max(asked) <= 3
 
 
 def test_the_pace_counts_tokens_behind_the_first_and_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:

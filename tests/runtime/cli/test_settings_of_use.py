@@ -115,6 +115,22 @@ def test_settings_of_the_training_are_refused(
     assert said in _refused(capsys, command, place, *rows, "--set", key)
 
 
+def test_an_export_without_the_training_step_takes_no_settings_of_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = _trained(tmp_path, _FIT.replace("METRIC", ""))
+    model = (str(tmp_path / "model.dl"), "--weights", str(max(Path(place).glob("checkpoints/*/weights.safetensors"))))
+    out = ("-o", str(tmp_path / "library"))
+    for form in ("c", "onnx"):
+        for key in ("epochs=7", "optimizer.lr=1", "batch=8"):
+            assert main(["export", *model, "--to", form, *out, "--set", key]) == 2
+            said = f"--set {key.partition('=')[0]} is about the training, and changes nothing here"
+            assert said in capsys.readouterr().err
+    assert not (tmp_path / "library").exists()
+    capsys.readouterr()
+    assert main(["export", *model, "--to", "c", "--training", *out, "--set", "optimizer.lr=1"]) == 0
+
+
 def test_what_an_evaluation_reads_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = _trained(tmp_path, _GAME.replace("TIMES", "2"))
     usual = _evaluated(capsys, place)

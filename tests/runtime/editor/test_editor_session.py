@@ -148,6 +148,11 @@ def test_hover_tells_type_origin_documentation_and_settings(
     assert "Rosenblatt" in layer
     assert "stdlib/layers/dense.dl#L3" in layer
     assert "gives f32[batch, 8]" in layer
+    assert "`8` comes from `dense(hidden, bias = false)`, [line 4]" in layer
+    step = hovered("tanh", 1)
+    assert "gives f32[batch, 8]" in step
+    assert "`batch` comes from `batch`, [line 3]" in step
+    assert "`8` comes from `dense(hidden, bias = false)`, [line 4]" in step
     assert "`hidden = 8`, from its default" in hovered("hidden, bias")
     assert "`optimizer.lr = 0.001`, from `train`" in hovered("lr = 1e-3")
     assert "`optimizer.beta1 = 0.9`, from its default" in hovered("optimizer")

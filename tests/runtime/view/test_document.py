@@ -103,13 +103,58 @@ def test_the_code_of_a_line_is_that_which_show_chooses(
 def test_types_are_those_that_messages_print_with_the_origin_of_each_dimension(page: Any):
     names = {(b["file"], b["line"], b["name"]): b for b in page.document["bindings"]}
     looped = names[0, 6, "x"]
-    assert [turn["shape"] for turn in looped["rounds"]] == ["f32[batch, 12]", "f32[batch, 12]"]
-    assert [turn["path"] for turn in looped["rounds"]] == ["x.0", "x.1"]
-    assert looped["dimensions"] == [
-        {"text": "batch", "from": {"file": 0, "line": 4, "text": "batch"}},
-        {"text": "12", "from": {"file": 0, "line": 6, "text": "dense(hidden)"}},
-    ]
+    (both,) = looped["rounds"]
+    assert (both["shape"], both["count"]) == ("f32[batch, 12]", 2)
+    assert both["dimensions"] == [_axis("batch", 4, "batch"), _axis("12", 6, "dense(hidden)")]
     assert figures_at(page, 15)["type"] == "f32[]"
+
+
+def _axis(text: str, line: int, place: str) -> dict[str, Any]:
+    return {"text": text, "from": {"file": 0, "line": line, "text": place}}
+
+
+PIPES = """layer network(width)(x: [batch, n]) -> [batch, 3], [batch, 3] {
+    return x |> dense(width) |> dense(3), x |> dense(3)
+}
+
+model Net {
+    input image: u8[batch, 3, 8, 8]
+    x = image / 255 |> conv2d(4, 3)
+        |> batch_norm |> relu
+        |> flatten
+    a, b = x |> network(9)
+    c, _ = x[:, 0:5] |> network(9)
+    output y = a + b + c
+}
+"""
+
+
+def test_a_step_without_a_name_has_its_type_with_the_origin_of_each_dimension(tmp_path: Path):
+    page: Any = page_of(written(tmp_path / "pipes", text=PIPES))
+    steps = {(b["line"], b["text"]): b["rounds"] for b in page.document["bindings"] if not b["name"]}
+    batch, three = _axis("batch", 6, "batch"), _axis("3", 2, "dense(3)")
+    image = [_axis("4", 7, "conv2d(4, 3)"), *[_axis("6", 7, "conv2d(4, 3)")] * 2]
+    assert steps == {
+        (2, "x |> dense(width) |> dense(3)"): [{"shape": "f32[batch, 3]", "count": 2, "dimensions": [batch, three]}],
+        (2, "x |> dense(3)"): [{"shape": "f32[batch, 3]", "count": 2, "dimensions": [batch, three]}],
+        (7, "image / 255 |> conv2d(4, 3)"): [
+            {"shape": "f32[batch, 4, 6, 6]", "count": 1, "dimensions": [batch, *image]}
+        ],
+        (8, "relu"): [{"shape": "f32[batch, 4, 6, 6]", "count": 1, "dimensions": [batch, *image]}],
+        (9, "flatten"): [{"shape": "f32[batch, 144]", "count": 1, "dimensions": [batch, _axis("144", 9, "flatten")]}],
+    }
+
+
+def test_the_rounds_of_other_types_have_origins_of_their_own(tmp_path: Path):
+    text = PIPES.replace(
+        "a, b = x |> network(9)", "for width in [2, 5] { x = x |> dense(width) }\n    a, b = x |> network(9)"
+    )
+    page: Any = page_of(written(tmp_path / "rounds", text=text))
+    (looped,) = (b for b in page.document["bindings"] if (b["line"], b["name"]) == (10, "x"))
+    assert [(r["shape"], r["dimensions"][1]["text"]) for r in looped["rounds"]] == [
+        ("f32[batch, 2]", "2"),
+        ("f32[batch, 5]", "5"),
+    ]
 
 
 def test_the_type_of_a_line_is_none_of_a_gradient_that_goes_through_it(tmp_path: Path):

@@ -291,3 +291,17 @@ def test_the_bar_at_the_top_cuts_no_figure(running: Any, net: str, width: int):
         }""")
         assert cut == 0
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_step_without_a_name_leads_to_the_places_that_gave_its_dimensions(running: Any, net: str):
+    with opened(running, net + "#line=0:10") as tab:
+        assert "the value of y |> dense(3)" not in tab.inner_text("#body")
+        assert "the value of dense(3)" in tab.inner_text("#body .facts h3 >> nth=0")
+        rows = tab.locator("#body .facts > div:first-child tr")
+        assert [row.inner_text().split() for row in rows.all()] == [
+            ["batch", "from", "line", "4", "batch"],
+            ["3", "from", "line", "10", "dense(3)"],
+        ]
+        assert tab.inner_text("#line-0-10 .shape") == "f32[batch, 3]"
+        rows.first.locator("a").click()
+        assert chosen(tab) == "line-0-4"

@@ -149,6 +149,7 @@ def test_a_browser_pauses_a_training_lets_it_go_on_and_stops_it(tmp_path: Path):
         tab.locator(".training-lines tbody tr").first.wait_for(timeout=150_000)
         tab.locator(".wrong-row canvas").first.wait_for(timeout=150_000)
         assert "of 128" in tab.inner_text(".training-lines")
+        expect_reading_that_stays(tab)
         tab.keyboard.press("Space")
         state(tab, "Paused")
         paused = tab.inner_text(".training-head")
@@ -166,6 +167,19 @@ def test_a_browser_pauses_a_training_lets_it_go_on_and_stops_it(tmp_path: Path):
     assert summary.state == "interrupted"
     assert summary.epochs > 0
     assert not (tmp_path / "run" / live.FOLDER).exists()
+
+
+def expect_reading_that_stays(tab: Any) -> None:
+    """A curve that is read out by keys keeps the focus and its step while it grows."""
+    trace = tab.locator(".trace").first
+    trace.locator("svg").focus()
+    tab.keyboard.press("Home")
+    read, curve = trace.locator("[aria-live]").inner_text(), trace.locator("path").first.get_attribute("d")
+    assert "at step" in read
+    trace.locator(f'path:nth-of-type(1):not([d="{curve}"])').first.wait_for(state="attached")
+    assert trace.locator("svg").evaluate("picture => picture === document.activeElement")
+    assert trace.locator("[aria-live]").inner_text().split(",")[0] == read.split(",")[0]
+    tab.keyboard.press("Escape")
 
 
 def test_a_killed_training_ends_its_page(tmp_path: Path):

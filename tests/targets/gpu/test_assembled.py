@@ -79,8 +79,8 @@ def test_kernels_keep_to_registers_and_round_each_operation(model: str, golden: 
     """Registers are those of the golden file, where this assembler wrote it; no kernel keeps any in memory."""
     name = f"registers/{model}.txt"
     golden.used.add(name)
-    if None in map(toolkit.tool, toolkit.PACKAGES):
-        pytest.skip("needs ptxas and nvdisasm: the extra gpu-test")
+    if toolkit.tool("ptxas") is None:
+        pytest.skip("needs ptxas: the extra gpu-test")
     tables = dict[str, dict[str, Report]]()
     for architecture, machine in ARCHITECTURES.items():
         given = program(model, machine)
@@ -91,12 +91,15 @@ def test_kernels_keep_to_registers_and_round_each_operation(model: str, golden: 
         for symbol, found in reports.items():
             assert found.spilled == 0, (architecture, given.names[symbol])
             assert found.registers <= MOST_REGISTERS[given.kinds[symbol]], (architecture, given.names[symbol])
-        code = dict(_CODE.findall(disassembled(made.code) + ".text.end:"))
-        _expect_rounded(given, code)
-        _expect_copied(given, code)
+        if toolkit.tool("nvdisasm") is not None:
+            code = dict(_CODE.findall(disassembled(made.code) + ".text.end:"))
+            _expect_rounded(given, code)
+            _expect_copied(given, code)
     head = f"ptxas {_version()}, registers of a thread by architecture, and shared bytes of a block on sm_75 and later"
     if golden.update or head in (golden.folder / name).read_text().splitlines():
         golden(name, "\n".join([head, "", *_rows(tables)]))
+    if toolkit.tool("nvdisasm") is None:
+        pytest.skip("registers are as they must be; to see how operations round needs nvdisasm: the extra gpu-test")
 
 
 def _expect_copied(given: Program, code: Mapping[str, str]) -> None:

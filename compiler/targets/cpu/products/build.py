@@ -7,7 +7,8 @@ from dataclasses import replace
 from math import prod
 from typing import assert_never
 
-from compiler.nest.ir import ADDRESS, BEGIN, END, Constant, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.nest.arguments import SharedPointer
+from compiler.nest.ir import ADDRESS, BEGIN, END, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
 from compiler.targets.cpu.kernel_nest import KernelNest

@@ -7,7 +7,8 @@ from functools import partial
 from math import ceil
 
 from compiler.loops.ir import ColumnKernel, FlatKernel, Load, Reduce, RowKernel, Stage
-from compiler.nest.ir import BEGIN, END, ColumnsNumber, ElementsNumber, Index, Items, Nest, Operand, Value
+from compiler.nest.arguments import ColumnsNumber, ElementsNumber
+from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import period, repeating_loads

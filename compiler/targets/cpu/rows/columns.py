@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from itertools import accumulate
 
 from compiler.loops.ir import ColumnKernel, Load, PrefixSumKernel, Reduce, ScatterKernel
-from compiler.nest.ir import BEGIN, END, ColumnsNumber, Index, Items, Nest, Operand, RowsNumber, Value, Zeros, vector
+from compiler.nest.arguments import ColumnsNumber, RowsNumber
+from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory

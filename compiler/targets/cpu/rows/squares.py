@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
-from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
+from compiler.nest.arguments import ColumnsNumber
+from compiler.nest.ir import BEGIN, END, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import mutable_record
