@@ -50,7 +50,7 @@ class Options:
     threads: int = 0  # 0: one for each core that the process may use
     without: tuple[str, ...] = ()  # fusions, by their names in `FUSIONS`, that are not made
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
-    products: str = "f32"  # "bf16" rounds the factors of the products of a training step
+    products: str = "f32"  # "bf16" and "tf32" round the factors of the products of a training step
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
     machine: str | None = None  # whose code to make: a name of `compiler/machine`, or a triple; None: the one that runs
@@ -61,7 +61,7 @@ class Options:
     @property
     def arithmetic(self) -> str:
         """For a reader: in which type a program of them computes."""
-        return f"{self.dtype}, products in bf16" if self.products == "bf16" else self.dtype
+        return self.dtype if self.products == "f32" else f"{self.dtype}, products in {self.products}"
 
     def __post_init__(self) -> None:
         for name in self.without:

@@ -75,6 +75,11 @@ class Machine:
         return self.is_gpu and int(self.cpu.removeprefix("sm_")) >= 80
 
     @property
+    def multiplies_matrices(self) -> bool:
+        """Whether a device has instructions for products of matrices of bf16 and tf32."""
+        return self.copies_ahead  # devices have both from 8.0 on
+
+    @property
     def is_microcontroller(self) -> bool:
         """Whether memory counts more than time."""
         return self.triple.startswith("thumb")

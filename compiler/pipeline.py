@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
@@ -29,7 +29,7 @@ from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.ops.control import resolve_custom_gradients
 from compiler.ops.scan import Scan
-from compiler.schedule.numerics.round_products import round_products
+from compiler.schedule.numerics.round_products import ORDERS, round_products
 from compiler.support.record import record
 from compiler.types import DType
 
@@ -94,12 +94,21 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
     optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
     machine = kernel_target_of(options).machine(options, runs=False)
-    if options.products == "bf16":
-        optimising.append(Pass(round_products.__name__, partial(everywhere, round_products)))
+    optimising += [Pass(round_products.__name__, rounding) for rounding in rounding_of(options)]
     fixing_passes = fixing(options.without, options.batch, machine).items()
     fixes = [Pass(name, graph_pass) for name, graph_pass in fixing_passes]
     laying_out = Pass(lay_out_pairs.__name__, partial(laid_out, rows=options.batch))
     return (Pass(number_pass.__name__, number_pass), laying_out, *optimising, *fixes)
+
+
+def rounding_of(options: Options) -> Sequence[GraphPass]:
+    """The pass behind all others that rounds the factors of products, where the options say so."""
+    from compiler.targets.registry import kernel_target_of  # whoever simplifies a graph does without targets
+
+    if options.products == "f32":
+        return ()
+    is_gpu = kernel_target_of(options).machine(options, runs=False).is_gpu
+    return (partial(everywhere, partial(round_products, rounded=ORDERS[options.products, is_gpu])),)
 
 
 def everywhere(graph_pass: GraphPass, graph: Graph) -> Graph:

@@ -42,6 +42,17 @@ class DType(Enum):
         return (0, (1 << bits) - 1) if self.is_unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
 
+class Rounding(Enum):
+    """What a GPU rounds the factors of a product to before it multiplies them; their range is that of f32."""
+
+    BF16 = "bf16"  # 8 binary digits; of two numbers as near, the even one
+    TF32 = "tf32"  # 11 binary digits; of two numbers as near, the one further from 0
+
+
+OF_PRODUCTS = tuple([rounding.value for rounding in Rounding])
+"""Values of `precision` that only products have."""
+
+
 READ_AS = {DType.I8: DType.I32, DType.I16: DType.I32, DType.U16: DType.I32, DType.U32: DType.I64, DType.F16: DType.F32}
 """The type, with all its numbers, in which arithmetic reads elements of a type that is only stored; u64 has none."""
 STORED = (*READ_AS, DType.U64)

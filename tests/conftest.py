@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ def _no_search_for_cycles_among_what_stays() -> None:
 
 @pytest.fixture(scope="session")
 def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for the tests of this process: a kernel that several of their programs have is compiled once."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache folder for the tests of all processes: a kernel that several of their programs have is compiled once."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ TRAIN: Mapping[str, str] = {
     "keep": "How many checkpoints are kept beside the best.",
     "best": "The metric by which epochs are compared; `loss` by default.",
     "restore": "Whether the weights at the end are those of the best epoch, and not the last; true by default.",
-    "precision": "`f64` takes the place of f32 in the whole program; `bf16` rounds the factors of a step's products.",
+    "precision": "`f64` takes the place of f32 in the whole program; `bf16` and `tf32` round factors of products.",
     "seed": "The number that start values, shuffling, cuts and draws follow from; 0 by default.",
 }
 UPDATE: Mapping[str, str] = {

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias, assert_never, final
 
 from compiler.graph.op import Op
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, elements, size_at
+from compiler.types import BatchExtent, DType, Extent, Rounding, elements, size_at
 
 
 class Space(Enum):
@@ -214,7 +214,7 @@ class TileContract:
     result goes to the scratch buffer `tile`, which the stage reads. With several `splits`, the indices of the first
     summed axis are divided among them, and each has rows of its own, `split_step` apart. A `triangle` has a single
     summed axis. A product `in_bf16` has one split and no triangle: its operands are rounded to bf16, and its terms are
-    added in the order of `nest.ir.MultiplyTiles`.
+    added in the order of `nest.ir.MultiplyTiles`. One with a `rounding` has rounded operands too, and no triangle.
     """
 
     lhs: int
@@ -234,6 +234,7 @@ class TileContract:
     split_step: int = 0
     triangle: Triangle | None = None
     in_bf16: bool = False
+    rounding: Rounding | None = None
 
 
 @record

@@ -52,6 +52,11 @@ def _sum(parts: Sequence[str]) -> str:
     return " + ".join(kept).replace("+ -", "- ") or "0"
 
 
+def _multiply_add(contract: ir.TileContract) -> str:
+    rounding = "bf16" if contract.in_bf16 else contract.rounding and contract.rounding.value
+    return f"fma_{rounding}" if rounding else "fma"
+
+
 def _times(name: str, factor: int) -> str:
     return "0" if factor == 0 else name if factor == 1 else f"{name}*{factor}"
 
@@ -187,7 +192,7 @@ class _Printer:
             right.append(_times(name, axis.rhs_stride))
         right.append(_times("column", contract.rhs_n_stride))
         operands = f"{self.name(contract.lhs)}[{_sum(left)}], {self.name(contract.rhs)}[{_sum(right)}]"
-        self.statement(contract, f"tile = {'fma_bf16' if contract.in_bf16 else 'fma'}({operands}, tile)")
+        self.statement(contract, f"tile = {_multiply_add(contract)}({operands}, tile)")
         self.depth = depth
 
     def scatter(self, kernel: ir.ScatterKernel) -> None:

@@ -11,7 +11,7 @@ from compiler.graph.op import Op
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Index, Operand, Statement, Type, Value, type_of, vector
 from compiler.support.record import mutable_record
-from compiler.types import DType
+from compiler.types import DType, Rounding
 
 _Fields = ParamSpec("_Fields")
 LINE = 64  # bytes that the largest vectors are aligned to
@@ -218,6 +218,23 @@ class Builder:
     def rounded(self, value: Operand) -> Value:
         """The bits of the numbers of bf16 next to those of f32."""
         return self.define(ir.Rounded, vector(DType.U16, type_of(value).lanes), value)
+
+    def round_factor(self, value: Operand, rounding: Rounding) -> Value:
+        """Numbers of f32 with fewer digits."""
+        return self.define(ir.RoundFactor, type_of(value), value, rounding)
+
+    def positive_zero(self, value: Operand) -> Value:
+        """Numbers as they are, with 0 for -0."""
+        return self.binary("add", value, ir.Constant(type_of(value), 0.0), type_of(value))
+
+    def multiply_matrices(
+        self, left: Sequence[Operand], right: Sequence[Operand], sums: Sequence[Operand], rounding: Rounding
+    ) -> list[Value]:
+        """The sums of this thread with the product of matrices that 32 threads hold."""
+        results = [self.fresh(type_of(operand)) for operand in sums]
+        made = ir.MultiplyMatrices(self.line, tuple(results), tuple(left), tuple(right), tuple(sums), rounding)
+        self.body.append(made)
+        return results
 
     def as_words(self, halves: Value) -> Value:
         """Pairs of 16 bits, each as 32 bits."""

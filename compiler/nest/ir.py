@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from compiler.graph.op import Op
 from compiler.nest.arguments import Argument
 from compiler.support.record import record
-from compiler.types import DType, Extent
+from compiler.types import DType, Extent, Rounding
 
 # types and operands
 
@@ -317,6 +317,14 @@ class Rounded(_Definition):
 
 
 @record(eq=False)
+class RoundFactor(_Definition):
+    """Numbers of f32 rounded to fewer digits, and still f32."""
+
+    value: Operand
+    rounding: Rounding
+
+
+@record(eq=False)
 class PairFma(_Definition):
     """Two fused multiply-adds in f32, one behind the other, for words that hold the bits of two numbers of bf16 each.
 
@@ -415,6 +423,22 @@ class AwaitCopies(_Statement):
 
 
 @record(eq=False)
+class MultiplyMatrices(_Statement):
+    """`left @ right + sums` for matrices that the 32 threads of two neighbouring groups hold; all of them meet here.
+
+    The left one has 16 rows, the right one 8 columns; `compiler.nest.matrices` says which elements a thread holds. They
+    are rounded first. Each sum is one chain of fused multiply-adds, in the order of the summed elements, behind the
+    sum that is given; but a device has an order of its own within a statement.
+    """
+
+    results: tuple[Value, ...]
+    left: tuple[Operand, ...]
+    right: tuple[Operand, ...]
+    sums: tuple[Operand, ...]
+    rounding: Rounding
+
+
+@record(eq=False)
 class Exchange(_Definition):
     """The value that the thread `lane` has, of the LANES neighbours among which this one is; all of them meet here."""
 
@@ -457,15 +481,27 @@ class Guard(_Statement):
 
 
 Arithmetical: TypeAlias = (
-    Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits | Rounded | PairFma
+    Fma
+    | Broadcast
+    | Binary
+    | Elementwise
+    | Compare
+    | Shuffle
+    | Convert
+    | Lane
+    | Any
+    | Bits
+    | Rounded
+    | RoundFactor
+    | PairFma
 )
 Computation: TypeAlias = Arithmetical | Select | Number | Draw
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch | Shared | Ordinal | Exchange
 OnTiles: TypeAlias = OpenTiles | MultiplyTiles | CloseTiles
 Copying: TypeAlias = CopyAhead | CommitCopies | AwaitCopies
-OfBlock: TypeAlias = Ordinal | Shared | Exchange | Meet | Barrier | Copying
+OfBlock: TypeAlias = Ordinal | Shared | Exchange | Meet | Barrier | Copying | MultiplyMatrices
 Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence | Meet | Barrier | Copying | OnTiles
-Instruction: TypeAlias = Definition | DrawKey | Effect
+Instruction: TypeAlias = Definition | DrawKey | MultiplyMatrices | Effect
 Statement: TypeAlias = Instruction | Loop | Guard
 
 

@@ -56,6 +56,8 @@ def _uses(statement: Statement, used: dict[int, Used]) -> Iterable[tuple[Operand
             return [(value, _kept(mask, Used(_all(value)))), *([] if mask is None else [(mask, Used(_all(mask)))])]
         case ir.CopyAhead(targets=targets, sources=sources, kept=kept):
             return [(operand, Used(_all(operand))) for operand in (targets, sources, kept)]
+        case ir.MultiplyMatrices(left=left, right=right, sums=sums):
+            return [(operand, Used(_all(operand))) for operand in (*left, *right, *sums)]
         case ir.Binary(op="and", result=result, left=left, right=Constant() as right):
             return [(left, _kept(right, used.get(result.number, Used())))]
         case ir.Select(result=result, condition=condition, yes=yes, no=no) if ir.type_of(condition).lanes > 1:
@@ -69,7 +71,7 @@ def _uses(statement: Statement, used: dict[int, Used]) -> Iterable[tuple[Operand
             operands = left, right, addend
         case ir.Elementwise(operands=operands):
             pass
-        case ir.Convert(value=value):
+        case ir.Convert(value=value) | ir.RoundFactor(value=value):
             operands = (value,)
         case ir.Any(mask=value) | ir.Lane(vector=value) | ir.Bits(value=value) | ir.Rounded(value=value):
             return [(value, Used(_all(value)))]

@@ -173,6 +173,12 @@ class _Printer:
             seed, step = print_operand(statement.seed), print_operand(statement.step)
             stream = print_argument(self.nest.arguments[statement.slot])
             return f"{_defined(statement.first)}, {_defined(statement.second)} = key({seed}, {step}) of {stream}"
+        if isinstance(statement, ir.MultiplyMatrices):
+            left, right, sums = (
+                " ".join(map(print_operand, o)) for o in (statement.left, statement.right, statement.sums)
+            )
+            results = ", ".join(map(_defined, statement.results))
+            return f"{results} = matrices [{left}] @ [{right}] in {statement.rounding.value} + [{sums}]"
         return f"{_defined(statement.result)} = {self.value(statement)}"
 
     def value(self, statement: ir.Definition) -> str:
@@ -262,6 +268,8 @@ def _computed(statement: ir.Computation) -> str:
         case ir.PairFma():
             left, right, addend = map(print_operand, (statement.left, statement.right, statement.addend))
             return f"{left} * {right} in pairs + {addend}"
+        case ir.RoundFactor(value=operand, rounding=rounding):
+            return f"{print_operand(operand)} in {rounding.value}"
         case ir.Binary():
             left, right = print_operand(statement.left), print_operand(statement.right)
             infix = INFIX.get(statement.op)

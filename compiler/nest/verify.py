@@ -8,6 +8,8 @@ from dataclasses import field
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
+from compiler.nest.lanes import all_statements
+from compiler.nest.matrices import SUMS, left_fragments, right_fragments
 from compiler.nest.printer import name_of, print_nest
 from compiler.support.record import mutable_record
 from compiler.types import DType
@@ -35,6 +37,7 @@ class _Check:
 
     def all_of_it(self) -> None:
         self.statements(self.nest.body)
+        self.scratch()
         if len(self.defined) != self.nest.values:
             raise _WrongError(f"{len(self.defined)} values are defined, not {self.nest.values}")
 
@@ -69,8 +72,22 @@ class _Check:
                     self.expect(statement.step, INDEX)
                     self.define(statement.first)
                     self.define(statement.second)
+                case ir.MultiplyMatrices():
+                    self.matrices(statement)
                 case _:
                     self.definition(statement)
+
+    def scratch(self) -> None:
+        """The stretches of scratch are apart, and lie in that of the nest; one behind them may grow with the batch."""
+        nest, end = self.nest, 0
+        if nest.before is not None and (nest.before.scratch_bytes or nest.before.scratch_batch_bytes):
+            raise _WrongError("what runs before has scratch, which nobody reserves")
+        found = {(s.start, s.bytes) for s in all_statements(nest.body) if isinstance(s, ir.Scratch) and s.bytes}
+        for start, size in sorted(found):
+            grows = start == nest.scratch_bytes and size <= nest.scratch_batch_bytes
+            if start < end or not (start + size <= nest.scratch_bytes or grows):
+                raise _WrongError(f"bytes {start} to {start + size} of scratch are another stretch's, or beyond it")
+            end = start + size
 
     def inside(self, body: Sequence[Statement]) -> None:
         """The values of a block are seen in it only."""
@@ -151,6 +168,21 @@ class _Check:
         if statement.dtype is DType.BOOL:
             raise _WrongError(f"{statement.dtype.value} has no form in memory")
 
+    def matrices(self, statement: ir.MultiplyMatrices) -> None:
+        left, right, sums = statement.left, statement.right, statement.sums
+        counts = len(left), len(right), len(sums), len(statement.results)
+        known = (*map(len, (left_fragments(statement.rounding), right_fragments(statement.rounding))), *[len(SUMS)] * 2)
+        if counts != known:
+            raise _WrongError(f"matrices have {counts} elements of a thread, not {known}")
+        type_ = self.known(sums[0])
+        if type_.dtype is not DType.F32:
+            raise _WrongError(f"sums of matrices are {type_.name}, and not f32")
+        self.all_of(type_, *left, *right, *sums)
+        for result in statement.results:
+            if result.type is not type_:
+                raise _WrongError(f"{name_of(result)} is of another type than the sums of matrices")
+            self.define(result)
+
     # definitions
 
     def definition(self, statement: ir.Definition) -> None:
@@ -206,7 +238,7 @@ class _Check:
             case ir.Broadcast():
                 if self.known(statement.scalar).dtype is not type_.dtype:
                     raise _WrongError(f"{name_of(statement.result)} is of another type than the scalar in its lanes")
-            case ir.Rounded(value=operand):
+            case ir.Rounded(value=operand) | ir.RoundFactor(value=operand):
                 self.expect(operand, ir.vector(DType.F32, type_.lanes))
             case ir.Convert(value=operand) | ir.Bits(value=operand) | ir.Lane(vector=operand) | ir.Any(mask=operand):
                 self.known(operand)

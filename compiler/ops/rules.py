@@ -8,7 +8,7 @@ from itertools import pairwise
 from compiler.errors.suggestions import counted
 from compiler.graph.op import TypeRuleError
 from compiler.support.arrays import Array, np
-from compiler.types import DType, Shape, TensorType
+from compiler.types import DType, Rounding, Shape, TensorType
 
 FLOATS = (DType.F32, DType.F64, DType.BF16)
 INTEGERS = (DType.I32, DType.I64, DType.U8)
@@ -22,6 +22,16 @@ def round_to_bf16(values: Array) -> Array:
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(values), values, rounded.view(np.float32)).reshape(values.shape)
+
+
+def round_to_tf32(values: Array) -> Array:
+    """f32 values rounded to the nearest number of 11 binary digits, ties away from 0; NaN stays NaN."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+    return np.where(np.isnan(values), values, rounded.view(np.float32)).reshape(values.shape)
+
+
+ROUNDINGS = {Rounding.BF16: round_to_bf16, Rounding.TF32: round_to_tf32}
 
 
 def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> Sequence[TensorType]:

@@ -165,8 +165,8 @@ def _add_totals(totals: dict[str, float], by_thread: list[dict[str, float]], fou
 
 def _notes(step: ProfiledStep, taken: Sequence[Sequence[Recording]], running: int, of_peak: float) -> tuple[str, ...]:
     found: list[str] = []
-    if step.options.products == "bf16":
-        found.append("the peak is that of f32, which products in bf16 go beyond")
+    if step.options.products != "f32":
+        found.append(f"the peak is that of f32, which products in {step.options.products} go beyond")
     elif of_peak > _BEYOND:
         found.append("kernels went beyond the peak: others used the machine while it was measured; run it once more")
     if running < max(step.peaks):

@@ -242,10 +242,14 @@ def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options
 
 
 def _compile_in_two(graphs: Graphs, elsewhere: bool) -> None:
-    """The largest here, which is the training step as a rule, and all others beside it, where that is worth it."""
+    """The largest here, which is the training step as a rule, and all others beside it, where that is worth it.
+
+    With `--verify`, this process counts what is proved, so it compiles all of them.
+    """
     largest = max(graphs, key=lambda name: len(graphs[name][0].nodes))
     others = {name: graphs[name] for name in graphs if name != largest}
-    if usable_processors() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
+    verifies = any(options.verify for _, options in graphs.values())
+    if verifies or usable_processors() == 1 or sum(len(g.nodes) for g, _ in others.values()) < WORTH_A_PROCESS:
         compile_graphs(graphs, elsewhere=elsewhere)
         return
     from compiler.programs.second_process import compiled_beside  # small models need none

@@ -10,6 +10,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.interface import Options
 from compiler.support.record import record
+from compiler.types import OF_PRODUCTS
 
 
 class Purpose(Enum):
@@ -76,7 +77,10 @@ DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)
 
 def with_products(program: Program, kind: GraphKind, options: Options) -> Options:
     """The options with the precision of the products of a graph: that of `train`, for what a step computes."""
-    in_bf16 = program.plan is not None and program.plan.precision == "bf16" and kind.purpose in IN_TRAINING
-    if in_bf16 and options.dtype == "f64":
-        raise UsageError("`precision = bf16` and f64 exclude each other", "leave `--dtype f64` or `precision` out")
-    return replace(options, products="bf16" if in_bf16 else "f32")
+    plan = program.plan
+    if plan is None or plan.precision not in OF_PRODUCTS or kind.purpose not in IN_TRAINING:
+        return replace(options, products="f32")
+    if options.dtype == "f64":
+        message = f"`precision = {plan.precision}` and f64 exclude each other"
+        raise UsageError(message, "leave `--dtype f64` or `precision` out")
+    return replace(options, products=plan.precision)

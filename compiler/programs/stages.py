@@ -12,7 +12,7 @@ from compiler.graph_passes.lay_out_pairs import has_pairs
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
-from compiler.pipeline import everywhere, laid_out, optimise_graph, simplified, to_f64
+from compiler.pipeline import laid_out, optimise_graph, rounding_of, simplified, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
 from compiler.programs.shard_owners import (
@@ -33,7 +33,6 @@ from compiler.programs.steps.owned_update import Division, owned_parts
 from compiler.programs.steps.sampling import sampling_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
-from compiler.schedule.numerics.round_products import round_products
 
 GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     Purpose.INITIALISATION: lambda program, kind: training_step.initial_graph(program),
@@ -131,7 +130,9 @@ def prepared(graph: Graph, options: Options, before_each: Callable[[], None] = l
         ready = flush_updates(simplified(graph))  # NumPy needs no places for pairs, so it says what these should give
     else:
         ready = optimise_graph(laid_out(graph, options.batch), options.verify, before_each)
-    return everywhere(round_products, ready) if options.products == "bf16" else ready
+    for rounding in rounding_of(options):
+        ready = rounding(ready)
+    return ready
 
 
 def scheduled(

@@ -10,7 +10,14 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.ops.contraction import Contraction
 from compiler.schedule.addresses import count, linear_strides
 from compiler.schedule.fusion.ir import CONTRACTIONS, Link
-from compiler.schedule.numerics.internal_ops import OrderedContraction, RoundedContraction, SplitContraction
+from compiler.schedule.numerics.internal_ops import (
+    CHAINED,
+    Bf16Contraction,
+    OrderedContraction,
+    RoundedContraction,
+    SplitContraction,
+    Tf32Contraction,
+)
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, Extent, elements
 
@@ -38,7 +45,7 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         for label in _by_storage(op.lhs, shape)
         if label in op.rhs and label not in op.out
     ]
-    splits = op.splits if isinstance(op, SplitContraction) else 1
+    splits = op.splits if isinstance(op, (SplitContraction, *CHAINED)) else 1
     divided = 1 if splits > 1 else 0
     sums = (*summed[:divided], *_merged(summed[divided:]))
     return TileContract(
@@ -59,6 +66,7 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         count(elements(tuple(a.extent for a in rows))) if splits > 1 else 0,
         op.triangle if isinstance(op, OrderedContraction) else None,
         isinstance(op, RoundedContraction),
+        op.rounding if isinstance(op, CHAINED) else None,
     )
 
 
@@ -74,7 +82,7 @@ def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
 
 
 def _row_axes(
-    op: Contraction | SplitContraction | OrderedContraction | RoundedContraction,
+    op: Contraction | SplitContraction | OrderedContraction | RoundedContraction | Bf16Contraction | Tf32Contraction,
     shape: dict[int, Extent],
     lhs: dict[int, int],
     rhs: dict[int, int],

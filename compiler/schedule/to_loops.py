@@ -28,14 +28,16 @@ from compiler.schedule.fusion.index import GroupIndex
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, GroupKind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.numerics.internal_ops import Insert, Pick, ProductSum
+from compiler.schedule.numerics.internal_ops import CHAINED, Insert, Pick, ProductSum
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
-_PRODUCTS = {"contraction", "split_contraction", "ordered_contraction", "rounded_contraction"}
+_PRODUCTS = {"contraction", "split_contraction", "ordered_contraction", "rounded_contraction"} | {
+    op.name for op in CHAINED
+}
 COSTLY = {"div", "mod", "floordiv", "random_uniform", "threefry", "gather", "pick", *_PRODUCTS} | {
     op.name for op in MATHEMATICS
 }

@@ -9,7 +9,7 @@ KEYS = [
 OF_UPDATES = ("parameters", "loss", "optimizer", "schedule", "clip", "penalty", "times", "every")
 AFTER_TRAINING = ("data", "restore", "early_stop.restore", "precision")
 """The settings of the command line that decide what a trained model is: its dimensions, weights and element type."""
-OF_STEPS = (("precision", "bf16"),)
+OF_STEPS = (("precision", "bf16"), ("precision", "tf32"))
 """Values of these that only the steps of a training follow."""
 OF_PREDICTIONS = ("data", "stream")
 OF_EVALUATIONS = (

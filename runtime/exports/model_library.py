@@ -8,6 +8,7 @@ from dataclasses import replace
 from compiler import driver
 from compiler.driver import ExportedLibrary, LibraryTensors, Tensors
 from compiler.errors.diagnostics import UsageError
+from compiler.types import OF_PRODUCTS
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.tensor_files import file_header
 from runtime.runs.trained import Trained
@@ -45,8 +46,9 @@ def training_start(trained: Trained) -> tuple[Tensors, Mapping[str, float]]:
     if plan.is_sharded:
         message = f"a step of {trained.program.model} is cut into {plan.shards} shards, which only `dlc train` adds up"
         raise UsageError(message, "leave out --training, or give --set shards=1 with the model file and weights")
-    if plan.precision == "bf16":
-        message = f"a step of {trained.program.model} has products in bf16, which are not compiled into libraries yet"
+    if plan.precision in OF_PRODUCTS:
+        products = f"products in {plan.precision}, which are not compiled into libraries yet"
+        message = f"a step of {trained.program.model} has {products}"
         raise UsageError(message, "leave out --training, or give --set precision=f32 with the model file and weights")
     settings = runtime_settings(trained.program, length_of(plan, trained.training_rows or 1))
     # those of this machine, whatever the library is for

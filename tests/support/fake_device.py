@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
+import pytest
 from fake_cuda import ADVANCE, FakeCuda, Kernel
 
 from compiler.nest.ir import Nest
@@ -12,6 +15,7 @@ from compiler.support.cache import ObjectCache
 from compiler.targets import target
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
 from compiler.targets.cpu.target import CpuTarget
+from compiler.targets.gpu import opened
 from compiler.targets.gpu.code import loaded_code
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.driver import Driver, begun
@@ -27,6 +31,7 @@ from compiler.targets.llvm.host import machine_of
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest, ends_of_arguments
+from compiler.targets.registry import KERNEL_TARGETS, TARGETS
 
 _COMPILED: dict[str | None, tuple[Lowered, Library]] = {}
 TRANSFERS = {"dlc_fetch": 5, "dlc_collect": 5, "dlc_copy": 3}
@@ -136,6 +141,20 @@ class PtxTarget(GpuTarget):
         machine, name = machine_of(None), symbol + function
         self.libraries.append(Library([compile_module(text.replace("KERNEL", symbol), machine)], [name], machine))
         self.fake.kernels[symbol] = Kernel(self.libraries[-1].address(name), words, loop=bool(function))
+
+
+@contextmanager
+def gpu_at_hand(seed: int = 2, capability: tuple[int, int] = (9, 0)) -> Generator[PtxTarget]:
+    """`--target gpu` with a driver that stands for libcuda, on a device of that compute capability."""
+    library, transfers = transfers_on_this_processor()
+    target = PtxTarget(FakeCuda(transfers, seed=seed, capability=capability))
+    target.libraries = [library]
+    memory = DeviceMemory(Gpu(begun(Driver(target.fake))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opened, "device_memory", lambda: memory)
+        for targets in (TARGETS, KERNEL_TARGETS):
+            patch.setitem(targets, "gpu", lambda: target)
+        yield target
 
 
 def transfers_on_this_processor() -> tuple[Library, dict[str, Kernel]]:

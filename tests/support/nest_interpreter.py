@@ -19,7 +19,7 @@ from compiler.graph.op import Array
 from compiler.nest import ir
 from compiler.nest.ir import INDEX, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of
-from compiler.ops.rules import round_to_bf16
+from compiler.ops.rules import ROUNDINGS, round_to_bf16
 from compiler.schedule.numerics.internal_ops import BLOCK, multiply_add_in_bf16, product_in_bf16, without_subnormal
 from compiler.support.numerics import LANES
 from compiler.support.record import record
@@ -93,6 +93,8 @@ class Run:
                 case ir.Prefetch() | ir.LoadFence() | ir.StoreFence() | ir.OpenTiles() | ir.CloseTiles():
                     pass
                 case ir.Meet() | ir.Barrier() | ir.CopyAhead() | ir.CommitCopies() | ir.AwaitCopies():
+                    raise self.wrong("a thread of a device is no call")
+                case ir.MultiplyMatrices():
                     raise self.wrong("a thread of a device is no call")
                 case _:
                     self.values[statement.result.number] = self.computed(statement)
@@ -242,6 +244,13 @@ class Run:
             case _:
                 return _result(self.arithmetic(statement), statement.result.type)
 
+    def rounded(self, statement: ir.Rounded | ir.RoundFactor) -> Array:
+        values = self.array(statement.value)
+        if isinstance(statement, ir.RoundFactor):
+            return ROUNDINGS[statement.rounding](values)
+        rounded = round_to_bf16(without_subnormal(values))
+        return (np.ascontiguousarray(rounded).view(np.uint32) >> 16).astype(np.uint16)
+
     def arithmetic(self, statement: ir.Arithmetical) -> Array:
         match statement:
             case ir.Fma():
@@ -262,9 +271,8 @@ class Run:
                 return np.concatenate([self.array(statement.left), right])[list(statement.picks)]
             case ir.Convert():
                 return self.array(statement.value)
-            case ir.Rounded():
-                rounded = round_to_bf16(without_subnormal(self.array(statement.value)))
-                return (np.ascontiguousarray(rounded).view(np.uint32) >> 16).astype(np.uint16)
+            case ir.Rounded() | ir.RoundFactor():
+                return self.rounded(statement)
             case ir.PairFma():
                 left, right, found = (self.array(o) for o in (statement.left, statement.right, statement.addend))
                 for shift in (0, 16):  # the upper halves, then the lower ones

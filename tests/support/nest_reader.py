@@ -28,7 +28,7 @@ from compiler.nest.arguments import (
 )
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TYPES, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import INFIX, NAMES_OF_GIVEN, RELATIONS
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType, Extent, Rounding
 
 _OPERAND = r"(?:\w+\([^()]*\)|-?\w+)"
 _HEAD = re.compile(
@@ -194,6 +194,8 @@ class _Reader:
     def definition(self, defined: str, text: str) -> Statement:
         if text.startswith("key("):
             return self.key(defined, text)
+        if text.startswith("matrices "):
+            return self.matrices(defined, text)
         made = self.argument(text) or self.memory(text) or self.computed(text) or self.applied(text)
         if made is None:
             raise self.wrong(f"{text!r} computes nothing")
@@ -207,6 +209,14 @@ class _Reader:
         first, second = map(self.defined, defined.split(", "))
         self.arguments.append(StreamNumber(int(found[3])))
         return ir.DrawKey(self.line, first, second, seed, step, len(self.arguments) - 1)
+
+    def matrices(self, defined: str, text: str) -> Statement:
+        found = re.fullmatch(r"matrices \[(.+)\] @ \[(.+)\] in (\w+) \+ \[(.+)\]", text)
+        if found is None:
+            raise self.wrong("matrices have two factors and a sum")
+        left, right, sums = (tuple(map(self.operand, re.findall(_OPERAND, found[k]))) for k in (1, 2, 4))
+        results = tuple(map(self.defined, defined.split(", ")))
+        return ir.MultiplyMatrices(self.line, results, left, right, sums, Rounding(found[3]))
 
     def argument(self, text: str) -> Callable[[Value], Statement] | None:
         word, _, rest = text.partition(" ")
@@ -258,6 +268,9 @@ class _Reader:
         if found := re.fullmatch(rf"({_OPERAND}) \* ({_OPERAND}) in pairs \+ ({_OPERAND})", text):
             left, right, addend = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.PairFma(result, line, left, right, addend)
+        if found := re.fullmatch(rf"({_OPERAND}) in (bf16|tf32)", text):
+            value, rounding = self.operand(found[1]), Rounding(found[2])
+            return lambda result: ir.RoundFactor(result, line, value, rounding)
         if found := re.fullmatch(rf"({_OPERAND}) if ({_OPERAND}) else ({_OPERAND})", text):
             yes, condition, no = (self.operand(found[k]) for k in (1, 2, 3))
             return lambda result: ir.Select(result, line, condition, yes, no)

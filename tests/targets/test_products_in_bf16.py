@@ -218,7 +218,14 @@ def test_other_machines_are_refused_with_the_reason() -> None:
         assert why_no_bf16(machine, runs=False) == f"code for `{machine.name}` has {reason}"
     for name in TARGETS:
         target_of(Options(target=name)).expect_products(Options(target=name))
-    for name in ("gpu", "gpu-emulator"):
-        options = Options(target=name, products="bf16")
-        with pytest.raises(UsageError, match="not compiled for a GPU yet"):
-            target_of(options).expect_products(options)
+    for products in ("bf16", "tf32"):
+        target_of(Options(target="gpu-emulator")).expect_products(Options(target="gpu-emulator", products=products))
+        old = Options(target="gpu", machine="sm_75", products=products)
+        with pytest.raises(
+            UsageError, match=f"`precision = {products}` needs a GPU of compute capability 8.0 or later"
+        ):
+            target_of(old).expect_products(old, runs=False)
+        target_of(old).expect_products(replace(old, machine="sm_80"), runs=False)
+        target_of(old).expect_products(replace(old, products="f32"), runs=False)
+    with pytest.raises(UsageError, match="no processor has products of tf32"):
+        target_of(Options()).expect_products(Options(products="tf32"))

@@ -356,7 +356,7 @@ class Entries(Keys):
         return "loss", None
 
     def _precision(self) -> str:
-        """`precision`: f64, which takes the place of f32 in the whole program; bf16, of the factors of products."""
+        """`precision`: f64, which takes the place of f32 in the whole program; bf16 or tf32, of factors of products."""
         given = self._given("precision")
         if given is None:
             return "f32"
@@ -364,12 +364,9 @@ class Entries(Keys):
             case tree.Name(chosen) | tree.Text(chosen) if chosen in PRECISIONS and not self._is_quoted(given):
                 self.session.settings.record("precision", chosen, given.origin)
                 return chosen
-            case tree.Name("tf32") | tree.Text("tf32") if not self._is_quoted(given):
-                advice = hint("no processor has products of tf32; `bf16` rounds their factors, f32 leaves them")
-                self.report.mistake("E0908", "`precision = tf32` is not compiled yet", given.expression.span, advice)
             case expression:
                 advice = (hint("the name stands without quotes"),) if self._is_quoted(given) else ()
-                self.report.mistake("E0603", "`precision` is `f32`, `f64` or `bf16`", expression.span, *advice)
+                self.report.mistake("E0603", "`precision` is `f32`, `f64`, `bf16` or `tf32`", expression.span, *advice)
         return "f32"
 
     @staticmethod
@@ -378,7 +375,7 @@ class Entries(Keys):
         return isinstance(given.expression, tree.Text) and given.origin != COMMAND_LINE
 
 
-PRECISIONS = ("f32", "f64", "bf16")
+PRECISIONS = ("f32", "f64", "bf16", "tf32")
 FORMATS = tuple(OPTIONS)
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
 _FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}

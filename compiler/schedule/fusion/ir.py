@@ -15,6 +15,7 @@ from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.schedule.addresses import IndexMap
 from compiler.schedule.numerics.internal_ops import (
+    CHAINED,
     After,
     Insert,
     OrderedContraction,
@@ -28,7 +29,7 @@ from compiler.types import Extent, Shape
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)
 REDUCTIONS = (Sum, ProductSum, Max, Min)
-CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction, RoundedContraction)
+CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction, RoundedContraction, *CHAINED)
 INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 

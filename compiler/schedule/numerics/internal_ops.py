@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, final
+from functools import partial
+from typing import ClassVar, TypeAlias, final
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
@@ -12,11 +13,11 @@ from compiler.graph.op import Category, Cotangents, Op, Types
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.pairs import FitRows
-from compiler.ops.rules import round_to_bf16, without_axes
+from compiler.ops.rules import ROUNDINGS, round_to_bf16, without_axes
 from compiler.support import numerics
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import Shape, TensorType, at_batch, numpy_dtype
+from compiler.types import Rounding, Shape, TensorType, at_batch, numpy_dtype
 
 
 class InternalOp(Op):
@@ -141,14 +142,14 @@ class _Product(InternalOp):
         return self.whole.result_types(operands)
 
 
-@final
 @record
-class SplitContraction(_Product):
-    """As `Contraction`, with a first axis of `splits`: number p sums the indices n*p//splits to n*(p+1)//splits of the
-    first label of `lhs` that is summed, whose extent is n."""
+class _InSplits(_Product):
+    """With several `splits`, the result has a first axis of them.
 
-    splits: int
-    name: ClassVar[str] = "split_contraction"
+    Number p sums the indices n*p//splits to n*(p+1)//splits of the first label of `lhs` that is summed, of extent n.
+    """
+
+    splits: int = 1
 
     @property
     def divided(self) -> int:
@@ -157,9 +158,11 @@ class SplitContraction(_Product):
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         (type_,) = self.whole.result_types(operands)
-        return (TensorType(type_.dtype, (self.splits, *type_.shape)),)
+        return (type_ if self.splits == 1 else TensorType(type_.dtype, (self.splits, *type_.shape)),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        if self.splits == 1:
+            return (self.summed(operands, batch),)
         left, right = operands
         axes = self.lhs.index(self.divided), self.rhs.index(self.divided)
         size = left.shape[axes[0]]
@@ -167,8 +170,20 @@ class SplitContraction(_Product):
         for split in range(self.splits):
             kept = slice(size * split // self.splits, size * (split + 1) // self.splits)
             pieces = [x[(slice(None),) * axis + (kept,)] for x, axis in zip((left, right), axes, strict=True)]
-            found += self.whole.evaluate(pieces, batch)
+            found.append(self.summed(pieces, batch))
         return (np.stack(found),)
+
+    def summed(self, operands: Sequence[Array], batch: int) -> Array:
+        """The product of some of the summed indices."""
+        return self.whole.evaluate(operands, batch)[0]
+
+
+@final
+@record
+class SplitContraction(_InSplits):
+    """As `Contraction`, in several splits."""
+
+    name: ClassVar[str] = "split_contraction"
 
 
 @final
@@ -225,6 +240,54 @@ class RoundedContraction(_Product):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (self.whole.stacked(operands, product_in_bf16),)
+
+
+@record
+class _Chained(_InSplits):
+    """As `Contraction` of f32, in which factors are rounded; each element is one chain of fused multiply-adds.
+
+    It goes in the order of the sum, from 0 on, and begins as 0; in the end, -0 becomes 0. A GPU computes it so, but
+    where its instructions for matrices add up terms: the order within one of these is the device's own.
+    """
+
+    rounding: ClassVar[Rounding]
+
+    def summed(self, operands: Sequence[Array], batch: int) -> Array:
+        return self.whole.stacked(operands, partial(chain_of_rounded, rounding=self.rounding))
+
+
+@final
+@record
+class Bf16Contraction(_Chained):
+    name: ClassVar[str] = "bf16_contraction"
+    rounding: ClassVar[Rounding] = Rounding.BF16
+
+
+@final
+@record
+class Tf32Contraction(_Chained):
+    name: ClassVar[str] = "tf32_contraction"
+    rounding: ClassVar[Rounding] = Rounding.TF32
+
+
+CHAINED = (Bf16Contraction, Tf32Contraction)
+Chained: TypeAlias = type[Bf16Contraction | Tf32Contraction]
+Rounded: TypeAlias = type[RoundedContraction] | Chained
+"""Products of rounded factors, each in its own order."""
+
+
+def chain_of_rounded(left: Array, right: Array, rounding: Rounding) -> Array:
+    """The products of [..., m, k] and [..., k, n] that `Bf16Contraction` and `Tf32Contraction` define, bit by bit.
+
+    A term is exact in f64, and its sum with a number of f32 is rounded to f64 and then to f32 as if at once: see
+    `multiply_add_in_bf16`.
+    """
+    left, right = (ROUNDINGS[rounding](x).astype(np.float64) for x in (left, right))
+    around = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    total = np.zeros((*around, left.shape[-2], right.shape[-1]), np.float32)
+    for place in range(left.shape[-1]):
+        total = (left[..., :, place, None] * right[..., None, place, :] + total).astype(np.float32)
+    return total + np.float32(0)
 
 
 BLOCK = 32  # terms of a product in bf16 that are summed by themselves, in two chains
@@ -293,6 +356,7 @@ INTERNAL_OPS: tuple[type[Op], ...] = (
     SplitContraction,
     OrderedContraction,
     RoundedContraction,
+    *CHAINED,
     ProductSum,
     After,
 )

@@ -22,7 +22,7 @@ from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.iteration_space import is_row_blocked, items_of
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
-from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, specialisation
+from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, rows_divided, specialisation
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.targets.lowered import Lowered
@@ -178,6 +178,7 @@ class Lowering:
             self.advance_table(),
             most_rows(self.graph, self.batch),
             shared_rows(self.plan),
+            max((rows_divided(what) for what in self.specialisations.values()), default=0),
         )
 
     def left_results(self) -> set[int]:

@@ -11,7 +11,7 @@ from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.tiles import TileShape
-from compiler.types import DType
+from compiler.types import DType, Rounding
 
 FRACTION = 20  # bits of a row number behind the point
 
@@ -48,7 +48,8 @@ class RegisterTile:
     """A register tile for its inner loops: `places` are those of the rows in the left operand, from the first.
 
     `lanes` of the right operand are taken at once, for all rows. See `products.ir.Multiply` for the others. Where its
-    columns are no neighbours, `apart` has the places of those of each vector, from the first column of the tile.
+    columns are no neighbours, `apart` has the places of those of each vector, from the first column of the tile. Both
+    operands are rounded where there is a `rounding`.
     """
 
     shape: TileShape
@@ -61,6 +62,7 @@ class RegisterTile:
     ahead_left: bool
     is_fenced: bool
     apart: tuple[Operand, ...] = ()
+    rounding: Rounding | None = None
 
     @property
     def vector(self) -> Type:
@@ -222,9 +224,10 @@ class Factors:
                 nest.fence()
             place = nest.pointer(self.right, turn * axis.rhs_stride + (0 if tile.apart else part * LANES), type_)
             if tile.apart:
-                columns.append(nest.gather(place, tile.apart[part], type_, Constant(vector(DType.BOOL, LANES), True)))
+                every = Constant(vector(DType.BOOL, LANES), True)
+                columns.append(self._rounded(nest.gather(place, tile.apart[part], type_, every)))
             elif tile.lanes == LANES:
-                columns.append(nest.load(place, whole, size))
+                columns.append(self._rounded(nest.load(place, whole, size)))
             if shape.rows <= tile.ahead_rows:
                 later = nest.pointer(self.right, (turn + tile.steps_ahead) * axis.rhs_stride + part * LANES, type_)
                 nest.prefetch(later)
@@ -259,7 +262,7 @@ class Factors:
             pieces: list[list[Operand]] = [[] for _ in slots]
             for first in range(0, LANES, lanes):
                 place = nest.pointer(self.right, turn * self.axis.rhs_stride + part * LANES + first, type_)
-                column = nest.load(place, vector(type_, lanes), type_.size)
+                column = self._rounded(nest.load(place, vector(type_, lanes), type_.size))
                 for slot, scalar, of_row in zip(slots, scalars, pieces, strict=True):
                     sums = nest.lanes_of(following[slot], first, lanes)
                     of_row.append(nest.fma(scalar, column, sums))
@@ -271,4 +274,7 @@ class Factors:
         """An element of the left operand in every lane."""
         nest, type_ = self.nest, self.tile.dtype
         place = nest.pointer(self.left, offset + turn * self.axis.lhs_stride, type_)
-        return nest.splat(nest.load(place, vector(type_, 1), type_.size), self.tile.lanes)
+        return nest.splat(self._rounded(nest.load(place, vector(type_, 1), type_.size)), self.tile.lanes)
+
+    def _rounded(self, value: Value) -> Value:
+        return value if self.tile.rounding is None else self.nest.round_factor(value, self.tile.rounding)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from compiler.targets.lowered import Lowered
 
 _WITHOUT_BF16 = "train with `precision = f32`; a run that has begun keeps its precision, and goes on where that works"
+_WITHOUT_TF32 = (
+    "train with `--target gpu`, or with `precision = bf16` or `f32`; a run that has begun keeps its precision"
+)
 
 
 class CpuTarget:
@@ -40,6 +43,8 @@ class CpuTarget:
         return _machine(options, runs)
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
+        if options.products == "tf32":
+            raise UsageError("`precision = tf32` is not possible: no processor has products of tf32", _WITHOUT_TF32)
         if options.products == "bf16" and (reason := why_no_bf16(_machine(options, runs), runs)):
             is_chosen = options.machine is not None and why_no_bf16(machine_of(None), runs) is None
             fix = "leave `--target` out, for this processor" if is_chosen else _WITHOUT_BF16
@@ -161,9 +166,11 @@ class CpuTarget:
         plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
         if options.verify:
-            from compiler.targets.verify_nests import verify_nests  # few programs are verified
+            from compiler.support.verified import note_verified  # few programs are verified
+            from compiler.targets.verify_nests import verify_nests
 
-            verify_nests(found, has_blocks=machine.is_gpu)
+            verified = verify_nests(found, has_blocks=machine.is_gpu)
+            note_verified(verified.proved, verified.left_out)
         return found
 
     def _compiled(

@@ -7,9 +7,10 @@ and each is one chain in the order of the sum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from compiler.loops.ir import ContractionKernel, Instruction, Load
+from compiler.loops.ir import ContractionKernel, Instruction, Load, TileContract
 from compiler.nest import ir
 from compiler.nest.ir import INDEX, Index, Operand, Value, vector
 from compiler.support.numerics import LANES
@@ -28,22 +29,41 @@ def build_block_product(k: KernelNest, kernel: ContractionKernel, shape: BlockSh
     """The nest of a product over vectors, whose items are blocks; one that `is_copied` has its operands by copies."""
     contract = kernel.contraction
     in_registers = sum(len(stage.body) for stage in kernel.stages) <= STAGE_IN_REGISTERS
-    if not in_registers:
+    if not in_registers and contract.rounding is None:
         k.reserve(contract.tile, shape.rows * shape.width * contract.dtype.size)
     k.open()
     with k.of(contract):
         place = place_of(k, contract, shape)
         summed = summed_from_copies if is_copied else summed_from_registers
-        sums = within_columns(k, contract, shape, place, summed(k, contract, shape, place))
-        if not in_registers:
+        sums, warps = summed(k, contract, shape, place)
+        if warps is not None:
+            sums_of = partial(warps.row_of, warps.keep(sums))
+        elif in_registers:
+            sums_of = partial(_row_of, within_columns(k, contract, shape, place, sums), shape.vectors)
+        else:
+            sums = within_columns(k, contract, shape, place, sums)
             for slot, value in enumerate(sums):
                 k.nest.store(value, k.nest.pointer(k.bases[contract.tile], slot * LANES, contract.dtype), LANES)
-    finish = _Finish(k, kernel, shape, place)
+            sums_of = partial(_kept_row_of, k, contract, shape)
+    finish = _Finish(k, kernel, shape, place, sums_of)
     if in_registers:
-        finish.each_row(sums)
+        finish.each_row()
     else:
         finish.row_by_row()
     return k.close(blocks_of_tiles(contract, shape))
+
+
+def _row_of(sums: Sequence[Operand], vectors: int, row: Index) -> Sequence[Operand]:
+    assert isinstance(row, int)
+    return sums[row * vectors : (row + 1) * vectors]
+
+
+def _kept_row_of(k: KernelNest, contract: TileContract, shape: BlockShape, row: Index) -> Sequence[Operand]:
+    """The sums of a row that lie in scratch."""
+    nest, wide = k.nest, vector(contract.dtype, LANES)
+    kept = nest.pointer(k.bases[contract.tile], nest.mul(row, shape.width), contract.dtype)
+    parts = range(shape.vectors)
+    return [nest.load(nest.pointer(kept, p * LANES, contract.dtype), wide, contract.dtype.size) for p in parts]
 
 
 @record(eq=False)
@@ -54,6 +74,7 @@ class _Finish:
     kernel: ContractionKernel
     shape: BlockShape
     place: Place
+    sums_of: Callable[[Index], Sequence[Operand]]  # of a row of the group, a vector of columns each
 
     @property
     def body(self) -> list[Instruction]:
@@ -64,26 +85,21 @@ class _Finish:
         """The first row of a group."""
         return self.k.nest.add(self.place.row, self.k.nest.mul(self.place.group, self.shape.rows))
 
-    def each_row(self, sums: Sequence[Operand]) -> None:
-        """In registers, row after row."""
-        nest, first, vectors = self.k.nest, self.first, self.shape.vectors
+    def each_row(self) -> None:
+        """Row after row, each by itself."""
+        nest, first = self.k.nest, self.first
         for row in range(self.shape.rows):
             number = nest.add(first, row)
             with nest.when(nest.compare("lt", number, self.place.rows)):
-                self.row(number, sums[row * vectors : (row + 1) * vectors])
+                self.row(number, self.sums_of(row))
 
     def row_by_row(self) -> None:
-        """From scratch, in a loop over the rows."""
+        """In a loop over the rows."""
         k, nest, first, contract = self.k, self.k.nest, self.first, self.kernel.contraction
         left = nest.minimum(nest.sub(self.place.rows, first), self.shape.rows)
-        wide = vector(contract.dtype, LANES)
         with nest.each(0, left, 1, self.shape.rows) as row:
             with k.of(contract):
-                kept = nest.pointer(k.bases[contract.tile], nest.mul(row, self.shape.width), contract.dtype)
-                sums = [
-                    nest.load(nest.pointer(kept, part * LANES, contract.dtype), wide, contract.dtype.size)
-                    for part in range(self.shape.vectors)
-                ]
+                sums = self.sums_of(row)
             self.row(nest.add(first, row), sums)
 
     def row(self, number: Index, sums: Sequence[Operand]) -> None:

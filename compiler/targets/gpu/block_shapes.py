@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from compiler.loops.ir import OuterAxis, TileContract
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.gpu.threads import GROUPS
-from compiler.types import BatchExtent, DType, Extent, size_at
+from compiler.types import BatchExtent, DType, Extent, Rounding, size_at
 
 MULTIPROCESSORS = 132  # of a large device, each of which should have a block
 PADDING = 4  # elements behind each row of shared memory: rows begin at other banks, and pieces of 16 bytes are aligned
@@ -22,6 +23,7 @@ class BlockShape:
     rows: int
     vectors: int
     depth: int
+    padding: int = PADDING  # behind the lines of a summed element
 
     @property
     def height(self) -> int:
@@ -33,7 +35,7 @@ class BlockShape:
 
     def bytes(self, dtype: DType) -> int:
         """Shared memory for two blocks of the sum."""
-        return 2 * self.depth * (self.height + self.width + 2 * PADDING) * dtype.size
+        return 2 * self.depth * (self.height + self.width + 2 * self.padding) * dtype.size
 
     @property
     def description(self) -> str:
@@ -43,6 +45,14 @@ class BlockShape:
 
 
 SHAPES = (BlockShape(8, 4, 16), BlockShape(4, 4, 16), BlockShape(4, 2, 32), BlockShape(2, 2, 32), BlockShape(2, 1, 32))
+MATRIX_PADDING = {Rounding.BF16: 4, Rounding.TF32: 8}  # with which the threads of a warp read from 32 banks at once
+
+
+def shapes_for(contract: TileContract) -> tuple[BlockShape, ...]:
+    """All shapes, the largest first; with rounded factors those that have a matrix for each warp."""
+    if contract.rounding is None:
+        return SHAPES
+    return tuple([replace(shape, padding=MATRIX_PADDING[contract.rounding]) for shape in SHAPES[:-1]])
 
 
 @record
@@ -80,7 +90,7 @@ def shape_for(contract: TileContract, batch: int) -> BlockShape | None:
     if m < 2 * GROUPS or n < LANES or depth < LANES:
         return None
     outside = prod(size_at(extent, batch) for extent in others) * contract.splits
-    fitting = [shape for shape in SHAPES if shape.bytes(contract.dtype) <= SHARED_BYTES]
+    fitting = [shape for shape in shapes_for(contract) if shape.bytes(contract.dtype) <= SHARED_BYTES]
     waste = {s: -(-m // s.height) * s.height * -(-n // s.width) * s.width / (m * n) for s in fitting}
     even = [shape for shape in fitting if waste[shape] <= 1.5 * min(waste.values())]
     blocks = {s: -(-m // s.height) * -(-n // s.width) * outside for s in even}

@@ -2,7 +2,7 @@
 
 A block of the sum is added as a whole where all rows of the tile have all of it. Where the sum ends within it, or the
 edge of a triangle crosses it, each thread adds those elements that its rows have, and no others: not even zeros, which
-would make +0 of a sum that is -0.
+would make +0 of a sum that is -0; such sums of rounded factors are +0 in any case.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class SumWalk:
         nest, depth, row = self.nest, self.shape.depth, self.place.row
         whole: Index = _quotient(nest, self.place.depth, depth)
         blocks, diagonal, below = ceiling(nest, self.place.depth, depth), _quotient(nest, row, depth), self.below
+        if self.contract.rounding is not None:
+            return [Stretch(0, blocks, True)]  # matrices are whole: zeros fill the last ones
         found = [Stretch(0, whole, True)]
         if self.contract.triangle is Triangle.SUM_TO_ROW:
             end = nest.minimum(_quotient(nest, below, depth), blocks)

@@ -23,6 +23,7 @@ from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place
 from compiler.targets.gpu.block_shapes import PADDING, SHARED_BYTES, BlockShape, others_of, row_axes
 from compiler.targets.gpu.block_sums import Counts, SumWalk, has_whole_blocks, multiplied
 from compiler.targets.gpu.device import BLOCK_THREADS
+from compiler.targets.gpu.matrix_products import Staged, Warps, warps_of
 from compiler.targets.gpu.threads import GROUPS
 from compiler.types import DType, Extent
 
@@ -57,7 +58,7 @@ class _Layout:
     @property
     def pitch(self) -> int:
         """Elements of shared memory from line to line, or from one summed element to the next."""
-        return PADDING + (self.shape.depth if self.is_along_sum else self.height)
+        return self.shape.depth + PADDING if self.is_along_sum else self.height + self.shape.padding
 
     @property
     def size(self) -> int:
@@ -78,7 +79,7 @@ def _layouts(contract: TileContract, shape: BlockShape) -> tuple[_Layout, _Layou
     left = _Layout(
         shape,
         shape.rows,
-        True,
+        contract.rounding is None,
         tuple((axis.extent, axis.lhs_stride) for axis in contract.k),
         tuple((axis.extent, axis.left) for axis in row_axes(contract)),
         (contract.lhs_offset, *(axis.lhs_stride for axis in outer)),
@@ -107,7 +108,8 @@ def copied_shape(contract: TileContract, shape: BlockShape) -> BlockShape | None
     piece = ir.PIECE_BYTES // contract.dtype.size
     if not all(layout.is_in_pieces(piece) for layout in _layouts(contract, shape)):
         return None
-    shallow = [replace(shape, depth=shape.depth // part) for part in (1, 2)]
+    parts = (1, 2) if contract.rounding is None else (1,)  # matrices of a warp are not cut
+    shallow = [replace(shape, depth=shape.depth // part) for part in parts]
     return next((cut for cut in shallow if bytes_of_stages(contract, cut) <= SHARED_BYTES), None)
 
 
@@ -224,6 +226,11 @@ class _Operand:
 
     # what threads read
 
+    @property
+    def staged(self) -> Staged:
+        pitch = self.layout.pitch
+        return Staged(pitch, 1) if self.layout.is_along_sum else Staged(1, pitch)
+
     def stage_from(self, stage: Index, element: Index) -> Value:
         """Where that summed element of a stage begins."""
         nest, layout = self.k.nest, self.layout
@@ -291,9 +298,12 @@ def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: P
     return left, right
 
 
-def summed_from_copies(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> Sequence[Operand]:
-    """The sums of a thread, row by row."""
+def summed_from_copies(
+    k: KernelNest, contract: TileContract, shape: BlockShape, place: Place
+) -> tuple[Sequence[Operand], Warps | None]:
+    """The sums of a thread, row by row, or as the warps have them where factors are rounded."""
     nest, sides, walk = k.nest, _operands(k, contract, shape, place), SumWalk(k.nest, contract, shape, place)
+    warps = warps_of(k, contract, shape, place, [side.staged for side in sides])
     stretches = walk.stretches()
     first, end = stretches[0].begin, stretches[-1].end
     zero = Constant(vector(contract.dtype, LANES), 0.0)
@@ -310,8 +320,11 @@ def summed_from_copies(k: KernelNest, contract: TileContract, shape: BlockShape,
         nest.body.append(ir.Barrier(nest.line))  # behind which no thread reads the stage of the block before
         free = nest.select(nest.compare("eq", stage, 0), STAGES - 1, nest.sub(stage, 1))
         begin(nest.add(number, STAGES - 1), free)
-        add = partial(_added, k, shape, sides, stage)
-        added = add(sums, 0, shape.depth, None) if is_whole else walk.partly(number, sums, add)
+        if warps is None:
+            add = partial(_added, k, shape, sides, stage)
+            added = add(sums, 0, shape.depth, None) if is_whole else walk.partly(number, sums, add)
+        else:
+            added = warps.multiplied([side.stage_from(stage, 0) for side in sides], sums)
         following = nest.add(stage, 1)
         return [*added, nest.select(nest.compare("eq", following, STAGES), 0, following)]
 
@@ -320,7 +333,9 @@ def summed_from_copies(k: KernelNest, contract: TileContract, shape: BlockShape,
     values: Sequence[Operand] = [*[zero] * (shape.rows * shape.vectors), 0]
     for stretch in stretches:
         values = nest.loop(stretch.begin, stretch.end, 1, values, partial(block, is_whole=stretch.is_whole))
-    return values[:-1]
+    if warps is not None:
+        nest.body.append(ir.Barrier(nest.line))  # the sums will lie where the last block is still read
+    return values[:-1], warps
 
 
 def _added(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.machine import MultiplyAdd
+from compiler.support.numerics import LANES
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.grid_barrier import Waiting
 from compiler.targets.gpu.loop_text import LoopPlan, copies_bytes, write_loop
@@ -13,6 +14,7 @@ from compiler.targets.gpu.text import (
     block_memory,
     name_threads,
     rolled_node,
+    shared_bytes,
 )
 from compiler.targets.gpu.transfers import copy_function
 from compiler.targets.llvm.multiply_add import declarations
@@ -40,12 +42,13 @@ def device_loop_text(plan: LoopPlan) -> str:
     """A module with the kernel `@KERNEL`, whose parameter are the words of the plan; its launch is cooperative."""
     text = Text(MultiplyAdd.INTRINSIC)
     name_threads(text, ("thread", "tid"), ("block", "ctaid"), ("blocks", "nctaid"))
-    if plan.scratch_bytes:
-        text.line(f"%scratch = alloca [{plan.scratch_bytes} x i8], align {SCRATCH_ALIGNMENT}")
-    text.line("%group = lshr i64 %thread, 4")
+    nest = plan.joined
+    if nest.scratch_bytes:
+        text.line(f"%scratch = alloca [{nest.scratch_bytes} x i8], align {SCRATCH_ALIGNMENT}")
+    text.line(f"%group = lshr i64 %thread, {LANES.bit_length() - 1}")
     write_loop(text, plan, DEVICE_WRITERS, DEVICE_WAITING)
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" "nvvm.minctasm"="{FEW_BLOCKS}"'
     head = f"define ptx_kernel void @KERNEL(ptr byval([{plan.words} x i64]) align 8 %args) {attributes} {{\nentry:"
     copy = copy_function() if copies_bytes(plan) else ""
-    parts = [block_memory(plan.shared_bytes) + head, *text.lines, "  ret void\n}", *declarations(text), copy]
+    parts = [block_memory(shared_bytes(nest)) + head, *text.lines, "  ret void\n}", *declarations(text), copy]
     return "\n".join([*parts, rolled_node()])

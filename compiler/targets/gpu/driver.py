@@ -14,7 +14,7 @@ LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 LEAST_VERSION = 11040  # of CUDA, as the driver counts: the first with cuGraphInstantiateWithFlags
 LEAST_DRIVER = "470"  # the first driver with that version
 UPDATE = f"install version {LEAST_DRIVER} of the driver, or a later one"
-ON_THE_PROCESSOR = "leave out --target gpu, and this processor computes: its results have the same bits"
+ON_THE_PROCESSOR = "leave out --target gpu, and this processor computes, in f32 and f64 with the same bits"
 GO_ON = "the last checkpoint is whole: `dlc train --resume RUN` goes on from it, here or with `--target native`"
 
 OUT_OF_MEMORY, NO_DEVICE, UNAVAILABLE, LOST = 2, 100, 46, 999

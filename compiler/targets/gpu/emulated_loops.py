@@ -13,11 +13,12 @@ from string import Template
 
 from compiler.machine import Machine
 from compiler.support.numerics import LANES
+from compiler.targets.gpu import matrix_text
 from compiler.targets.gpu.device import BLOCK_THREADS, WARP_THREADS
 from compiler.targets.gpu.emulated_copies import copies_of, functions_of, queue_lines
 from compiler.targets.gpu.grid_barrier import Waiting
 from compiler.targets.gpu.loop_text import LoopPlan, copies_bytes, write_loop
-from compiler.targets.gpu.text import COROUTINE, END, HOST_WRITERS, SCRATCH_ALIGNMENT, suspend
+from compiler.targets.gpu.text import COROUTINE, END, HOST_WRITERS, SCRATCH_ALIGNMENT, shared_bytes, suspend
 from compiler.targets.gpu.transfers import copy_function
 from compiler.targets.llvm.multiply_add import declarations
 from compiler.targets.llvm.text import Text
@@ -65,10 +66,11 @@ def host_loop_text(
     before; `void fence(i64 block)` is called where a device fences its memory. It gives 0, or WAITS_FOR_EVER.
     """
     text = Text(machine.multiply_add, block="begin")
-    copies = sum(map(copies_of, plan.nests))
-    text.lines += queue_lines(copies)
-    if plan.scratch_bytes:
-        text.line(f"%scratch = alloca [{plan.scratch_bytes} x i8], align {SCRATCH_ALIGNMENT}")
+    nest = plan.joined
+    copies, shared = copies_of(nest), -(-shared_bytes(nest) // 64) * 64
+    text.lines += queue_lines(copies) + matrix_text.room_lines(nest, shared)
+    if nest.scratch_bytes:
+        text.line(f"%scratch = alloca [{nest.scratch_bytes} x i8], align {SCRATCH_ALIGNMENT}")
     text.line(f"%group = lshr i64 %thread, {LANES.bit_length() - 1}")
     text.line(f"%states = getelementptr i64, ptr %slots, i64 {2 * BLOCK_THREADS}")
     text.line("%state = getelementptr i64, ptr %states, i64 %thread")
@@ -80,7 +82,7 @@ def host_loop_text(
         "location": "",
         "further": ", ptr %grid",
         "threads": str(BLOCK_THREADS),
-        "shared": str(-(-plan.shared_bytes // 64) * 64),
+        "shared": str(shared + matrix_text.bytes_of_rooms(nest)),
         "blocks": str(BLOCKS),
         "waits_for_ever": str(WAITS_FOR_EVER),
         "meets": str(MEETS),
@@ -88,8 +90,9 @@ def host_loop_text(
         "warp_bits": str(WARP_THREADS.bit_length() - 1),
     }
     head, tail, scheduler = (Template(part).substitute(words) for part in (COROUTINE, END, _SCHEDULER))
-    parts = [head, *text.lines, tail, *declarations(text), functions_of(copies, copies_early, is_strict)]
-    return "\n".join([*parts, copy_function() if copies_bytes(plan) else "", scheduler])
+    functions = functions_of(copies, copies_early, is_strict) + matrix_text.functions_of(nest, machine.multiply_add)
+    functions += copy_function() if copies_bytes(plan) else ""
+    return "\n".join([head, *text.lines, tail, *declarations(text), functions, scheduler])
 
 
 # Memory of a resident block: the frames of its threads, a slot, a handle and a state of each, whether it is there at

@@ -20,13 +20,17 @@ from compiler.targets.cpu.tiles import divided
 from compiler.targets.gpu.block_places import LANE_INDICES, Numbers, Place
 from compiler.targets.gpu.block_shapes import PADDING, BlockShape, row_axes
 from compiler.targets.gpu.block_sums import Counts, SumWalk, multiplied
+from compiler.targets.gpu.matrix_products import Staged, Warps, warps_of
 from compiler.targets.gpu.threads import GROUPS
 from compiler.types import DType
 
 
-def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> Sequence[Operand]:
-    """The sums of a thread, row by row."""
+def summed_from_registers(
+    k: KernelNest, contract: TileContract, shape: BlockShape, place: Place
+) -> tuple[Sequence[Operand], Warps | None]:
+    """The sums of a thread, row by row, or as the warps have them where factors are rounded."""
     nest, sides, walk = k.nest, _operands(k, contract, shape, place), SumWalk(k.nest, contract, shape, place)
+    warps = warps_of(k, contract, shape, place, [Staged(1, side.pitch) for side in sides])
     stretches = walk.stretches()
     first, end = stretches[0].begin, stretches[-1].end
     last = nest.sub(end, 1)
@@ -39,8 +43,11 @@ def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockSha
         *sums, half = carried
         following = nest.mul(nest.minimum(nest.add(number, 1), last), shape.depth)
         found = [side.loaded(following) for side in sides]
-        add = partial(_added, k, shape, sides, half)
-        added = add(sums, 0, shape.depth, None) if is_whole else walk.partly(number, sums, add)
+        if warps is None:
+            add = partial(_added, k, shape, sides, half)
+            added = add(sums, 0, shape.depth, None) if is_whole else walk.partly(number, sums, add)
+        else:
+            added = warps.multiplied([side.half_from(half, 0) for side in sides], sums)
         other = nest.binary("xor", half, 1)
         for side, values in zip(sides, found, strict=True):
             side.put(values, other)
@@ -50,7 +57,7 @@ def summed_from_registers(k: KernelNest, contract: TileContract, shape: BlockSha
     values: Sequence[Operand] = [*[zero] * (shape.rows * shape.vectors), 0]
     for stretch in stretches:
         values = nest.loop(stretch.begin, stretch.end, 1, values, partial(block, is_whole=stretch.is_whole))
-    return values[:-1]
+    return values[:-1], warps
 
 
 @mutable_record
@@ -80,7 +87,7 @@ class _Operand:
     @property
     def pitch(self) -> int:
         """Elements of shared memory for each summed one."""
-        return GROUPS * self.each + PADDING
+        return GROUPS * self.each + self.shape.padding
 
     @property
     def size(self) -> int:
@@ -187,8 +194,8 @@ def _rest(nest: Builder, number: Index, divisor: int) -> Index:
 def _operands(k: KernelNest, contract: TileContract, shape: BlockShape, place: Place) -> tuple[_Operand, _Operand]:
     nest, dtype = k.nest, contract.dtype
     rows, head = row_axes(contract), contract.k[-1]
-    left_bytes = 2 * shape.depth * (shape.height + PADDING) * dtype.size
-    right_bytes = 2 * shape.depth * (shape.width + PADDING) * dtype.size
+    left_bytes = 2 * shape.depth * (shape.height + shape.padding) * dtype.size
+    right_bytes = 2 * shape.depth * (shape.width + shape.padding) * dtype.size
     rooms = [
         nest.define(ir.Shared, ADDRESS, start, size) for start, size in ((0, left_bytes), (left_bytes, right_bytes))
     ]

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from compiler.nest import ir
-from compiler.nest.lanes import all_statements
 from compiler.support.record import mutable_record, record
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.grid_barrier import Waiting, grid_barrier, open_barriers
@@ -56,16 +55,12 @@ class LoopPlan:
         return sum(call.words for call in self.calls.values()) + 1
 
     @property
-    def nests(self) -> Sequence[ir.Nest]:
-        return [call.nest for call in self.calls.values() if call.nest is not None]
-
-    @property
-    def shared_bytes(self) -> int:
-        return max(map(shared_bytes, self.nests), default=0)
-
-    @property
-    def scratch_bytes(self) -> int:
-        return max((nest.scratch_bytes for nest in self.nests), default=0)
+    def joined(self) -> ir.Nest:
+        """A nest with the statements of all calls, for questions about what they need; it does not run."""
+        nests = [call.nest for call in self.calls.values() if call.nest is not None]
+        body = [statement for nest in nests for statement in nest.body]
+        scratch = max((nest.scratch_bytes for nest in nests), default=0)
+        return ir.Nest((), ir.Items(1), body, 0, frozenset(), scratch, 0)
 
 
 @mutable_record
@@ -198,9 +193,3 @@ def _ordinal(walk: _CallWalk, statement: ir.Ordinal) -> None:
 
 def copies_bytes(plan: LoopPlan) -> bool:
     return any(call.nest is None for call in plan.calls.values())
-
-
-def meets(plan: LoopPlan) -> bool:
-    """Whether threads of a block wait for each other within a call."""
-    kinds = ir.Exchange | ir.Meet | ir.Barrier
-    return any(isinstance(s, kinds) for nest in plan.nests for s in all_statements(nest.body))

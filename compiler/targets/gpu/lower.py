@@ -28,6 +28,7 @@ from compiler.targets.gpu.block_shapes import shape_for
 from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, copied_shape
 from compiler.targets.gpu.loop_kernels import with_loop_kernels
 from compiler.targets.gpu.loop_text import LoopPlan
+from compiler.targets.gpu.matrix_products import bytes_of_sums
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
 from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
 from compiler.targets.lowered import Lowered
@@ -87,7 +88,9 @@ class _DeviceLowering(Lowering):
         if contract is not None and (shape := shape_for(contract, self.batch)):
             copied = copied_shape(contract, shape) if what.is_in_pieces else None
             size = shape.bytes(contract.dtype) if copied is None else bytes_of_stages(contract, copied)
-            how = "" if copied is None else f", copied ahead in {STAGES} stages"
+            size = size if contract.rounding is None else max(size, bytes_of_sums(shape))
+            how = "" if contract.rounding is None else f", multiplied by warps in {contract.rounding.value}"
+            how += "" if copied is None else f", copied ahead in {STAGES} stages"
             return f"{(copied or shape).description}{how}, {size} bytes of shared memory\n"
         return verified_tiles(what.kernel, self.machine, self.batch, False, unread, ROW_PASSES, PRODUCT_PASSES)
 

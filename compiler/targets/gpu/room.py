@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.errors.diagnostics import CompilerBug
 from compiler.targets.cpu.plan_tables import control_layout
 from compiler.targets.gpu.cooperative import GraphWithLoops, Loops, NodesOfStep
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.feed import Ring
 from compiler.targets.gpu.hardware import DeviceBlock
 from compiler.targets.gpu.step_graph import Addresses, Node, StepGraph, TimedGraph, counting_node, nodes_of
-from compiler.targets.manifest import Manifest, capacity_for
+from compiler.targets.manifest import Manifest, capacity_for, expect_rows
 from compiler.tuning import MOST_TILE_ROWS
 
 _KEPT_GRAPHS = 8
@@ -46,9 +45,7 @@ class Room:
     def grow(self, most: int) -> DeviceBlock:
         """Room for steps of so many rows; where their values lie."""
         manifest = self._manifest
-        if 0 < manifest.most_rows < most:
-            message = f"{most} rows, and pairs of rows have places for {manifest.most_rows}"
-            raise CompilerBug("executable", message)
+        expect_rows(manifest, most)
         self.capacity = max(self.capacity, capacity_for(manifest.batch_bytes, most))
         size = bytes_of_values(manifest, self.capacity)
         what = "a step of one row" if most == 1 else f"a step of {most} rows"

@@ -37,11 +37,10 @@ class EmulatedTarget(CpuTarget):
         return _with_loops(device_called(None), options)
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
-        if options.products != "f32":
-            message = f"`precision = {options.products}` is not compiled for a GPU yet"
-            raise UsageError(
-                message, "leave `--target` out to train on this processor, or train with `precision = f32`"
-            )
+        if options.products == "f32" or (machine := self.machine(options, runs)).multiplies_matrices:
+            return
+        message = f"`precision = {options.products}` needs a GPU of compute capability 8.0 or later, not {machine.name}"
+        raise UsageError(message, "train with `precision = f32`; a run that has begun keeps its precision")
 
     def lower(
         self,

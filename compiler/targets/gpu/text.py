@@ -15,7 +15,7 @@ from compiler.machine import Machine, MultiplyAdd
 from compiler.nest import ir
 from compiler.nest.lanes import all_statements
 from compiler.support.numerics import LANES
-from compiler.targets.gpu import emulated_copies
+from compiler.targets.gpu import emulated_copies, matrix_text
 from compiler.targets.gpu.device import BLOCK_THREADS, WARP_THREADS
 from compiler.targets.gpu.emulated_copies import copies_of, functions_of, places_of, queue_lines
 from compiler.targets.llvm.multiply_add import declarations
@@ -82,7 +82,8 @@ def host_text(
     """
     waits = any(isinstance(s, ir.Exchange | ir.Meet | ir.Barrier) for s in all_statements(nest.body))
     text = Text(machine.multiply_add, block="begin" if waits else "entry")
-    text.lines += queue_lines(copies_of(nest))
+    shared = -(-shared_bytes(nest) // 64) * 64
+    text.lines += queue_lines(copies_of(nest)) + matrix_text.room_lines(nest, shared)
     _body(text, nest, HOST_WRITERS)
     words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
     head, tail, driver = (COROUTINE, END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
@@ -94,10 +95,12 @@ def host_text(
         "words": str(8 * BLOCK_THREADS),
         "order": str(order),
         "backwards": str(int(backwards)),
-        "shared": str(-(-shared_bytes(nest) // 64) * 64),
+        "shared": str(shared + matrix_text.bytes_of_rooms(nest)),
     }
     head, tail, driver = (Template(part).substitute(words) for part in (head, tail, driver))
-    return _module(head, text, tail, nest) + functions_of(copies_of(nest), copies_early, is_strict) + driver
+    functions = functions_of(copies_of(nest), copies_early, is_strict)
+    functions += matrix_text.functions_of(nest, machine.multiply_add)
+    return _module(head, text, tail, nest) + functions + driver
 
 
 def shared_bytes(nest: ir.Nest) -> int:
@@ -195,6 +198,7 @@ DEVICE_WRITERS: Writers = {
     ir.CopyAhead: ("", _copy),
     ir.CommitCopies: ("", lambda *_: "call void @llvm.nvvm.cp.async.commit.group()"),
     ir.AwaitCopies: ("", _await),
+    **matrix_text.DEVICE_WRITERS,
 }
 
 
@@ -243,7 +247,9 @@ HOST_WRITERS: Writers = {
     ir.Meet: ("", _wait),
     ir.Barrier: ("", _barrier_on_host),
     ir.Shared: ("p", _shared_on_host),
+    ir.MultiplyMatrices: ("", matrix_text.multiply_on_host(_wait)),
     **emulated_copies.WRITERS,
+    **matrix_text.HOST_WRITERS,
 }
 
 _PLAIN = """define internal void @KERNEL.thread(ptr %args, i64 %block, i64 %thread) $attributes {

@@ -255,6 +255,8 @@ class _Threads:
                 self.copy_ahead(statement)
             case ir.CommitCopies() | ir.AwaitCopies():
                 self.made.body.append(statement)  # of each thread alone
+            case ir.MultiplyMatrices():
+                self.matrices(statement)
             case ir.Ordinal() | ir.Exchange() | ir.Meet():
                 raise self.wrong("it is for threads already")
 
@@ -262,6 +264,14 @@ class _Threads:
         target, source = self.address(statement.target), self.address(statement.source)
         targets, sources, kept = map(self.of, (statement.targets, statement.sources, statement.kept))
         self.made.copy_ahead(target, targets, source, sources, kept, statement.dtype)
+
+    def matrices(self, statement: ir.MultiplyMatrices) -> None:
+        if self.is_apart:
+            raise self.wrong("threads multiply matrices where some of them are not")
+        left, right, sums = ([*map(self.of, o)] for o in (statement.left, statement.right, statement.sums))
+        found = self.made.multiply_matrices(left, right, sums, statement.rounding)
+        for result, value in zip(statement.results, found, strict=True):
+            self.define(result, value)
 
     def computation(self, statement: ir.Given | ir.Computation) -> None:
         result, made = statement.result, self.made
@@ -279,6 +289,8 @@ class _Threads:
                 found = made.define(ir.Convert, type_, self.of(value))
             case ir.Bits(value=value):
                 found = made.define(ir.Bits, type_, self.of(value))
+            case ir.RoundFactor(value=value, rounding=rounding):
+                found = made.round_factor(self.of(value), rounding)
             case ir.Fma(left=left, right=right, addend=addend):
                 found = made.fma(self.of(left), self.of(right), self.of(addend))
             case ir.Elementwise(op=op, operands=operands):
@@ -290,7 +302,7 @@ class _Threads:
             case ir.Broadcast() | ir.Shuffle() | ir.Lane() | ir.Any():
                 raise self.wrong("lanes are joined elsewhere")
             case ir.Rounded() | ir.PairFma():
-                raise self.wrong("bf16 is refused before")
+                raise self.wrong("these are instructions of a processor")
             case _:
                 assert_never(statement)
         self.define(result, found)

@@ -90,7 +90,6 @@ def test_loss_and_metrics_are_scalars() -> None:
         ("accumulate", "0", "E0603"),
         ("ema", "1.0", "E0603"),
         ("ema", '"0.9"', "E0603"),
-        ("precision", "tf32", "E0908"),
         ("precision", "f16", "E0603"),
         ("learning_rate", "0.1", "E0601"),
         ("metric", "mean(logits)", "E0601"),

@@ -153,9 +153,10 @@ def test_precisions_that_cannot_be_are_refused_before_anything_runs(capsys: pyte
     for options, message in (
         (["--dtype", "f64"], "`precision = bf16` and f64 exclude each other"),
         (["--target", "avx2"], "`precision = bf16` is not possible: code for `avx2` has neither AMX nor AVX512-BF16"),
-        (["--target", "gpu-emulator"], "not compiled for a GPU yet"),
-        (["--set", "precision=tf32"], "`precision = tf32` is not compiled yet"),
-        (["--set", "precision=f16"], "`precision` is `f32`, `f64` or `bf16`"),
+        (["--set", "precision=tf32"], "`precision = tf32` is not possible: no processor has products of tf32"),
+        (["--set", "precision=tf32", "--dtype", "f64"], "`precision = tf32` and f64 exclude each other"),
+        (["--set", "precision=tf32", "--target", "gpu"], "GPU"),
+        (["--set", "precision=f16"], "`precision` is `f32`, `f64`, `bf16` or `tf32`"),
     ):
         assert main(["train", "wide.dl", "--out", "run", *options]) in (1, 2)
         assert message in capsys.readouterr().err

@@ -239,7 +239,7 @@ class _Walk(Frame):
         places = ir.places_of_rows(self.product, what.left, known.pitch)
         decided = (what.lanes, what.unrolled, what.steps_ahead, what.ahead_rows, what.ahead_left, what.is_fenced)
         apart = self.columns_apart() if what.right is ir.Place.ITSELF and contract.rhs_n_stride != 1 else ()
-        tile = RegisterTile(shape, contract.dtype, places, *decided, apart)
+        tile = RegisterTile(shape, contract.dtype, places, *decided, apart, contract.rounding)
         known.register_tile = tile
         with self.k.of(contract):
             left = left or self.left(what.left)
@@ -264,6 +264,8 @@ class _Walk(Frame):
                 if what.copying is ir.Copying.STRIP:
                     copy = known.copied_rows = self.k.bases[ir.LEFT]
                 known.sums = multiplied(nest, tile, summed, left, right, begun, copy, asks)
+            if contract.rounding is not None:
+                known.sums = [nest.positive_zero(total) for total in known.sums]
 
     def columns_apart(self) -> tuple[Operand, ...]:
         """The places of the columns of each vector in the right operand; beyond the last one stands that one."""

@@ -65,7 +65,8 @@ def _formula(contract: TileContract) -> str:
     outer = "".join(f" of {axis.extent}" for axis in contract.outer)
     triangle = f", {contract.triangle.value}" if contract.triangle is not None else ""
     splits = f" in {contract.splits} splits" if contract.splits > 1 else ""
-    return f"{contract.dtype.value} {contract.m} x {contract.n}{outer}, sums of {summed}{splits}{triangle}"
+    rounding = "" if contract.rounding is None else f", factors in {contract.rounding.value}"
+    return f"{contract.dtype.value} {contract.m} x {contract.n}{outer}, sums of {summed}{splits}{triangle}{rounding}"
 
 
 def _head(product: ir.ProductLoops) -> Iterator[str]:

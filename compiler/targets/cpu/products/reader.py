@@ -14,7 +14,7 @@ from compiler.targets.cpu.long_sums import Block
 from compiler.targets.cpu.packing import Packing
 from compiler.targets.cpu.products import ir, printer
 from compiler.targets.cpu.tiles import TileShape, Tiling, row_steps
-from compiler.types import DType
+from compiler.types import DType, Rounding
 
 
 def _one_of(choices: type[Enum]) -> str:
@@ -22,7 +22,10 @@ def _one_of(choices: type[Enum]) -> str:
     return "|".join(re.escape(each.value) for each in sorted(choices, key=lambda each: -len(each.value)))
 
 
-_HEAD = re.compile(r"product (\w+) (\S+) x (\d+)((?: of \S+)*), sums of (.+?)(?: in (\d+) splits)?(?:, (\w+ [<>]= m))?")
+_HEAD = re.compile(
+    r"product (\w+) (\S+) x (\d+)((?: of \S+)*), sums of (.+?)(?: in (\d+) splits)?(?:, (\w+ [<>]= m))?"
+    r"(?:, factors in (\w+))?"
+)
 _LEFT = re.compile(r"left %(\d+) at (-?\d+), strides (.+)")
 _RIGHT = re.compile(r"right %(\d+) at (-?\d+), strides (.+?)(, lasts)?")
 _RESULT = re.compile(r"result %(\d+), rows (.+)")
@@ -95,6 +98,7 @@ class _Reader(LineReader):
         outer = [self.extent(each) for each in head[4].split(" of ")[1:]]
         summed = [self.extent(each) for each in head[5].split(" ")]
         triangle = None if head[7] is None else self.known({t.value: t for t in Triangle}, head[7])
+        rounding = None if head[8] is None else self.known({r.value: r for r in Rounding}, head[8])
         axes = len(summed) + len(outer)
         left = self.expect(_LEFT, "the left operand")
         m_stride, *lhs = self.numbers(left[3], 1 + axes)
@@ -107,7 +111,7 @@ class _Reader(LineReader):
         contract = TileContract(
             *(int(left[1]), int(right[1]), int(result[1]), rows, int(head[3]), tuple(k), tuple(others)),
             *(int(left[2]), int(right[2]), m_stride, n_stride, m_step, dtype),
-            *(int(head[6] or 1), split_step, triangle),
+            *(int(head[6] or 1), split_step, triangle, False, rounding),
         )
         return contract, right[4] is not None
 
