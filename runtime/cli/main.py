@@ -35,11 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _exit_code_of(words: list[str]) -> int:
     collect_seldom()
     try:
+        if words[:1] != ["train"] and _has_others():
+            from runtime.cli.together import meet_others  # MPI, in which those wait that train
+
+            different = meet_others(" ".join(["dlc", *words[:1]]))
+            if different:
+                return different
         code = _dispatch(words)
         sys.stdout.flush()
         return code
     except SystemExit as exit_request:  # argparse leaves this way after --help
-        return int(exit_request.code or 0)
+        code = int(exit_request.code or 0)
+        if words[:1] == ["train"] and _has_others():
+            from runtime.cli.together import run_together  # as above
+
+            return run_together(lambda _: code, "dlc train --help")
+        return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
