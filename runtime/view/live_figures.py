@@ -32,11 +32,11 @@ from runtime.runs.live import LivePosition
 from runtime.runs.position import Position
 from runtime.runs.trained import Trained, choices_of, program_of, target_with_bits_of
 from runtime.support.files import JsonObject, JsonValue, finite
+from runtime.train.compiled_job import Job, steps_at
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of
 from runtime.train.keepers import MemoryKeeper, averaged, averages_of
 from runtime.train.programs import kind_at
 from runtime.train.session import data_of_run
-from runtime.train.training import Job, steps_at
 
 _ROWS = 512  # of the held-out part, spread evenly, among which those that are most wrong are looked for
 _TOKENS = 200  # of a text that is generated
@@ -225,7 +225,8 @@ def _value(value: ShownValue) -> JsonObject:
 def _judged(text: JudgedText) -> JsonObject:
     """A text with the loss and the likeliest other of each of its tokens."""
     tokens: list[JsonValue] = [
-        [token.text, finite(token.loss), token.likeliest if token.likeliest != token.text else ""]
+        [token.text, finite(token.loss), token.likeliest if token.likeliest != token.text else "", token.place]
         for token in text.tokens
     ]
-    return {"place": text.place, "tokens": tokens, "loss": finite(text.mean_loss)}
+    head: dict[str, JsonValue] = {"place": text.place, "target": text.target, "are_classes": text.are_classes}
+    return {**head, "tokens": tokens, "loss": finite(text.mean_loss)}

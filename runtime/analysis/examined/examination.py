@@ -183,7 +183,8 @@ class _Predictions:
                 truth, counts = self._truth(pair, np.array([row]))
                 names, scores = self._names[pair.target.name], outputs[pair.output][0]
                 place = place_of(self._part, int(row))
-                found.append(judged_text(place, pair.target.name, scores, truth[0], counts[0], names))
+                are_classes = not is_text(pair, self._preparation)
+                found.append(judged_text(place, pair.target.name, are_classes, scores, truth[0], counts[0], names))
         return tuple(found)
 
     def _outputs(self, rows: Array) -> dict[str, Array]:
@@ -349,9 +350,14 @@ def counted(pair: Pair, part: Part, rows: Array, preparation: Preparation | None
         counts &= (truth >= 0) & (truth < pair.classes)
     if pair.mask is not None:
         counts &= part.arrays[pair.mask][rows].astype(np.bool_)
-    if preparation is not None and preparation.tokenizer_of(pair.target.name) is not None:
+    if is_text(pair, preparation):
         counts &= truth != PAD
     return counts
+
+
+def is_text(pair: Pair, preparation: Preparation | None) -> bool:
+    """Whether the target of a pair has tokens."""
+    return preparation is not None and preparation.tokenizer_of(pair.target.name) is not None
 
 
 def class_names(pair: Pair, preparation: Preparation | None) -> tuple[str, ...]:

@@ -187,8 +187,12 @@ MOST_TOKENS = 256
 
 @record
 class JudgedToken:
-    """`probability` is that of the token itself; its loss is the negative logarithm. `likeliest` may be another."""
+    """A token or class at a place of its row. `probability` is that of itself; its loss is the negative logarithm.
 
+    `likeliest` may be another.
+    """
+
+    place: int
     text: str
     probability: float
     loss: float
@@ -198,10 +202,14 @@ class JudgedToken:
 
 @record
 class JudgedText:
-    """The tokens that count, up to the first 256 of `count`."""
+    """The tokens of a row that count, up to the first 256 of `count`.
+
+    Where the data has no tokenizer for the target, they are classes, such as those of the nodes of a graph.
+    """
 
     place: str
     target: str
+    are_classes: bool
     tokens: tuple[JudgedToken, ...]
     count: int
 
@@ -221,21 +229,22 @@ class JudgedText:
             for token in self.tokens
         ]
         loss = finite(self.mean_loss)
-        return {"row": self.place, "target": self.target, "count": self.count, "mean_loss": loss, "tokens": tokens}
+        head = {"row": self.place, "target": self.target, "are_classes": self.are_classes}
+        return {**head, "count": self.count, "mean_loss": loss, "tokens": tokens}
 
 
 def judged_text(
-    place: str, target: str, scores: Array, truth: Array, counts: Array, names: tuple[str, ...]
+    place: str, target: str, are_classes: bool, scores: Array, truth: Array, counts: Array, names: tuple[str, ...]
 ) -> JudgedText:
     """Of scores [time, classes] and the true classes [time], where `counts` [time] says so."""
     places = np.flatnonzero(counts)
     logs = log_probabilities(scores[places[:MOST_TOKENS]])
     tokens: list[JudgedToken] = []
-    for row, right in zip(logs, truth[places].tolist(), strict=False):
+    for at, row, right in zip(places.tolist(), logs, truth[places].tolist(), strict=False):
         best = int(row.argmax())
         likely = math.exp(row[right]), -float(row[right])
-        tokens.append(JudgedToken(names[int(right)], *likely, names[best], math.exp(row[best])))
-    return JudgedText(place, target, tuple(tokens), len(places))
+        tokens.append(JudgedToken(at, names[int(right)], *likely, names[best], math.exp(row[best])))
+    return JudgedText(place, target, are_classes, tuple(tokens), len(places))
 
 
 def log_probabilities(scores: Array) -> Array:

@@ -140,8 +140,9 @@ function samplesOf(found) {
     if (rows.length) parts.push(h("h3", {}, title), h("div", { class: "samples" }, ...rows.map(sampleOf)));
     else if (kind === "wrong" && found.samples.some((row) => row.kind === "right")) parts.push(h("p", { class: "quiet" }, "No row is wrong."));
   }
-  if (found.texts.length) {
-    parts.push(h("h3", {}, "Tokens"), h("p", { class: "quiet" }, `The stronger its colour, the less likely a token was; from a loss of ${STRONGEST_LOSS} on it is the same. Point at one for its probability.`), ...found.texts.flatMap(judgedTextOf));
+  for (const [are, title, one] of [[false, "Tokens", "a token"], [true, "Classes by place", "the class of a place"]]) {
+    const texts = found.texts.filter((text) => text.are_classes === are);
+    if (texts.length) parts.push(h("h3", {}, title), h("p", { class: "quiet" }, `The stronger its colour, the less likely ${one} was; from a loss of ${STRONGEST_LOSS} on it is the same. Point at one for its probability.`), ...texts.flatMap(judgedTextOf));
   }
   return parts.length ? parts : [h("p", { class: "quiet" }, "No row is shown.")];
 }
@@ -154,14 +155,14 @@ function sampleOf(row) {
 
 function judgedTextOf(text) {
   const first = text.tokens.length === text.count ? "" : `the first ${whole(text.tokens.length)} of `;
-  const said = `${text.row}: ${text.target}, ${first}${whole(text.count)} tokens, mean loss ${measure(text.mean_loss)}, perplexity ${measure(text.perplexity)}`;
-  return [h("p", { class: "quiet" }, said), h("p", { class: "tokens" }, ...text.tokens.map(judgedTokenOf))];
+  const said = `${text.row}: ${text.target}, ${first}${counted(text.count, text.are_classes ? "place" : "token")}, mean loss ${measure(text.mean_loss)}${text.are_classes ? "" : `, perplexity ${measure(text.perplexity)}`}`;
+  return [h("p", { class: "quiet" }, said), h("p", { class: "tokens" }, ...text.tokens.flatMap((token) => [judgedTokenOf(token, text.are_classes), ...(text.are_classes ? [" "] : [])]))];
 }
 
-function judgedTokenOf(token) {
+function judgedTokenOf(token, isClass) {
   const strength = token.loss === null ? 70 : Math.max(0, (70 * Math.min(token.loss, STRONGEST_LOSS)) / STRONGEST_LOSS);
   const other = token.likeliest === token.text ? "" : `; likeliest ${token.likeliest}: ${share(token.likeliest_probability)}`;
-  return h("span", { title: `${token.text}: ${share(token.probability)}, loss ${measure(token.loss)}${other}`, style: { background: `color-mix(in srgb, var(--backward) ${strength.toFixed(0)}%, transparent)` } }, token.text);
+  return h("span", { title: `${isClass ? `place ${token.place}: ` : ""}${token.text}: ${share(token.probability)}, loss ${measure(token.loss)}${other}`, style: { background: `color-mix(in srgb, var(--backward) ${strength.toFixed(0)}%, transparent)` } }, token.text);
 }
 
 function weightsOf(report) {

@@ -142,7 +142,8 @@ export class Training {
     const when = samples.epoch ? `after epoch ${samples.epoch}` : "before the first epoch has ended";
     const parts = [h("h3", { class: "group" }, `Most wrong of ${counted(samples.measured, "row")} of the ${samples.part} part, ${when}`)];
     parts.push(samples.rows.length ? h("div", { class: "wrong-rows" }, ...samples.rows.map(wrongRowOf)) : h("p", { class: "quiet" }, "None of them is wrong."));
-    for (const text of samples.texts) parts.push(h("h3", { class: "group" }, `${text.place}: each token as strong as its loss, ${precise(text.loss)} on average`), h("p", { class: "judged" }, ...text.tokens.map(tokenOf)));
+    for (const text of samples.texts) parts.push(h("h3", { class: "group" }, `${text.place}: each ${text.are_classes ? `class of ${text.target}` : "token"} as strong as its loss, ${precise(text.loss)} on average`),
+      h("p", { class: "judged" }, ...text.tokens.flatMap((token) => [tokenOf(token, text.are_classes), ...(text.are_classes ? [" "] : [])])));
     if (samples.text !== null) parts.push(h("h3", { class: "group" }, `A text that it makes, ${when}; the draws are the same each time`), h("pre", { class: "plain generated" }, samples.text));
     this.samples.replaceChildren(...parts);
   }
@@ -256,7 +257,7 @@ function rowPictureOf({ name, picture }) {
 
 const STRONGEST = 6; // of the loss of a token
 
-function tokenOf([text, loss, likeliest]) {
+function tokenOf([text, loss, likeliest, place], isClass) {
   const strength = loss === null ? 1 : Math.max(0, Math.min(1, loss / STRONGEST));
-  return h("span", { title: `loss ${precise(loss)}${likeliest ? `; likelier: ${likeliest}` : ""}`, style: { "background-color": `color-mix(in srgb, var(--backward) ${Math.round(70 * strength)}%, transparent)` } }, text);
+  return h("span", { title: `${isClass ? `place ${place}: ` : ""}loss ${precise(loss)}${likeliest ? `; likelier: ${likeliest}` : ""}`, style: { "background-color": `color-mix(in srgb, var(--backward) ${Math.round(70 * strength)}%, transparent)` } }, text);
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from repository import ROOT
 from view_pages import data_in
 
 from compiler import driver
@@ -239,6 +240,7 @@ def test_tokens_have_the_probabilities_that_the_model_gives(texts: Path, texts_f
     assert len(texts_found["texts"]) == 3
     assert texts_found["texts"][2]["mean_loss"] == pytest.approx(max(losses.values()), rel=1e-5)
     for text in texts_found["texts"]:
+        assert not text["are_classes"]
         line = lines[int(text["row"].removeprefix("texts.txt, row ")) - 1]
         tokens = text["tokens"]
         assert "".join(token["text"] for token in tokens) == line + "<end>"
@@ -249,6 +251,17 @@ def test_tokens_have_the_probabilities_that_the_model_gives(texts: Path, texts_f
         assert best == pytest.approx([token["likeliest_probability"] for token in tokens], rel=1e-6)
         assert [token["loss"] for token in tokens] == pytest.approx(-np.log(given))
         assert text["mean_loss"] == pytest.approx(losses[text["row"]], rel=1e-5)
+
+
+def test_classes_at_places_are_no_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The nodes of a graph have sides, and no text."""
+    model = ROOT / "examples" / "karate" / "model.dl"
+    assert main(["train", str(model), "--epochs", "2", "--out", str(tmp_path / "run"), "--threads", "1"]) == 0
+    (found,) = report_of(tmp_path / "run", capsys)["evaluation"]["texts"]
+    assert found["are_classes"]
+    assert found["target"] == "side"
+    assert [one["place"] for one in found["tokens"]] == list(range(34))
+    assert {one["text"] for one in found["tokens"]} == {"0", "1"}
 
 
 def line_of(data: Mapping[str, Array], row: int) -> bytes:
