@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,27 @@ def _no_search_for_cycles_among_what_stays() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def code_without_workers() -> Generator[None]:
+    """Kernels are compiled by the process of the tests: a worker's start takes as long as the code of a small program.
+
+    A module whose tests are about workers has a fixture of this name that leaves them as they are.
+    """
+    from compiler.targets.llvm import codegen_worker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codegen_worker, "TINY_TEXT", sys.maxsize)
+        patch.setattr(codegen_worker.WorkerPool, "start_early", lambda self: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for the tests of this process: a kernel that several of their programs have is compiled once."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache folder for the tests of all processes: a kernel that several of their programs have is compiled once."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

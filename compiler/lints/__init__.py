@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 
 from compiler.errors.diagnostics import Diagnostic
 from compiler.frontend.trace import Subject
+from compiler.lints.channels import find_channels_last
 from compiler.lints.loss_arguments import find_double_softmax, find_exchanged_arguments
 from compiler.lints.opposed_losses import find_opposed_losses
 from compiler.lints.parameters import find_shared_layers, find_start_values, find_unreached_parameters
 from compiler.lints.possible_zero import find_possible_zero
+from compiler.lints.probabilities import find_scores_for_probabilities
 from compiler.lints.rows import find_mixed_rows, find_padded_reductions
 from compiler.lints.train_keys import (
     find_frozen_to_the_end,
@@ -33,7 +35,9 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_shared_layers,
     find_padded_reductions,
     find_exchanged_arguments,
+    find_scores_for_probabilities,
     find_opposed_losses,
+    find_channels_last,
     find_rows_of_shards,
     find_lone_shard,
     find_pairs_of_one_row,

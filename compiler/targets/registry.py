@@ -85,6 +85,16 @@ def named_target(name: str) -> tuple[str, str | None]:
     return next(iter(KERNEL_TARGETS)), name
 
 
+def word_of(options: Options) -> str:
+    """The target of the options as one word for `named_target`: of a GPU, with the kind that its code is made for."""
+    return f"gpu-{kernel_target_of(options).machine(options).name}" if options.target == "gpu" else options.target
+
+
+def target_in(word: str) -> str:
+    """The target that such a word names."""
+    return "gpu" if word.startswith(_DEVICES) else word
+
+
 def expect_times(options: Options) -> None:
     """Raises UsageError where the time of a program would be that of no machine."""
     if options.target == "gpu-emulator":

@@ -17,8 +17,8 @@ from compiler.support.record import record
 from runtime.data.part import rows_of_epoch
 from runtime.inference.model import length_of, rate_names, runtime_settings, training_of
 from runtime.runs.position import Position
+from runtime.train.compiled_job import LOSS, Job, steps_at
 from runtime.train.interruption import Interruption
-from runtime.train.training import LOSS, Job, steps_at
 
 # The smoothed loss at step i is a mean over the steps before, with weights that fall by this factor a step.
 _SMOOTHING = 0.9

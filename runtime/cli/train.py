@@ -87,7 +87,7 @@ def run(arguments: Namespace) -> int:
             raise UsageError("--folds does not go with mpiexec", "it makes several trainings")
         return run_folds(_request(arguments, ALONE), arguments.folds, arguments.json)
     if (arguments.processes or 1) > 1:
-        from runtime.cli.launching import launch  # a single process does without
+        from runtime.cli.several_processes import launch  # a single process does without
 
         return launch(arguments.processes, sys.argv[1:])
     if started_together() == 1:

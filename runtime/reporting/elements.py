@@ -10,7 +10,7 @@ from compiler.errors.diagnostics import size
 from compiler.support.harmless import harmless_lines
 from runtime.reporting.charts import line_chart
 from runtime.reporting.tables import Column
-from runtime.reporting.units import amount, heading, measure, value_text
+from runtime.reporting.units import amount, heading, is_number, measure, value_text
 from runtime.runs.listing import Lines
 from runtime.support.files import JsonObject, JsonValue
 
@@ -104,15 +104,11 @@ def _is_rows(value: JsonValue) -> bool:
 
 
 def _cell(name: str, value: JsonValue) -> str:
-    return f"<td{_NUMBER if _is_number(value) else ''}>{shown(text_of(name, value))}</td>"
+    return f"<td{_NUMBER if is_number(value) else ''}>{shown(text_of(name, value))}</td>"
 
 
 def _of_numbers(name: str, records: Sequence[JsonObject]) -> str:
-    return _NUMBER if all(_is_number(row.get(name)) for row in records) else ""
-
-
-def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _NUMBER if all(is_number(row.get(name)) for row in records) else ""
 
 
 _NUMBER = ' class="number"'

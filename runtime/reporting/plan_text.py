@@ -7,7 +7,7 @@ from typing import TextIO
 
 from compiler.errors.diagnostics import size
 from runtime.reporting.tables import Column, print_table
-from runtime.reporting.units import amount, heading
+from runtime.reporting.units import amount, heading, is_number
 from runtime.support.files import JsonObject, JsonValue
 
 _LEAST_TEXT = 16
@@ -31,9 +31,9 @@ def _print_rows(title: str, rows: Sequence[JsonObject], stream: TextIO | None) -
     columns: list[Column] = []
     for name, value in rows[0].items():
         cells = [_cell(name, row[name]) for row in rows]
-        is_number = _is_number(value)
-        least = None if is_number else _LEAST_TEXT
-        columns.append(Column(heading(name), cells, _RANKS.get(name, 0), not is_number, least, wraps=True))
+        is_numeric = is_number(value)
+        least = None if is_numeric else _LEAST_TEXT
+        columns.append(Column(heading(name), cells, _RANKS.get(name, 0), not is_numeric, least, wraps=True))
     print_table(heading(title), columns, stream)
 
 
@@ -44,7 +44,7 @@ def _print_pairs(title: str, pairs: JsonObject, stream: TextIO | None) -> None:
 
 
 def _cell(name: str, value: JsonValue) -> str:
-    if _is_number(value) and isinstance(value, int | float):
+    if is_number(value) and isinstance(value, int | float):
         if "flops" in name:
             return amount(value)
         if "bytes" in name:
@@ -53,7 +53,3 @@ def _cell(name: str, value: JsonValue) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_cell(name, item) for item in value)
     return "" if value is None else str(value)
-
-
-def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ import math
 
 from compiler.driver import SettingValue
 from compiler.errors.diagnostics import scaled
+from runtime.support.files import JsonValue
 
 _HEADINGS = {"flops_forward": "FLOPs forward", "flops_step": "FLOPs of a step", "f1": "F1", "r2": "R²"}
 
@@ -55,3 +56,7 @@ def value_text(value: SettingValue) -> str:
             return f"[{', '.join(value_text(item) for item in value)}]"
         case _:
             return repr(value)
+
+
+def is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -201,10 +201,13 @@ def _checkpoints(run: RunDirectory) -> list[Path]:
 
 def _settings(run: RunDirectory) -> JsonObject:
     """Each setting's value; where it came from is no difference."""
-    settings = run.read_record("settings.json").get("settings")
+    record = run.read_record("settings.json")
+    settings, choices = record.get("settings"), record.get("choices")
     if not isinstance(settings, Mapping):
         return {}
-    return {name: _plain(entry.get("value")) for name, entry in settings.items() if isinstance(entry, Mapping)}
+    found = {name: _plain(entry.get("value")) for name, entry in settings.items() if isinstance(entry, Mapping)}
+    target = choices.get("target") if isinstance(choices, Mapping) else None
+    return found if target is None else found | {"target": target}
 
 
 def _plain(value: JsonValue) -> JsonValue:

@@ -11,7 +11,7 @@ from compiler import driver
 from compiler.driver import Array, DataSource, DimensionsOf, Options, PartSource, Program, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.record import record
-from compiler.targets.registry import KERNEL_TARGETS
+from compiler.targets.registry import KERNEL_TARGETS, target_in
 from compiler.types import OF_PRODUCTS
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
@@ -34,7 +34,7 @@ class Choices:
     data: str | None  # an absolute path, where --data named one
     folder: str  # of the model file: relative paths in it count from here
     dtype: str = "f32"
-    target: str = "native"
+    target: str = "native"  # as `word_of` says it: of a GPU, with the kind that its code was made for
     dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # decided by the data
 
     def to_json(self) -> JsonValue:
@@ -142,9 +142,10 @@ def target_with_bits_of(program: Program, choices: Choices, options: Options) ->
 
     Each target adds up products of rounded factors in an order of its own.
     """
+    own = target_in(choices.target)
     has_own_order = program.plan is not None and program.plan.precision in OF_PRODUCTS
-    is_same = not has_own_order and {options.target, choices.target} <= set(KERNEL_TARGETS)
-    return options.target if is_same else choices.target
+    is_same = not has_own_order and {options.target, own} <= set(KERNEL_TARGETS)
+    return options.target if is_same else own
 
 
 def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: Options) -> Trained:

@@ -23,11 +23,12 @@ from runtime.data.reading import expect_there
 from runtime.inference.model import training_of
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
+from runtime.train.compiled_job import LOSS, Steering
 from runtime.train.events import EpochEnded, Event, event_as_json, prefixed, told
 from runtime.train.jobs import start_of
 from runtime.train.session import TrainingRequest, begun, program_of
 from runtime.train.steering import RunSteering
-from runtime.train.training import LOSS, Steering, TrainingError, run_training
+from runtime.train.training import TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
 

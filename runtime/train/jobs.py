@@ -36,10 +36,10 @@ from runtime.runs.frozen_weights import put_frozen_weights
 from runtime.runs.position import Length, Position
 from runtime.runs.start_weights import WeightsReport
 from runtime.support.memory import expect_room
+from runtime.train.compiled_job import Job, NonfiniteFinder
 from runtime.train.events import TrainingStarted
 from runtime.train.keepers import Keeper, averages_of
 from runtime.train.programs import compiled_step, following_of, kind_at
-from runtime.train.training import Job, NonfiniteFinder
 
 if TYPE_CHECKING:
     from compiler.diagnosis.reports import NonfiniteReport

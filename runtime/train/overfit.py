@@ -15,9 +15,10 @@ from runtime.data.part import Part
 from runtime.inference.evaluation import PartEvaluator, finisher_of
 from runtime.inference.model import weight_names
 from runtime.runs.position import Position
+from runtime.train.compiled_job import LOSS, Job
 from runtime.train.keepers import MemoryKeeper
 from runtime.train.session import TrainingSession
-from runtime.train.training import LOSS, Job, replay_to
+from runtime.train.training import replay_to
 
 STEPS = 2000
 _STEPS_BETWEEN_LOOKS = 50

@@ -20,11 +20,12 @@ from runtime.runs.numerics import replayed_by_another, stretches_of, versions_in
 from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, put_recorded_weights
 from runtime.runs.trained import choices_of, program_of, put_weights, target_with_bits_of
+from runtime.train.compiled_job import Job, steps_at
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of
 from runtime.train.keepers import MemoryKeeper, averages_of
 from runtime.train.programs import kind_at
 from runtime.train.session import data_of_run, put_optimizer_states
-from runtime.train.training import Job, replay_to, steps_at
+from runtime.train.training import replay_to
 
 
 @record

@@ -12,6 +12,7 @@ from compiler.driver import ALONE, Alone, Array, Options, OwnedStates, Program, 
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.support.numerics import NUMERICS
 from compiler.support.record import record
+from compiler.targets.registry import target_in, word_of
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
@@ -25,15 +26,16 @@ from runtime.runs.position import Position
 from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
 from runtime.runs.tensor_files import StoredTensors
 from runtime.support.files import JsonValue, sha256_of
+from runtime.train.compiled_job import Job
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper, OthersKeeper, RunKeeper, averages_of, exchange
 from runtime.train.steering import RunSteering
-from runtime.train.training import Job
 
 _CHECKPOINTS_TO_KEEP = 2
 # Of the data, and of its validation and test parts that have sources of their own.
 _FINGERPRINTS = ("fingerprints", "fingerprints_of_parts")
 _PROCESSES_TOLD = 16  # of more, `events.log` tells
+_TARGET = "target"  # a setting of the command line
 # Another value would mean other rows in a position, or other bits.
 _FIXED = ("batch", "seed", "data", "shards", "precision")
 
@@ -94,7 +96,7 @@ def begun(request: TrainingRequest) -> TrainingSession:
         None if request.data is None else str(request.data.absolute()),
         str(request.file.absolute().parent),
         request.options.dtype,
-        request.options.target,
+        word_of(request.options),
         driver.data_dimensions(program),
     )
     try:
@@ -189,10 +191,11 @@ def _program_of_run(
     choices = trained.choices_of(directory)
     program = trained.program_of(directory, choices, overrides)
     trained.refuse_other_precision(program, choices, options)
-    target = choices.target if keeps_target else options.target
+    target = target_in(choices.target) if keeps_target else options.target
     if trained.target_with_bits_of(program, choices, replace(options, target=target)) != target:
         raise UsageError("a run cannot change its target", "leave --target out to go on")
-    return program, replace(choices, target=target), replace(options, dtype=choices.dtype, target=target)
+    options = replace(options, dtype=choices.dtype, target=target)
+    return _with_target(program, options), replace(choices, target=word_of(options)), options
 
 
 def _note_resumption(
@@ -216,7 +219,13 @@ def program_of(request: TrainingRequest) -> tuple[Program, TrainingRequest]:
     program = trained.with_option(program, "data", None if request.data is None else str(request.data))
     program = trained.with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
     options = driver.options_of(program, request.options)
-    return driver.with_wide_inputs(program, options), replace(request, options=options)
+    program = _with_target(driver.with_wide_inputs(program, options), options)
+    return program, replace(request, options=options)
+
+
+def _with_target(program: Program, options: Options) -> Program:
+    """The program whose settings name the target, where it is not the usual one."""
+    return trained.with_option(program, _TARGET, None if options.target == Options().target else word_of(options))
 
 
 def _prepared(program: Program, request: TrainingRequest) -> tuple[TrainingSession, LoadedData]:
@@ -245,7 +254,7 @@ def _on_processes(peers: Processes) -> tuple[str, ...]:
 
 
 def _on(options: Options) -> str:
-    return "" if options.target == Options().target else f" with target {options.target}"
+    return "" if options.target == Options().target else f" with target {word_of(options)}"
 
 
 def _among(peers: Processes) -> str:
@@ -266,7 +275,7 @@ def _facts(program: Program, data: LoadedData, job: Job, checkpoint: Path | None
     return {
         "version of dlc": f"{version_of('dlc')}, numerics {NUMERICS}",
         "model file": repr(texts),
-        **{f"`{setting.name}`": repr(setting.value) for setting in settings},
+        **{f"`{setting.name}`": repr(setting.value) for setting in settings if setting.name != _TARGET},
         "data": repr([data.summary[name] for name in _FINGERPRINTS]),
         "division of data": repr([None if p is None else len(p.rows) for p in (job.train, job.validation, job.test)]),
         "start of weights": weights.hexdigest(),

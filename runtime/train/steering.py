@@ -20,8 +20,8 @@ from runtime.support.files import JsonObject, JsonValue, finite
 from runtime.train.events import Observer, TrainingPaused
 
 if TYPE_CHECKING:
+    from runtime.train.compiled_job import Job
     from runtime.train.interruption import Interruption
-    from runtime.train.training import Job
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _LONGEST_BETWEEN_LOOKS = 5.0  # a look that waited for its disk or processor once does not keep orders waiting

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from compiler.driver import Options, Program
 from compiler.support.record import record
 from runtime.runs.position import Position
+from runtime.train.compiled_job import Job, steps_at
 from runtime.train.programs import kind_at
-from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import WatchedStep

@@ -32,11 +32,11 @@ from runtime.runs.live import LivePosition
 from runtime.runs.position import Position
 from runtime.runs.trained import Trained, choices_of, program_of, target_with_bits_of
 from runtime.support.files import JsonObject, JsonValue, finite
+from runtime.train.compiled_job import Job, steps_at
 from runtime.train.jobs import DataParts, compile_ahead, fresh_tensors, job_of
 from runtime.train.keepers import MemoryKeeper, averaged, averages_of
 from runtime.train.programs import kind_at
 from runtime.train.session import data_of_run
-from runtime.train.training import Job, steps_at
 
 _ROWS = 512  # of the held-out part, spread evenly, among which those that are most wrong are looked for
 _TOKENS = 200  # of a text that is generated

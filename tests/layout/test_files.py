@@ -5,22 +5,25 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from repository import ROOT, files, texts
 
-PYTHON = [path for path in files(".py") if path.read_text().strip()]
+PYTHON = {path: text for path in files(".py") if (text := path.read_text()).strip()}
 STAGES_WITH_A_REPRESENTATION = ("graph", "schedule/fusion", "schedule", "loops", "targets/cpu/products", "nest")
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_starts_with_a_sentence(path: Path) -> None:
-    documentation = ast.get_docstring(ast.parse(path.read_text()))
-    assert documentation, "the module has no docstring"
-    first = documentation.split("\n\n")[0]
-    assert first[0].isupper() or first[0] in "`(", first
-    assert first.rstrip().endswith((".", ":", "?")), first
+def test_a_module_starts_with_a_sentence() -> None:
+    """Of all modules in one test: a test for each of a thousand takes as long as the reading of them."""
+    first = {path: _first_paragraph(text) for path, text in PYTHON.items()}
+    no_sentence = re.compile(r"(?![A-Z`(])|.*[^.:?]\Z", re.DOTALL)
+    assert [f"{path.relative_to(ROOT)}: {said}" for path, said in first.items() if no_sentence.match(said)] == []
+
+
+def _first_paragraph(text: str) -> str:
+    """Of the docstring of a module, before which comments may stand; empty where there is none."""
+    found = re.match(r'(?:#.*\n|\s)*[rR]?"""(.*?)(?:"""|\n\n)', text, re.DOTALL)
+    return found[1].strip() if found else ""
 
 
 def test_test_folders_are_no_packages() -> None:
@@ -74,8 +77,8 @@ def test_every_line_of_code_is_code() -> None:
 
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in PYTHON
-        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for path, text in PYTHON.items()
+        for number, line in enumerate(text.splitlines(), 1)
         if (match := commented.match(line)) and is_statement(match.group(1))
     ]
     assert found == []

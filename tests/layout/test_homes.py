@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
+from pathlib import Path
 
 import pytest
 from repository import ROOT, files
@@ -15,7 +17,7 @@ def test_a_mathematical_function_stands_in_its_class_its_vector_formulas_and_its
     """These are functions that no law and no lint knows."""
     folder = ROOT / "compiler"
     names = {op.name, op.__name__}
-    found = {path for path in files(".py", below=folder) if names & _words(path.read_text(encoding="utf-8"))}
+    found = {path for path in files(".py", below=folder) if names & _words(path)}
     by_type = {"targets/llvm/math_single.py", "targets/llvm/math_double.py"}
     shared = "targets/llvm/math_shared.py"  # of formulas that differ in numbers alone
     homes = {str(path.relative_to(folder)) for path in found}
@@ -23,10 +25,11 @@ def test_a_mathematical_function_stands_in_its_class_its_vector_formulas_and_its
     assert homes == {shared} or homes - {shared} == by_type
 
 
-def _words(text: str) -> set[str]:
+@cache
+def _words(path: Path) -> set[str]:
     """The names in a module, and its strings that are a name."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Name(name) | ast.Attribute(attr=name) | ast.alias(name) | ast.Constant(str(name)):
                 found.add(name)

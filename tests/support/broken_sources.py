@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ MARKS = [
 ]
 
 
+@cache
 def programs() -> list[str]:
     """All programs of the project."""
     folders = ("compiler/stdlib", "examples", "benchmarks/zoo", "tests/golden/parse")

@@ -1,5 +1,7 @@
 """Takes from this process what another system has not, then runs `dlc`: `python other_systems.py SYSTEM WORD ...`.
 
+Further commands follow behind the word `then`; the first that fails is the last.
+
 `windows` has no owners, links or flags of files as POSIX has them, opens no folders, and locks by `msvcrt`; `macos` has
 neither descriptors of paths, nor a mask of processors, nor `/proc`. With `imports`, every module is imported instead.
 """
@@ -21,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -144,4 +147,6 @@ if __name__ == "__main__":
         sys.exit(0)
     from runtime.cli.main import main
 
-    sys.exit(main(sys.argv[2:]))
+    for is_word, words in groupby(sys.argv[2:], lambda word: word != "then"):
+        if is_word and (code := main([*words])):
+            sys.exit(code)

@@ -128,24 +128,25 @@ def checkpoints(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run / "checkpoints").rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("name", ["pairs", "lines"])
+@pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("lines", "native")])
 def test_texts_that_stay_on_disk_have_the_same_batches(
-    project: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    project: Path, name: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bits of memory where one block holds all rows; a resumed training has the bits of one that went through."""
+    train = ("train", f"{name}.dl", "--target", target)
     monkeypatch.setenv("DLC_CACHE_DIR", str(project / "cache"))
-    assert main(["train", f"{name}.dl", "--out", "memory"]) == 0
-    assert main(["train", f"{name}.dl", "--out", "block", "--set", "stream=100"]) == 0
+    assert main([*train, "--out", "memory"]) == 0
+    assert main([*train, "--out", "block", "--set", "stream=100"]) == 0
     assert len(saved_preparation(open_run(project / "block")).buckets) > 2
     assert checkpoints(project / "block") == checkpoints(project / "memory")
     stream = ("--set", "stream=15")
-    assert main(["train", f"{name}.dl", "--out", "whole", *stream, "--threads", "2"]) == 0
-    assert main(["train", f"{name}.dl", "--out", "parts", *stream, "--epochs", "1", "--threads", "1"]) == 0
-    assert main(["train", "--resume", "parts", "--epochs", "3", "--threads", "1"]) == 0
+    assert main([*train, "--out", "whole", *stream, "--threads", "2"]) == 0
+    assert main([*train, "--out", "parts", *stream, "--epochs", "1", "--threads", "1"]) == 0
+    assert main(["train", "--resume", "parts", "--epochs", "3", "--threads", "1", "--target", target]) == 0
     whole, parts = (newest_checkpoint(project / run / "checkpoints").checkpoint for run in ("whole", "parts"))
     assert all(whole.weights[path].tobytes() == parts.weights[path].tobytes() for path in whole.weights)
     assert checkpoints(project / "whole") != checkpoints(project / "memory")
-    assert main(["eval", "whole"]) == 0
+    assert main(["eval", "whole", "--target", target]) == 0
 
 
 def test_an_evaluation_has_the_same_bits_for_any_batch(project: Path) -> None:

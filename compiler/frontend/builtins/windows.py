@@ -15,7 +15,7 @@ from compiler.graph import ir
 from compiler.ops.movement import Transpose
 from compiler.ops.window import Fold, Window, window_count
 from compiler.support.record import record
-from compiler.types import BatchExtent, TensorType
+from compiler.types import BatchExtent, Shape, TensorType
 
 
 @record
@@ -150,7 +150,20 @@ def _expect_room(elaborator: Elaborator, tensor: TensorValue, one: _Sliding) -> 
         f"{shown(elaborator, tensor)}",
         *origin_notes(elaborator, (extent, axis)),
         hint(f"a size of {largest} would fit, or {one.span - extent} more of padding, counting both sides"),
+        *([hint(f"images have their channels first: {CHANNELS_FIRST}")] if has_channels_last(tensor.shape) else []),
     )
+
+
+CHANNELS_FIRST = '`rearrange(x, "b h w c -> b c h w")`'
+
+
+def has_channels_last(shape: Shape) -> bool:
+    """Whether these are likely images as Keras has them, [batch, height, width, channels]."""
+    match shape:
+        case (_, int(height), int(width), 1 | 3 | 4 as channels):
+            return min(height, width) >= 8 and (height == width or channels == 3)
+        case _:
+            return False
 
 
 def _moved(elaborator: Elaborator, value: ir.Value, places: Sequence[int]) -> ir.Value:

@@ -197,6 +197,9 @@ class ExpressionNames:
         """Of a value, which a function of the library cannot stand for; nothing where a function stands."""
         if name.id in self.losses:
             return (hint(f"the loss `{name.id}` of the model is added to `loss` and shown beside it by itself"),)
+        if name.id in self.inner and _is_applied(name):
+            there = f"write `loss NAME = {name.id}(…)` there, with an `input` for labels"
+            return (hint(f"the model applies its own layers: {there}"),)
         if name.id in self.inner:
             return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
         if _is_applied(name):

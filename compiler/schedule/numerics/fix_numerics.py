@@ -6,7 +6,6 @@ stretch of storage, and contractions whose last result axis is contiguous in the
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field
@@ -17,16 +16,17 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.ops import elementwise
-from compiler.ops.build import filled, spread
+from compiler.ops.build import filled
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.indexing import Gather, Put, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Transpose
 from compiler.ops.pairs import FitRows
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
-from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.ops.sources import Iota
 from compiler.ops.window import Fold
 from compiler.schedule.addresses import VIEWS, axis_maps, count, storage_order, storage_strides, through, view_strides
+from compiler.schedule.numerics.by_index import SOURCES, dense, fitted, reshaped, reversed_batch, size_of, table
 from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
 from compiler.schedule.numerics.internal_ops import (
@@ -35,7 +35,6 @@ from compiler.schedule.numerics.internal_ops import (
     Copy,
     Empty,
     Insert,
-    Pick,
     ProductSum,
     Rounded,
     RoundedContraction,
@@ -45,9 +44,7 @@ from compiler.schedule.numerics.internal_ops import (
 )
 from compiler.support import numerics
 from compiler.support.record import mutable_record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
-
-SOURCES = (Constant, Iota, BatchSize)
+from compiler.types import BatchExtent, DType, Extent, TensorType, elements
 
 
 def fix_numerics(graph: Graph) -> Graph:
@@ -104,9 +101,9 @@ class _Rewriter:
             case Concat() | Pad() | FitRows():
                 return (self.resized(node.op, operands, node.results[0].type),)
             case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
-                return (self.reversed_batch(operands[0], axes),)
+                return (reversed_batch(self.builder, operands[0], axes),)
             case Reshape(shape=shape) if through(node, axis_maps(shape)) is None:
-                return (self.reshaped(operands[0], shape),)
+                return (reshaped(self.builder, operands[0], shape),)
             case ScatterAdd():
                 return (self.scattered(operands[0], operands[1], node.op),)
             case Fold():
@@ -122,7 +119,9 @@ class _Rewriter:
                 starts = (self.builder.emit(Copy(), o) for o in operands[scanned:behind])
                 return self.builder.emit_all(node.op, *xs, *starts, *map(self.stored, operands[behind:]))
             case CumulativeSum() | Gather():
-                return self.builder.emit_all(node.op, self.table(operands[0]), *map(self.dense, operands[1:]))
+                return self.builder.emit_all(
+                    node.op, table(self.builder, operands[0]), *(dense(self.builder, o) for o in operands[1:])
+                )
             case _:
                 return self.builder.emit_all(node.op, *operands)
 
@@ -190,7 +189,7 @@ class _Rewriter:
             return self.moments_of_rows(value, axes, inside)
         kept = tuple(a for a in range(len(shape)) if a not in axes)
         total = self.reduced(Sum, value, axes)
-        size = self.size_of([shape[a] for a in axes], total.type)
+        size = size_of(self.builder, [shape[a] for a in axes], total.type)
         mean = builder.emit(elementwise.Divide(), total, size)
         difference = builder.emit(elementwise.Subtract(), value, builder.emit(Broadcast(shape, kept), mean))
         squares = self.reduced(Sum, builder.emit(elementwise.Multiply(), difference, difference), axes)
@@ -203,18 +202,10 @@ class _Rewriter:
         (batch,) = (axis - sum(a < axis for a in inside) for axis in axes if axis not in inside)
         mean, between = self.moments(means, (batch,))
         total = self.reduced(Sum, variances, (batch,))
-        within = self.builder.emit(elementwise.Divide(), total, self.size_of([means.type.shape[batch]], total.type))
+        within = self.builder.emit(
+            elementwise.Divide(), total, size_of(self.builder, [means.type.shape[batch]], total.type)
+        )
         return mean, self.builder.emit(elementwise.Add(), within, between)
-
-    def size_of(self, extents: Sequence[Extent], like: TensorType) -> Value:
-        """The product of extents at run time, as a tensor of the type `like`."""
-        builder = self.builder
-        size = builder.emit(Constant(math.prod(count(e) for e in extents), like.dtype))
-        if any(isinstance(e, BatchExtent) for e in extents):
-            batch = builder.emit(BatchSize())
-            batch = batch if like.dtype is DType.I64 else builder.emit(elementwise.Cast(like.dtype), batch)
-            size = builder.emit(elementwise.Multiply(), size, batch)
-        return spread(builder, size, like.shape)
 
     def argmax(self, value: Value, axis: int) -> Value:
         """The least index at which the maximum, or a NaN, stands."""
@@ -236,7 +227,7 @@ class _Rewriter:
             case Pad(low=low, value=value):
                 return self.padded(operands[0], low, value, type_)
             case FitRows(axis=axis, extent=extent):
-                return self.fitted(operands[0], axis, extent, type_.shape)
+                return fitted(self.builder, operands[0], axis, extent, type_.shape)
 
     def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
         result, start = self.builder.emit(Empty(type_)), 0
@@ -250,64 +241,6 @@ class _Rewriter:
         base = self.builder.emit(Copy(), filled(self.builder, fill, type_))
         return self.builder.emit(Insert(tuple(low)), base, value)
 
-    def by_index(self, value: Value, result: Shape, indices: Sequence[Value]) -> Value:
-        """The elements of `value` at computed `indices`, one for each of its axes, each of shape `result`."""
-        builder, shape = self.builder, value.type.shape
-        order = storage_order(shape)
-        flat = builder.emit(Reshape((elements(shape),)), builder.emit(Transpose(order), self.dense(value)))
-        place = self.whole(0, result)
-        for axis, stride in enumerate(storage_strides(shape)):
-            scaled = builder.emit(elementwise.Multiply(), indices[axis], self.whole(stride, result))
-            place = builder.emit(elementwise.Add(), place, scaled)
-        return builder.emit(Pick(), flat, place)
-
-    def whole(self, number: int, shape: Shape) -> Value:
-        """An integer, repeated to `shape`."""
-        return filled(self.builder, number, TensorType(DType.I64, shape))
-
-    def extent(self, extents: Sequence[Extent], shape: Shape) -> Value:
-        """The product of extents at run time, repeated to `shape`."""
-        return self.size_of(extents, TensorType(DType.I64, shape))
-
-    def reversed_batch(self, value: Value, axes: Sequence[int]) -> Value:
-        """The batch axis is reversed by computed index: no stride could say it."""
-        builder, shape = self.builder, value.type.shape
-        indices: list[Value] = []
-        for axis, extent in enumerate(shape):
-            index = builder.emit(Iota(shape, axis, DType.I64))
-            if axis in axes:
-                last = builder.emit(elementwise.Subtract(), self.extent([extent], shape), self.whole(1, shape))
-                index = builder.emit(elementwise.Subtract(), last, index)
-            indices.append(index)
-        return self.by_index(value, shape, indices)
-
-    def fitted(self, value: Value, axis: int, extent: Extent, result: Shape) -> Value:
-        """The first rows along an axis, by computed index: no stride could say where a batch ends."""
-        builder, before = self.builder, value.type.shape[axis]
-        indices = [builder.emit(Iota(result, place, DType.I64)) for place in range(len(result))]
-        last = builder.emit(elementwise.Subtract(), self.extent([before], result), self.whole(1, result))
-        last = builder.emit(elementwise.Maximum(), last, self.whole(0, result))
-        position, indices[axis] = indices[axis], builder.emit(elementwise.Minimum(), indices[axis], last)
-        found = self.by_index(self.table(value), result, indices)
-        if isinstance(extent, BatchExtent):
-            return found
-        is_there = builder.emit(elementwise.Less(), position, self.extent([before], result))
-        return builder.emit(elementwise.Where(), is_there, found, filled(builder, 0, found.type))
-
-    def reshaped(self, value: Value, result: Shape) -> Value:
-        """A reshape whose strides would depend on the batch, by computed index."""
-        builder, shape = self.builder, value.type.shape
-        linear = self.whole(0, result)
-        for axis in range(len(result)):
-            index = builder.emit(Iota(result, axis, DType.I64))
-            scaled = builder.emit(elementwise.Multiply(), index, self.extent(result[axis + 1 :], result))
-            linear = builder.emit(elementwise.Add(), linear, scaled)
-        indices: list[Value] = []
-        for axis, extent in enumerate(shape):
-            inner = builder.emit(elementwise.FloorDivide(), linear, self.extent(shape[axis + 1 :], result))
-            indices.append(builder.emit(elementwise.Modulo(), inner, self.extent([extent], result)))
-        return self.by_index(value, result, indices)
-
     def scattered(self, indices: Value, updates: Value, op: ScatterAdd) -> Value:
         """The indexed axes stand first, or second where another axis is the batch, or counts the rows of indices."""
         builder, shape = self.builder, updates.type.shape
@@ -317,25 +250,15 @@ class _Rewriter:
         first = (0,) if op.by_row else tuple(a for a in others if is_batch[a])
         rest = tuple(a for a in others if a not in first)
         placed = (*first, *indexed, *rest)
-        moved = self.table(builder.emit(Transpose(placed), updates) if placed != tuple(range(len(shape))) else updates)
-        result = builder.emit(ScatterAdd(len(first), op.extent, op.by_row), self.table(indices), moved)
+        moved = table(
+            self.builder, builder.emit(Transpose(placed), updates) if placed != tuple(range(len(shape))) else updates
+        )
+        result = builder.emit(ScatterAdd(len(first), op.extent, op.by_row), table(self.builder, indices), moved)
         order = (*first, -1, *rest)
         wanted = (*(a for a in others if a < axis), -1, *(a for a in others if a >= axis))
         if order == wanted:
             return result
         return builder.emit(Transpose(tuple(order.index(a) for a in wanted)), result)
-
-    def dense(self, value: Value) -> Value:
-        """The value itself, or a dense copy of a view."""
-        node = self.builder.definition(value)
-        return self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, VIEWS) else value
-
-    def table(self, value: Value) -> Value:
-        """As `dense`; what each reader computes for itself is copied too, since a table is read at any place."""
-        node = self.builder.definition(value)
-        return (
-            self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, SOURCES) else self.dense(value)
-        )
 
     def stored(self, value: Value) -> Value:
         """The value itself where it lies in memory as its type says, by whatever name; otherwise a copy that does."""

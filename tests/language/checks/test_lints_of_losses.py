@@ -74,6 +74,57 @@ def test_a_label_of_floats_is_a_distribution() -> None:
     assert told(trained("dense(3)(x)", metrics="[accuracy(y, x[:, 0:3])]")) == []
 
 
+# Scores for probabilities
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "said"),
+    [
+        ("dense(3)(x)", "binary_cross_entropy(y, one_hot(3)(label))", "can be any number"),
+        ("relu(dense(3)(x))", "binary_cross_entropy(y, one_hot(3)(label))", "can be above 1"),
+        ("tanh(dense(3)(x))", "binary_cross_entropy(y, one_hot(3)(label))", "can be negative"),
+        ("dense(3)(x)", "categorical_cross_entropy(y, one_hot(3)(label))", "can be any number"),
+        ("dense(3)(x)", "sparse_categorical_cross_entropy(2 * y + 1, label)", "can be any number"),
+        ("dense(3)(x)", "kl_divergence(y, one_hot(3)(label))", "can be any number"),
+        ("dense(3)(x)", "nll(y, label)", "can be above 0"),
+        ("dense(3)(x)", "nll(softmax(y), label)", "has the probabilities themselves"),
+        ("sigmoid(dense(3)(x))", "binary_cross_entropy(y, one_hot(3)(label))", ""),
+        ("tanh(dense(3)(x))", "binary_cross_entropy((y + 1) / 2, one_hot(3)(label))", ""),
+        ("dense(3)(x)", "binary_cross_entropy(min(max(y, 0), 1), one_hot(3)(label))", ""),
+        ("dense(3)(x)", "categorical_cross_entropy(softmax(y), one_hot(3)(label))", ""),
+        ("dense(3)(x)", "categorical_cross_entropy(0.5 * softmax(y) + 0.5 * softmax(2 * y), one_hot(3)(label))", ""),
+        ("dense(3)(x)", "kl_divergence(softmax(y), one_hot(3)(label))", ""),
+        ("dense(3)(x)", "nll(log_softmax(y), label)", ""),
+        ("dense(3)(x)", "binary_cross_entropy(exp(y) / (1 + exp(y)), one_hot(3)(label))", ""),
+    ],
+)
+def test_a_loss_of_probabilities_takes_no_scores(output: str, loss: str, said: str) -> None:
+    mistakes = [mistake for mistake in found(trained(output, loss=loss)) if mistake.code == "W0128"]
+    assert bool(mistakes) is bool(said)
+    assert all(said in mistake.message and mistake.span.line == 8 for mistake in mistakes)
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy_with_logits", "hinge"])
+@pytest.mark.parametrize(
+    ("metric", "is_told"),
+    [
+        ("binary_accuracy(y, one_hot(3)(label))", True),
+        ("f1(y[:, 0], one_hot(3)(label)[:, 0])", True),
+        ("true_positives(y, one_hot(3)(label))", True),
+        ("binned_auc(y, one_hot(3)(label))", True),
+        ("binary_accuracy(sigmoid(y), one_hot(3)(label))", False),
+        ("binary_accuracy(threshold = 0)(y, one_hot(3)(label))", False),
+        ("binary_accuracy(threshold = 0.7)(y, one_hot(3)(label))", False),
+        ("binned_auc(sigmoid(y), one_hot(3)(label))", False),
+        ("binned_auc(low = -5.0, high = 5.0)(y, one_hot(3)(label))", False),
+    ],
+)
+def test_a_metric_cuts_logits_at_zero(loss: str, metric: str, is_told: bool) -> None:
+    text = trained("dense(3)(x)", loss=f"{loss}(y, one_hot(3)(label))", metrics=f"[{metric}]")
+    assert told(text) == (["W0128 11"] if is_told else [])
+    assert told(text.replace(f"{loss}(", "mse(")) == [], "a score that the loss brings near 0 and 1"
+
+
 # Losses that are not meant to fall
 
 _ADVERSARIES = """layer judge(x: [batch, n]) -> [batch] {

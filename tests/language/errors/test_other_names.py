@@ -146,6 +146,7 @@ def test_hints_in_a_model(expression: str, said: str) -> None:
         ("loss = cross_entropy(logits, rings)", "did you mean `ring`?"),
         ("loss = cross_entropy(logits, position)", "there are x, logits, ring"),
         ("loss = cross_entropy(hidden, ring)", "write `output hidden = …` there"),
+        ("loss = mean(hidden(logits, ring))", "write `loss NAME = hidden(…)` there, with an `input` for labels"),
         ("loss = cross_entropy(ring, logits)", "exchange the two: `cross_entropy(logits, label)`"),
         ("loss = mse(logits[:, 0], cast(ring, f32))\n    metrics = [accuracy(ring, logits)]", "exchange the two"),
         ("criterion = 1", "did you mean `loss`?"),

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -54,7 +54,9 @@ def expected(source: Source) -> Words:
     return found
 
 
-EXPECTED = [expected(source) for source in SOURCES]
+@cache
+def all_expected() -> list[Words]:
+    return [expected(source) for source in SOURCES]
 
 
 def made_grammars() -> ModuleType:
@@ -78,7 +80,7 @@ def test_pygments_gives_words_their_classes() -> None:
     from runtime.editor.pygments_lexer import TOKENS, DlLexer
 
     classes = {token: coarse(class_) for class_, token in TOKENS.items()}
-    for source, words in zip(SOURCES, EXPECTED, strict=True):
+    for source, words in zip(SOURCES, all_expected(), strict=True):
         found: Words = {}
         offset = 0
         for token, text in DlLexer(stripnl=False).get_tokens(source.text):
@@ -101,7 +103,7 @@ def test_textmate_gives_words_their_classes() -> None:
     grammar = json.loads((EDITORS / "vscode/syntaxes/dl.tmLanguage.json").read_text("utf-8"))
     patterns = [(re.compile(p["match"]), p["name"]) for p in grammar["patterns"]]
     scopes = {scope: coarse(pattern.class_) for (_, scope), pattern in zip(patterns, PATTERNS, strict=True)}
-    for source, words in zip(SOURCES, EXPECTED, strict=True):
+    for source, words in zip(SOURCES, all_expected(), strict=True):
         found: Words = {}
         start = 0
         for line in source.text.split("\n"):
@@ -125,7 +127,7 @@ def test_notebooks_give_words_their_classes() -> None:
     asking += "console.log(JSON.stringify(JSON.parse(require('fs').readFileSync(0)).map(words)));"
     texts = [source.text for source in SOURCES]
     answer = subprocess.run([NODE, "-e", asking], input=json.dumps(texts), capture_output=True, text=True, check=True)
-    for source, found, expected_words in zip(SOURCES, json.loads(answer.stdout), EXPECTED, strict=True):
+    for source, found, expected_words in zip(SOURCES, json.loads(answer.stdout), all_expected(), strict=True):
         words = {first: (source.text[first:last].rstrip(), coarse(class_)) for first, last, class_ in found}
         assert words == expected_words, source.name
 
@@ -253,14 +255,6 @@ def _strings(form: dict[str, Any]) -> Iterator[str]:
     elif form["type"] != "ALIAS":
         for part in form.get("m", ()):
             yield from _strings(part)
-
-
-@pytest.mark.skipif(shutil.which("tree-sitter") is None, reason="the tree-sitter command is not installed")
-def test_tree_sitter_generates_a_parser(tmp_path: Path) -> None:
-    folder = tmp_path / "tree-sitter-dl"
-    shutil.copytree(EDITORS / "tree-sitter-dl", folder)
-    subprocess.run(["tree-sitter", "generate"], cwd=folder, check=True)
-    subprocess.run(["tree-sitter", "parse", "--quiet", *map(str, TEXTS)], cwd=folder, check=True)
 
 
 # The extension for VS Code

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from fake_device import gpu_at_hand
 
 from compiler.support.record import record
 from runtime.cli.main import main
@@ -48,6 +50,39 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert json.loads((run / "settings.json").read_text())["choices"]["target"] == EMULATOR
     assert main(["eval", str(run)]) == 0
     assert main(["replay", str(run), "--step", "1"]) == 0
+
+
+def test_a_run_names_the_kind_of_gpu_that_its_code_is_made_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    run, other = tmp_path / "run", tmp_path / "other"
+    with gpu_at_hand():
+        assert trained(run, "gpu-sm_75", "gpu").targets == ["gpu-sm_75", "gpu-sm_80"]
+    assert re.search(r'^target +"gpu-sm_75" +command line$', capsys.readouterr().err, re.MULTILINE)
+    assert "resumed at step 2 with target gpu-sm_80" in (run / "events.log").read_text()
+    assert trained(other, "native", "native").targets == ["native", "native"]
+    assert main(["runs", "--diff", str(run), str(other)]) == 0
+    assert re.search(r"target .*gpu-sm_80.*native", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("word", ["gpu", "gpu-sm_80"])
+def test_a_run_of_either_word_goes_on_with_what_suits_the_gpu(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older runs name no kind, and the GPU at hand may be of another one."""
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    with gpu_at_hand(capability=(7, 5)):
+        trained(run, "gpu")
+        settings = json.loads((run / "settings.json").read_text())
+        settings["choices"]["target"] = word
+        (run / "settings.json").write_text(json.dumps(settings))
+        assert main(["train", "--resume", str(run), "--epochs", "3"]) == 0
+    found = json.loads((run / "settings.json").read_text())
+    assert found["choices"]["target"] == found["settings"]["target"]["value"] == "gpu-sm_75"
+    for command in (["eval", str(run)], ["replay", str(run), "--step", "1"]):
+        assert main(command) == 0
 
 
 def test_other_bits_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

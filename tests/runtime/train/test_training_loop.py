@@ -19,9 +19,10 @@ from runtime.inference.evaluation import PartEvaluator
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.position import Position
 from runtime.train import training
+from runtime.train.compiled_job import Job
 from runtime.train.events import EpochEnded, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.train.keepers import MemoryKeeper
-from runtime.train.training import Job, TrainingError, run_training
+from runtime.train.training import TrainingError, run_training
 
 
 def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
-from native import host
 
 from compiler import driver
 from compiler.driver import Options
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.targets.cpu.lower import lower
 from compiler.targets.gpu.dependences import calls_of, dependences
+from compiler.targets.gpu.device import DEVICE
+from compiler.targets.gpu.lower import lower
 from compiler.targets.gpu.touched_bytes import with_touched_bytes
 from compiler.targets.manifest import LOOP, Manifest, Touched
 from compiler.types import BatchExtent
+from runtime.data.dimensions import dimensions_if_there
 
-ZOO = Path(__file__).parents[3] / "benchmarks" / "zoo"
-NEVER = 1 << 30
+ROOT = Path(__file__).parents[3]
 CAPACITY = 48  # rows, in the batch arena
 
 
@@ -47,10 +48,6 @@ def bytes_of(plan: Schedule, buffer: int) -> Bytes:
     return Bytes(place.arena, begin, begin + multiple * rows * storage.dtype.size)
 
 
-def meet(one: Sequence[Bytes], other: Sequence[Bytes]) -> bool:
-    return any(a.arena == b.arena and a.begin < b.end and b.begin < a.end for a in one for b in other)
-
-
 def reached(waits: Sequence[tuple[int, ...]]) -> list[int]:
     """For each call, all that it waits for, as bits."""
     found: list[int] = []
@@ -62,43 +59,63 @@ def reached(waits: Sequence[tuple[int, ...]]) -> list[int]:
     return found
 
 
-def step_of(name: str) -> tuple[Schedule, Manifest, dict[int, Instance]]:
+def experiments() -> list[tuple[str, str | None]]:
+    """The models of the examples and of the zoo, each once for each of its trainings."""
+    files = [*(ROOT / "examples").glob("*/*.dl"), *(ROOT / "benchmarks/zoo").glob("*.dl")]
+    trainings = {file: re.findall(r"^train (\w+)", file.read_text(), re.MULTILINE) for file in sorted(files)}
+    found = [(str(file.relative_to(ROOT)), name) for file, names in trainings.items() for name in names or [None]]
+    return found
+
+
+def step_of(file: str, experiment: str | None = None) -> tuple[Schedule, Manifest, dict[int, Instance]]:
     """The plan of a training step, its manifest, and its instances by their first argument."""
-    program, options = driver.load(ZOO / f"{name}.dl"), Options(batch=4)
-    machine = replace(host(), tuning=replace(host().tuning, shards=NEVER, image_shards=NEVER))
-    graph = prepared(graph_of(program, TRAINING), options)
-    lowered = with_touched_bytes(lower(graph, scheduled(graph, options, machine), machine, 4))
+    program = driver.load(ROOT / file, experiment, (), dimensions_if_there)
+    options = driver.options_of(program, Options("gpu", batch=4))
+    graph = prepared(graph_of(program, TRAINING, options), options)
+    lowered = with_touched_bytes(lower(graph, scheduled(graph, options, DEVICE), DEVICE, 4, lambda _: ""))
     instances = dict(zip(lowered.firsts, (instance for _, instance in lowered.instances), strict=True))
     return lowered.plan, lowered.manifest, instances
 
 
-@pytest.mark.parametrize("name", ["mlp_small", "lenet5", "gpt_mini", "lstm", "transformer_ed"])
-def test_every_conflict_is_ordered(name: str) -> None:
-    plan, manifest, instances = step_of(name)
+def conflicts_of(plan: Schedule, instances: dict[int, Instance]) -> dict[int, list[int]]:
+    """For each instance those that touch a byte which it touches, one of both writing; by their first arguments."""
+    spans = [
+        (first, bytes_of(plan, buffer), writes)
+        for first, instance in instances.items()
+        for buffers, writes in ((instance.reads, False), (instance.writes, True))
+        for buffer in buffers
+    ]
+    arenas = list(dict.fromkeys(span.arena for _, span, _ in spans))
+    columns = [(first, arenas.index(b.arena), b.begin, b.end, writes) for first, b, writes in spans]
+    firsts, places, begins, ends, written = map(np.array, zip(*columns, strict=True))
+    found: dict[int, list[int]] = {first: [] for first in instances}
+    for first, place, begin, end, writes in columns:
+        is_met = (places == place) & (begins < end) & (begin < ends) & (written | writes)
+        found[first] += firsts[is_met].tolist()
+    return {first: list(dict.fromkeys(others)) for first, others in found.items()}
+
+
+@pytest.mark.parametrize(("file", "experiment"), experiments())
+def test_every_conflict_is_ordered(file: str, experiment: str | None) -> None:
+    plan, manifest, instances = step_of(file, experiment)
     calls = list(calls_of(manifest, 0, len(manifest.entries)))
     waits = dependences([manifest.touched[call.entry] for call in calls])
-    before = reached(waits)
-    touching: dict[int, tuple[list[Bytes], list[Bytes]]] = {}
-    for first, instance in instances.items():
-        read, written = ([bytes_of(plan, b) for b in buffers] for buffers in (instance.reads, instance.writes))
-        touching[first] = [*read, *written], written
-    firsts = [manifest.entries[call.entry].first_argument for call in calls]
-    conflicts = {
-        (one, other): meet(touching[one][1], touching[other][0]) or meet(touching[one][0], touching[other][1])
-        for one in touching
-        for other in touching
-    }
-    ordered = 0
-    for one, other in combinations(range(len(calls)), 2):
-        if conflicts[firsts[one], firsts[other]]:
-            assert before[other] >> one & 1, f"{other} does not wait for {one}"
-            ordered += 1
+    conflicts = conflicts_of(plan, instances)
+    made, ordered = dict.fromkeys(instances, 0), 0  # the calls of each instance, as bits
+    for number, (call, before) in enumerate(zip(calls, reached(waits), strict=True)):
+        first = manifest.entries[call.entry].first_argument
+        wanted = 0
+        for other in conflicts[first]:
+            wanted |= made[other]
+        assert not wanted & ~before, f"{number} does not wait for all that it must"
+        ordered += wanted.bit_count()
+        made[first] |= 1 << number
     assert ordered > len(calls) / 2
     assert sum(map(len, waits)) < len(calls) * 4
 
 
 def test_some_calls_of_a_step_are_beside_each_other() -> None:
-    _, manifest, _ = step_of("gpt_mini")
+    _, manifest, _ = step_of("benchmarks/zoo/gpt_mini.dl")
     calls = list(calls_of(manifest, 0, len(manifest.entries)))
     depth: list[int] = []
     for waits in dependences([manifest.touched[call.entry] for call in calls]):
@@ -107,7 +124,7 @@ def test_some_calls_of_a_step_are_beside_each_other() -> None:
 
 
 def test_loops_are_unrolled() -> None:
-    _, manifest, _ = step_of("lstm")
+    _, manifest, _ = step_of("benchmarks/zoo/lstm.dl")
     loops = [entry for entry in manifest.entries if entry.function == LOOP]
     calls = list(calls_of(manifest, 0, len(manifest.entries)))
     assert loops

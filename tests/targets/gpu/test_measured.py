@@ -11,18 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import ADVANCE, KERNEL_MS, FakeCuda
-from fake_device import PtxTarget, transfers_on_this_processor
+from fake_cuda import ADVANCE, KERNEL_MS
+from fake_device import PtxTarget, gpu_at_hand
 
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
 from compiler.programs.kinds import TRAINING
 from compiler.targets.gpu import opened
-from compiler.targets.gpu.device_memory import DeviceMemory
-from compiler.targets.gpu.driver import Driver, begun
-from compiler.targets.gpu.hardware import Gpu
-from compiler.targets.registry import KERNEL_TARGETS, TARGETS
 from runtime.cli.main import main
 from runtime.inference.model import runtime_settings
 from runtime.reporting.profile_text import profile_text
@@ -43,14 +39,8 @@ train M {
 @pytest.fixture(scope="module")
 def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PtxTarget]:
     """`--target gpu` with a driver that stands for libcuda, and a model in this folder."""
-    library, transfers = transfers_on_this_processor()
-    target = PtxTarget(FakeCuda(transfers, seed=2))
-    target.libraries = [library]
-    memory, folder = DeviceMemory(Gpu(begun(Driver(target.fake)))), tmp_path_factory.mktemp("gpu")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opened, "device_memory", lambda: memory)
-        for targets in (TARGETS, KERNEL_TARGETS):
-            patch.setitem(targets, "gpu", lambda: target)
+    folder = tmp_path_factory.mktemp("gpu")
+    with gpu_at_hand() as target, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DLC_CACHE_DIR", str(folder / "cache"))
         patch.chdir(folder)
         Path("model.dl").write_text(TEXT)
