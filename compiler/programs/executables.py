@@ -296,7 +296,8 @@ def _is_batched(plan: TrainingPlan, kind: GraphKind) -> bool:
 def _entry_name(name: str, options: Options) -> str:
     """A program with the options that decide its code, and the compiler that makes it."""
     without = ",".join(sorted({*options.without}))
-    return f"{name}\0{options.target} {without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
+    how = f"{options.target} {without} {options.dtype} {options.batch} {options.persistent_loops} {options.verify}"
+    return f"{name}\0{how} {compiler_version()}"
 
 
 def _identity(program: Program, kind: GraphKind) -> str:

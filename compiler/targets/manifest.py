@@ -81,6 +81,22 @@ class Touched:
 
 
 @record
+class LoopKernel:
+    """A kernel that does all steps of the loop which begins at a `line` of the execution plan.
+
+    Its words are `words` relocations from `first` on: those of each call in the loop as it has them in the first step,
+    and behind those of a call its extent, where that depends on the batch. The last is the address of a counter for it
+    alone. What stands `beside` each other in a step are the lines of calls.
+    """
+
+    line: int
+    symbol: str
+    first: int
+    words: int
+    beside: tuple[tuple[int, ...], ...]
+
+
+@record
 class Manifest:
     """A program. The arena slots are those named above, then one for each tensor, each input and each result.
 
@@ -90,7 +106,8 @@ class Manifest:
     outermost first. A step has up to `most_rows` rows where pairs of rows have places for so many; 0 stands for any.
     `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do. Kernels divide the numbers
     of up to `divided` rows for each row of the batch, which is exact for `most_divided` of these. Where a target runs
-    entries beside each other, `touched` has a line for each of them.
+    entries beside each other, `touched` has a line for each of them. It may have `loop_kernels` in place of loops;
+    their relocations stand behind all others.
     """
 
     name: str
@@ -117,6 +134,14 @@ class Manifest:
     shared_rows: int = 0
     divided: int = 0
     touched: tuple[tuple[Touched, ...], ...] = ()
+    loop_kernels: tuple[LoopKernel, ...] = ()
+
+
+def ends_of_arguments(manifest: Manifest) -> dict[int, int]:
+    """Behind the relocations of each entry, by the first of them."""
+    firsts = sorted({entry.first_argument for entry in manifest.entries if entry.function >= 0})
+    end = manifest.loop_kernels[0].first if manifest.loop_kernels else len(manifest.relocations)
+    return dict(zip(firsts, [*firsts, end][1:], strict=True))
 
 
 def lines_of_tensors(manifest: Manifest) -> dict[str, int]:
@@ -124,8 +149,7 @@ def lines_of_tensors(manifest: Manifest) -> dict[str, int]:
 
     A tensor of the result has its values when all lines up to that one are done.
     """
-    firsts = sorted({entry.first_argument for entry in manifest.entries if entry.function >= 0})
-    ends = dict(zip(firsts, [*firsts[1:], len(manifest.relocations)], strict=True))
+    ends = ends_of_arguments(manifest)
     found: dict[str, int] = {}
     outermost, depth = 0, 0
     for line, entry in enumerate(manifest.entries):

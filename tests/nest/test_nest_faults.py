@@ -8,15 +8,27 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from kernel_kinds import KINDS, PRODUCTS, added_by_index, cases_of, chosen, drawn, product, product_along_the_sum
+from kernel_kinds import (
+    KINDS,
+    PRODUCTS,
+    added_by_index,
+    beside,
+    cases_of,
+    chosen,
+    drawn,
+    product,
+    product_along_the_sum,
+    running,
+)
 from loop_orders import LOOP_ORDERS, loop_order_of
-from nest_cases import MACHINES, NOMINAL, Cases, graph_cases, small
+from nest_cases import MACHINES, NOMINAL, Attack, Cases, graph_cases, small
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Value
 from compiler.loops.ir import ContractionKernel, Kernel, PrefixSumKernel, ScatterKernel, instructions_of
 from compiler.loops.ir import Random as Draw
 from compiler.machine import Machine
+from compiler.nest.verify_memory import Law
 from compiler.targets.cpu.products.ir import Circumstances
 
 BATCHES = (1, 2, NOMINAL - 1, NOMINAL, NOMINAL + 1)
@@ -76,4 +88,16 @@ def test_faults_are_found(make: Callable[[GraphBuilder], Value]) -> None:
     found = Counter(who for _, who in cases.mutations(Random(1), 6))
     assert found["run"] + found["proof"] > found["nobody"]
     assert found["proof"], "an access leaves its memory"
+    assert not found["missed"]
+
+
+@pytest.mark.parametrize("make", [running, beside], ids=lambda make: make.__name__)
+def test_no_fault_that_breaks_a_law_is_without_a_doubt(make: Callable[[GraphBuilder], Value]) -> None:
+    """As `attack_verifier.py` asks of kernels of all kinds, with many more faults."""
+    holes: list[str] = []
+    attack = Attack(Law, note=holes.append)
+    cases = cases_of(make, small(MACHINES[1], Random(2)))
+    found = Counter(who for _, who in cases.mutations(Random(2), 8, attack))
+    assert holes == []
+    assert found["proof"] > found["nobody"]
     assert not found["missed"]

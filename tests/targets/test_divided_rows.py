@@ -36,6 +36,8 @@ def test_a_factor_is_exact_up_to_the_last_number_that_is_allowed() -> None:
         for number in (*range(3), divisor - 1, divisor, last // divisor * divisor - 1, last // divisor * divisor, last):
             assert number * factor >> shift == number // divisor
             assert number * factor < 1 << 63
+    factor, shift = factor_of(3)
+    assert ((1 << 32) - 1) * factor >= 1 << 63, "larger ones leave 64 bits"
 
 
 def test_a_step_has_no_more_rows_than_divisions_can_number() -> None:
