@@ -55,6 +55,7 @@ class Options:
     cache: Path | None = None  # None: the user's cache folder
     machine: str | None = None  # whose code to make: a name of `compiler/machine`, or a triple; None: the one that runs
     tuning: Tuning = Tuning()
+    persistent_loops: bool = False  # on a GPU, a scan is one kernel, whose blocks wait for each other
     verify: bool = False  # check the graph after each pass, and the schedule
 
     @property

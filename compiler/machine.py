@@ -59,6 +59,7 @@ class Machine:
     multiply_add: MultiplyAdd = MultiplyAdd.INTRINSIC
     keeps_copies: bool = True
     tuning: Tuning = Tuning()
+    persistent_loops: bool = False  # on a GPU: a loop of the schedule is one kernel
 
     @property
     def is_web(self) -> bool:

@@ -2,8 +2,8 @@
 
     python editors/make_grammars.py
 
-It writes `vscode/syntaxes/dl.tmLanguage.json` (TextMate), `grammar.js` with `queries/highlights.scm` for tree-sitter,
-and the script that colours cells of notebooks.
+It writes `vscode/syntaxes/dl.tmLanguage.json` (TextMate), `grammar.js` with `highlights.scm` for tree-sitter and
+Zed, and the script that colours cells of notebooks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ TREE_SITTER = EDITORS / "tree-sitter-dl" / "grammar.js"
 JUPYTERLAB = EDITORS / "jupyterlab" / "labextension" / "static" / "highlight.js"
 _JUPYTERLAB_SOURCE = EDITORS / "jupyterlab" / "highlight.js"
 HIGHLIGHTS = EDITORS / "tree-sitter-dl" / "queries" / "highlights.scm"
+ZED_HIGHLIGHTS = EDITORS / "zed" / "languages" / "dl" / "highlights.scm"
 _GRAMMAR = EDITORS.parent / "grammar" / "dl.lark"
 _SCOPES = {
     "documentation": "comment.line.documentation.dl",
@@ -64,10 +65,13 @@ module.exports = grammar({
   externals: ($) => [$._NEWLINE],
   extras: ($) => [/\\s/, $.comment],
   word: ($) => $.NAME,
+  reserved: { global: () => [RESERVED] },
   rules: {
     source_file: ($) => repeat($._declaration),
     comment: () => /#[^\\n]*/,
 """
+_LIST = "several"
+"""The name of alternatives that are their parts, without a node of their own."""
 _TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|->\s*\w+|[?*+()\[\]|]|\w+)')
 _RULE = re.compile(r"^(?P<name>\??\w+)\s*:(?P<body>(?:.*\n(?:[ \t]+.*\n|(?=\n))*))", re.MULTILINE)
 _TERMINAL = re.compile(r'^(?P<name>_?[A-Z_]+): (?P<text>"(?:[^"\\]|\\.)*"|/.*/)$', re.MULTILINE)
@@ -122,6 +126,8 @@ class Translation:
 
     def _aliased(self, form: str, alias: str) -> str:
         """A rule of its own for an alternative with a name."""
+        if alias == _LIST:
+            return form
         name = f"{alias}__{len(self.added) + 1}"
         self.added[f"_{name}"] = form
         return f"alias($._{name}, $.{alias})"
@@ -164,7 +170,8 @@ def tree_sitter() -> str:
         for name, text in translation.terminals.items()
         if text.startswith("/") and name != "_NEWLINE"
     )
-    return f"{_HEAD}{rules}{terminals}  }},\n}});\n"
+    reserved = ", ".join(json.dumps(word) for word in sorted(RESERVED))
+    return f"{_HEAD.replace('RESERVED', reserved)}{rules}{terminals}  }},\n}});\n"
 
 
 def _javascript(expression: str) -> str:
@@ -218,7 +225,8 @@ def jupyterlab() -> str:
 
 def made() -> dict[Path, str]:
     """Every generated file with its text."""
-    return {TEXTMATE: textmate(), TREE_SITTER: tree_sitter(), HIGHLIGHTS: highlights(), JUPYTERLAB: jupyterlab()}
+    written = {TEXTMATE: textmate(), TREE_SITTER: tree_sitter(), JUPYTERLAB: jupyterlab()}
+    return written | dict.fromkeys((HIGHLIGHTS, ZED_HIGHLIGHTS), highlights())
 
 
 if __name__ == "__main__":

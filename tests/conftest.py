@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,20 @@ def _no_search_for_cycles_among_what_stays() -> None:
     """Each command but the first collects garbage; the thousands of tests and all modules would make that 0.2 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def code_without_workers() -> Generator[None]:
+    """Kernels are compiled by the process of the tests: a worker's start takes as long as the code of a small program.
+
+    A module whose tests are about workers has a fixture of this name that leaves them as they are.
+    """
+    from compiler.targets.llvm import codegen_worker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codegen_worker, "TINY_TEXT", sys.maxsize)
+        patch.setattr(codegen_worker.WorkerPool, "start_early", lambda self: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from its sound parts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from compiler.editing.subject_facts import MOST_VALUES, Meaning, SettingFact, SubjectFacts, in_text, subject_facts
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError
@@ -16,14 +16,16 @@ from compiler.frontend import elaborate
 from compiler.frontend.elaborator import Session
 from compiler.frontend.program import DimensionsOf
 from compiler.programs.load import findings_in
+from compiler.support.recent import Recent, digest_of
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.modules import Loaded, read_opened
 from compiler.syntax.parser import Parser
-from compiler.syntax.recovery import Recovered, Recovery
+from compiler.syntax.recovery import LARGEST_LEXED, Recovery, is_too_large
 
-_Kept = TypeVar("_Kept")
-_MOST_TEXTS = 256
+_MOST_KEPT = 40_000
+"""Values of experiments that were elaborated: a text of a thousand lines has some thousands."""
+_MOST_LARGE = 2
 
 
 @record
@@ -51,9 +53,10 @@ class Examiner:
     declarations that it can see have the same text."""
 
     def __init__(self) -> None:
-        self._recovery = Recovery(Parser())
-        self._recovered: dict[object, Recovered] = {}
-        self._elaborated: dict[object, SubjectFacts] = {}
+        self._parser = Parser()
+        self._recovery = Recovery(self._parser)
+        self._large: Recent[Source, tree.Module] = Recent(_MOST_LARGE)
+        self._elaborated: Recent[object, SubjectFacts] = Recent(_MOST_KEPT)
 
     def examine(
         self,
@@ -64,21 +67,24 @@ class Examiner:
     ) -> Facts:
         """The facts of a text. `opened` are texts that stand in place of files, by their resolved paths.
 
-        With `anew`, every experiment is elaborated: its data may have changed.
+        With `anew`, every experiment is elaborated: its data may have changed. Of a text that is too large, there are
+        the mistakes in its syntax.
         """
+        if is_too_large(source):
+            return Facts(self._mistakes(source), (source.name,))
         loaded = read_opened(source, self._parse, opened or {})
         whole, holes = loaded, frozenset[int]()
         if not loaded.has_root:
-            holes = self._recover(source).holes
-            whole = read_opened(source, lambda read: self._recover(read).module, opened or {})
-        watch = _Watch(source, whole, holes, {} if anew else self._elaborated)
+            holes = self._recovery.read(source).holes
+            whole = read_opened(source, lambda read: self._recovery.read(read).module, opened or {})
+        watch = _Watch(source, whole, holes, Recent(0) if anew else self._elaborated)
         if loaded.has_root:
             found = findings_in(loaded, dimensions_of, watch=watch)
         else:
             found = loaded.mistakes
             self._watch_sound_parts(whole, dimensions_of, watch)
         for key, facts in watch.made.items():
-            self._elaborated = _with(self._elaborated, key, facts)
+            self._elaborated.put(key, facts, 1 + len(facts.meanings))
         files = tuple(dict.fromkeys((source.name, *(read.name for read in loaded.sources))))
         return watch.facts(tuple(in_text(finding, source) for finding in found), files)
 
@@ -88,35 +94,34 @@ class Examiner:
             elaborate.check(loaded.modules, (), names, dimensions_of, watch=watch)
 
     def _parse(self, source: Source) -> tree.Module:
-        read = self._recover(source)
+        if is_too_large(source):
+            return self._large.get(source) or self._large.put(source, self._parser.parse(source))
+        read = self._recovery.read(source)
         if read.mistakes:
             raise SourceError(read.mistakes)
         return read.module
 
-    def _recover(self, source: Source) -> Recovered:
-        key = (source.name, source.text)
-        if key not in self._recovered:
-            self._recovered = _with(self._recovered, key, self._recovery.read(source))
-        return self._recovered[key]
-
-
-def _with(known: dict[object, _Kept], key: object, value: _Kept) -> dict[object, _Kept]:
-    """What was kept, without the oldest of very many, and one more."""
-    kept = dict(list(known.items())[-_MOST_TEXTS:])
-    kept[key] = value
-    return kept
+    def _mistakes(self, source: Source) -> tuple[Diagnostic, ...]:
+        """The mistakes in the syntax of a text."""
+        if len(source.text) > LARGEST_LEXED:
+            return ()
+        try:
+            self._parser.parse(source)
+        except SourceError as error:
+            return error.diagnostics
+        return ()
 
 
 class _Watch:
     """Gathers what elaboration sees in the root file, and takes experiments that are `kept` from there."""
 
     def __init__(
-        self, source: Source, loaded: Loaded, holes: frozenset[int], kept: Mapping[object, SubjectFacts]
+        self, source: Source, loaded: Loaded, holes: frozenset[int], kept: Recent[object, SubjectFacts]
     ) -> None:
         self.source, self.kept = source, kept
         self.is_sound = not loaded.mistakes
         self.root = loaded.modules[-1] if loaded.has_root else tree.Module(source, ())
-        self.imported = tuple((read.name, read.text) for read in loaded.sources[:-1])
+        self.imported = digest_of(part for read in loaded.sources[:-1] for part in (read.name, read.text))
         lines = enumerate(source.text.split("\n"), 1)
         self.lines = ["" if number in holes else line for number, line in lines]
         self.made: dict[object, SubjectFacts] = {}
@@ -136,7 +141,8 @@ class _Watch:
         facts = subject_facts(session, subject, findings, self.source, stretches)
         self.found.append(facts)
         if facts.can_move:
-            self.made[self._key(seen)] = facts
+            # without its text, which is that of this one edit
+            self.made[self._key(seen)] = facts.at(tuple(first for first, _ in stretches), replace(self.source, text=""))
 
     def _seen_by(self, subject: tree.Train | tree.Model) -> tuple[tree.Declaration, ...]:
         """The declarations that a subject can see: its model, and all that are no experiments or models.
@@ -153,8 +159,8 @@ class _Watch:
         )
 
     def _key(self, seen: tuple[tree.Declaration, ...]) -> object:
-        texts = tuple("\n".join(self.lines[d.span.line - 1 : d.span.end_line]) for d in seen)
-        return self.source.name, texts, self.imported, self.is_sound
+        texts = ("\n".join(self.lines[d.span.line - 1 : d.span.end_line]) for d in seen)
+        return self.source.name, digest_of(texts), self.imported, self.is_sound
 
     def facts(self, findings: tuple[Diagnostic, ...], files: tuple[str, ...]) -> Facts:
         """Those of all experiments; of one place that several have, all values."""

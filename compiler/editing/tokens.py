@@ -63,10 +63,13 @@ class Coloured:
 
 
 def coloured(document: Document) -> list[Coloured]:
-    """All words, marks and comments of a text, in its order."""
+    """All words, marks and comments of a text, in its order; of a text that is too large, those whose class does not
+    depend on others."""
     found = [_token(document, token) for token in document.lexed.tokens]
     found += [Coloured(c.line, c.column, len(c.text), Class.COMMENT) for c in document.lexed.comments]
     found += _unread(document)
+    if document.syntax.is_too_large:
+        found = [word for word in found if word.class_ not in (Class.VARIABLE, Class.OPERATOR)]
     return sorted(found, key=lambda word: (word.line, word.column))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
 from unicodedata import combining, east_asian_width
 
@@ -22,8 +23,14 @@ class Source:
 
     def line(self, number: int) -> str:
         """The text of line `number`, counted from 1, without its newline."""
-        lines = self.text.split("\n")
+        lines = _lines_of(self.text)
         return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+@lru_cache(maxsize=4)
+def _lines_of(text: str) -> list[str]:
+    """The lines of a text, kept for the next questions about it."""
+    return text.split("\n")
 
 
 @record

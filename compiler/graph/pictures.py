@@ -180,28 +180,44 @@ def _arrows(heights: Mapping[str, float], places: Placement, bands: list[tuple[f
 
 
 _COLOURS = {
-    "data": colour("own"),
-    "parameter": tint("fourth", 0.14),
-    "new parameter": tint("fourth", 0.14),
-    "state": tint("fourth", 0.08),
-    "new state": tint("fourth", 0.08),
-    "optimizer_state": tint("fourth", 0.08),
-    "new optimizer_state": tint("fourth", 0.08),
-    "setting": colour("panel"),
-    "seed": colour("panel"),
-    "step": colour("panel"),
-    "output": tint("own-edge", 0.35),
-    "contraction": tint("forward", 0.3),
-    "forward": tint("forward", 0.12),
-    "backward": tint("backward", 0.16),
-    "update": tint("update", 0.16),
+    "data": ("own", 1.0),
+    "parameter": ("fourth", 0.14),
+    "new parameter": ("fourth", 0.14),
+    "state": ("fourth", 0.08),
+    "new state": ("fourth", 0.08),
+    "optimizer_state": ("fourth", 0.08),
+    "new optimizer_state": ("fourth", 0.08),
+    "setting": ("panel", 1.0),
+    "seed": ("panel", 1.0),
+    "step": ("panel", 1.0),
+    "output": ("own-edge", 0.35),
+    "contraction": ("forward", 0.3),
+    "forward": ("forward", 0.12),
+    "backward": ("backward", 0.16),
+    "update": ("update", 0.16),
 }
+"""Of each kind of box, its colour and the share of it."""
 _PAPER, _INK, _QUIET, _EDGE = (colour(name) for name in ("raised", "ink", "quiet", "faint"))
 
 
 def colour_of(kind: str) -> str:
     """The fill of a box; white for a kind without a colour."""
-    return _COLOURS.get(kind, _PAPER)
+    return tint(*_COLOURS.get(kind, ("raised", 1.0)))
+
+
+def dark_style(selector: str) -> str:
+    """Rules of CSS that make the pictures of `drawn` below a selector dark."""
+    shades = {*_COLOURS.values(), *((name, 1.0) for name in ("raised", "quiet", "faint"))}
+    rules = [
+        f'{selector} [{kind}="{tint(*shade)}"] {{ {kind}: {tint(*shade, is_dark=True)} }}'
+        for shade in sorted(shades)
+        for kind in ("fill", "stroke")
+    ]
+    ink = tint("ink", 1.0, is_dark=True)
+    of_graphviz = f"{selector} svg > g > polygon {{ fill: {tint('raised', 1.0, is_dark=True)} }}"
+    frames = f'{selector} :is([stroke^="{_INK}"], path[stroke]:not([stroke^="#"]):not([stroke="none"]))'
+    letters = f"{selector} text:not([fill]) {{ fill: {ink} }}"
+    return "\n".join((*rules, of_graphviz, f"{frames} {{ stroke: {ink}; stroke-opacity: 0.3 }}", letters))
 
 
 def print_dot(drawing: Drawing) -> str:

@@ -83,7 +83,26 @@ def kernel_views(
         if any(_is_shown(line, chosen) for line in code):
             origins = dict.fromkeys(o for instance in instances for o in instance.origins)
             views.append(KernelView(kernel.name, symbol, tuple(origins), printed, code))
+    if chosen is None and stage in ("llvm", "ptx", "asm"):
+        views += _views_of_loops(found, stage, target, machine)
     return views
+
+
+def _views_of_loops(found: Lowered, stage: str, target: KernelTarget, machine: Machine) -> list[KernelView]:
+    """The kernels of loops that a device has. Their instructions are of several kernels, and say no line."""
+    views: dict[str, KernelView] = {}
+    for loop in found.manifest.loop_kernels:
+        origins = dict.fromkeys(o for lines in loop.beside for line in lines for o in found.call_of(line)[1].origins)
+        text = found.texts[loop.symbol]
+        if stage == "asm":
+            listing = target.listing(text, loop.symbol, machine)
+            code = tuple(CodeLine(i.text, i.line, (), True, i.offset, i.labels) for i in listing)
+        else:
+            rows = text.splitlines() if stage == "llvm" else [r.text for r in lines_of_entry(target.ptx(text, machine))]
+            code = tuple(CodeLine(row, 0, ()) for row in rows)
+        name = f"a loop of {found.manifest.entries[loop.line].extent} steps"
+        views[loop.symbol] = KernelView(name, loop.symbol, tuple(origins), (), code)
+    return [*views.values()]
 
 
 def _table(instances: Sequence[Instance]) -> dict[int, tuple[Origin, ...]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, field
 from itertools import zip_longest
 from typing import Any
 
 from compiler.frontend.program import Program
-from compiler.graph.ir import Direction, Graph, Node, Role
+from compiler.graph.ir import Direction, Graph, Node, Origin, Role
 from compiler.inspection.forms import Forms, flops_of, forms_of, work_of_nodes
 from compiler.interface import Options
 from compiler.machine import Machine
@@ -182,11 +182,27 @@ def _rows_of_kernels(found: Lowered) -> dict[str, KernelRow]:
         if instance is following:
             continue  # it packs the panels of the product behind it, and counts with that
         counts[symbol] = counts.get(symbol, 0) + 1
-        lines = sorted({o.user_span.line for o in instance.origins if not o.user_span.source.is_library})
-        directions = [d.value for d in Direction if any(o.direction is d for o in instance.origins)]
-        said = f"{'+'.join(directions)} of line {', '.join(map(str, lines))}" if lines else ""
-        rows.setdefault(symbol, KernelRow(instance.kernel.name, instance.kernel.kind, 0, said))
-    return {s: KernelRow(r.name, r.kind, counts[s], r.lines) for s, r in rows.items()}
+        rows.setdefault(symbol, KernelRow(instance.kernel.name, instance.kernel.kind, 0, _said(instance.origins)))
+    return {s: KernelRow(r.name, r.kind, counts[s], r.lines) for s, r in rows.items()} | _rows_of_loops(found)
+
+
+def _rows_of_loops(found: Lowered) -> dict[str, KernelRow]:
+    """The kernels of loops, by symbol."""
+    rows: dict[str, KernelRow] = {}
+    for kernel in found.manifest.loop_kernels:
+        origins = [o for lines in kernel.beside for line in lines for o in found.call_of(line)[1].origins]
+        count = rows[kernel.symbol].count + 1 if kernel.symbol in rows else 1
+        name = f"loop of {found.manifest.entries[kernel.line].extent} steps"
+        rows[kernel.symbol] = KernelRow(name, "loop", count, _said(origins))
+    return rows
+
+
+def _said(origins: Iterable[Origin]) -> str:
+    """Lines of the text, and directions."""
+    seen = tuple(origins)
+    lines = sorted({o.user_span.line for o in seen if not o.user_span.source.is_library})
+    directions = [d.value for d in Direction if any(o.direction is d for o in seen)]
+    return f"{'+'.join(directions)} of line {', '.join(map(str, lines))}" if lines else ""
 
 
 def _device_kernels(found: Lowered, device: DevicePlan) -> tuple[DeviceKernelRow, ...]:

@@ -13,6 +13,7 @@ from compiler.frontend import elaborate
 from compiler.frontend.program import DimensionsOf, Program
 from compiler.graph import drawing as graph_drawing
 from compiler.graph.ir import Graph, Origin
+from compiler.graph.pictures import dark_style as dark_style
 from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import kernel_views, print_views, views_to_json

@@ -15,9 +15,11 @@ Access: TypeAlias = ir.Load | ir.Store | ir.Gather | ir.Scatter
 
 @record
 class Memory:
-    """So many bytes; loops around the nest move an address by at most so many to either side.
+    """So many bytes, from a multiple of `align` on; loops around the nest move an address by at most so many to either
+    side.
 
-    Arguments with the same number are the same memory, but for those without one (-1).
+    Arguments with the same number are the same memory, but for those without one (-1). That of an input may be `lent`
+    by the caller: in a step of so many rows or more, so many bytes behind it may be read.
     """
 
     bytes: Extent
@@ -25,6 +27,8 @@ class Memory:
     behind: int = 0
     is_written: bool = True
     number: int = -1
+    align: int = 64
+    lent: tuple[int, int] | None = None
 
 
 @record

@@ -29,6 +29,11 @@ from compiler.support.record import record
 from compiler.types import DType
 
 INTEGERS = (DType.I64, DType.I32, DType.U8, DType.I8, DType.I16, DType.U16, DType.U32)
+LIMITS = {
+    **{dtype: (-1 << 8 * dtype.size - 1, (1 << 8 * dtype.size - 1) - 1) for dtype in (DType.I8, DType.I16, DType.I32)},
+    **{dtype: (0, (1 << 8 * dtype.size) - 1) for dtype in (DType.U8, DType.U16, DType.U32)},
+}
+GROWING = ("add", "sub", "mul")  # what may leave a type that holds both operands
 MOST_RECTANGLES = 3  # into which a range of items is cut
 OF_GRAPH = {"floordiv": "div", "mod": "rem", "minimum": "min", "maximum": "max"}  # names of ops
 
@@ -110,7 +115,7 @@ class Regions(Terms):
                 case ir.OpenTiles() | ir.MultiplyTiles() | ir.CloseTiles():
                     continue  # in scratch, where what is multiplied has room for whole tiles
                 case _:
-                    found, is_integer = self._computed(statement), statement.result.type.dtype in INTEGERS
+                    found, is_integer = self._in_type(statement), statement.result.type.dtype in INTEGERS
                     self._define(statement.result, Loaded() if found is None and is_integer else found)
             if isinstance(statement, ir.Load | ir.Gather) and statement.result.type.dtype in INTEGERS:
                 self._define(statement.result, Loaded())
@@ -174,8 +179,8 @@ class Regions(Terms):
         steps = [self._step_of(after, value) for value, after in zip(loop.carried, loop.following, strict=True)]
         initial = [self._get(operand) for operand in loop.initial]
         if loop.over_items:
-            if loop.step != 1:
-                raise UnknownError("items that are left out")
+            if (loop.start, loop.stop, loop.step) != (BEGIN, END, 1):
+                raise UnknownError("items that are left out, or are not those of the call")
             trips, within = None, rounds.eq_set(self.number(0))
             self._define(loop.index, Digits(self.call.factor))
         elif (flag := self._flag_of(loop)) is not None:
@@ -287,6 +292,18 @@ class Regions(Terms):
         found = self._get(operand)
         return found if isinstance(found, isl.Set) else None
 
+    def _in_type(self, statement: ir.Definition) -> Known | None:
+        """What is known of a value whose type holds it: of a number that is too large for its type, bits are lost."""
+        found, dtype = self._computed(statement), statement.result.type.dtype
+        is_made = isinstance(statement, ir.Convert) or (
+            isinstance(statement, ir.Binary | ir.Elementwise) and _name_of(statement) in GROWING
+        )
+        if is_made and isinstance(found, PwAff) and dtype in LIMITS:
+            low, high = LIMITS[dtype]
+            if self.may_be(found.lt_set(self.number(low)) | found.gt_set(self.number(high))):
+                return None
+        return found
+
     def _computed(self, statement: ir.Definition) -> Known | None:
         match statement:
             case ir.Given(slot=slot):
@@ -314,8 +331,8 @@ class Regions(Terms):
                 return self._shifted(left, right)
             case ir.Binary(op=op, left=left, right=right) if statement.result.type.dtype in INTEGERS:
                 return self._arithmetic(op, left, right)
-            case ir.Elementwise(op=op, operands=(left, right)) if statement.result.type.dtype in INTEGERS:
-                return self._arithmetic(OF_GRAPH.get(op.name, op.name), left, right)
+            case ir.Elementwise(operands=(left, right)) if statement.result.type.dtype in INTEGERS:
+                return self._arithmetic(_name_of(statement), left, right)
             case ir.Compare(relation=relation, left=left, right=right) if ir.type_of(left).dtype in INTEGERS:
                 contents = self._get(left), self._get(right)  # what is in memory is asked for by an address alone
                 is_data = any(isinstance(content, Loaded) for content in contents)
@@ -448,8 +465,21 @@ class Regions(Terms):
                 known = is_sure, frozenset(self.seen), self.facts, self._bodies, self.added & more
                 self._kept.append(terms)
                 used = reach.bytes if reach.used is None else reach.used
-                self.touched[key] = Touched(access, place.of, *where, reach.bytes, used, *known, [])
+                self.touched[key] = Touched(access, place.of, *where, reach.bytes, used, *known, [], [])
             self.touched[key].offsets.append(place.more)
+            self.touched[key].aligns.append(_align_of(access, type_))
+
+
+def _name_of(statement: ir.Binary | ir.Elementwise) -> str:
+    return statement.op if isinstance(statement, ir.Binary) else OF_GRAPH.get(statement.op.name, statement.op.name)
+
+
+def _align_of(access: Access, type_: ir.Type) -> int:
+    """Of what an address is said to be a multiple: elements at places are there for themselves."""
+    if isinstance(access, ir.Load | ir.Store):
+        return access.align
+    assert type_.dtype is not None
+    return type_.dtype.size
 
 
 def _depth(body: Sequence[Statement]) -> int:

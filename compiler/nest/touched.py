@@ -60,6 +60,7 @@ class Body:
 class Touched:
     """Accesses of one kind that stand together: bytes `offsets` behind `base`, `bytes` each, in rounds of the `loops`.
 
+    Each address is said to be a multiple of one of `aligns`.
     `path` says where in the nest they stand. One that is not `sure` may be left out in a round of the set `within`.
     """
 
@@ -77,6 +78,13 @@ class Touched:
     bodies: tuple[Body, ...]  # of the loops
     added: isl.Set  # what holds since the last of them
     offsets: list[int]
+    aligns: list[int]
+
+    @property
+    def is_by_lane(self) -> bool:
+        """Whether the bytes are those of one lane, which `base` counts."""
+        type_ = self.access.result.type if isinstance(self.access, ir.Load) else ir.type_of(self.access.value)  # type: ignore[union-attr]
+        return type_.dtype is not None and self.bytes < type_.dtype.size * type_.lanes
 
     @property
     def is_store(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import field
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
+from compiler.nest.lanes import all_statements
 from compiler.nest.matrices import SUMS, left_fragments, right_fragments
 from compiler.nest.printer import name_of, print_nest
 from compiler.support.record import mutable_record
@@ -36,6 +37,7 @@ class _Check:
 
     def all_of_it(self) -> None:
         self.statements(self.nest.body)
+        self.scratch()
         if len(self.defined) != self.nest.values:
             raise _WrongError(f"{len(self.defined)} values are defined, not {self.nest.values}")
 
@@ -74,6 +76,18 @@ class _Check:
                     self.matrices(statement)
                 case _:
                     self.definition(statement)
+
+    def scratch(self) -> None:
+        """The stretches of scratch are apart, and lie in that of the nest; one behind them may grow with the batch."""
+        nest, end = self.nest, 0
+        if nest.before is not None and (nest.before.scratch_bytes or nest.before.scratch_batch_bytes):
+            raise _WrongError("what runs before has scratch, which nobody reserves")
+        found = {(s.start, s.bytes) for s in all_statements(nest.body) if isinstance(s, ir.Scratch) and s.bytes}
+        for start, size in sorted(found):
+            grows = start == nest.scratch_bytes and size <= nest.scratch_batch_bytes
+            if start < end or not (start + size <= nest.scratch_bytes or grows):
+                raise _WrongError(f"bytes {start} to {start + size} of scratch are another stretch's, or beyond it")
+            end = start + size
 
     def inside(self, body: Sequence[Statement]) -> None:
         """The values of a block are seen in it only."""

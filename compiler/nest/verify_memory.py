@@ -13,6 +13,7 @@ from functools import cached_property, partial, reduce
 from itertools import chain
 
 import islpy as isl
+from islpy import PwAff
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
@@ -31,6 +32,7 @@ from compiler.types import BatchExtent
 MOST_OPERATIONS = 50_000_000  # of isl, for one question: some seconds
 FEW_OPERATIONS = 1_000_000
 ROOMS = (8, 22)  # dimensions beside loops: with few of them, questions are answered faster
+LINE = 64  # bytes, of which scratch begins at a multiple
 BEHIND_SCRATCH = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
 
 
@@ -39,6 +41,7 @@ class Law(Enum):
 
     KNOWN = "which addresses are touched is not known"
     INSIDE = "an access may leave its memory"
+    ALIGNED = "an address may be no multiple of what its access says"
     CLAMPED = "an index from memory has no bounds"
     ONCE = "an element may be stored twice, and no store adds to what is there"
     APART = "an element that an item stores may be touched by another item"
@@ -54,7 +57,7 @@ class Doubt:
     access: Access | None = None
 
 
-BOUNDS = (Law.KNOWN, Law.INSIDE, Law.CLAMPED)
+BOUNDS = (Law.KNOWN, Law.INSIDE, Law.ALIGNED, Law.CLAMPED)
 
 
 def verify_memory(nest: Nest, call: Call) -> None:
@@ -125,6 +128,7 @@ class _Check:
         return {
             Law.KNOWN: (Doubt(Law.KNOWN, access) for access in self.regions.unknown),
             Law.INSIDE: (Doubt(Law.INSIDE, t.access) for t in self._outside if not self._is_by_index(t)),
+            Law.ALIGNED: (Doubt(Law.ALIGNED, t.access) for t in self.touched if not self._is_aligned(t)),
             Law.CLAMPED: (Doubt(Law.CLAMPED, t.access) for t in self._outside if self._is_unclamped(t)),
             Law.ONCE: (Doubt(Law.ONCE, t.access) for stores in results for t in self._repeated(stores)),
             Law.APART: (Doubt(Law.APART, t.access) for stores in results for t in self._shared(stores)),
@@ -157,23 +161,57 @@ class _Check:
     # bounds
 
     def _is_inside(self, touched: Touched) -> bool:
-        r, of = self.regions, touched.of
-        low, behind = r.number(0), 0 if touched.is_store else BEHIND_SCRATCH
-        if isinstance(of, ir.Scratch):
-            is_fixed = of.start < self.nest.scratch_bytes
-            high = r.number(of.bytes) if is_fixed else r.batch.scale_val(self.nest.scratch_batch_bytes)
-        else:
-            memory = self.call.arguments[of.slot]
-            assert isinstance(memory, Memory)
-            if touched.is_store and not memory.is_written:
-                return False
-            behind = 0 if touched.is_store else READABLE_BEHIND
-            if isinstance(memory.bytes, BatchExtent) and not touched.is_store:
-                behind += MOST_TILE_ROWS * memory.bytes.multiple
-            low, high = r.number(memory.before), r.extent(memory.bytes).add_constant_val(-memory.behind)
+        """Whether all bytes lie in the memory, or so near behind it that they may be read."""
+        if isinstance(touched.of, ir.Scratch):
+            return self._is_below(touched, touched.bytes, 0 if touched.is_store else BEHIND_SCRATCH)
+        r, memory, slack = self.regions, self._argument(touched.of), 0
+        if touched.is_store and not memory.is_written:
+            return False
+        if not touched.is_store:
+            slack = READABLE_BEHIND
+            if isinstance(memory.bytes, BatchExtent):
+                slack += MOST_TILE_ROWS * memory.bytes.multiple
+            if memory.lent is not None:
+                reach, rows = memory.lent
+                if not self._is_below(touched, touched.bytes, reach, r.batch.ge_set(r.number(rows))):
+                    return False
+        return self._is_below(touched, touched.bytes, slack)
+
+    def _is_below(self, touched: Touched, size: int, slack: int, where: isl.Set | None = None) -> bool:
+        """Whether the first so many bytes of each access lie in its memory, or at most so many behind it."""
+        low, high = self._bounds(touched)
         first = touched.base.add_constant_val(min(touched.offsets))
-        stop = touched.base.add_constant_val(max(touched.offsets) + touched.bytes - behind)
-        return ((first.lt_set(low) | stop.gt_set(high)) & touched.within).is_empty()
+        stop = touched.base.add_constant_val(max(touched.offsets) + size - slack)
+        outside = (first.lt_set(low) | stop.gt_set(high)) & touched.within
+        return (outside if where is None else outside & where).is_empty()
+
+    def _bounds(self, touched: Touched) -> tuple[PwAff, PwAff]:
+        r, of = self.regions, touched.of
+        if isinstance(of, ir.Given):
+            memory = self._argument(of)
+            return r.number(memory.before), r.extent(memory.bytes).add_constant_val(-memory.behind)
+        is_fixed = of.start < self.nest.scratch_bytes
+        return r.number(0), r.number(of.bytes) if is_fixed else r.batch.scale_val(self.nest.scratch_batch_bytes)
+
+    def _is_aligned(self, touched: Touched) -> bool:
+        """Whether each address is a multiple of what its access says, which may be said of whole lanes."""
+        r, of = self.regions, touched.of
+        base, begin = touched.base, of.start if isinstance(of, ir.Scratch) else 0
+        if isinstance(touched.access, ir.Load | ir.Store) and touched.is_by_lane:
+            base = base.sub(r.lane.scale_val(touched.bytes))
+        room = LINE if isinstance(of, ir.Scratch) else self._argument(of).align
+        offsets = zip(touched.offsets, touched.aligns, strict=True)
+        for align, place in {(align, (offset + begin) % align) for offset, align in offsets}:
+            if room % align:
+                return False
+            if not _has_steps(base, align, place) and not _holds(partial(_divides, base, align, place, touched.within)):
+                return False
+        return True
+
+    def _argument(self, of: ir.Given) -> Memory:
+        memory = self.call.arguments[of.slot]
+        assert isinstance(memory, Memory)
+        return memory
 
     # which rounds there may be together
 
@@ -401,6 +439,22 @@ class _Check:
         for store in stores:
             found |= self._map(store).range()
         return found
+
+
+def _has_steps(base: PwAff, align: int, place: int) -> bool:
+    """Whether each term of an address is a multiple of an alignment, `place` with what stands alone."""
+    for _, term in base.get_pieces():
+        places = [(kind, k) for kind in (DIM.in_, DIM.param, DIM.div) for k in range(term.dim(kind))]
+        factors = [term.get_coefficient_val(*at) for at in places]
+        factors.append(term.get_constant_val().add(place))
+        if not all(factor.is_int() and factor.to_python() % align == 0 for factor in factors):
+            return False
+    return True
+
+
+def _divides(base: PwAff, align: int, place: int, within: isl.Set) -> bool:
+    rest = base.add_constant_val(place).mod_val(align)
+    return within.is_subset(rest.eq_set(rest.scale_val(0)))
 
 
 def _are_in(pairs: isl.Map, others: Iterable[isl.Map]) -> bool:

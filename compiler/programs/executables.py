@@ -242,10 +242,14 @@ def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options
 
 
 def _compile_in_two(graphs: Graphs, elsewhere: bool) -> None:
-    """The largest here, which is the training step as a rule, and all others beside it, where that is worth it."""
+    """The largest here, which is the training step as a rule, and all others beside it, where that is worth it.
+
+    With `--verify`, this process counts what is proved, so it compiles all of them.
+    """
     largest = max(graphs, key=lambda name: len(graphs[name][0].nodes))
     others = {name: graphs[name] for name in graphs if name != largest}
-    if usable_processors() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
+    verifies = any(options.verify for _, options in graphs.values())
+    if verifies or usable_processors() == 1 or sum(len(g.nodes) for g, _ in others.values()) < WORTH_A_PROCESS:
         compile_graphs(graphs, elsewhere=elsewhere)
         return
     from compiler.programs.second_process import compiled_beside  # small models need none
@@ -292,7 +296,8 @@ def _is_batched(plan: TrainingPlan, kind: GraphKind) -> bool:
 def _entry_name(name: str, options: Options) -> str:
     """A program with the options that decide its code, and the compiler that makes it."""
     without = ",".join(sorted({*options.without}))
-    return f"{name}\0{options.target} {without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
+    how = f"{options.target} {without} {options.dtype} {options.batch} {options.persistent_loops} {options.verify}"
+    return f"{name}\0{how} {compiler_version()}"
 
 
 def _identity(program: Program, kind: GraphKind) -> str:

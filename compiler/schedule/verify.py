@@ -22,7 +22,6 @@ from compiler.types import BatchExtent, Extent, elements
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
 ALL = -1  # in place of a queue: the threads share the work
-SMALLEST = 4  # bytes that the offsets of batch buffers are multiples of; the capacity makes 64 of them
 
 
 def verify_schedule(schedule: Schedule, batch: int) -> None:
@@ -251,15 +250,15 @@ class _Check:
     def check_memory(self) -> None:
         """Buffers lie in their arena, aligned, and apart from all that are in use between the same barriers."""
         plan, lives = self.schedule, self.lives()
-        for arena, size, unit in (
-            (Arena.STATIC, plan.static_bytes, ALIGNMENT),
-            (Arena.BATCH, plan.batch_bytes, SMALLEST),
-        ):
+        for arena, size in ((Arena.STATIC, plan.static_bytes), (Arena.BATCH, plan.batch_bytes)):
             spans: list[tuple[int, int, int]] = []
             for index in lives:
                 place = plan.places[index]
                 if place.arena is arena:
-                    end = place.offset + size_in_arena(plan.buffers[index])
+                    buffer, unit = plan.buffers[index], ALIGNMENT
+                    if arena is Arena.BATCH and size_in_arena(buffer) < ALIGNMENT:
+                        unit = max(4, buffer.dtype.size)  # of which most capacities make 64
+                    end = place.offset + size_in_arena(buffer)
                     if place.offset % unit or place.offset < 0 or end > size:
                         raise Broken(f"buffer {index} lies at {place.offset}..{end} of {size} bytes")
                     spans.append((place.offset, end, index))

@@ -84,9 +84,9 @@ def colour(name: str) -> str:
     return COLOURS[name][0]
 
 
-def tint(name: str, share: float) -> str:
-    """A colour on white, of which `share` is left."""
-    return mixed("#ffffff", colour(name), share)
+def tint(name: str, share: float, is_dark: bool = False) -> str:
+    """A colour on a raised surface, white where it is light, of which `share` is left."""
+    return mixed(COLOURS["raised"][is_dark], COLOURS[name][is_dark], share)
 
 
 def mixed(one: str, other: str, share: float) -> str:

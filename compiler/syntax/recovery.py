@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError
+from compiler.support.recent import Recent
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.lexer import CONTEXTUAL, DECLARATIONS, END, KEYWORDS, NEWLINE, Comment, Lexed, Token, lex
@@ -19,7 +20,14 @@ from compiler.syntax.parser import MOST_MISTAKES, Parser
 _ROUNDS = 40
 _MOST_TOKENS = 20_000
 """A declaration of more tokens is not mended: each round reads all of them."""
-_MOST_FILES = 64
+_MOST_FILES = 300
+_MOST_TEXTS = 16
+_MOST_CHARACTERS = 4_000_000
+"""Of a file, as many earlier texts are kept for the places in its pieces, or as many as have so many characters."""
+LARGEST_READ = 200_000
+"""Characters of a text that is read; a larger one is only cut into words: reading takes 4 s for a million."""
+LARGEST_LEXED = 2_000_000
+"""Characters of a text that is cut into words, which takes half a second for a million."""
 _DOCUMENTS_NOTHING = "E0113"
 _NO_NAMES = "|".join(sorted({*KEYWORDS, "True", "False"} - CONTEXTUAL))
 _BEGINNING = re.compile(
@@ -33,7 +41,8 @@ _NO_CODE = re.compile(r"[ \t\r]*(?:#|$)")
 class Recovered:
     """The declarations that can be read, all mistakes of the text, and the lines (from 1) that no declaration has.
 
-    The source of a place may be an earlier text, which is the same in the lines of its declaration.
+    The source of a place may be an earlier text, which is the same in the lines of its declaration. A text that is
+    too large has words, but no declarations, and mistakes of words only.
     """
 
     module: tree.Module
@@ -41,36 +50,57 @@ class Recovered:
     holes: frozenset[int]
     lexed: Lexed
 
+    @property
+    def is_too_large(self) -> bool:
+        return is_too_large(self.module.source)
+
 
 @record
 class _Piece:
-    """A stretch of a text: its declarations without its holes, and all its mistakes."""
+    """A stretch of a text: its declarations without its holes, and all its mistakes. Its places name `source`."""
 
+    source: Source
     lexed: Lexed
     declarations: tuple[tree.Declaration, ...]
     mistakes: tuple[Diagnostic, ...] = ()
     holes: frozenset[int] = frozenset()
 
 
+_Pieces = dict[tuple[int, str], _Piece]
+"""The pieces of a text in order, by first line and text."""
+
+
 class Recovery:
-    """Reads texts in any state. Of each file, the pieces of its last text are kept."""
+    """Reads texts in any state. Of each file, its last text is kept with its pieces."""
 
     def __init__(self, parser: Parser) -> None:
         self._parser = parser
-        self._known: dict[str, dict[tuple[int, str], _Piece]] = {}  # by file, then by first line and text
+        self._kept: Recent[str, tuple[Recovered, _Pieces]] = Recent(_MOST_FILES)
 
     def read(self, source: Source) -> Recovered:
         """The syntax of a source, with its mistakes beside it; they are those of `Parser.parse`."""
-        known = self._known.pop(source.name, {})
-        pieces: dict[tuple[int, str], _Piece] = {}
+        last, known = self._kept.get(source.name) or (None, {})
+        if last is not None and last.module.source.text == source.text:
+            return last
+        if is_too_large(source):
+            found, pieces = _only_words(source), _Pieces()
+        else:
+            pieces = self._pieces(source, {} if _holds_many_texts(known) else known)
+            found = self._recovered(source, pieces)
+        self._kept.put(source.name, (found, pieces))
+        return found
+
+    def _pieces(self, source: Source, known: _Pieces) -> _Pieces:
+        """The pieces of a text, those that are `known` without reading."""
+        pieces: _Pieces = {}
         line = 1
         for begin, end in _stretches(source.text):
             text = source.text[begin:end]
             pieces[line, text] = known.get((line, text)) or self._piece(source, begin, end)
             line += text.count("\n")
-        if len(self._known) >= _MOST_FILES:
-            self._known.pop(next(iter(self._known)))
-        self._known[source.name] = pieces
+        return pieces
+
+    def _recovered(self, source: Source, pieces: _Pieces) -> Recovered:
         return Recovered(
             tree.Module(source, tuple(d for piece in pieces.values() for d in piece.declarations)),
             self._mistakes(source, list(pieces.values())),
@@ -81,10 +111,10 @@ class Recovery:
     def _piece(self, source: Source, begin: int, end: int) -> _Piece:
         lexed = lex(source, begin, end)
         try:
-            return _Piece(lexed, self._parser.parse_tokens(source, lexed).declarations)
+            return _Piece(source, lexed, self._parser.parse_tokens(source, lexed).declarations)
         except SourceError as error:
             declarations, lost = _mended(self._parser, source, lexed)
-            return _Piece(lexed, declarations, error.diagnostics, frozenset(lost))
+            return _Piece(source, lexed, declarations, error.diagnostics, frozenset(lost))
 
     def _mistakes(self, source: Source, pieces: Sequence[_Piece]) -> tuple[Diagnostic, ...]:
         found = [mistake for piece in pieces for mistake in piece.mistakes]
@@ -95,6 +125,22 @@ class Recovery:
                 return error.diagnostics
         others = [mistake for mistake in found if mistake.code != _DOCUMENTS_NOTHING]
         return tuple(others or found)
+
+
+def is_too_large(source: Source) -> bool:
+    """Whether a text is only cut into words."""
+    return len(source.text) > LARGEST_READ
+
+
+def _only_words(source: Source) -> Recovered:
+    lexed = lex(source) if len(source.text) <= LARGEST_LEXED else Lexed((), (), ())
+    return Recovered(tree.Module(source, ()), lexed.mistakes[:MOST_MISTAKES], frozenset(), lexed)
+
+
+def _holds_many_texts(pieces: _Pieces) -> bool:
+    """Whether pieces that were read at many times keep more of their texts than they need."""
+    texts = {id(piece.source): len(piece.source.text) for piece in pieces.values()}
+    return len(texts) > _MOST_TEXTS and sum(texts.values()) > _MOST_CHARACTERS
 
 
 def _stretches(text: str) -> Iterator[tuple[int, int]]:

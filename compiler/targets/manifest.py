@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.errors.diagnostics import CompilerBug, UsageError
 from compiler.graph.ir import Role
 from compiler.support.record import record
 from compiler.types import DType, Extent
@@ -80,6 +81,22 @@ class Touched:
 
 
 @record
+class LoopKernel:
+    """A kernel that does all steps of the loop which begins at a `line` of the execution plan.
+
+    Its words are `words` relocations from `first` on: those of each call in the loop as it has them in the first step,
+    and behind those of a call its extent, where that depends on the batch. The last is the address of a counter for it
+    alone. What stands `beside` each other in a step are the lines of calls.
+    """
+
+    line: int
+    symbol: str
+    first: int
+    words: int
+    beside: tuple[tuple[int, ...], ...]
+
+
+@record
 class Manifest:
     """A program. The arena slots are those named above, then one for each tensor, each input and each result.
 
@@ -87,8 +104,10 @@ class Manifest:
     may read, and never use, the rows up to it; `row_bytes` are those of the largest. Where there are loops, `advances`
     has a line for each relocation: by how much its word grows with each step of each of the loops around it, the
     outermost first. A step has up to `most_rows` rows where pairs of rows have places for so many; 0 stands for any.
-    `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do. Where a
-    target runs entries beside each other, `touched` has a line for each of them.
+    `shared_rows` are the fewest of a step that pay for a second thread, or 0 where none do. Kernels divide the numbers
+    of up to `divided` rows for each row of the batch, which is exact for `most_divided` of these. Where a target runs
+    entries beside each other, `touched` has a line for each of them. It may have `loop_kernels` in place of loops;
+    their relocations stand behind all others.
     """
 
     name: str
@@ -113,7 +132,16 @@ class Manifest:
     advances: tuple[tuple[int, ...], ...] = ()
     most_rows: int = 0
     shared_rows: int = 0
+    divided: int = 0
     touched: tuple[tuple[Touched, ...], ...] = ()
+    loop_kernels: tuple[LoopKernel, ...] = ()
+
+
+def ends_of_arguments(manifest: Manifest) -> dict[int, int]:
+    """Behind the relocations of each entry, by the first of them."""
+    firsts = sorted({entry.first_argument for entry in manifest.entries if entry.function >= 0})
+    end = manifest.loop_kernels[0].first if manifest.loop_kernels else len(manifest.relocations)
+    return dict(zip(firsts, [*firsts, end][1:], strict=True))
 
 
 def lines_of_tensors(manifest: Manifest) -> dict[str, int]:
@@ -121,8 +149,7 @@ def lines_of_tensors(manifest: Manifest) -> dict[str, int]:
 
     A tensor of the result has its values when all lines up to that one are done.
     """
-    firsts = sorted({entry.first_argument for entry in manifest.entries if entry.function >= 0})
-    ends = dict(zip(firsts, [*firsts[1:], len(manifest.relocations)], strict=True))
+    ends = ends_of_arguments(manifest)
     found: dict[str, int] = {}
     outermost, depth = 0, 0
     for line, entry in enumerate(manifest.entries):
@@ -135,6 +162,20 @@ def lines_of_tensors(manifest: Manifest) -> dict[str, int]:
                 if FIRST_TENSOR <= kind < FIRST_TENSOR + len(manifest.tensors):
                     found[manifest.tensors[kind - FIRST_TENSOR].name] = outermost if depth else line
     return found
+
+
+def most_divided(manifest: Manifest) -> int:
+    """The rows of a step up to which divisions by a factor and a shift are exact: of numbers below 2^31."""
+    return (1 << 31) // manifest.divided if manifest.divided else (1 << 63) - 1
+
+
+def expect_rows(manifest: Manifest, rows: int) -> None:
+    """Raise an error for a step of more rows than the code of a program is right for."""
+    if 0 < manifest.most_rows < rows:
+        raise CompilerBug("executable", f"{rows} rows, and pairs of rows have places for {manifest.most_rows}")
+    if rows > (most := most_divided(manifest)):
+        message = f"a step of {rows} rows has more positions than kernels of {manifest.name} can number"
+        raise UsageError(message, f"use a smaller batch, of {most} rows at most")
 
 
 def capacity_for(batch_bytes: int, rows: int) -> int:

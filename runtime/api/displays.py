@@ -34,8 +34,11 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")  # a notebook asks all programs for colo
 _MOST_ROWS = 20  # of a table that is sorted by what matters
 
 # The colour of letters comes from the notebook; the others are dark where one of its themes says so.
-_DARK = ':is([data-jp-theme-light="false"], .dark, .vscode-dark) .dlc'
+_DARK_MARKS = '[data-jp-theme-light="false"], .dark, .vscode-dark, .vscode-high-contrast'
+_DARK = f":is({_DARK_MARKS}) .dlc"
 _COLOURS = style(".dlc", _DARK)
+_MARKS = f'{_DARK_MARKS}, [data-jp-theme-light="true"], .light, .vscode-light'
+_UNMARKED = f":root:not(:has({_MARKS}), {_MARKS}) .dlc .graph"
 _STYLE = """
 .dlc { --line: color-mix(in srgb, currentColor 15%, transparent);
   --quiet: color-mix(in srgb, currentColor 65%, transparent); font: var(--body)/1.5 var(--sans); }
@@ -110,7 +113,14 @@ class Picture:
         return self.text
 
     def _repr_html_(self) -> str:
-        return fragment(f'<div class="graph">{self.svg[max(self.svg.find("<svg"), 0) :]}</div>')
+        from compiler.inspection.show import dark_style  # the whole compiler
+
+        dark = dark_style(f"{_DARK} .graph")
+        as_system = (
+            f"@media (prefers-color-scheme: dark) {{ {_UNMARKED} {{ background: none }} {dark_style(_UNMARKED)} }}"
+        )
+        picture = self.svg[max(self.svg.find("<svg"), 0) :]
+        return fragment(f'<style>\n{dark}\n{as_system}\n</style><div class="graph">{picture}</div>')
 
 
 class Runs(Sequence[RunSummary]):

@@ -11,6 +11,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 from compiler.errors.diagnostics import DlcError, SourceError, UsageError
@@ -20,6 +22,7 @@ from runtime.train.events import EpochEnded, Event, TrainingEnded, TrainingProgr
 
 _SECONDS_BETWEEN = 0.25  # two drawings of the curves
 _HTML = "text/html"
+_HOME = Path(__file__).parents[2]
 
 
 def _notebook_display() -> Callable[[str], None] | None:
@@ -109,6 +112,29 @@ def register_cells(load: Callable[..., Any]) -> None:
 
     dl.__doc__ = "`%%dl NAME setting=value …`: bind NAME to the model of the cell's text."
     shell.register_magic_function(dl, magic_kind="cell", magic_name="dl")
+    # IPython alone asks an error for it
+    setattr(DlcError, "_render_traceback_", traceback_of_caller)  # noqa: B010
+
+
+def traceback_of_caller(error: DlcError) -> list[str]:
+    """The traceback of an error as IPython shows it, without the lines of dlc."""
+    rest = _without_own(error.__traceback__) or error.__traceback__
+    return _shell().InteractiveTB.structured_traceback(type(error), error, rest, tb_offset=1)
+
+
+def _without_own(trace: TracebackType | None) -> TracebackType | None:
+    if trace is None:
+        return None
+    further = _without_own(trace.tb_next)
+    if _is_own(trace.tb_frame.f_code.co_filename):
+        return further
+    return TracebackType(further, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file of code belongs to dlc: its module `dlc`, or a package beside that."""
+    path = Path(file)
+    return path == _HOME / "dlc.py" or any(path.is_relative_to(_HOME / name) for name in ("compiler", "runtime"))
 
 
 class CellError(Exception):

@@ -44,6 +44,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         batch=batch or driver.Options().batch,
         cache=Path(arguments.cache_dir) if arguments.cache_dir else None,
         machine=machine,
+        persistent_loops=_has_persistent_loops(arguments, target),
         verify=arguments.verify,
     )
     if options.machine is not None:
@@ -53,8 +54,17 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     return replace(options, tuning=_tuning(arguments, options))
 
 
+def _has_persistent_loops(arguments: Namespace, target: str) -> bool:
+    """Whether scans are kernels of their own; where `auto` found no GPU, they are not."""
+    is_gpu = target.startswith("gpu")
+    if arguments.persistent_loops and not is_gpu and not arguments.is_any_target:
+        raise UsageError("`--persistent-loops` is for kernels of a GPU", "leave it out, or add --target gpu")
+    return arguments.persistent_loops and is_gpu
+
+
 def _target_word(arguments: Namespace) -> str:
     """The target that the command line names; `auto` is a GPU, or else this processor, which is told."""
+    arguments.is_any_target = getattr(arguments, "is_any_target", False) or arguments.target == "auto"
     if arguments.target != "auto":
         return arguments.target or "native"
     from compiler.targets.registry import why_no_gpu  # loads the driver

@@ -35,11 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _exit_code_of(words: list[str]) -> int:
     collect_seldom()
     try:
+        if words[:1] != ["train"] and _has_others():
+            from runtime.cli.together import meet_others  # MPI, in which those wait that train
+
+            different = meet_others(" ".join(["dlc", *words[:1]]))
+            if different:
+                return different
         code = _dispatch(words)
         sys.stdout.flush()
         return code
     except SystemExit as exit_request:  # argparse leaves this way after --help
-        return int(exit_request.code or 0)
+        code = int(exit_request.code or 0)
+        if words[:1] == ["train"] and _has_others():
+            from runtime.cli.together import run_together  # as above
+
+            return run_together(lambda _: code, "dlc train --help")
+        return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -102,7 +113,16 @@ def _dispatch(words: list[str]) -> int:
     module = import_module(command.module)
     parser = Parser(f"dlc {command.name}", module.__doc__ or command.summary, module.EXAMPLES)
     module.configure(parser)
-    return module.run(parser.parse(words[1:]))
+    arguments = parser.parse(words[1:])
+    if not getattr(arguments, "verify", False):
+        return module.run(arguments)
+    from compiler.support.verified import forget_verified, said_of_verified  # few commands verify
+    from runtime.reporting.terminal import say_labelled
+
+    forget_verified()
+    code = module.run(arguments)
+    say_labelled("verified", said_of_verified())
+    return code
 
 
 def _command(word: str) -> Command:

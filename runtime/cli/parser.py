@@ -133,6 +133,10 @@ class Parser(argparse.ArgumentParser):
         group.add_argument("--target", metavar="NAME", help=said)
         said = "compile with the usual sizes and thresholds, not those that `dlc tune` kept; results keep their bits"
         group.add_argument("--no-tuning", action="store_true", help=said)
+        said = (
+            "on a GPU, run all steps of a scan as one kernel, not one kernel after the other; results keep their bits"
+        )
+        group.add_argument("--persistent-loops", action="store_true", help=said)
         group.add_argument("--verify", action="store_true", help="verify the graph after each pass, schedule and code")
         if runs:
             group.add_argument(

@@ -75,7 +75,9 @@ def run(arguments: Namespace) -> int:
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
     text = given_text(arguments.input, trained.preparation)
     if text is None and trained.preparation is not None and arguments.attention is None and _streams(trained):
-        blocks = load_row_blocks(Path(arguments.input), program.inputs, trained.preparation, options)
+        assert program.plan is not None, "only a training has data that it streams"
+        block = program.plan.stream
+        blocks = load_row_blocks(Path(arguments.input), program.inputs, trained.preparation, options, block)
         if (rows := predict_blocks(trained, blocks, output)) is not None:
             return rows
     if text is not None and trained.preparation is not None:

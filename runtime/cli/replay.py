@@ -37,7 +37,7 @@ def configure(parser: Parser) -> None:
     parser.add_option("--out", "FILE", "write the arrays to this .npz file")
     parser.add_whole("--threads", "the number of threads (default: all)", most=MOST_THREADS)
     parser.add_json()
-    parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
+    parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, persistent_loops=False, cache_dir=None)
     parser.set_defaults(target="native", runs_code=True, no_tuning=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from compiler.errors.diagnostics import CheckpointError, DlcError
@@ -29,7 +30,7 @@ def launch(processes: int, words: Sequence[str]) -> int:
     )
     if killed.signal == signal.SIGKILL:
         message += "; the system kills where memory runs out"
-    raise RunLostError(message, _way_on(killed.run, processes))
+    raise RunLostError(message, _way_on(killed.run or _resumed(words), processes))
 
 
 def _way_on(run: Path | None, processes: int) -> str:
@@ -41,6 +42,16 @@ def _way_on(run: Path | None, processes: int) -> str:
     except CheckpointError:
         return f"{run} has no checkpoint yet: begin the training again"
     return f"its last checkpoint is whole: dlc train --resume {run} --processes {processes}"
+
+
+def _resumed(words: Sequence[str]) -> Path | None:
+    """The run that a command line resumes."""
+    for word, following in pairwise([*words, ""]):
+        if word == "--resume":
+            return Path(following)
+        if word.startswith("--resume="):
+            return Path(word.partition("=")[2])
+    return None
 
 
 def _of_each(words: Sequence[str]) -> list[str]:

@@ -112,7 +112,8 @@ def work_together(study: Study, arguments: Namespace, told: Callable[[list[Trial
 def _compilation(arguments: Namespace) -> list[str]:
     """The options of compilation that a worker is given; its threads are its share, and its type is the search's."""
     words = [f"--no-fusion={name}" for name in arguments.without]
-    words += [f"--{name.replace('_', '-')}" for name in ("no_fuse", "no_tuning", "verify") if getattr(arguments, name)]
+    flags = ("no_fuse", "no_tuning", "persistent_loops", "verify")
+    words += [f"--{name.replace('_', '-')}" for name in flags if getattr(arguments, name)]
     named = ((name, getattr(arguments, name)) for name in ("target", "cache_dir"))
     return words + [f"--{name.replace('_', '-')}={value}" for name, value in named if value]
 

@@ -39,7 +39,9 @@ def configure(parser: Parser) -> None:
     parser.add_flag("--gradient", "run the derivative that `dlc show --stage gradient` prints, and compare bits")
     parser.add_flag("--native", "compute the values of tests with compiled code")
     parser.add_json("print the findings as JSON")
-    parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
+    parser.set_defaults(
+        threads=None, no_fuse=False, without=[], dtype="f32", verify=False, persistent_loops=False, cache_dir=None
+    )
     parser.set_defaults(target="reference", runs_code=True, no_tuning=True)
 
 

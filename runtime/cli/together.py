@@ -1,4 +1,7 @@
-"""A command in several processes that were started together: its exit code, and how a failure ends all of them."""
+"""A command in several processes that were started together: its exit code, and how a failure ends all of them.
+
+Whoever trains waits for all that were started with it, so each of them says which command it runs before it does so.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,27 @@ from typing import TYPE_CHECKING
 
 from runtime.cli.failure import report_failure
 from runtime.cli.main import INTERRUPTED
-from runtime.processes.joining import joined_peers
+from runtime.processes.joining import expect_agreement, joined_peers
+from runtime.processes.launching import tell_launcher
 from runtime.reporting.terminal import say
 
 if TYPE_CHECKING:
     from runtime.processes.mpi import MpiPeers
 
 
-def run_together(command: Callable[[MpiPeers], int]) -> int:
-    """Run a command as one of the processes that `mpiexec` has started. What fails in one ends all of them.
+TRAINING = "dlc train"
+
+
+def run_together(command: Callable[[MpiPeers], int], name: str = TRAINING) -> int:
+    """Run a command as one of the processes that `mpiexec` has started. What fails in one ends all of them, and so does
+    a command that has not the `name` of the others.
 
     A mistake that all find, as in the text of a model, is told once.
     """
     peers = joined_peers()
+    tell_launcher(peers, None)
     try:
+        expect_agreement(peers, lambda: {"command": f"`{name}`"})
         code = command(peers)
     except (Exception, KeyboardInterrupt) as error:
         if peers.all_fail(f"{type(error).__name__}: {error}"):
@@ -31,7 +41,6 @@ def run_together(command: Callable[[MpiPeers], int]) -> int:
             return _reported(error) if peers.rank == 0 else _code_of(error)
         say(f"{peers.name_of(peers.rank)} ends all {peers.size} processes:")
         peers.abort(_reported(error))
-        raise
     peers.close()
     return code
 
@@ -43,6 +52,20 @@ def fail_together(error: Exception) -> int:
         raise error
 
     return run_together(failing)
+
+
+def meet_others(name: str) -> int:
+    """The exit code of a process that runs a command for itself, 0 where all others do that, too.
+
+    Then it is one of several no longer: whoever fails or is killed later ends no other.
+    """
+    try:
+        from runtime.processes.mpi import leave  # an extra
+    except (ImportError, RuntimeError):  # without MPI, nobody waits
+        return 0
+    code = run_together(lambda _: 0, name)
+    leave()
+    return code
 
 
 def _reported(error: BaseException) -> int:

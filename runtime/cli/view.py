@@ -57,8 +57,8 @@ def run(arguments: Namespace) -> int:
         from runtime.view.server import serve  # packages of the extra
 
         viewed = _viewed(arguments)
-        serve(viewed, listening, lambda url, reading: _announce(url, reading, arguments))
-    say("the page is closed")
+        is_saved = serve(viewed, listening, lambda url, reading: _announce(url, reading, arguments))
+    say("the page is closed" if is_saved else "the page is closed; its changes of the text were not saved")
     return 0
 
 

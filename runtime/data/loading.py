@@ -19,7 +19,15 @@ from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.formats.format import SourceOptions, SourceRequest
 from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
-from runtime.data.making import PartMaker, lengths_of_texts, matched, notes_of_unused, part_in_columns, target_column
+from runtime.data.making import (
+    PartMaker,
+    lengths_of_texts,
+    matched,
+    named_for_only_input,
+    notes_of_unused,
+    part_in_columns,
+    target_column,
+)
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.pictures import looks_of, picture_rows, shows_pictures
 from runtime.data.preparation import Preparation, fitted, tokenizers_of
@@ -134,8 +142,7 @@ def load_rows(
         return LoadedPart(part, dataset.notes, dataset.fields[inputs[0].name].files)
     source, kept = _given_source(path, preparation, options)
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False, may_be_empty=True)
-    if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
-        dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
+    dataset = named_for_only_input(dataset, inputs)
     if dataset.test is not None:
         dataset = replace(dataset, fields=dataset.test)
     files = next((field.files for field in dataset.fields.values() if field.files), ())
@@ -153,13 +160,13 @@ def load_rows(
 
 
 def load_row_blocks(
-    path: Path, specs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
+    path: Path, specs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue], block: int
 ) -> Iterator[LoadedPart]:
-    """As `load_rows`, block by block; nothing where the file is not read so. Raises DataError."""
-    if preparation.readings or shows_pictures(path) or format_of(path).name in ("idx", "cifar"):
+    """As `load_rows`, block by block; nothing of texts and pictures, whose names stand beside. Raises DataError."""
+    if preparation.readings or shows_pictures(path):
         return
     source, kept = _given_source(path, preparation, options)
-    yield from parts_for_prediction([s for s in specs if not s.is_target], source, preparation, kept)
+    yield from parts_for_prediction([s for s in specs if not s.is_target], source, preparation, kept, block)
 
 
 def _given_source(

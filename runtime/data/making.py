@@ -116,6 +116,13 @@ def matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
     return Preparation(columns, vocabularies, {}, {}, table, missing, classes, readings=readings)
 
 
+def named_for_only_input(dataset: Dataset, inputs: Sequence[InputSpec]) -> Dataset:
+    """A file of one array that has no name of its own, as `idx`, by the name of the only input."""
+    if dataset.format not in ("idx", "images") or len(inputs) != 1 or len(dataset.fields) != 1:
+        return dataset
+    return replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
+
+
 def preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Preparation | None) -> Preparation:
     """The preparation of a further source: the saved one, as far as it concerns `specs` and this kind of data."""
     if saved is None:

@@ -23,11 +23,13 @@ from compiler.editing.symbols import LOCAL, Occurrence, Symbol
 from compiler.editing.tokens import coloured
 from compiler.errors.diagnostics import Diagnostic, Edit, SourceError, Span
 from compiler.syntax.format import format_source
+from compiler.syntax.recovery import LARGEST_READ
 from runtime.editor import commands, convert
 from runtime.editor.files import is_path
 from runtime.editor.server import HINTS_WAIT, DlServer
 
 _MOST_SYMBOLS = 500
+_TOO_LARGE = f"a text of more than {LARGEST_READ:,} characters is not read here"
 _SIGNATURE = lsp.SignatureHelpOptions(trigger_characters=["(", ","], retrigger_characters=["="])
 _COMPLETION = lsp.CompletionOptions(trigger_characters=[".", "(", ",", "=", ">", " ", "["], resolve_provider=True)
 _RENAMING = lsp.RenameOptions(prepare_provider=True)
@@ -172,7 +174,10 @@ def _tokens(ls: DlServer, params: lsp.SemanticTokensParams) -> lsp.SemanticToken
 
 
 def _formatted(ls: DlServer, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit] | None:
-    source = ls.document_at(params.text_document.uri).source
+    document = ls.document_at(params.text_document.uri)
+    source = document.source
+    if document.syntax.is_too_large:
+        raise JsonRpcInvalidParams(f"{_TOO_LARGE}: `dlc fmt` formats it")
     try:
         after = format_source(source)
     except SourceError:  # the findings say why
@@ -243,9 +248,12 @@ def _files_with(ls: DlServer, document: Document, symbol: Symbol) -> Sequence[st
 def _rename(ls: DlServer, params: lsp.RenameParams) -> lsp.WorkspaceEdit:
     document = ls.document_at(params.text_document.uri)
     occurrence = document.occurrence_at(*ls.place(params.text_document.uri, params.position))
-    reason = reason_against(document, occurrence)
+    reason = _TOO_LARGE if document.syntax.is_too_large else reason_against(document, occurrence)
     if reason or occurrence is None or occurrence.symbol is None:
         raise JsonRpcInvalidParams(reason)
+    for name in _files_with(ls, document, occurrence.symbol):
+        if ls.files.is_too_large(name):
+            raise JsonRpcInvalidParams(f"{_TOO_LARGE}: {os.path.basename(name)} may have the name, too")
     found = _occurrences_everywhere(ls, params.text_document.uri, params.position)
     for other in _touched(ls, [d for d, _ in found], occurrence.symbol, params.new_name):
         if reason := conflict(other, occurrence.symbol, params.new_name):

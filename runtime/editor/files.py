@@ -13,10 +13,11 @@ from compiler.editing.callees import Callees
 from compiler.editing.document import Document
 from compiler.errors.diagnostics import Source
 from compiler.frontend.library import LIBRARY, library_scope
+from compiler.support.recent import Recent
 from compiler.syntax import tree
 from compiler.syntax.modules import read_opened
 from compiler.syntax.parser import Parser
-from compiler.syntax.recovery import Recovered, Recovery
+from compiler.syntax.recovery import Recovery, is_too_large
 
 PRELUDE = "<prelude>/"
 _MOST_KEPT = 300
@@ -34,8 +35,7 @@ class Files:
         self.folders: list[Path] = []
         self.callees = Callees()
         self._recovery = Recovery(Parser())
-        self._read: dict[tuple[str, str], Recovered] = {}
-        self._documents: dict[str, tuple[object, Document]] = {}
+        self._documents: Recent[str, tuple[object, Document]] = Recent(_MOST_KEPT)
 
     # Names
 
@@ -68,6 +68,10 @@ class Files:
         except (OSError, ValueError):
             return None
 
+    def is_too_large(self, name: str) -> bool:
+        """Whether the names in a text are not known, since it is only cut into words."""
+        return is_too_large(self.source_of(name))
+
     def source_of(self, name: str) -> Source:
         return Source(name, self.text_of(name) or "", name.startswith(PRELUDE))
 
@@ -79,28 +83,17 @@ class Files:
     def document(self, name: str) -> Document:
         """What is derived from a text, kept as long as it and all that it imports stay the same."""
         source = self.source_of(name)
-        own = self._recovered(source)
+        own = self._recovery.read(source)
         imports: tuple[tree.Module, ...] = ()
         if any(isinstance(d, tree.Import) for d in own.module.declarations) and is_path(name):
-            loaded = read_opened(source, lambda read: self._recovered(read).module, self.texts_by_path)
+            loaded = read_opened(source, lambda read: self._recovery.read(read).module, self.texts_by_path)
             imports = loaded.modules[:-1] if loaded.has_root else ()
         state = (source.text, tuple(map(id, imports)))
         known = self._documents.get(name)
         if known is None or known[0] != state:
             self.callees.meet(own.module, imports)
-            if len(self._documents) > _MOST_KEPT:
-                self._documents.clear()
-            known = self._documents[name] = state, Document(own, self.callees, imports)
+            known = self._documents.put(name, (state, Document(own, self.callees, imports)))
         return known[1]
-
-    def _recovered(self, source: Source) -> Recovered:
-        key = (source.name, source.text)
-        found = self._read.get(key)
-        if found is None:
-            if len(self._read) > _MOST_KEPT:
-                self._read = dict(list(self._read.items())[_MOST_KEPT // 2 :])
-            found = self._read[key] = self._recovery.read(source)
-        return found
 
     def names_everywhere(self, word: str) -> Iterator[str]:
         """The names of the open files and those below the folders of the editor whose texts hold a word."""

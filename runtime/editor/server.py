@@ -23,6 +23,8 @@ from compiler.editing.document import Document
 from compiler.editing.facts import Facts
 from compiler.editing.hints import LineTime
 from compiler.errors.diagnostics import Diagnostic, Note, Span, UsageError
+from compiler.support.recent import Recent
+from compiler.syntax.recovery import LARGEST_READ
 from runtime.editor import convert
 from runtime.editor.analyst import Analyst
 from runtime.editor.files import Files, is_path, same_lines
@@ -36,6 +38,10 @@ QUICK = 0.1
 HINTS_WAIT = 0.08
 """Seconds that a request waits for facts of the newest text where older ones can serve until it is examined."""
 
+_LONGEST_WAIT = 1.5
+"""Seconds that a request waits for the first facts of a text where its answer does without."""
+_MOST_CHARACTERS = 4_000_000
+"""Characters of the texts whose positions are kept."""
 _LONGEST_HEADER = 4_000
 _LONGEST_MESSAGE = 1 << 28
 
@@ -56,6 +62,7 @@ class Opened:
     lasted: float = 0.0  # seconds of its last examination
     task: asyncio.Task[None] | None = None
     told: list[tuple[Diagnostic, lsp.Diagnostic]] = field(default_factory=list[tuple[Diagnostic, lsp.Diagnostic]])
+    is_told_too_large: bool = False
 
 
 class DlServer(LanguageServer):
@@ -68,6 +75,7 @@ class DlServer(LanguageServer):
         self.opened: dict[str, Opened] = {}  # by name
         self.commands = commands
         self.analyst = Analyst()
+        self._positions: Recent[str, Positions] = Recent(_MOST_CHARACTERS)
         self.suggested: dict[str, str] = {}  # the documentation of the last completions, by name
         self.background: set[asyncio.Task[None]] = set()
         self.is_shut_down = False
@@ -82,8 +90,12 @@ class DlServer(LanguageServer):
         return self.files.document(self.files.name_of(uri))
 
     def positions_of(self, name: str) -> Positions:
-        text = self.files.text_of(name)
-        return Positions(text or "", self.workspace.position_encoding or lsp.PositionEncodingKind.Utf16)
+        text = self.files.text_of(name) or ""
+        known = self._positions.get(name)
+        if known is not None and known.text == text:
+            return known
+        made = Positions(text, self.workspace.position_encoding or lsp.PositionEncodingKind.Utf16)
+        return self._positions.put(name, made, len(text))
 
     def positions_at(self, uri: str) -> Positions:
         return self.positions_of(self.files.name_of(uri))
@@ -140,8 +152,20 @@ class DlServer(LanguageServer):
             opened.task.cancel()
         if name.startswith("<"):
             return
+        self._tell_too_large(opened)
         delay = DEBOUNCE if opened.facts is not None and opened.lasted > QUICK else 0.0
         opened.task = asyncio.ensure_future(self._examined(opened, loads_data, delay))
+
+    def _tell_too_large(self, opened: Opened) -> None:
+        """Say once why there are no hints and names in a text."""
+        if opened.is_told_too_large or not self.files.is_too_large(opened.name):
+            return
+        opened.is_told_too_large = True
+        message = (
+            f"{os.path.basename(opened.name)} has more than {LARGEST_READ:,} characters: of such a text, an editor "
+            "shows words, declarations and mistakes in the syntax only; `dlc check` and `dlc fmt` take all of it"
+        )
+        self.window_show_message(lsp.ShowMessageParams(lsp.MessageType.Warning, message))
 
     async def _examined(self, opened: Opened, loads_data: bool, delay: float) -> None:
         if delay:
@@ -203,12 +227,11 @@ class DlServer(LanguageServer):
         """The facts of the newest text; when these take longer than `patience`, those of an older one as far as its
         lines are the same."""
         opened = self.opened_at(uri)
-        if opened is None:
+        if opened is None or self.files.is_too_large(opened.name):
             return None
         text = self.files.opened[opened.name]
         if opened.facts_text != text and opened.task is not None:
-            limit = None if opened.facts is None else patience
-            await self._newest(opened, limit)
+            await self._newest(opened, patience if opened.facts is not None or patience is None else _LONGEST_WAIT)
         text = self.files.opened.get(opened.name)
         if text is None:  # closed in the meantime
             return None

@@ -19,10 +19,13 @@ from typing import IO
 from compiler.driver import DataQuestion, DataSource
 from compiler.editing.facts import Examiner, Facts
 from compiler.errors.diagnostics import Diagnostic, Source
+from compiler.support.recent import Recent, digest_of
 from compiler.support.record import record
 
 _LENGTH = 8
 _MOST_ANSWERS = 64
+_MOST_CHARACTERS = 300_000
+"""Characters of the texts whose facts are kept, for a change that is taken back."""
 _TEXTS_A_FULL_COLLECTION = 50
 
 
@@ -51,7 +54,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed must not stand among the answers
     gc.disable()
-    state = _State()
+    state = State()
     for number in itertools.count():
         request = read_message(questions)
         if request is None:
@@ -76,11 +79,11 @@ def write_message(stream: IO[bytes], message: object) -> None:
     stream.flush()
 
 
-class _State:
+class State:
     def __init__(self) -> None:
         self.examiner = Examiner()
         self.dimensions: dict[object, tuple[Mapping[str, int], tuple[Diagnostic, ...]]] = {}
-        self.facts: dict[object, Facts] = {}
+        self.facts: Recent[object, Facts] = Recent(_MOST_CHARACTERS)
         self.asked: list[Diagnostic] = []  # mistakes of the data that the current text asked
 
     def answer(self, request: Request) -> Answer:
@@ -95,15 +98,15 @@ class _State:
             return Answer(None, None, f"{type(error).__name__}: {error}")
 
     def _facts(self, request: Request) -> Facts:
-        key = (request.source.name, request.source.text, tuple(sorted(request.opened.items())))
+        opened = (part for path, text in sorted(request.opened.items()) for part in (str(path), text))
+        key = digest_of((request.source.name, request.source.text, *opened))
         known = self.facts.get(key)
         if known is not None and not request.loads_data and _are_on_disk(known, request):
             return known
         self.asked = []
         facts = self.examiner.examine(request.source, self._dimensions_of, request.opened, anew=request.loads_data)
         facts = replace(facts, findings=tuple(dict.fromkeys((*facts.findings, *self.asked))))
-        self.facts = {**dict(list(self.facts.items())[-_MOST_ANSWERS:]), key: facts}
-        return facts
+        return self.facts.put(key, facts, len(request.source.text))
 
     def _dimensions_of(self, question: DataQuestion) -> Mapping[str, int]:
         """The answer of the data, kept while its file is the same."""

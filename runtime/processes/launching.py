@@ -44,7 +44,6 @@ _SIGNAL_OF_PARENT = 1  # `prctl`: the signal that a process gets when its parent
 _KEPT = 1 << 14  # bytes of what was printed last
 # What MPICH and Open MPI say of a process that a signal has ended.
 _BY_SIGNAL = re.compile(rb"EXIT STRING: .*\(signal (\d+)\)|exited on\s+signal (\d+)")
-_EXITING = 0x4  # a flag of a process in `/proc`
 _BETWEEN_LOOKS = 0.1  # seconds, until there is a note
 
 
@@ -78,7 +77,8 @@ def launched(processes: int, command_line: Sequence[str]) -> tuple[int, Killed |
 
 
 def tell_launcher(peers: MpiPeers, run: Path | None) -> None:
-    """Leave a note of all processes and of their run for the launcher, where `launched` has started it."""
+    """Leave a note of all processes and of their run, once there is one, for the launcher, where `launched` has started
+    it."""
     name = os.environ.get(_NOTE)
     if name is None or peers.rank:
         return
@@ -158,7 +158,7 @@ class _Outlet(threading.Thread):
 class _Watcher(threading.Thread):
     """Waits for the note of the processes, and then for the first of them that ends: the launcher ends the others.
 
-    It may begin with that before the first has ended whole, so all that are ending then count as the first.
+    `epoll` lists what happened in the order in which it did, also to a thread that gets a processor late.
     """
 
     def __init__(self, note: Path) -> None:
@@ -166,47 +166,39 @@ class _Watcher(threading.Thread):
         self._note, self._is_over = note, threading.Event()
         self._names: Mapping[str, str] = {}
         self._first: list[str] = []
-        self._run: str | None = None
 
     def run(self) -> None:
         while not self._note.is_file():
             if self._is_over.wait(_BETWEEN_LOOKS):
                 return
-        told = json.loads(self._note.read_text())
-        self._names, self._run = told["names"], told["run"]
-        watched, descriptors = select.poll(), list[int]()
-        for number in self._names:
-            try:
-                descriptor = os.pidfd_open(int(number))
-            except OSError:  # it has ended
-                self._first.append(number)
-                continue
-            descriptors.append(descriptor)
-            watched.register(descriptor, select.POLLIN)
-        while not self._first and not self._is_over.is_set():
-            if watched.poll(1000):
-                self._first = [number for number in self._names if _is_ending(number)]
-        for descriptor in descriptors:
+        self._names = json.loads(self._note.read_text())["names"]
+        numbers: dict[int, str] = {}
+        with select.epoll() as watched:
+            for number in self._names:
+                try:
+                    descriptor = os.pidfd_open(int(number))
+                except OSError:  # it has ended
+                    self._first.append(number)
+                    continue
+                numbers[descriptor] = number
+                watched.register(descriptor, select.EPOLLIN)
+            while not self._first and not self._is_over.is_set():
+                self._first = [numbers[descriptor] for descriptor, _ in watched.poll(1.0)[:1]]
+        for descriptor in numbers:
             os.close(descriptor)
 
     def ended(self) -> _Ended:
         """What was seen, once the launcher has ended."""
         self._is_over.set()
         self.join()
-        return _Ended(tuple(f"{self._names[number]} (process {number})" for number in self._first), self._run)
-
-
-def _is_ending(number: str) -> bool:
-    try:
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended
-        return True
-    return fields[0] in "ZX" or bool(int(fields[6]) & _EXITING)
+        run = json.loads(self._note.read_text())["run"] if self._names else None  # known later than the processes
+        return _Ended(tuple(f"{self._names[number]} (process {number})" for number in self._first), run)
 
 
 @record
 class _Ended:
-    """The first of the processes that have ended, as messages name them, and their run."""
+    """The first of the processes that have ended, as messages name them, and their run. There are several where these
+    had ended before anybody watched."""
 
     names: tuple[str, ...]
     run: str | None

@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from mpi4py import MPI
@@ -102,12 +102,13 @@ class MpiPeers:
         _wait(lambda: request.Test() or time.monotonic() > end)
         return bool(request.Test()) and bool((every == own).all())
 
-    def abort(self, code: int) -> None:
+    def abort(self, code: int) -> NoReturn:
         """End all processes at once."""
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(_SECONDS_FOR_WORDS)
         MPI.COMM_WORLD.Abort(code)
+        os._exit(code)  # MPICH goes on until its launcher has ended it
 
     def close(self) -> None:
         """Leave together with all others."""
@@ -118,6 +119,11 @@ class MpiPeers:
     def _abort(self, message: str) -> None:
         print(f"error: {message}", file=sys.stderr)
         self.abort(_ABORTED)
+
+
+def leave() -> None:
+    """Be no process of MPI any longer, once all peers are closed."""
+    MPI.Finalize()
 
 
 class _Messages:

@@ -43,13 +43,6 @@ def measure(value: float) -> str:
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def share(part: float) -> str:
-    """A share in percent with a place, `12.5%`; only none is `0.0%`, and only all is `100.0%`."""
-    if 0 < part < 0.0005:
-        return "<0.1%"
-    return ">99.9%" if 0.9995 <= part < 1 else f"{part:.1%}"
-
-
 def value_text(value: SettingValue) -> str:
     """`0.001`, `true`, `"text"`, `[1, 2]`, `none`."""
     match value:

@@ -281,8 +281,10 @@ class _Uvicorn(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(viewed: Viewed, listening: socket.socket, begun: Begun, token: str | None = None) -> None:
+def serve(viewed: Viewed, listening: socket.socket, begun: Begun, token: str | None = None) -> bool:
     """Serve the page until a signal; `begun` is given its address and its text once connections are accepted.
+
+    Returns whether all its changes were saved.
 
     With a `token` that is known already, the code of kernels waits for the first figures of the training.
     """
@@ -299,3 +301,4 @@ def serve(viewed: Viewed, listening: socket.socket, begun: Begun, token: str | N
     )
     with suppress(KeyboardInterrupt):  # which uvicorn heeds, and then raises again
         _Uvicorn(config, server, lambda: begun(server.url, server.session.shown.reading)).run([listening])
+    return server.session.is_saved

@@ -180,6 +180,11 @@ class Session:
             raise UsageError("this is a model file, which does not train", "open the folder of a run")
         return self.training
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the file has the text that is shown; that of a run does not change."""
+        return self.viewed.run is not None or self.shown.text == self._saved
+
     def document(self, shown: Shown) -> JsonObject:
         """The document of a text, with what a page on a server asks beyond it."""
         live: dict[str, JsonValue] = {"version": shown.version, "whole": shown.is_whole}

@@ -114,6 +114,19 @@ def test_a_missing_barrier_and_shared_memory_are_found() -> None:
         verify_schedule(replace(plan, instances=plan.instances[-1:], barriers=(False,)), batch)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_each_barrier_is_needed(seed: int) -> None:
+    """Without any one of them, threads may meet each other's data; none is there for nothing."""
+    batch = 100_000
+    plan = schedule(random_graph(seed, SIZE)[0], batch=batch)
+    first = sum(instance.once for instance in plan.instances)
+    for place, barrier in enumerate(plan.barriers):
+        if barrier and place > first:
+            without = (*plan.barriers[:place], False, *plan.barriers[place + 1 :])
+            with pytest.raises(CompilerBug, match=r"needs a barrier|share memory"):
+                verify_schedule(replace(plan, barriers=without), batch)
+
+
 def test_small_kernels_that_use_the_same_buffers_in_other_queues_are_found() -> None:
     plan = schedule(random_graph(1, SIZE)[0], batch=1)
     assert not any(plan.barriers)

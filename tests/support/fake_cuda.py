@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from blocks_apart import run_blocks
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 NAMES = {2: "CUDA_ERROR_OUT_OF_MEMORY", 100: "CUDA_ERROR_NO_DEVICE", 700: "CUDA_ERROR_ILLEGAL_ADDRESS"}
@@ -32,10 +33,14 @@ KERNEL_MS, BLOCK_MS = 0.002, 0.0001  # of a kernel, and of each of its blocks, b
 
 @dataclass
 class Kernel:
-    """The address of a kernel as code of this processor, and how many words it takes."""
+    """The address of a kernel as code of this processor, and how many words it takes.
+
+    One of a `loop` is a function that runs blocks which wait for each other; its last word is their counter.
+    """
 
     address: int
     words: int
+    loop: bool = False
 
 
 @dataclass
@@ -59,6 +64,7 @@ class Node:
     words: Any
     waits: tuple[int, ...]
     event: Event | None = None
+    cooperative: bool = False
 
 
 class FakeCuda:
@@ -78,8 +84,13 @@ class FakeCuda:
         version: int = 12_080,
         devices: int = 1,
         capability: tuple[int, int] = (9, 0),
+        processors: int = 132,
+        occupancy: int = 1,
+        cooperative: int = 1,
     ) -> None:
         self.kernels = dict(kernels)
+        self.processors, self.occupancy, self.cooperative = processors, occupancy, cooperative
+        self.grids: list[int] = []  # of kernels whose blocks all run at once
         self.random = random.Random(seed)
         self.total, self.held_by_others = total, held_by_others
         self.version, self.devices, self.capability = version, devices, capability
@@ -94,6 +105,7 @@ class FakeCuda:
         self._things: dict[int, Any] = {}
         self._next = 0x1000
         self._memory: dict[int, np.ndarray] = {}
+        self._filled: list[Node] = []  # the nodes of the graph that was given one last
 
     # how calls come in
 
@@ -184,7 +196,10 @@ class FakeCuda:
         out.value = b"Fake 9000"
 
     def _cuDeviceGetAttribute(self, out: Any, number: Any, device: Any) -> None:
-        out._obj.value = {75: self.capability[0], 76: self.capability[1], 16: 132, 38: 1 << 20}[number.value]
+        out._obj.value = {
+            **{75: self.capability[0], 76: self.capability[1], 16: self.processors, 38: 1 << 20},
+            95: self.cooperative,
+        }[number.value]
 
     def _cuDevicePrimaryCtxRetain(self, out: Any, device: Any) -> None:
         self.live["context"] += 1
@@ -338,6 +353,16 @@ class FakeCuda:
         )
         self._add(nodes, Node(symbol, parameters.grid_x, words, waits[: count.value]), out)
 
+    def _cuOccupancyMaxActiveBlocksPerMultiprocessor(self, out: Any, function: Any, threads: Any, size: Any) -> None:
+        assert self.kernels[self._thing(function)].loop
+        assert (threads.value, size.value) == (256, 0)
+        out._obj.value = self.occupancy
+
+    def _cuGraphKernelNodeSetAttribute(self, node: Any, number: Any, value: Any) -> None:
+        assert number.value == 2
+        assert ctypes.sizeof(value._obj) == 64
+        self._filled[node.value - 1].cooperative = bool(value._obj[0])
+
     def _cuGraphAddEventRecordNode(self, out: Any, graph: Any, waits: Any, count: Any, event: Any) -> None:
         self._add(self._thing(graph), Node("", 0, None, waits[: count.value], self._thing(event)), out)
 
@@ -345,13 +370,18 @@ class FakeCuda:
         node.waits = tuple(handle - 1 for handle in node.waits)
         assert all(0 <= number < len(nodes) for number in node.waits)
         nodes.append(node)
+        self._filled = nodes
         out._obj.value = len(nodes)
 
     def _words_of(self, symbol: str) -> int:
         return 1 if symbol in (ADVANCE, MULTIPLY_ADD) else self.kernels[symbol].words
 
-    def _cuGraphInstantiateWithFlags(self, out: Any, graph: Any, flags: Any) -> None:
-        self._make("instance", list(self._thing(graph)), out)
+    def _cuGraphInstantiateWithFlags(self, out: Any, graph: Any, flags: Any) -> int:
+        nodes = list(self._thing(graph))
+        if any(node.cooperative and node.blocks > self.processors * self.occupancy for node in nodes):
+            return 720
+        self._make("instance", nodes, out)
+        return 0
 
     def _cuGraphDestroy(self, graph: Any) -> None:
         self._forget("cuGraphDestroy", graph)
@@ -392,6 +422,12 @@ class FakeCuda:
             control = (ctypes.c_int64 * 3).from_address(words[0])
             control[1] += 1
             control[2] += 1
+            return
+        if self.kernels[node.symbol].loop:
+            assert node.cooperative, "blocks that wait for each other may not all run"
+            self.grids.append(node.blocks)
+            resident = min(node.blocks, self.processors * self.occupancy)
+            run_blocks(self.kernels[node.symbol].address, words, self._memory, node.blocks, resident, self.random)
             return
         given = (ctypes.c_int64 * max(1, len(words)))(*words)
         blocks = 1 if node.symbol == "dlc_copy" else node.blocks  # of a copy, blocks share what a call does whole

@@ -14,12 +14,15 @@ from compiler.nest.ir import Nest
 from compiler.support.cache import ObjectCache
 from compiler.targets import target
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
+from compiler.targets.cpu.target import CpuTarget
 from compiler.targets.gpu import opened
 from compiler.targets.gpu.code import loaded_code
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.driver import Driver, begun
+from compiler.targets.gpu.emulated_loops import host_loop_text
 from compiler.targets.gpu.executable import GpuExecutable
 from compiler.targets.gpu.hardware import Gpu
+from compiler.targets.gpu.loop_text import LoopPlan
 from compiler.targets.gpu.target import EmulatedTarget, GpuTarget
 from compiler.targets.gpu.text import host_text
 from compiler.targets.gpu.touched_bytes import with_touched_bytes
@@ -27,7 +30,7 @@ from compiler.targets.llvm.codegen_worker import WorkerPool
 from compiler.targets.llvm.host import machine_of
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.lowered import Lowered
-from compiler.targets.manifest import Manifest
+from compiler.targets.manifest import Manifest, ends_of_arguments
 from compiler.targets.registry import KERNEL_TARGETS, TARGETS
 
 _COMPILED: dict[str | None, tuple[Lowered, Library]] = {}
@@ -60,6 +63,9 @@ class FakeTarget(EmulatedTarget):
     def text_of(self, nest: Nest) -> str:
         return host_text(nest, machine_of(None), is_strict=True)
 
+    def loop_text_of(self, plan: LoopPlan) -> str:
+        return host_loop_text(plan, machine_of(None), is_strict=True)
+
     def load(self, compilation: target.Compilation) -> Any:
         memory, options = self.memory(), compilation.options
         if compilation.name not in _COMPILED:
@@ -76,9 +82,10 @@ class FakeTarget(EmulatedTarget):
         options = compilation.options
         machine = machine_of(None)
         with WorkerPool(machine, ObjectCache(options.cache), 1) as pool:
-            lowered = with_touched_bytes(self._lowered(compilation, machine, pool.begin))
+            lowered = CpuTarget._lowered(self, compilation, self.machine(options), pool.begin)
+            lowered = with_touched_bytes(lowered)
             objects = pool.compile([*lowered.texts.values(), runner_text(machine)])
-        return lowered, Library(objects, [*lowered.texts, *SYMBOLS], machine)
+        return lowered, Library(objects, [*lowered.texts, *runs_of(lowered.manifest), *SYMBOLS], machine)
 
     def missing(self, names: Any, options: Any, elsewhere: bool = False) -> list[str]:
         return []
@@ -86,14 +93,22 @@ class FakeTarget(EmulatedTarget):
 
 def kernels_of(manifest: Manifest, library: Library) -> dict[str, Kernel]:
     """The kernels of a program, with how many words each takes."""
-    firsts = sorted({entry.first_argument for entry in manifest.entries if entry.function >= 0})
-    ends = dict(zip(firsts, [*firsts[1:], len(manifest.relocations)], strict=True))
+    ends = ends_of_arguments(manifest)
     words = {
         manifest.functions[e.function]: ends[e.first_argument] - e.first_argument
         for e in manifest.entries
         if e.function >= 0
     } | TRANSFERS
-    return {symbol: Kernel(library.address(symbol), count) for symbol, count in words.items()}
+    loops = {
+        kernel.symbol: Kernel(library.address(run), kernel.words, loop=True)
+        for kernel, run in zip(manifest.loop_kernels, runs_of(manifest), strict=True)
+    }
+    return {symbol: Kernel(library.address(symbol), count) for symbol, count in words.items()} | loops
+
+
+def runs_of(manifest: Manifest) -> list[str]:
+    """The functions that run blocks of loops."""
+    return [f"{kernel.symbol}.run" for kernel in manifest.loop_kernels]
 
 
 class PtxTarget(GpuTarget):
@@ -109,14 +124,23 @@ class PtxTarget(GpuTarget):
         return self.loaded[-1]
 
     def text_of(self, nest: Nest) -> str:
-        device, machine = super().text_of(nest), machine_of(None)
+        device = super().text_of(nest)
+        self.add(device, host_text(nest, machine_of(None), is_strict=True), len(nest.arguments))
+        return device
+
+    def loop_text_of(self, plan: LoopPlan) -> str:
+        device = super().loop_text_of(plan)
+        self.add(device, host_loop_text(plan, machine_of(None), is_strict=True), plan.words, ".run")
+        return device
+
+    def add(self, device: str, text: str, words: int, function: str = "") -> None:
+        """Let a function of the emulator's text stand for the kernel with a text for devices."""
         symbol = "k_" + sha256(device.encode()).hexdigest()[:20]  # as lowering names kernels
         if symbol in self.fake.kernels:
-            return device
-        text = host_text(nest, machine, is_strict=True).replace("KERNEL", symbol)
-        self.libraries.append(Library([compile_module(text, machine)], [symbol], machine))
-        self.fake.kernels[symbol] = Kernel(self.libraries[-1].address(symbol), len(nest.arguments))
-        return device
+            return
+        machine, name = machine_of(None), symbol + function
+        self.libraries.append(Library([compile_module(text.replace("KERNEL", symbol), machine)], [name], machine))
+        self.fake.kernels[symbol] = Kernel(self.libraries[-1].address(name), words, loop=bool(function))
 
 
 @contextmanager

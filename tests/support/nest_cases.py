@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from unittest.mock import patch
 
 import numpy as np
 import schedule_interpreter
-from nest_faults import MOST_STATEMENTS, Case, TooLong
+from nest_faults import BEHIND_MEMORY, MOST_STATEMENTS, Case, TooLong
 from nest_interpreter import Uniform
 from nest_mutations import mutations_of
 from nests import call_of
@@ -24,8 +24,9 @@ from compiler.loops.ir import CopyKernel, Kernel
 from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.nest.call import Call
 from compiler.nest.ir import Nest
+from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
-from compiler.nest.verify_memory import BOUNDS, Doubt, unproved
+from compiler.nest.verify_memory import BOUNDS, Doubt, Law, unproved
 from compiler.pipeline import optimise_graph
 from compiler.programs.kinds import PREDICTION
 from compiler.schedule.build import schedule
@@ -36,6 +37,8 @@ from compiler.types import BatchExtent, at_batch, numpy_dtype
 MACHINES = (AVX512, AVX2, NEON)
 NOMINAL = 7
 BATCHES = (1, 2, NOMINAL - 1, NOMINAL, NOMINAL + 1, 67)  # of the last, a flat kernel of 64 columns has two items
+# Ends of what a run says of faults that break no law of the verifier.
+OF_VALUES = ("is not what the kernel makes of it", "is wrong", BEHIND_MEMORY)
 LATER_BATCHES = (3, 5, 16, 40, 130)  # on which a fault that nobody has found would show
 
 
@@ -56,6 +59,15 @@ def resized(graph: Graph, given: Mapping[str, Array], batch: int) -> dict[str, A
             values.reshape(-1)[(place * 5 + batch) % values.size] = (np.nan, np.inf)[batch // 2 % 2]
         found[entry.name] = values
     return found
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Which laws are asked of a mutation before it runs, with at most so many statements; holes are noted."""
+
+    laws: Collection[Law] = BOUNDS
+    most: int = MOST_STATEMENTS
+    note: Callable[[str], None] = lambda hole: None
 
 
 class Cases:
@@ -97,8 +109,12 @@ class Cases:
                 checked += 1
         return checked, faults
 
-    def mutations(self, random: Random, count: int) -> Iterable[tuple[str, str]]:
-        """The kind of so many mutations of each nest, and by whom each was found: nobody if it changes nothing."""
+    def mutations(self, random: Random, count: int, attack: Attack | None = None) -> Iterable[tuple[str, str]]:
+        """The kind of so many mutations of each nest, and by whom each was found: nobody if it changes nothing.
+
+        A run that finds what the laws should is a hole, which is noted.
+        """
+        attack = attack or Attack()
         later = self.at(LATER_BATCHES)
         for kernel, cases in self.at(BATCHES).items():
             nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
@@ -110,13 +126,20 @@ class Cases:
                     except CompilerBug:
                         yield mutation.kind, "verifier"
                         continue
-                    if _doubts(nest, calls):
+                    if _doubts(nest, calls, attack.laws):
                         yield mutation.kind, "proof"
                         continue
                     try:
-                        found = next(filter(None, (case.fault_of(nest) for case in cases)), None)
-                        missed = found is None and any(case.fault_of(nest) for case in later.get(kernel, ()))
+                        found = next(filter(None, (case.fault_of(nest, attack.most) for case in cases)), None)
+                        missed = found is None and any(
+                            case.fault_of(nest, attack.most) for case in later.get(kernel, ())
+                        )
                     except TooLong:
+                        yield mutation.kind, "too long"
+                        continue
+                    if found is not None and not found.endswith(OF_VALUES):
+                        attack.note(f"{mutation.kind}: {found}\n{print_nest(nest)}")
+                        yield mutation.kind, "hole"
                         continue
                 yield mutation.kind, "missed" if missed else "nobody" if found is None else "run"
 
@@ -132,9 +155,9 @@ def _calls_of(nest: Nest, cases: Sequence[Case]) -> list[Call]:
     return [*calls[:-1], replace(calls[-1], before=calls[0] if len(calls) > 1 else None)]
 
 
-def _doubts(nest: Nest, calls: Sequence[Call]) -> list[Doubt]:
+def _doubts(nest: Nest, calls: Sequence[Call], laws: Collection[Law] = BOUNDS) -> list[Doubt]:
     parts = [part for part in (nest.before, nest) if part is not None]
-    return [doubt for part, call in zip(parts, calls, strict=True) for doubt in unproved(part, call, BOUNDS)]
+    return [doubt for part, call in zip(parts, calls, strict=True) for doubt in unproved(part, call, laws)]
 
 
 def graph_cases(seed: int) -> list[Cases]:

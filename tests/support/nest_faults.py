@@ -33,6 +33,9 @@ MOST_STATEMENTS = 40_000  # of a run, beyond which a kernel is left out
 MOST_CALLS = 40  # beyond which a call has several items
 
 
+BEHIND_MEMORY = "what lies behind it or another buffer"
+
+
 class TooLong(Exception):
     """A kernel is too large to be interpreted."""
 
@@ -117,14 +120,20 @@ class Case:
         for number, (one, other, wanted) in enumerate(zip(whole, apart, self.behind, strict=True)):
             if one.tobytes() != other.tobytes():
                 place = int(np.flatnonzero(one.view(np.uint8) != other.view(np.uint8))[0]) // one.itemsize
-                return f"element {place} of buffer {number} depends on unwritten memory, or on the order of items"
+                alike = self.run(nest, False, POISONS[1], most, POISONS[0])[number]
+                on = BEHIND_MEMORY if alike.tobytes() == one.tobytes() else "unwritten memory, or on the order of items"
+                return f"element {place} of buffer {number} depends on {on}"
             if not _is_near(one, wanted, self.allowed[number]):
                 return f"buffer {number} is not what the kernel makes of it"
         return None
 
-    def run(self, nest: Nest, is_whole: bool, poison: int, most: int) -> list[Array]:
-        """The contents behind the nest, in one call or in many from the last to the first."""
-        memories = [_memory(f"memory {k}", end - start, k, poison) for k, (start, end) in enumerate(self.groups)]
+    def run(self, nest: Nest, is_whole: bool, poison: int, most: int, around: int | None = None) -> list[Array]:
+        """The contents behind the nest, in one call or in many from the last to the first.
+
+        Memory that nobody has written holds `poison`, but that `around` buffers another one.
+        """
+        around = poison if around is None else around
+        memories = [_memory(f"memory {k}", end - start, k, around) for k, (start, end) in enumerate(self.groups)]
         shared = _memory("panels", nest.shared_bytes, len(memories), poison)
         flags = _memory("flags", len(self.flagged), -1, 0)
         places = [Place(memories[group], start) for group, start in self.places]

@@ -1,4 +1,4 @@
-"""Faults put into nests: a shifted address, a longer loop, a mask or a guard that is gone, a lost sum."""
+"""Faults put into nests: a shifted address, a longer loop, a mask or a guard that is gone, another memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from compiler.nest import ir
-from compiler.nest.ir import TRUTH, Constant, Nest, Statement, Type, Value, Zeros
+from compiler.nest.ir import ADDRESS, TRUTH, Constant, Nest, Statement, Type, Value, Zeros
 
 _NEXT = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt", "eq": "le", "ne": "lt", "below": "le"}
 
@@ -50,8 +50,10 @@ def mutations_of(nest: Nest, random: Random, count: int) -> Iterator[Mutation]:
     """Some of those of a nest and of what runs before it, of each kind as many as of others."""
     by_kind: dict[str, list[Mutation]] = {}
     for part in (nest,) if nest.before is None else (nest.before, nest):
+        every = (s for _, s in _statements(part.body) if isinstance(s, ir.Given | ir.Scratch))
+        memories = [s for s in every if s.result.type is ADDRESS]
         for block, statement in _statements(part.body):
-            for kind, *change in _changes(statement):
+            for kind, *change in _all_changes(statement, memories):
                 by_kind.setdefault(kind, []).append(Mutation(kind, part, block, statement, *change))
     for _ in range(count):
         yield random.choice(by_kind[random.choice(sorted(by_kind))])
@@ -64,8 +66,14 @@ def _statements(body: list[Statement]) -> Iterator[tuple[list[Statement], Statem
             yield from _statements(statement.body)
 
 
-def _changes(statement: Statement) -> Iterator[tuple[Any, ...]]:
+def _all_changes(statement: Statement, memories: list[ir.Given | ir.Scratch]) -> Iterator[tuple[Any, ...]]:
     """The kind, the field, and its other content or None with a shift."""
+    yield from _changes(statement)
+    yield from _other_terms(statement)
+    yield from _other_memories(statement, memories)
+
+
+def _changes(statement: Statement) -> Iterator[tuple[Any, ...]]:
     match statement:
         case ir.Address():
             yield "address shifted", "index", None, 1
@@ -77,6 +85,7 @@ def _changes(statement: Statement) -> Iterator[tuple[Any, ...]]:
             yield "constant of an index", "right", right - 1 or 2
         case ir.Loop(step=step, carried=carried):
             yield "loop longer", "stop", None, step
+            yield "loop longer by one", "stop", None, 1
             yield "loop shorter", "stop", None, -1
             yield "loop begins later", "start", None, step
             yield "stride of a loop", "step", step * 2
@@ -103,6 +112,32 @@ def _changes(statement: Statement) -> Iterator[tuple[Any, ...]]:
             yield "lanes turned", "picks", (*picks[1:], picks[0])
         case _:
             pass
+
+
+def _other_terms(statement: Statement) -> Iterator[tuple[Any, ...]]:
+    match statement:
+        case ir.Binary(op="mul", right=Value()):
+            yield "factor gone", "right", 1
+        case ir.Binary(op="add", right=Value()):
+            yield "summand gone", "right", 0
+        case ir.Store(align=align, value=Value(type=Type(lanes=lanes))) if lanes > 1:
+            yield "alignment", "align", 2 * align
+        case _:
+            pass
+
+
+def _other_memories(statement: Statement, memories: list[ir.Given | ir.Scratch]) -> Iterator[tuple[Any, ...]]:
+    """An access or an address that goes to another memory, which is there before it."""
+    if isinstance(statement, ir.Load | ir.Store | ir.Gather | ir.Scatter):
+        field = "address"
+    elif isinstance(statement, ir.Address):
+        field = "base"
+    else:
+        return
+    there = getattr(statement, field)
+    for memory in memories:
+        if memory.result is not there:
+            yield "memory swapped", field, memory.result
 
 
 def _set(record: Any, field: str, content: Any) -> None:

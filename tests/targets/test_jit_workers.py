@@ -31,6 +31,11 @@ define void @f(ptr %p) {{
 {COMMENT}"""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def code_without_workers() -> None:
+    """Nothing takes their workers from these tests."""
+
+
 def compile_modules(irs: Sequence[str], machine: Machine, cache: ObjectCache, workers: int) -> list[bytes]:
     """The object code of each module, from the cache or by at most `workers` processes."""
     with WorkerPool(machine, cache, workers) as pool:

@@ -88,7 +88,7 @@ def _arena(buffer: Buffer) -> Arena:
 
 
 def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int, BufferPlace], arena: Arena) -> int:
-    """Largest first, each at the lowest offset that is free for its whole life."""
+    """Largest first, each at the lowest multiple of its elements' size that is free for its whole life."""
     placed: list[tuple[int, int, int, int]] = []  # begin, end, first and last stretch: by begin
     total = 0
     for buffer in sorted(buffers, key=lambda b: (-size_in_arena(b), b.index)):
@@ -101,7 +101,7 @@ def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int
             if offset + size <= start:
                 break
             if end > offset:
-                offset = end
+                offset = -(-end // buffer.dtype.size) * buffer.dtype.size
         places[buffer.index] = BufferPlace(arena, offset)
         insort(placed, (offset, offset + size, born, dead), key=itemgetter(0))
         total = max(total, offset + size)

@@ -10,7 +10,7 @@ from functools import partial
 from compiler.loops import ir as loops
 from compiler.schedule.ir import Instance, Schedule, spans_of_loops
 from compiler.support.record import mutable_record
-from compiler.types import BatchExtent, Extent, elements, size_at
+from compiler.types import Extent, elements, size_at
 
 
 def share_work(schedule: Schedule) -> Schedule:
@@ -28,17 +28,9 @@ def shared_rows(schedule: Schedule) -> int:
     least, fewest = schedule.machine.tuning.serial_work, schedule.batch
     shared = [instance for instance in schedule.instances if instance.parallel]
     for instance in shared:
-        if _work_of_rows(instance, fewest - 1) > least:
-            fewest = bisect_right(range(fewest), least, key=partial(_work_of_rows, instance))
+        if work_of(instance, fewest - 1) > least:
+            fewest = bisect_right(range(fewest), least, key=partial(work_of, instance))
     return max(1, fewest) if shared else 0
-
-
-def _work_of_rows(instance: Instance, rows: int) -> int:
-    """As `work_of`, with the elements of flat kernels over the batch as such."""
-    work, kernel = work_of(instance, rows), instance.kernel
-    if isinstance(kernel, loops.FlatKernel) and isinstance(kernel.elements, BatchExtent):
-        return work // kernel.columns
-    return work
 
 
 def work_of(instance: Instance, batch: int) -> int:
@@ -56,15 +48,10 @@ def work_of(instance: Instance, batch: int) -> int:
 
 
 def _counted(kernel: loops.Kernel) -> tuple[Extent, ...]:
-    """The extents that make up the work of a kernel: of one outer block, unless it reduces rows.
-
-    Of a flat kernel over the batch, each element counts as a row.
-    """
+    """The extents that make up the work of a kernel: of one outer block, unless it reduces rows."""
     match kernel:
-        case loops.FlatKernel(elements=int(count), columns=columns):
-            return -(-count // columns), columns
         case loops.FlatKernel():
-            return kernel.elements, kernel.columns
+            return (kernel.elements,)
         case loops.ScatterKernel() | loops.PrefixSumKernel():
             return kernel.rows, kernel.columns
         case _:

@@ -30,6 +30,7 @@ from compiler.targets.manifest import (
     ResultSlot,
     TensorSpec,
     capacity_for,
+    expect_rows,
     lines_of_tensors,
     rounded_up,
 )
@@ -249,9 +250,7 @@ class NativeExecutable:
         in_place = consecutive and len(rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
         self._span = (int(self._rows[0]), int(self._rows[-1]) + 1) if in_place else None
         most = min(batch, len(rows))
-        if 0 < self.manifest.most_rows < most:
-            message = f"{most} rows, and pairs of rows have places for {self.manifest.most_rows}"
-            raise CompilerBug("executable", message)
+        expect_rows(self.manifest, most)
         capacity = capacity_for(self.manifest.batch_bytes, most)
         if capacity > self._capacity:
             each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * rounded_up(most) // 64) * 64

@@ -8,7 +8,7 @@ from compiler.support.record import record
 from compiler.targets.cpu.library_layout import Function, Settings, settings_of
 from compiler.targets.cpu.library_limits import checks_of_settings
 from compiler.targets.cpu.library_program import filled, lines, parameters
-from compiler.targets.manifest import InputSlot, ResultSlot
+from compiler.targets.manifest import InputSlot, ResultSlot, most_divided
 from compiler.targets.target import LibraryForm, LibrarySignature
 
 _OF_A_STEP = ("counting", "accumulating", "updating")
@@ -76,7 +76,7 @@ def call_text(call: Call, form: LibraryForm, sequence: int) -> str:
     words = {
         "NAME": call.name,
         "TRAINS": str(function.program.trains).lower(),
-        "MOST_ROWS": call.most_rows or (1 << 63) - 1,
+        "MOST_ROWS": min(call.most_rows or (1 << 63) - 1, *(most_divided(f.manifest) for f in call.programs)),
         "PARAMETERS": _listed(given),
         "NULLS": lines(_null_checks(["%memory", *given])),
         "CHECKS": lines(call.checks),

@@ -22,7 +22,7 @@ from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.iteration_space import is_row_blocked, items_of
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
-from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, specialisation
+from compiler.targets.cpu.specialisation import Key, Specialisation, number_of, rows_divided, specialisation
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.targets.lowered import Lowered
@@ -73,12 +73,12 @@ def lower(
 
 
 @record
-class _Function:
+class Function:
     """The nest of a function, whose body is gone once its text is there, and the function that runs before it."""
 
     symbol: str
     nest: Nest
-    before: _Function | None
+    before: Function | None
 
 
 class Lowering:
@@ -106,7 +106,7 @@ class Lowering:
         self.tiles: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
-        self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
+        self.codes: dict[tuple[Key, bool, frozenset[int]], Function] = {}
         self.checked_stores: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
@@ -178,6 +178,7 @@ class Lowering:
             self.advance_table(),
             most_rows(self.graph, self.batch),
             shared_rows(self.plan),
+            max((rows_divided(what) for what in self.specialisations.values()), default=0),
         )
 
     def left_results(self) -> set[int]:
@@ -262,7 +263,7 @@ class Lowering:
         self.relocations += [buffer, given, bytes_, rows, CONTROL]
         return Call("dlc_collect", Items(kernel.rows), first, 5, ())
 
-    def call(self, instance: Instance, code: _Function, panels: tuple[int, int, int]) -> Call:
+    def call(self, instance: Instance, code: Function, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
         first, kernel = len(self.relocations), instance.kernel
         streams = [i.stream for i in kernels.instructions_of(kernel) if isinstance(i, kernels.Random)]
@@ -318,7 +319,7 @@ class Lowering:
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         return tuple((*line, *(0,) * (deepest - len(line))) for line in self.advances) if deepest else ()
 
-    def code(self, instance: Instance, keeps: bool) -> _Function:
+    def code(self, instance: Instance, keeps: bool) -> Function:
         """The code of an instance, made once for all of the same kernel.
 
         `keeps`: the right operand of a product is the same for more than one call.
@@ -360,7 +361,7 @@ class Lowering:
             return items_of(kernel, self.machine)
         return nest.items
 
-    def function(self, nest: Nest) -> _Function:
+    def function(self, nest: Nest) -> Function:
         """Write the text of a function and of the one before it; the symbol is the hash of the text."""
         before = None if nest.before is None else self.function(nest.before)
         text = self.llvm_of(nest)
@@ -370,7 +371,7 @@ class Lowering:
             self.nests[symbol] = nest
         if self.begin is not None:
             self.begin(self.texts[symbol])
-        return _Function(symbol, replace(nest, body=[], before=None), before)
+        return Function(symbol, replace(nest, body=[], before=None), before)
 
     def specialised(self, kernel: kernels.Kernel) -> Specialisation:
         """The specialisation of a kernel of the plan, worked out once."""

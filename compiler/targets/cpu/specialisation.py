@@ -39,7 +39,7 @@ from compiler.targets.cpu.iteration_space import (
     transposed_rows,
 )
 from compiler.tuning import Tuning
-from compiler.types import DType, Extent
+from compiler.types import BatchExtent, DType, Extent, elements
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 FIXED = (0, 1)  # offsets, strides and divisors that are part of the code
@@ -86,6 +86,18 @@ def divisors_of(what: Specialisation) -> set[int]:
     terms = [t for i in every if isinstance(i, loops.Load | loops.Store) for t in i.access.rows]
     terms += [t for i in every if isinstance(i, loops.Position) for t in i.rows]
     return {number for t in terms for number in (t.divisor, t.modulus) if number is not None and number not in FIXED}
+
+
+def rows_divided(what: Specialisation) -> int:
+    """How many rows a kernel whose code divides their numbers by arguments has for each row of the batch."""
+    match what.kernel:
+        case loops.RowKernel(rows=BatchExtent() as rows) | loops.FlatKernel(elements=BatchExtent() as rows):
+            pass
+        case loops.ColumnKernel(outer=outer, rows=inner) if isinstance(elements((outer, inner)), BatchExtent):
+            rows = elements((outer, inner))
+        case _:
+            return 0
+    return rows.multiple if divisors_of(what) and isinstance(rows, BatchExtent) else 0
 
 
 def factor_of(divisor: int) -> tuple[int, int]:

@@ -166,9 +166,11 @@ class CpuTarget:
         plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
         if options.verify:
-            from compiler.targets.verify_nests import verify_nests  # few programs are verified
+            from compiler.support.verified import note_verified  # few programs are verified
+            from compiler.targets.verify_nests import verify_nests
 
-            verify_nests(found, has_blocks=machine.is_gpu)
+            verified = verify_nests(found, has_blocks=machine.is_gpu)
+            note_verified(verified.proved, verified.left_out)
         return found
 
     def _compiled(

@@ -11,7 +11,7 @@ from compiler.targets.gpu.dependences import calls_of
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.results import Outlet
 from compiler.targets.gpu.room import bytes_of_values, shared_place
-from compiler.targets.gpu.step_graph import blocks_of_call
+from compiler.targets.gpu.step_graph import blocks_of_call, blocks_of_loop
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest, capacity_for
 from compiler.targets.memory import SLACK
@@ -24,12 +24,18 @@ _SHARED = re.compile(r"@\w+_shared = internal addrspace\(3\) global \[(\d+) x i8
 def device_plan(lowered: Lowered, batch: int) -> DevicePlan:
     """The calls in a step of so many rows, and what it takes where its data lies on the device."""
     manifest, launches, blocks = lowered.manifest, dict[str, int](), dict[str, int]()
+    in_kernels = {line for kernel in manifest.loop_kernels for lines in kernel.beside for line in lines}
     for call in calls_of(manifest, 0, len(manifest.entries)):
+        if call.entry in in_kernels:
+            continue
         entry = manifest.entries[call.entry]
         symbol, count = manifest.functions[entry.function], blocks_of_call(entry, batch)
         if count:
             launches[symbol] = launches.get(symbol, 0) + (call.entry >= manifest.once)
             blocks[symbol] = max(count, blocks.get(symbol, 0))
+    for kernel in manifest.loop_kernels:
+        launches[kernel.symbol] = launches.get(kernel.symbol, 0) + 1
+        blocks[kernel.symbol] = blocks_of_loop(manifest, kernel, batch)
     kernels = {
         symbol: KernelCalls(
             launches[symbol], blocks[symbol], BLOCK_THREADS, _shared_bytes(lowered.texts.get(symbol, ""))

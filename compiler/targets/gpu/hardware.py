@@ -11,13 +11,14 @@ import numpy as np
 from compiler.errors.diagnostics import UsageError
 from compiler.support.arrays import Array
 from compiler.support.record import record
+from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.driver import ON_THE_PROCESSOR, Driver
 from compiler.targets.memory import address_of
 
 LEAST_CAPABILITY = (7, 5)  # for which kernels are written
 _NON_BLOCKING = 1  # a stream that waits for no other
 _WITH_TIMES, _WITHOUT_TIMES = 0, 2  # an event that is read by a clock; one that only orders
-_MAJOR, _MINOR, _PROCESSORS, _CACHE = 75, 76, 16, 38  # attributes of a device
+_MAJOR, _MINOR, _PROCESSORS, _CACHE, _COOPERATIVE = 75, 76, 16, 38, 95  # attributes of a device
 _LOG, _LOG_BYTES, _LOG_SIZE = 5, 6, 8192  # options of a link: its error log, and the size of it
 _PTX = 1  # a form of a linker's input
 
@@ -108,6 +109,7 @@ class Gpu:
         self.name = text.value.decode(errors="replace")
         self.capability = (self._attribute(_MAJOR, device), self._attribute(_MINOR, device))
         self.processors = self._attribute(_PROCESSORS, device)
+        self.is_cooperative = bool(self._attribute(_COOPERATIVE, device))  # whether all blocks of a kernel may meet
         self.cache_bytes = self._attribute(_CACHE, device)  # that all multiprocessors share
         version = ctypes.c_int()
         driver.call("cuDriverGetVersion", ctypes.byref(version))
@@ -242,3 +244,10 @@ class Gpu:
         found = ctypes.c_void_p()
         self.driver.call("cuModuleGetFunction", ctypes.byref(found), module.pointer, symbol.encode())
         return found.value or 0
+
+    def fitting_blocks(self, function: int) -> int:
+        """How many blocks of a kernel run at once."""
+        found, none = ctypes.c_int(), ctypes.c_size_t(0)
+        given = ctypes.c_void_p(function), ctypes.c_int(BLOCK_THREADS), none
+        self.driver.call("cuOccupancyMaxActiveBlocksPerMultiprocessor", ctypes.byref(found), *given)
+        return found.value * self.processors

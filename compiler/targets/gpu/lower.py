@@ -15,7 +15,7 @@ from compiler.support.numerics import LANES
 from compiler.targets.cpu.emit import undecided
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.kernel_pass import after_all
-from compiler.targets.cpu.lower import Lowering
+from compiler.targets.cpu.lower import Function, Lowering
 from compiler.targets.cpu.passes_on_text import verified_tiles
 from compiler.targets.cpu.products import build as products
 from compiler.targets.cpu.products import passes as product_passes
@@ -27,6 +27,8 @@ from compiler.targets.gpu.block_products import build_block_product
 from compiler.targets.gpu.block_shapes import shape_for
 from compiler.targets.gpu.column_blocks import blocks_of_columns, build_column_blocks, is_in_chains
 from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, copied_shape
+from compiler.targets.gpu.loop_kernels import with_loop_kernels
+from compiler.targets.gpu.loop_text import LoopPlan
 from compiler.targets.gpu.matrix_products import bytes_of_sums
 from compiler.targets.gpu.passes import PRODUCT_PASSES, ROW_PASSES
 from compiler.targets.gpu.threads import blocks_of, for_threads, items_of
@@ -42,15 +44,38 @@ def lower(
     text_of: Callable[[Nest], str],
     begin: Callable[[str], None] | None = None,
     keeps_nests: bool = False,
+    loop_text_of: Callable[[LoopPlan], str] | None = None,
 ) -> Lowered:
-    """The execution plan of a schedule and the text of its kernels, by `text_of`; `begin` is given each one."""
+    """The execution plan of a schedule and the text of its kernels, by `text_of`; `begin` is given each one.
+
+    With `loop_text_of`, loops have kernels, too.
+    """
     lowering = _DeviceLowering(graph, plan, machine, batch, begin, keeps_nests)
-    lowering.text_of = text_of
+    lowering.text_of, lowering.loop_text_of = text_of, loop_text_of
     return lowering.run()
 
 
 class _DeviceLowering(Lowering):
     text_of: Callable[[Nest], str]
+    loop_text_of: Callable[[LoopPlan], str] | None
+    whole: dict[str, Nest]  # by symbol, where loops are kernels
+
+    def run(self) -> Lowered:
+        self.whole = {}
+        lowered = super().run()
+        if self.loop_text_of is None:
+            return lowered
+        found = with_loop_kernels(lowered, self.whole, self.loop_text_of)
+        for symbol in dict.fromkeys(kernel.symbol for kernel in found.manifest.loop_kernels):
+            if self.begin is not None:
+                self.begin(found.texts[symbol])
+        return found
+
+    def function(self, nest: Nest) -> Function:
+        made = super().function(nest)
+        if self.loop_text_of is not None and self.plan.loops:
+            self.whole[made.symbol] = nest
+        return made
 
     def manifest(self) -> Manifest:
         """Each thread has its scratch in its own frame, so a call is given none."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.errors.diagnostics import CompilerBug
 from compiler.targets.cpu.plan_tables import control_layout
+from compiler.targets.gpu.cooperative import GraphWithLoops, Loops, NodesOfStep
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.feed import Ring
 from compiler.targets.gpu.hardware import DeviceBlock
 from compiler.targets.gpu.step_graph import Addresses, Node, StepGraph, TimedGraph, counting_node, nodes_of
-from compiler.targets.manifest import Manifest, capacity_for
+from compiler.targets.manifest import Manifest, capacity_for, expect_rows
 from compiler.tuning import MOST_TILE_ROWS
 
 _KEPT_GRAPHS = 8
@@ -30,7 +30,8 @@ class Room:
         self.capacity = self.filled = 0  # rows that there is room for, and that what runs once has filled
         self.ring: Ring | None = None
         self._growing: dict[str, DeviceBlock] = {}
-        self._graphs: dict[Addresses, tuple[StepGraph, StepGraph | TimedGraph]] = {}
+        self._graphs: dict[Addresses, tuple[StepGraph, GraphWithLoops | TimedGraph]] = {}
+        self._loops = Loops(memory.gpu, manifest, functions)
 
     def close(self) -> None:
         for graphs in self._graphs.values():
@@ -44,9 +45,7 @@ class Room:
     def grow(self, most: int) -> DeviceBlock:
         """Room for steps of so many rows; where their values lie."""
         manifest = self._manifest
-        if 0 < manifest.most_rows < most:
-            message = f"{most} rows, and pairs of rows have places for {manifest.most_rows}"
-            raise CompilerBug("executable", message)
+        expect_rows(manifest, most)
         self.capacity = max(self.capacity, capacity_for(manifest.batch_bytes, most))
         size = bytes_of_values(manifest, self.capacity)
         what = "a step of one row" if most == 1 else f"a step of {most} rows"
@@ -78,7 +77,7 @@ class Room:
             self.ring = Ring(self._memory, slots, rows, block)
         return self.ring
 
-    def graphs(self, addresses: Addresses) -> tuple[StepGraph, StepGraph | TimedGraph]:
+    def graphs(self, addresses: Addresses) -> tuple[StepGraph, GraphWithLoops | TimedGraph]:
         """The graph of what runs once, and that of a step."""
         found = self._graphs.pop(addresses, None)
         if found is None:
@@ -89,15 +88,18 @@ class Room:
         self._graphs[addresses] = found
         return found
 
-    def _made(self, addresses: Addresses) -> tuple[StepGraph, StepGraph | TimedGraph]:
-        manifest, gpu = self._manifest, self._memory.gpu
+    def _made(self, addresses: Addresses) -> tuple[StepGraph, GraphWithLoops | TimedGraph]:
+        manifest = self._manifest
         once = nodes_of(manifest, 0, manifest.once, addresses)
-        step = nodes_of(manifest, manifest.once, len(manifest.entries), addresses)
-        ended = [*step, counting_node(addresses)]
-        return StepGraph(gpu, once, self._functions), self._graph_of_step(ended)
 
-    def _graph_of_step(self, nodes: Sequence[Node]) -> StepGraph | TimedGraph:
-        return StepGraph(self._memory.gpu, nodes, self._functions)
+        def step(fitting: Mapping[str, int]) -> Sequence[Node]:
+            nodes = nodes_of(manifest, manifest.once, len(manifest.entries), addresses, fitting)
+            return [*nodes, counting_node(addresses)]
+
+        return StepGraph(self._memory.gpu, once, self._functions), self._graph_of_step(step)
+
+    def _graph_of_step(self, nodes: NodesOfStep) -> GraphWithLoops | TimedGraph:
+        return GraphWithLoops(self._memory.gpu, nodes, self._functions, self._loops)
 
     def _block(self, size: int, what: str = "") -> DeviceBlock:
         needed = {what: size} if what else self._values

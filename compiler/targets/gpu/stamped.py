@@ -9,11 +9,12 @@ import numpy as np
 
 from compiler.interface import Results, Steps
 from compiler.support.arrays import Array
+from compiler.targets.gpu.cooperative import GraphWithLoops, NodesOfStep
 from compiler.targets.gpu.device_memory import DeviceMemory
 from compiler.targets.gpu.executable import GpuExecutable
 from compiler.targets.gpu.hardware import Held
 from compiler.targets.gpu.room import Room
-from compiler.targets.gpu.step_graph import Node, StepGraph, TimedGraph
+from compiler.targets.gpu.step_graph import Node, TimedGraph
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import EVENT, HEAD, TAIL, WAITS, Recording, Step
 
@@ -25,8 +26,9 @@ class TimedRoom(Room):
         super().__init__(manifest, memory, functions)
         self.timed: list[TimedGraph] = []
 
-    def _graph_of_step(self, nodes: Sequence[Node]) -> StepGraph | TimedGraph:
-        self.timed.append(TimedGraph(self._memory.gpu, nodes, self._functions))
+    def _graph_of_step(self, nodes: NodesOfStep) -> GraphWithLoops | TimedGraph:
+        """With loops unrolled, as a kernel of many steps has no times of its parts."""
+        self.timed.append(TimedGraph(self._memory.gpu, nodes({}), self._functions))
         return self.timed[-1]
 
 

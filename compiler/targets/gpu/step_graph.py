@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from compiler.targets.gpu.dependences import calls_of, dependences
 from compiler.targets.gpu.device import BLOCK_THREADS
 from compiler.targets.gpu.hardware import Gpu, Held
 from compiler.targets.gpu.transfers import ADVANCE, COPY_BLOCK_BYTES
-from compiler.targets.manifest import CONTROL_ARENA, Entry, Manifest, Touched
+from compiler.targets.manifest import CONTROL_ARENA, Entry, LoopKernel, Manifest, Touched, ends_of_arguments
 from compiler.types import size_at
 
+_COOPERATIVE, _ATTRIBUTE_WORDS = 2, 16  # an attribute of a node, and how large the union of all attributes is
 MOST_NODES = 16_384  # of a graph; a step of more calls is several graphs, one after the other
 MOST_WORDS = 4096 // 8  # of a kernel: what its parameter may have
+Words: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 COUNTED = Touched(CONTROL_ARENA, 8, 24, True)  # what the end of a step changes: the step, and that of the call
 
 
@@ -39,13 +41,17 @@ class Addresses:
 
 @record
 class Node:
-    """A call of a kernel: its symbol, the blocks of its grid, its words, what it touches, and its line of the plan."""
+    """A call of a kernel: its symbol, the blocks of its grid, its words, what it touches, and its line of the plan.
+
+    Where it is `cooperative`, all its blocks run at once.
+    """
 
     symbol: str
     blocks: int
     words: tuple[int, ...]
     touched: tuple[Touched, ...] = ()
     entry: int = -1
+    cooperative: bool = False
 
 
 class _NodeParameters(ctypes.Structure):
@@ -59,11 +65,35 @@ class _NodeParameters(ctypes.Structure):
     ]
 
 
-def nodes_of(manifest: Manifest, first: int, last: int, addresses: Addresses) -> list[Node]:
-    """The calls of the entries from `first` to below `last` that have something to do, with their words."""
-    words, ends = _resolved(manifest, addresses), _ends(manifest)
+def nodes_of(
+    manifest: Manifest, first: int, last: int, addresses: Addresses, fitting: Mapping[str, int] | None = None
+) -> list[Node]:
+    """The calls of the entries from `first` to below `last` that have something to do, with their words.
+
+    A loop is a call of its kernel where `fitting` says how many blocks of that run at once; others are unrolled.
+    """
+    words, found = _resolved(manifest, addresses), list[Node]()
+    for kernel in manifest.loop_kernels:
+        if first <= kernel.line < last and kernel.symbol in (fitting or {}):
+            found += _calls(manifest, first, kernel.line, addresses, words)
+            found += _loop(manifest, kernel, addresses, words, (fitting or {})[kernel.symbol])
+            first = manifest.entries[kernel.line].first_argument
+    return [*found, *_calls(manifest, first, last, addresses, words)]
+
+
+def _loop(manifest: Manifest, kernel: LoopKernel, addresses: Addresses, words: Words, fitting: int) -> Iterator[Node]:
+    """The call of a loop's kernel, in no more blocks than have something to do at once."""
+    most = min(fitting, blocks_of_loop(manifest, kernel, addresses.batch))
+    if most:
+        given = words[kernel.first : kernel.first + kernel.words]
+        touched = dict.fromkeys(t for lines in kernel.beside for line in lines for t in manifest.touched[line])
+        yield Node(kernel.symbol, most, tuple(map(int, given)), tuple(touched), kernel.line, cooperative=True)
+
+
+def _calls(manifest: Manifest, first: int, last: int, addresses: Addresses, words: Words) -> list[Node]:
+    """The calls with something to do, loops unrolled."""
+    ends, found = ends_of_arguments(manifest), list[Node]()
     advances = np.array(manifest.advances or [()], np.int64)
-    found: list[Node] = []
     for call in calls_of(manifest, first, last):
         entry = manifest.entries[call.entry]
         symbol = manifest.functions[entry.function]
@@ -87,12 +117,18 @@ def blocks_of_call(entry: Entry, batch: int) -> int:
     return -(-size_at(entry.extent, batch) // entry.chunk) * entry.factor
 
 
+def blocks_of_loop(manifest: Manifest, kernel: LoopKernel, batch: int) -> int:
+    """The most blocks of a loop that have something to do beside each other."""
+    beside = ((manifest.entries[line] for line in lines) for lines in kernel.beside)
+    return max(sum(blocks_of_call(entry, batch) for entry in entries) for entries in beside)
+
+
 def counting_node(addresses: Addresses) -> Node:
     """The end of a step."""
     return Node(ADVANCE, 1, (addresses.arenas[CONTROL_ARENA],), (COUNTED,))
 
 
-def _resolved(manifest: Manifest, addresses: Addresses) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _resolved(manifest: Manifest, addresses: Addresses) -> Words:
     """The word of each relocation, as the runner's `resolve` has it."""
     found = np.zeros(len(manifest.relocations), np.int64)
     for number, (kind, base, slope) in enumerate(relocation_rows(manifest)):
@@ -109,12 +145,6 @@ def _resolved(manifest: Manifest, addresses: Addresses) -> np.ndarray[tuple[int]
     return found
 
 
-def _ends(manifest: Manifest) -> dict[int, int]:
-    """Behind the arguments of each entry, by the first of them."""
-    firsts = sorted({e.first_argument for e in manifest.entries if e.function >= 0})
-    return dict(zip(firsts, [*firsts, len(manifest.relocations)][1:], strict=True))
-
-
 class StepGraph:
     """Nodes on the device, ready to be launched any number of times. `functions` are the handles of kernels."""
 
@@ -123,6 +153,11 @@ class StepGraph:
         self._parts: list[Held] = []
         for first in range(0, len(nodes), MOST_NODES):
             self._parts.append(_of_dependences(gpu, nodes[first : first + MOST_NODES], functions))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one call of the driver launches all of it."""
+        return len(self._parts) <= 1
 
     def launch(self, stream: Held) -> None:
         """Begin to run the calls once, behind what the stream was given before."""
@@ -202,7 +237,13 @@ def _added(gpu: Gpu, graph: Held, node: Node, waits: Sequence[int], function: in
     pointers = (ctypes.c_void_p * 1)(ctypes.addressof(words))
     grid = (node.blocks, 1, 1, BLOCK_THREADS, 1, 1, 0)
     given = _NodeParameters(function, *grid, ctypes.addressof(pointers), None)
-    return _put(gpu, "cuGraphAddKernelNode", graph, waits, ctypes.byref(given))
+    made = _put(gpu, "cuGraphAddKernelNode", graph, waits, ctypes.byref(given))
+    if node.cooperative:
+        value = (ctypes.c_int * _ATTRIBUTE_WORDS)(1)
+        gpu.driver.call(
+            "cuGraphKernelNodeSetAttribute", ctypes.c_void_p(made), ctypes.c_int(_COOPERATIVE), ctypes.byref(value)
+        )
+    return made
 
 
 def _recorded(gpu: Gpu, graph: Held, event: Held, waits: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from compiler.graph.ir import Graph
     from compiler.nest.ir import Nest
     from compiler.schedule.ir import Schedule
+    from compiler.targets.gpu.loop_text import LoopPlan
     from compiler.targets.lowered import Lowered
 
 
@@ -32,7 +34,7 @@ class EmulatedTarget(CpuTarget):
     def machine(self, options: Options, runs: bool = True) -> Machine:
         if options.machine is not None:
             raise UsageError(f"the emulator is no `{options.machine}`", "leave out the machine")
-        return device_called(None)
+        return _with_loops(device_called(None), options)
 
     def expect_products(self, options: Options, runs: bool = True) -> None:
         if options.products == "f32" or (machine := self.machine(options, runs)).multiplies_matrices:
@@ -51,13 +53,20 @@ class EmulatedTarget(CpuTarget):
     ) -> Lowered:
         from compiler.targets.gpu.lower import lower  # a cached program is loaded without code generation
 
-        return lower(graph, plan, machine, batch, self.text_of, begin, keeps_nests)
+        loop_text_of = self.loop_text_of if machine.persistent_loops else None
+        return lower(graph, plan, machine, batch, self.text_of, begin, keeps_nests, loop_text_of)
 
     def text_of(self, nest: Nest) -> str:
         """The text of a kernel."""
         from compiler.targets.gpu.text import host_text
 
         return host_text(nest, machine_of(None))
+
+    def loop_text_of(self, plan: LoopPlan) -> str:
+        """The text of the kernel of a loop."""
+        from compiler.targets.gpu.emulated_loops import host_loop_text
+
+        return host_loop_text(plan, machine_of(None))
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[target.MachineInstruction, ...]:
         return super().listing(text, symbol, machine_of(None))
@@ -79,7 +88,10 @@ class EmulatedTarget(CpuTarget):
         raise UsageError("a library is code of a processor", "leave out --target, or name one such as avx2")
 
     def _lowered(self, compilation: target.Compilation, machine: Machine, begin: target.Begin) -> Lowered:
-        return super()._lowered(compilation, self.machine(compilation.options), begin)
+        from compiler.targets.gpu.loop_kernels import with_loops_as_calls  # as above
+
+        lowered = super()._lowered(compilation, self.machine(compilation.options), begin)
+        return replace(lowered, manifest=with_loops_as_calls(lowered.manifest))
 
 
 class GpuTarget(EmulatedTarget):
@@ -88,10 +100,10 @@ class GpuTarget(EmulatedTarget):
     def machine(self, options: Options, runs: bool = True) -> Machine:
         """That for the device at hand where the code `runs`; else the one that is named, or what most devices run."""
         if not runs:
-            return device_called(options.machine)
+            return _with_loops(device_called(options.machine), options)
         from compiler.targets.gpu.opened import device_memory
 
-        return device_for(device_memory().gpu.capability, options.machine)
+        return _with_loops(device_for(device_memory().gpu.capability, options.machine), options)
 
     def ptx(self, text: str, machine: Machine) -> str:
         from compiler.targets.gpu.ptx import ptx_of  # only a device asks, and readers of code
@@ -172,6 +184,15 @@ class GpuTarget(EmulatedTarget):
         from compiler.targets.gpu.text import device_text
 
         return device_text(nest)
+
+    def loop_text_of(self, plan: LoopPlan) -> str:
+        from compiler.targets.gpu.device_loops import device_loop_text
+
+        return device_loop_text(plan)
+
+
+def _with_loops(machine: Machine, options: Options) -> Machine:
+    return replace(machine, persistent_loops=options.persistent_loops)
 
 
 def _texts(found: ObjectCode) -> list[tuple[bytes, Sequence[str]]]:

@@ -33,20 +33,32 @@ _SEGMENT = (WARP_THREADS - LANES) << 8 | 31  # of a warp's shuffle: lanes are co
 def device_text(nest: ir.Nest) -> str:
     """A module with the kernel `@KERNEL`, whose parameter are words: its arguments."""
     text = Text(MultiplyAdd.INTRINSIC)
-    for name, register in (("thread", "tid"), ("block", "ctaid")):
-        number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
-        text.line(f"%{name} = zext i32 {number} to i64")
-    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {WARP_THREADS - LANES}')} to i32")
-    text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")  # the threads of the warp that are neighbours
+    name_threads(text, ("thread", "tid"), ("block", "ctaid"))
     _body(text, nest, DEVICE_WRITERS)
     words = f"ptr byval([{len(nest.arguments)} x i64]) align 8 %args"
     attributes = f'nounwind "nvvm.maxntid"="{BLOCK_THREADS}" {_blocks(nest)}{FUNCTION}'
     head = f"define ptx_kernel void @KERNEL({words}) {attributes} {{\nentry:"
     module = _module(head, text, f"  ret void{text.location}\n}}", nest).replace(_TABLES, _DIRECTIVES)
-    module += f'!{_ROLLED} = distinct !{{!{_ROLLED}, !{{!"llvm.loop.unroll.disable"}}}}\n'
-    if size := shared_bytes(nest):
-        return f"@KERNEL_shared = internal addrspace(3) global [{size} x i8] undef, align 16\n{module}"
-    return module
+    return block_memory(shared_bytes(nest)) + module + rolled_node()
+
+
+def name_threads(text: Text, *registers: tuple[str, str]) -> None:
+    """Names for numbers that registers of the device have, and for the members of an exchange."""
+    for name, register in registers:
+        number = text.let(f"call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()")
+        text.line(f"%{name} = zext i32 {number} to i64")
+    first = text.let(f"trunc i64 {text.let(f'and i64 %thread, {WARP_THREADS - LANES}')} to i32")
+    text.line(f"%members = shl i32 {(1 << LANES) - 1}, {first}")  # the threads of the warp that are neighbours
+
+
+def block_memory(size: int) -> str:
+    """The memory of a block, where it has any."""
+    return f"@KERNEL_shared = internal addrspace(3) global [{size} x i8] undef, align 16\n" if size else ""
+
+
+def rolled_node() -> str:
+    """The node that loops name of which no several rounds stand side by side."""
+    return f'!{_ROLLED} = distinct !{{!{_ROLLED}, !{{!"llvm.loop.unroll.disable"}}}}\n'
 
 
 def _blocks(nest: ir.Nest) -> str:
@@ -74,9 +86,10 @@ def host_text(
     text.lines += queue_lines(copies_of(nest)) + matrix_text.room_lines(nest, shared)
     _body(text, nest, HOST_WRITERS)
     words = {"attributes": f'nounwind "prefer-vector-width"="{machine.vector_bits}" {FUNCTION}'}
-    head, tail, driver = (_COROUTINE, _END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
+    head, tail, driver = (COROUTINE, END, _ROUNDS) if waits else (_PLAIN, _RETURN, _IN_TURN)
     words |= {
         "location": text.location,
+        "further": "",
         "threads": str(BLOCK_THREADS),
         "warp": str(WARP_THREADS),
         "words": str(8 * BLOCK_THREADS),
@@ -206,7 +219,11 @@ def _exchange_on_host(walk: Walk, statement: ir.Exchange) -> str:
 
 
 def _wait(walk: Walk, _: ir.Statement) -> None:
-    text = walk.text
+    suspend(walk.text)
+
+
+def suspend(text: Text) -> None:
+    """Let the other threads of the block go on."""
     resumed, going_on = text.let("call i8 @llvm.coro.suspend(token none, i1 false)"), text.label("on")
     text.line(f"switch i8 {resumed}, label %suspended [i8 0, label %{going_on} i8 1, label %ended]")
     text.start(going_on)
@@ -266,8 +283,8 @@ leave:
 
 # Without memory for its values, a thread says how many bytes they take. `slots` has a word of each thread of the block;
 # behind them lie the coroutines, then whether each thread waits for all of the block.
-_COROUTINE = """define internal ptr @KERNEL.thread(
-  ptr %memory, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread
+COROUTINE = """define internal ptr @KERNEL.thread(
+  ptr %memory, ptr %slots, ptr %shared, ptr %args, i64 %block, i64 %thread$further
 ) presplitcoroutine $attributes {
 entry:
   %id = call token @llvm.coro.id(i32 16, ptr null, ptr null, ptr null)
@@ -281,7 +298,7 @@ start:
   %self = call ptr @llvm.coro.begin(token %id, ptr %memory)
   br label %begin
 begin:"""
-_END = """  br label %finish$location
+END = """  br label %finish$location
 finish:
   %last = call i8 @llvm.coro.suspend(token none, i1 true)
   switch i8 %last, label %suspended [i8 1, label %ended]

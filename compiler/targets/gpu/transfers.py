@@ -29,7 +29,8 @@ define internal i64 @block() alwaysinline nounwind {
   %wide = zext i32 %number to i64
   ret i64 %wide
 }
-
+"""
+_COPIES = """
 ; Bytes from %from to %to: of units that both are aligned to, the %first, and so on by %step.
 define internal void @copy(ptr %to, ptr %from, i64 %size, i64 %first, i64 %step) nounwind {
 entry:
@@ -133,16 +134,20 @@ done:
 _FIELDS = {"local": (2, "i64"), "batch": (3, "i64"), "rows": (4, "ptr")}
 
 
-def transfers_text() -> str:
-    """The module that defines SYMBOLS."""
+def copy_function() -> str:
+    """`@copy(ptr to, ptr from, i64 size, i64 first, i64 step)`, of any target."""
     units = ((16, "<4 x i32>", "entry"), (4, "i32", "narrow"), (1, "i8", "narrow"))
     loops = (_UNITS.substitute(bytes=size, type=type_, before=before) for size, type_, before in units)
+    return "".join((_COPIES, *loops, "done:\n  ret void\n}\n"))
+
+
+def transfers_text() -> str:
+    """The module that defines SYMBOLS."""
     pointer, number = "ptr", "i64"
     return "".join(
         (
             _HEAD,
-            *loops,
-            "done:\n  ret void\n}\n",
+            copy_function(),
             _kernel("dlc_fetch", {"target": pointer, "source": pointer, "bytes": number, "stride": number}, _FIELDS),
             _FETCH,
             _kernel("dlc_collect", {"source": pointer, "target": pointer, "bytes": number, "each": number}, ("local",)),

@@ -34,6 +34,7 @@ from runtime.data.text.tokenizer import PAD
 from runtime.inference.evaluation import evaluator_of
 from runtime.inference.prediction import Predictor, class_outputs, scores
 from runtime.runs.trained import Trained
+from runtime.support.shares import share
 
 MOST_ROWS = 10_000
 _FEWEST_ROWS = 100
@@ -245,9 +246,9 @@ class _Predictions:
         if pair.is_score:
             return ShownValue(pair.output, f"{names[taken]} ({described(output)})")
         chances = np.exp(log_probabilities(output.reshape(-1)))
-        text = f"{names[taken]} ({chances[taken]:.1%})"
+        text = f"{names[taken]} ({share(chances[taken])})"
         if counts.all() and true != taken:
-            text += f", {names[true]} ({chances[true]:.1%})"
+            text += f", {names[true]} ({share(chances[true])})"
         return ShownValue(pair.output, text)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from compiler.errors.diagnostics import size
 from runtime.data.conditions import Condition
 from runtime.data.cutting import columns_of_cuts
-from runtime.data.dataset import BlockSource, Dataset
-from runtime.data.making import matched, notes_of_unused, target_column
+from runtime.data.dataset import BlockSource, Dataset, RowBlock
+from runtime.data.making import matched, named_for_only_input, notes_of_unused, target_column
 from runtime.data.part import LoadedData, LoadedPart, Part, RowNames, loaded_data
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.data.reading import opened_blocks
@@ -33,6 +33,7 @@ from runtime.data.streaming.packing import (
     packed,
 )
 from runtime.data.streaming.packs import Pack
+from runtime.data.streaming.reader import blocks_in_order
 from runtime.data.streaming.rows import FILE, NUMBER, OnDemand, RowStream, all_rows
 from runtime.data.streaming.series import text_parts, text_preparation, tokenizers_of_text, whole_text
 from runtime.data.streaming.tables import table_parts, whole_table
@@ -132,20 +133,47 @@ def load_stream_part(
 
 
 def parts_for_prediction(
-    specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, options: Mapping[str, SettingValue]
+    specs: Sequence[InputSpec],
+    source: DataSource,
+    preparation: Preparation,
+    options: Mapping[str, SettingValue],
+    block: int,
 ) -> Iterator[LoadedPart]:
-    """The rows of a source block by block, each prepared as in the training. Raises DataError.
+    """The rows of a source, or its test part, block by block, each prepared as in the training. Raises DataError.
 
-    The last ones have no rows, and the remarks on all. Windows of a series give none.
+    The last ones have no rows, and the remarks on all. Rows of a series overlap: it is packed first, and blocks of at
+    most `block` windows are read.
     """
     opened, condition = opened_blocks(source, specs, preparation, options, is_training=False)
+    opened = _with_only_input(opened.test or opened, specs)
     if opened.head.windows is not None:
+        stream = whole_table(specs, opened, condition, source, preparation, block).part.stream
+        assert stream is not None, "a table is packed"
+        for _, arrays in blocks_in_order(stream, 1):
+            own = {name: array.copy() for name, array in arrays.items()}  # they are read over
+            yield LoadedPart(Part(own, all_rows(len(next(iter(own.values()))))), ())
+        yield LoadedPart(Part({}, np.zeros(0, np.int64)), opened.head.notes)
         return
     packing = PartPacking(specs, opened, condition, preparation, may_drop=False)
-    for block in packing.kept(opened, packing.needed()):
-        yield LoadedPart(packing.part_of(packing.fields_of(block)), ())
+    for rows in packing.kept(opened, packing.needed()):
+        yield LoadedPart(packing.part_of(packing.fields_of(rows)), ())
     unused = notes_of_unused(opened.head.path, opened.head.unread)
     yield LoadedPart(Part({}, np.zeros(0, np.int64)), tuple(dict.fromkeys((*packing.maker.notes, *unused))))
+
+
+def _with_only_input(opened: BlockSource, specs: Sequence[InputSpec]) -> BlockSource:
+    """A file of one array without a name of its own holds the only input, as `named_for_only_input` says of a whole."""
+    head = named_for_only_input(opened.head, specs)
+    if head is opened.head:
+        return opened
+    ((own,), (name,)) = opened.head.fields, head.fields
+
+    def blocks(names: Sequence[str]) -> Iterator[RowBlock]:
+        del names
+        for block in opened.blocks([own]):
+            yield replace(block, arrays={name: block.arrays[own]})
+
+    return replace(opened, head=head, blocks=blocks)
 
 
 def _tokenizers(

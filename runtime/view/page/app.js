@@ -42,8 +42,9 @@ class App {
     forgetCode();
     this.model = new Model(data);
     document.title = `${harmless(data.title)} – dlc`;
-    byId("title").textContent = harmless(data.name ?? data.title);
-    byId("file").textContent = harmless(data.title);
+    this.name = data.name ?? this.name; // that of before, while a text has mistakes
+    byId("title").textContent = harmless(this.name ?? data.title);
+    byId("file").textContent = this.name ? harmless(data.title) : "";
     byId("figures").replaceChildren(...this.figures().map(([name, value]) => h("span", {}, `${name} `, h("b", {}, value))));
     byId("lines").replaceChildren(ledgerOf(this.model, (file, line) => this.choose(file, line), byId("ledger").classList.contains("editing")));
     byId("lessons").hidden = !data.lessons?.length;

@@ -84,7 +84,7 @@ export class Training {
     const { status, points } = this.found;
     const run = this.app.model.data.run;
     const each = status.steps_per_epoch ?? (run.seconds.length ? run.step / run.seconds.length : 1);
-    const last = status.step ?? run.step;
+    const last = Math.max(status.step ?? run.step, run.seconds.length * each); // an epoch may be told before its last step
     const byStep = (line) => (line ?? []).filter(([, value]) => value !== null).map(([epoch, value]) => [epoch * each, value]);
     const cards = Object.keys(run.curves).filter((name) => name !== "rate").map((name) => {
       const { training, validation } = run.curves[name];

@@ -11,7 +11,6 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -256,14 +255,6 @@ def _strings(form: dict[str, Any]) -> Iterator[str]:
     elif form["type"] != "ALIAS":
         for part in form.get("m", ()):
             yield from _strings(part)
-
-
-@pytest.mark.skipif(shutil.which("tree-sitter") is None, reason="the tree-sitter command is not installed")
-def test_tree_sitter_generates_a_parser(tmp_path: Path) -> None:
-    folder = tmp_path / "tree-sitter-dl"
-    shutil.copytree(EDITORS / "tree-sitter-dl", folder)
-    subprocess.run(["tree-sitter", "generate"], cwd=folder, check=True)
-    subprocess.run(["tree-sitter", "parse", "--quiet", *map(str, TEXTS)], cwd=folder, check=True)
 
 
 # The extension for VS Code

@@ -29,10 +29,11 @@ from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import confusion_figure, curves_figure, filters_figure, gradient_flow
 from runtime.reporting.charts import line_chart, powers, round_ticks
 from runtime.reporting.elements import scalar_heading
-from runtime.reporting.units import heading, share
+from runtime.reporting.units import heading
 from runtime.runs.directory import create_run, open_run
 from runtime.runs.listing import curves_of, epochs_of
 from runtime.runs.trained import open_trained_run
+from runtime.support.shares import share
 
 
 @pytest.fixture(scope="module")

@@ -230,6 +230,7 @@ def test_a_browser_edits_and_follows(served: tuple[str, Path]):
         tab.locator("#line-0-10 .r", has_text="36").first.wait_for()
         area.fill(SMALL.replace("dense(3)", "dens(3)"))
         tab.locator(".strip", has_text="dens").wait_for()
+        assert tab.inner_text("#title") == "Net", "a text with mistakes is called as before"
         area.fill(SMALL)
         tab.keyboard.press("Escape")
         tab.locator("#line-0-10").click()
@@ -339,6 +340,22 @@ def test_no_page_saves_over_what_another_has_saved(tmp_path: Path):
         one.keyboard.press("Control+s")
         one.locator(".state", has_text="was saved elsewhere").wait_for()
         assert path.read_text() == SMALL.replace("relu", "tanh")
+
+
+@pytest.mark.parametrize("text", [SMALL, SMALL.replace("relu", "tanh")])
+def test_the_terminal_tells_of_changes_that_were_not_saved(tmp_path: Path, text: str):
+    with served_alone(written(tmp_path)) as (url, process), browser() as running:
+        tab = running.new_page()
+        tab.goto(url)
+        tab.wait_for_selector(".row.head")
+        tab.keyboard.press("e")
+        tab.get_by_label("the text of the model").fill(text + " ")
+        tab.get_by_label("the text of the model").fill(text)
+        tab.locator("#line-0-6 .shape", has_text="f32[batch, 12]").wait_for()
+        tab.wait_for_timeout(500)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert ("were not saved" in said) is (text != SMALL)
 
 
 def test_no_page_is_told_the_code_or_the_values_of_another_text(client: Any):

@@ -89,6 +89,26 @@ def test_models_of_the_zoo(model: str) -> None:
     expect_equal(driver.load(ZOO / f"{model}.dl"))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+@pytest.mark.parametrize("model", ["lenet5", "gpt_mini"])
+def test_models_of_the_zoo_with_rounded_products_are_near_those_in_f32(model: str, precision: str) -> None:
+    """What the first update changes is near what it changes in f32, as far as the digits of factors say."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for chosen, target in zip(("f32", precision), TARGETS, strict=True):
+        program = driver.load(ZOO / f"{model}.dl", None, (("precision", chosen),))
+        options = driver.options_of(program, Options(batch=ROWS, target=target))
+        training = CompiledSteps(program, "train", ROWS, options)
+        states = [name for name in training.tensors.names() if ":" in name]
+        names = [name for name in states if name.endswith(":m")] or states  # which are gradients behind one step
+        training(1)
+        found[chosen] = {name: training.tensors[name].copy() for name in names}
+    plain, rounded = found["f32"], found[precision]
+    off = [np.linalg.norm(rounded[name] - values) / np.linalg.norm(values) for name, values in plain.items()]
+    most = {"bf16": 0.1, "tf32": 0.02}[precision]
+    assert max(off) < most
+    assert max(off) > most / 1000
+
+
 def test_numbers_of_f64() -> None:
     expect_equal(driver.load(ZOO / "mlp_small.dl"), "f64")
 

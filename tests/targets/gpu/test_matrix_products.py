@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from native import host
 from nest_interpreter import fused
 from nest_reader import read_nest
 
+from compiler import driver
+from compiler.driver import Options
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
@@ -28,9 +32,13 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast
 from compiler.ops.rules import ROUNDINGS
+from compiler.programs.kinds import TRAINING
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.numerics.internal_ops import CHAINED, Chained, chain_of_rounded
 from compiler.schedule.numerics.round_products import round_products
 from compiler.support.arrays import Array
+from compiler.targets.cpu.products.printer import print_product
+from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.gpu import lower
 from compiler.targets.gpu.block_shapes import MATRIX_PADDING, SHAPES, BlockShape
 from compiler.targets.gpu.device import SM_75, SM_80
@@ -39,6 +47,7 @@ from compiler.targets.gpu.text import device_text, host_text
 from compiler.targets.gpu.toolkit import assembled, disassembled
 from compiler.types import BatchExtent, DType, Rounding, Shape, TensorType, at_batch
 
+ZOO = Path(__file__).parents[3] / "benchmarks/zoo"
 BATCH = 37
 _ROWS = BatchExtent()
 DIGITS = {Rounding.BF16: 8, Rounding.TF32: 11}
@@ -307,6 +316,32 @@ def test_machine_code_multiplies_matrices_and_spills_nothing(rounded: Chained, t
             made = assembled(ptx, architecture)
             assert "0 bytes spill stores, 0 bytes spill loads" in made.report
             assert disassembled(made.code).count(SASS[rounding]) >= count
+
+
+@needs_toolkit
+@pytest.mark.parametrize(("precision", "architecture"), [("bf16", "sm_80"), ("tf32", "sm_120")])
+def test_products_of_a_training_step_spill_nothing(precision: str, architecture: str) -> None:
+    """With the elementwise stages of the model, optimizer included."""
+    found = driver.load(ZOO / "gpt_mini.dl", None, (("precision", precision),))
+    options = driver.with_products(found, TRAINING, driver.options_of(found, Options(batch=16, target="gpu")))
+    ready = prepared(graph_of(found, TRAINING, options), options)
+    lowered = lower.lower(ready, scheduled(ready, options, SM_80), SM_80, 16, device_text, keeps_nests=True)
+    symbols = {s for s, instance in lowered.instances if contraction_of(instance.kernel) and s in lowered.texts}
+    assert len(symbols) >= 10
+    for symbol in sorted(symbols):
+        assert multiplies(lowered.nests[symbol])
+        report = assembled(ptx_of(lowered.texts[symbol], SM_80), architecture).report
+        assert "0 bytes spill stores, 0 bytes spill loads" in report
+        registers = re.search(r"Used (\d+) registers", report)
+        assert registers
+        assert int(registers[1]) <= 128
+
+
+def test_a_small_product_is_read_as_it_is_printed() -> None:
+    for rounded in CHAINED:
+        (text,) = lowered_for_device(of_matrices(3, 20, 24, rounded), 1, text_by()).tiles.values()
+        assert f"factors in {rounded.rounding.value}" in text
+        assert print_product(read_product(text)) == text
 
 
 def test_a_nest_of_matrices_is_read_as_it_is_printed() -> None:

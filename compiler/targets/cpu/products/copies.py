@@ -108,13 +108,24 @@ def _copy_rows(frame: Frame, pitch: int) -> None:
 
 def _transpose_sums(frame: Frame, pieces: int) -> None:
     """The rows of the strip one behind the other, with all columns."""
-    k, nest, dtype, width, shape = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.register_tile
-    sums = frame.kept
-    with k.of(frame.contract), nest.each(0, width // LANES) as group:
-        given = nest.pointer(sums, nest.mul(group, LANES * shape.width), dtype)
-        there = nest.pointer(k.bases[ir.TRANSPOSED], nest.mul(group, LANES), dtype)
-        for part in range(shape.vectors):
-            places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in range(LANES)]
-            rows = [nest.pointer(there, (part * LANES + lane) * width, dtype) for lane in range(LANES)]
-            move_transposed(nest, pieces, dtype, places, rows)
+    k, nest = frame.k, frame.k.nest
+    full, rest = divmod(frame.contract.n, LANES)
+    with k.of(frame.contract):
+        if full:
+            with nest.each(0, full) as group:
+                _transpose_group(frame, pieces, group, LANES)
+        if rest:
+            _transpose_group(frame, pieces, full, rest)
     frame.known.kept = k.bases[ir.TRANSPOSED]
+
+
+def _transpose_group(frame: Frame, pieces: int, group: Index, columns: int) -> None:
+    """LANES columns, of which so many are there; in place of others stands the last one again."""
+    nest, dtype, shape = frame.k.nest, frame.contract.dtype, frame.product.register_tile
+    given = nest.pointer(frame.kept, nest.mul(group, LANES * shape.width), dtype)
+    there = nest.pointer(frame.k.bases[ir.TRANSPOSED], nest.mul(group, LANES), dtype)
+    for part in range(shape.vectors):
+        lanes = [min(lane, columns - 1) for lane in range(LANES)]
+        places = [nest.pointer(given, lane * shape.width + part * LANES, dtype) for lane in lanes]
+        rows = [nest.pointer(there, (part * LANES + lane) * frame.width, dtype) for lane in range(LANES)]
+        move_transposed(nest, pieces, dtype, places, rows)
