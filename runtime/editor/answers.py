@@ -49,7 +49,16 @@ def _initialize(ls: DlServer, params: lsp.InitializeParams) -> None:
 
 
 def _initialized(ls: DlServer, params: lsp.InitializedParams) -> None:
+    ls.watch_files()
     ls.beside(asyncio.ensure_future(ls.warm_up()))
+
+
+def _folders_changed(ls: DlServer, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
+    ls.change_folders([f.uri for f in params.event.added], [f.uri for f in params.event.removed])
+
+
+def _files_changed(ls: DlServer, params: lsp.DidChangeWatchedFilesParams) -> None:
+    ls.files_changed(change.uri for change in params.changes)
 
 
 def _shutdown(ls: DlServer, params: None) -> None:
@@ -345,6 +354,8 @@ _ANSWERS: Sequence[tuple[str, Any, Callable[[DlServer, Any], object]]] = (
     # of a session
     (lsp.INITIALIZE, None, _initialize),
     (lsp.INITIALIZED, None, _initialized),
+    (lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, None, _folders_changed),
+    (lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, None, _files_changed),
     (lsp.SHUTDOWN, None, _shutdown),
     (lsp.EXIT, None, _exit),
     (lsp.TEXT_DOCUMENT_DID_OPEN, None, _did_open),

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -266,6 +266,30 @@ class DlServer(LanguageServer):
         folders = [folder.uri for folder in params.workspace_folders or ()] or [params.root_uri or ""]
         paths = [path for uri in folders if (path := to_fs_path(uri))]
         self.files.folders = [Path(path) for path in paths if os.path.isdir(path)]
+
+    def change_folders(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        """The folders of the editor are others, by their addresses."""
+        gone = {to_fs_path(uri) for uri in removed}
+        kept = [str(folder) for folder in self.files.folders if str(folder) not in gone]
+        paths = (*kept, *(path for uri in added if (path := to_fs_path(uri))))
+        self.files.folders = [Path(path) for path in dict.fromkeys(paths) if os.path.isdir(path)]
+
+    def watch_files(self) -> None:
+        """Ask to be told of files that others change, which open texts may import; where the client can tell."""
+        workspace = self.client_capabilities.workspace
+        watched = None if workspace is None else workspace.did_change_watched_files
+        if watched is not None and watched.dynamic_registration:
+            options = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher("**/*.dl")])
+            method = lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES
+            self.client_register_capability(lsp.RegistrationParams([lsp.Registration(method, method, options)]))
+
+    def files_changed(self, uris: Iterable[str]) -> None:
+        """Files came, went or have another text. One that an import did not find is none of its text's files."""
+        if all(self.files.name_of(uri) in self.opened for uri in uris):  # an editor saved what it has open
+            return
+        for opened in self.opened.values():
+            opened.facts_text = ""
+            self.examine(opened.name)
 
     async def warm_up(self) -> None:
         """Start the worker, and read the library a little at a time, between requests."""

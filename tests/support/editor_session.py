@@ -17,18 +17,22 @@ PATIENCE = 60.0
 class EditorSession:
     """Speaks with a server in a process of its own. `findings` and `messages` are what it told unasked."""
 
-    def __init__(self, folder: Path, refreshes_hints: bool = False) -> None:
+    def __init__(self, folder: Path, refreshes_hints: bool = False, watches_files: bool = False) -> None:
         self._loop = asyncio.new_event_loop()
         self.client = LanguageClient("tests", "1")
         self.findings: dict[str, lsp.PublishDiagnosticsParams] = {}
         self.told = 0
         self.messages: list[str] = []
         self.hint_refreshes = 0
+        self.registered: list[str] = []  # what the server asked to be told of
         self._listen()
         self.wait(self.client.start_io(sys.executable, "-m", "runtime.cli", "lsp"))
         capabilities = lsp.ClientCapabilities(
             workspace=lsp.WorkspaceClientCapabilities(
-                inlay_hint=lsp.InlayHintWorkspaceClientCapabilities(refresh_support=refreshes_hints)
+                inlay_hint=lsp.InlayHintWorkspaceClientCapabilities(refresh_support=refreshes_hints),
+                did_change_watched_files=lsp.DidChangeWatchedFilesClientCapabilities(
+                    dynamic_registration=watches_files
+                ),
             )
         )
         folders = [lsp.WorkspaceFolder(folder.as_uri(), folder.name)]
@@ -50,7 +54,11 @@ class EditorSession:
         def refreshed(params: None) -> None:
             self.hint_refreshes += 1
 
+        def registered(params: lsp.RegistrationParams) -> None:
+            self.registered += (registration.method for registration in params.registrations)
+
         listeners = {
+            lsp.CLIENT_REGISTER_CAPABILITY: registered,
             lsp.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS: published,
             lsp.WINDOW_SHOW_MESSAGE: shown,
             lsp.WINDOW_LOG_MESSAGE: logged,

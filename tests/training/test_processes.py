@@ -156,7 +156,7 @@ def test_the_first_process_serves_the_page_at_the_given_port(project: Path, tmp_
 
 
 def test_an_interrupted_training_goes_on_in_another_number(project: Path) -> None:
-    started = Launched(project, 3, "model.dl", "--out", "broken", "--epochs", "12")
+    started = Launched(project, 3, "model.dl", "--out", "broken", "--epochs", "6")
     wait_for(project / "broken" / "checkpoints")
     started.interrupt()
     code, errors = started.end()
@@ -164,7 +164,7 @@ def test_an_interrupted_training_goes_on_in_another_number(project: Path) -> Non
     assert "--resume broken" in errors
     code, errors = Launched(project, 2, "--resume", "broken").end()
     assert code == 0, errors
-    assert main(["train", str(project / "model.dl"), "--out", str(project / "whole"), "--epochs", "12"]) == 0
+    assert main(["train", str(project / "model.dl"), "--out", str(project / "whole"), "--epochs", "6"]) == 0
     newest = [newest_checkpoint(project / run / "checkpoints").path for run in ("broken", "whole")]
     for name in ("weights.safetensors", "optimizer.safetensors", "position.json"):
         assert (newest[0] / name).read_bytes() == (newest[1] / name).read_bytes()

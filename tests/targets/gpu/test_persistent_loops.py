@@ -14,6 +14,7 @@ from compiler.driver import Options
 from compiler.errors.diagnostics import DeviceError
 from compiler.targets.gpu import cooperative
 from compiler.targets.registry import TARGETS
+from runtime.cli.main import main
 
 Used = Callable[..., FakeTarget]
 
@@ -150,3 +151,26 @@ def test_any_other_failure_is_told(function: str, code: int, lost: bool, used: U
         target.fake.fails_in, target.fake.code, target.fake.lost = (function, number), code, lost
         with pytest.raises(DeviceError):
             trained(LSTM, options("fake", tmp_path))
+
+
+# the command line
+
+
+def test_a_plan_and_a_listing_have_kernels_of_loops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.dl"
+    model.write_text(LSTM)
+    plan = ["plan", str(model), "--target", "gpu"]
+    assert main(plan) == 0
+    assert "loop of 6 steps" not in capsys.readouterr().out
+    assert main([*plan, "--persistent-loops"]) == 0
+    assert "loop of 6 steps" in capsys.readouterr().out
+    assert main(["show", str(model), "--target", "gpu", "--persistent-loops", "--mode", "infer", "--stage", "ptx"]) == 0
+    shown = capsys.readouterr().out
+    assert "// a loop of 6 steps, from " in shown
+    assert "fence.acq_rel.gpu" in shown
+
+
+def test_a_processor_has_no_kernels_of_loops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.dl").write_text(LSTM)
+    assert main(["plan", str(tmp_path / "m.dl"), "--persistent-loops"]) == 2
+    assert "--target gpu" in capsys.readouterr().err
