@@ -25,6 +25,7 @@ from compiler.targets.cpu.rows import passes as row_passes
 from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.gpu.block_products import build_block_product
 from compiler.targets.gpu.block_shapes import shape_for
+from compiler.targets.gpu.column_blocks import blocks_of_columns, build_column_blocks, is_in_chains
 from compiler.targets.gpu.copied_operands import STAGES, bytes_of_stages, copied_shape
 from compiler.targets.gpu.loop_kernels import with_loop_kernels
 from compiler.targets.gpu.loop_text import LoopPlan
@@ -115,6 +116,8 @@ class _DeviceLowering(Lowering):
         return self.text_of(nest)
 
     def items(self, instance: Instance, nest: Nest) -> Items:
+        if isinstance(instance.kernel, kernels.ColumnKernel) and is_in_chains(instance.kernel):
+            return blocks_of_columns(instance.kernel)
         if isinstance(instance.kernel, kernels.RowKernel | kernels.FlatKernel | kernels.ColumnKernel):
             return blocks_of(items_of(instance.kernel, nest))
         return nest.items
@@ -124,6 +127,8 @@ def vectors(what: Specialisation, machine: Machine, batch: int) -> Nest:
     """The nest of a kernel over vectors of LANES elements, behind the passes for a device."""
     kernel, k = what.kernel, KernelNest(what, statement_lines(what.kernel), LANES)
     match kernel:
+        case kernels.ColumnKernel() if is_in_chains(kernel):
+            return build_column_blocks(k, kernel)
         case kernels.RowKernel() | kernels.FlatKernel() | kernels.ColumnKernel():
             return rows.build(k, after_all(ROW_PASSES, row_passes.definition(kernel), machine))
         case kernels.ContractionKernel() if shape := shape_for(kernel.contraction, batch):
