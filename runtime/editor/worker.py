@@ -130,8 +130,8 @@ class State:
 
 
 def _are_on_disk(facts: Facts, request: Request) -> bool:
-    """Whether no further file was read, whose text may be another by now."""
-    return facts.files == (request.source.name,)
+    """Whether no further file was read or missed, whose text may be another by now."""
+    return facts.files == (request.source.name,) and "import" not in request.source.text
 
 
 def _identity(question: DataQuestion) -> object:
