@@ -16,6 +16,7 @@ from compiler.interface import Executable, Peers, Results, Steps, Tensors
 from compiler.programs.divided_update import DividedUpdate
 from compiler.programs.kinds import ACROSS, KEPT_FOR_LATER
 from compiler.programs.shard_exchange import Exchange
+from compiler.programs.shard_memory import SummandMemory
 from compiler.programs.shard_owners import OwnedUpdate
 from compiler.programs.shard_segments import SumsOfShards
 from compiler.programs.shard_sums import ShardSums
@@ -166,7 +167,7 @@ class _Memory:
         adding = partial(ShardSums, shards=plan.shards, exchange=self.exchange, peers=peers, adder=programs.adder)
         self.counts = adding(sums.counts) if sums.counts else None
         totals = dict[str, Array]() if self.counts is None else dict(self.counts.total.tensors)
-        held = [] if self.counts is None else self.counts.held
+        held: Sequence[SummandMemory] = () if self.counts is None else self.counts.held
         self.counting = [tensors.beside(memory.tensors) for memory in held]
         owned = None if peers.size == 1 else programs.owned(peers.rank, peers.size)
         gradients = None if owned is None else owned.layout.of_gradients

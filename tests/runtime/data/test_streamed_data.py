@@ -125,7 +125,8 @@ def test_folders_and_files_of_idx(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     kept, _ = both(str(folder), "idx", ALL, IMAGE_SPECS)
     found = load_evaluation_data(IMAGE_SPECS, source_of("idx", folder), kept.preparation, BLOCK)
     assert len(found.part.rows) == 25
-    assert not list(load_row_blocks(folder, IMAGE_SPECS, kept.preparation, {}))
+    blocks = [part.part for part in load_row_blocks(folder, IMAGE_SPECS, kept.preparation, {}, BLOCK)]
+    assert sum(len(block.rows) for block in blocks) == 25
     for part, prefix in (("train", "train"), ("test", "t10k")):
         labels = folder / f"{prefix}-labels-idx1-ubyte"
         content = labels.read_bytes()
