@@ -12,6 +12,7 @@ from native import compiled, host
 from nest_interpreter import fused
 from nest_reader import read_nest
 from nests import KernelAsNest
+from product_numbers import extreme, plain
 
 from compiler.errors.diagnostics import UsageError
 from compiler.graph.builder import GraphBuilder
@@ -66,18 +67,6 @@ def product(case: str) -> Graph:
     repeated = builder.emit(Broadcast(result.type.shape, (result.type.rank - 1,)), bias)
     builder.output("y", Role.OUTPUT, builder.emit(Add(), result, repeated))
     return round_products(builder.build())
-
-
-def plain(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    return random.standard_normal(shape).astype(np.float32)
-
-
-def extreme(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Numbers of all sizes, whose products are subnormal or overflow; among them zeros, infinite ones and NaN."""
-    found = (random.standard_normal(shape) * 10.0 ** random.integers(-24, 20, shape)).astype(np.float32)
-    special = [0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.1754943e-38, 3.4028235e38, -3.39e38]
-    chosen = random.random(shape) < 0.01
-    return np.where(chosen, random.choice(np.array(special, np.float32), shape), found)
 
 
 def given_and_expected(graph: Graph, draw: Callable[..., Array]) -> tuple[dict[str, Array], Array]:

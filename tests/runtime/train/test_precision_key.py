@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import product_numbers
 import pytest
 from killing import write_project
 
@@ -28,23 +29,7 @@ def why_not() -> str | None:
 
 WHY_NOT = why_not()
 in_bf16 = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
-WIDE = """
-model Wide(width = 48) {
-    input x: f32[batch, 24]
-    output y = x |> dense(width) |> tanh |> dense(width) |> tanh |> dense(8)
-}
-
-train Wide {
-    data = npz("rows.npz")
-    validation = 0.25
-    target z: f32[batch, 8]
-    loss = mean((y - z) ^ 2)
-    optimizer = adam(lr = 0.01)
-    precision = bf16
-    batch = 32
-    epochs = 3
-}
-"""
+WIDE = product_numbers.WIDE.replace("PRECISION", "bf16")
 
 
 @pytest.fixture(autouse=True)

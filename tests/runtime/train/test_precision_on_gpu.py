@@ -5,28 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import product_numbers
 import pytest
 
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 
-WIDE = """
-model Wide(width = 48) {
-    input x: f32[batch, 24]
-    output y = x |> dense(width) |> tanh |> dense(width) |> tanh |> dense(8)
-}
-
-train Wide {
-    data = npz("rows.npz")
-    validation = 0.25
-    target z: f32[batch, 8]
-    loss = mean((y - z) ^ 2)
-    optimizer = adam(lr = 0.01)
-    precision = tf32
-    batch = 32
-    epochs = 3
-}
-"""
+WIDE = product_numbers.WIDE.replace("PRECISION", "tf32")
 EMULATED = ["--target", "gpu-emulator"]
 TRAIN = ["train", "wide.dl", "--json", "--out"]
 BOTH = pytest.mark.parametrize("precision", ["bf16", "tf32"])
