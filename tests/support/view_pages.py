@@ -111,5 +111,5 @@ def opened(running: Any, address: str, scheme: str = "light") -> Generator[Any]:
     origin = address.split("#")[0].split("?")[0]
     outside = [url for url in asked if not url.startswith((origin, "data:", "blob:"))]
     tab.close()
-    assert wrong == []
+    assert wrong == [], wrong
     assert outside == []

@@ -82,7 +82,7 @@ class App {
     for (const view of VIEWS) byId(view.toLowerCase()).classList.toggle("shown", view === this.view);
     if (this.view === "Graph") byId("graph").replaceChildren(this.model.data.graph ? graphViewOf(this, this.model.data.graph) : h("p", { class: "body quiet" }, "A text with mistakes has no graph."));
     if (this.view === "Run" && this.model.data.run) byId("run").replaceChildren(runOf(this));
-    if (this.view === "Live") byId("live").replaceChildren(this.training.root);
+    if (this.view === "Live" && !this.training.root.isConnected) byId("live").replaceChildren(this.training.root);
     if (this.view === "Report" && !byId("report").firstChild) byId("report").replaceChildren(reportOf(this));
     if (this.view === "Compare") byId("compare").replaceChildren(compareOf(this));
     if (this.view === "Memory") byId("memory").replaceChildren(memoryOf(this));

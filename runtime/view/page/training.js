@@ -96,7 +96,8 @@ export class Training {
     const rates = points.filter((point) => point[2] !== null).map(([step, , rate]) => [step, rate]);
     const epochs = byStep(run.curves.rate?.training).filter(([step]) => !rates.length || step < rates[0][0]);
     if (rates.length || epochs.length) cards.push(this.traced("learning rate", each, last, [{ name: "rate", ink: "var(--update)", points: [...epochs, ...rates] }], true));
-    if (cards.length !== this.curves.children.length || cards.some((card, n) => card !== this.curves.children[n])) this.curves.replaceChildren(...cards);
+    for (const card of [...this.curves.children]) if (!cards.includes(card)) card.remove();
+    for (const [n, card] of cards.entries()) if (this.curves.children[n] !== card) this.curves.insertBefore(card, this.curves.children[n] ?? null); // one that moves loses the focus
   }
 
   // The card of a title, with its curves as they are now.
