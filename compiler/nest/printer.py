@@ -11,23 +11,7 @@ from dataclasses import field
 from typing import assert_never
 
 from compiler.graph.printer import attributes_of, print_attribute
-from compiler.nest import ir
-from compiler.nest.arguments import (
-    Argument,
-    BufferPointer,
-    ColumnsNumber,
-    ElementsNumber,
-    ExtentNumber,
-    FactorNumber,
-    FlagPointer,
-    ItemsNumber,
-    LiteralNumber,
-    PlaceNumber,
-    RowsNumber,
-    SharedPointer,
-    ShiftNumber,
-    StreamNumber,
-)
+from compiler.nest import arguments, ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.support.record import mutable_record, record
 
@@ -39,12 +23,17 @@ RELATIONS: dict[ir.Relation, str] = {
     **{"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="},
     **{"below": "below", "unordered": "unordered"},
 }
-_ARGUMENTS: dict[type[Argument], str] = {
-    **{BufferPointer: "buffer", SharedPointer: "shared panels", FlagPointer: "flag"},
-    **{ExtentNumber: "extent", RowsNumber: "rows", ColumnsNumber: "columns", ElementsNumber: "total"},
-    ItemsNumber: "items",
-    **{PlaceNumber: "place", FactorNumber: "factor", ShiftNumber: "shift"},
-    **{LiteralNumber: "literal", StreamNumber: "stream"},
+_ARGUMENTS: dict[type[arguments.Argument], str] = {
+    **{arguments.BufferPointer: "buffer", arguments.SharedPointer: "shared panels", arguments.FlagPointer: "flag"},
+    **{
+        arguments.ExtentNumber: "extent",
+        arguments.RowsNumber: "rows",
+        arguments.ColumnsNumber: "columns",
+        arguments.ElementsNumber: "total",
+    },
+    arguments.ItemsNumber: "items",
+    **{arguments.PlaceNumber: "place", arguments.FactorNumber: "factor", arguments.ShiftNumber: "shift"},
+    **{arguments.LiteralNumber: "literal", arguments.StreamNumber: "stream"},
 }
 NAMES_OF_GIVEN = {value.number: name for value, name in zip(GIVEN, ("begin", "end", "scratch"), strict=True)}
 
@@ -114,11 +103,17 @@ def _number(constant: Constant) -> str:
     return print_attribute(constant.value)
 
 
-def print_argument(argument: Argument) -> str:
+def print_argument(argument: arguments.Argument) -> str:
     match argument:
-        case SharedPointer() | RowsNumber() | ColumnsNumber() | ElementsNumber() | ItemsNumber():
+        case (
+            arguments.SharedPointer()
+            | arguments.RowsNumber()
+            | arguments.ColumnsNumber()
+            | arguments.ElementsNumber()
+            | arguments.ItemsNumber()
+        ):
             return _ARGUMENTS[type(argument)]
-        case ExtentNumber(extent=number) | LiteralNumber(result=number):
+        case arguments.ExtentNumber(extent=number) | arguments.LiteralNumber(result=number):
             return f"{_ARGUMENTS[type(argument)]} {number}"
         case _:
             return f"{_ARGUMENTS[type(argument)]} {argument.position}"
@@ -185,7 +180,7 @@ class _Printer:
         match statement:
             case ir.Given(slot=slot):
                 argument = self.nest.arguments[slot]
-                if isinstance(argument, BufferPointer) and argument.position < len(self.buffers):
+                if isinstance(argument, arguments.BufferPointer) and argument.position < len(self.buffers):
                     return f"{print_argument(argument)}  # {self.buffers[argument.position]}"
                 return print_argument(argument)
             case ir.Scratch():

@@ -13,7 +13,7 @@ from runtime.cli.common import chosen_program, chosen_sampler, compile_options, 
 from runtime.cli.parser import Namespace, Parser
 from runtime.processes.joining import expect_shards
 from runtime.reporting.plan_text import print_plan
-from runtime.reporting.terminal import width_of_page
+from runtime.reporting.terminal import say_notes, width_of_page
 
 PROFILE_SECONDS, PROFILE_ROWS = 2.0, 40
 EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json", "dlc plan model.dl --set shards=8 --processes 4")
@@ -66,5 +66,6 @@ def _exchange(program: driver.Program, options: driver.Options, processes: int) 
     expect_shards(program.plan, processes)
     from compiler.inspection.shard_traffic import buckets_of_step, traffic_of  # few ask
 
+    say_notes(["these bytes go between machines; processes of one machine read them in each other's memory"])
     buckets = [asdict(row) for row in buckets_of_step(program, options, processes)]
     return {"exchange": asdict(traffic_of(program, options, processes)), "buckets": buckets}

@@ -9,23 +9,7 @@ from typing import Literal, cast
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.graph.printer import Attribute
-from compiler.nest import ir
-from compiler.nest.arguments import (
-    Argument,
-    BufferPointer,
-    ColumnsNumber,
-    ElementsNumber,
-    ExtentNumber,
-    FactorNumber,
-    FlagPointer,
-    ItemsNumber,
-    LiteralNumber,
-    PlaceNumber,
-    RowsNumber,
-    SharedPointer,
-    ShiftNumber,
-    StreamNumber,
-)
+from compiler.nest import arguments, ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TYPES, Constant, Nest, Operand, Statement, Value, Zeros
 from compiler.nest.printer import INFIX, NAMES_OF_GIVEN, RELATIONS
 from compiler.types import BatchExtent, DType, Extent, Rounding
@@ -39,21 +23,21 @@ _LOOP = re.compile(
     rf"for (item )?i(\d+) in ({_OPERAND})\.\.({_OPERAND})(?: step (\d+))?(?: rounds (\d+))?(?: with (.+))?:"
 )
 _DEFINED = re.compile(r"([ipv])(\d+)(?:: (\w+))?")
-_PLAIN: dict[str, Callable[[int], Argument]] = {
-    "buffer": BufferPointer,
-    "flag": FlagPointer,
-    "place": PlaceNumber,
-    "factor": FactorNumber,
-    "shift": ShiftNumber,
-    "literal": LiteralNumber,
-    "stream": StreamNumber,
+_PLAIN: dict[str, Callable[[int], arguments.Argument]] = {
+    "buffer": arguments.BufferPointer,
+    "flag": arguments.FlagPointer,
+    "place": arguments.PlaceNumber,
+    "factor": arguments.FactorNumber,
+    "shift": arguments.ShiftNumber,
+    "literal": arguments.LiteralNumber,
+    "stream": arguments.StreamNumber,
 }
-_SINGLE: dict[str, Argument] = {
-    "shared panels": SharedPointer(),
-    "rows": RowsNumber(),
-    "columns": ColumnsNumber(),
-    "total": ElementsNumber(),
-    "items": ItemsNumber(),
+_SINGLE: dict[str, arguments.Argument] = {
+    "shared panels": arguments.SharedPointer(),
+    "rows": arguments.RowsNumber(),
+    "columns": arguments.ColumnsNumber(),
+    "total": arguments.ElementsNumber(),
+    "items": arguments.ItemsNumber(),
 }
 _OPS: dict[str, ir.Arithmetic] = {text: op for op, text in INFIX.items()}
 _COMPARED: dict[str, ir.Relation] = {text: relation for relation, text in RELATIONS.items()}
@@ -77,7 +61,7 @@ class _Reader:
         self.rows = [row for row in text.splitlines() if row.strip()]
         self.values = {NAMES_OF_GIVEN[value.number]: value for value in GIVEN}
         self.numbers = {value.number for value in GIVEN}
-        self.arguments: list[Argument] = []
+        self.arguments: list[arguments.Argument] = []
 
     def nest(self, before: Nest | None) -> Nest:
         head = _HEAD.fullmatch(self.take())
@@ -207,7 +191,7 @@ class _Reader:
             raise self.wrong("a key has a seed, a step and a stream")
         seed, step = self.operand(found[1]), self.operand(found[2])
         first, second = map(self.defined, defined.split(", "))
-        self.arguments.append(StreamNumber(int(found[3])))
+        self.arguments.append(arguments.StreamNumber(int(found[3])))
         return ir.DrawKey(self.line, first, second, seed, step, len(self.arguments) - 1)
 
     def matrices(self, defined: str, text: str) -> Statement:
@@ -221,7 +205,7 @@ class _Reader:
     def argument(self, text: str) -> Callable[[Value], Statement] | None:
         word, _, rest = text.partition(" ")
         if word == "extent":
-            argument: Argument | None = ExtentNumber(_extent(rest))
+            argument: arguments.Argument | None = arguments.ExtentNumber(_extent(rest))
         elif word in _PLAIN and rest.isdigit():
             argument = _PLAIN[word](int(rest))
         else:

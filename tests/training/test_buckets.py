@@ -96,7 +96,7 @@ def spreads(run: Path) -> list[list[float]]:
     return [[line[name] for name in ("spread", "val_spread") if name in line] for line in found]
 
 
-@pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("lines", "native")])
+@pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("pairs", "native"), ("lines", "native")])
 def test_losses_and_weights_are_those_of_one_length(project: Path, name: str, target: str) -> None:
     text = (project / f"{name}.dl").read_text()
     (project / "one.dl").write_text(text.replace("bucket = 3", "bucket = 1").replace("bucket = 6", "bucket = 1"))
@@ -128,7 +128,7 @@ def checkpoints(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run / "checkpoints").rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("lines", "native")])
+@pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("pairs", "native"), ("lines", "native")])
 def test_texts_that_stay_on_disk_have_the_same_batches(
     project: Path, name: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

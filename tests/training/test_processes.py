@@ -111,7 +111,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("processes", [3, 8])  # 2 are in the next test
+@pytest.mark.parametrize("processes", [3, 4, 8])  # 2 are in the next test
 def test_any_number_of_processes_writes_the_same_files(project: Path, processes: int) -> None:
     out = f"in-{processes}"
     code, errors = Launched(project, processes, "model.dl", "--out", out).end()

@@ -125,6 +125,13 @@ def test_show_prints_every_stage(stage: str, capsys: pytest.CaptureFixture[str])
     assert 0 < len(part) < len(whole)
 
 
+def test_a_plan_of_several_processes_says_where_its_bytes_go(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "model.dl", "--set", "shards=2", "--processes", "2", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["exchange"]["sent_bytes"] > 0
+    assert "between machines; processes of one machine read them in each other's memory" in told.err
+
+
 def test_plan_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "model.dl", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
